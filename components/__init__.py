@@ -1,0 +1,1 @@
+"""The machine learning: one file a component, named after it."""

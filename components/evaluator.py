@@ -1,0 +1,231 @@
+"""Evaluator: TFMA on the test split, against thresholds and against the version that is live.
+
+A subclass of TFX's: it finds the baseline in the serving folder, sets the threshold that depends on the data,
+bounds the batches, and writes `summary.json` for people beside TFMA's files.
+"""
+
+import json
+import os
+import tempfile
+from typing import Any
+
+import apache_beam as beam
+import tensorflow as tf
+import tensorflow_model_analysis as tfma
+from google.protobuf import json_format
+from tensorflow_model_analysis.proto import config_pb2
+from tfx import types
+from tfx.components.evaluator import component as tfx_evaluator
+from tfx.components.evaluator import executor as tfx_executor
+from tfx.dsl.components.base import executor_spec
+from tfx.types import artifact_utils, standard_artifacts, standard_component_specs
+
+from components import summary
+from schema import features
+from serving import signatures, versions
+
+NO_BASELINE = "none"
+_MARGIN = 0.1
+_BATCH_ROWS = 32
+# TFMA's own default of 10,000 thresholds a class and slice costs more than the forward pass.
+_AUC_THRESHOLDS = 1000
+
+
+class EvaluatorExecutor(tfx_executor.Executor):
+    """Evaluates the candidate, and the live version where there is one."""
+
+    def Do(
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """As TFX's; the baseline is looked up, not an input."""
+        candidate = artifact_utils.get_single_instance(input_dict[standard_component_specs.MODEL_KEY])
+        examples = artifact_utils.get_single_instance(input_dict[standard_component_specs.EXAMPLES_KEY])
+        output = artifact_utils.get_single_uri(output_dict[standard_component_specs.EVALUATION_KEY])
+        classes = json.loads(exec_properties["classes"])
+        live = None
+        if exec_properties["baseline"] != NO_BASELINE:
+            live = versions.find_live(exec_properties["model_dir"])
+        comparable = live is not None and live.record.get("classes", classes) == classes
+        min_accuracy = exec_properties["min_accuracy"] or default_min_accuracy(count_labels(examples))
+        config = make_eval_config(len(classes), min_accuracy, exec_properties["max_accuracy_drop"], comparable)
+        exec_properties = exec_properties | {
+            standard_component_specs.EVAL_CONFIG_KEY: json_format.MessageToJson(
+                config, preserving_proto_field_name=True
+            )
+        }
+        with tempfile.TemporaryDirectory() as staging:
+            if comparable:
+                input_dict = input_dict | {
+                    standard_component_specs.BASELINE_MODEL_KEY: [_stage_baseline(live, staging, candidate)]
+                }
+            super().Do(input_dict, output_dict, exec_properties)
+        summary.write_summary(output, classes, min_accuracy, live.number if live else None, comparable)
+
+
+class Evaluator(tfx_evaluator.Evaluator):
+    """TFX's Evaluator, with the live version as baseline."""
+
+    EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(EvaluatorExecutor)
+
+    def __init__(
+        self,
+        examples: types.BaseChannel,
+        model: types.BaseChannel,
+        classes: list[str],
+        model_dir: str,
+        baseline: str,
+        min_accuracy: float,
+        max_accuracy_drop: float,
+        code_digest: str,
+    ):
+        """Describes one evaluation.
+
+        Args:
+            examples: raw examples with a `test` split.
+            model: the candidate.
+            classes: class names, in the order of the outputs.
+            model_dir: the serving folder of the model.
+            baseline: identity of the live version, so that TFX does not reuse a verdict against another one;
+                "none" compares with nothing, "" leaves it to the executor.
+            min_accuracy: to be blessed; 0 for the majority class's share of `test` plus 0.1.
+            max_accuracy_drop: how much below the baseline is still blessed.
+            code_digest: of our code.
+        """
+        super().__init__(
+            examples=examples,
+            model=model,
+            example_splits=[features.TEST],
+            # The executor makes the real one; a threshold depends on the data.
+            eval_config=make_eval_config(len(classes), 0.0, 0.0, False),
+            module_path="components.evaluator",
+        )
+        self.exec_properties.update(
+            classes=json.dumps(classes),
+            model_dir=model_dir,
+            baseline=baseline,
+            min_accuracy=min_accuracy,
+            max_accuracy_drop=max_accuracy_drop,
+            code_digest=code_digest,
+        )
+
+
+def make_eval_config(
+    num_classes: int, min_accuracy: float, max_accuracy_drop: float, has_baseline: bool
+) -> config_pb2.EvalConfig:
+    """What TFMA computes: overall and a slice per class.
+
+    Args:
+        num_classes: at least 2.
+        min_accuracy: lower bound, 0 to 1.
+        max_accuracy_drop: how far below the baseline is still good enough.
+        has_baseline: whether there is one to compare with.
+    Returns:
+        Accuracy, confusion matrix; and for each class against the rest precision and recall (of the most
+        probable class), AUC and calibration (mean probability over frequency).
+    """
+    threshold = config_pb2.MetricThreshold(
+        value_threshold=config_pb2.GenericValueThreshold(lower_bound={"value": min_accuracy})
+    )
+    if has_baseline:
+        threshold.change_threshold.CopyFrom(
+            config_pb2.GenericChangeThreshold(
+                direction=config_pb2.MetricDirection.HIGHER_IS_BETTER, absolute={"value": -max_accuracy_drop}
+            )
+        )
+    overall = config_pb2.MetricsSpec(
+        metrics=[
+            config_pb2.MetricConfig(class_name="ExampleCount"),
+            config_pb2.MetricConfig(
+                class_name="SparseCategoricalAccuracy",
+                config=json.dumps({"name": summary.ACCURACY}),
+                threshold=threshold,
+            ),
+            config_pb2.MetricConfig(class_name="MultiClassConfusionMatrixPlot"),
+        ]
+    )
+    per_class = config_pb2.MetricsSpec(
+        binarize=config_pb2.BinarizationOptions(class_ids={"values": list(range(num_classes))}),
+        metrics=[
+            config_pb2.MetricConfig(class_name="AUC", config=json.dumps({"num_thresholds": _AUC_THRESHOLDS})),
+            config_pb2.MetricConfig(class_name="Calibration"),
+        ],
+    )
+    return config_pb2.EvalConfig(
+        model_specs=[_model_spec("candidate")]
+        + ([_model_spec("baseline", is_baseline=True)] if has_baseline else []),
+        slicing_specs=[config_pb2.SlicingSpec(), config_pb2.SlicingSpec(feature_keys=[features.LABEL])],
+        metrics_specs=[overall, per_class],
+    )
+
+
+def _model_spec(name: str, is_baseline: bool = False) -> config_pb2.ModelSpec:
+    return config_pb2.ModelSpec(
+        name=name,
+        is_baseline=is_baseline,
+        signature_name=signatures.EXAMPLES,
+        preprocessing_function_names=[signatures.TRANSFORM_FEATURES],
+        label_key=features.LABEL_INDEX,
+        prediction_key="probabilities",
+    )
+
+
+def default_min_accuracy(counts: dict[str, int]) -> float:
+    """The majority class's share plus 0.1: a model that has learnt nothing is not blessed.
+
+    Where that class has more than 80 %, half the way from its share to 1, for more than 1 is out of reach.
+
+    Args:
+        counts: test images by class.
+    """
+    share = max(counts.values()) / sum(counts.values())
+    return share + min(_MARGIN, (1 - share) / 2)
+
+
+def count_labels(examples: types.Artifact) -> dict[str, int]:
+    """Counts the test examples by class."""
+    counts: dict[str, int] = {}
+    uri = artifact_utils.get_split_uri([examples], features.TEST)
+    spec = {features.LABEL: tf.io.FixedLenFeature([], tf.string)}
+    for record in tf.data.TFRecordDataset(sorted(tf.io.gfile.glob(os.path.join(uri, "*")))):
+        label = tf.io.parse_single_example(record, spec)[features.LABEL].numpy().decode()
+        counts[label] = counts.get(label, 0) + 1
+    return counts
+
+
+def _stage_baseline(live: versions.Version, staging: str, candidate: types.Artifact) -> types.Artifact:
+    """Hands a version over as a Model artifact, whose URI holds `Format-Serving/`.
+
+    A copy: the version may be rolled back or pruned while it is evaluated.
+    """
+    versions.copy_tree(live.path, os.path.join(staging, "Format-Serving"))
+    baseline = standard_artifacts.Model()
+    baseline.uri = staging
+    baseline.mlmd_artifact.properties.MergeFrom(candidate.mlmd_artifact.properties)
+    return baseline
+
+
+def custom_extractors(
+    eval_shared_model: Any, eval_config: config_pb2.EvalConfig, tensor_adapter_config: Any
+) -> list[tfma.extractors.Extractor]:
+    """TFMA's extractors behind one that bounds the batches; TFX's Evaluator looks this function up by name.
+
+    TFMA grows its batches up to 1000 rows; at 600 kB of pixels and several MB of activations an image that is
+    the memory of the machine.
+    """
+    return [
+        tfma.extractors.Extractor("BoundBatches", beam.FlatMap(_split_batch)),
+        *tfma.default_extractors(
+            eval_shared_model=eval_shared_model,
+            eval_config=eval_config,
+            tensor_adapter_config=tensor_adapter_config,
+        ),
+    ]
+
+
+def _split_batch(extracts: dict[str, Any]) -> list[dict[str, Any]]:
+    batch = extracts[tfma.ARROW_RECORD_BATCH_KEY]
+    starts = range(0, batch.num_rows, _BATCH_ROWS)
+    return [extracts | {tfma.ARROW_RECORD_BATCH_KEY: batch.slice(start, _BATCH_ROWS)} for start in starts]

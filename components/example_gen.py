@@ -1,0 +1,306 @@
+"""ExampleGen: from a folder of labelled images to tf.Examples in three splits.
+
+Two passes, both on Beam. The first reads and decodes every file once and keeps a record of a few hundred bytes;
+duplicates are found and splits drawn on these records. The second writes the bytes of what is kept, each file
+straight into its shard. No image ever passes a shuffle, so memory does not grow with the data.
+"""
+
+import dataclasses
+import hashlib
+import io
+import json
+import os
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import apache_beam as beam
+import tensorflow as tf
+from PIL import Image
+from tfx import types
+from tfx.dsl.components.base import base_beam_component, base_beam_executor, executor_spec
+from tfx.types import artifact_utils, standard_artifacts
+from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
+
+from components import layout
+from components.artifacts import IngestReport
+from components.duplicates import Record, resolve_duplicates
+from components.splits import choose_salt, count_splits, split_of
+from components.transform import READABLE, decode_image
+from schema import features
+from schema.errors import DataError
+
+_EXIF_ORIENTATION = 274  # tag 0x0112 of EXIF 2.32
+_IMAGES_A_SHARD = 2048
+
+
+class ExampleGenSpec(ComponentSpec):
+    """The contract of ExampleGen."""
+
+    PARAMETERS = {
+        "data": ExecutionParameter(type=str),
+        "split_ratios": ExecutionParameter(type=str),
+        "salt": ExecutionParameter(type=str),
+        "window_end": ExecutionParameter(type=str),
+        "window_days": ExecutionParameter(type=int),
+        "fingerprint": ExecutionParameter(type=str),
+        "code_digest": ExecutionParameter(type=str),
+    }
+    INPUTS: dict[str, ChannelParameter] = {}
+    OUTPUTS = {
+        "examples": ChannelParameter(type=standard_artifacts.Examples),
+        "report": ChannelParameter(type=IngestReport),
+    }
+
+
+class ExampleGenExecutor(base_beam_executor.BaseBeamExecutor):
+    """Reads, checks, splits and writes."""
+
+    def Do(
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Writes the `examples` and the `report`; succeeds whatever the images are like.
+
+        TFX deletes the outputs of an executor that fails, and the list of broken files with them: it is the
+        gate, behind this, that stops a run.
+        """
+        self._log_startup(input_dict, output_dict, exec_properties)
+        examples = artifact_utils.get_single_instance(output_dict["examples"])
+        report = artifact_utils.get_single_instance(output_dict["report"])
+        data = exec_properties["data"]
+        listing = layout.list_images(data, exec_properties["window_end"], exec_properties["window_days"])
+
+        records = self._read(data, listing.files, os.path.join(report.uri, "records"))
+        good = [r for r in records if not r.problem]
+        ratios = json.loads(exec_properties["split_ratios"])
+        salt = _salt(exec_properties["salt"], good, ratios, listing.split_folders)
+        splits = {r.path: _split(r, salt, ratios, listing.split_folders) for r in good}
+
+        self._write(data, good, splits, examples.uri)
+        examples.split_names = artifact_utils.encode_split_names(list(features.SPLITS))
+        _write_report(report.uri, listing, records, splits, salt)
+
+    def _read(self, data: str, files: Iterable[layout.ImageFile], records_dir: str) -> list[Record]:
+        """Reads and decodes every file once; returns a record of each, in the order of their paths."""
+        with self._make_beam_pipeline() as pipeline:
+            records = (
+                pipeline
+                | "Files" >> beam.Create(list(files))
+                | "SpreadFiles" >> beam.Reshuffle()
+                | "Read" >> beam.Map(read_image, data)
+            )
+            broken = records | "Broken" >> beam.Filter(lambda r: r.broken)
+            resolved = (
+                records
+                | "Readable" >> beam.Filter(lambda r: not r.broken)
+                | "ByDigest" >> beam.GroupBy(lambda r: r.digest)
+                | "ResolveDuplicates" >> beam.FlatMapTuple(lambda _, group: resolve_duplicates(group))
+            )
+            _ = (
+                (broken, resolved)
+                | "AllRecords" >> beam.Flatten()
+                | "ToJson" >> beam.Map(lambda r: json.dumps(dataclasses.asdict(r)))
+                | "WriteRecords" >> beam.io.WriteToText(records_dir, file_name_suffix=".jsonl")
+            )
+        return sorted(_load_records(records_dir + "*.jsonl"), key=lambda r: r.path)
+
+    def _write(self, data: str, good: list[Record], splits: dict[str, str], uri: str) -> None:
+        """Writes the examples of each split in shards; every file straight into its shard."""
+        for split in features.SPLITS:
+            tf.io.gfile.makedirs(os.path.join(uri, f"Split-{split}"))
+        with self._make_beam_pipeline() as pipeline:
+            _ = (
+                pipeline
+                | "Shards" >> beam.Create(list(_shards(good, splits, uri)))
+                | "SpreadShards" >> beam.Reshuffle()
+                | "WriteShards" >> beam.Map(write_shard, data)
+            )
+
+
+class ExampleGen(base_beam_component.BaseBeamComponent):
+    """Turns a folder of labelled images into tf.Examples, and says what it left out."""
+
+    SPEC_CLASS = ExampleGenSpec
+    EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(ExampleGenExecutor)
+
+    def __init__(
+        self,
+        data: str,
+        split_ratios: dict[str, float],
+        salt: str = "",
+        window_end: str = "",
+        window_days: int = 0,
+        fingerprint: str = "",
+        code_digest: str = "",
+    ):
+        """Describes one ingest.
+
+        Args:
+            data: the folder; see `layout` for what it may look like.
+            split_ratios: share of train, val and test.
+            salt: of the split; "" for the smallest that leaves no class without an image in a split.
+            window_end: newest date folder to read; "" for the newest there is.
+            window_days: how many days up to it; 0 for all.
+            fingerprint: of the files, so that TFX reuses the outputs only while the folder is the same.
+            code_digest: of our code, for the same reason.
+        """
+        spec = ExampleGenSpec(
+            data=data,
+            split_ratios=json.dumps(split_ratios),
+            salt=salt,
+            window_end=window_end,
+            window_days=window_days,
+            fingerprint=fingerprint,
+            code_digest=code_digest,
+            examples=types.Channel(type=standard_artifacts.Examples),
+            report=types.Channel(type=IngestReport),
+        )
+        super().__init__(spec=spec)
+
+
+def read_image(file: layout.ImageFile, data: str) -> Record:
+    """Reads and decodes one file, with the decoder that serving uses: what passes here can be served."""
+    record = Record(file.path, file.label, file.span, file.split, file.size)
+    try:
+        encoded = tf.io.gfile.GFile(os.path.join(data, file.path), "rb").read()
+    except tf.errors.OpError as error:
+        return _broken(record, f"cannot be read: {_first_line(error)}")
+    record = dataclasses.replace(record, digest=hashlib.sha256(encoded).hexdigest())
+    if not encoded:
+        return _broken(record, "empty file")
+    if not encoded.startswith(tuple(READABLE)):
+        return _broken(record, f"{_kind(encoded)}; TensorFlow Serving reads {', '.join(READABLE.values())}")
+    try:
+        decode_image(tf.constant(encoded))
+    except tf.errors.OpError as error:
+        return _broken(record, f"cannot be decoded: {_first_line(error)}")
+    return dataclasses.replace(record, oriented=_is_oriented(encoded))
+
+
+def make_example(record: Record, encoded: bytes) -> tf.train.Example:
+    """The example of one image: four features, each one bytes value."""
+    values = {
+        features.IMAGE: encoded,
+        features.LABEL: record.label.encode(),
+        features.PATH: record.path.encode("utf-8", "surrogateescape"),
+        features.DIGEST: record.digest.encode(),
+    }
+    return tf.train.Example(
+        features=tf.train.Features(
+            feature={k: tf.train.Feature(bytes_list=tf.train.BytesList(value=[v])) for k, v in values.items()}
+        )
+    )
+
+
+def write_shard(shard: tuple[str, list[Record]], data: str) -> None:
+    """Writes one TFRecord file, whole or not at all: Beam may try a shard twice.
+
+    Args:
+        shard: the file to write, and the records of its images.
+        data: the folder that their paths are relative to.
+    Raises:
+        DataError: if a file changed since it was read.
+    """
+    target, records = shard
+    temporary = target.replace("data_tfrecord", "_temporary_data_tfrecord")
+    with tf.io.TFRecordWriter(temporary) as writer:
+        for record in records:
+            encoded = tf.io.gfile.GFile(os.path.join(data, record.path), "rb").read()
+            if hashlib.sha256(encoded).hexdigest() != record.digest:
+                raise DataError(f"{record.path}: changed while it was read. Run again when the folder is at rest.")
+            writer.write(make_example(record, encoded).SerializeToString())
+    tf.io.gfile.rename(temporary, target, overwrite=True)
+
+
+def _shards(good: list[Record], splits: dict[str, str], uri: str) -> Iterator[tuple[str, list[Record]]]:
+    """Pairs of a target file and its records. By digest: a fixed order that mixes the classes."""
+    for split in features.SPLITS:
+        members = sorted((r for r in good if splits[r.path] == split), key=lambda r: r.digest)
+        count = max(1, -(-len(members) // _IMAGES_A_SHARD))
+        for index in range(count):
+            name = f"data_tfrecord-{index:05d}-of-{count:05d}"
+            yield os.path.join(uri, f"Split-{split}", name), members[index::count]
+
+
+def _salt(given: str, good: list[Record], ratios: dict[str, float], split_folders: tuple[str, ...]) -> int:
+    if given:
+        return int(given)
+    drawn = _ratios_to_draw(ratios, split_folders)
+    return choose_salt(((r.label, r.digest) for r in good if r.split in ("", features.TRAIN)), drawn)
+
+
+def _split(record: Record, salt: int, ratios: dict[str, float], split_folders: tuple[str, ...]) -> str:
+    if record.split not in ("", features.TRAIN):
+        return record.split
+    return split_of(record.digest, salt, _ratios_to_draw(ratios, split_folders))
+
+
+def _ratios_to_draw(ratios: dict[str, float], split_folders: tuple[str, ...]) -> dict[str, float]:
+    """What is dealt among the images: all three splits, or those that did not come ready-made."""
+    if not split_folders:
+        return ratios
+    return {s: ratios[s] for s in (features.TRAIN, *layout.splits_to_draw(split_folders))}
+
+
+def _load_records(pattern: str) -> Iterator[Record]:
+    for path in tf.io.gfile.glob(pattern):
+        with tf.io.gfile.GFile(path) as lines:
+            for line in lines:
+                yield Record(**json.loads(line))
+        tf.io.gfile.remove(path)
+
+
+def _write_report(
+    uri: str, listing: layout.Listing, records: list[Record], splits: dict[str, str], salt: int
+) -> None:
+    good = [r for r in records if not r.problem]
+    quarantine = (
+        {"path": r.path, "label": r.label, "reason": r.problem, "broken": r.broken} for r in records if r.problem
+    )
+    with tf.io.gfile.GFile(os.path.join(uri, "quarantine.jsonl"), "w") as file:
+        file.write("".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in quarantine))
+    report = {
+        "files": len(records),
+        "broken": sum(r.broken for r in records),
+        "left_out": sum(bool(r.problem) and not r.broken for r in records),
+        "ignored": listing.ignored,
+        "oriented": sum(r.oriented for r in good),
+        "salt": salt,
+        "window_end": listing.window_end,
+        "spans": sorted({r.span for r in good if r.span}),
+        "counts": count_splits((splits[r.path], r.label) for r in good),
+    }
+    with tf.io.gfile.GFile(os.path.join(uri, "report.json"), "w") as file:
+        file.write(json.dumps(report, indent=1, ensure_ascii=False))
+
+
+def _kind(encoded: bytes) -> str:
+    """Names a format that is not readable, by its first bytes."""
+    if encoded[:4] == b"RIFF" and encoded[8:12] == b"WEBP":
+        return "WebP"
+    if encoded[:4] in (b"II*\0", b"MM\0*"):
+        return "TIFF"
+    if encoded[4:8] == b"ftyp":
+        return "AVIF" if encoded[8:12] in (b"avif", b"avis") else "HEIC"
+    if encoded.lstrip()[:5].lower() in (b"<?xml", b"<svg ", b"<html", b"<!doc"):
+        return "markup, not an image"
+    return "not an image"
+
+
+def _is_oriented(encoded: bytes) -> bool:
+    try:
+        return Image.open(io.BytesIO(encoded)).getexif().get(_EXIF_ORIENTATION, 1) != 1
+    except Exception:  # Pillow's parsers raise many kinds, and TensorFlow has read the image already.
+        return False
+
+
+def _broken(record: Record, problem: str) -> Record:
+    return dataclasses.replace(record, problem=problem, broken=True)
+
+
+def _first_line(error: tf.errors.OpError) -> str:
+    """TensorFlow's message without the name of the op and its prefix."""
+    text = str(error.message).splitlines()[0]
+    return text.split("}} ")[-1].removesuffix(" [Op:DecodeImage]").strip()

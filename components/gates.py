@@ -1,0 +1,169 @@
+"""The gate between data and training: stops the run in one message that says which files.
+
+ExampleValidator stops nobody by itself, and lets an empty split and a missing class pass. So the gate counts by
+class and split, and reads the anomalies and the quarantine besides.
+"""
+
+import json
+import os
+from typing import Any
+
+import tensorflow as tf
+from tensorflow_metadata.proto.v0 import anomalies_pb2
+from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
+from tfx.dsl.component.experimental.decorators import component
+from tfx.types import standard_artifacts
+
+from components.artifacts import DataVerdict, IngestReport
+from schema.errors import DataError
+from schema.features import SPLITS, TRAIN
+
+_SHOWN = 10  # files or classes named in a message
+_FEW_IMAGES = 50  # below this many images a class, a figure of 15 % of them says little
+
+
+@component
+def DataGate(  # noqa: N802 - a component is named like a class
+    report: InputArtifact[IngestReport],
+    anomalies: InputArtifact[standard_artifacts.ExampleAnomalies],
+    verdict: OutputArtifact[DataVerdict],
+    classes: Parameter[str],
+    max_bad_fraction: Parameter[float],
+    code_digest: Parameter[str],
+) -> None:
+    """Raises DataError if the data should not be trained on; else writes `verdict.json` with the warnings."""
+    del code_digest  # in the cache key only
+    ingest = json.loads(_read(report.uri, "report.json"))
+    problems = check_data(ingest, _load_quarantine(report.uri), json.loads(classes), max_bad_fraction)
+    problems = problems or read_anomalies(anomalies.uri)
+    if problems:
+        raise DataError("\n".join(problems))
+    with tf.io.gfile.GFile(os.path.join(verdict.uri, "verdict.json"), "w") as file:
+        file.write(json.dumps({"warnings": find_warnings(ingest)}))
+
+
+def check_data(
+    ingest: dict[str, Any], quarantine: list[dict[str, Any]], classes: list[str], max_bad_fraction: float
+) -> list[str]:
+    """Says what makes the data unfit for training.
+
+    Args:
+        ingest: `report.json` of ExampleGen.
+        quarantine: the lines of `quarantine.jsonl`.
+        classes: the class list of this run.
+        max_bad_fraction: how many of the files may be broken, 0 to 1.
+    Returns:
+        The problems, each with what to do; the first group that applies, for the next may only follow from it.
+    """
+    return (
+        _check_broken(ingest, quarantine, max_bad_fraction)
+        or _check_classes(ingest, quarantine, classes)
+        or _check_splits(ingest, classes)
+    )
+
+
+def _check_broken(ingest: dict[str, Any], quarantine: list[dict[str, Any]], limit: float) -> list[str]:
+    broken = [q for q in quarantine if q["broken"]]
+    if len(broken) <= limit * ingest["files"]:
+        return []
+    listed = [f"  {q['path']}: {q['reason']}" for q in broken[:_SHOWN]]
+    if len(broken) > _SHOWN:
+        listed.append(f"  and {len(broken) - _SHOWN} more")
+    share = len(broken) / ingest["files"]
+    return [
+        f"{len(broken)} of {ingest['files']} files ({share:.1%}) are broken; "
+        f"max_bad_fraction allows {limit:.1%}. Mend or remove them, or raise max_bad_fraction.",
+        *listed,
+    ]
+
+
+def _check_classes(ingest: dict[str, Any], quarantine: list[dict[str, Any]], classes: list[str]) -> list[str]:
+    totals = class_totals(ingest["counts"])
+    problems = []
+    unknown = sorted(set(totals) - set(classes))
+    if unknown:
+        problems.append(
+            f"unknown class: the folder {_names(unknown)} is not among the classes {_names(classes)}. "
+            "Rename or remove it, or name all classes with --classes."
+        )
+    for name in (c for c in classes if c not in totals):
+        lost = sum(q["label"] == name for q in quarantine)
+        why = f"all of its {lost} files were left out" if lost else "there is no such folder with images"
+        problems.append(
+            f"vanished class: no image of {name!r} is left: {why}. Bring them back, or name the classes with --classes."
+        )
+    if not problems and len(totals) < 2:
+        problems.append(f"only one class ({_names(sorted(totals))}): a classifier needs two. Add another class folder.")
+    return problems
+
+
+def _check_splits(ingest: dict[str, Any], classes: list[str]) -> list[str]:
+    counts, totals = ingest["counts"], class_totals(ingest["counts"])
+    small = [f"{c} ({totals[c]})" for c in classes if totals[c] < len(SPLITS)]
+    if small:
+        return [f"fewer than {len(SPLITS)} images in the class {_names(small)}: one each is needed to train, "
+                "validate and test. Add images."]
+    problems = [
+        f"the split {split!r} is empty. Add images, or give it a share with split_ratios."
+        for split in SPLITS if not sum(counts[split].values())
+    ]
+    untrained = [c for c in classes if not counts[TRAIN].get(c)]
+    if untrained and not problems:
+        problems.append(f"no training image of the class {_names(untrained)}. Add images to it.")
+    return problems
+
+
+def find_warnings(ingest: dict[str, Any]) -> list[str]:
+    """What the user should know about data that is fit for training all the same."""
+    counts, totals = ingest["counts"], class_totals(ingest["counts"])
+    warnings = []
+    few = [c for c, n in totals.items() if n < _FEW_IMAGES]
+    if few:
+        warnings.append(
+            f"fewer than {_FEW_IMAGES} images in {len(few)} of {len(totals)} classes ({_names(few)}): "
+            "the test figures of these rest on a handful of images."
+        )
+    for split in SPLITS[1:]:
+        absent = [c for c in totals if not counts[split].get(c)]
+        if absent:
+            warnings.append(f"no {split} image of the class {_names(absent)}.")
+    if ingest["oriented"]:
+        warnings.append(
+            f"{ingest['oriented']} images carry an EXIF orientation, which is ignored (in serving too): "
+            "they are seen as the sensor saw them."
+        )
+    return warnings
+
+
+def read_anomalies(uri: str) -> list[str]:
+    """What ExampleValidator found, a line each."""
+    lines = []
+    for split in SPLITS:
+        path = os.path.join(uri, f"Split-{split}", "SchemaDiff.pb")
+        with tf.io.gfile.GFile(path, "rb") as file:
+            anomalies = anomalies_pb2.Anomalies.FromString(file.read())
+        for feature, info in sorted(anomalies.anomaly_info.items()):
+            lines.append(f"{split}: {feature}: {info.description}")
+        if anomalies.HasField("dataset_anomaly_info"):
+            lines.append(f"{split}: {anomalies.dataset_anomaly_info.description}")
+    return lines
+
+
+def class_totals(counts: dict[str, dict[str, int]]) -> dict[str, int]:
+    """Images by class over all splits, in the order of the names."""
+    labels = sorted({label for by_label in counts.values() for label in by_label})
+    return {label: sum(by_label.get(label, 0) for by_label in counts.values()) for label in labels}
+
+
+def _load_quarantine(uri: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in _read(uri, "quarantine.jsonl").splitlines()]
+
+
+def _read(uri: str, name: str) -> str:
+    with tf.io.gfile.GFile(os.path.join(uri, name)) as file:
+        return str(file.read())
+
+
+def _names(names: list[str]) -> str:
+    shown = ", ".join(names[:_SHOWN])
+    return shown if len(names) <= _SHOWN else f"{shown} and {len(names) - _SHOWN} more"

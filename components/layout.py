@@ -1,0 +1,205 @@
+"""Reads a folder of labelled images as a list of files, without opening one.
+
+Three layouts, told apart by the names of the top folders:
+
+    DATA/<class>/**                              class folders
+    DATA/<date>/<class>/**                       spans: a date is 2026-11-23
+    DATA/{train,val|validation,test}/<class>/**  split already
+"""
+
+import dataclasses
+import datetime
+import hashlib
+import os
+import re
+from collections.abc import Iterator
+
+import tensorflow as tf
+
+from schema.errors import DataError
+from schema.features import TRAIN, VAL
+
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
+_SPLIT_FOLDERS = {"train": "train", "val": "val", "validation": "val", "test": "test"}
+# Files that people and their computers leave beside images. Anything else in a class folder that is
+# no image is quarantined by name, not passed over in silence.
+_SIDE_FILES = {"thumbs.db", "desktop.ini"}
+_SIDE_SUFFIXES = {".txt", ".csv", ".json", ".xml", ".md", ".html", ".ini", ".yaml", ".yml"}
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageFile:
+    """A file that claims to be an image.
+
+    Attributes:
+        path: relative to the data folder, with "/".
+        label: the class: the name of the class folder.
+        span: the date folder, or "".
+        split: the split folder (train, val or test), or "".
+        size: in bytes.
+        modified: modification time in nanoseconds since the epoch.
+    """
+
+    path: str
+    label: str
+    span: str
+    split: str
+    size: int
+    modified: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Listing:
+    """The files of one window, in the order of their paths.
+
+    Attributes:
+        files: what was found.
+        window_end: the newest span that was read, or "" without date folders.
+        split_folders: the splits that came ready-made; empty if none.
+        ignored: how many side files were passed over.
+    """
+
+    files: tuple[ImageFile, ...]
+    window_end: str = ""
+    split_folders: tuple[str, ...] = ()
+    ignored: int = 0
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The class folders that hold a file, sorted."""
+        return tuple(sorted({f.label for f in self.files}))
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes whenever a file is added, removed, renamed or written: path, size and time of each."""
+        digest = hashlib.sha256()
+        for f in self.files:
+            digest.update(f"{f.path}\0{f.size}\0{f.modified}\n".encode("utf-8", "surrogateescape"))
+        return digest.hexdigest()
+
+
+def list_images(data: str, window_end: str = "", window_days: int = 0) -> Listing:
+    """Lists the images below a folder.
+
+    Args:
+        data: the folder.
+        window_end: the last date to read; "" for the newest. Date folders only.
+        window_days: how many days up to `window_end`; 0 for all. Date folders only.
+    Returns:
+        The files of that window.
+    Raises:
+        DataError: if the folder is missing, empty, holds no class folder, or mixes layouts.
+    """
+    if not tf.io.gfile.isdir(data):
+        raise DataError(f"{data}: no such folder. Name a folder with one sub-folder per class.")
+    folders, images = _children(data)
+    if not folders:
+        raise DataError(
+            f"{data}: expected one folder per class with images inside, found {len(images)} files and no folder. "
+            "Move the images into folders named after their class."
+        )
+    dates = [name for name in folders if _is_date(name)]
+    if dates:
+        listing = _list_spans(data, folders, dates, window_end, window_days)
+    elif window_end or window_days:
+        raise DataError(
+            f"{data}: a window of dates was asked for, but no folder is a date such as 2026-11-23 "
+            f"(found {_some(folders)}). Leave the window out, or sort the class folders into date folders."
+        )
+    elif "train" in folders and set(folders) <= set(_SPLIT_FOLDERS) and _children(os.path.join(data, "train"))[0]:
+        listing = _list_splits(data, folders)
+    else:
+        listing = _collect(data, [("", "", "")])
+    if not listing.files:
+        raise DataError(f"{data}: no image in {len(folders)} folders. Put the images of a class into its folder.")
+    return listing
+
+
+def _list_spans(data: str, folders: list[str], dates: list[str], window_end: str, window_days: int) -> Listing:
+    others = sorted(set(folders) - set(dates))
+    if others:
+        raise DataError(
+            f"{data}: {_some(dates)} are dates and {_some(others)} are not. "
+            "Keep one layout: DATA/<class>/ or DATA/<date>/<class>/."
+        )
+    end = window_end or max(dates)
+    start = ""
+    if window_days:
+        start = str(datetime.date.fromisoformat(end) - datetime.timedelta(days=window_days - 1))
+    spans = sorted(d for d in dates if start <= d <= end)
+    if not spans:
+        raise DataError(
+            f"{data}: no date folder from {start or 'the beginning'} to {end}; there are {min(dates)} to {max(dates)}. "
+            "Choose another --window-end or more --window-days."
+        )
+    listing = _collect(data, [(span, span, "") for span in spans])
+    return dataclasses.replace(listing, window_end=end)
+
+
+def _list_splits(data: str, folders: list[str]) -> Listing:
+    if {"val", "validation"} <= set(folders):
+        raise DataError(f"{data}: holds both val/ and validation/. Merge them into one.")
+    listing = _collect(data, [(name, "", _SPLIT_FOLDERS[name]) for name in sorted(folders)])
+    return dataclasses.replace(listing, split_folders=tuple(sorted(_SPLIT_FOLDERS[name] for name in folders)))
+
+
+def _collect(data: str, roots: list[tuple[str, str, str]]) -> Listing:
+    """Lists the class folders below each (folder, span, split)."""
+    files: list[ImageFile] = []
+    ignored = 0
+    for folder, span, split in roots:
+        root = os.path.join(data, folder) if folder else data
+        for label in _children(root)[0]:
+            for full_path in _walk(os.path.join(root, label)):
+                if _is_side_file(os.path.basename(full_path)):
+                    ignored += 1
+                    continue
+                stat = tf.io.gfile.stat(full_path)
+                path = os.path.relpath(full_path, data).replace(os.sep, "/")
+                files.append(ImageFile(path, label, span, split, stat.length, stat.mtime_nsec))
+    return Listing(tuple(sorted(files, key=lambda f: f.path)), ignored=ignored)
+
+
+def _walk(folder: str) -> Iterator[str]:
+    for parent, _, names in tf.io.gfile.walk(folder):
+        if any(part.startswith(".") for part in os.path.relpath(parent, folder).split(os.sep) if part != "."):
+            continue
+        for name in names:
+            yield os.path.join(parent, name)
+
+
+def _children(folder: str) -> tuple[list[str], list[str]]:
+    """The sub-folders and the files of a folder, hidden and side files left out."""
+    names = sorted(name.rstrip("/") for name in tf.io.gfile.listdir(folder))
+    names = [name for name in names if not _is_side_file(name)]
+    folders = [name for name in names if tf.io.gfile.isdir(os.path.join(folder, name))]
+    return folders, sorted(set(names) - set(folders))
+
+
+def _is_side_file(name: str) -> bool:
+    lower = name.lower()
+    return name.startswith(".") or lower in _SIDE_FILES or os.path.splitext(lower)[1] in _SIDE_SUFFIXES
+
+
+def _is_date(name: str) -> bool:
+    if not _DATE.fullmatch(name):
+        return False
+    try:
+        datetime.date.fromisoformat(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _some(names: list[str]) -> str:
+    shown = ", ".join(names[:3])
+    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"
+
+
+def splits_to_draw(split_folders: tuple[str, ...]) -> tuple[str, ...]:
+    """The splits that must be drawn from `train`, given those that came ready-made.
+
+    >>> splits_to_draw(("test", "train"))
+    ('val',)
+    """
+    return tuple(s for s in (VAL, "test") if s not in split_folders) if TRAIN in split_folders else ()

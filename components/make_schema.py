@@ -1,0 +1,58 @@
+"""MakeSchema: `schema/schema.pbtxt` with the classes of this run filled in.
+
+ImportSchemaGen would do but for its cache key, which holds a path and not what the file says.
+"""
+
+import json
+import os
+import pathlib
+
+import tensorflow as tf
+from google.protobuf import text_format
+from tensorflow_metadata.proto.v0 import schema_pb2
+from tfx.dsl.component.experimental.annotations import OutputArtifact, Parameter
+from tfx.dsl.component.experimental.decorators import component
+from tfx.types import standard_artifacts
+
+import schema as schema_package
+from schema.features import IMAGE
+
+_SCHEMA_FILE = pathlib.Path(schema_package.__file__).with_name("schema.pbtxt")
+
+
+def read_schema(classes: list[str]) -> schema_pb2.Schema:
+    """The schema of the examples, with these classes as the domain of the label."""
+    schema = text_format.Parse(_SCHEMA_FILE.read_text(), schema_pb2.Schema())
+    schema.string_domain[0].value.extend(classes)
+    return schema
+
+
+@component
+def MakeSchema(  # noqa: N802 - a component is named like a class
+    schema: OutputArtifact[standard_artifacts.Schema],
+    statistics_schema: OutputArtifact[standard_artifacts.Schema],
+    classes: Parameter[str],
+    code_digest: Parameter[str],
+) -> None:
+    """Writes the schema, and the part of it that statistics are made of.
+
+    TFDV would keep the bytes of every image to count which are equal; so `statistics_schema` is without them.
+
+    Args:
+        schema: of the examples.
+        statistics_schema: the same without the image.
+        classes: a JSON list, in the order of the model's outputs.
+        code_digest: in the cache key only.
+    """
+    del code_digest
+    whole = read_schema(json.loads(classes))
+    _write(whole, schema.uri)
+    described = [feature for feature in whole.feature if feature.name != IMAGE]
+    del whole.feature[:]
+    whole.feature.extend(described)
+    _write(whole, statistics_schema.uri)
+
+
+def _write(schema: schema_pb2.Schema, uri: str) -> None:
+    with tf.io.gfile.GFile(os.path.join(uri, "schema.pbtxt"), "w") as file:
+        file.write(text_format.MessageToString(schema, as_utf8=True))

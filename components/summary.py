@@ -1,0 +1,104 @@
+"""What TFMA found, as one JSON for people and for the record of a version: `summary.json`."""
+
+import json
+import os
+from typing import Any
+
+import tensorflow as tf
+import tensorflow_model_analysis as tfma
+from scipy.stats import binomtest
+from tensorflow_model_analysis.proto import validation_result_pb2
+
+FILE = "summary.json"
+ACCURACY = "sparse_categorical_accuracy"
+
+
+def write_summary(
+    uri: str, classes: list[str], min_accuracy: float, baseline: int | None, compared: bool
+) -> None:
+    """Writes `summary.json` beside TFMA's own files.
+
+    Args:
+        uri: of the ModelEvaluation artifact.
+        classes: class names, in the order of the outputs.
+        min_accuracy: the threshold that was applied.
+        baseline: the live version, if there is one.
+        compared: whether the candidate was compared with it.
+    """
+    candidate = tfma.load_eval_result(uri, model_name="candidate" if compared else None)
+    validation = tfma.load_validation_result(uri)
+    matrix = confusion_matrix(candidate, len(classes))
+    images = sum(map(sum, matrix))
+    accuracy = _metrics(candidate, ())[ACCURACY]
+    interval = accuracy_interval(sum(matrix[i][i] for i in range(len(classes))), images)
+    summary = {
+        "images": images,
+        "accuracy": accuracy,
+        "accuracy_interval": interval,
+        "min_accuracy": min_accuracy,
+        "blessed": validation.validation_ok,
+        "failures": _failures(validation),
+        "baseline": {"version": baseline, "compared": compared} if baseline else None,
+        "classes": {name: _class_metrics(candidate, matrix, index) for index, name in enumerate(classes)},
+        "confusion_matrix": matrix,
+    }
+    if compared:
+        summary["baseline"]["accuracy"] = _metrics(tfma.load_eval_result(uri, model_name="baseline"), ())[ACCURACY]
+    with tf.io.gfile.GFile(os.path.join(uri, FILE), "w") as file:
+        file.write(json.dumps(summary, indent=1, ensure_ascii=False))
+
+
+def accuracy_interval(correct: int, images: int) -> tuple[float, float]:
+    """The 95 % confidence interval of an accuracy, after Wilson (1927): it holds for few images, too."""
+    interval = binomtest(correct, images).proportion_ci(method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+def confusion_matrix(result: tfma.EvalResult, num_classes: int) -> list[list[int]]:
+    """Counts of test images: a row per actual class, a column per most probable class."""
+    matrix = [[0] * num_classes for _ in range(num_classes)]
+    plots = dict(result.plots)[()]
+    cells = plots[""][""]["multiClassConfusionMatrixAtThresholds"]["matrices"][0]["entries"]
+    for cell in cells:
+        row, column = cell.get("actualClassId", 0), cell.get("predictedClassId", 0)
+        matrix[row][column] = round(cell.get("numWeightedExamples", 0))
+    return matrix
+
+
+def _class_metrics(result: tfma.EvalResult, matrix: list[list[int]], index: int) -> dict[str, Any]:
+    hits, actual = matrix[index][index], sum(matrix[index])
+    predicted = sum(row[index] for row in matrix)
+    metrics = _metrics(result, (), f"classId:{index}")
+    return {
+        "images": actual,
+        "precision": hits / predicted if predicted else None,
+        "recall": hits / actual if actual else None,
+        "auc": metrics["auc"],
+        "calibration": metrics["calibration"],
+    }
+
+
+def _metrics(result: tfma.EvalResult, slice_key: tuple[Any, ...], sub_key: str = "") -> dict[str, Any]:
+    """Metric name to value, for one slice and one class; NaN as None."""
+    metrics = dict(result.slicing_metrics)[slice_key][""][sub_key]
+    values = {name: value.get("doubleValue") for name, value in metrics.items()}
+    return {name: value if isinstance(value, float) and value == value else None for name, value in values.items()}
+
+
+def _failures(validation: validation_result_pb2.ValidationResult) -> list[str]:
+    """What TFMA's thresholds found wanting, in words."""
+    failures = []
+    for validated in validation.metric_validations_per_slice:
+        for failure in validated.failures:
+            failures.append(_describe(failure))
+    return failures
+
+
+def _describe(failure: validation_result_pb2.ValidationFailure) -> str:
+    value = failure.metric_value.double_value.value
+    if failure.metric_threshold.HasField("value_threshold"):
+        bound = failure.metric_threshold.value_threshold.lower_bound.value
+        return f"test accuracy {value:.3f} is below min_accuracy {bound:.3f}"
+    drop = -failure.metric_threshold.change_threshold.absolute.value
+    return f"test accuracy is {-value:.3f} below the live version's; max_accuracy_drop allows {drop:.3f}"
+

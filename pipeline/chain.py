@@ -1,0 +1,156 @@
+"""The chain of components, from a folder of images to a pushed model."""
+
+import dataclasses
+import json
+import os
+
+import tensorflow_data_validation as tfdv
+from tfx.components import ExampleValidator, StatisticsGen, Trainer, Transform
+from tfx.orchestration.metadata import sqlite_metadata_connection_config
+from tfx.orchestration.pipeline import Pipeline
+from tfx.proto import trainer_pb2, transform_pb2
+
+from components.evaluator import Evaluator
+from components.example_gen import ExampleGen
+from components.gates import DataGate
+from components.make_schema import MakeSchema
+from components.pusher import Pusher
+from components.trainer import Settings
+from pipeline.config import Config
+from pipeline.resolve import Resolved
+from pipeline.workspace import Workspace
+from schema.features import SPLITS, TRAIN, VAL
+
+# TFX sets this flag of tfx_bsl from the Beam arguments: batches are bounded in bytes (20 MiB), not in rows,
+# of which a thousand may be gigabytes.
+_BEAM_ARGS = ["--tfxio_use_byte_size_batching=true"]
+
+
+def create_pipeline(config: Config, resolved: Resolved, workspace: Workspace) -> Pipeline:
+    """Chains the components.
+
+    Args:
+        config: what the user asked for.
+        resolved: what was found before the start.
+        workspace: where outputs go.
+    Returns:
+        A pipeline for any orchestrator of TFX.
+    """
+    code_digest = resolved.code_digest
+    model_dir = str(workspace.model_dir(config.model_name))
+
+    example_gen = ExampleGen(
+        data=os.path.abspath(config.data),
+        split_ratios=config.split_ratios,
+        salt=resolved.salt,
+        window_end=resolved.window_end,
+        window_days=config.window_days or 0,
+        fingerprint=resolved.fingerprint,
+        code_digest=code_digest,
+    )
+    examples = example_gen.outputs["examples"]
+
+    make_schema = MakeSchema(classes=json.dumps(resolved.classes), code_digest=code_digest)
+    schema, statistics_schema = make_schema.outputs["schema"], make_schema.outputs["statistics_schema"]
+    statistics_gen = StatisticsGen(
+        examples=examples,
+        schema=statistics_schema,
+        stats_options=tfdv.StatsOptions(experimental_filter_read_paths=True),
+    )
+    statistics_gen.exec_properties["code_digest"] = code_digest
+    example_validator = ExampleValidator(statistics=statistics_gen.outputs["statistics"], schema=statistics_schema)
+    example_validator.exec_properties["code_digest"] = code_digest
+    gate = DataGate(
+        report=example_gen.outputs["report"],
+        anomalies=example_validator.outputs["anomalies"],
+        classes=json.dumps(resolved.classes),
+        max_bad_fraction=config.max_bad_fraction,
+        code_digest=code_digest,
+    )
+
+    transform = Transform(
+        examples=examples,
+        schema=schema,
+        preprocessing_fn="components.transform.preprocessing_fn",
+        splits_config=transform_pb2.SplitsConfig(analyze=[TRAIN], transform=list(SPLITS)),
+        custom_config={"image_size": config.image_size, "classes": resolved.classes, "code_digest": code_digest},
+        # Nothing is materialized: decoding again costs 2 % of the forward pass, and pixels 543 kB an image.
+        materialize=False,
+        disable_statistics=True,
+        disable_analyzer_cache=True,
+    )
+    transform.add_upstream_node(gate)
+
+    trainer = Trainer(
+        run_fn="components.trainer.run_fn",
+        examples=examples,
+        transform_graph=transform.outputs["transform_graph"],
+        schema=schema,
+        train_args=trainer_pb2.TrainArgs(splits=[TRAIN]),
+        eval_args=trainer_pb2.EvalArgs(splits=[VAL]),
+        custom_config=dataclasses.asdict(_training_settings(config, resolved)),
+    )
+    model = trainer.outputs["model"]
+
+    evaluator = Evaluator(
+        examples=examples,
+        model=model,
+        classes=resolved.classes,
+        model_dir=model_dir,
+        baseline=resolved.baseline,
+        min_accuracy=config.min_accuracy or 0.0,
+        max_accuracy_drop=config.max_accuracy_drop,
+        code_digest=code_digest,
+    )
+
+    pusher = Pusher(
+        model=model,
+        model_blessing=evaluator.outputs["blessing"],
+        evaluation=evaluator.outputs["evaluation"],
+        report=example_gen.outputs["report"],
+        model_dir=model_dir,
+        record=_version_record(config, resolved),
+        served=resolved.served,
+        code_digest=code_digest,
+    )
+
+    return Pipeline(
+        pipeline_name="graft",
+        pipeline_root=str(workspace.artifacts),
+        components=[
+            example_gen, statistics_gen, make_schema, example_validator, gate,
+            transform, trainer, evaluator, pusher,
+        ],
+        enable_cache=True,
+        metadata_connection_config=sqlite_metadata_connection_config(str(workspace.metadata)),
+        beam_pipeline_args=_BEAM_ARGS,
+    )
+
+
+def _training_settings(config: Config, resolved: Resolved) -> Settings:
+    return Settings(
+        classes=resolved.classes,
+        image_size=config.image_size,
+        weights=resolved.weights,
+        head_units=list(config.head_units),
+        head_epochs=config.head_epochs,
+        head_learning_rate=config.head_learning_rate,
+        fine_tune_epochs=config.fine_tune_epochs,
+        fine_tune_learning_rate=config.fine_tune_learning_rate,
+        fine_tune_from=config.fine_tune_from,
+        batch_size=config.batch_size,
+        early_stopping_patience=config.early_stopping_patience,
+        seed=config.seed,
+        cache_key={"weights": resolved.weights_digest, "code": resolved.code_digest},
+    )
+
+
+def _version_record(config: Config, resolved: Resolved) -> dict[str, object]:
+    """What a later run, or a person, wants to know of a pushed version."""
+    return {
+        "classes": resolved.classes,
+        "image_size": config.image_size,
+        "weights": config.weights,
+        "request_key": resolved.request_key,
+        "resolved": dataclasses.asdict(resolved),
+    }

@@ -1,0 +1,31 @@
+"""The demo: the main job on real images that need no download."""
+
+import pathlib
+from collections.abc import Callable
+
+from pipeline.config import Config, load_config
+from pipeline.sample import write_digits
+from pipeline.weights import IMAGENET, RANDOM, find_weights
+from schema.errors import UsageError
+
+
+def make_config(out: str, say: Callable[[str], object]) -> Config:
+    """Writes the digits into the workspace and chooses settings for a few minutes on two cores.
+
+    Args:
+        out: the workspace.
+        say: called with a line where something is not as usual.
+    Returns:
+        A configuration with the ImageNet weights if they can be had, else with random ones.
+    """
+    data = pathlib.Path(out) / "digits"
+    if not data.is_dir():
+        write_digits(str(data))
+    try:
+        find_weights(IMAGENET)
+        weights = IMAGENET
+    except UsageError:
+        say("The ImageNet weights cannot be fetched here: the demo goes on with RANDOM weights.")
+        weights = RANDOM
+    options = {"data": str(data), "out": out, "weights": weights, "image_size": 64, "fine_tune_epochs": 2}
+    return load_config(None, options)

@@ -1,0 +1,47 @@
+"""Shows the network as a table."""
+
+import keras
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from components import model
+from pipeline.config import Config
+
+
+def print_network(image_size: int, fine_tune_from: str, num_classes: int) -> None:
+    """Prints index, name, kind, output shape and parameters of each layer, and which phase trains it."""
+    base = model.build_base(image_size, model.RANDOM)
+    model.freeze_below(base, fine_tune_from)
+    head = model.build_head(
+        np.zeros((1, model.EMBEDDING_SIZE), np.float32), Config.model_fields["head_units"].default, num_classes
+    )
+    pooling = model.build_embedder(base).layers[-1]
+
+    table = Table(title=f"ResNet50, {image_size} px, fine-tuned from {fine_tune_from}, {num_classes} classes")
+    for title in ("index", "layer", "kind", "output", "parameters", "head phase", "fine-tuning"):
+        table.add_column(title, justify="right" if title in ("index", "parameters") else "left")
+    for index, layer in enumerate([*base.layers, pooling, *head.layers[1:]]):
+        in_base = index < len(base.layers)
+        table.add_row(
+            str(index),
+            layer.name,
+            type(layer).__name__,
+            _shape(layer),
+            f"{layer.count_params():,}",
+            _phase(layer, not in_base),
+            _phase(layer, layer.trainable if in_base else True),
+        )
+    Console(width=None).print(table)
+    print(f"{len(base.layers)} layers in the base, {base.count_params():,} parameters; head {head.count_params():,}.")
+
+
+def _phase(layer: keras.layers.Layer, trained: bool) -> str:
+    if not layer.weights or isinstance(layer, keras.layers.Normalization):
+        return ""
+    return "trained" if trained else "frozen"
+
+
+def _shape(layer: keras.layers.Layer) -> str:
+    shape = layer.output.shape
+    return " x ".join(str(size) for size in shape[1:])

@@ -1,0 +1,90 @@
+"""What a run says at its end."""
+
+import pathlib
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+
+from components.gates import class_totals
+from pipeline.config import Config
+from pipeline.run import Outcome
+from pipeline.weights import RANDOM
+from pipeline.workspace import Workspace
+
+_UNTRAINED_BASE = "The base has random weights: figures show that the chain works, not what ResNet50 can do."
+
+
+def print_report(outcome: Outcome, config: Config, console: Console) -> None:
+    """Prints what it was trained on, how good it is, whether it was pushed, and what to type next."""
+    workspace = Workspace(pathlib.Path(config.out))
+    model_dir = workspace.model_dir(config.model_name)
+    lines = [
+        "",
+        _data_line(outcome.ingest),
+        *(f"[yellow]Note:[/] {escape(warning)}" for warning in outcome.warnings),
+        *_left_out_line(outcome, workspace),
+        _training_line(outcome, config),
+        _accuracy_line(outcome.evaluation),
+    ]
+    if config.weights == RANDOM:
+        lines.append(f"[yellow]Note:[/] {_UNTRAINED_BASE}")
+    lines += _verdict_lines(outcome, str(model_dir))
+    lines += ["", f"Report:   {escape(str(workspace.runs / outcome.run_id))}/ (manifest.json, training_curves.png)"]
+    if outcome.pushed_version:
+        lines += ["Next:     " + escape(f"./graft predict IMAGE --model {model_dir}")]
+    console.print("\n".join(lines), highlight=False, soft_wrap=True)
+
+
+def _data_line(ingest: dict[str, Any]) -> str:
+    counts = {split: sum(by_label.values()) for split, by_label in ingest["counts"].items()}
+    totals = class_totals(ingest["counts"])
+    shown = ", ".join(f"{name} {count}" for name, count in list(totals.items())[:10])
+    shown += ", ..." if len(totals) > 10 else ""
+    return (
+        f"Data:     {sum(counts.values())} images of {len(totals)} classes ({escape(shown)}): "
+        f"{counts['train']} to train, {counts['val']} to validate, {counts['test']} to test"
+    )
+
+
+def _left_out_line(outcome: Outcome, workspace: Workspace) -> list[str]:
+    ingest = outcome.ingest
+    if not ingest["broken"] + ingest["left_out"]:
+        return []
+    where = workspace.runs / outcome.run_id / "quarantine.jsonl"
+    return [f"Left out: {ingest['broken']} broken, {ingest['left_out']} duplicates ({escape(str(where))})"]
+
+
+def _training_line(outcome: Outcome, config: Config) -> str:
+    epochs = [row["phase"] for row in outcome.history["epochs"]]
+    kept = outcome.history["kept"]
+    text = f"Training: {epochs.count('head')} epochs of the head"
+    if "fine-tune" in epochs:
+        text += f", {epochs.count('fine-tune')} of fine-tuning from {config.fine_tune_from}"
+        text += "; kept the fine-tuned model" if kept == "fine-tune" else "; kept the head alone (better on val)"
+    return text + f"; {config.weights} weights, {config.image_size} px"
+
+
+def _accuracy_line(evaluation: dict[str, Any]) -> str:
+    low, high = evaluation["accuracy_interval"]
+    return (
+        f"Accuracy: [bold]{evaluation['accuracy']:.3f}[/] on {evaluation['images']} test images "
+        f"(95 % confidence {low:.3f} to {high:.3f})"
+    )
+
+
+def _verdict_lines(outcome: Outcome, model_dir: str) -> list[str]:
+    evaluation = outcome.evaluation
+    if not evaluation["blessed"]:
+        reasons = "; ".join(evaluation["failures"])
+        return [f"Blessed:  [red]no[/]: {escape(reasons)}. Not pushed; what was live is live."]
+    why = f"at least {evaluation['min_accuracy']:.3f}"
+    baseline = evaluation["baseline"]
+    if baseline and baseline["compared"]:
+        why += f", and version {baseline['version']} has {baseline['accuracy']:.3f}"
+    elif baseline:
+        why += f"; not compared with version {baseline['version']}, whose classes differ"
+    pushed = f"{model_dir}/{outcome.pushed_version}"
+    state = "Pushed:  " if outcome.pushed_now else "Live:    "
+    note = "" if outcome.pushed_now else "  (pushed before; nothing new)"
+    return [f"Blessed:  [green]yes[/]: {why}", f"{state} {escape(pushed)}{note}"]

@@ -1,0 +1,121 @@
+"""Resolves, before a local run, what decides whether a component's outputs may be used again.
+
+TFX looks its cache up before an executor runs and compares execution properties. So whatever an executor would
+find out by itself - which files there are, which version is live - is found out here and passed as one.
+"""
+
+import dataclasses
+import hashlib
+import importlib.metadata
+import json
+import pathlib
+from typing import Any
+
+from components import layout
+from pipeline.config import Config
+from pipeline.weights import find_weights
+from pipeline.workspace import Workspace
+from serving import versions
+
+_SOURCES = ("schema", "serving", "components")
+_LIBRARIES = ("tensorflow", "keras", "tensorflow-transform", "tfx")
+
+
+@dataclasses.dataclass(frozen=True)
+class Resolved:
+    """The execution properties that depend on the world.
+
+    Attributes:
+        fingerprint: of the files in the window.
+        window_end: the newest span in the window, or "".
+        weights: "random" or the path of a file.
+        weights_digest: of its contents.
+        code_digest: of our code and the libraries that shape results.
+        request_key: of all of the above and the configuration: two runs with the same key do the same.
+        classes: in the order of the outputs.
+        salt: of the split, or "" to choose one.
+        baseline: identity of the version to compare with, or "none".
+        served: the state of the serving folder.
+    """
+
+    fingerprint: str
+    window_end: str
+    weights: str
+    weights_digest: str
+    code_digest: str
+    request_key: str
+    classes: list[str]
+    salt: str
+    baseline: str
+    served: str
+
+
+def resolve(config: Config, workspace: Workspace) -> Resolved:
+    """Looks at the data, the weights, the code and the serving folder.
+
+    Raises:
+        DataError: if the folder is not one of labelled images.
+        UsageError: if the weights cannot be had.
+    """
+    listing = layout.list_images(config.data, config.window_end_text, config.window_days or 0)
+    weights, weights_digest = find_weights(config.weights)
+    request = {
+        "fingerprint": listing.fingerprint,
+        "window_end": listing.window_end,
+        "weights_digest": weights_digest,
+        "code_digest": digest_code(),
+    }
+    request_key = _digest(request | {"config": config.model_dump(mode="json", exclude={"out"})})
+    model_dir = str(workspace.model_dir(config.model_name))
+    live = versions.find_live(model_dir)
+    return Resolved(
+        **request,
+        weights=weights,
+        request_key=request_key,
+        **_resolve_lineage(config, listing, request_key, live, workspace),
+    )
+
+
+def _resolve_lineage(
+    config: Config,
+    listing: layout.Listing,
+    request_key: str,
+    live: versions.Version | None,
+    workspace: Workspace,
+) -> dict[str, Any]:
+    """What a run takes over from the version that is live."""
+    record = live.record if live else {}
+    if live and record.get("request_key") == request_key:
+        # This very request made the live version. It is not compared with itself: the properties are those of
+        # that run, so that TFX finds every output of it.
+        return {name: record["resolved"][name] for name in ("classes", "salt", "baseline", "served")}
+    same_data = record.get("resolved", {}).get("fingerprint") == listing.fingerprint
+    return {
+        "classes": list(config.classes or record.get("classes") or listing.labels),
+        # The same images choose the same salt; asking for it by number would only miss the cache.
+        "salt": record["resolved"]["salt"] if same_data else str(record.get("salt", "")),
+        "baseline": live.identity if live else "none",
+        "served": _describe_serving(config, workspace),
+    }
+
+
+def _describe_serving(config: Config, workspace: Workspace) -> str:
+    """The versions there are, and those that were pushed and are gone: a push that was undone may come again."""
+    present = [v.number for v in versions.find_versions(str(workspace.model_dir(config.model_name)))]
+    pushed = {m.get("pushed_version") for m in workspace.load_manifests()} - {None}
+    return json.dumps({"present": present, "gone": sorted(pushed - set(present))})
+
+
+def digest_code() -> str:
+    """A digest of our code and the versions of the libraries that shape results.
+
+    TFX's cache hashes the name of a function, not what it does.
+    """
+    root = pathlib.Path(__file__).parents[1]
+    files = sorted(path for name in _SOURCES for path in (root / name).iterdir() if path.suffix in (".py", ".pbtxt"))
+    code = {str(path.relative_to(root)): path.read_text(encoding="utf-8") for path in files}
+    return _digest(code | {name: importlib.metadata.version(name) for name in _LIBRARIES})
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

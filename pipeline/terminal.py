@@ -1,0 +1,64 @@
+"""What a person sees. TFX, Beam and TensorFlow write to a log file instead."""
+
+import os
+import pathlib
+import sys
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.status import Status
+
+if TYPE_CHECKING:  # TFX, which this module is there to silence
+    from pipeline.local_runner import Finished
+
+
+class ComponentProgress:
+    """A line per component: while it runs (on a terminal), and how long it took."""
+
+    def __init__(self, console: Console):
+        """Prints to a console."""
+        self.finished: list["Finished"] = []
+        self._console = console
+        self._status = Status("", console=console)
+
+    def __enter__(self) -> "ComponentProgress":
+        """Starts the moving line."""
+        self._status.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Ends it, whatever happened."""
+        self._status.stop()
+
+    def start(self, name: str) -> None:
+        """Says that a component starts; without a terminal, in a line of its own."""
+        self._status.update(f"{name} ...")
+        if not self._console.is_terminal:
+            self._console.print(f"  {name:<18} started", highlight=False)
+
+    def finish(self, component: "Finished") -> None:
+        """Says how long it took."""
+        self.finished.append(component)
+        took = "unchanged" if component.cached else f"{component.seconds:6.1f} s"
+        self._console.print(f"  {component.name:<18} {took:>9}", highlight=False)
+
+
+def redirect_noise(log: pathlib.Path) -> Console:
+    """Sends what the process writes from now on to a file, C++ included.
+
+    Args:
+        log: a file to append to.
+    Returns:
+        A console on what was the standard output.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    terminal = os.fdopen(os.dup(1), "w", encoding=sys.stdout.encoding, errors="replace")
+    with open(log, "ab") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    return Console(file=terminal)

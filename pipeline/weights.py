@@ -1,0 +1,76 @@
+"""Finds the weights of the base before a run starts, so that a missing file costs seconds and not a run."""
+
+import hashlib
+import pathlib
+import threading
+import urllib.request
+
+from schema.errors import UsageError
+
+IMAGENET, RANDOM = "imagenet", "random"
+# As in keras.applications.resnet: where the file is, and its MD5.
+_FILE = "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5"
+_URL = "https://storage.googleapis.com/tensorflow/keras-applications/resnet/" + _FILE
+_MD5 = "4d473c1dd8becc155b73f8504c6f6626"
+_CACHE = pathlib.Path.home() / ".keras" / "models"
+_PATIENCE_SECONDS = 8.0
+
+
+def find_weights(weights: str) -> tuple[str, str]:
+    """Resolves the `weights` setting.
+
+    Args:
+        weights: "imagenet", "random", or the path of a file in Keras' notop format.
+    Returns:
+        "random" or the path of a file; and a digest of its contents.
+    Raises:
+        UsageError: if there is no such file, or no way to fetch it.
+    """
+    if weights == RANDOM:
+        return RANDOM, RANDOM
+    if weights == IMAGENET:
+        path = _fetch_imagenet()
+    else:
+        path = pathlib.Path(weights).expanduser().absolute()
+        if not path.is_file():
+            raise UsageError(
+                f"weights: {weights}: no such file. Expected {IMAGENET!r}, {RANDOM!r} or the path of Keras' {_FILE}."
+            )
+    return str(path), hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _fetch_imagenet() -> pathlib.Path:
+    cached = _CACHE / _FILE
+    if cached.is_file():
+        return cached
+    if _is_reachable(_URL):
+        import keras
+
+        try:
+            return pathlib.Path(keras.utils.get_file(_FILE, _URL, cache_subdir="models", file_hash=_MD5))
+        except Exception as error:  # urllib, ssl, socket and Keras raise many kinds; each means: not fetched.
+            reason = str(error)
+    else:
+        reason = "its server does not answer"
+    raise UsageError(
+        f"weights: the ImageNet weights cannot be fetched ({reason}). Bring the file {_FILE} "
+        f"(MD5 {_MD5}) into {_CACHE}, or name it with --weights FILE; --weights random goes without."
+    )
+
+
+def _is_reachable(url: str) -> bool:
+    """Whether a server answers soon. In a thread of its own: a look-up of names knows no time-out."""
+    answered = threading.Event()
+
+    def ask() -> None:
+        request = urllib.request.Request(url, method="HEAD")
+        try:
+            with urllib.request.urlopen(request, timeout=_PATIENCE_SECONDS):
+                answered.set()
+        except OSError:
+            pass
+
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(_PATIENCE_SECONDS)
+    return answered.is_set()

@@ -1,0 +1,90 @@
+"""The folder that a run writes to, and the lock that keeps two runs apart."""
+
+import contextlib
+import dataclasses
+import fcntl
+import json
+import os
+import pathlib
+from collections.abc import Iterator
+from typing import Any
+
+from schema.errors import GraftError, UsageError
+
+
+@dataclasses.dataclass(frozen=True)
+class Workspace:
+    """Where things lie below `out`."""
+
+    root: pathlib.Path
+
+    @property
+    def artifacts(self) -> pathlib.Path:
+        """TFX's pipeline root."""
+        return self.root / "pipeline"
+
+    @property
+    def metadata(self) -> pathlib.Path:
+        """ML Metadata's SQLite file."""
+        return self.root / "metadata.sqlite"
+
+    @property
+    def runs(self) -> pathlib.Path:
+        """A folder per run: manifest, log, training curves."""
+        return self.root / "runs"
+
+    @property
+    def log(self) -> pathlib.Path:
+        """What TFX, Beam and TensorFlow say."""
+        return self.root / "graft.log"
+
+    def model_dir(self, model_name: str) -> pathlib.Path:
+        """What TensorFlow Serving watches."""
+        return self.root / "serving" / model_name
+
+    def load_manifests(self) -> list[dict[str, Any]]:
+        """What earlier runs wrote of themselves, oldest first; a torn one is passed over."""
+        manifests = []
+        for path in sorted(self.runs.glob("*/manifest.json")):
+            with contextlib.suppress(OSError, json.JSONDecodeError):
+                manifests.append(json.loads(path.read_text(encoding="utf-8")))
+        return manifests
+
+
+def prepare(out: str) -> Workspace:
+    """Makes the folders of a workspace.
+
+    Raises:
+        UsageError: if it cannot be written.
+    """
+    workspace = Workspace(pathlib.Path(out).absolute())
+    try:
+        workspace.runs.mkdir(parents=True, exist_ok=True)
+        workspace.log.touch()
+    except OSError as error:
+        raise UsageError(f"{out}: cannot be written: {error.strerror}. Choose another folder with --out.") from None
+    return workspace
+
+
+@contextlib.contextmanager
+def open_workspace(out: str) -> Iterator[Workspace]:
+    """Makes the workspace if need be and locks it for one run.
+
+    Raises:
+        UsageError: if it cannot be written.
+        GraftError: if another run has it.
+    """
+    workspace = prepare(out)
+    with open(workspace.root / ".lock", "a+", encoding="utf-8") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            raise GraftError(
+                f"{out}: another run is at work here (process {lock.read().strip() or 'unknown'}). "
+                "Wait for it, or choose another folder with --out."
+            ) from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield workspace

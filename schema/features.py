@@ -1,0 +1,13 @@
+"""The one place that names a feature or a split."""
+
+# Raw features, as ExampleGen writes them.
+IMAGE = "image"  # bytes [1]: the encoded file, as found
+LABEL = "label"  # bytes [1]: the class name
+PATH = "path"  # bytes [1]: relative to the data folder, with "/"
+DIGEST = "digest"  # bytes [1]: hex sha256 of the file
+
+# Transformed features, as the transform graph gives them.
+PIXELS = "pixels"  # float32 [batch, image_size, image_size, 3]: ready for ResNet50
+LABEL_INDEX = "label_index"  # int64 [batch, 1]: position in the class list
+
+TRAIN, VAL, TEST = SPLITS = ("train", "val", "test")

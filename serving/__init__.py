@@ -1,0 +1,1 @@
+"""What is served: signatures, pushed versions, prediction. Imports TensorFlow, never TFX."""

@@ -1,0 +1,129 @@
+"""Asks a pushed model what is on images. Imports TensorFlow alone: what works here works in any client."""
+
+import dataclasses
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator
+
+import tensorflow as tf
+
+from schema.errors import UsageError
+from serving import signatures, versions
+
+_BATCH = 32
+
+
+@dataclasses.dataclass(frozen=True)
+class Prediction:
+    """What the model says of one image.
+
+    Attributes:
+        path: of the image.
+        label: the most probable class; "" if the image could not be read.
+        probabilities: by class name.
+        problem: why there is no prediction.
+    """
+
+    path: str
+    label: str = ""
+    probabilities: dict[str, float] = dataclasses.field(default_factory=dict)
+    problem: str = ""
+
+
+def find_model(workspaces: Iterable[str]) -> str:
+    """The newest pushed version in any of the workspaces.
+
+    Raises:
+        UsageError: if there is none.
+    """
+    workspaces = list(workspaces)
+    folders = [f for w in workspaces for f in tf.io.gfile.glob(os.path.join(w, "serving", "*"))]
+    live = [version for folder in folders if (version := versions.find_live(folder))]
+    if not live:
+        raise UsageError(
+            f"no pushed model in {' or '.join(workspaces)} here. Train one with: ./graft run --data DIR "
+            "(or ./graft demo), or name one with --model DIR."
+        )
+    return max(live, key=lambda version: version.number).path
+
+
+def predict_files(model: str, paths: list[str]) -> Iterator[Prediction]:
+    """Predicts images, in batches, in the order given.
+
+    Args:
+        model: folder of a SavedModel, or of versions of one.
+        paths: of JPEG, PNG, GIF or BMP files.
+    Returns:
+        A prediction each; one that could not be read says so and does not disturb the others.
+    Raises:
+        UsageError: if there is no such model.
+    """
+    predict = load_signature(model)
+    for start in range(0, len(paths), _BATCH):
+        yield from _predict_batch(predict, paths[start : start + _BATCH])
+
+
+def load_signature(model: str) -> "tf.types.experimental.ConcreteFunction":
+    """Loads `serving_default` of a SavedModel, or of the newest version in a folder.
+
+    Raises:
+        UsageError: if there is none.
+    """
+    if not tf.io.gfile.exists(os.path.join(model, versions.SAVED_MODEL)):
+        live = versions.find_live(model)
+        if live is None:
+            raise UsageError(
+                f"{model}: no model here. Expected a folder with {versions.SAVED_MODEL}, "
+                "or one of numbered versions such as graft-out/serving/graft."
+            )
+        model = live.path
+    loaded = tf.saved_model.load(model)
+    signature = loaded.signatures[signatures.SERVING]
+    signature.owner = loaded  # a signature alone does not keep its variables alive
+    return signature
+
+
+def print_predictions(predictions: Iterable[Prediction], as_json: bool) -> int:
+    """Prints a line each: to the standard output, and what could not be read to the standard error.
+
+    Returns:
+        How many could not be read.
+    """
+    failed = 0
+    for prediction in predictions:
+        if prediction.problem:
+            failed += 1
+            print(f"graft: {prediction.path}: {prediction.problem}", file=sys.stderr)
+        elif as_json:
+            fields = {"path": prediction.path, "label": prediction.label, "probabilities": prediction.probabilities}
+            print(json.dumps(fields, ensure_ascii=False))
+        else:
+            ranked = sorted(prediction.probabilities.items(), key=lambda item: -item[1])
+            shown = "  ".join(f"{name} {probability:.3f}" for name, probability in ranked[:5])
+            print(f"{prediction.path}: {prediction.label}  ({shown})")
+    return failed
+
+
+def _predict_batch(predict: "tf.types.experimental.ConcreteFunction", paths: list[str]) -> Iterator[Prediction]:
+    try:
+        contents = [tf.io.gfile.GFile(path, "rb").read() for path in paths]
+        outputs = predict(**{signatures.IMAGE_BYTES: tf.constant(contents)})
+    except tf.errors.OpError as error:
+        if len(paths) == 1:
+            yield Prediction(paths[0], problem=_explain(error))
+            return
+        for path in paths:  # one of them is no image: ask one by one
+            yield from _predict_batch(predict, [path])
+        return
+    classes = [name.decode() for name in outputs["classes"][0].numpy()]
+    for path, label, row in zip(paths, outputs["label"].numpy(), outputs["probabilities"].numpy(), strict=True):
+        yield Prediction(path, label.decode(), dict(zip(classes, map(float, row), strict=True)))
+
+
+def _explain(error: tf.errors.OpError) -> str:
+    if isinstance(error, tf.errors.NotFoundError):
+        return "no such file"
+    if isinstance(error, tf.errors.InvalidArgumentError):
+        return "not an image that TensorFlow reads; expected JPEG, PNG, GIF or BMP"
+    return str(error.message).splitlines()[0]

@@ -1,0 +1,81 @@
+"""The folder that a model server watches: `serving/<model>/<version>/`, the highest version is live."""
+
+import dataclasses
+import hashlib
+import json
+import os
+from typing import Any
+
+import tensorflow as tf
+
+SAVED_MODEL = "saved_model.pb"
+# TensorFlow Serving ignores what it does not know in assets.extra.
+RECORD = os.path.join("assets.extra", "graft.json")
+
+
+@dataclasses.dataclass(frozen=True)
+class Version:
+    """A pushed version.
+
+    Attributes:
+        number: what the server calls it.
+        path: its folder.
+        record: what the Pusher wrote of it; empty for a model that Graft did not push.
+    """
+
+    number: int
+    path: str
+    record: dict[str, Any]
+
+    @property
+    def identity(self) -> str:
+        """Version and content, for a number may be used again."""
+        return f"{self.number}:{digest_model(self.path)}"
+
+
+def find_versions(model_dir: str) -> list[Version]:
+    """The complete versions in a model's folder, oldest first; none if there is no such folder."""
+    if not tf.io.gfile.isdir(model_dir):
+        return []
+    names = (name.rstrip("/") for name in tf.io.gfile.listdir(model_dir))
+    numbers = sorted(int(name) for name in names if name.isdigit())
+    paths = ((n, os.path.join(model_dir, str(n))) for n in numbers)
+    return [Version(n, p, _read_record(p)) for n, p in paths if tf.io.gfile.exists(os.path.join(p, SAVED_MODEL))]
+
+
+def find_live(model_dir: str) -> Version | None:
+    """The version that a model server serves by default, or None."""
+    versions = find_versions(model_dir)
+    return versions[-1] if versions else None
+
+
+def digest_model(path: str) -> str:
+    """A digest of a SavedModel's graph and variables, hex sha256; of nothing else in the folder."""
+    digest = hashlib.sha256()
+    for part in (SAVED_MODEL, os.path.join("variables", "variables.index"), *_data_shards(path)):
+        with tf.io.gfile.GFile(os.path.join(path, part), "rb") as file:
+            while chunk := file.read(1 << 20):
+                digest.update(chunk)
+    return digest.hexdigest()
+
+
+def copy_tree(source: str, target: str) -> None:
+    """Copies a folder with all that is in it."""
+    for parent, _, names in tf.io.gfile.walk(source):
+        folder = os.path.normpath(os.path.join(target, os.path.relpath(parent, source)))
+        tf.io.gfile.makedirs(folder)
+        for name in names:
+            tf.io.gfile.copy(os.path.join(parent, name), os.path.join(folder, name))
+
+
+def _data_shards(path: str) -> list[str]:
+    shards = tf.io.gfile.glob(os.path.join(path, "variables", "variables.data-*"))
+    return sorted(os.path.relpath(shard, path) for shard in shards)
+
+
+def _read_record(path: str) -> dict[str, Any]:
+    record = os.path.join(path, RECORD)
+    if not tf.io.gfile.exists(record):
+        return {}
+    with tf.io.gfile.GFile(record) as file:
+        return dict(json.loads(file.read()))
