@@ -25,6 +25,7 @@ from schema import features
 from serving import signatures, versions
 
 NO_BASELINE = "none"
+DEFAULT_MIN_ACCURACY = -1.0
 _MARGIN = 0.1
 _BATCH_ROWS = 32
 # TFMA's own default of 10,000 thresholds a class and slice costs more than the forward pass.
@@ -48,21 +49,23 @@ class EvaluatorExecutor(tfx_executor.Executor):
         live = None
         if exec_properties["baseline"] != NO_BASELINE:
             live = versions.find_live(exec_properties["model_dir"])
-        comparable = live is not None and live.record.get("classes", classes) == classes
-        min_accuracy = exec_properties["min_accuracy"] or default_min_accuracy(count_labels(examples))
-        config = make_eval_config(len(classes), min_accuracy, exec_properties["max_accuracy_drop"], comparable)
+        baseline = live if live and live.record.get("classes", classes) == classes else None
+        min_accuracy = exec_properties["min_accuracy"]
+        if min_accuracy == DEFAULT_MIN_ACCURACY:
+            min_accuracy = default_min_accuracy(count_labels(examples))
+        config = make_eval_config(len(classes), min_accuracy, exec_properties["max_accuracy_drop"], bool(baseline))
         exec_properties = exec_properties | {
             standard_component_specs.EVAL_CONFIG_KEY: json_format.MessageToJson(
                 config, preserving_proto_field_name=True
             )
         }
         with tempfile.TemporaryDirectory() as staging:
-            if comparable:
+            if baseline:
                 input_dict = input_dict | {
-                    standard_component_specs.BASELINE_MODEL_KEY: [_stage_baseline(live, staging, candidate)]
+                    standard_component_specs.BASELINE_MODEL_KEY: [_stage_baseline(baseline, staging, candidate)]
                 }
             super().Do(input_dict, output_dict, exec_properties)
-        summary.write_summary(output, classes, min_accuracy, live.number if live else None, comparable)
+        summary.write_summary(output, classes, min_accuracy, live.number if live else None, bool(baseline))
 
 
 class Evaluator(tfx_evaluator.Evaluator):
@@ -90,7 +93,7 @@ class Evaluator(tfx_evaluator.Evaluator):
             model_dir: the serving folder of the model.
             baseline: identity of the live version, so that TFX does not reuse a verdict against another one;
                 "none" compares with nothing, "" leaves it to the executor.
-            min_accuracy: to be blessed; 0 for the majority class's share of `test` plus 0.1.
+            min_accuracy: to be blessed; DEFAULT_MIN_ACCURACY for the majority class's share of `test` plus 0.1.
             max_accuracy_drop: how much below the baseline is still blessed.
             code_digest: of our code.
         """
@@ -154,8 +157,7 @@ def make_eval_config(
         ],
     )
     return config_pb2.EvalConfig(
-        model_specs=[_model_spec("candidate")]
-        + ([_model_spec("baseline", is_baseline=True)] if has_baseline else []),
+        model_specs=[_model_spec("candidate")] + ([_model_spec("baseline", is_baseline=True)] if has_baseline else []),
         slicing_specs=[config_pb2.SlicingSpec(), config_pb2.SlicingSpec(feature_keys=[features.LABEL])],
         metrics_specs=[overall, per_class],
     )

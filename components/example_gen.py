@@ -17,7 +17,9 @@ import apache_beam as beam
 import tensorflow as tf
 from PIL import Image
 from tfx import types
+from tfx.components.util import examples_utils
 from tfx.dsl.components.base import base_beam_component, base_beam_executor, executor_spec
+from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 
@@ -79,6 +81,7 @@ class ExampleGenExecutor(base_beam_executor.BaseBeamExecutor):
         splits = {r.path: _split(r, salt, ratios, listing.split_folders) for r in good}
 
         self._write(data, good, splits, examples.uri)
+        examples_utils.set_payload_format(examples, example_gen_pb2.FORMAT_TF_EXAMPLE)
         examples.split_names = artifact_utils.encode_split_names(list(features.SPLITS))
         _write_report(report.uri, listing, records, splits, salt)
 
@@ -252,9 +255,7 @@ def _load_records(pattern: str) -> Iterator[Record]:
         tf.io.gfile.remove(path)
 
 
-def _write_report(
-    uri: str, listing: layout.Listing, records: list[Record], splits: dict[str, str], salt: int
-) -> None:
+def _write_report(uri: str, listing: layout.Listing, records: list[Record], splits: dict[str, str], salt: int) -> None:
     good = [r for r in records if not r.problem]
     quarantine = (
         {"path": r.path, "label": r.label, "reason": r.problem, "broken": r.broken} for r in records if r.problem

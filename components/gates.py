@@ -23,7 +23,7 @@ _FEW_IMAGES = 50  # below this many images a class, a figure of 15 % of them say
 
 
 @component
-def DataGate(  # noqa: N802 - a component is named like a class
+def DataGate(
     report: InputArtifact[IngestReport],
     anomalies: InputArtifact[standard_artifacts.ExampleAnomalies],
     verdict: OutputArtifact[DataVerdict],
@@ -101,11 +101,14 @@ def _check_splits(ingest: dict[str, Any], classes: list[str]) -> list[str]:
     counts, totals = ingest["counts"], class_totals(ingest["counts"])
     small = [f"{c} ({totals[c]})" for c in classes if totals[c] < len(SPLITS)]
     if small:
-        return [f"fewer than {len(SPLITS)} images in the class {_names(small)}: one each is needed to train, "
-                "validate and test. Add images."]
+        return [
+            f"fewer than {len(SPLITS)} images in the class {_names(small)}: one each is needed to train, "
+            "validate and test. Add images."
+        ]
     problems = [
         f"the split {split!r} is empty. Add images, or give it a share with split_ratios."
-        for split in SPLITS if not sum(counts[split].values())
+        for split in SPLITS
+        if not sum(counts[split].values())
     ]
     untrained = [c for c in classes if not counts[TRAIN].get(c)]
     if untrained and not problems:

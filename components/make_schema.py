@@ -28,7 +28,7 @@ def read_schema(classes: list[str]) -> schema_pb2.Schema:
 
 
 @component
-def MakeSchema(  # noqa: N802 - a component is named like a class
+def MakeSchema(
     schema: OutputArtifact[standard_artifacts.Schema],
     statistics_schema: OutputArtifact[standard_artifacts.Schema],
     classes: Parameter[str],

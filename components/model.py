@@ -11,7 +11,7 @@ import numpy as np
 from schema.errors import UsageError
 
 EMBEDDING_SIZE = 2048
-BASE_LAYERS = 175
+_LEAST_VARIANCE = 1e-3  # of a feature, as a share of the mean variance
 RANDOM = "random"
 ALL = "all"
 
@@ -58,14 +58,17 @@ def standardize(embeddings: np.ndarray) -> keras.layers.Normalization:
     Args:
         embeddings: float32 [num_images, 2048], from the frozen base.
     Returns:
-        A layer with mean and variance fixed; float32 [batch, 2048] in and out.
+        A layer with mean and variance fixed; float32 [batch, 2048] in and out. A feature that hardly varies is
+        scaled as if it varied a little: fine-tuning wakes dead features, and divided by nothing they explode.
     Raises:
         ValueError: if there are no rows.
     """
     if not len(embeddings):
         raise ValueError("standardize: expected at least one embedding, got none")
+    variance = embeddings.var(axis=0)
+    floor = _LEAST_VARIANCE * variance.mean() or 1.0
     return keras.layers.Normalization(
-        mean=embeddings.mean(axis=0), variance=embeddings.var(axis=0), name="standardize"
+        mean=embeddings.mean(axis=0), variance=np.maximum(variance, floor), name="standardize"
     )
 
 

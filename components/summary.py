@@ -13,9 +13,7 @@ FILE = "summary.json"
 ACCURACY = "sparse_categorical_accuracy"
 
 
-def write_summary(
-    uri: str, classes: list[str], min_accuracy: float, baseline: int | None, compared: bool
-) -> None:
+def write_summary(uri: str, classes: list[str], min_accuracy: float, baseline: int | None, compared: bool) -> None:
     """Writes `summary.json` beside TFMA's own files.
 
     Args:
@@ -101,4 +99,3 @@ def _describe(failure: validation_result_pb2.ValidationFailure) -> str:
         return f"test accuracy {value:.3f} is below min_accuracy {bound:.3f}"
     drop = -failure.metric_threshold.change_threshold.absolute.value
     return f"test accuracy is {-value:.3f} below the live version's; max_accuracy_drop allows {drop:.3f}"
-

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -73,8 +74,9 @@ def run_fn(fn_args: FnArgs) -> None:
     settings = Settings(**fn_args.custom_config)
     keras.utils.set_random_seed(settings.seed)
     transform_output = tft.TFTransformOutput(fn_args.transform_output)
-    train_pixels = read_pixels(fn_args.train_files, transform_output, settings.batch_size)
-    val_pixels = read_pixels(fn_args.eval_files, transform_output, settings.batch_size)
+    transform = transform_output.transform_features_layer()
+    train_pixels = read_pixels(fn_args.train_files, transform, settings.batch_size)
+    val_pixels = read_pixels(fn_args.eval_files, transform, settings.batch_size)
 
     base = model.build_base(settings.image_size, settings.weights)
     embedder = model.build_embedder(base)
@@ -87,7 +89,7 @@ def run_fn(fn_args: FnArgs) -> None:
     if settings.fine_tune_epochs:
         head_score = score(head, val)
         head_weights = network.get_weights()
-        shuffled = read_pixels(fn_args.train_files, transform_output, settings.batch_size, settings.seed)
+        shuffled = read_pixels(fn_args.train_files, transform, settings.batch_size, settings.seed)
         history += fine_tune(network, base, shuffled, val_pixels, settings, fn_args.model_run_dir)
         if best_score(history, FINE_TUNE).is_worse_than(head_score):
             network.set_weights(head_weights)
@@ -100,7 +102,7 @@ def run_fn(fn_args: FnArgs) -> None:
 
 def read_pixels(
     file_patterns: list[str],
-    transform_output: tft.TFTransformOutput,
+    transform: Callable[[dict[str, tf.Tensor]], dict[str, tf.Tensor]],
     batch_size: int,
     shuffle_seed: int | None = None,
 ) -> tf.data.Dataset:
@@ -108,14 +110,13 @@ def read_pixels(
 
     Args:
         file_patterns: of TFRecord files.
-        transform_output: of the Transform component.
+        transform: the transform graph, raw features to transformed ones.
         batch_size: images a batch.
         shuffle_seed: shuffles anew each epoch; None keeps the order on disk, which mixes the classes.
     Returns:
         Batches of (pixels float32 [batch, size, size, 3], label indices int64 [batch]).
     """
     raw_spec = {name: tf.io.FixedLenFeature([1], tf.string) for name in (features.IMAGE, features.LABEL)}
-    transform = transform_output.transform_features_layer()
 
     def to_pixels(serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         transformed = transform(tf.io.parse_example(serialized, raw_spec))
@@ -125,11 +126,7 @@ def read_pixels(
     records = tf.data.TFRecordDataset(files)
     if shuffle_seed is not None:
         records = records.shuffle(_SHUFFLED_BATCHES * batch_size, seed=shuffle_seed)
-    return (
-        records.batch(batch_size)
-        .map(to_pixels, num_parallel_calls=tf.data.AUTOTUNE)
-        .prefetch(tf.data.AUTOTUNE)
-    )
+    return records.batch(batch_size).map(to_pixels, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
 
 
 def embed(embedder: keras.Model, pixels: tf.data.Dataset) -> tuple[np.ndarray, np.ndarray]:

@@ -10,7 +10,7 @@ from tfx.orchestration.metadata import sqlite_metadata_connection_config
 from tfx.orchestration.pipeline import Pipeline
 from tfx.proto import trainer_pb2, transform_pb2
 
-from components.evaluator import Evaluator
+from components.evaluator import DEFAULT_MIN_ACCURACY, Evaluator
 from components.example_gen import ExampleGen
 from components.gates import DataGate
 from components.make_schema import MakeSchema
@@ -20,11 +20,6 @@ from pipeline.config import Config
 from pipeline.resolve import Resolved
 from pipeline.workspace import Workspace
 from schema.features import SPLITS, TRAIN, VAL
-
-# TFX sets this flag of tfx_bsl from the Beam arguments: batches are bounded in bytes (20 MiB), not in rows,
-# of which a thousand may be gigabytes.
-_BEAM_ARGS = ["--tfxio_use_byte_size_batching=true"]
-
 
 def create_pipeline(config: Config, resolved: Resolved, workspace: Workspace) -> Pipeline:
     """Chains the components.
@@ -98,7 +93,7 @@ def create_pipeline(config: Config, resolved: Resolved, workspace: Workspace) ->
         classes=resolved.classes,
         model_dir=model_dir,
         baseline=resolved.baseline,
-        min_accuracy=config.min_accuracy or 0.0,
+        min_accuracy=DEFAULT_MIN_ACCURACY if config.min_accuracy is None else config.min_accuracy,
         max_accuracy_drop=config.max_accuracy_drop,
         code_digest=code_digest,
     )
@@ -118,12 +113,18 @@ def create_pipeline(config: Config, resolved: Resolved, workspace: Workspace) ->
         pipeline_name="graft",
         pipeline_root=str(workspace.artifacts),
         components=[
-            example_gen, statistics_gen, make_schema, example_validator, gate,
-            transform, trainer, evaluator, pusher,
+            example_gen,
+            statistics_gen,
+            make_schema,
+            example_validator,
+            gate,
+            transform,
+            trainer,
+            evaluator,
+            pusher,
         ],
         enable_cache=True,
         metadata_connection_config=sqlite_metadata_connection_config(str(workspace.metadata)),
-        beam_pipeline_args=_BEAM_ARGS,
     )
 
 

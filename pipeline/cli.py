@@ -4,6 +4,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -18,7 +19,7 @@ INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 def cli() -> None:
-    """Graft turns a folder of labelled images into a served classifier.
+    r"""Graft turns a folder of labelled images into a served classifier.
 
     \b
     graft demo                      see it work on the digits that ship with scikit-learn
@@ -30,6 +31,7 @@ def cli() -> None:
 def main() -> None:
     """Runs the command line; what a user can cause ends in one message, not in a traceback."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    warnings.filterwarnings("ignore", message="You are using a non-supported Python version", category=FutureWarning)
     arguments, sys.argv = sys.argv[1:], sys.argv[:1]  # absl, inside TFX, would parse them once more
     try:
         status = cli.main(arguments, prog_name="graft", standalone_mode=False)
@@ -68,7 +70,7 @@ def _training_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--out", metavar="DIR", help=f"Workspace.  [{DEFAULT_OUT}]")
 @_training_options
 def run(config_file: str | None, classes: str | None, **options: Any) -> None:
-    """Train on a folder of images, evaluate, and push.
+    r"""Train on a folder of images, evaluate, and push.
 
     \b
     graft run --data photos/
@@ -126,7 +128,7 @@ def _run(config: Any) -> None:
 @click.option("--model", metavar="DIR", help="A version's folder, or one of versions.  [the newest pushed model]")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per image and line.")
 def predict(images: tuple[str, ...], model: str | None, as_json: bool) -> None:
-    """Say what is on images.
+    r"""Say what is on images.
 
     \b
     graft predict cat.jpg dog.jpg
@@ -162,7 +164,7 @@ def digits(folder: str) -> None:
     """The 1797 images of handwritten digits inside scikit-learn, 8x8 pixels, as PNG files in 10 folders."""
     from pipeline.sample import write_digits
 
-    click.echo(f"{write_digits(folder)} images in {folder}\nNext: graft run --data {folder} --image-size 64")
+    click.echo(f"{write_digits(folder)} images in {folder}\nNext: graft run --data {folder} --image-size 32")
 
 
 @cli.command(context_settings={"ignore_unknown_options": True})

@@ -9,6 +9,10 @@ from pipeline.weights import IMAGENET, RANDOM, find_weights
 from schema.errors import UsageError
 
 
+# On two cores. The images have 8x8 pixels, and ResNet50 takes no fewer than 32x32.
+_FEW_MINUTES = {"image_size": 32, "fine_tune_epochs": 1, "fine_tune_from": "conv5_block3"}
+
+
 def make_config(out: str, say: Callable[[str], object]) -> Config:
     """Writes the digits into the workspace and chooses settings for a few minutes on two cores.
 
@@ -27,5 +31,5 @@ def make_config(out: str, say: Callable[[str], object]) -> Config:
     except UsageError:
         say("The ImageNet weights cannot be fetched here: the demo goes on with RANDOM weights.")
         weights = RANDOM
-    options = {"data": str(data), "out": out, "weights": weights, "image_size": 64, "fine_tune_epochs": 2}
+    options = {"data": str(data), "out": out, "weights": weights, **_FEW_MINUTES}
     return load_config(None, options)

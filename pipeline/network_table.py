@@ -9,6 +9,9 @@ from components import model
 from pipeline.config import Config
 
 
+_WIDTH = 120
+
+
 def print_network(image_size: int, fine_tune_from: str, num_classes: int) -> None:
     """Prints index, name, kind, output shape and parameters of each layer, and which phase trains it."""
     base = model.build_base(image_size, model.RANDOM)
@@ -18,7 +21,7 @@ def print_network(image_size: int, fine_tune_from: str, num_classes: int) -> Non
     )
     pooling = model.build_embedder(base).layers[-1]
 
-    table = Table(title=f"ResNet50, {image_size} px, fine-tuned from {fine_tune_from}, {num_classes} classes")
+    table = Table(box=None, title=f"ResNet50, {image_size} px, fine-tuned from {fine_tune_from}, {num_classes} classes")
     for title in ("index", "layer", "kind", "output", "parameters", "head phase", "fine-tuning"):
         table.add_column(title, justify="right" if title in ("index", "parameters") else "left")
     for index, layer in enumerate([*base.layers, pooling, *head.layers[1:]]):
@@ -32,7 +35,9 @@ def print_network(image_size: int, fine_tune_from: str, num_classes: int) -> Non
             _phase(layer, not in_base),
             _phase(layer, layer.trainable if in_base else True),
         )
-    Console(width=None).print(table)
+    console = Console()
+    console.width = max(console.width, _WIDTH)  # in a narrow terminal or a file, better long lines than cut names
+    console.print(table)
     print(f"{len(base.layers)} layers in the base, {base.count_params():,} parameters; head {head.count_params():,}.")
 
 

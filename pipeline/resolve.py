@@ -59,21 +59,16 @@ def resolve(config: Config, workspace: Workspace) -> Resolved:
     """
     listing = layout.list_images(config.data, config.window_end_text, config.window_days or 0)
     weights, weights_digest = find_weights(config.weights)
-    request = {
+    request: dict[str, Any] = {
         "fingerprint": listing.fingerprint,
         "window_end": listing.window_end,
         "weights_digest": weights_digest,
         "code_digest": digest_code(),
     }
     request_key = _digest(request | {"config": config.model_dump(mode="json", exclude={"out"})})
-    model_dir = str(workspace.model_dir(config.model_name))
-    live = versions.find_live(model_dir)
-    return Resolved(
-        **request,
-        weights=weights,
-        request_key=request_key,
-        **_resolve_lineage(config, listing, request_key, live, workspace),
-    )
+    live = versions.find_live(str(workspace.model_dir(config.model_name)))
+    lineage = _resolve_lineage(config, listing, request_key, live, workspace)
+    return Resolved(weights=weights, request_key=request_key, **request, **lineage)
 
 
 def _resolve_lineage(
@@ -89,14 +84,25 @@ def _resolve_lineage(
         # This very request made the live version. It is not compared with itself: the properties are those of
         # that run, so that TFX finds every output of it.
         return {name: record["resolved"][name] for name in ("classes", "salt", "baseline", "served")}
-    same_data = record.get("resolved", {}).get("fingerprint") == listing.fingerprint
     return {
         "classes": list(config.classes or record.get("classes") or listing.labels),
-        # The same images choose the same salt; asking for it by number would only miss the cache.
-        "salt": record["resolved"]["salt"] if same_data else str(record.get("salt", "")),
+        "salt": _resolve_salt(listing, record.get("salt"), workspace),
         "baseline": live.identity if live else "none",
         "served": _describe_serving(config, workspace),
     }
+
+
+def _resolve_salt(listing: layout.Listing, wanted: int | None, workspace: Workspace) -> str:
+    """The salt to ask for: the live model's, for an image it was tested on must not be trained on later.
+
+    Where an earlier run dealt the same files with that salt, it is asked for in the same words, chosen or given:
+    others would miss TFX's cache.
+    """
+    for manifest in reversed(workspace.load_manifests()):
+        dealt = manifest.get("ingest", {}).get("salt")
+        if manifest["resolved"]["fingerprint"] == listing.fingerprint and dealt is not None and wanted in (None, dealt):
+            return str(manifest["resolved"]["salt"])
+    return "" if wanted is None else str(wanted)
 
 
 def _describe_serving(config: Config, workspace: Workspace) -> str:

@@ -73,9 +73,11 @@ def run_pipeline(config: Config, console: Console) -> Outcome:
             outcome = _collect(run_id, progress.finished, folder)
             manifest |= _describe(outcome)
         except DataError as error:
-            quarantine = _save_quarantine(progress.finished, folder)
             manifest["failed"] = str(error)
-            raise DataError(f"{error}\nThe whole list of files left out: {quarantine}") from error if quarantine else error
+            quarantine = _save_quarantine(progress.finished, folder)
+            if not quarantine:
+                raise
+            raise DataError(f"{error}\nThe whole list of files left out: {quarantine}") from error
         except BaseException as error:
             manifest["failed"] = repr(error)
             raise
@@ -133,5 +135,3 @@ def _write_json(path: pathlib.Path, value: dict[str, Any]) -> None:
     temporary = path.with_suffix(".tmp")
     temporary.write_text(json.dumps(value, indent=1, ensure_ascii=False), encoding="utf-8")
     temporary.replace(path)
-
-

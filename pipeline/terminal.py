@@ -18,7 +18,7 @@ class ComponentProgress:
 
     def __init__(self, console: Console):
         """Prints to a console."""
-        self.finished: list["Finished"] = []
+        self.finished: list[Finished] = []
         self._console = console
         self._status = Status("", console=console)
 

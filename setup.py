@@ -1,0 +1,18 @@
+"""The distribution: what Beam's `--setup_file` ships to workers and the container image installs.
+
+The environment itself is requirements.lock; a worker image has it. So nothing is required here.
+"""
+
+from setuptools import find_packages, setup
+
+setup(
+    name="graft",
+    version="0.1.0",
+    description="From a folder of labelled images to a model that TensorFlow Serving serves",
+    license="Apache-2.0",
+    # Without tests: the older stack's site-packages hold a package of that name.
+    packages=find_packages(include=["schema", "serving", "components", "pipeline"]),
+    package_data={"schema": ["*.pbtxt"]},
+    python_requires=">=3.10,<3.14",
+    entry_points={"console_scripts": ["graft = pipeline.cli:main"]},
+)

@@ -1,0 +1,336 @@
+"""From a folder of images to examples in three splits; everything that is left out has a reason."""
+
+import collections
+import hashlib
+import json
+import pathlib
+import shutil
+import types
+
+import pytest
+import tensorflow as tf
+from PIL import Image
+from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
+from tfx.types import standard_artifacts
+
+from components.artifacts import IngestReport
+from components.duplicates import Record
+from components.example_gen import ExampleGenExecutor, write_shard
+from components.splits import choose_salt, split_of
+from schema.errors import DataError
+
+RATIOS = {"train": 0.7, "val": 0.15, "test": 0.15}
+
+
+def load_examples(folder):
+    """Every example in a folder of TFRecords: feature name to its one value."""
+    for file in sorted(pathlib.Path(folder).iterdir()):
+        for record in tf.data.TFRecordDataset(str(file), compression_type="GZIP" if file.suffix == ".gz" else ""):
+            feature = tf.train.Example.FromString(record.numpy()).features.feature
+            assert all(len(value.bytes_list.value) == 1 for value in feature.values())
+            yield {name: value.bytes_list.value[0] for name, value in feature.items()}
+
+
+def ingest(data, out, **properties):
+    """Runs ExampleGen's executor; returns its examples by split, its report and its quarantine by path."""
+    examples, report = standard_artifacts.Examples(), IngestReport()
+    examples.uri, report.uri = str(out / "examples"), str(out / "report")
+    (out / "report").mkdir(parents=True)
+    defaults = {
+        "data": str(data), "split_ratios": json.dumps(RATIOS), "salt": "",
+        "window_end": "", "window_days": 0, "fingerprint": "", "code_digest": "",
+    }  # fmt: skip
+    executor = ExampleGenExecutor(BaseBeamExecutor.Context(beam_pipeline_args=[], tmp_dir=str(out), unique_id="1"))
+    executor.Do({}, {"examples": [examples], "report": [report]}, defaults | properties)
+    lines = (out / "report" / "quarantine.jsonl").read_text(encoding="utf-8").split("\n")[:-1]
+    return types.SimpleNamespace(
+        names=json.loads(examples.split_names),
+        splits={s: list(load_examples(out / "examples" / f"Split-{s}")) for s in ("train", "val", "test")},
+        report=json.loads((out / "report" / "report.json").read_text(encoding="utf-8")),
+        quarantine={entry["path"]: entry for entry in map(json.loads, lines)},
+        files=sorted(path.name for path in (out / "report").iterdir()),
+    )
+
+
+def find_paths(result, split=None):
+    """Paths of the examples in a split, or in all."""
+    chosen = [split] if split else result.splits
+    return sorted(example["path"].decode() for s in chosen for example in result.splits[s])
+
+
+def fill_with_trouble(data, make_images, encode):
+    """12 good images (3 of them with something to report), 9 broken files, 2 duplicates and a contradiction."""
+    make_images(data, "cat", 5)
+    make_images(data, "dog", 5, kind="png")
+    exif = Image.Exif()
+    exif[274] = 6
+    jpeg = encode("jpeg", seed=50)
+    files = {
+        "cat/turned.jpg": encode("jpeg", seed=51, exif=exif),
+        "cat/wrongly named.png": encode("gif", seed=52),
+        "cat/notes.txt": b"a side file",
+        "dog/.hidden.jpg": jpeg,
+        "cat/a.webp": encode("webp"),
+        "cat/b.jpg": encode("tiff"),
+        "cat/c.heic": b"\0\0\0\x18ftypheic\0\0\0\0",
+        "cat/d.avif": b"\0\0\0\x18ftypavif\0\0\0\0",
+        "cat/text.jpg": b"This is not an image.",
+        "dog/page.jpg": b"<!DOCTYPE html><title>404</title>",
+        "dog/empty.jpg": b"",
+        "dog/truncated.jpg": jpeg[: len(jpeg) // 2],
+        "dog/truncated.png": encode("png", seed=53)[:200],
+        "cat/copy.jpg": (data / "cat/000.jpeg").read_bytes(),
+        "dog/copies/a.png": (data / "dog/000.png").read_bytes(),
+        "cat/both.jpg": encode("jpeg", seed=54),
+        "dog/both.jpg": encode("jpeg", seed=54),
+    }
+    for path, content in files.items():
+        (data / path).parent.mkdir(exist_ok=True)
+        (data / path).write_bytes(content)
+
+
+@pytest.fixture(scope="module")
+def troubled(tmp_path_factory, make_images, encode_image):
+    """One ingest of a folder with everything in it that can go wrong."""
+    data, out = tmp_path_factory.mktemp("data"), tmp_path_factory.mktemp("out")
+    fill_with_trouble(data, make_images, encode_image)
+    result = ingest(data, out)
+    result.data = data
+    return result
+
+
+def test_every_file_ends_in_exactly_one_place(troubled):
+    """In the examples or in the quarantine; only hidden and side files are in neither."""
+    files = {path.relative_to(troubled.data).as_posix() for path in troubled.data.rglob("*") if path.is_file()}
+    placed = collections.Counter(find_paths(troubled) + list(troubled.quarantine))
+    assert set(placed) == files - {"cat/notes.txt", "dog/.hidden.jpg"}
+    assert set(placed.values()) == {1}
+
+
+def test_an_example_holds_the_file_as_found(troubled):
+    """Image, label, path and digest; the bytes are those on disk, never encoded again."""
+    for example in (e for split in troubled.splits.values() for e in split):
+        content = (troubled.data / example["path"].decode()).read_bytes()
+        assert example == {
+            "image": content,
+            "label": example["path"].partition(b"/")[0],
+            "path": example["path"],
+            "digest": hashlib.sha256(content).hexdigest().encode(),
+        }
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        ("cat/a.webp", "WebP; TensorFlow Serving reads JPEG, PNG, GIF, BMP"),
+        ("cat/b.jpg", "TIFF; TensorFlow Serving reads JPEG, PNG, GIF, BMP"),
+        ("cat/c.heic", "HEIC; TensorFlow Serving reads"),
+        ("cat/d.avif", "AVIF; TensorFlow Serving reads"),
+        ("cat/text.jpg", "not an image; TensorFlow Serving reads"),
+        ("dog/page.jpg", "markup, not an image"),
+        ("dog/empty.jpg", "empty file"),
+        ("dog/truncated.jpg", "cannot be decoded: "),
+        ("dog/truncated.png", "cannot be decoded: "),
+    ],
+)
+def test_a_file_that_cannot_be_served_is_quarantined_with_the_reason(troubled, path, reason):
+    """By its contents, whatever its name says; on one line, without the names of TensorFlow's ops."""
+    entry = troubled.quarantine[path]
+    assert (entry["label"], entry["broken"]) == (path.partition("/")[0], True)
+    assert entry["reason"].startswith(reason)
+    assert not entry["reason"].endswith(": ")
+    assert not any(noise in entry["reason"] for noise in ("\n", "Op:", "{{", "name:"))
+
+
+def test_exact_duplicates_are_kept_once(troubled):
+    """The reason names the file that is kept; a duplicate is not broken."""
+    assert troubled.quarantine["cat/copy.jpg"]["reason"] == "duplicate of cat/000.jpeg"
+    assert troubled.quarantine["dog/copies/a.png"]["reason"] == "duplicate of dog/000.png"
+    assert not troubled.quarantine["cat/copy.jpg"]["broken"]
+    assert {"cat/000.jpeg", "dog/000.png"} <= set(find_paths(troubled))
+
+
+def test_same_bytes_in_two_classes_are_quarantined(troubled):
+    """Both of them, and the reason names the classes."""
+    for path in ("cat/both.jpg", "dog/both.jpg"):
+        assert troubled.quarantine[path]["reason"] == "the same image is labelled cat and dog"
+        assert not troubled.quarantine[path]["broken"]
+
+
+def test_the_report_counts_everything(troubled):
+    """Files, what is broken, what was left out, what was ignored, and the images by split and class."""
+    counts = troubled.report["counts"]
+    by_label = {split: collections.Counter(e["label"].decode() for e in troubled.splits[split]) for split in counts}
+    assert {k: troubled.report[k] for k in ("files", "broken", "left_out", "ignored", "oriented")} == {
+        "files": 25, "broken": 9, "left_out": 4, "ignored": 2, "oriented": 1,
+    }  # fmt: skip
+    assert counts == by_label
+    assert sum(sum(c.values()) for c in counts.values()) == 12
+
+
+def test_the_report_holds_nothing_but_the_report(troubled):
+    """The records of the first pass are removed."""
+    assert troubled.files == ["quarantine.jsonl", "report.json"]
+
+
+def test_images_are_dealt_by_the_salt_in_the_report(troubled):
+    """The smallest salt that fills every class and split; each image is where its bytes say."""
+    salt = troubled.report["salt"]
+    images = [(e["label"], e["digest"].decode()) for split in troubled.splits.values() for e in split]
+    assert salt == choose_salt(images, RATIOS)
+    for split, examples in troubled.splits.items():
+        assert {split_of(e["digest"].decode(), salt, RATIOS) for e in examples} == {split}
+        assert {e["label"] for e in examples} == {b"cat", b"dog"}
+    assert troubled.names == ["train", "val", "test"]
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory, make_images):
+    """Two classes of 12 images."""
+    data = tmp_path_factory.mktemp("images")
+    make_images(data, "cat", 12)
+    make_images(data, "dog", 12)
+    return data
+
+
+def test_a_given_salt_is_kept(images, tmp_path):
+    """A model is retrained on the splits that it was tested on, even if the salt leaves a gap."""
+    result = ingest(images, tmp_path, salt="424")
+    assert result.report["salt"] == 424
+    for split, examples in result.splits.items():
+        assert {split_of(e["digest"].decode(), 424, RATIOS) for e in examples} <= {split}
+
+
+def test_the_split_of_an_image_does_not_depend_on_its_path_or_class(images, tmp_path):
+    """Renamed, moved into a nested folder and relabelled as a whole: the same bytes stay in the same split."""
+    moved = tmp_path / "moved"
+    for index, path in enumerate(sorted(images.rglob("*.jpeg"), reverse=True)):
+        target = moved / f"other {path.parent.name}" / "deep" / f"{index}.png"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, target)
+    before, after = ingest(images, tmp_path / "before", salt="1"), ingest(moved, tmp_path / "after", salt="1")
+    for split in before.splits:
+        digests = {e["digest"] for e in before.splits[split]}
+        assert digests and digests == {e["digest"] for e in after.splits[split]}
+
+
+def test_all_three_splits_are_written_even_if_one_gets_no_image(tmp_path, make_images):
+    """With one image there are two empty splits: empty files, for the components behind look for them."""
+    make_images(tmp_path / "data", "cat", 1)
+    result = ingest(tmp_path / "data", tmp_path / "out")
+    assert sorted(map(len, result.splits.values())) == [0, 0, 1]
+    assert all(any((tmp_path / "out/examples" / f"Split-{s}").iterdir()) for s in ("train", "val", "test"))
+
+
+def test_an_ingest_without_one_good_image_succeeds(tmp_path):
+    """The gate stops the run, not ExampleGen: TFX would delete the list of broken files."""
+    (tmp_path / "data/cat").mkdir(parents=True)
+    (tmp_path / "data/cat/1.jpg").write_bytes(b"no image")
+    result = ingest(tmp_path / "data", tmp_path / "out")
+    assert find_paths(result) == []
+    assert result.report["counts"] == {"train": {}, "val": {}, "test": {}}
+    assert list(result.quarantine) == ["cat/1.jpg"]
+
+
+def test_ready_made_splits_are_kept(tmp_path, make_images):
+    """Nothing is dealt; an image that is in two of them stays with the test set."""
+    data = tmp_path / "data"
+    for split, first in (("train", 0), ("validation", 10), ("test", 20)):
+        make_images(data / split, "cat", 3, first=first)
+    shutil.copy(data / "test/cat/020.jpeg", data / "train/cat/leaked.jpeg")
+    result = ingest(data, tmp_path / "out")
+    assert find_paths(result, "train") == ["train/cat/000.jpeg", "train/cat/001.jpeg", "train/cat/002.jpeg"]
+    assert find_paths(result, "val") == [f"validation/cat/0{i}.jpeg" for i in (10, 11, 12)]
+    assert find_paths(result, "test") == [f"test/cat/0{i}.jpeg" for i in (20, 21, 22)]
+    assert result.quarantine["train/cat/leaked.jpeg"]["reason"] == "duplicate of test/cat/020.jpeg"
+
+
+def test_a_missing_split_is_taken_from_train(tmp_path, make_images):
+    """`val` is drawn among the training images with the shares of the two; `test` stays as it came."""
+    data = tmp_path / "data"
+    for label in ("cat", "dog"):
+        make_images(data / "train", label, 12)
+        make_images(data / "test", label, 4, first=20)
+    result = ingest(data, tmp_path / "out")
+    assert find_paths(result, "test") == sorted(f"test/{c}/{i:03d}.jpeg" for c in ("cat", "dog") for i in range(20, 24))
+    assert len(find_paths(result, "train")) + len(find_paths(result, "val")) == 24
+    assert all(path.startswith("train/") for path in find_paths(result, "val"))
+    assert {e["label"] for e in result.splits["val"]} == {b"cat", b"dog"}
+    drawn = {"train": 0.7, "val": 0.15}
+    for split in drawn:
+        salt = result.report["salt"]
+        assert {split_of(e["digest"].decode(), salt, drawn) for e in result.splits[split]} == {split}
+
+
+def test_a_window_of_dates_is_read_and_reported(tmp_path, make_images):
+    """Only its days; across them the newest label wins, and the report names the spans."""
+    data = tmp_path / "data"
+    for day, first in (("2026-11-20", 0), ("2026-11-22", 10), ("2026-11-23", 20)):
+        make_images(data / day, "cat", 3, first=first)
+    (data / "2026-11-23/dog").mkdir()
+    shutil.copy(data / "2026-11-22/cat/010.jpeg", data / "2026-11-23/dog/corrected.jpeg")
+    result = ingest(data, tmp_path / "out", window_end="2026-11-23", window_days=2)
+    assert result.report["files"] == 7
+    assert (result.report["window_end"], result.report["spans"]) == ("2026-11-23", ["2026-11-22", "2026-11-23"])
+    reason = result.quarantine["2026-11-22/cat/010.jpeg"]["reason"]
+    assert reason == "labelled dog since, by 2026-11-23/dog/corrected.jpeg"
+    assert "2026-11-23/dog/corrected.jpeg" in find_paths(result)
+
+
+def test_names_of_other_scripts_pass_through(tmp_path, make_images):
+    """Class and path are UTF-8 in the examples, in the report and in the quarantine."""
+    paths = make_images(tmp_path / "data", "猫 и собака", 3)
+    paths[0].with_name("пустой.jpg").write_bytes(b"")
+    result = ingest(tmp_path / "data", tmp_path / "out")
+    assert find_paths(result) == [f"猫 и собака/00{i}.jpeg" for i in range(3)]
+    assert {e["label"].decode() for split in result.splits.values() for e in split} == {"猫 и собака"}
+    assert {label for by_label in result.report["counts"].values() for label in by_label} == {"猫 и собака"}
+    assert list(result.quarantine) == ["猫 и собака/пустой.jpg"]
+
+
+@pytest.fixture
+def shard(tmp_path, encode_image):
+    """A target file, two records and the folder of their images."""
+    records = []
+    for name in ("1.jpg", "2.jpg"):
+        content = encode_image(seed=int(name[0]))
+        (tmp_path / name).write_bytes(content)
+        records.append(Record(name, "cat", "", "", len(content), hashlib.sha256(content).hexdigest()))
+    (tmp_path / "Split-train").mkdir()
+    return tmp_path / "Split-train" / "data_tfrecord-00000-of-00001", records
+
+
+def test_a_shard_is_written_whole_and_may_be_tried_twice(shard, tmp_path):
+    """The second try replaces the first, and nothing else is left in the folder."""
+    target, records = shard
+    for _ in range(2):
+        write_shard((str(target), records), str(tmp_path))
+    assert [e["path"] for e in load_examples(target.parent)] == [b"1.jpg", b"2.jpg"]
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_a_file_that_changed_while_it_was_read_stops_the_shard(shard, tmp_path):
+    """DataError names it, and there is no half a shard at the target."""
+    target, records = shard
+    (tmp_path / "2.jpg").write_bytes(b"something else")
+    with pytest.raises(DataError, match=r"2\.jpg: changed while it was read"):
+        write_shard((str(target), records), str(tmp_path))
+    assert not target.exists()
+
+
+def test_a_file_that_vanished_while_it_was_read_stops_the_shard(shard, tmp_path):
+    """DataError names it, as for one that changed: a user can cause it."""
+    target, records = shard
+    (tmp_path / "2.jpg").unlink()
+    with pytest.raises(DataError, match=r"2\.jpg"):
+        write_shard((str(target), records), str(tmp_path))
+    assert not target.exists()
+
+
+def test_a_shard_is_written_below_a_folder_of_its_own_name(shard, tmp_path):
+    """Only the name of the file changes on the way, not that of a folder above it."""
+    _, records = shard
+    folder = tmp_path / "data_tfrecord" / "Split-train"
+    folder.mkdir(parents=True)
+    write_shard((str(folder / "data_tfrecord-00000-of-00001"), records), str(tmp_path))
+    assert len(list(load_examples(folder))) == 2

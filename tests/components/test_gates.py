@@ -1,0 +1,251 @@
+"""The gate stops a run on data that should not be trained on, in one message."""
+
+import json
+
+import pytest
+from tensorflow_metadata.proto.v0 import anomalies_pb2
+from tfx.types import standard_artifacts
+
+from components.artifacts import DataVerdict, IngestReport
+from components.gates import DataGate, check_data, class_totals, find_warnings, read_anomalies
+from schema.errors import DataError
+
+CLASSES = ["cat", "dog"]
+
+
+def make_report(train=None, val=None, test=None, files=200, oriented=0):
+    """What ExampleGen reports; by default of 100 good images in each of two classes."""
+    counts = {
+        "train": {"cat": 70, "dog": 70} if train is None else train,
+        "val": {"cat": 15, "dog": 15} if val is None else val,
+        "test": {"cat": 15, "dog": 15} if test is None else test,
+    }
+    return {"files": files, "oriented": oriented, "counts": counts}
+
+
+def make_broken(count, label="cat"):
+    return [{"path": f"{label}/{i:02d}.jpg", "label": label, "reason": "empty file", "broken": True} for i in range(count)]
+
+
+def check(report=None, quarantine=(), classes=CLASSES, limit=0.05):
+    return "\n".join(check_data(report or make_report(), list(quarantine), classes, limit))
+
+
+def test_good_data_passes():
+    """No problem, and no warning."""
+    assert check() == ""
+    assert find_warnings(make_report()) == []
+
+
+def test_an_unknown_class_is_named():
+    """A folder outside the list, with the list it is not in and what to do."""
+    problem = check(make_report(train={"cat": 70, "dog": 70, "wolf": 5}))
+    assert "the folder wolf is not among the classes cat, dog" in problem
+    assert "--classes" in problem
+
+
+def test_an_unknown_class_in_one_split_alone_is_named():
+    """It need not be in train."""
+    assert "wolf" in check(make_report(test={"cat": 15, "dog": 15, "wolf": 1}))
+
+
+def test_a_vanished_class_is_named():
+    """It is in the list, and there is no folder."""
+    problem = check(classes=["cat", "dog", "wolf"])
+    assert "vanished class: no image of 'wolf' is left: there is no such folder" in problem
+
+
+def test_a_class_that_was_left_out_altogether_is_named_with_the_number_of_its_files():
+    """The folder is there, but no image of it was good."""
+    quarantine = [
+        {"path": f"wolf/{i}.jpg", "label": "wolf", "reason": "duplicate of a", "broken": False} for i in range(4)
+    ]
+    assert "no image of 'wolf' is left: all of its 4 files were left out" in check(
+        quarantine=quarantine, classes=["cat", "dog", "wolf"]
+    )
+
+
+def test_a_renamed_class_is_both_unknown_and_vanished():
+    """Both are said at once, so that the user sees what happened."""
+    report = make_report({"cat": 70, "hound": 70}, {"cat": 15, "hound": 15}, {"cat": 15, "hound": 15})
+    problem = check(report)
+    assert "the folder hound is not among" in problem and "no image of 'dog' is left" in problem
+
+
+def test_one_class_is_refused():
+    """There is nothing to tell apart."""
+    problem = check(make_report({"cat": 70}, {"cat": 15}, {"cat": 15}), classes=["cat"])
+    assert "only one class (cat)" in problem
+
+
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+def test_an_empty_split_is_refused(split):
+    """Nothing can be trained, chosen or judged on it."""
+    assert f"the split '{split}' is empty" in check(make_report(**{split: {}}))
+
+
+def test_a_class_without_a_training_image_is_refused():
+    """It could not be learnt."""
+    assert "no training image of the class dog" in check(make_report(train={"cat": 70}))
+
+
+def test_a_class_of_two_images_is_refused():
+    """Three splits need an image each; the message names the class and how many there are."""
+    problem = check(make_report({"cat": 70, "dog": 2}, {"cat": 15}, {"cat": 15}))
+    assert "fewer than 3 images in the class dog (2)" in problem
+    assert "cat" not in problem
+
+
+def test_a_class_of_three_images_passes():
+    """One in each split."""
+    assert check(make_report({"cat": 70, "dog": 1}, {"cat": 15, "dog": 1}, {"cat": 15, "dog": 1})) == ""
+
+
+def test_too_many_broken_files_are_refused_naming_the_first_ten():
+    """How many of how many, which limit, the first ten with a reason each, and how many more there are."""
+    problem = check(quarantine=make_broken(13))
+    assert "13 of 200 files (6.5%) are broken; max_bad_fraction allows 5.0%" in problem
+    assert "  cat/00.jpg: empty file" in problem and "  cat/09.jpg: empty file" in problem
+    assert "cat/10.jpg" not in problem
+    assert problem.endswith("and 3 more")
+
+
+def test_ten_broken_files_are_all_named():
+    """There are no more, so none are counted."""
+    problem = check(make_report(files=100), make_broken(10))
+    assert "  cat/09.jpg: empty file" in problem and "more" not in problem
+
+
+def test_files_that_were_left_out_are_not_broken():
+    """A hundred duplicates do not stop a run."""
+    quarantine = [q | {"broken": False} for q in make_broken(100)]
+    assert check(quarantine=quarantine) == ""
+
+
+@pytest.mark.parametrize(("broken", "files", "limit"), [(10, 200, 0.05), (29, 100, 0.29), (57, 100, 0.57), (0, 9, 0.0)])
+def test_exactly_as_many_broken_files_as_allowed_pass(broken, files, limit):
+    """Whatever the limit is as a binary fraction: 0.29 * 100 is 28.999999999999996."""
+    assert check(make_report(files=files), make_broken(broken), limit=limit) == ""
+
+
+def test_one_more_broken_file_than_allowed_is_refused():
+    """11 of 200 at 5 %; and a single one where none is allowed."""
+    assert "11 of 200" in check(quarantine=make_broken(11))
+    assert "1 of 200" in check(quarantine=make_broken(1), limit=0.0)
+
+
+def test_broken_files_are_said_before_what_may_follow_from_them():
+    """The class vanished because its files are broken; one cause, one message."""
+    problem = check(quarantine=make_broken(60, "wolf"), classes=["cat", "dog", "wolf"])
+    assert "60 of 200 files" in problem and "vanished" not in problem
+
+
+def test_few_images_in_a_class_are_warned_of():
+    """Below 50 the figures of the class rest on a handful of test images."""
+    warnings = find_warnings(make_report(train={"cat": 70, "dog": 19}))
+    assert len(warnings) == 1
+    assert "fewer than 50 images in 1 of 2 classes (dog)" in warnings[0]
+    assert find_warnings(make_report(train={"cat": 70, "dog": 20})) == []
+
+
+def test_a_class_that_is_absent_from_val_or_test_is_warned_of():
+    """The data is fit for training all the same."""
+    report = make_report(train={"cat": 70, "dog": 100}, val={"cat": 15}, test={"dog": 15})
+    assert check(report) == ""
+    assert find_warnings(report) == ["no val image of the class dog.", "no test image of the class cat."]
+
+
+def test_exif_orientations_are_warned_of():
+    """How many images carry one, and that it is ignored."""
+    warnings = find_warnings(make_report(oriented=7))
+    assert len(warnings) == 1
+    assert warnings[0].startswith("7 images carry an EXIF orientation, which is ignored")
+
+
+def test_class_totals_are_summed_over_the_splits():
+    """A class counts even if it is in one split alone."""
+    totals = class_totals({"train": {"dog": 3, "cat": 1}, "val": {}, "test": {"cat": 2, "ant": 1}})
+    assert list(totals.items()) == [("ant", 1), ("cat", 3), ("dog", 3)]
+
+
+def write_anomalies(folder, **by_split):
+    """Writes what ExampleValidator writes: a proto in each split's folder."""
+    for split in ("train", "val", "test"):
+        (folder / f"Split-{split}").mkdir(parents=True)
+        proto = by_split.get(split, anomalies_pb2.Anomalies())
+        (folder / f"Split-{split}" / "SchemaDiff.pb").write_bytes(proto.SerializeToString())
+    return str(folder)
+
+
+def make_anomaly(feature, description):
+    anomalies = anomalies_pb2.Anomalies()
+    anomalies.anomaly_info[feature].description = description
+    return anomalies
+
+
+def test_anomalies_are_a_line_each(tmp_path):
+    """With the split and the feature; those of the data set as a whole as well."""
+    train = make_anomaly("label", "Unexpected value: wolf")
+    train.anomaly_info["digest"].description = "Column dropped"
+    test = anomalies_pb2.Anomalies()
+    test.dataset_anomaly_info.description = "Too few examples"
+    assert read_anomalies(write_anomalies(tmp_path, train=train, test=test)) == [
+        "train: digest: Column dropped",
+        "train: label: Unexpected value: wolf",
+        "test: Too few examples",
+    ]
+
+
+def test_no_anomaly_is_no_line(tmp_path):
+    """Three empty protos, as for data that fits the schema."""
+    assert read_anomalies(write_anomalies(tmp_path)) == []
+
+
+@pytest.fixture
+def run_gate(tmp_path):
+    """Returns a function that runs the component on a report, a quarantine and anomalies; gives the verdict."""
+
+    def run(report, quarantine=(), **anomalies):
+        artifacts = {"report": IngestReport(), "anomalies": standard_artifacts.ExampleAnomalies()}
+        verdict = DataVerdict()
+        for name, artifact in (artifacts | {"verdict": verdict}).items():
+            artifact.uri = str(tmp_path / name)
+            (tmp_path / name).mkdir()
+        (tmp_path / "report/report.json").write_text(json.dumps(report))
+        lines = "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in quarantine)
+        (tmp_path / "report/quarantine.jsonl").write_text(lines, encoding="utf-8")
+        write_anomalies(tmp_path / "anomalies", **anomalies)
+        DataGate.EXECUTOR_SPEC.executor_class().Do(
+            {name: [artifact] for name, artifact in artifacts.items()},
+            {"verdict": [verdict]},
+            {"classes": json.dumps(CLASSES), "max_bad_fraction": 0.05, "code_digest": ""},
+        )
+        return json.loads((tmp_path / "verdict/verdict.json").read_text())
+
+    return run
+
+
+def test_the_gate_lets_good_data_pass_with_its_warnings(run_gate):
+    """A verdict is written, for the report."""
+    report = make_report(oriented=2)
+    assert run_gate(report, make_broken(10)) == {"warnings": find_warnings(report)}
+
+
+def test_the_gate_stops_a_run_on_bad_data(run_gate, tmp_path):
+    """One DataError with all lines, and no verdict."""
+    with pytest.raises(DataError, match="13 of 200 files") as error:
+        run_gate(make_report(), make_broken(13))
+    assert len(str(error.value).splitlines()) == 12
+    assert not (tmp_path / "verdict/verdict.json").exists()
+
+
+def test_the_gate_stops_a_run_on_an_anomaly(run_gate):
+    """ExampleValidator by itself stops nobody."""
+    with pytest.raises(DataError, match="val: label: Unexpected value: wolf"):
+        run_gate(make_report(), val=make_anomaly("label", "Unexpected value: wolf"))
+
+
+def test_a_file_name_with_a_line_separator_does_not_break_the_gate(run_gate):
+    """U+2028 and U+0085 end no line of the quarantine: JSON lines end at a newline alone."""
+    entry = make_broken(1)[0] | {"path": "cat/a\u2028b\u0085c.jpg"}
+    assert run_gate(make_report(), [entry]) == {"warnings": []}

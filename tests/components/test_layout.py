@@ -1,0 +1,322 @@
+"""A folder of labelled images is read as a list of files; nothing is opened."""
+
+import os
+import pathlib
+
+import pytest
+
+from components.layout import list_images, splits_to_draw
+from schema.errors import DataError
+
+
+def fill(data, *paths):
+    """Makes files of three bytes; layout never looks inside."""
+    for path in paths:
+        file = pathlib.Path(data) / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"abc")
+
+
+def list_paths(data, **window):
+    return [f.path for f in list_images(str(data), **window).files]
+
+
+@pytest.fixture
+def spans(tmp_path):
+    """A cat image on four days."""
+    fill(tmp_path, *(f"2026-11-{day}/cat/1.jpg" for day in (20, 21, 23, 30)))
+    return tmp_path
+
+
+def test_class_folders_give_the_labels(tmp_path):
+    """Files come in the order of their paths, with label, size and time; there is no span and no split."""
+    fill(tmp_path, "dog/1.jpg", "cat/2.jpg", "cat/1.jpg")
+    listing = list_images(str(tmp_path))
+    assert [(f.path, f.label, f.span, f.split, f.size) for f in listing.files] == [
+        ("cat/1.jpg", "cat", "", "", 3),
+        ("cat/2.jpg", "cat", "", "", 3),
+        ("dog/1.jpg", "dog", "", "", 3),
+    ]
+    assert listing.files[0].modified // 10**9 == (tmp_path / "cat/1.jpg").stat().st_mtime_ns // 10**9
+    assert listing.labels == ("cat", "dog")
+    assert (listing.window_end, listing.split_folders, listing.ignored) == ("", (), 0)
+
+
+def test_nested_folders_belong_to_the_class_above_them(tmp_path):
+    """DATA/<class>/** at any depth, even where a nested folder is named like a class, a date or a split."""
+    fill(tmp_path, "cat/a/b/1.jpg", "cat/dog/2.jpg", "cat/2026-11-23/3.jpg", "cat/train/4.jpg", "dog/5.jpg")
+    assert {f.path: f.label for f in list_images(str(tmp_path)).files} == {
+        "cat/2026-11-23/3.jpg": "cat",
+        "cat/a/b/1.jpg": "cat",
+        "cat/dog/2.jpg": "cat",
+        "cat/train/4.jpg": "cat",
+        "dog/5.jpg": "dog",
+    }
+
+
+def test_names_with_spaces_and_of_other_scripts_are_read_as_they_are(tmp_path):
+    """Class and file names are Unicode, and no character is special."""
+    fill(tmp_path, "golden retriever/my dog (1).jpg", "猫/写真 #1.jpg", "Зебра/50%.jpg")
+    assert {f.label: f.path for f in list_images(str(tmp_path)).files} == {
+        "golden retriever": "golden retriever/my dog (1).jpg",
+        "猫": "猫/写真 #1.jpg",
+        "Зебра": "Зебра/50%.jpg",
+    }
+
+
+def test_names_that_are_not_utf8_do_not_end_in_a_traceback(tmp_path):
+    """Old archives unpack to Latin-1 names: they are listed, or refused with a DataError that says so."""
+    fill(tmp_path, "cat/1.jpg", "dog/1.jpg")
+    try:
+        pathlib.Path(os.fsdecode(os.fsencode(tmp_path) + b"/cat/caf\xe9.jpg")).write_bytes(b"abc")
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names alone")
+    try:
+        assert len(list_images(str(tmp_path)).files) == 3
+    except DataError as error:
+        assert "caf" in str(error)
+
+
+def test_date_folders_are_spans(spans):
+    """Without a window all of them are read, and the newest is its end."""
+    fill(spans, "2026-11-20/dog/deep/1.jpg")
+    listing = list_images(str(spans))
+    assert [(f.span, f.label) for f in listing.files] == [
+        ("2026-11-20", "cat"),
+        ("2026-11-20", "dog"),
+        ("2026-11-21", "cat"),
+        ("2026-11-23", "cat"),
+        ("2026-11-30", "cat"),
+    ]
+    assert listing.files[0].path == "2026-11-20/cat/1.jpg"
+    assert listing.window_end == "2026-11-30"
+
+
+def test_a_window_ends_at_the_day_asked_for(spans):
+    """`window_end` is included, later days are not; it need not be a day that there is."""
+    assert list_paths(spans, window_end="2026-11-21") == ["2026-11-20/cat/1.jpg", "2026-11-21/cat/1.jpg"]
+    assert list_paths(spans, window_end="2026-11-22") == ["2026-11-20/cat/1.jpg", "2026-11-21/cat/1.jpg"]
+    assert list_images(str(spans), window_end="2026-11-21").window_end == "2026-11-21"
+
+
+def test_a_window_of_days_counts_the_last_one(spans):
+    """Three days up to the 23rd are the 21st, the 22nd and the 23rd; one day is that day."""
+    assert list_paths(spans, window_end="2026-11-23", window_days=3) == [
+        "2026-11-21/cat/1.jpg",
+        "2026-11-23/cat/1.jpg",
+    ]
+    assert list_paths(spans, window_end="2026-11-23", window_days=1) == ["2026-11-23/cat/1.jpg"]
+
+
+def test_a_window_of_days_ends_at_the_newest_by_default(spans):
+    """Eight days up to the 30th begin on the 23rd; seven days do not reach it."""
+    assert list_paths(spans, window_days=8) == ["2026-11-23/cat/1.jpg", "2026-11-30/cat/1.jpg"]
+    assert list_paths(spans, window_days=7) == ["2026-11-30/cat/1.jpg"]
+
+
+def test_a_window_reaches_over_the_end_of_a_month(tmp_path):
+    """Days are counted on the calendar, not on the names."""
+    fill(tmp_path, "2028-02-28/cat/1.jpg", "2028-02-29/cat/1.jpg", "2028-03-01/cat/1.jpg")
+    assert list_paths(tmp_path, window_days=2) == ["2028-02-29/cat/1.jpg", "2028-03-01/cat/1.jpg"]
+
+
+@pytest.mark.parametrize("window", [{"window_end": "2026-11-19"}, {"window_end": "2026-11-29", "window_days": 5}])
+def test_a_window_without_a_date_folder_is_refused(spans, window):
+    """The message names what was asked for and what there is."""
+    with pytest.raises(DataError, match=rf"to {window['window_end']}; there are 2026-11-20 to 2026-11-30"):
+        list_images(str(spans), **window)
+
+
+def test_a_window_is_refused_where_there_are_no_dates(tmp_path):
+    """Reading everything instead would train on what was not asked for."""
+    fill(tmp_path, "cat/1.jpg", "dog/1.jpg")
+    for window in ({"window_end": "2026-11-23"}, {"window_days": 7}):
+        with pytest.raises(DataError, match="no folder is a date"):
+            list_images(str(tmp_path), **window)
+
+
+def test_dates_and_classes_side_by_side_are_refused(tmp_path):
+    """The message names one of each."""
+    fill(tmp_path, "2026-11-23/cat/1.jpg", "cat/1.jpg")
+    with pytest.raises(DataError, match=r"2026-11-23 are dates and cat are not"):
+        list_images(str(tmp_path))
+
+
+def test_a_day_that_is_not_in_the_calendar_is_a_class(tmp_path):
+    """2026-02-30 is no date, and neither is 2026-2-3."""
+    fill(tmp_path, "2026-02-30/1.jpg", "2026-2-3/1.jpg")
+    assert list_images(str(tmp_path)).labels == ("2026-02-30", "2026-2-3")
+
+
+def test_ready_made_splits_are_kept(tmp_path):
+    """The split is no class; the class folders are below."""
+    fill(tmp_path, "train/cat/1.jpg", "val/cat/deep/2.jpg", "test/dog/3.jpg")
+    listing = list_images(str(tmp_path))
+    assert {f.path: (f.split, f.label) for f in listing.files} == {
+        "test/dog/3.jpg": ("test", "dog"),
+        "train/cat/1.jpg": ("train", "cat"),
+        "val/cat/deep/2.jpg": ("val", "cat"),
+    }
+    assert set(listing.split_folders) == {"train", "val", "test"}
+    assert splits_to_draw(listing.split_folders) == ()
+
+
+def test_validation_is_another_name_for_val(tmp_path):
+    """The split is called val; the path stays as it is on disk."""
+    fill(tmp_path, "train/cat/1.jpg", "validation/cat/2.jpg", "test/cat/3.jpg")
+    listing = list_images(str(tmp_path))
+    assert {f.path: f.split for f in listing.files}["validation/cat/2.jpg"] == "val"
+    assert set(listing.split_folders) == {"train", "val", "test"}
+
+
+def test_val_beside_validation_is_refused(tmp_path):
+    """Nobody knows which of them is meant."""
+    fill(tmp_path, "train/cat/1.jpg", "val/cat/2.jpg", "validation/cat/3.jpg")
+    with pytest.raises(DataError, match="both val/ and validation/"):
+        list_images(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("there", "missing"), [(("train", "val"), ("test",)), (("train", "test"), ("val",)), (("train",), ("val", "test"))]
+)
+def test_a_missing_split_is_to_be_drawn(tmp_path, there, missing):
+    """From `train`, for that is the only one to take images from."""
+    fill(tmp_path, *(f"{split}/cat/1.jpg" for split in there))
+    listing = list_images(str(tmp_path))
+    assert set(listing.split_folders) == set(there)
+    assert splits_to_draw(listing.split_folders) == missing
+
+
+def test_without_ready_made_splits_none_is_missing(tmp_path):
+    """Class folders are dealt as a whole."""
+    fill(tmp_path, "cat/1.jpg")
+    assert splits_to_draw(list_images(str(tmp_path)).split_folders) == ()
+
+
+def test_classes_that_are_named_like_splits_are_classes(tmp_path):
+    """Without folders inside, `train` and `test` are what is on the images."""
+    fill(tmp_path, "train/1.jpg", "test/2.jpg")
+    assert list_images(str(tmp_path)).labels == ("test", "train")
+
+
+def test_a_missing_folder_is_refused(tmp_path):
+    """The message names it."""
+    with pytest.raises(DataError, match=r"nowhere: no such folder"):
+        list_images(str(tmp_path / "nowhere"))
+
+
+def test_an_empty_folder_is_refused(tmp_path):
+    """There is nothing to learn from."""
+    with pytest.raises(DataError, match="found 0 files and no folder"):
+        list_images(str(tmp_path))
+
+
+def test_class_folders_without_an_image_are_refused(tmp_path):
+    """Side files alone are no images."""
+    fill(tmp_path, "cat/notes.txt")
+    (tmp_path / "dog").mkdir()
+    with pytest.raises(DataError, match="no image in 2 folders"):
+        list_images(str(tmp_path))
+
+
+def test_images_without_class_folders_are_refused(tmp_path):
+    """The message counts them and says where they belong."""
+    fill(tmp_path, "1.jpg", "2.jpg")
+    with pytest.raises(DataError, match=r"found 2 files and no folder.*Move the images into folders"):
+        list_images(str(tmp_path))
+
+
+def test_a_file_in_place_of_the_folder_is_refused(tmp_path):
+    """An archive that was never unpacked, say."""
+    fill(tmp_path, "flowers.tgz")
+    with pytest.raises(DataError, match="no such folder"):
+        list_images(str(tmp_path / "flowers.tgz"))
+
+
+def test_hidden_and_side_files_are_ignored_and_counted(tmp_path):
+    """What people and their computers leave beside images; anything else claims to be one."""
+    fill(tmp_path, "cat/1.jpg", "cat/scan.pdf", "cat/.DS_Store", "cat/Thumbs.db", "cat/labels.CSV", "cat/._1.jpg")
+    listing = list_images(str(tmp_path))
+    assert [f.path for f in listing.files] == ["cat/1.jpg", "cat/scan.pdf"]
+    assert listing.ignored == 4
+
+
+def test_hidden_folders_are_not_read(tmp_path):
+    """Neither as a class nor within one."""
+    fill(tmp_path, "cat/1.jpg", "cat/.thumbnails/1.jpg", "cat/a/.cache/b/2.jpg", ".git/objects/1")
+    assert list_paths(tmp_path) == ["cat/1.jpg"]
+
+
+def test_files_beside_the_class_folders_are_passed_over(tmp_path):
+    """A licence or a list of labels at the top belongs to no class."""
+    fill(tmp_path, "cat/1.jpg", "LICENSE.txt", "labels.csv")
+    assert list_paths(tmp_path) == ["cat/1.jpg"]
+
+
+def test_a_class_folder_with_a_dot_in_its_name_is_a_class(tmp_path):
+    """Only files are side files: a folder called `node.json` holds images all the same."""
+    fill(tmp_path, "St. Bernard/1.jpg", "node.json/1.jpg")
+    assert list_images(str(tmp_path)).labels == ("St. Bernard", "node.json")
+
+
+def test_the_fingerprint_of_an_unchanged_folder_stays(tmp_path):
+    """Nor does it depend on where the folder is, or on side files."""
+    fill(tmp_path / "a", "cat/1.jpg", "dog/1.jpg")
+    before = list_images(str(tmp_path / "a")).fingerprint
+    fill(tmp_path / "a", "cat/notes.txt")
+    (tmp_path / "a").rename(tmp_path / "b")
+    assert list_images(str(tmp_path / "b")).fingerprint == before
+
+
+def add(data):
+    fill(data, "cat/3.jpg")
+
+
+def remove(data):
+    (data / "cat/1.jpg").unlink()
+
+
+def rename(data):
+    (data / "cat/1.jpg").rename(data / "cat/9.jpg")
+
+
+def relabel(data):
+    (data / "cat/1.jpg").rename(data / "dog/1.jpg")
+
+
+def lengthen(data):
+    status = (data / "cat/1.jpg").stat()
+    (data / "cat/1.jpg").write_bytes(b"abcd")
+    os.utime(data / "cat/1.jpg", ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def rewrite(data, after=10**9):
+    status = (data / "cat/1.jpg").stat()
+    (data / "cat/1.jpg").write_bytes(b"xyz")
+    os.utime(data / "cat/1.jpg", ns=(status.st_atime_ns, status.st_mtime_ns + after))
+
+
+@pytest.mark.parametrize("change", [add, remove, rename, relabel, lengthen, rewrite])
+def test_the_fingerprint_changes_with_the_files(tmp_path, change):
+    """Whatever happens to a file that is read."""
+    fill(tmp_path, "cat/1.jpg", "cat/2.jpg", "dog/2.jpg")
+    before = list_images(str(tmp_path)).fingerprint
+    change(tmp_path)
+    assert list_images(str(tmp_path)).fingerprint != before
+
+
+def test_the_fingerprint_changes_with_a_file_rewritten_within_the_same_second(tmp_path):
+    """At the same size, a tenth of a second later: `modified` is in nanoseconds."""
+    fill(tmp_path, "cat/1.jpg")
+    os.utime(tmp_path / "cat/1.jpg", ns=(0, 1_790_000_000_100_000_000))
+    before = list_images(str(tmp_path)).fingerprint
+    rewrite(tmp_path, after=10**8)
+    assert list_images(str(tmp_path)).fingerprint != before
+
+
+def test_the_fingerprint_is_of_the_window_alone(spans):
+    """A file in a day that is not read changes nothing."""
+    before = list_images(str(spans), window_end="2026-11-21").fingerprint
+    fill(spans, "2026-11-23/cat/2.jpg")
+    assert list_images(str(spans), window_end="2026-11-21").fingerprint == before
+    assert list_images(str(spans)).fingerprint != before

@@ -1,0 +1,274 @@
+"""ResNet50 without its top, and a dense head."""
+
+import h5py
+import keras
+import numpy as np
+import pytest
+from keras.src.legacy.saving import legacy_h5_format
+
+from components.model import (
+    EMBEDDING_SIZE,
+    assemble,
+    build_base,
+    build_embedder,
+    build_head,
+    compile_for_training,
+    freeze_below,
+    standardize,
+)
+from schema.errors import UsageError
+
+
+@pytest.fixture(scope="module")
+def base():
+    """Random weights, at the smallest size."""
+    keras.utils.set_random_seed(1)
+    return build_base(32, "random")
+
+
+@pytest.fixture(scope="module")
+def other_base():
+    """The same network with other random weights."""
+    keras.utils.set_random_seed(2)
+    return build_base(32, "random")
+
+
+@pytest.fixture
+def embeddings():
+    """20 embeddings whose features differ in scale and offset by an order of magnitude."""
+    random = np.random.default_rng(0)
+    scale = 10 ** random.uniform(-0.5, 0.5, EMBEDDING_SIZE)
+    return (random.normal(3, 1, (20, EMBEDDING_SIZE)) * scale).astype(np.float32)
+
+
+def find_trainable(base):
+    return [layer.name for layer in base.layers if layer.trainable and layer.weights]
+
+
+def test_the_base_is_resnet50_without_its_top(base):
+    """175 layers and 23,587,712 weights, as Keras documents it; 32 pixels become one position of 2048 features."""
+    assert len(base.layers) == 175
+    assert base.count_params() == 23_587_712
+    assert base.output_shape == (None, 1, 1, 2048)
+
+
+def test_a_whole_stage_is_fine_tuned(base):
+    """Every convolution of conv5, and nothing below."""
+    freeze_below(base, "conv5")
+    convolutions = {x.name for x in base.layers if isinstance(x, keras.layers.Conv2D) and x.name.startswith("conv5")}
+    assert len(convolutions) == 10
+    assert set(find_trainable(base)) == convolutions
+
+
+def test_a_block_is_fine_tuned_with_all_above_it(base):
+    """From conv4_block6 on: 3 convolutions of the block and the 10 of conv5; its number is no prefix."""
+    freeze_below(base, "conv4_block6")
+    trainable = find_trainable(base)
+    assert len(trainable) == 13
+    assert {name.rsplit("_", 2)[0] for name in trainable} == {
+        "conv4_block6", "conv5_block1", "conv5_block2", "conv5_block3",
+    }  # fmt: skip
+
+
+def test_a_single_layer_can_be_named(base):
+    """The last convolution alone."""
+    freeze_below(base, "conv5_block3_3_conv")
+    assert find_trainable(base) == ["conv5_block3_3_conv"]
+
+
+def test_all_fine_tunes_every_convolution(base):
+    """53 of them, from conv1 on; ResNet50 has 48 and a shortcut in each of 4 stages, and the first."""
+    freeze_below(base, "all")
+    assert len(find_trainable(base)) == 53
+    assert find_trainable(base)[0] == "conv1_conv"
+
+
+@pytest.mark.parametrize("fine_tune_from", ["all", "conv1", "conv3_block2", "conv5"])
+def test_batch_norm_is_never_trainable(base, fine_tune_from):
+    """Its statistics are ImageNet's."""
+    freeze_below(base, fine_tune_from)
+    norms = [layer for layer in base.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    assert len(norms) == 53
+    assert not any(norm.trainable for norm in norms)
+    assert all(not norm.trainable_weights for norm in norms)
+
+
+def test_freezing_again_replaces_what_was_set_before(base):
+    """From all to conv5: the lower layers are frozen again."""
+    freeze_below(base, "all")
+    freeze_below(base, "conv5")
+    assert len(find_trainable(base)) == 10
+
+
+@pytest.mark.parametrize("name", ["conv6", "conv5_block", "Conv5", "conv", "", "none"])
+def test_an_unknown_block_is_refused(base, name):
+    """The message names it and what there is."""
+    with pytest.raises(UsageError, match=rf"'{name}'.*'all', a stage \(conv1, conv2, conv3, conv4, conv5\)"):
+        freeze_below(base, name)
+
+
+def write_notop(model, path):
+    """Writes weights in the format of Keras' own notop file: HDF5 by layer, as before Keras 3."""
+    with h5py.File(path, "w") as file:
+        legacy_h5_format.save_weights_to_hdf5_group(file, model)
+
+
+@pytest.mark.parametrize(
+    ("name", "write"), [("notop.h5", write_notop), ("notop.weights.h5", lambda model, path: model.save_weights(path))]
+)
+def test_a_weights_file_is_really_loaded(base, other_base, tmp_path, name, write):
+    """Bit-equal to what was written, BatchNorm's statistics included, and not what was there by chance."""
+    rng = np.random.default_rng(0)
+    written = [w if w.ndim == 4 else rng.uniform(0.5, 1, w.shape).astype(np.float32) for w in base.get_weights()]
+    before = base.get_weights()
+    base.set_weights(written)
+    write(base, tmp_path / name)
+    base.set_weights(before)
+    loaded = build_base(32, str(tmp_path / name)).get_weights()
+    assert all(np.array_equal(a, b) for a, b in zip(loaded, written, strict=True))
+    assert not np.array_equal(loaded[0], other_base.get_weights()[0])
+
+
+def write_text(path):
+    path.write_text("<html>404 Not Found</html>")
+
+
+def write_truncated(path):
+    small = keras.Sequential([keras.Input([4]), keras.layers.Dense(3)])
+    write_notop(small, path)
+    path.write_bytes(path.read_bytes()[:512])
+
+
+def write_other_network(path):
+    write_notop(keras.Sequential([keras.Input([4]), keras.layers.Dense(3)]), path)
+
+
+def write_other_network_as_keras_3(path):
+    keras.Sequential([keras.Input([4]), keras.layers.Dense(3)]).save_weights(path)
+
+
+def write_plain_hdf5(path):
+    with h5py.File(path, "w") as file:
+        file["pixels"] = np.zeros(3)
+
+
+@pytest.mark.parametrize(
+    ("name", "write"),
+    [
+        ("weights.h5", write_text),
+        ("weights.txt", write_text),
+        ("weights.h5", write_truncated),
+        ("weights.h5", write_other_network),
+        ("other.weights.h5", write_other_network_as_keras_3),
+        ("weights.h5", write_plain_hdf5),
+        ("missing.h5", lambda path: None),
+    ],
+)
+def test_a_wrong_weights_file_is_refused(tmp_path, name, write):
+    """UsageError names the file and the one that was expected, in a message that fits on a screen."""
+    write(tmp_path / name)
+    with pytest.raises(UsageError, match=r"(?s)resnet50_weights_tf_dim_ordering_tf_kernels_notop\.h5") as error:
+        build_base(32, str(tmp_path / name))
+    assert str(error.value).startswith(str(tmp_path / name))
+    assert len(str(error.value)) < 1000
+
+
+def test_an_embedding_is_the_average_over_all_positions(base):
+    """[batch, 2048] from [batch, height, width, 2048]."""
+    images = np.random.default_rng(0).normal(0, 50, (2, 32, 32, 3)).astype(np.float32)
+    embeddings = build_embedder(base).predict_on_batch(images)
+    assert embeddings.shape == (2, EMBEDDING_SIZE)
+    np.testing.assert_allclose(embeddings, base(images, training=False).numpy().mean(axis=(1, 2)), rtol=1e-4, atol=1e-5)
+
+
+def test_batch_norm_runs_in_inference_mode_while_training(base):
+    """The embedder gives the same in training, and its statistics stay."""
+    embedder = build_embedder(base)
+    images = np.random.default_rng(0).normal(0, 50, (4, 32, 32, 3)).astype(np.float32)
+    before = [np.copy(w) for w in base.get_weights()]
+    training, inference = embedder(images, training=True).numpy(), embedder(images, training=False).numpy()
+    np.testing.assert_array_equal(training, inference)
+    assert all(np.array_equal(a, b) for a, b in zip(before, base.get_weights(), strict=True))
+
+
+def test_standardized_embeddings_have_zero_mean_and_unit_variance(embeddings):
+    """Each feature, whatever its scale was."""
+    scaled = np.asarray(standardize(embeddings)(embeddings))
+    assert scaled.shape == embeddings.shape
+    np.testing.assert_allclose(scaled.mean(axis=0), 0, atol=1e-4)
+    np.testing.assert_allclose(scaled.var(axis=0), 1, atol=1e-3)
+
+
+def test_other_embeddings_are_scaled_by_the_mean_and_variance_of_the_first(embeddings):
+    """They are fixed: a single image is not scaled to zero."""
+    other = embeddings[:1] * 2
+    expected = (other - embeddings.mean(axis=0)) / embeddings.std(axis=0)
+    np.testing.assert_allclose(np.asarray(standardize(embeddings)(other)), expected, rtol=1e-3, atol=1e-3)
+
+
+def test_a_feature_that_never_changes_stays_finite(embeddings):
+    """A dead ReLU has no variance to divide by; a single row has none at all."""
+    embeddings[:, 7] = 0
+    for rows in (embeddings, embeddings[:1]):
+        scaled = np.asarray(standardize(rows)(rows))
+        assert np.isfinite(scaled).all()
+        assert (scaled[:, 7] == 0).all()
+
+
+def test_a_feature_that_fine_tuning_wakes_does_not_explode(embeddings):
+    """Constant in training and then as large as the others: it stays within 100 standard deviations of them."""
+    embeddings[:, 7] = 0
+    layer = standardize(embeddings)
+    embeddings[:, 7] = embeddings.std()
+    assert 1 < np.abs(np.asarray(layer(embeddings))[:, 7]).max() < 100
+
+
+def test_standardize_refuses_no_rows():
+    """There is no mean of nothing."""
+    with pytest.raises(ValueError, match="at least one embedding"):
+        standardize(np.zeros((0, EMBEDDING_SIZE), np.float32))
+
+
+def test_the_head_has_the_layers_asked_for(embeddings):
+    """A hidden layer with ReLU per width, and one output per class."""
+    head = build_head(embeddings, [16, 8], 3)
+    dense = [layer for layer in head.layers if isinstance(layer, keras.layers.Dense)]
+    assert [(d.units, d.activation.__name__) for d in dense] == [(16, "relu"), (8, "relu"), (3, "softmax")]
+    assert head.input_shape == (None, EMBEDDING_SIZE)
+    assert head.output_shape == (None, 3)
+
+
+def test_a_head_without_hidden_layers_is_a_linear_probe(embeddings):
+    """Only the outputs are left."""
+    head = build_head(embeddings, [], 3)
+    assert sum(isinstance(layer, keras.layers.Dense) for layer in head.layers) == 1
+    assert head.output_shape == (None, 3)
+
+
+def test_probabilities_sum_to_one(embeddings):
+    """For every image, and none is negative."""
+    probabilities = np.asarray(build_head(embeddings, [8], 3)(embeddings))
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
+    assert (probabilities >= 0).all()
+
+
+def test_the_network_is_the_head_on_the_embedder(base, embeddings):
+    """It shares the weights of both: training one trains the other."""
+    embedder, head = build_embedder(base), build_head(embeddings, [8], 3)
+    network = assemble(embedder, head)
+    images = np.random.default_rng(0).normal(0, 50, (2, 32, 32, 3)).astype(np.float32)
+    np.testing.assert_allclose(network([images]), head(embedder(images)), atol=1e-5)
+    assert network.get_layer("head") is head
+    assert {id(w) for w in network.weights} == {id(w) for w in (*base.weights, *head.weights)}
+
+
+def test_training_takes_class_indices_and_the_learning_rate(embeddings):
+    """The loss is the cross-entropy of a class index: -log of its probability."""
+    head = build_head(embeddings, [], 3)
+    compile_for_training(head, 0.25)
+    probabilities = np.asarray(head(embeddings[:2]))
+    measured = head.evaluate(embeddings[:2], np.array([0, 2]), verbose=0, return_dict=True)
+    expected = -np.log([probabilities[0, 0], probabilities[1, 2]]).mean()
+    assert measured["loss"] == pytest.approx(expected, rel=1e-4)
+    assert measured["accuracy"] == np.mean(probabilities.argmax(axis=1) == [0, 2])
+    assert float(head.optimizer.learning_rate) == 0.25

@@ -1,0 +1,68 @@
+"""What the tests of the pipeline share: a small real data set, and a run through the front door."""
+
+import io
+import shutil
+
+import pytest
+from rich.console import Console
+
+from pipeline.config import load_config
+from pipeline.run import run_pipeline
+from pipeline.sample import write_digits
+from serving.versions import find_versions
+
+IMAGES_A_CLASS = 30
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory):
+    """The images inside scikit-learn as PNG class folders: all 1797."""
+    folder = tmp_path_factory.mktemp("sample") / "digits"
+    write_digits(str(folder))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def small_digits(digits, tmp_path_factory):
+    """30 images of each of 4 digits, in a folder of this module's own."""
+    folder = tmp_path_factory.mktemp("data") / "my digits"
+    for label in "0123":
+        (folder / label).mkdir(parents=True)
+        for image in sorted((digits / label).iterdir())[:IMAGES_A_CLASS]:
+            shutil.copy(image, folder / label)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory):
+    """An empty folder for the runs of this module."""
+    return tmp_path_factory.mktemp("workspace") / "out"
+
+
+@pytest.fixture(scope="module")
+def run(small_digits, workspace):
+    """Runs the pipeline with some settings changed; returns the outcome and what was printed."""
+
+    def run_with(**settings):
+        defaults = {
+            "data": str(small_digits),
+            "out": str(workspace),
+            "weights": "random",
+            "image_size": 32,
+            "head_units": (64,),
+            "head_epochs": 8,
+            "fine_tune_epochs": 0,
+            "min_accuracy": 0.0,
+            "max_accuracy_drop": 0.2,
+        }
+        console = Console(file=io.StringIO(), width=120)
+        outcome = run_pipeline(load_config(None, defaults | settings), console)
+        return outcome, console.file.getvalue()
+
+    return run_with
+
+
+@pytest.fixture(scope="module")
+def pushed_versions(workspace):
+    """The numbers of the versions in the serving folder."""
+    return lambda: [version.number for version in find_versions(str(workspace / "serving" / "graft"))]

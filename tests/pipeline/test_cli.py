@@ -1,0 +1,110 @@
+"""The command line, as a user types it: exit codes, messages, and what is imported."""
+
+import json
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+def graft(*arguments, cwd):
+    return subprocess.run(
+        [sys.executable, str(ROOT), *map(str, arguments)], cwd=cwd, capture_output=True, text=True, timeout=600, check=False
+    )
+
+
+def imported_by(code, cwd):
+    """The names of all modules that are loaded after some code."""
+    script = f"import sys; sys.path.insert(0, {str(ROOT)!r}); {code}; print('MODULES', *sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], cwd=cwd, capture_output=True, text=True, timeout=600, check=True)
+    return set(done.stdout.rsplit("MODULES", 1)[1].split())
+
+
+def test_help_starts_no_tensorflow(tmp_path):
+    """Help is there at once."""
+    modules = imported_by("from pipeline.cli import cli; cli.main(['run', '--help'], standalone_mode=False)", tmp_path)
+    assert not modules & {"tensorflow", "tfx", "apache_beam", "keras", "pydantic"}
+
+
+def test_predict_starts_no_tfx(tmp_path):
+    """TensorFlow is all that a prediction needs."""
+    modules = imported_by("import serving.predict", tmp_path)
+    assert "tensorflow" in modules
+    assert not modules & {"tfx", "apache_beam", "tensorflow_transform"}
+
+
+def test_run_starts_no_google_cloud_client(tmp_path):
+    """tfx.v1 would: seconds for what a local run never uses. (Beam itself imports the clients of its own I/O.)"""
+    modules = imported_by("import pipeline.run", tmp_path)
+    assert "tfx.components" in modules
+    assert not {m for m in modules if m.startswith(("tfx.v1", "google.cloud.aiplatform"))}
+
+
+def test_user_folder_with_our_package_names_does_no_harm(tmp_path):
+    """People do call a folder `schema`."""
+    (tmp_path / "schema").mkdir()
+    (tmp_path / "schema" / "__init__.py").write_text("raise RuntimeError('not this one')")
+    assert graft("--help", cwd=tmp_path).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("make", "code", "message"),
+    [
+        (lambda data: None, 3, "no such folder"),
+        (lambda data: data.mkdir(), 3, "expected one folder per class"),
+        (lambda data: (data / "cats").mkdir(parents=True), 3, "no image in 1 folders"),
+    ],
+)
+def test_data_that_cannot_be_used_is_one_message(tmp_path, make, code, message):
+    """No traceback, the exit code for bad data, and what to do."""
+    make(tmp_path / "photos")
+    done = graft("run", "--data", "photos", "--weights", "random", cwd=tmp_path)
+    assert done.returncode == code, done.stderr
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr + done.stdout
+
+
+def test_bad_option_is_exit_code_2(tmp_path):
+    """Bad usage, whoever finds it: the parser or the configuration."""
+    assert graft("run", "--head-epochs", "five", cwd=tmp_path).returncode == 2
+    done = graft("run", "--data", "x", "--image-size", 7, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "image_size" in done.stderr
+
+
+def test_gate_stops_a_run_and_keeps_the_list(tmp_path):
+    """Too many broken files: exit code 3, which files, where the whole list lies, and nothing is pushed."""
+    for label in ("cats", "dogs"):
+        (tmp_path / "photos" / label).mkdir(parents=True)
+        for index in range(3):
+            (tmp_path / "photos" / label / f"{index}.jpg").write_bytes(b"no image %d" % index)
+    done = graft("run", "--data", "photos", "--weights", "random", "--image-size", 32, cwd=tmp_path)
+    assert done.returncode == 3, done.stderr
+    assert "6 of 6 files (100.0%) are broken" in done.stderr
+    assert "cats/0.jpg" in done.stderr
+    [quarantine] = (tmp_path / "graft-out" / "runs").glob("*/quarantine.jsonl")
+    assert str(quarantine) in done.stderr
+    assert len([json.loads(line) for line in quarantine.read_text().splitlines()]) == 6
+    assert not (tmp_path / "graft-out" / "serving").exists()
+
+
+def test_predict_without_a_model_says_how_to_get_one(tmp_path):
+    """The first thing that somebody may type."""
+    done = graft("predict", "cat.jpg", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "./graft run --data DIR" in done.stderr
+
+
+def test_model_table_shows_175_layers_and_their_phases(tmp_path):
+    """Frozen in the head phase; from conv5_block1 on trained in fine-tuning, but for BatchNorm."""
+    done = graft("model", cwd=tmp_path)
+    assert "175 layers in the base" in done.stdout
+    rows = {cells[1]: cells for line in done.stdout.splitlines() if len(cells := line.split()) > 4 and cells[0].isdigit()}
+    assert len(rows) == 175 + 1 + 6
+    assert rows["conv4_block6_3_conv"][-2:] == ["frozen", "frozen"]
+    assert rows["conv5_block1_1_conv"][-2:] == ["frozen", "trained"]
+    assert rows["conv5_block1_1_bn"][-2:] == ["frozen", "frozen"]
+    assert rows["probabilities"][-2:] == ["trained", "trained"]

@@ -1,0 +1,202 @@
+"""The whole pipeline on real images, as one story: each run finds what the runs before it have left."""
+
+import json
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+WORSE = {"head_learning_rate": 1e-9}
+ALL = [
+    "ExampleGen",
+    "MakeSchema",
+    "StatisticsGen",
+    "ExampleValidator",
+    "DataGate",
+    "Transform",
+    "Trainer",
+    "Evaluator",
+    "Pusher",
+]
+
+
+def executed(outcome):
+    return [c.name for c in outcome.components if not c.cached]
+
+
+@pytest.fixture(scope="module")
+def first(run, pushed_versions):
+    outcome, printed = run()
+    return outcome, printed, pushed_versions()
+
+
+@pytest.fixture(scope="module")
+def again(first, run, pushed_versions):
+    outcome, printed = run()
+    return outcome, printed, pushed_versions()
+
+
+@pytest.fixture(scope="module")
+def worse(again, run, pushed_versions):
+    outcome, printed = run(**WORSE)
+    return outcome, printed, pushed_versions()
+
+
+@pytest.fixture(scope="module")
+def one_new_image(worse, run, digits, small_digits, pushed_versions):
+    shutil.copy(sorted((digits / "3").iterdir())[-1], small_digits / "3")
+    outcome, printed = run()
+    return outcome, printed, pushed_versions()
+
+
+@pytest.fixture(scope="module")
+def worse_after_rollback(one_new_image, run, workspace, pushed_versions):
+    run(**WORSE)  # refused against the live version, on the data of now
+    shutil.rmtree(workspace / "serving")
+    outcome, printed = run(**WORSE)
+    return outcome, printed, pushed_versions()
+
+
+@pytest.fixture(scope="module")
+def good_after_rollback(worse_after_rollback, run, pushed_versions):
+    outcome, printed = run()
+    return outcome, printed, pushed_versions()
+
+
+@pytest.fixture(scope="module")
+def worse_once_more(good_after_rollback, run, pushed_versions):
+    outcome, printed = run(**WORSE)
+    return outcome, printed, pushed_versions()
+
+
+def test_first_run_executes_everything_and_pushes(first):
+    """A fresh workspace: every component runs, and one version is live."""
+    outcome, _, versions = first
+    assert executed(outcome) == ALL
+    assert versions == [outcome.pushed_version]
+    assert outcome.pushed_now
+
+
+def test_model_has_learnt_something(first):
+    """Four classes: chance is about 0.25, and digits are easy."""
+    outcome, _, _ = first
+    assert outcome.evaluation["accuracy"] > 0.6
+
+
+def test_every_image_is_in_one_split(first):
+    """All 120 images, each once, and every class in every split."""
+    counts = first[0].ingest["counts"]
+    assert sum(sum(by_label.values()) for by_label in counts.values()) == 120
+    assert all(set(by_label) == set("0123") for by_label in counts.values())
+
+
+def test_evaluation_agrees_with_the_confusion_matrix(first):
+    """Accuracy, precision and recall are those of the matrix, whose rows are the test images of a class."""
+    outcome, _, _ = first
+    matrix = outcome.evaluation["confusion_matrix"]
+    images = sum(map(sum, matrix))
+    assert images == sum(outcome.ingest["counts"]["test"].values())
+    assert outcome.evaluation["accuracy"] == pytest.approx(sum(matrix[i][i] for i in range(4)) / images)
+    for index, (name, metrics) in enumerate(outcome.evaluation["classes"].items()):
+        assert metrics["images"] == outcome.ingest["counts"]["test"][name]
+        assert metrics["recall"] == pytest.approx(matrix[index][index] / metrics["images"])
+        assert 0 <= metrics["auc"] <= 1
+        assert metrics["calibration"] > 0
+
+
+def test_evaluation_is_sliced_by_class(first, workspace):
+    """TFMA's own files hold the overall figure and a slice for each class."""
+    import tensorflow_model_analysis as tfma
+
+    [uri] = (workspace / "pipeline" / "Evaluator" / "evaluation").iterdir() if first else []
+    slices = {key for key, _ in tfma.load_eval_result(str(uri)).slicing_metrics}
+    assert slices == {()} | {(("label", name),) for name in "0123"}
+
+
+def test_report_and_curves_are_kept_with_the_run(first, workspace):
+    """The folder of the run holds what a person looks at."""
+    folder = workspace / "runs" / first[0].run_id
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["pushed_version"] == first[0].pushed_version
+    assert (folder / "training_curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_pushed_model_answers_in_a_process_with_tensorflow_alone(first, workspace, small_digits):
+    """What a client of another language or machine would do."""
+    image = next((small_digits / "2").iterdir())
+    code = f"""
+import sys, tensorflow as tf
+model = tf.saved_model.load({str(workspace / "serving" / "graft" / str(first[0].pushed_version))!r})
+answer = model.signatures["serving_default"](image_bytes=tf.constant([open({str(image)!r}, "rb").read()]))
+assert answer["probabilities"].shape == (1, 4), answer
+assert abs(float(tf.reduce_sum(answer["probabilities"])) - 1) < 1e-5
+assert [name.decode() for name in answer["classes"][0].numpy()] == list("0123")
+assert not [m for m in sys.modules if m.split(".")[0] in ("tfx", "tensorflow_transform")]
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=300)
+
+
+def test_same_run_again_executes_nothing_and_pushes_nothing(again, first):
+    """The same data, settings and code: every output is used again."""
+    outcome, _, versions = again
+    assert executed(outcome) == []
+    assert versions == first[2]
+    assert outcome.pushed_version == first[0].pushed_version
+    assert not outcome.pushed_now
+
+
+def test_one_setting_changed_runs_what_depends_on_it(worse):
+    """A learning rate concerns the Trainer and what is behind it."""
+    assert executed(worse[0]) == ["Trainer", "Evaluator", "Pusher"]
+
+
+def test_worse_candidate_is_not_pushed(worse, first):
+    """Far below the live version: evaluated, refused, and the reason is said."""
+    outcome, _, versions = worse
+    assert not outcome.evaluation["blessed"]
+    assert outcome.evaluation["baseline"]["version"] == first[0].pushed_version
+    assert "below the live version's" in outcome.evaluation["failures"][0]
+    assert outcome.pushed_version is None
+    assert versions == first[2]
+
+
+def test_one_new_image_runs_ingest_and_what_follows(one_new_image):
+    """Everything but the schema, which knows only of the classes."""
+    outcome, _, _ = one_new_image
+    assert executed(outcome) == [name for name in ALL if name != "MakeSchema"]
+    assert sum(sum(by_label.values()) for by_label in outcome.ingest["counts"].values()) == 121
+
+
+def test_retraining_keeps_the_salt(one_new_image, first):
+    """An image that was tested on must not be trained on later."""
+    assert one_new_image[0].ingest["salt"] == first[0].ingest["salt"]
+
+
+def test_rollback_leaves_no_stale_refusal(worse_after_rollback):
+    """With nothing live any more, the candidate that was refused is judged anew, and pushed."""
+    outcome, _, versions = worse_after_rollback
+    assert executed(outcome) == ["Evaluator", "Pusher"]
+    assert outcome.evaluation["baseline"] is None
+    assert versions == [outcome.pushed_version]
+
+
+def test_version_that_is_gone_is_pushed_again(good_after_rollback, worse_after_rollback):
+    """The model was pushed once and its version removed; it comes back as a newer one."""
+    outcome, _, versions = good_after_rollback
+    assert outcome.pushed_now
+    assert versions == [*worse_after_rollback[2], outcome.pushed_version]
+
+
+def test_rollback_leaves_no_stale_blessing(worse_once_more, good_after_rollback):
+    """Blessed while nothing was live; against the good version that is live now, refused."""
+    outcome, _, versions = worse_once_more
+    assert not outcome.evaluation["blessed"]
+    assert versions == good_after_rollback[2]
+
+
+def test_nothing_is_left_half_written(worse_once_more, workspace):
+    """No staging folder, no temporary file."""
+    names = [path.name for path in pathlib.Path(workspace).rglob("*")]
+    assert not [name for name in names if "staging" in name or name.startswith("_temporary") or name.endswith(".tmp")]

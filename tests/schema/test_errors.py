@@ -1,0 +1,20 @@
+"""What a user can cause ends in an exit code of its own."""
+
+import pytest
+
+from schema.errors import DataError, GraftError, UsageError
+
+
+@pytest.mark.parametrize(("error", "code"), [(GraftError, 1), (UsageError, 2), (DataError, 3)])
+def test_each_kind_of_error_has_its_exit_code(error, code):
+    """2 is bad usage, 3 is bad data, 1 is anything else."""
+    assert error("why").exit_code == code
+    assert str(error("why")) == "why"
+
+
+@pytest.mark.parametrize("error", [UsageError, DataError])
+def test_one_handler_catches_what_a_user_can_cause(error):
+    """Every kind is a GraftError, and an exception of Python's is not."""
+    with pytest.raises(GraftError):
+        raise error("why")
+    assert not issubclass(OSError, GraftError)

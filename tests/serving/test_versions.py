@@ -1,0 +1,117 @@
+"""The folder that a model server watches: the highest complete version is live."""
+
+import json
+
+import pytest
+
+from serving.versions import copy_tree, digest_model, find_live, find_versions
+
+
+def make_version(folder, variables=b"variables", record=None):
+    """A folder with the files of a SavedModel."""
+    (folder / "variables").mkdir(parents=True)
+    (folder / "saved_model.pb").write_bytes(b"graph")
+    (folder / "variables/variables.index").write_bytes(b"index")
+    (folder / "variables/variables.data-00000-of-00001").write_bytes(variables)
+    if record is not None:
+        (folder / "assets.extra").mkdir()
+        (folder / "assets.extra/graft.json").write_text(json.dumps(record, ensure_ascii=False), encoding="utf-8")
+    return folder
+
+
+def test_versions_are_in_the_order_of_their_numbers(tmp_path):
+    """9 is older than 10: they are numbers, not names."""
+    for number in (10, 9, 1790000000):
+        make_version(tmp_path / str(number))
+    found = find_versions(str(tmp_path))
+    assert [(v.number, v.path) for v in found] == [(n, str(tmp_path / str(n))) for n in (9, 10, 1790000000)]
+
+
+def test_what_is_no_complete_version_is_passed_over(tmp_path):
+    """Staging folders, folders without a SavedModel, and files."""
+    make_version(tmp_path / "3")
+    make_version(tmp_path / ".staging-1a2b")
+    make_version(tmp_path / "4.bak")
+    (tmp_path / "5/variables").mkdir(parents=True)
+    (tmp_path / "6").write_text("a file")
+    assert [v.number for v in find_versions(str(tmp_path))] == [3]
+
+
+@pytest.mark.parametrize("name", ["²", "٣"])
+def test_a_folder_named_with_digits_of_another_script_is_passed_over(tmp_path, name):
+    """No model server takes it for a version, and it is no reason to fail."""
+    make_version(tmp_path / "2")
+    make_version(tmp_path / name)
+    assert [v.number for v in find_versions(str(tmp_path))] == [2]
+
+
+def test_the_highest_complete_version_is_live(tmp_path):
+    """As a model server has it by default."""
+    make_version(tmp_path / "7")
+    make_version(tmp_path / "12", record={"salt": 3})
+    (tmp_path / "13").mkdir()
+    live = find_live(str(tmp_path))
+    assert (live.number, live.record) == (12, {"salt": 3})
+
+
+def test_without_a_version_none_is_live(tmp_path):
+    """An empty folder, or none at all, is no error: the first run has neither."""
+    for folder in (tmp_path, tmp_path / "nowhere"):
+        assert find_versions(str(folder)) == []
+        assert find_live(str(folder)) is None
+
+
+def test_the_record_is_what_the_pusher_wrote(tmp_path):
+    """In any script; a model that Graft did not push has an empty one."""
+    make_version(tmp_path / "1")
+    make_version(tmp_path / "2", record={"classes": ["猫", "dog"]})
+    assert [v.record for v in find_versions(str(tmp_path))] == [{}, {"classes": ["猫", "dog"]}]
+
+
+def test_the_digest_is_of_the_graph_and_the_variables(tmp_path):
+    """Where the folder is, and what is in assets.extra, does not count."""
+    first = make_version(tmp_path / "1")
+    second = make_version(tmp_path / "elsewhere/2", record={"run": "r1"})
+    assert digest_model(str(first)) == digest_model(str(second))
+
+
+@pytest.mark.parametrize(
+    "part", ["saved_model.pb", "variables/variables.index", "variables/variables.data-00000-of-00001"]
+)
+def test_the_digest_changes_with_the_model(tmp_path, part):
+    """With one byte of the graph, the index or the variables."""
+    folder = make_version(tmp_path / "1")
+    before = digest_model(str(folder))
+    (folder / part).write_bytes((folder / part).read_bytes()[:-1] + b"!")
+    assert digest_model(str(folder)) != before
+
+
+def test_every_shard_of_the_variables_counts(tmp_path):
+    """A large model has more than one."""
+    folder = make_version(tmp_path / "1")
+    (folder / "variables/variables.data-00001-of-00002").write_bytes(b"more")
+    before = digest_model(str(folder))
+    (folder / "variables/variables.data-00001-of-00002").write_bytes(b"less")
+    assert digest_model(str(folder)) != before
+
+
+def test_the_identity_of_a_version_is_its_number_and_its_content(tmp_path):
+    """A number may be used again for another model, and the same model pushed under another number."""
+    for folder, number, variables in (("a", 1, b"x"), ("b", 1, b"y"), ("c", 2, b"x"), ("d", 1, b"x")):
+        make_version(tmp_path / folder / str(number), variables)
+    a, b, c, d = (find_live(str(tmp_path / folder)).identity for folder in "abcd")
+    assert len({a, b, c}) == 3
+    assert a == d
+
+
+def test_a_tree_is_copied_with_all_that_is_in_it(tmp_path):
+    """Nested folders and empty ones included."""
+    source = make_version(tmp_path / "source", record={"a": 1})
+    (source / "assets").mkdir()
+    copy_tree(str(source), str(tmp_path / "target"))
+    found = [
+        {p.relative_to(folder).as_posix(): p.read_bytes() if p.is_file() else None for p in folder.rglob("*")}
+        for folder in (source, tmp_path / "target")
+    ]
+    assert found[0] == found[1]
+    assert "assets" in found[1]
