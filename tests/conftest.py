@@ -13,10 +13,10 @@ IMAGE_SIZE = 32
 
 
 def draw(seed, width=20, height=12):
-    """A coloured, slightly noisy image: uint8 [height, width, 3]."""
-    random = np.random.default_rng(seed)
-    colour = random.integers(40, 216, 3)
-    return (colour + random.integers(-40, 40, (height, width, 3))).astype(np.uint8)
+    """A noisy image, uint8 [height, width, 3]; seeds that begin with the same number have a colour in common."""
+    colour = np.random.default_rng(np.atleast_1d(seed)[0]).integers(40, 216, 3)
+    noise = np.random.default_rng(seed).integers(-40, 40, (height, width, 3))
+    return (colour + noise).astype(np.uint8)
 
 
 def encode(kind="jpeg", seed=0, **options):
@@ -45,7 +45,7 @@ def encode(kind="jpeg", seed=0, **options):
 
 
 def write_images(folder, label, count, kind="jpeg", first=0):
-    """Writes `count` different images into folder/label; returns their paths."""
+    """Writes `count` different images into folder/label, in a colour of the label; returns their paths."""
     target = pathlib.Path(folder) / label
     target.mkdir(parents=True, exist_ok=True)
     paths = [target / f"{index:03d}.{kind.rpartition('_')[2]}" for index in range(first, first + count)]

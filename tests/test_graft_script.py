@@ -54,14 +54,16 @@ def tools(tmp_path):
 
 def set_up(project):
     write_executable(project / ".venv" / "bin" / "python", FAKE_PYTHON)
-    stamp = subprocess.run("cksum < requirements.lock", shell=True, cwd=project, capture_output=True, text=True, check=True)
-    (project / ".venv" / "graft-stamp").write_text(f"{stamp.stdout.strip()} {project.resolve()}\n")
+    with open(project / "requirements.lock") as lock:
+        checksum = subprocess.run(["cksum"], stdin=lock, capture_output=True, text=True, check=True).stdout.strip()
+    (project / ".venv" / "graft-stamp").write_text(f"{checksum} {project.resolve()}\n")
 
 
 def test_script_passes_shellcheck():
     """POSIX sh, and no slip of quoting."""
     shellcheck = pathlib.Path(sys.executable).with_name("shellcheck")
-    done = subprocess.run([shellcheck, ROOT / "graft", ROOT / ".ci" / "run"], capture_output=True, text=True, check=False)
+    files = [ROOT / "graft", ROOT / ".ci" / "run"]
+    done = subprocess.run([shellcheck, *files], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
 
 
@@ -101,7 +103,7 @@ def test_no_python_is_one_line_that_says_what_to_install(project, tools):
 
 
 def test_python_that_does_not_run_is_passed_over(project, tools):
-    """pyenv's shims are on PATH and fail."""
+    """The shims of pyenv are on PATH and fail."""
     for name in ("python3.10", "python3.11", "python3.12", "python3.13", "python3"):
         write_executable(tools / name, "#!/bin/sh\nexit 127\n")
     assert "no usable Python" in run(project / "graft", path=tools).stderr

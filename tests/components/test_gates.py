@@ -24,7 +24,9 @@ def make_report(train=None, val=None, test=None, files=200, oriented=0):
 
 
 def make_broken(count, label="cat"):
-    return [{"path": f"{label}/{i:02d}.jpg", "label": label, "reason": "empty file", "broken": True} for i in range(count)]
+    return [
+        {"path": f"{label}/{i:02d}.jpg", "label": label, "reason": "empty file", "broken": True} for i in range(count)
+    ]
 
 
 def check(report=None, quarantine=(), classes=CLASSES, limit=0.05):

@@ -283,21 +283,16 @@ def test_a_fine_tuned_model_that_is_worse_on_val_is_not_exported(train, head_onl
     assert [row["phase"] for row in ruined.epochs] == [HEAD, HEAD, FINE_TUNE]
     assert not ruined.epochs[-1]["val_loss"] < ruined.epochs[1]["val_loss"]
     assert ruined.kept == HEAD
-    np.testing.assert_allclose(
-        predict(ruined.model, val_examples), predict(head_only.model, val_examples), atol=1e-5
-    )
+    np.testing.assert_allclose(predict(ruined.model, val_examples), predict(head_only.model, val_examples), atol=1e-5)
 
 
 def test_a_fine_tuned_model_that_is_better_on_val_is_exported(train, val_examples, tmp_path):
     """The head has learnt next to nothing, fine-tuning has; the model scores on `val` what the history says."""
-    better = train(
-        tmp_path, head_epochs=1, head_learning_rate=1e-7, fine_tune_epochs=4, fine_tune_learning_rate=3e-3
-    )
+    better = train(tmp_path, head_epochs=1, head_learning_rate=1e-7, fine_tune_epochs=4, fine_tune_learning_rate=1e-4)
     best = best_score(better.epochs, FINE_TUNE)
-    print([(r["val_accuracy"], r["val_loss"]) for r in better.epochs])
     assert better.kept == FINE_TUNE
     assert not best.is_worse_than(best_score(better.epochs, HEAD))
     probabilities = predict(better.model, val_examples)
     labels = np.array([0, 1] * 3)
     assert (probabilities.argmax(axis=1) == labels).mean() == pytest.approx(best.accuracy)
-    assert -np.log(probabilities[range(6), labels]).mean() == pytest.approx(best.loss, rel=1e-3)
+    assert -np.log(probabilities[range(6), labels]).mean() == pytest.approx(best.loss, rel=1e-3, abs=1e-5)

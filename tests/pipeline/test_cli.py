@@ -12,14 +12,21 @@ ROOT = pathlib.Path(__file__).parents[2]
 
 def graft(*arguments, cwd):
     return subprocess.run(
-        [sys.executable, str(ROOT), *map(str, arguments)], cwd=cwd, capture_output=True, text=True, timeout=600, check=False
+        [sys.executable, str(ROOT), *map(str, arguments)],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
     )
 
 
 def imported_by(code, cwd):
     """The names of all modules that are loaded after some code."""
     script = f"import sys; sys.path.insert(0, {str(ROOT)!r}); {code}; print('MODULES', *sys.modules)"
-    done = subprocess.run([sys.executable, "-c", script], cwd=cwd, capture_output=True, text=True, timeout=600, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=cwd, capture_output=True, text=True, timeout=600, check=True
+    )
     return set(done.stdout.rsplit("MODULES", 1)[1].split())
 
 
@@ -37,7 +44,7 @@ def test_predict_starts_no_tfx(tmp_path):
 
 
 def test_run_starts_no_google_cloud_client(tmp_path):
-    """tfx.v1 would: seconds for what a local run never uses. (Beam itself imports the clients of its own I/O.)"""
+    """It costs seconds, and no local run uses it; Beam itself imports those of its own I/O."""
     modules = imported_by("import pipeline.run", tmp_path)
     assert "tfx.components" in modules
     assert not {m for m in modules if m.startswith(("tfx.v1", "google.cloud.aiplatform"))}
@@ -102,7 +109,9 @@ def test_model_table_shows_175_layers_and_their_phases(tmp_path):
     """Frozen in the head phase; from conv5_block1 on trained in fine-tuning, but for BatchNorm."""
     done = graft("model", cwd=tmp_path)
     assert "175 layers in the base" in done.stdout
-    rows = {cells[1]: cells for line in done.stdout.splitlines() if len(cells := line.split()) > 4 and cells[0].isdigit()}
+    rows = {
+        cells[1]: cells for line in done.stdout.splitlines() if len(cells := line.split()) > 4 and cells[0].isdigit()
+    }
     assert len(rows) == 175 + 1 + 6
     assert rows["conv4_block6_3_conv"][-2:] == ["frozen", "frozen"]
     assert rows["conv5_block1_1_conv"][-2:] == ["frozen", "trained"]

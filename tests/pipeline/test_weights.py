@@ -23,7 +23,7 @@ def test_file_is_found_with_its_digest(tmp_path):
 
 def test_missing_file_says_what_is_expected(tmp_path):
     """The three forms that the setting may have."""
-    with pytest.raises(UsageError, match="no such file. Expected 'imagenet', 'random' or the path"):
+    with pytest.raises(UsageError, match=r"no such file\. Expected 'imagenet', 'random' or the path"):
         weights.find_weights(str(tmp_path / "nothing.h5"))
 
 

@@ -8,9 +8,9 @@ from schema.errors import GraftError, UsageError
 
 def test_two_runs_at_once_are_kept_apart(tmp_path):
     """The second is told who is at work."""
-    with open_workspace(str(tmp_path / "out")), pytest.raises(GraftError, match=r"another run is at work here \(process \d+\)"):
-        with open_workspace(str(tmp_path / "out")):
-            pass
+    message = r"another run is at work here \(process \d+\)"
+    with open_workspace(str(tmp_path)), pytest.raises(GraftError, match=message), open_workspace(str(tmp_path)):
+        pass
 
 
 def test_workspace_is_free_after_a_run_that_failed(tmp_path):
