@@ -21,6 +21,7 @@ from pipeline.resolve import Resolved
 from pipeline.workspace import Workspace
 from schema.features import SPLITS, TRAIN, VAL
 
+
 def create_pipeline(config: Config, resolved: Resolved, workspace: Workspace) -> Pipeline:
     """Chains the components.
 

@@ -8,7 +8,6 @@ from pipeline.sample import write_digits
 from pipeline.weights import IMAGENET, RANDOM, find_weights
 from schema.errors import UsageError
 
-
 # On two cores. The images have 8x8 pixels, and ResNet50 takes no fewer than 32x32.
 _FEW_MINUTES = {"image_size": 32, "fine_tune_epochs": 1, "fine_tune_from": "conv5_block3"}
 

@@ -8,7 +8,6 @@ from rich.table import Table
 from components import model
 from pipeline.config import Config
 
-
 _WIDTH = 120
 
 

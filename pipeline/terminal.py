@@ -7,7 +7,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.status import Status
+from rich.live import Live
+from rich.spinner import Spinner
 
 if TYPE_CHECKING:  # TFX, which this module is there to silence
     from pipeline.local_runner import Finished
@@ -20,22 +21,24 @@ class ComponentProgress:
         """Prints to a console."""
         self.finished: list[Finished] = []
         self._console = console
-        self._status = Status("", console=console)
+        self._spinner = Spinner("dots")
+        # Live would send what TFX prints to the console as well.
+        self._live = Live(self._spinner, console=console, transient=True, redirect_stdout=False, redirect_stderr=False)
 
     def __enter__(self) -> "ComponentProgress":
         """Starts the moving line."""
-        self._status.start()
+        self._live.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Ends it, whatever happened."""
-        self._status.stop()
+        self._live.stop()
 
     def start(self, name: str) -> None:
         """Says that a component starts; without a terminal, in a line of its own."""
-        self._status.update(f"{name} ...")
+        self._spinner.update(text=f"{name} ...")
         if not self._console.is_terminal:
             self._console.print(f"  {name:<18} started", highlight=False)
 

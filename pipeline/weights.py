@@ -1,6 +1,7 @@
 """Finds the weights of the base before a run starts, so that a missing file costs seconds and not a run."""
 
 import hashlib
+import os
 import pathlib
 import threading
 import urllib.request
@@ -12,7 +13,7 @@ IMAGENET, RANDOM = "imagenet", "random"
 _FILE = "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5"
 _URL = "https://storage.googleapis.com/tensorflow/keras-applications/resnet/" + _FILE
 _MD5 = "4d473c1dd8becc155b73f8504c6f6626"
-_CACHE = pathlib.Path.home() / ".keras" / "models"
+_CACHE = pathlib.Path(os.environ.get("KERAS_HOME") or pathlib.Path.home() / ".keras") / "models"  # as in Keras
 _PATIENCE_SECONDS = 8.0
 
 
@@ -47,7 +48,9 @@ def _fetch_imagenet() -> pathlib.Path:
         import keras
 
         try:
-            return pathlib.Path(keras.utils.get_file(_FILE, _URL, cache_subdir="models", file_hash=_MD5))
+            return pathlib.Path(
+                keras.utils.get_file(_FILE, _URL, file_hash=_MD5, cache_dir=_CACHE.parent, cache_subdir=_CACHE.name)
+            )
         except Exception as error:  # urllib, ssl, socket and Keras raise many kinds; each means: not fetched.
             reason = str(error)
     else:

@@ -14,7 +14,7 @@ from components.evaluator import count_labels, default_min_accuracy, make_eval_c
     [
         ({"cat": 10, "dog": 10}, 0.6),
         ({"cat": 30, "dog": 10, "bird": 20}, 0.6),
-        ({c: 7 for c in "abcdefghij"}, 0.2),
+        (dict.fromkeys("abcdefghij", 7), 0.2),
         ({"cat": 80, "dog": 20}, 0.9),
     ],
 )

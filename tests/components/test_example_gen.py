@@ -211,7 +211,8 @@ def test_the_split_of_an_image_does_not_depend_on_its_path_or_class(images, tmp_
     before, after = ingest(images, tmp_path / "before", salt="1"), ingest(moved, tmp_path / "after", salt="1")
     for split in before.splits:
         digests = {e["digest"] for e in before.splits[split]}
-        assert digests and digests == {e["digest"] for e in after.splits[split]}
+        assert digests
+        assert digests == {e["digest"] for e in after.splits[split]}
 
 
 def test_all_three_splits_are_written_even_if_one_gets_no_image(tmp_path, make_images):

@@ -71,7 +71,8 @@ def test_a_renamed_class_is_both_unknown_and_vanished():
     """Both are said at once, so that the user sees what happened."""
     report = make_report({"cat": 70, "hound": 70}, {"cat": 15, "hound": 15}, {"cat": 15, "hound": 15})
     problem = check(report)
-    assert "the folder hound is not among" in problem and "no image of 'dog' is left" in problem
+    assert "the folder hound is not among" in problem
+    assert "no image of 'dog' is left" in problem
 
 
 def test_one_class_is_refused():
@@ -107,7 +108,8 @@ def test_too_many_broken_files_are_refused_naming_the_first_ten():
     """How many of how many, which limit, the first ten with a reason each, and how many more there are."""
     problem = check(quarantine=make_broken(13))
     assert "13 of 200 files (6.5%) are broken; max_bad_fraction allows 5.0%" in problem
-    assert "  cat/00.jpg: empty file" in problem and "  cat/09.jpg: empty file" in problem
+    assert "  cat/00.jpg: empty file" in problem
+    assert "  cat/09.jpg: empty file" in problem
     assert "cat/10.jpg" not in problem
     assert problem.endswith("and 3 more")
 
@@ -115,7 +117,8 @@ def test_too_many_broken_files_are_refused_naming_the_first_ten():
 def test_ten_broken_files_are_all_named():
     """There are no more, so none are counted."""
     problem = check(make_report(files=100), make_broken(10))
-    assert "  cat/09.jpg: empty file" in problem and "more" not in problem
+    assert "  cat/09.jpg: empty file" in problem
+    assert "more" not in problem
 
 
 def test_files_that_were_left_out_are_not_broken():
@@ -139,7 +142,8 @@ def test_one_more_broken_file_than_allowed_is_refused():
 def test_broken_files_are_said_before_what_may_follow_from_them():
     """The class vanished because its files are broken; one cause, one message."""
     problem = check(quarantine=make_broken(60, "wolf"), classes=["cat", "dog", "wolf"])
-    assert "60 of 200 files" in problem and "vanished" not in problem
+    assert "60 of 200 files" in problem
+    assert "vanished" not in problem
 
 
 def test_few_images_in_a_class_are_warned_of():
