@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -187,7 +188,7 @@ def make_example(record: Record, encoded: bytes) -> tf.train.Example:
     values = {
         features.IMAGE: encoded,
         features.LABEL: record.label.encode(),
-        features.PATH: record.path.encode("utf-8", "surrogateescape"),
+        features.PATH: record.path.encode(),
         features.DIGEST: record.digest.encode(),
     }
     return tf.train.Example(
@@ -204,17 +205,25 @@ def write_shard(shard: tuple[str, list[Record]], data: str) -> None:
         shard: the file to write, and the records of its images.
         data: the folder that their paths are relative to.
     Raises:
-        DataError: if a file changed since it was read.
+        DataError: if a file changed or went since it was read.
     """
     target, records = shard
-    temporary = target.replace("data_tfrecord", "_temporary_data_tfrecord")
+    folder, name = os.path.split(target)
+    temporary = os.path.join(folder, f"_temporary_{name}")
     with tf.io.TFRecordWriter(temporary) as writer:
         for record in records:
-            encoded = tf.io.gfile.GFile(os.path.join(data, record.path), "rb").read()
-            if hashlib.sha256(encoded).hexdigest() != record.digest:
-                raise DataError(f"{record.path}: changed while it was read. Run again when the folder is at rest.")
-            writer.write(make_example(record, encoded).SerializeToString())
+            writer.write(make_example(record, _read_again(record, data)).SerializeToString())
     tf.io.gfile.rename(temporary, target, overwrite=True)
+
+
+def _read_again(record: Record, data: str) -> bytes:
+    try:
+        encoded = tf.io.gfile.GFile(os.path.join(data, record.path), "rb").read()
+    except tf.errors.OpError:
+        encoded = b""
+    if hashlib.sha256(encoded).hexdigest() != record.digest:
+        raise DataError(f"{record.path}: changed while it was read, or is gone. Run again when the folder is at rest.")
+    return bytes(encoded)
 
 
 def _shards(good: list[Record], splits: dict[str, str], uri: str) -> Iterator[tuple[str, list[Record]]]:
@@ -302,6 +311,6 @@ def _broken(record: Record, problem: str) -> Record:
 
 
 def _first_line(error: tf.errors.OpError) -> str:
-    """TensorFlow's message without the name of the op and its prefix."""
-    text = str(error.message).splitlines()[0]
-    return text.split("}} ")[-1].removesuffix(" [Op:DecodeImage]").strip()
+    """TensorFlow's message without the name of the op."""
+    text = str(error.message).splitlines()[0].split("}} ")[-1]
+    return re.sub(r"\s*\[Op:\w+\].*$", "", text)

@@ -64,12 +64,12 @@ def check_data(
 
 def _check_broken(ingest: dict[str, Any], quarantine: list[dict[str, Any]], limit: float) -> list[str]:
     broken = [q for q in quarantine if q["broken"]]
-    if len(broken) <= limit * ingest["files"]:
+    share = len(broken) / ingest["files"]
+    if share <= limit:
         return []
     listed = [f"  {q['path']}: {q['reason']}" for q in broken[:_SHOWN]]
     if len(broken) > _SHOWN:
         listed.append(f"  and {len(broken) - _SHOWN} more")
-    share = len(broken) / ingest["files"]
     return [
         f"{len(broken)} of {ingest['files']} files ({share:.1%}) are broken; "
         f"max_bad_fraction allows {limit:.1%}. Mend or remove them, or raise max_bad_fraction.",
@@ -159,7 +159,7 @@ def class_totals(counts: dict[str, dict[str, int]]) -> dict[str, int]:
 
 
 def _load_quarantine(uri: str) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in _read(uri, "quarantine.jsonl").splitlines()]
+    return [json.loads(line) for line in _read(uri, "quarantine.jsonl").split("\n") if line]
 
 
 def _read(uri: str, name: str) -> str:

@@ -54,7 +54,7 @@ class Listing:
 
     Attributes:
         files: what was found.
-        window_end: the newest span that was read, or "" without date folders.
+        window_end: the last day of the window, or "" without date folders.
         split_folders: the splits that came ready-made; empty if none.
         ignored: how many side files were passed over.
     """
@@ -74,7 +74,7 @@ class Listing:
         """Changes whenever a file is added, removed, renamed or written: path, size and time of each."""
         digest = hashlib.sha256()
         for f in self.files:
-            digest.update(f"{f.path}\0{f.size}\0{f.modified}\n".encode("utf-8", "surrogateescape"))
+            digest.update(f"{f.path}\0{f.size}\0{f.modified}\n".encode())
         return digest.hexdigest()
 
 
@@ -106,7 +106,7 @@ def list_images(data: str, window_end: str = "", window_days: int = 0) -> Listin
             f"{data}: a window of dates was asked for, but no folder is a date such as 2026-11-23 "
             f"(found {_some(folders)}). Leave the window out, or sort the class folders into date folders."
         )
-    elif "train" in folders and set(folders) <= set(_SPLIT_FOLDERS) and _children(os.path.join(data, "train"))[0]:
+    elif _are_splits(data, folders):
         listing = _list_splits(data, folders)
     else:
         listing = _collect(data, [("", "", "")])
@@ -136,6 +136,20 @@ def _list_spans(data: str, folders: list[str], dates: list[str], window_end: str
     return dataclasses.replace(listing, window_end=end)
 
 
+def _are_splits(data: str, folders: list[str]) -> bool:
+    """Whether the folders are ready-made splits; a class may be called `train`, but holds images, not folders."""
+    named = [name for name in folders if name in _SPLIT_FOLDERS]
+    if len(named) < 2 or any(not _children(os.path.join(data, name))[0] for name in named):
+        return False
+    others = sorted(set(folders) - set(named))
+    if others or "train" not in named:
+        what = f"{_some(others)} is not" if others else "there is no train/"
+        raise DataError(
+            f"{data}: {_some(named)} look like ready-made splits, and {what}. Name them train, val and test."
+        )
+    return True
+
+
 def _list_splits(data: str, folders: list[str]) -> Listing:
     if {"val", "validation"} <= set(folders):
         raise DataError(f"{data}: holds both val/ and validation/. Merge them into one.")
@@ -154,26 +168,44 @@ def _collect(data: str, roots: list[tuple[str, str, str]]) -> Listing:
                 if _is_side_file(os.path.basename(full_path)):
                     ignored += 1
                     continue
-                stat = tf.io.gfile.stat(full_path)
                 path = os.path.relpath(full_path, data).replace(os.sep, "/")
-                files.append(ImageFile(path, label, span, split, stat.length, stat.mtime_nsec))
+                files.append(ImageFile(path, label, span, split, *_stat(full_path)))
     return Listing(tuple(sorted(files, key=lambda f: f.path)), ignored=ignored)
 
 
 def _walk(folder: str) -> Iterator[str]:
-    for parent, _, names in tf.io.gfile.walk(folder):
-        if any(part.startswith(".") for part in os.path.relpath(parent, folder).split(os.sep) if part != "."):
-            continue
-        for name in names:
-            yield os.path.join(parent, name)
+    try:
+        for parent, _, names in tf.io.gfile.walk(folder):
+            if any(part.startswith(".") for part in os.path.relpath(parent, folder).split(os.sep) if part != "."):
+                continue
+            for name in names:
+                yield os.path.join(parent, name)
+    except UnicodeDecodeError as error:
+        raise _bad_name(folder, error) from None
+
+
+def _stat(path: str) -> tuple[int, int]:
+    """Size in bytes and modification time in nanoseconds; TensorFlow's own knows whole seconds only."""
+    if "://" in path:
+        remote = tf.io.gfile.stat(path)
+        return remote.length, remote.mtime_nsec
+    local = os.stat(path)
+    return local.st_size, local.st_mtime_ns
+
+
+def _bad_name(folder: str, error: UnicodeDecodeError) -> DataError:
+    name = error.object.decode("utf-8", "replace")
+    return DataError(f"{folder}: the name {name} in it is not UTF-8. Rename it, for TensorFlow reads no other.")
 
 
 def _children(folder: str) -> tuple[list[str], list[str]]:
     """The sub-folders and the files of a folder, hidden and side files left out."""
-    names = sorted(name.rstrip("/") for name in tf.io.gfile.listdir(folder))
-    names = [name for name in names if not _is_side_file(name)]
-    folders = [name for name in names if tf.io.gfile.isdir(os.path.join(folder, name))]
-    return folders, sorted(set(names) - set(folders))
+    try:
+        names = sorted(name.rstrip("/") for name in tf.io.gfile.listdir(folder))
+    except UnicodeDecodeError as error:
+        raise _bad_name(folder, error) from None
+    folders = [name for name in names if not name.startswith(".") and tf.io.gfile.isdir(os.path.join(folder, name))]
+    return folders, [name for name in names if name not in folders and not _is_side_file(name)]
 
 
 def _is_side_file(name: str) -> bool:

@@ -35,7 +35,7 @@ def build_base(image_size: int, weights: str) -> keras.Model:
         )
     except (OSError, ValueError, KeyError) as error:
         raise UsageError(
-            f"{weights}: these are not weights of ResNet50 without its top ({error}). "
+            f"{weights}: these are not weights of ResNet50 without its top ({str(error).splitlines()[0][:200]}). "
             "Expected the file resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5 or one like it."
         ) from error
 
@@ -92,7 +92,7 @@ def build_head(embeddings: np.ndarray, units: Sequence[int], num_classes: int) -
 
 def assemble(embedder: keras.Model, head: keras.Model) -> keras.Model:
     """The whole network, sharing the weights of both; float32 [batch, size, size, 3] to [batch, classes]."""
-    return keras.Model(embedder.inputs, head(embedder.outputs[0]), name="graft")
+    return keras.Model(embedder.inputs[0], head(embedder.outputs[0]), name="graft")
 
 
 def freeze_below(base: keras.Model, fine_tune_from: str) -> None:

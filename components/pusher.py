@@ -150,8 +150,7 @@ def push(model_path: str, model_dir: str, record: dict[str, Any]) -> versions.Ve
 
 
 def _next_number(model_dir: str) -> int:
-    taken = (int(name.rstrip("/")) for name in tf.io.gfile.listdir(model_dir) if name.rstrip("/").isdigit())
-    return max([int(time.time()), *(number + 1 for number in taken)])
+    return max([int(time.time()), *(number + 1 for number in versions.list_numbers(model_dir))])
 
 
 def _load(artifacts: list[types.Artifact], name: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import os
 from collections.abc import Callable
 from typing import Any
@@ -61,8 +62,12 @@ class Score:
     loss: float
 
     def is_worse_than(self, other: "Score") -> bool:
-        """Lower accuracy, or the same at a higher loss."""
-        return (self.accuracy, -self.loss) < (other.accuracy, -other.loss)
+        """Lower accuracy, or the same at a higher loss; what has diverged to NaN is worse than what has not."""
+        return self._rank() < other._rank()
+
+    def _rank(self) -> tuple[bool, float, float]:
+        converged = math.isfinite(self.loss)
+        return converged, self.accuracy, -self.loss if converged else 0.0
 
 
 def run_fn(fn_args: FnArgs) -> None:
@@ -87,11 +92,11 @@ def run_fn(fn_args: FnArgs) -> None:
     network = model.assemble(embedder, head)
     kept = HEAD
     if settings.fine_tune_epochs:
-        head_score = score(head, val)
+        head_score = score(head, *val)
         head_weights = network.get_weights()
         shuffled = read_pixels(fn_args.train_files, transform, settings.batch_size, settings.seed)
         history += fine_tune(network, base, shuffled, val_pixels, settings, fn_args.model_run_dir)
-        if best_score(history, FINE_TUNE).is_worse_than(head_score):
+        if score(network, val_pixels).is_worse_than(head_score):
             network.set_weights(head_weights)
         else:
             kept = FINE_TUNE
@@ -183,16 +188,15 @@ def fine_tune(
     return _rows(fitted.history, FINE_TUNE)
 
 
-def score(head: keras.Model, val: tuple[np.ndarray, np.ndarray]) -> Score:
-    """Evaluates the head on embeddings and label indices."""
-    measured = head.evaluate(*val, verbose=0, return_dict=True)
+def score(network: keras.Model, *val: Any) -> Score:
+    """Evaluates a network as it is now, whichever epoch that is.
+
+    Args:
+        network: compiled; the head, or the whole.
+        val: what `network.evaluate` takes: embeddings and label indices, or a dataset of batches of both.
+    """
+    measured = network.evaluate(*val, verbose=0, return_dict=True)
     return Score(measured["accuracy"], measured["loss"])
-
-
-def best_score(history: list[dict[str, Any]], phase: str) -> Score:
-    """The score of the epoch whose weights early stopping restored: the lowest loss on `val`."""
-    best = min((row for row in history if row["phase"] == phase), key=lambda row: row["val_loss"])
-    return Score(best["val_accuracy"], best["val_loss"])
 
 
 def write_history(history: list[dict[str, Any]], kept: str, model_run_dir: str) -> None:

@@ -27,7 +27,7 @@ class Resolved:
 
     Attributes:
         fingerprint: of the files in the window.
-        window_end: the newest span in the window, or "".
+        window_end: the last day of the window, or "".
         weights: "random" or the path of a file.
         weights_digest: of its contents.
         code_digest: of our code and the libraries that shape results.

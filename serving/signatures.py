@@ -73,7 +73,7 @@ def export_saved_model(
     import keras
 
     # The same layers in a model that was never compiled: with it, Adam's slots would triple the file.
-    served = ServedModel(keras.Model(network.inputs, network.outputs), transform_output, classes)
+    served = ServedModel(keras.Model(network.inputs[0], network.outputs[0]), transform_output, classes)
     signatures = {
         SERVING: served.serve_images,
         EXAMPLES: served.serve_examples,

@@ -37,10 +37,14 @@ def find_versions(model_dir: str) -> list[Version]:
     """The complete versions in a model's folder, oldest first; none if there is no such folder."""
     if not tf.io.gfile.isdir(model_dir):
         return []
-    names = (name.rstrip("/") for name in tf.io.gfile.listdir(model_dir))
-    numbers = sorted(int(name) for name in names if name.isdigit())
-    paths = ((n, os.path.join(model_dir, str(n))) for n in numbers)
+    paths = ((n, os.path.join(model_dir, str(n))) for n in list_numbers(model_dir))
     return [Version(n, p, _read_record(p)) for n, p in paths if tf.io.gfile.exists(os.path.join(p, SAVED_MODEL))]
+
+
+def list_numbers(model_dir: str) -> list[int]:
+    """The numbers that are taken, complete version or not, in order."""
+    names = (name.rstrip("/") for name in tf.io.gfile.listdir(model_dir))
+    return sorted(int(name) for name in names if name.isascii() and name.isdigit())
 
 
 def find_live(model_dir: str) -> Version | None:

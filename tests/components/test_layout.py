@@ -321,3 +321,17 @@ def test_the_fingerprint_is_of_the_window_alone(spans):
     fill(spans, "2026-11-23/cat/2.jpg")
     assert list_images(str(spans), window_end="2026-11-21").fingerprint == before
     assert list_images(str(spans)).fingerprint != before
+
+
+@pytest.mark.parametrize("third", ["holdout", None])
+def test_splits_among_other_folders_or_without_train_are_refused(tmp_path, third):
+    """Read as classes, they would train a model that tells test from val."""
+    fill(tmp_path, "test/cat/1.jpg", "val/cat/1.jpg", *([f"{third}/cat/1.jpg", "train/cat/2.jpg"] if third else []))
+    with pytest.raises(DataError, match="look like ready-made splits, and"):
+        list_images(str(tmp_path))
+
+
+def test_a_class_may_be_called_train(tmp_path):
+    """It holds images, where a split holds folders."""
+    fill(tmp_path, "train/1.jpg", "test/1.jpg")
+    assert list_images(str(tmp_path)).labels == ("test", "train")
