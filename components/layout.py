@@ -139,9 +139,11 @@ def _list_spans(data: str, folders: list[str], dates: list[str], window_end: str
 def _are_splits(data: str, folders: list[str]) -> bool:
     """Whether the folders are ready-made splits; a class may be called `train`, but holds images, not folders."""
     named = [name for name in folders if name in _SPLIT_FOLDERS]
-    if len(named) < 2 or any(not _children(os.path.join(data, name))[0] for name in named):
-        return False
     others = sorted(set(folders) - set(named))
+    if not named or (len(named) == 1 and (others or named != [TRAIN])):
+        return False
+    if any(not _children(os.path.join(data, name))[0] for name in named):
+        return False
     if others or "train" not in named:
         what = f"{_some(others)} is not" if others else "there is no train/"
         raise DataError(
