@@ -84,6 +84,7 @@ def run_fn(fn_args: FnArgs) -> None:
     val_pixels = read_pixels(fn_args.eval_files, transform, settings.batch_size)
 
     base = model.build_base(settings.image_size, settings.weights)
+    model.freeze_below(base, settings.fine_tune_from)  # phase 1 trains none of it; a wrong name fails here, not later
     embedder = model.build_embedder(base)
     train, val = embed(embedder, train_pixels), embed(embedder, val_pixels)
 
@@ -95,7 +96,7 @@ def run_fn(fn_args: FnArgs) -> None:
         head_score = score(head, *val)
         head_weights = network.get_weights()
         shuffled = read_pixels(fn_args.train_files, transform, settings.batch_size, settings.seed)
-        history += fine_tune(network, base, shuffled, val_pixels, settings, fn_args.model_run_dir)
+        history += fine_tune(network, shuffled, val_pixels, settings, fn_args.model_run_dir)
         if score(network, val_pixels).is_worse_than(head_score):
             network.set_weights(head_weights)
         else:
@@ -169,14 +170,12 @@ def train_head(
 
 def fine_tune(
     network: keras.Model,
-    base: keras.Model,
     train_pixels: tf.data.Dataset,
     val_pixels: tf.data.Dataset,
     settings: Settings,
     log_dir: str,
 ) -> list[dict[str, Any]]:
-    """Phase 2: trains the upper part of the base with the head, and leaves both at their best epoch."""
-    model.freeze_below(base, settings.fine_tune_from)
+    """Phase 2: trains what is trainable of the base with the head, and leaves both at their best epoch."""
     model.compile_for_training(network, settings.fine_tune_learning_rate)
     fitted = network.fit(
         train_pixels,

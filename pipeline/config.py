@@ -36,7 +36,7 @@ class Config(pydantic.BaseModel):
         head_learning_rate: of Adam in phase 1.
         fine_tune_epochs: phase 2; 0 leaves it out.
         fine_tune_learning_rate: of Adam in phase 2.
-        fine_tune_from: first block of ResNet50 that phase 2 trains, or "all".
+        fine_tune_from: first stage, block or layer of ResNet50 that phase 2 trains (conv5, conv5_block1), or "all".
         batch_size: images a step.
         early_stopping_patience: epochs without a lower validation loss before a phase ends.
         min_accuracy: on `test`, to be pushed; by default the majority class's share plus 0.1.
@@ -61,7 +61,7 @@ class Config(pydantic.BaseModel):
     head_learning_rate: PositiveFloat = 1e-3
     fine_tune_epochs: NonNegativeInt = 5
     fine_tune_learning_rate: PositiveFloat = 1e-5
-    fine_tune_from: str = "conv5_block1"
+    fine_tune_from: Annotated[str, Field(pattern=r"^(all|conv[1-5](_\w+)?)$")] = "conv5_block1"
     batch_size: PositiveInt = 32
     early_stopping_patience: PositiveInt = 3
     min_accuracy: Fraction | None = None

@@ -21,6 +21,7 @@ class ComponentProgress:
         """Prints to a console."""
         self.finished: list[Finished] = []
         self._console = console
+        self._name = ""
         self._spinner = Spinner("dots")
         # Live would send what TFX prints to the console as well.
         self._live = Live(self._spinner, console=console, transient=True, redirect_stdout=False, redirect_stderr=False)
@@ -35,18 +36,23 @@ class ComponentProgress:
     ) -> None:
         """Ends it, whatever happened."""
         self._live.stop()
+        if error:
+            self._print(self._name, "stopped")
 
     def start(self, name: str) -> None:
         """Says that a component starts; without a terminal, in a line of its own."""
+        self._name = name
         self._spinner.update(text=f"{name} ...")
         if not self._console.is_terminal:
-            self._console.print(f"  {name:<18} started", highlight=False)
+            self._print(name, "started")
 
     def finish(self, component: "Finished") -> None:
         """Says how long it took."""
         self.finished.append(component)
-        took = "unchanged" if component.cached else f"{component.seconds:6.1f} s"
-        self._console.print(f"  {component.name:<18} {took:>9}", highlight=False)
+        self._print(component.name, "unchanged" if component.cached else f"{component.seconds:.1f} s")
+
+    def _print(self, name: str, state: str) -> None:
+        self._console.print(f"  {name:<18} {state:>9}", highlight=False)
 
 
 def redirect_noise(log: pathlib.Path) -> Console:

@@ -118,6 +118,7 @@ def phases(examples, transform_graph):
     transform = tft.TFTransformOutput(transform_graph).transform_features_layer()
     pixels = trainer.read_pixels([str(examples / "train-*")], transform, 4)
     base = model.build_base(32, "random")
+    model.freeze_below(base, settings.fine_tune_from)
     rng = np.random.default_rng(0)
     base.set_weights([w if w.ndim == 4 else rng.uniform(0.5, 1, w.shape) for w in base.get_weights()])
     embedder = model.build_embedder(base)
@@ -129,7 +130,7 @@ def phases(examples, transform_graph):
     stages.append(copy_weights(base))
     trained = head.get_weights()
     network = model.assemble(embedder, head)
-    trainer.fine_tune(network, base, pixels, pixels, settings, str(examples / "logs"))
+    trainer.fine_tune(network, pixels, pixels, settings, str(examples / "logs"))
     stages.append(copy_weights(base))
     return types.SimpleNamespace(base=stages, head=[untrained, trained, head.get_weights()])
 
