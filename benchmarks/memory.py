@@ -16,7 +16,7 @@ from PIL import Image
 
 ROOT = pathlib.Path(__file__).parents[1]
 CLASSES = ("dark", "light")
-SIDE = 500  # noise of this size compresses to some 250 kB
+SIDE = 640  # noise of this size compresses to some 250 kB
 OPTIONS = "--weights random --image-size 64 --head-epochs 1 --fine-tune-epochs 1 --fine-tune-from conv5_block3"
 
 
