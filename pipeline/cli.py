@@ -134,7 +134,10 @@ def predict(images: tuple[str, ...], model: str | None, as_json: bool) -> None:
     graft predict cat.jpg dog.jpg
     graft predict --json *.jpg --model graft-out/serving/graft
     """
-    from serving.predict import find_model, predict_files, print_predictions
+    from pipeline.terminal import muted_imports
+
+    with muted_imports():
+        from serving.predict import find_model, predict_files, print_predictions
 
     folder = model or find_model([DEFAULT_OUT, DEMO_OUT])
     failed = print_predictions(predict_files(folder, list(images)), as_json)
@@ -148,7 +151,10 @@ def predict(images: tuple[str, ...], model: str | None, as_json: bool) -> None:
 @click.option("--classes", "num_classes", default=2, show_default=True, metavar="N", help="How many.")
 def model(image_size: int, fine_tune_from: str, num_classes: int) -> None:
     """Show the network as a table: which layers there are and which phase trains them."""
-    from pipeline.network_table import print_network
+    from pipeline.terminal import muted_imports
+
+    with muted_imports():
+        from pipeline.network_table import print_network
 
     print_network(image_size, fine_tune_from, num_classes)
 

@@ -1,8 +1,10 @@
 """What a person sees. TFX, Beam and TensorFlow write to a log file instead."""
 
+import contextlib
 import os
 import pathlib
 import sys
+from collections.abc import Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -53,6 +55,20 @@ class ComponentProgress:
 
     def _print(self, name: str, state: str) -> None:
         self._console.print(f"  {name:<18} {state:>9}", highlight=False)
+
+
+@contextlib.contextmanager
+def muted_imports() -> Iterator[None]:
+    """Drops what TensorFlow's C++ says while it is imported; no setting silences all of it."""
+    sys.stderr.flush()
+    stderr = os.dup(2)
+    with open(os.devnull, "w") as devnull:
+        os.dup2(devnull.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
 
 
 def redirect_noise(log: pathlib.Path) -> Console:

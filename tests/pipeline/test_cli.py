@@ -109,9 +109,8 @@ def test_model_table_shows_175_layers_and_their_phases(tmp_path):
     """Frozen in the head phase; from conv5_block1 on trained in fine-tuning, but for BatchNorm."""
     done = graft("model", cwd=tmp_path)
     assert "175 layers in the base" in done.stdout
-    rows = {
-        cells[1]: cells for line in done.stdout.splitlines() if len(cells := line.split()) > 4 and cells[0].isdigit()
-    }
+    lines = [line.split() for line in done.stdout.splitlines()[:-1]]
+    rows = {cells[1]: cells for cells in lines if cells and cells[0].isdigit()}
     assert len(rows) == 175 + 1 + 6
     assert rows["conv4_block6_3_conv"][-2:] == ["frozen", "frozen"]
     assert rows["conv5_block1_1_conv"][-2:] == ["frozen", "trained"]
