@@ -6,14 +6,18 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from schema.errors import GraftError
 
+if TYPE_CHECKING:
+    from pipeline.config import Config
+
 ROOT = pathlib.Path(__file__).parents[1]
 DEFAULT_OUT, DEMO_OUT = "graft-out", "graft-demo"
+NOT_PUSHED = 4
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 
@@ -68,8 +72,9 @@ def _training_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @cli.command()
 @click.option("--data", metavar="DIR", help="Folder with one sub-folder per class.")
 @click.option("--out", metavar="DIR", help=f"Workspace.  [{DEFAULT_OUT}]")
+@click.option("--require-push", is_flag=True, help="Exit with 4 unless the model of this run is live in the end.")
 @_training_options
-def run(config_file: str | None, classes: str | None, **options: Any) -> None:
+def run(config_file: str | None, classes: str | None, require_push: bool, **options: Any) -> None:
     r"""Train on a folder of images, evaluate, and push.
 
     \b
@@ -80,7 +85,9 @@ def run(config_file: str | None, classes: str | None, **options: Any) -> None:
     from pipeline.config import load_config
 
     names = tuple(name.strip() for name in classes.split(",")) if classes else None
-    _run(load_config(config_file, options | {"classes": names}))
+    pushed = _run(load_config(config_file, options | {"classes": names}))
+    if require_push and not pushed:
+        sys.exit(NOT_PUSHED)
 
 
 @cli.command()
@@ -95,7 +102,8 @@ def demo(out: str) -> None:
     _run(make_config(out, click.echo))
 
 
-def _run(config: Any) -> None:
+def _run(config: "Config") -> bool:
+    """Runs the pipeline; returns whether the model is live in the end."""
     from pipeline.terminal import redirect_noise
     from pipeline.workspace import prepare
 
@@ -107,7 +115,9 @@ def _run(config: Any) -> None:
         from pipeline.report import print_report
         from pipeline.run import run_pipeline
 
-        print_report(run_pipeline(config, console), config, console)
+        outcome = run_pipeline(config, console)
+        print_report(outcome, config, console)
+        return outcome.pushed_version is not None
     except GraftError as error:
         print(f"graft: {error}", file=errors, flush=True)
         sys.exit(error.exit_code)
