@@ -181,6 +181,7 @@ def fine_tune(
         train_pixels,
         validation_data=val_pixels,
         epochs=settings.fine_tune_epochs,
+        shuffle=False,  # the dataset is, already
         callbacks=_callbacks(settings, log_dir, FINE_TUNE),
         verbose=0,
     )

@@ -51,7 +51,8 @@ def run(small_digits, workspace):
             "image_size": 32,
             "head_units": (64,),
             "head_epochs": 8,
-            "fine_tune_epochs": 0,
+            "fine_tune_epochs": 1,
+            "fine_tune_from": "conv5_block3",
             "min_accuracy": 0.0,
             "max_accuracy_drop": 0.2,
         }

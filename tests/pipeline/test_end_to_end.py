@@ -85,6 +85,14 @@ def test_model_has_learnt_something(first):
     assert outcome.evaluation["accuracy"] > 0.6
 
 
+def test_both_phases_are_in_the_history(first):
+    """The head first, then fine-tuning; one of them is what was exported."""
+    phases = [row["phase"] for row in first[0].history["epochs"]]
+    assert phases == sorted(phases, key=["head", "fine-tune"].index)
+    assert phases.count("fine-tune") == 1
+    assert first[0].history["kept"] in phases
+
+
 def test_every_image_is_in_one_split(first):
     """All 120 images, each once, and every class in every split."""
     counts = first[0].ingest["counts"]
