@@ -52,7 +52,9 @@ def _left_out_line(outcome: Outcome, workspace: Workspace) -> list[str]:
     if not ingest["broken"] + ingest["left_out"]:
         return []
     where = workspace.runs / outcome.run_id / "quarantine.jsonl"
-    return [f"Left out: {ingest['broken']} broken, {ingest['left_out']} duplicates ({escape(str(where))})"]
+    return [
+        f"Left out: {ingest['broken']} broken, {ingest['left_out']} duplicates or contradictions ({escape(str(where))})"
+    ]
 
 
 def _training_line(outcome: Outcome, config: Config) -> str:

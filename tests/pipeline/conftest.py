@@ -7,6 +7,7 @@ import pytest
 from rich.console import Console
 
 from pipeline.config import load_config
+from pipeline.report import print_report
 from pipeline.run import run_pipeline
 from pipeline.sample import write_digits
 from serving.versions import find_versions
@@ -57,7 +58,9 @@ def run(small_digits, workspace):
             "max_accuracy_drop": 0.2,
         }
         console = Console(file=io.StringIO(), width=120)
-        outcome = run_pipeline(load_config(None, defaults | settings), console)
+        config = load_config(None, defaults | settings)
+        outcome = run_pipeline(config, console)
+        print_report(outcome, config, console)
         return outcome, console.file.getvalue()
 
     return run_with

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -83,6 +84,35 @@ def test_model_has_learnt_something(first):
     """Four classes: chance is about 0.25, and digits are easy."""
     outcome, _, _ = first
     assert outcome.evaluation["accuracy"] > 0.6
+
+
+def test_first_run_says_what_came_of_it(first, workspace):
+    """Each component with its time; data, accuracy with its interval, verdict, where the model is, and what next."""
+    outcome, printed, _ = first
+    for name in ALL:
+        assert re.search(rf"^  {name} +[0-9.]+ s$", printed, re.MULTILINE), printed
+    assert "120 images of 4 classes (0 30, 1 30, 2 30, 3 30)" in printed
+    low, high = outcome.evaluation["accuracy_interval"]
+    assert f"{outcome.evaluation['accuracy']:.3f} on " in printed
+    assert f"(95 % confidence {low:.3f} to {high:.3f})" in printed
+    assert "The base has random weights" in printed
+    assert f"Pushed:   {workspace}/serving/graft/{outcome.pushed_version}\n" in printed
+    assert f"./graft predict IMAGE --model {workspace}/serving/graft" in printed
+
+
+def test_run_that_did_nothing_says_so(again):
+    """Nine times unchanged, and the model that is live."""
+    _, printed, _ = again
+    assert printed.count(" unchanged") == len(ALL)
+    assert "(pushed before; nothing new)" in printed
+
+
+def test_refused_candidate_says_why(worse):
+    """No next command that would ask it."""
+    _, printed, _ = worse
+    assert "Blessed:  no: test accuracy is" in printed
+    assert "Not pushed; what was live is live." in printed
+    assert "graft predict" not in printed
 
 
 def test_both_phases_are_in_the_history(first):
