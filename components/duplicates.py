@@ -8,6 +8,8 @@ from collections.abc import Iterable
 
 from schema.features import SPLITS
 
+CONTRADICTION = "the same image is labelled"
+
 
 @dataclasses.dataclass(frozen=True)
 class Record:
@@ -49,7 +51,7 @@ def resolve_duplicates(records: Iterable[Record]) -> list[Record]:
     newest = max(r.span for r in ordered)
     labels = sorted({r.label for r in ordered if r.span == newest})
     if len(labels) > 1:
-        return [_left_out(r, f"the same image is labelled {' and '.join(labels)}") for r in ordered]
+        return [_left_out(r, f"{CONTRADICTION} {' and '.join(labels)}") for r in ordered]
     kept = max(
         (r for r in ordered if r.span == newest),
         key=lambda r: SPLITS.index(r.split) if r.split else 0,

@@ -22,6 +22,7 @@ from tfx.types import artifact_utils, standard_artifacts, standard_component_spe
 
 from components import summary
 from schema import features
+from schema.errors import GraftError
 from serving import signatures, versions
 
 NO_BASELINE = "none"
@@ -46,10 +47,8 @@ class EvaluatorExecutor(tfx_executor.Executor):
         examples = artifact_utils.get_single_instance(input_dict[standard_component_specs.EXAMPLES_KEY])
         output = artifact_utils.get_single_uri(output_dict[standard_component_specs.EVALUATION_KEY])
         classes = json.loads(exec_properties["classes"])
-        live = None
-        if exec_properties["baseline"] != NO_BASELINE:
-            live = versions.find_live(exec_properties["model_dir"])
-        baseline = live if live and live.record.get("classes", classes) == classes else None
+        live = _find_baseline(exec_properties["model_dir"], exec_properties["baseline"])
+        baseline = live if live and live.record.get("classes") == classes else None
         min_accuracy = exec_properties["min_accuracy"]
         if min_accuracy == DEFAULT_MIN_ACCURACY:
             min_accuracy = default_min_accuracy(count_labels(examples))
@@ -144,7 +143,10 @@ def make_eval_config(
             config_pb2.MetricConfig(
                 class_name="SparseCategoricalAccuracy",
                 config=json.dumps({"name": summary.ACCURACY}),
-                threshold=threshold,
+                # Overall only: a plain `threshold` would hold for the slice of each class, too.
+                per_slice_thresholds=[
+                    config_pb2.PerSliceMetricThreshold(slicing_specs=[config_pb2.SlicingSpec()], threshold=threshold)
+                ],
             ),
             config_pb2.MetricConfig(class_name="MultiClassConfusionMatrixPlot"),
         ]
@@ -195,6 +197,18 @@ def count_labels(examples: types.Artifact) -> dict[str, int]:
         label = tf.io.parse_single_example(record, spec)[features.LABEL].numpy().decode()
         counts[label] = counts.get(label, 0) + 1
     return counts
+
+
+def _find_baseline(model_dir: str, identity: str) -> versions.Version | None:
+    """The version to compare with: the one of that identity, or with "" the one that is live."""
+    if identity == NO_BASELINE:
+        return None
+    if not identity:
+        return versions.find_live(model_dir)
+    for version in versions.find_versions(model_dir):
+        if identity.startswith(f"{version.number}:") and version.identity == identity:
+            return version
+    raise GraftError(f"{model_dir}: version {identity.split(':')[0]}, live when the run began, is gone. Run again.")
 
 
 def _stage_baseline(live: versions.Version, staging: str, candidate: types.Artifact) -> types.Artifact:

@@ -26,7 +26,7 @@ from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionP
 
 from components import layout
 from components.artifacts import IngestReport
-from components.duplicates import Record, resolve_duplicates
+from components.duplicates import CONTRADICTION, Record, resolve_duplicates
 from components.splits import choose_salt, count_splits, split_of
 from components.transform import READABLE, decode_image
 from schema import features
@@ -274,6 +274,7 @@ def _write_report(uri: str, listing: layout.Listing, records: list[Record], spli
     report = {
         "files": len(records),
         "broken": sum(r.broken for r in records),
+        "contradictions": sum(r.problem.startswith(CONTRADICTION) for r in records),
         "left_out": sum(bool(r.problem) and not r.broken for r in records),
         "ignored": listing.ignored,
         "oriented": sum(r.oriented for r in good),

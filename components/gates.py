@@ -6,6 +6,7 @@ class and split, and reads the anomalies and the quarantine besides.
 
 import json
 import os
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -57,7 +58,7 @@ def check_data(
     """
     return (
         _check_broken(ingest, quarantine, max_bad_fraction)
-        or _check_classes(ingest, quarantine, classes)
+        or check_classes(class_totals(ingest["counts"]), classes, quarantine)
         or _check_splits(ingest, classes)
     )
 
@@ -72,28 +73,36 @@ def _check_broken(ingest: dict[str, Any], quarantine: list[dict[str, Any]], limi
         listed.append(f"  and {len(broken) - _SHOWN} more")
     return [
         f"{len(broken)} of {ingest['files']} files ({share:.1%}) are broken; "
-        f"max_bad_fraction allows {limit:.1%}. Mend or remove them, or raise max_bad_fraction.",
+        f"max_bad_fraction allows {limit:.1%}. Mend or remove them, or set max_bad_fraction in a --config file.",
         *listed,
     ]
 
 
-def _check_classes(ingest: dict[str, Any], quarantine: list[dict[str, Any]], classes: list[str]) -> list[str]:
-    totals = class_totals(ingest["counts"])
+def check_classes(found: Iterable[str], classes: list[str], quarantine: Sequence[dict[str, Any]] = ()) -> list[str]:
+    """Says which class folders are not those of the class list.
+
+    Args:
+        found: names of the classes with images.
+        classes: the class list of this run.
+        quarantine: what was left out, to tell an empty folder from one whose files are all broken.
+    Returns:
+        The problems, each with what to do.
+    """
     problems = []
-    unknown = sorted(set(totals) - set(classes))
+    unknown = sorted(set(found) - set(classes))
     if unknown:
         problems.append(
             f"unknown class: the folder {_names(unknown)} is not among the classes {_names(classes)}. "
             "Rename or remove it, or name all classes with --classes."
         )
-    for name in (c for c in classes if c not in totals):
+    for name in (c for c in classes if c not in set(found)):
         lost = sum(q["label"] == name for q in quarantine)
         why = f"all of its {lost} files were left out" if lost else "there is no such folder with images"
         problems.append(
             f"vanished class: no image of {name!r} is left: {why}. Bring them back, or name the classes with --classes."
         )
-    if not problems and len(totals) < 2:
-        problems.append(f"only one class ({_names(sorted(totals))}): a classifier needs two. Add another class folder.")
+    if not problems and len(classes) < 2:
+        problems.append(f"only one class ({_names(classes)}): a classifier needs two. Add another class folder.")
     return problems
 
 
@@ -106,7 +115,7 @@ def _check_splits(ingest: dict[str, Any], classes: list[str]) -> list[str]:
             "validate and test. Add images."
         ]
     problems = [
-        f"the split {split!r} is empty. Add images, or give it a share with split_ratios."
+        f"the split {split!r} is empty. Add images, or set other split_ratios in a --config file."
         for split in SPLITS
         if not sum(counts[split].values())
     ]
@@ -130,6 +139,11 @@ def find_warnings(ingest: dict[str, Any]) -> list[str]:
         absent = [c for c in totals if not counts[split].get(c)]
         if absent:
             warnings.append(f"no {split} image of the class {_names(absent)}.")
+    if ingest["contradictions"]:
+        warnings.append(
+            f"{ingest['contradictions']} files were left out because the same image stands in two classes: "
+            "see quarantine.jsonl, and keep it in the right one."
+        )
     if ingest["oriented"]:
         warnings.append(
             f"{ingest['oriented']} images carry an EXIF orientation, which is ignored (in serving too): "

@@ -4,7 +4,7 @@ Three layouts, told apart by the names of the top folders:
 
     DATA/<class>/**                              class folders
     DATA/<date>/<class>/**                       spans: a date is 2026-11-23
-    DATA/{train,val|validation,test}/<class>/**  split already
+    DATA/{train,val|valid|validation,test}/<class>/**  split already
 """
 
 import dataclasses
@@ -14,13 +14,12 @@ import os
 import re
 from collections.abc import Iterator
 
-import tensorflow as tf
-
 from schema.errors import DataError
 from schema.features import TRAIN, VAL
 
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
-_SPLIT_FOLDERS = {"train": "train", "val": "val", "validation": "val", "test": "test"}
+_ALMOST_DATE = re.compile(r"(19|20)\d{2}[-_.]?[01]\d[-_.]?[0-3]\d")
+_SPLIT_FOLDERS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 # Files that people and their computers leave beside images. Anything else in a class folder that is
 # no image is quarantined by name, not passed over in silence.
 _SIDE_FILES = {"thumbs.db", "desktop.ini"}
@@ -90,7 +89,7 @@ def list_images(data: str, window_end: str = "", window_days: int = 0) -> Listin
     Raises:
         DataError: if the folder is missing, empty, holds no class folder, or mixes layouts.
     """
-    if not tf.io.gfile.isdir(data):
+    if not os.path.isdir(data):
         raise DataError(f"{data}: no such folder. Name a folder with one sub-folder per class.")
     folders, images = _children(data)
     if not folders:
@@ -101,6 +100,8 @@ def list_images(data: str, window_end: str = "", window_days: int = 0) -> Listin
     dates = [name for name in folders if _is_date(name)]
     if dates:
         listing = _list_spans(data, folders, dates, window_end, window_days)
+    elif all(_ALMOST_DATE.fullmatch(name) for name in folders):
+        raise DataError(f"{data}: {_some(folders)} look like dates. Write them as 2026-11-23, or name the classes.")
     elif window_end or window_days:
         raise DataError(
             f"{data}: a window of dates was asked for, but no folder is a date such as 2026-11-23 "
@@ -137,26 +138,32 @@ def _list_spans(data: str, folders: list[str], dates: list[str], window_end: str
 
 
 def _are_splits(data: str, folders: list[str]) -> bool:
-    """Whether the folders are ready-made splits; a class may be called `train`, but holds images, not folders."""
-    named = [name for name in folders if name in _SPLIT_FOLDERS]
-    others = sorted(set(folders) - set(named))
-    if not named or (len(named) == 1 and (others or named != [TRAIN])):
-        return False
-    if any(not _children(os.path.join(data, name))[0] for name in named):
-        return False
-    if others or "train" not in named:
-        what = f"{_some(others)} is not" if others else "there is no train/"
-        raise DataError(
-            f"{data}: {_some(named)} look like ready-made splits, and {what}. Name them train, val and test."
-        )
-    return True
+    """Whether the folders are ready-made splits.
+
+    A class may be called `train`. It then holds images; or folders, but hardly the same as every other class.
+
+    Raises:
+        DataError: if they look like splits and are named in another way: a model would learn to tell them apart.
+    """
+    named = [name for name in folders if name.lower() in _SPLIT_FOLDERS]
+    inside = [_children(os.path.join(data, name))[0] for name in folders]
+    alike = all(inside) and all(names == inside[0] for names in inside)
+    all_named = named == folders and all(inside)
+    if all_named and TRAIN in (name.lower() for name in named):
+        return True
+    if named and (alike or all_named):
+        what = f"{_some(sorted(set(folders) - set(named)))} is not one" if not all_named else "there is no train/"
+        raise DataError(f"{data}: {_some(named)} look like ready-made splits, and {what}. Call them train, val, test.")
+    return False
 
 
 def _list_splits(data: str, folders: list[str]) -> Listing:
-    if {"val", "validation"} <= set(folders):
-        raise DataError(f"{data}: holds both val/ and validation/. Merge them into one.")
-    listing = _collect(data, [(name, "", _SPLIT_FOLDERS[name]) for name in sorted(folders)])
-    return dataclasses.replace(listing, split_folders=tuple(sorted(_SPLIT_FOLDERS[name] for name in folders)))
+    splits = [_SPLIT_FOLDERS[name.lower()] for name in folders]
+    twice = [name for name in folders if splits.count(_SPLIT_FOLDERS[name.lower()]) > 1]
+    if twice:
+        raise DataError(f"{data}: {_some(twice)} are the same split. Merge them into one folder.")
+    listing = _collect(data, [(name, "", split) for name, split in zip(folders, splits, strict=True)])
+    return dataclasses.replace(listing, split_folders=tuple(sorted(splits)))
 
 
 def _collect(data: str, roots: list[tuple[str, str, str]]) -> Listing:
@@ -176,37 +183,45 @@ def _collect(data: str, roots: list[tuple[str, str, str]]) -> Listing:
 
 
 def _walk(folder: str) -> Iterator[str]:
-    try:
-        for parent, _, names in tf.io.gfile.walk(folder):
-            if any(part.startswith(".") for part in os.path.relpath(parent, folder).split(os.sep) if part != "."):
-                continue
-            for name in names:
-                yield os.path.join(parent, name)
-    except UnicodeDecodeError as error:
-        raise _bad_name(folder, error) from None
+    """The files below a folder, links followed but for those that lead back up; hidden folders left out."""
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        here = os.path.join(os.path.realpath(parent), "")
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        folders[:] = [name for name in folders if not here.startswith(_resolve(parent, name))]
+        for name in names:
+            _check_name(parent, name)
+            yield os.path.join(parent, name)
+
+
+def _resolve(parent: str, name: str) -> str:
+    return os.path.join(os.path.realpath(os.path.join(parent, name)), "")
 
 
 def _stat(path: str) -> tuple[int, int]:
-    """Size in bytes and modification time in nanoseconds; TensorFlow's own knows whole seconds only."""
-    if "://" in path:
-        remote = tf.io.gfile.stat(path)
-        return remote.length, remote.mtime_nsec
-    local = os.stat(path)
-    return local.st_size, local.st_mtime_ns
+    """Size in bytes and modification time in nanoseconds; zeros for a link to nowhere, which ingest quarantines."""
+    try:
+        stat = os.stat(path)
+    except OSError:
+        return 0, 0
+    return stat.st_size, stat.st_mtime_ns
 
 
-def _bad_name(folder: str, error: UnicodeDecodeError) -> DataError:
-    name = error.object.decode("utf-8", "replace")
-    return DataError(f"{folder}: the name {name} in it is not UTF-8. Rename it, for TensorFlow reads no other.")
+def _check_name(folder: str, name: str) -> None:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        shown = os.fsencode(name).decode("utf-8", "replace")
+        raise DataError(
+            f"{folder}: the name {shown} in it is not UTF-8. Rename it, for TensorFlow reads no other."
+        ) from None
 
 
 def _children(folder: str) -> tuple[list[str], list[str]]:
     """The sub-folders and the files of a folder, hidden and side files left out."""
-    try:
-        names = sorted(name.rstrip("/") for name in tf.io.gfile.listdir(folder))
-    except UnicodeDecodeError as error:
-        raise _bad_name(folder, error) from None
-    folders = [name for name in names if not name.startswith(".") and tf.io.gfile.isdir(os.path.join(folder, name))]
+    names = sorted(os.listdir(folder))
+    for name in names:
+        _check_name(folder, name)
+    folders = [name for name in names if not name.startswith(".") and os.path.isdir(os.path.join(folder, name))]
     return folders, [name for name in names if name not in folders and not _is_side_file(name)]
 
 

@@ -73,7 +73,7 @@ class PusherExecutor(tfx_executor.Executor):
         report = _load(input_dict["report"], "report.json")
         metrics = _load(input_dict["evaluation"], summary.FILE)
         run_id = self._context.pipeline_run_id if self._context else None
-        return {"run_id": run_id, "salt": report["salt"], "window_end": report["window_end"], "metrics": metrics}
+        return {"run_id": run_id, "metrics": metrics} | {key: report[key] for key in ("salt", "window_end", "counts")}
 
 
 class Pusher(base_component.BaseComponent):

@@ -151,8 +151,7 @@ def _version_record(config: Config, resolved: Resolved) -> dict[str, object]:
     """What a later run, or a person, wants to know of a pushed version."""
     return {
         "classes": resolved.classes,
-        "image_size": config.image_size,
-        "weights": config.weights,
+        "config": config.model_dump(mode="json"),
         "request_key": resolved.request_key,
         "resolved": dataclasses.asdict(resolved),
     }

@@ -23,12 +23,12 @@ INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 def cli() -> None:
-    r"""Graft turns a folder of labelled images into a served classifier.
+    """Graft turns a folder of labelled images into a served classifier.
 
     \b
-    graft demo                      see it work on the digits that ship with scikit-learn
-    graft run --data photos/        your own: photos/cats/*.jpg, photos/dogs/*.jpg
-    graft predict one.jpg           ask the newest pushed model
+    ./graft demo                      see it work on the digits that ship with scikit-learn
+    ./graft run --data photos/        your own: photos/cats/*.jpg, photos/dogs/*.jpg
+    ./graft predict one.jpg           ask the newest pushed model
     """
 
 
@@ -38,7 +38,7 @@ def main() -> None:
     warnings.filterwarnings("ignore", message="You are using a non-supported Python version", category=FutureWarning)
     arguments, sys.argv = sys.argv[1:], sys.argv[:1]  # absl, inside TFX, would parse them once more
     try:
-        status = cli.main(arguments, prog_name="graft", standalone_mode=False)
+        status = cli.main(arguments, prog_name="./graft", standalone_mode=False)
         sys.exit(status if isinstance(status, int) else 0)
     except click.ClickException as error:
         error.show()
@@ -75,12 +75,12 @@ def _training_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--require-push", is_flag=True, help="Exit with 4 unless the model of this run is live in the end.")
 @_training_options
 def run(config_file: str | None, classes: str | None, require_push: bool, **options: Any) -> None:
-    r"""Train on a folder of images, evaluate, and push.
+    """Train on a folder of images, evaluate, and push.
 
     \b
-    graft run --data photos/
-    graft run --data photos/ --weights random --fine-tune-epochs 0
-    graft run --data daily/ --window-days 30          date folders: daily/2026-11-23/cats/
+    ./graft run --data photos/
+    ./graft run --data photos/ --weights random --fine-tune-epochs 0
+    ./graft run --data daily/ --window-days 30          date folders: daily/2026-11-23/cats/
     """
     from pipeline.config import load_config
 
@@ -135,21 +135,26 @@ def _run(config: "Config") -> bool:
 
 @cli.command()
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
-@click.option("--model", metavar="DIR", help="A version's folder, or one of versions.  [the newest pushed model]")
+@click.option(
+    "--model", metavar="DIR", help="Folder of a version, of versions, or a workspace.  [the newest pushed model]"
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per image and line.")
 def predict(images: tuple[str, ...], model: str | None, as_json: bool) -> None:
-    r"""Say what is on images.
+    """Say what is on images.
 
     \b
-    graft predict cat.jpg dog.jpg
-    graft predict --json *.jpg --model graft-out/serving/graft
+    ./graft predict cat.jpg dog.jpg
+    ./graft predict --json *.jpg --model graft-out/serving/graft
     """
     from pipeline.terminal import muted_imports
 
     with muted_imports():
         from serving.predict import find_model, predict_files, print_predictions
 
-    folder = model or find_model([DEFAULT_OUT, DEMO_OUT])
+    workspaces = [DEFAULT_OUT, DEMO_OUT]
+    if model and (pathlib.Path(model) / "serving").is_dir():
+        workspaces, model = [model], None
+    folder = model or find_model(workspaces)
     failed = print_predictions(predict_files(folder, list(images)), as_json)
     if failed:
         sys.exit(3)
@@ -158,11 +163,13 @@ def predict(images: tuple[str, ...], model: str | None, as_json: bool) -> None:
 @cli.command()
 @click.option("--image-size", default=224, show_default=True, metavar="N")
 @click.option("--fine-tune-from", default="conv5_block1", show_default=True, metavar="LAYER|all")
-@click.option("--classes", "num_classes", default=2, show_default=True, metavar="N", help="How many.")
+@click.option("--classes", "num_classes", type=click.IntRange(2), default=2, show_default=True, help="How many.")
 def model(image_size: int, fine_tune_from: str, num_classes: int) -> None:
     """Show the network as a table: which layers there are and which phase trains them."""
+    from pipeline.config import load_config
     from pipeline.terminal import muted_imports
 
+    load_config(None, {"data": "", "image_size": image_size, "fine_tune_from": fine_tune_from})  # checks them
     with muted_imports():
         from pipeline.network_table import print_network
 
@@ -180,7 +187,7 @@ def digits(folder: str) -> None:
     """The 1797 images of handwritten digits inside scikit-learn, 8x8 pixels, as PNG files in 10 folders."""
     from pipeline.sample import write_digits
 
-    click.echo(f"{write_digits(folder)} images in {folder}\nNext: graft run --data {folder} --image-size 32")
+    click.echo(f"{write_digits(folder)} images in {folder}\nNext: ./graft run --data {folder} --image-size 32")
 
 
 @cli.command(context_settings={"ignore_unknown_options": True})

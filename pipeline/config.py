@@ -126,4 +126,8 @@ def _describe(error: Any, source: str | None) -> str:
         return f"{key}: missing. Give --{key} or set it in the configuration file."
     if error["type"] == "extra_forbidden":
         return f"{source}: unknown key {key!r}. Known: {', '.join(Config.model_fields)}."
-    return f"{source}: {key}: {error['msg']}; got {error['input']!r}."
+    if key == "fine_tune_from":
+        expected = "expected all, a stage such as conv5, a block such as conv5_block1, or a layer of ResNet50"
+    else:
+        expected = error["msg"].removeprefix("Value error, ")
+    return f"{source}: {key}: {expected}; got {error['input']!r}."

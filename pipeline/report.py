@@ -41,9 +41,10 @@ def _data_line(ingest: dict[str, Any]) -> str:
     totals = class_totals(ingest["counts"])
     shown = ", ".join(f"{name} {count}" for name, count in list(totals.items())[:10])
     shown += ", ..." if len(totals) > 10 else ""
+    window = f"; date folders {ingest['spans'][0]} to {ingest['spans'][-1]}" if ingest["spans"] else ""
     return (
         f"Data:     {sum(counts.values())} images of {len(totals)} classes ({escape(shown)}): "
-        f"{counts['train']} to train, {counts['val']} to validate, {counts['test']} to test"
+        f"{counts['train']} to train, {counts['val']} to validate, {counts['test']} to test{window}"
     )
 
 

@@ -8,13 +8,16 @@ import dataclasses
 import hashlib
 import importlib.metadata
 import json
+import os
 import pathlib
 from typing import Any
 
 from components import layout
+from components.gates import check_classes
 from pipeline.config import Config
 from pipeline.weights import find_weights
 from pipeline.workspace import Workspace
+from schema.errors import DataError
 from serving import versions
 
 _SOURCES = ("schema", "serving", "components")
@@ -54,7 +57,7 @@ def resolve(config: Config, workspace: Workspace) -> Resolved:
     """Looks at the data, the weights, the code and the serving folder.
 
     Raises:
-        DataError: if the folder is not one of labelled images.
+        DataError: if the folder is not one of labelled images, or its classes are not those of the live model.
         UsageError: if the weights cannot be had.
     """
     listing = layout.list_images(config.data, config.window_end_text, config.window_days or 0)
@@ -65,9 +68,15 @@ def resolve(config: Config, workspace: Workspace) -> Resolved:
         "weights_digest": weights_digest,
         "code_digest": digest_code(),
     }
-    request_key = _digest(request | {"config": config.model_dump(mode="json", exclude={"out"})})
+    request_key = _digest(
+        request
+        | {"config": config.model_dump(mode="json", exclude={"out", "data"}), "data": os.path.abspath(config.data)}
+    )
     live = versions.find_live(str(workspace.model_dir(config.model_name)))
     lineage = _resolve_lineage(config, listing, request_key, live, workspace)
+    # The gate would say so, too, but only when every image has been read.
+    if problems := check_classes(listing.labels, lineage["classes"]):
+        raise DataError("\n".join(problems))
     return Resolved(weights=weights, request_key=request_key, **request, **lineage)
 
 
@@ -100,8 +109,9 @@ def _resolve_salt(listing: layout.Listing, wanted: int | None, workspace: Worksp
     """
     for manifest in reversed(workspace.load_manifests()):
         dealt = manifest.get("ingest", {}).get("salt")
-        if manifest["resolved"]["fingerprint"] == listing.fingerprint and dealt is not None and wanted in (None, dealt):
-            return str(manifest["resolved"]["salt"])
+        asked = manifest.get("resolved", {})
+        if asked.get("fingerprint") == listing.fingerprint and dealt is not None and wanted in (None, dealt):
+            return str(asked["salt"])
     return "" if wanted is None else str(wanted)
 
 

@@ -15,6 +15,7 @@ _URL = "https://storage.googleapis.com/tensorflow/keras-applications/resnet/" + 
 _MD5 = "4d473c1dd8becc155b73f8504c6f6626"
 _CACHE = pathlib.Path(os.environ.get("KERAS_HOME") or pathlib.Path.home() / ".keras") / "models"  # as in Keras
 _PATIENCE_SECONDS = 8.0
+_HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
 def find_weights(weights: str) -> tuple[str, str]:
@@ -33,11 +34,17 @@ def find_weights(weights: str) -> tuple[str, str]:
         path = _fetch_imagenet()
     else:
         path = pathlib.Path(weights).expanduser().absolute()
-        if not path.is_file():
-            raise UsageError(
-                f"weights: {weights}: no such file. Expected {IMAGENET!r}, {RANDOM!r} or the path of Keras' {_FILE}."
-            )
+        _check_file(path)
     return str(path), hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _check_file(path: pathlib.Path) -> None:
+    expected = f"Expected {IMAGENET!r}, {RANDOM!r} or the path of Keras' {_FILE}."
+    if not path.is_file():
+        raise UsageError(f"weights: {path}: no such file. {expected}")
+    with path.open("rb") as file:
+        if file.read(len(_HDF5)) != _HDF5:
+            raise UsageError(f"weights: {path}: not an HDF5 file. {expected}")
 
 
 def _fetch_imagenet() -> pathlib.Path:

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import pathlib
 import sys
 from collections.abc import Iterable, Iterator
 
@@ -107,23 +108,30 @@ def print_predictions(predictions: Iterable[Prediction], as_json: bool) -> int:
 
 def _predict_batch(predict: "tf.types.experimental.ConcreteFunction", paths: list[str]) -> Iterator[Prediction]:
     try:
-        contents = [tf.io.gfile.GFile(path, "rb").read() for path in paths]
+        contents = [pathlib.Path(path).read_bytes() for path in paths]
         outputs = predict(**{signatures.IMAGE_BYTES: tf.constant(contents)})
-    except tf.errors.OpError as error:
+    except (OSError, tf.errors.OpError) as error:
         if len(paths) == 1:
-            yield Prediction(paths[0], problem=_explain(error))
+            yield Prediction(_printable(paths[0]), problem=_explain(error))
             return
         for path in paths:  # one of them is no image: ask one by one
             yield from _predict_batch(predict, [path])
         return
     classes = [name.decode() for name in outputs["classes"][0].numpy()]
     for path, label, row in zip(paths, outputs["label"].numpy(), outputs["probabilities"].numpy(), strict=True):
-        yield Prediction(path, label.decode(), dict(zip(classes, map(float, row), strict=True)))
+        yield Prediction(_printable(path), label.decode(), dict(zip(classes, map(float, row), strict=True)))
 
 
-def _explain(error: tf.errors.OpError) -> str:
-    if isinstance(error, tf.errors.NotFoundError):
+def _printable(path: str) -> str:
+    """A name that is not UTF-8 cannot be printed as it is."""
+    return os.fsencode(path).decode("utf-8", "replace")
+
+
+def _explain(error: OSError | tf.errors.OpError) -> str:
+    if isinstance(error, FileNotFoundError):
         return "no such file"
+    if isinstance(error, OSError):
+        return f"cannot be read: {error.strerror}"
     if isinstance(error, tf.errors.InvalidArgumentError):
         return "not an image that TensorFlow reads; expected JPEG, PNG, GIF or BMP"
     return str(error.message).splitlines()[0]

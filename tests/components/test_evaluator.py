@@ -33,9 +33,8 @@ def test_a_skewed_test_set_leaves_the_default_within_reach(counts, expected):
 
 
 def find_threshold(config):
-    thresholds = [m.threshold for spec in config.metrics_specs for m in spec.metrics if m.HasField("threshold")]
-    assert len(thresholds) == 1
-    return thresholds[0]
+    [threshold] = (t.threshold for spec in config.metrics_specs for m in spec.metrics for t in m.per_slice_thresholds)
+    return threshold
 
 
 def test_without_a_baseline_there_is_an_absolute_threshold_alone():
@@ -58,9 +57,11 @@ def test_with_a_baseline_the_accuracy_may_drop_by_so_much():
 
 
 def test_the_threshold_is_on_the_accuracy():
-    """The metric that the summary reads."""
+    """The metric that the summary reads, over all images: a class with few must not block a good model."""
     config = make_eval_config(2, 0.5, 0.0, has_baseline=True)
-    (metric,) = (m for spec in config.metrics_specs for m in spec.metrics if m.HasField("threshold"))
+    (metric,) = (m for spec in config.metrics_specs for m in spec.metrics if m.per_slice_thresholds)
+    assert not any(m.HasField("threshold") for spec in config.metrics_specs for m in spec.metrics)
+    assert [list(t.slicing_specs) for t in metric.per_slice_thresholds] == [[config_pb2.SlicingSpec()]]
     assert metric.class_name == "SparseCategoricalAccuracy"
     assert summary.ACCURACY in metric.config
 

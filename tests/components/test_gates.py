@@ -20,7 +20,7 @@ def make_report(train=None, val=None, test=None, files=200, oriented=0):
         "val": {"cat": 15, "dog": 15} if val is None else val,
         "test": {"cat": 15, "dog": 15} if test is None else test,
     }
-    return {"files": files, "oriented": oriented, "counts": counts}
+    return {"files": files, "oriented": oriented, "contradictions": 0, "counts": counts}
 
 
 def make_broken(count, label="cat"):

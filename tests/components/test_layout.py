@@ -173,7 +173,7 @@ def test_validation_is_another_name_for_val(tmp_path):
 def test_val_beside_validation_is_refused(tmp_path):
     """Nobody knows which of them is meant."""
     fill(tmp_path, "train/cat/1.jpg", "val/cat/2.jpg", "validation/cat/3.jpg")
-    with pytest.raises(DataError, match="both val/ and validation/"):
+    with pytest.raises(DataError, match="val, validation are the same split"):
         list_images(str(tmp_path))
 
 
@@ -335,3 +335,41 @@ def test_a_class_may_be_called_train(tmp_path):
     """It holds images, where a split holds folders."""
     fill(tmp_path, "train/1.jpg", "test/1.jpg")
     assert list_images(str(tmp_path)).labels == ("test", "train")
+
+
+def test_capitals_and_valid_are_splits_too(tmp_path):
+    """As many data sets are packed."""
+    fill(tmp_path, "Train/cat/1.jpg", "Valid/cat/2.jpg", "TEST/cat/3.jpg")
+    assert {f.path: f.split for f in list_images(str(tmp_path)).files} == {
+        "TEST/cat/3.jpg": "test", "Train/cat/1.jpg": "train", "Valid/cat/2.jpg": "val",
+    }  # fmt: skip
+
+
+def test_one_split_beside_a_folder_like_it_is_refused(tmp_path):
+    """With the same class folders inside, `holdout` is no class."""
+    fill(tmp_path, "train/cat/1.jpg", "train/dog/1.jpg", "holdout/cat/2.jpg", "holdout/dog/2.jpg")
+    with pytest.raises(DataError, match="holdout is not one"):
+        list_images(str(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["20261123", "2026_11_23", "2026.11.23"])
+def test_dates_in_another_form_are_refused(tmp_path, name):
+    """Read as classes, they would train a model that tells days apart."""
+    fill(tmp_path, f"{name}/cat/1.jpg")
+    with pytest.raises(DataError, match=r"look like dates\. Write them as 2026-11-23"):
+        list_images(str(tmp_path))
+
+
+def test_links_are_followed_but_not_back_up(tmp_path):
+    """A linked folder of images counts; a link to a folder above would never end."""
+    fill(tmp_path, "data/cat/1.jpg", "data/dog/1.jpg", "elsewhere/2.jpg")
+    (tmp_path / "data/cat/more").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "data/cat/up").symlink_to("..")
+    assert list_paths(tmp_path / "data") == ["cat/1.jpg", "cat/more/2.jpg", "dog/1.jpg"]
+
+
+def test_a_link_to_nowhere_is_listed_for_the_quarantine(tmp_path):
+    """It must not stop the others."""
+    fill(tmp_path, "cat/1.jpg")
+    (tmp_path / "cat/2.jpg").symlink_to(tmp_path / "nowhere")
+    assert list_paths(tmp_path) == ["cat/1.jpg", "cat/2.jpg"]

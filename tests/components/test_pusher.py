@@ -131,7 +131,7 @@ def run_pusher(tmp_path, model):
         for name, artifact in artifacts.items():
             artifact.uri = str(tmp_path / "artifacts" / name)
             (tmp_path / "artifacts" / name).mkdir(parents=True, exist_ok=True)
-        (tmp_path / "artifacts/report/report.json").write_text('{"salt": 3, "window_end": "2026-11-23"}')
+        (tmp_path / "artifacts/report/report.json").write_text('{"salt": 3, "window_end": "2026-11-23", "counts": {}}')
         (tmp_path / "artifacts/evaluation/summary.json").write_text('{"accuracy": 0.9}')
         shutil.copytree(model, tmp_path / "artifacts/model/Format-Serving", dirs_exist_ok=True)
         artifacts["model_blessing"].set_int_custom_property("blessed", int(blessed))
@@ -163,6 +163,7 @@ def test_a_blessed_model_is_pushed_with_its_record(run_pusher, tmp_path):
         "run_id": None,
         "salt": 3,
         "window_end": "2026-11-23",
+        "counts": {},
         "metrics": {"accuracy": 0.9},
     }
 

@@ -21,6 +21,12 @@ def graft(*arguments, cwd):
     )
 
 
+def write_classes(data, *labels):
+    for label in labels:
+        (data / label).mkdir(parents=True)
+        (data / label / "1.jpg").write_bytes(b"bytes of " + label.encode())
+
+
 def imported_by(code, cwd):
     """The names of all modules that are loaded after some code."""
     script = f"import sys; sys.path.insert(0, {str(ROOT)!r}); {code}; print('MODULES', *sys.modules)"
@@ -63,6 +69,7 @@ def test_user_folder_with_our_package_names_does_no_harm(tmp_path):
         (lambda data: None, 3, "no such folder"),
         (lambda data: data.mkdir(), 3, "expected one folder per class"),
         (lambda data: (data / "cats").mkdir(parents=True), 3, "no image in 1 folders"),
+        (lambda data: write_classes(data, "cats"), 3, "only one class (cats)"),
     ],
 )
 def test_data_that_cannot_be_used_is_one_message(tmp_path, make, code, message):
@@ -72,6 +79,21 @@ def test_data_that_cannot_be_used_is_one_message(tmp_path, make, code, message):
     assert done.returncode == code, done.stderr
     assert message in done.stderr
     assert "Traceback" not in done.stderr + done.stdout
+
+
+def test_classes_that_do_not_match_the_folders_are_refused_before_the_ingest(tmp_path):
+    """Unknown and vanished in one message, and what to do."""
+    write_classes(tmp_path / "photos", "cats", "dogs")
+    done = graft("run", "--data", "photos", "--weights", "random", "--classes", "cats,dgos", cwd=tmp_path)
+    assert done.returncode == 3
+    assert "unknown class: the folder dogs" in done.stderr
+    assert "vanished class: no image of 'dgos'" in done.stderr
+    assert "ExampleGen" not in done.stdout
+
+
+def test_help_keeps_its_examples_on_lines_of_their_own(tmp_path):
+    """To be copied."""
+    assert "\n  ./graft run --data photos/\n" in graft("run", "--help", cwd=tmp_path).stdout
 
 
 def test_bad_option_is_exit_code_2(tmp_path):

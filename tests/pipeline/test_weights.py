@@ -8,6 +8,8 @@ import pytest
 from pipeline import weights
 from schema.errors import UsageError
 
+HDF5 = b"\x89HDF\r\n\x1a\nand more"
+
 
 def test_random_needs_no_file():
     """Nothing to look for."""
@@ -17,14 +19,21 @@ def test_random_needs_no_file():
 def test_file_is_found_with_its_digest(tmp_path):
     """Other contents under the same name must retrain."""
     file = tmp_path / "notop.h5"
-    file.write_bytes(b"weights")
-    assert weights.find_weights(str(file)) == (str(file), hashlib.sha256(b"weights").hexdigest())
+    file.write_bytes(HDF5)
+    assert weights.find_weights(str(file)) == (str(file), hashlib.sha256(HDF5).hexdigest())
 
 
 def test_missing_file_says_what_is_expected(tmp_path):
     """The three forms that the setting may have."""
     with pytest.raises(UsageError, match=r"no such file\. Expected 'imagenet', 'random' or the path"):
         weights.find_weights(str(tmp_path / "nothing.h5"))
+
+
+def test_file_that_is_no_hdf5_is_refused_before_the_run(tmp_path):
+    """A page saved instead of the file, a text: seconds lost, not a run."""
+    (tmp_path / "notop.h5").write_text("<html>")
+    with pytest.raises(UsageError, match=r"not an HDF5 file\. Expected 'imagenet'"):
+        weights.find_weights(str(tmp_path / "notop.h5"))
 
 
 def test_imagenet_without_network_says_which_file_to_bring(tmp_path, monkeypatch):

@@ -1,6 +1,8 @@
 """Asking a pushed model what is on images."""
 
 import json
+import os
+import shutil
 
 import pytest
 import tensorflow as tf
@@ -169,3 +171,15 @@ def test_predictions_are_printed_as_json_lines(capsys):
         {"path": "1.jpg", "label": "猫", "probabilities": {"猫": 1.0}}
     ]
     assert "猫" in out
+
+
+def test_a_name_that_is_not_utf8_is_read_all_the_same(model, pictures, tmp_path):
+    """Only printing it needs another spelling."""
+    path = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.png")
+    try:
+        shutil.copy(pictures[0], path)
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names alone")
+    [prediction] = predict_files(model, [path])
+    assert prediction.label
+    assert prediction.path.endswith("caf\ufffd.png")
