@@ -7,16 +7,13 @@ straight into its shard. No image ever passes a shuffle, so memory does not grow
 
 import dataclasses
 import hashlib
-import io
 import json
 import os
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import apache_beam as beam
 import tensorflow as tf
-from PIL import Image
 from tfx import types
 from tfx.components.util import examples_utils
 from tfx.dsl.components.base import base_beam_component, base_beam_executor, executor_spec
@@ -24,16 +21,16 @@ from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 
-from components import layout
+from components import layout, progress
 from components.artifacts import IngestReport
 from components.duplicates import CONTRADICTION, Record, resolve_duplicates
+from components.reading import read_images
 from components.splits import choose_salt, count_splits, split_of
-from components.transform import READABLE, decode_image
 from schema import features
 from schema.errors import DataError
 
-_EXIF_ORIENTATION = 274  # tag 0x0112 of EXIF 2.32
 _IMAGES_A_SHARD = 2048
+_FILES_A_BUNDLE = 512  # read by one worker at a time; many, for its threads wait for the last of them
 
 
 class ExampleGenSpec(ComponentSpec):
@@ -43,6 +40,7 @@ class ExampleGenSpec(ComponentSpec):
         "data": ExecutionParameter(type=str),
         "split_ratios": ExecutionParameter(type=str),
         "salt": ExecutionParameter(type=str),
+        "max_megapixels": ExecutionParameter(type=float),
         "window_end": ExecutionParameter(type=str),
         "window_days": ExecutionParameter(type=int),
         "fingerprint": ExecutionParameter(type=str),
@@ -75,7 +73,8 @@ class ExampleGenExecutor(base_beam_executor.BaseBeamExecutor):
         data = exec_properties["data"]
         listing = layout.list_images(data, exec_properties["window_end"], exec_properties["window_days"])
 
-        records = self._read(data, listing.files, os.path.join(report.uri, "records"))
+        max_megapixels = exec_properties["max_megapixels"]
+        records = self._read(data, listing.files, max_megapixels, os.path.join(report.uri, "records"))
         good = [r for r in records if not r.problem]
         ratios = json.loads(exec_properties["split_ratios"])
         salt = _salt(exec_properties["salt"], good, ratios, listing.split_folders)
@@ -86,14 +85,17 @@ class ExampleGenExecutor(base_beam_executor.BaseBeamExecutor):
         examples.split_names = artifact_utils.encode_split_names(list(features.SPLITS))
         _write_report(report.uri, listing, records, splits, salt)
 
-    def _read(self, data: str, files: Iterable[layout.ImageFile], records_dir: str) -> list[Record]:
+    def _read(
+        self, data: str, files: Sequence[layout.ImageFile], max_megapixels: float, records_dir: str
+    ) -> list[Record]:
         """Reads and decodes every file once; returns a record of each, in the order of their paths."""
+        bundles = [files[i : i + _FILES_A_BUNDLE] for i in range(0, len(files), _FILES_A_BUNDLE)]
         with self._make_beam_pipeline() as pipeline:
             records = (
                 pipeline
-                | "Files" >> beam.Create(list(files))
+                | "Files" >> beam.Create(bundles)
                 | "SpreadFiles" >> beam.Reshuffle()
-                | "Read" >> beam.Map(read_image, data)
+                | "Read" >> beam.FlatMap(read_images, data, max_megapixels, len(files))
             )
             broken = records | "Broken" >> beam.Filter(lambda r: r.broken)
             resolved = (
@@ -119,7 +121,7 @@ class ExampleGenExecutor(base_beam_executor.BaseBeamExecutor):
                 pipeline
                 | "Shards" >> beam.Create(list(_shards(good, splits, uri)))
                 | "SpreadShards" >> beam.Reshuffle()
-                | "WriteShards" >> beam.Map(write_shard, data)
+                | "WriteShards" >> beam.Map(write_shard, data, len(good))
             )
 
 
@@ -133,6 +135,7 @@ class ExampleGen(base_beam_component.BaseBeamComponent):
         self,
         data: str,
         split_ratios: dict[str, float],
+        max_megapixels: float,
         salt: str = "",
         window_end: str = "",
         window_days: int = 0,
@@ -144,6 +147,7 @@ class ExampleGen(base_beam_component.BaseBeamComponent):
         Args:
             data: the folder; see `layout` for what it may look like.
             split_ratios: share of train, val and test.
+            max_megapixels: what has more pixels than that, in millions, is quarantined before it is decoded.
             salt: of the split; "" for the smallest that leaves no class without an image in a split.
             window_end: newest date folder to read; "" for the newest there is.
             window_days: how many days up to it; 0 for all.
@@ -153,6 +157,7 @@ class ExampleGen(base_beam_component.BaseBeamComponent):
         spec = ExampleGenSpec(
             data=data,
             split_ratios=json.dumps(split_ratios),
+            max_megapixels=max_megapixels,
             salt=salt,
             window_end=window_end,
             window_days=window_days,
@@ -162,25 +167,6 @@ class ExampleGen(base_beam_component.BaseBeamComponent):
             report=types.Channel(type=IngestReport),
         )
         super().__init__(spec=spec)
-
-
-def read_image(file: layout.ImageFile, data: str) -> Record:
-    """Reads and decodes one file, with the decoder that serving uses: what passes here can be served."""
-    record = Record(file.path, file.label, file.span, file.split, file.size)
-    try:
-        encoded = tf.io.gfile.GFile(os.path.join(data, file.path), "rb").read()
-    except tf.errors.OpError as error:
-        return _broken(record, f"cannot be read: {_first_line(error)}")
-    record = dataclasses.replace(record, digest=hashlib.sha256(encoded).hexdigest())
-    if not encoded:
-        return _broken(record, "empty file")
-    if not encoded.startswith(tuple(READABLE)):
-        return _broken(record, f"{_kind(encoded)}; TensorFlow Serving reads {', '.join(READABLE.values())}")
-    try:
-        decode_image(tf.constant(encoded))
-    except tf.errors.OpError as error:
-        return _broken(record, f"cannot be decoded: {_first_line(error)}")
-    return dataclasses.replace(record, oriented=_is_oriented(encoded))
 
 
 def make_example(record: Record, encoded: bytes) -> tf.train.Example:
@@ -198,12 +184,13 @@ def make_example(record: Record, encoded: bytes) -> tf.train.Example:
     )
 
 
-def write_shard(shard: tuple[str, list[Record]], data: str) -> None:
+def write_shard(shard: tuple[str, list[Record]], data: str, total: int = 0) -> None:
     """Writes one TFRecord file, whole or not at all: Beam may try a shard twice.
 
     Args:
         shard: the file to write, and the records of its images.
         data: the folder that their paths are relative to.
+        total: how many images are written in all; for the progress.
     Raises:
         DataError: if a file changed or went since it was read.
     """
@@ -213,6 +200,7 @@ def write_shard(shard: tuple[str, list[Record]], data: str) -> None:
     with tf.io.TFRecordWriter(temporary) as writer:
         for record in records:
             writer.write(make_example(record, _read_again(record, data)).SerializeToString())
+            progress.report("images written", 1, total)
     tf.io.gfile.rename(temporary, target, overwrite=True)
 
 
@@ -285,33 +273,3 @@ def _write_report(uri: str, listing: layout.Listing, records: list[Record], spli
     }
     with tf.io.gfile.GFile(os.path.join(uri, "report.json"), "w") as file:
         file.write(json.dumps(report, indent=1, ensure_ascii=False))
-
-
-def _kind(encoded: bytes) -> str:
-    """Names a format that is not readable, by its first bytes."""
-    if encoded[:4] == b"RIFF" and encoded[8:12] == b"WEBP":
-        return "WebP"
-    if encoded[:4] in (b"II*\0", b"MM\0*"):
-        return "TIFF"
-    if encoded[4:8] == b"ftyp":
-        return "AVIF" if encoded[8:12] in (b"avif", b"avis") else "HEIC"
-    if encoded.lstrip()[:5].lower() in (b"<?xml", b"<svg ", b"<html", b"<!doc"):
-        return "markup, not an image"
-    return "not an image"
-
-
-def _is_oriented(encoded: bytes) -> bool:
-    try:
-        return Image.open(io.BytesIO(encoded)).getexif().get(_EXIF_ORIENTATION, 1) != 1
-    except Exception:  # Pillow's parsers raise many kinds, and TensorFlow has read the image already.
-        return False
-
-
-def _broken(record: Record, problem: str) -> Record:
-    return dataclasses.replace(record, problem=problem, broken=True)
-
-
-def _first_line(error: tf.errors.OpError) -> str:
-    """TensorFlow's message without the name of the op."""
-    text = str(error.message).splitlines()[0].split("}} ")[-1]
-    return re.sub(r"\s*\[Op:\w+\].*$", "", text)

@@ -6,7 +6,7 @@ class and split, and reads the anomalies and the quarantine besides.
 
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -17,10 +17,11 @@ from tfx.types import standard_artifacts
 
 from components.artifacts import DataVerdict, IngestReport
 from schema.errors import DataError
-from schema.features import SPLITS, TRAIN
+from schema.features import SPLITS, TEST, TRAIN
 
 _SHOWN = 10  # files or classes named in a message
 _FEW_IMAGES = 50  # below this many images a class, a figure of 15 % of them says little
+_UNEVEN = 5  # times the images of the smallest class
 
 
 @component
@@ -73,7 +74,7 @@ def _check_broken(ingest: dict[str, Any], quarantine: list[dict[str, Any]], limi
         listed.append(f"  and {len(broken) - _SHOWN} more")
     return [
         f"{len(broken)} of {ingest['files']} files ({share:.1%}) are broken; "
-        f"max_bad_fraction allows {limit:.1%}. Mend or remove them, or set max_bad_fraction in a --config file.",
+        f"max_bad_fraction allows {limit:.1%}. Mend or remove them, or raise max_bad_fraction.",
         *listed,
     ]
 
@@ -106,16 +107,29 @@ def check_classes(found: Iterable[str], classes: list[str], quarantine: Sequence
     return problems
 
 
+def check_listing(counts: Mapping[str, int]) -> list[str]:
+    """Says which classes are too small to be split, even if every file is a good image.
+
+    Args:
+        counts: files by class.
+    Returns:
+        The problem, with what to do; or nothing.
+    """
+    small = [f"{label} ({count})" for label, count in counts.items() if count < len(SPLITS)]
+    if not small:
+        return []
+    return [
+        f"fewer than {len(SPLITS)} images in the class {_names(small)}: one each is needed to train, "
+        "validate and test. Add images of it, or remove its folder."
+    ]
+
+
 def _check_splits(ingest: dict[str, Any], classes: list[str]) -> list[str]:
     counts, totals = ingest["counts"], class_totals(ingest["counts"])
-    small = [f"{c} ({totals[c]})" for c in classes if totals[c] < len(SPLITS)]
-    if small:
-        return [
-            f"fewer than {len(SPLITS)} images in the class {_names(small)}: one each is needed to train, "
-            "validate and test. Add images."
-        ]
+    if small := check_listing({c: totals[c] for c in classes}):
+        return small
     problems = [
-        f"the split {split!r} is empty. Add images, or set other split_ratios in a --config file."
+        f"the split {split!r} is empty. Add images, or set other split_ratios."
         for split in SPLITS
         if not sum(counts[split].values())
     ]
@@ -128,13 +142,7 @@ def _check_splits(ingest: dict[str, Any], classes: list[str]) -> list[str]:
 def find_warnings(ingest: dict[str, Any]) -> list[str]:
     """What the user should know about data that is fit for training all the same."""
     counts, totals = ingest["counts"], class_totals(ingest["counts"])
-    warnings = []
-    few = [c for c, n in totals.items() if n < _FEW_IMAGES]
-    if few:
-        warnings.append(
-            f"fewer than {_FEW_IMAGES} images in {len(few)} of {len(totals)} classes ({_names(few)}): "
-            "the test figures of these rest on a handful of images."
-        )
+    warnings = _warn_of_sizes(totals, counts[TEST])
     for split in SPLITS[1:]:
         absent = [c for c in totals if not counts[split].get(c)]
         if absent:
@@ -148,6 +156,27 @@ def find_warnings(ingest: dict[str, Any]) -> list[str]:
         warnings.append(
             f"{ingest['oriented']} images carry an EXIF orientation, which is ignored (in serving too): "
             "they are seen as the sensor saw them."
+        )
+    return warnings
+
+
+def _warn_of_sizes(totals: dict[str, int], tested: dict[str, int]) -> list[str]:
+    warnings = []
+    few = [c for c, n in totals.items() if n < _FEW_IMAGES]
+    if few:
+        warnings.append(f"fewer than {_FEW_IMAGES} images in {len(few)} of {len(totals)} classes ({_names(few)})")
+        rarest = min((c for c in few if tested.get(c)), key=lambda c: tested[c], default=None)
+        if rarest:
+            warnings[-1] += (
+                f": {rarest} has {tested[rarest]} to test, and one more or less of them right "
+                f"moves its recall by {100 / tested[rarest]:.0f} points"
+            )
+        warnings[-1] += "."
+    smallest, largest = (choose(totals, key=lambda c: totals[c], default="") for choose in (min, max))
+    if totals and totals[largest] > _UNEVEN * totals[smallest]:
+        warnings.append(
+            f"uneven classes: {largest} has {totals[largest]} images and {smallest} {totals[smallest]}; "
+            f'a model may neglect the latter. class_weights = "balanced" weighs it up; more images of it are better.'
         )
     return warnings
 

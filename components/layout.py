@@ -5,6 +5,8 @@ Three layouts, told apart by the names of the top folders:
     DATA/<class>/**                              class folders
     DATA/<date>/<class>/**                       spans: a date is 2026-11-23
     DATA/{train,val|valid|validation,test}/<class>/**  split already
+
+Hidden folders and those that computers make by themselves are left out; links are followed.
 """
 
 import dataclasses
@@ -12,7 +14,9 @@ import datetime
 import hashlib
 import os
 import re
+import unicodedata
 from collections.abc import Iterator
+from typing import NoReturn
 
 from schema.errors import DataError
 from schema.features import TRAIN, VAL
@@ -24,6 +28,8 @@ _SPLIT_FOLDERS = {"train": "train", "val": "val", "valid": "val", "validation": 
 # no image is quarantined by name, not passed over in silence.
 _SIDE_FILES = {"thumbs.db", "desktop.ini"}
 _SIDE_SUFFIXES = {".txt", ".csv", ".json", ".xml", ".md", ".html", ".ini", ".yaml", ".yml"}
+# What unpacking (macOS), a NAS (Synology), fsck and Windows leave beside folders, in lower case.
+_SIDE_FOLDERS = {"__macosx", "@eadir", "lost+found", "$recycle.bin", "system volume information"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,8 +37,9 @@ class ImageFile:
     """A file that claims to be an image.
 
     Attributes:
-        path: relative to the data folder, with "/".
-        label: the class: the name of the class folder.
+        path: relative to the data folder, with "/"; as on disk.
+        label: the class: the name of the class folder in Unicode's form NFC. macOS writes NFD, and the same
+            class from two machines is one.
         span: the date folder, or "".
         split: the split folder (train, val or test), or "".
         size: in bytes.
@@ -87,8 +94,13 @@ def list_images(data: str, window_end: str = "", window_days: int = 0) -> Listin
     Returns:
         The files of that window.
     Raises:
-        DataError: if the folder is missing, empty, holds no class folder, or mixes layouts.
+        DataError: if the folder is missing, empty, holds no class folder, mixes layouts or cannot be listed.
     """
+    if os.path.isfile(data):
+        raise DataError(
+            f"{data}: expected a folder with one sub-folder per class, and this is a file. "
+            "If it is an archive, unpack it and name the folder."
+        )
     if not os.path.isdir(data):
         raise DataError(f"{data}: no such folder. Name a folder with one sub-folder per class.")
     folders, images = _children(data)
@@ -146,7 +158,7 @@ def _are_splits(data: str, folders: list[str]) -> bool:
         DataError: if they look like splits and are named in another way: a model would learn to tell them apart.
     """
     named = [name for name in folders if name.lower() in _SPLIT_FOLDERS]
-    inside = [_children(os.path.join(data, name))[0] for name in folders]
+    inside = [sorted(map(_normalize, _children(os.path.join(data, name))[0])) for name in folders]
     alike = all(inside) and all(names == inside[0] for names in inside)
     all_named = named == folders and all(inside)
     if all_named and TRAIN in (name.lower() for name in named):
@@ -172,21 +184,21 @@ def _collect(data: str, roots: list[tuple[str, str, str]]) -> Listing:
     ignored = 0
     for folder, span, split in roots:
         root = os.path.join(data, folder) if folder else data
-        for label in _children(root)[0]:
-            for full_path in _walk(os.path.join(root, label)):
+        for name in _children(root)[0]:
+            for full_path in _walk(os.path.join(root, name)):
                 if _is_side_file(os.path.basename(full_path)):
                     ignored += 1
                     continue
                 path = os.path.relpath(full_path, data).replace(os.sep, "/")
-                files.append(ImageFile(path, label, span, split, *_stat(full_path)))
+                files.append(ImageFile(path, _normalize(name), span, split, *_stat(full_path)))
     return Listing(tuple(sorted(files, key=lambda f: f.path)), ignored=ignored)
 
 
 def _walk(folder: str) -> Iterator[str]:
-    """The files below a folder, links followed but for those that lead back up; hidden folders left out."""
-    for parent, folders, names in os.walk(folder, followlinks=True):
+    """The files below a folder, links followed but for those that lead back up; side folders left out."""
+    for parent, folders, names in os.walk(folder, onerror=_refuse_folder, followlinks=True):
         here = os.path.join(os.path.realpath(parent), "")
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        folders[:] = [name for name in folders if not _is_side_folder(name)]
         folders[:] = [name for name in folders if not here.startswith(_resolve(parent, name))]
         for name in names:
             _check_name(parent, name)
@@ -217,12 +229,30 @@ def _check_name(folder: str, name: str) -> None:
 
 
 def _children(folder: str) -> tuple[list[str], list[str]]:
-    """The sub-folders and the files of a folder, hidden and side files left out."""
-    names = sorted(os.listdir(folder))
+    """The sub-folders and the files of a folder, both without hidden and side ones."""
+    try:
+        names = sorted(os.listdir(folder))
+    except OSError as error:
+        _refuse_folder(error)
     for name in names:
         _check_name(folder, name)
-    folders = [name for name in names if not name.startswith(".") and os.path.isdir(os.path.join(folder, name))]
-    return folders, [name for name in names if name not in folders and not _is_side_file(name)]
+    folders = {name for name in names if os.path.isdir(os.path.join(folder, name))}
+    files = [name for name in names if name not in folders and not _is_side_file(name)]
+    return sorted(name for name in folders if not _is_side_folder(name)), files
+
+
+def _refuse_folder(error: OSError) -> NoReturn:
+    raise DataError(
+        f"{error.filename}: the folder cannot be listed: {error.strerror}. Make it readable, or move it away."
+    ) from error
+
+
+def _normalize(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
+
+
+def _is_side_folder(name: str) -> bool:
+    return name.startswith(".") or name.lower() in _SIDE_FOLDERS
 
 
 def _is_side_file(name: str) -> bool:

@@ -10,85 +10,11 @@ import numpy as np
 import tensorflow as tf
 from keras.applications import resnet50
 
+from components.images import decode_image, refuse_bomb
 from schema import features
-
-# What tf.io.decode_image reads on either stack, by the first bytes of the file. A newer TensorFlow reads WebP
-# as well; refusing it in ingest on both keeps a model servable wherever it was trained.
-JPEG, PNG, GIF, BMP = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM"
-READABLE = {JPEG: "JPEG", PNG: "PNG", GIF: "GIF", BMP: "BMP"}
-
 
 # What resnet50.preprocess_input subtracts, in its order: blue, green, red (He et al. 2015, in Caffe).
 BGR_MEANS = np.array([103.939, 116.779, 123.68], np.float32)
-_HEADER = 32  # bytes; all that the sizes below need
-
-
-def read_sizes(encoded: tf.Tensor) -> tf.Tensor:
-    """Reads the sizes of images from their headers, without decoding one.
-
-    Args:
-        encoded: string [batch]: JPEG, PNG, GIF or BMP.
-    Returns:
-        int64 [batch, 2]: width and height in pixels; of what is no such image, anything.
-    Raises:
-        tf.errors.InvalidArgumentError: if the header of a JPEG is broken.
-    """
-    header = tf.cast(tf.io.decode_raw(encoded, tf.uint8, fixed_length=_HEADER), tf.int64)
-
-    def integers(start: int, stop: int, scale: list[int]) -> tf.Tensor:
-        return tf.reduce_sum(tf.reshape(header[:, start:stop], [-1, 2, len(scale)]) * scale, axis=2)
-
-    big_endian = [1 << 24, 1 << 16, 1 << 8, 1]
-    bitmap = integers(18, 26, big_endian[::-1])  # of the DIB header; a negative height is stored from the top down
-    bitmap = tf.where(bitmap < 1 << 31, bitmap, (1 << 32) - bitmap)
-    others = tf.where(begins_with(encoded, BMP)[:, tf.newaxis], bitmap, integers(6, 10, [1, 1 << 8]))  # GIF's screen
-    others = tf.where(begins_with(encoded, PNG)[:, tf.newaxis], integers(16, 24, big_endian), others)  # PNG's IHDR
-    jpegs = tf.where(begins_with(encoded, JPEG))[:, 0]
-    shapes = tf.map_fn(
-        lambda index: tf.io.extract_jpeg_shape(encoded[index], output_type=tf.int64)[1::-1],
-        jpegs,
-        fn_output_signature=tf.TensorSpec([2], tf.int64),
-    )
-    return tf.tensor_scatter_nd_update(others, jpegs[:, tf.newaxis], shapes)
-
-
-def begins_with(encoded: tf.Tensor, magic: bytes) -> tf.Tensor:
-    """Whether files begin with some bytes; string [batch] to bool [batch]."""
-    return tf.equal(tf.strings.substr(encoded, 0, len(magic)), magic)
-
-
-def decode_image(encoded: tf.Tensor) -> tf.Tensor:
-    """Decodes one JPEG, PNG, GIF (its first frame) or BMP. EXIF orientation is ignored.
-
-    Args:
-        encoded: string scalar.
-    Returns:
-        uint8 [height, width, 3].
-    Raises:
-        tf.errors.InvalidArgumentError: if it is no such image.
-    """
-    image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
-    image.set_shape([None, None, 3])
-    return image
-
-
-def refuse_bombs(encoded: tf.Tensor, max_megapixels: float) -> tf.Tensor:
-    """Lets images through whose headers claim a bearable size; decoding a small file may take gigabytes.
-
-    Args:
-        encoded: string [batch].
-        max_megapixels: the most that an image may have, in millions of pixels.
-    Returns:
-        The same.
-    Raises:
-        tf.errors.InvalidArgumentError: if one is larger, or not even a header.
-    """
-    largest = tf.reduce_max(tf.reduce_prod(read_sizes(encoded), axis=1))
-    fits = tf.cast(largest, tf.float64) <= max_megapixels * 1e6
-    message = f"an image has more than {max_megapixels:g} megapixels; its width x height is"
-    # As a dependency of the data: Transform's graph is cut to what its outputs need.
-    with tf.control_dependencies([tf.debugging.Assert(fits, [message, largest])]):
-        return tf.identity(encoded)
 
 
 def resize_image(image: tf.Tensor, image_size: int) -> tf.Tensor:
@@ -100,10 +26,20 @@ def resize_image(image: tf.Tensor, image_size: int) -> tf.Tensor:
 
 
 def preprocess_images(encoded: tf.Tensor, image_size: int, max_megapixels: float) -> tf.Tensor:
-    """Encoded images to what ResNet50 was trained on; string [batch] to float32 [batch, size, size, 3]."""
+    """Encoded images (of a GIF the first frame) to what ResNet50 was trained on.
+
+    Args:
+        encoded: string [batch].
+        image_size: in pixels.
+        max_megapixels: as for `refuse_bomb`.
+    Returns:
+        float32 [batch, image_size, image_size, 3].
+    Raises:
+        tf.errors.InvalidArgumentError: if one is no image, or too large.
+    """
     resized = tf.map_fn(
-        lambda image: resize_image(decode_image(image), image_size),
-        refuse_bombs(encoded, max_megapixels),
+        lambda image: resize_image(decode_image(refuse_bomb(image, max_megapixels)), image_size),
+        encoded,
         fn_output_signature=tf.TensorSpec([image_size, image_size, 3], tf.float32),
     )
     return resnet50.preprocess_input(resized)

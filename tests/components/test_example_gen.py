@@ -5,6 +5,7 @@ import hashlib
 import json
 import pathlib
 import shutil
+import threading
 import types
 
 import pytest
@@ -13,9 +14,12 @@ from PIL import Image
 from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
 from tfx.types import standard_artifacts
 
+from components import progress
 from components.artifacts import IngestReport
 from components.duplicates import Record
 from components.example_gen import ExampleGenExecutor, write_shard
+from components.layout import ImageFile
+from components.reading import find_problem, read_images
 from components.splits import choose_salt, split_of
 from schema.errors import DataError
 
@@ -37,7 +41,7 @@ def ingest(data, out, **properties):
     examples.uri, report.uri = str(out / "examples"), str(out / "report")
     (out / "report").mkdir(parents=True)
     defaults = {
-        "data": str(data), "split_ratios": json.dumps(RATIOS), "salt": "",
+        "data": str(data), "split_ratios": json.dumps(RATIOS), "salt": "", "max_megapixels": 1.0,
         "window_end": "", "window_days": 0, "fingerprint": "", "code_digest": "",
     }  # fmt: skip
     executor = ExampleGenExecutor(BaseBeamExecutor.Context(beam_pipeline_args=[], tmp_dir=str(out), unique_id="1"))
@@ -140,6 +144,86 @@ def test_a_file_that_cannot_be_served_is_quarantined_with_the_reason(troubled, p
     assert entry["reason"].startswith(reason)
     assert not entry["reason"].endswith(": ")
     assert not any(noise in entry["reason"] for noise in ("\n", "Op:", "{{", "name:"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "claim"),
+    [
+        ("JPEG bomb", "65500 x 65500 pixels are 4290.25 megapixels"),
+        ("PNG bomb", "60000 x 40000 pixels are 2400 megapixels"),
+        ("GIF bomb", "65500 x 65500 pixels are 4290.25 megapixels"),
+        ("BMP bomb", "60000 x 40000 pixels are 2400 megapixels"),
+    ],
+)
+def test_an_image_bomb_is_quarantined_before_it_is_decoded(make_file, kind, claim):
+    """The reason has both numbers, and is not the decoder's, which would stumble over what is missing."""
+    assert find_problem(make_file(kind), 100.0) == f"{claim}; max_megapixels allows 100"
+
+
+def test_the_largest_image_that_is_allowed_is_read(make_file):
+    """A million pixels are one megapixel."""
+    assert find_problem(make_file("As large as max_megapixels"), 1.0) == ""
+    assert "max_megapixels allows 0.999" in find_problem(make_file("As large as max_megapixels"), 0.999)
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("JPEG XL", "JPEG XL; TensorFlow Serving reads"),
+        ("Video", "video, not an image; TensorFlow Serving reads"),
+        ("SVG", "markup, not an image"),
+    ],
+)
+def test_other_formats_are_named(make_file, kind, reason):
+    """What people have beside photographs."""
+    assert find_problem(make_file(kind), 1.0).startswith(reason)
+
+
+@pytest.mark.parametrize("name", ["a.jpg.crdownload", "b.PART", "c.tmp"])
+def test_an_unfinished_download_is_quarantined_even_if_it_can_be_decoded(tmp_path, encode_image, name):
+    """It may grow while it is read."""
+    (record,) = read([name], tmp_path, encode_image())
+    assert record.broken
+    assert record.problem.startswith("unfinished download")
+
+
+def test_a_link_to_nowhere_is_quarantined(tmp_path, encode_image):
+    """As any file that cannot be read; the others are."""
+    (tmp_path / "lost.jpg").symlink_to(tmp_path / "nowhere")
+    lost, good = read(["lost.jpg", "good.jpg"], tmp_path, encode_image())
+    assert lost.broken
+    assert lost.problem.startswith("cannot be read: ")
+    assert good.problem == ""
+
+
+def test_a_file_that_must_not_be_read_is_quarantined_with_the_reason(tmp_path, encode_image, monkeypatch):
+    """Simulated, for root may read all."""
+
+    class Denied:
+        def __init__(self, path, mode):
+            raise tf.errors.PermissionDeniedError(None, None, f"{path}; Permission denied")
+
+    monkeypatch.setattr(tf.io.gfile, "GFile", Denied)
+    (record,) = read(["a.jpg"], tmp_path, encode_image())
+    assert record.broken
+    assert record.problem.endswith("Permission denied")
+
+
+def read(names, data, content):
+    """Reads files of the same content, unless they are there already."""
+    for name in names:
+        if not (data / name).is_symlink():
+            (data / name).write_bytes(content)
+    return read_images([ImageFile(name, "cat", "", "", len(content), 0) for name in names], str(data), 1.0, len(names))
+
+
+def test_files_are_read_in_their_order_and_each_is_reported(tmp_path, encode_image):
+    """On many threads; whoever listens is told one by one, from this thread."""
+    names, heard = [f"{i:02d}.jpg" for i in range(40)], []
+    with progress.listen(lambda event: heard.append((event, threading.get_ident()))):
+        records = read(names, tmp_path, encode_image())
+    assert [record.path for record in records] == names
+    assert heard == [(progress.Event("images read", 1, 40), threading.get_ident())] * 40
 
 
 def test_exact_duplicates_are_kept_once(troubled):
@@ -304,8 +388,11 @@ def shard(tmp_path, encode_image):
 def test_a_shard_is_written_whole_and_may_be_tried_twice(shard, tmp_path):
     """The second try replaces the first, and nothing else is left in the folder."""
     target, records = shard
-    for _ in range(2):
-        write_shard((str(target), records), str(tmp_path))
+    heard = []
+    with progress.listen(heard.append):
+        for _ in range(2):
+            write_shard((str(target), records), str(tmp_path), 2)
+    assert heard == [progress.Event("images written", 1, 2)] * 4
     assert [e["path"] for e in load_examples(target.parent)] == [b"1.jpg", b"2.jpg"]
     assert list(target.parent.iterdir()) == [target]
 

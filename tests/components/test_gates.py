@@ -7,7 +7,7 @@ from tensorflow_metadata.proto.v0 import anomalies_pb2
 from tfx.types import standard_artifacts
 
 from components.artifacts import DataVerdict, IngestReport
-from components.gates import DataGate, check_data, class_totals, find_warnings, read_anomalies
+from components.gates import DataGate, check_data, check_listing, class_totals, find_warnings, read_anomalies
 from schema.errors import DataError
 
 CLASSES = ["cat", "dog"]
@@ -96,7 +96,17 @@ def test_a_class_of_two_images_is_refused():
     """Three splits need an image each; the message names the class and how many there are."""
     problem = check(make_report({"cat": 70, "dog": 2}, {"cat": 15}, {"cat": 15}))
     assert "fewer than 3 images in the class dog (2)" in problem
+    assert "Add images of it, or remove its folder." in problem
     assert "cat" not in problem
+
+
+def test_too_few_files_are_said_before_one_is_read_in_the_same_words():
+    """Files by class are enough to know, and the gate would only repeat it later."""
+    (problem,) = check_listing({"cat": 100, "dog": 2, "wolf": 1, "fox": 3})
+    assert "fewer than 3 images in the class dog (2), wolf (1)" in problem
+    report = make_report({"cat": 70, "dog": 2, "wolf": 1, "fox": 1}, {"cat": 15, "fox": 1}, {"cat": 15, "fox": 1})
+    assert problem == check(report, classes=["cat", "dog", "wolf", "fox"])
+    assert check_listing({"cat": 3, "dog": 3}) == []
 
 
 def test_a_class_of_three_images_passes():
@@ -108,6 +118,7 @@ def test_too_many_broken_files_are_refused_naming_the_first_ten():
     """How many of how many, which limit, the first ten with a reason each, and how many more there are."""
     problem = check(quarantine=make_broken(13))
     assert "13 of 200 files (6.5%) are broken; max_bad_fraction allows 5.0%" in problem
+    assert "raise max_bad_fraction" in problem
     assert "  cat/00.jpg: empty file" in problem
     assert "  cat/09.jpg: empty file" in problem
     assert "cat/10.jpg" not in problem
@@ -147,11 +158,28 @@ def test_broken_files_are_said_before_what_may_follow_from_them():
 
 
 def test_few_images_in_a_class_are_warned_of():
-    """Below 50 the figures of the class rest on a handful of test images."""
-    warnings = find_warnings(make_report(train={"cat": 70, "dog": 19}))
-    assert len(warnings) == 1
-    assert "fewer than 50 images in 1 of 2 classes (dog)" in warnings[0]
+    """In numbers: what one test image is worth to the rarest of them, be it right or wrong."""
+    test = {"cat": 15, "dog": 3, "fox": 4}
+    few = make_report(train={"cat": 70, "dog": 30, "fox": 30}, val={"cat": 15, "dog": 15, "fox": 15}, test=test)
+    assert find_warnings(few) == [
+        "fewer than 50 images in 2 of 3 classes (dog, fox): dog has 3 to test, and one more or less of them right "
+        "moves its recall by 33 points."
+    ]
     assert find_warnings(make_report(train={"cat": 70, "dog": 20})) == []
+
+
+def test_few_images_with_none_to_test_are_warned_of():
+    """There is no recall to move."""
+    warnings = find_warnings(make_report(train={"cat": 70, "dog": 20}, test={"cat": 15}))
+    assert warnings == ["fewer than 50 images in 1 of 2 classes (dog).", "no test image of the class dog."]
+
+
+def test_classes_of_very_different_size_are_warned_of():
+    """More than five times as many: the numbers, and what can be done."""
+    (warning,) = find_warnings(make_report(train={"cat": 321, "dog": 40}))
+    assert warning.startswith("uneven classes: cat has 351 images and dog 70;")
+    assert 'class_weights = "balanced"' in warning
+    assert find_warnings(make_report(train={"cat": 320, "dog": 40})) == []
 
 
 def test_a_class_that_is_absent_from_val_or_test_is_warned_of():

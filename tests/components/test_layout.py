@@ -1,7 +1,9 @@
 """A folder of labelled images is read as a list of files; nothing is opened."""
 
+import errno
 import os
 import pathlib
+import re
 
 import pytest
 
@@ -62,6 +64,23 @@ def test_names_with_spaces_and_of_other_scripts_are_read_as_they_are(tmp_path):
         "猫": "猫/写真 #1.jpg",
         "हाथी": "हाथी/50%.jpg",
     }
+
+
+def test_a_class_from_macos_and_from_linux_is_one(tmp_path):
+    """Labels are NFC, whatever the folder's name is; paths are as on disk, for the files are read by them."""
+    composed, decomposed = "caf\u00e9", "cafe\u0301"
+    fill(tmp_path, f"{composed}/1.jpg", f"{decomposed}/2.jpg", "dog/3.jpg")
+    listing = list_images(str(tmp_path))
+    assert listing.labels == (composed, "dog")
+    assert {f.path for f in listing.files} == {f"{composed}/1.jpg", f"{decomposed}/2.jpg", "dog/3.jpg"}
+
+
+def test_splits_from_macos_and_from_linux_are_splits_of_the_same_classes(tmp_path):
+    """Even where the two forms sort differently."""
+    fill(tmp_path, "train/\u00e9/1.jpg", "train/f/1.jpg", "test/e\u0301/2.jpg", "test/f/2.jpg")
+    fill(tmp_path, "holdout/e\u0301/1.jpg", "holdout/f/1.jpg")
+    with pytest.raises(DataError, match="holdout is not one"):
+        list_images(str(tmp_path))
 
 
 def test_names_that_are_not_utf8_do_not_end_in_a_traceback(tmp_path):
@@ -228,9 +247,9 @@ def test_images_without_class_folders_are_refused(tmp_path):
 
 
 def test_a_file_in_place_of_the_folder_is_refused(tmp_path):
-    """An archive that was never unpacked, say."""
+    """An archive that was never unpacked, say; the message tells it from a folder that is missing."""
     fill(tmp_path, "flowers.tgz")
-    with pytest.raises(DataError, match="no such folder"):
+    with pytest.raises(DataError, match=r"flowers\.tgz: expected a folder .* is a file\. .*unpack it"):
         list_images(str(tmp_path / "flowers.tgz"))
 
 
@@ -246,6 +265,33 @@ def test_hidden_folders_are_not_read(tmp_path):
     """Neither as a class nor within one."""
     fill(tmp_path, "cat/1.jpg", "cat/.thumbnails/1.jpg", "cat/a/.cache/b/2.jpg", ".git/objects/1")
     assert list_paths(tmp_path) == ["cat/1.jpg"]
+
+
+@pytest.mark.parametrize("name", ["__MACOSX", "@eaDir", "lost+found", "$RECYCLE.BIN", "System Volume Information"])
+def test_folders_that_computers_make_are_not_read(tmp_path, name):
+    """Neither as a class nor within one: what is in them is no image of anybody's."""
+    fill(tmp_path, "cat/1.jpg", f"{name}/cat/._1.jpg", f"cat/{name}/1.jpg/thumb.jpg")
+    listing = list_images(str(tmp_path))
+    assert [f.path for f in listing.files] == ["cat/1.jpg"]
+    assert listing.labels == ("cat",)
+
+
+@pytest.mark.parametrize("folder", ["", "cat", "cat/deep"])
+def test_a_folder_that_cannot_be_listed_is_refused_by_name(tmp_path, monkeypatch, folder):
+    """Passed over, its images would be missing without a word. Simulated, for root may list all."""
+    fill(tmp_path, "cat/deep/1.jpg", "dog/1.jpg")
+    denied, scan = str(tmp_path / folder), os.scandir
+
+    def refuse(path, listed):
+        if os.fspath(path) == denied:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), denied)
+        return listed(path)
+
+    listdir = os.listdir
+    monkeypatch.setattr(os, "listdir", lambda path: refuse(path, listdir))
+    monkeypatch.setattr(os, "scandir", lambda path: refuse(path, scan))
+    with pytest.raises(DataError, match=f"{re.escape(denied)}: the folder cannot be listed: Permission denied"):
+        list_images(str(tmp_path))
 
 
 def test_files_beside_the_class_folders_are_passed_over(tmp_path):

@@ -1,5 +1,6 @@
 """What the SavedModel exports: three signatures behind one preprocessing graph, in stock TensorFlow ops."""
 
+import pathlib
 import subprocess
 import sys
 import textwrap
@@ -11,6 +12,8 @@ import tensorflow as tf
 import tensorflow_transform as tft
 
 from components import model
+from components.layout import ImageFile
+from components.reading import read_image
 from serving.signatures import EXAMPLES, SERVING, TRANSFORM_FEATURES, export_saved_model
 
 KINDS = ["jpeg", "png", "gray_jpeg", "cmyk_jpeg"]
@@ -76,6 +79,37 @@ def test_training_and_both_ways_of_serving_see_the_same_pixels(
     evaluated = ask(pixel_model, EXAMPLES, [serialize(image, "dog") for image in images])["probabilities"]
     np.testing.assert_array_equal(served, trained)
     np.testing.assert_array_equal(evaluated, trained)
+
+
+@pytest.fixture(scope="module")
+def documented():
+    """The table of docs/images.md: kind to "read" or "refused"."""
+    lines = (pathlib.Path(__file__).parents[2] / "docs/images.md").read_text(encoding="utf-8").splitlines()
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line.startswith("| ")]
+    return {kind: verdict for kind, verdict, _ in rows if verdict in ("read", "refused")}
+
+
+def test_what_ingest_accepts_is_served_and_what_it_refuses_is_not(
+    pixel_model, transform_output, documented, kind_and_file, tmp_path
+):
+    """Each kind of file as docs/images.md says; served, it has the pixels that it is trained with."""
+    kind, content = kind_and_file
+    name = f"image{kind.partition(' named ')[2] or '.jpg'}"
+    (tmp_path / name).write_bytes(content)
+    record = read_image(ImageFile(name, "cat", "", "", len(content), 0), str(tmp_path), max_megapixels=1.0)
+    assert ("refused" if record.broken else "read") == documented[kind], record.problem
+    if record.broken:
+        with pytest.raises(tf.errors.InvalidArgumentError):
+            ask(pixel_model, SERVING, [content])
+    else:
+        served = ask(pixel_model, SERVING, [content])["probabilities"]
+        np.testing.assert_array_equal(served, transform(transform_output, [content])["pixels"].numpy().reshape(1, -1))
+
+
+def test_every_kind_that_is_documented_is_tried(documented, make_file):
+    """A row of docs/images.md that no test makes a file of would be a promise."""
+    assert len(documented) > 40
+    assert all(isinstance(make_file(kind), bytes) for kind in documented)
 
 
 @pytest.mark.parametrize("kind", KINDS)

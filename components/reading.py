@@ -1,0 +1,132 @@
+"""Reads the files that claim to be images, and says of each what serving would say of it."""
+
+import dataclasses
+import hashlib
+import io
+import os
+import re
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import tensorflow as tf
+from PIL import Image
+
+from components import layout, progress
+from components.duplicates import Record
+from components.images import READABLE, decode_image, measure_image
+
+_EXIF_ORIENTATION = 274  # tag 0x0112 of EXIF 2.32
+# ISO base media files by their brand; there are many of videos.
+_BRANDS = dict.fromkeys([b"avif", b"avis"], "AVIF") | dict.fromkeys(
+    [b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"], "HEIC"
+)
+# By the ends of their names; they may grow while they are read.
+_UNFINISHED = (".crdownload", ".part", ".partial", ".tmp", ".download")
+
+
+def read_images(files: Sequence[layout.ImageFile], data: str, max_megapixels: float, total: int) -> list[Record]:
+    """Reads and decodes files on all cores, for TensorFlow lets other threads run meanwhile.
+
+    Memory holds one file and its decoded image a core.
+
+    Args:
+        files: what to read.
+        data: the folder that their paths are relative to.
+        max_megapixels: as for `read_image`.
+        total: how many files are read in all; for the progress.
+    Returns:
+        A record of each, in the same order.
+    """
+    records = []
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        for record in threads.map(lambda file: read_image(file, data, max_megapixels), files):
+            records.append(record)
+            progress.report("images read", 1, total)
+    return records
+
+
+def read_image(file: layout.ImageFile, data: str, max_megapixels: float) -> Record:
+    """Reads and decodes one file as serving does: what passes here can be served.
+
+    Args:
+        file: what to read.
+        data: the folder that its path is relative to.
+        max_megapixels: the most that an image may have, in millions of pixels.
+    Returns:
+        Its record; broken, with the reason, if it cannot be served.
+    """
+    record = Record(file.path, file.label, file.span, file.split, file.size)
+    if file.path.lower().endswith(_UNFINISHED):
+        return _broken(record, "unfinished download; bring the whole file, or remove it")
+    try:
+        encoded = tf.io.gfile.GFile(os.path.join(data, file.path), "rb").read()
+    except tf.errors.OpError as error:
+        return _broken(record, f"cannot be read: {_first_line(error)}")
+    record = dataclasses.replace(record, digest=hashlib.sha256(encoded).hexdigest())
+    if problem := find_problem(encoded, max_megapixels):
+        return _broken(record, problem)
+    return dataclasses.replace(record, oriented=_is_oriented(encoded))
+
+
+def find_problem(encoded: bytes, max_megapixels: float) -> str:
+    """Says why serving would refuse an image; "" if it would not.
+
+    Args:
+        encoded: the file.
+        max_megapixels: the most that an image may have, in millions of pixels.
+    Returns:
+        The reason.
+    """
+    if not encoded:
+        return "empty file"
+    if not encoded.startswith(tuple(READABLE)):
+        return f"{_kind(encoded)}; TensorFlow Serving reads {', '.join(READABLE.values())}"
+    try:
+        width, height = _try(tf.constant(encoded), max_megapixels).numpy().tolist()
+    except tf.errors.OpError as error:
+        return f"cannot be decoded: {_first_line(error)}"
+    megapixels = width * height / 1e6
+    if megapixels > max_megapixels:
+        claimed = f"{width} x {height} pixels are {round(megapixels, 2):g} megapixels"
+        return f"{claimed}; max_megapixels allows {max_megapixels:g}"
+    return ""
+
+
+@tf.function(input_signature=[tf.TensorSpec([], tf.string), tf.TensorSpec([], tf.float64)])
+def _try(encoded: tf.Tensor, max_megapixels: tf.Tensor) -> tf.Tensor:
+    """Width and height of an image, int64 [2], which is decoded only if it is not too large; traced once."""
+    still, size = measure_image(encoded)
+    fits = tf.cast(tf.reduce_prod(size), tf.float64) <= max_megapixels * 1e6
+    return tf.cond(fits, lambda: tf.shape(decode_image(still), tf.int64)[1::-1], lambda: size)
+
+
+def _kind(encoded: bytes) -> str:
+    """Names a format that is not readable, by its first bytes."""
+    if encoded[:4] == b"RIFF" and encoded[8:12] == b"WEBP":
+        return "WebP"
+    if encoded[:4] in (b"II*\0", b"MM\0*"):
+        return "TIFF"
+    if encoded[:2] == b"\xff\x0a" or encoded[4:8] == b"JXL ":
+        return "JPEG XL"
+    if encoded[4:8] == b"ftyp":
+        return _BRANDS.get(encoded[8:12], "video, not an image")
+    if encoded.lstrip()[:5].lower() in (b"<?xml", b"<svg ", b"<html", b"<!doc"):
+        return "markup, not an image"
+    return "not an image"
+
+
+def _is_oriented(encoded: bytes) -> bool:
+    try:
+        return Image.open(io.BytesIO(encoded)).getexif().get(_EXIF_ORIENTATION, 1) != 1
+    except Exception:  # Pillow's parsers raise many kinds, and TensorFlow has read the image already.
+        return False
+
+
+def _broken(record: Record, problem: str) -> Record:
+    return dataclasses.replace(record, problem=problem, broken=True)
+
+
+def _first_line(error: tf.errors.OpError) -> str:
+    """TensorFlow's message without the name of the op."""
+    text = str(error.message).splitlines()[0].split("}} ")[-1]
+    return re.sub(r"\s*\[Op:\w+\].*$", "", text)
