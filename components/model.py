@@ -3,10 +3,13 @@
 The head alone is trained on embeddings first (phase 1), then the upper part of the base with it (phase 2).
 """
 
+import itertools
 from collections.abc import Sequence
 
+import h5py
 import keras
 import numpy as np
+import tensorflow as tf
 
 from schema.errors import UsageError
 
@@ -14,6 +17,8 @@ EMBEDDING_SIZE = 2048
 _LEAST_VARIANCE = 1e-3  # of a feature, as a share of the mean variance
 RANDOM = "random"
 ALL = "all"
+_NOTOP_FILE = "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5"
+_KERAS_3_SUFFIX = ".weights.h5"
 
 
 def build_base(image_size: int, weights: str) -> keras.Model:
@@ -21,23 +26,81 @@ def build_base(image_size: int, weights: str) -> keras.Model:
 
     Args:
         image_size: in pixels, at least 32.
-        weights: path of a weights file in Keras' `notop` format, or "random".
+        weights: path of a weights file in Keras' `notop` format or of Keras 3's `save_weights`, or "random".
     Returns:
         A model of 175 layers; float32 [batch, size, size, 3] to [batch, size / 32, size / 32, 2048].
     Raises:
         UsageError: if the file holds other weights.
     """
+    base = keras.applications.ResNet50(include_top=False, weights=None, input_shape=(image_size, image_size, 3))
+    if weights != RANDOM:
+        _load_weights(base, weights)
+    return base
+
+
+def check_weights(path: str, image_size: int) -> None:
+    """Tries a weights file before a run starts; takes some seconds.
+
+    Args:
+        path: of a weights file, as for `build_base`.
+        image_size: in pixels, at least 32.
+    Raises:
+        UsageError: if the file holds other weights.
+    """
+    build_base(image_size, path)
+
+
+def find_mismatch(path: str, base: keras.Model) -> str:
+    """Compares the layers in a weights file with those of a network, by name and shapes.
+
+    Args:
+        path: of a weights file in HDF5 by layer, as before Keras 3.
+        base: the network.
+    Returns:
+        The first difference in words, or "" if there is none.
+    Raises:
+        OSError: if the file is not HDF5.
+        KeyError: if it is broken.
+    """
+    shapes = _read_shapes(path)
+    for layer in filter(lambda layer: layer.weights, base.layers):
+        if layer.name not in shapes:
+            return f"the file has no layer {layer.name!r}"
+        for expected, found in itertools.zip_longest([w.shape for w in layer.weights], shapes.pop(layer.name)):
+            if expected != found:
+                return f"layer {layer.name}: expected {expected or 'nothing more'}, the file has {found or 'nothing'}"
+    return next((f"the file has the layer {name!r}, which ResNet50 without top has not" for name in shapes), "")
+
+
+def _read_shapes(path: str) -> dict[str, list[tuple[int, ...]]]:
+    """Layer name to the shapes of its weights, in the order of the file; layers without weights are left out."""
+    with h5py.File(path) as file:
+        layers = file if "layer_names" in file.attrs else file.get("model_weights", file)  # that of a whole model
+        names = {_decode(name): layers[name].attrs["weight_names"] for name in layers.attrs.get("layer_names", [])}
+        return {name: [layers[name][w].shape for w in weights] for name, weights in names.items() if len(weights)}
+
+
+def _decode(name: str | bytes) -> str:
+    return name.decode() if isinstance(name, bytes) else name
+
+
+def _load_weights(base: keras.Model, path: str) -> None:
+    """Loads as Keras does, by the order of the layers; their names are only for saying what is wrong."""
     try:
-        return keras.applications.ResNet50(
-            include_top=False,
-            weights=None if weights == RANDOM else weights,
-            input_shape=(image_size, image_size, 3),
-        )
+        base.load_weights(path)
     except (OSError, ValueError, KeyError) as error:
         raise UsageError(
-            f"{weights}: these are not weights of ResNet50 without its top ({str(error).splitlines()[0][:200]}). "
-            "Expected the file resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5 or one like it."
+            f"{path}: these are not weights of ResNet50 without its top ({_explain(path, base, error)}). "
+            f"Expected the file {_NOTOP_FILE}, or one like it, or what Keras 3 saved as *{_KERAS_3_SUFFIX}."
         ) from error
+
+
+def _explain(path: str, base: keras.Model, error: Exception) -> str:
+    try:
+        mismatch = "" if path.endswith(_KERAS_3_SUFFIX) else find_mismatch(path, base)
+    except (OSError, KeyError):
+        mismatch = ""
+    return mismatch or str(error).splitlines()[0][:200]
 
 
 def build_embedder(base: keras.Model) -> keras.Model:
@@ -72,13 +135,14 @@ def standardize(embeddings: np.ndarray) -> keras.layers.Normalization:
     )
 
 
-def build_head(embeddings: np.ndarray, units: Sequence[int], num_classes: int) -> keras.Model:
+def build_head(embeddings: np.ndarray, units: Sequence[int], num_classes: int, dropout: float = 0.0) -> keras.Model:
     """Builds the dense head.
 
     Args:
         embeddings: float32 [num_images, 2048], those of the training split; for `standardize`.
         units: width of each hidden layer, ReLU.
         num_classes: at least 2.
+        dropout: share of units dropped after each hidden layer in training; 0 <= dropout < 1.
     Returns:
         float32 [batch, 2048] to probabilities float32 [batch, num_classes].
     """
@@ -86,6 +150,8 @@ def build_head(embeddings: np.ndarray, units: Sequence[int], num_classes: int) -
     outputs = standardize(embeddings)(inputs)
     for index, width in enumerate(units, 1):
         outputs = keras.layers.Dense(width, activation="relu", name=f"dense_{index}")(outputs)
+        if dropout:
+            outputs = keras.layers.Dropout(dropout, name=f"dropout_{index}")(outputs)
     outputs = keras.layers.Dense(num_classes, activation="softmax", name="probabilities")(outputs)
     return keras.Model(inputs, outputs, name="head")
 
@@ -93,6 +159,12 @@ def build_head(embeddings: np.ndarray, units: Sequence[int], num_classes: int) -
 def assemble(embedder: keras.Model, head: keras.Model) -> keras.Model:
     """The whole network, sharing the weights of both; float32 [batch, size, size, 3] to [batch, classes]."""
     return keras.Model(embedder.inputs[0], head(embedder.outputs[0]), name="graft")
+
+
+def freeze(base: keras.Model) -> None:
+    """Makes no layer trainable; until `freeze_below`."""
+    for layer in base.layers:
+        layer.trainable = False
 
 
 def freeze_below(base: keras.Model, fine_tune_from: str) -> None:
@@ -120,11 +192,22 @@ def _first_layer(base: keras.Model, prefix: str) -> int:
     )
 
 
-def compile_for_training(model: keras.Model, learning_rate: float) -> None:
-    """Compiles for either phase, so that the two cannot drift apart. Labels are class indices."""
+def compile_for_training(model: keras.Model, learning_rate: float, label_smoothing: float = 0.0) -> None:
+    """Compiles for either phase, so that the two cannot drift apart.
+
+    Args:
+        model: to probabilities float32 [batch, num_classes]; labels are class indices.
+        learning_rate: of Adam.
+        label_smoothing: share of the target that is spread over all classes; 0 <= label_smoothing < 1.
+    """
+
+    def smoothed(labels: tf.Tensor, probabilities: tf.Tensor) -> tf.Tensor:
+        targets = keras.ops.one_hot(keras.ops.cast(labels, "int32"), probabilities.shape[-1])
+        return keras.losses.categorical_crossentropy(targets, probabilities, label_smoothing=label_smoothing)
+
     model.compile(
         optimizer=keras.optimizers.Adam(learning_rate),
-        loss="sparse_categorical_crossentropy",
+        loss=smoothed if label_smoothing else "sparse_categorical_crossentropy",
         metrics=["accuracy"],
         jit_compile=False,  # XLA makes the forward pass 3 times slower on a CPU
     )

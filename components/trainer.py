@@ -11,14 +11,16 @@ import keras
 import numpy as np
 import tensorflow as tf
 import tensorflow_transform as tft
+from absl import logging
 from tfx.components.trainer.fn_args_utils import FnArgs
 
-from components import curves, model
+from components import curves, model, pixels, progress
+from components.callbacks import ReportProgress
 from schema import features
 from serving.signatures import export_saved_model
 
 HEAD, FINE_TUNE = "head", "fine-tune"
-_SHUFFLED_BATCHES = 8  # the buffer holds encoded images: memory, and the order on disk mixes the classes already
+BALANCED = "balanced"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,12 +32,16 @@ class Settings:
         image_size: in pixels.
         weights: path of a `notop` weights file, or "random".
         head_units: width of each hidden layer of the head.
+        dropout: share of units dropped after each hidden layer of the head while it trains.
         head_epochs, head_learning_rate: phase 1.
         fine_tune_epochs, fine_tune_learning_rate: phase 2; 0 epochs leave it out.
         fine_tune_from: the first block that phase 2 trains, or "all".
         batch_size: images a step.
         early_stopping_patience: epochs without a lower loss on `val` before a phase ends.
-        seed: of weights and order.
+        label_smoothing: share of the target that is spread over all classes.
+        class_weights: "balanced" weighs rare classes up in training, see `balance`; or "none".
+        augmentation: random changes of training images, see `pixels.build_augmentation`.
+        seed: of weights, order and augmentation.
         cache_key: what the results depend on besides; TFX hashes it, nothing reads it.
     """
 
@@ -43,6 +49,7 @@ class Settings:
     image_size: int
     weights: str
     head_units: list[int]
+    dropout: float
     head_epochs: int
     head_learning_rate: float
     fine_tune_epochs: int
@@ -50,8 +57,26 @@ class Settings:
     fine_tune_from: str
     batch_size: int
     early_stopping_patience: int
+    label_smoothing: float
+    class_weights: str
+    augmentation: dict[str, Any]
     seed: int
     cache_key: dict[str, str]
+
+
+@dataclasses.dataclass(frozen=True)
+class Images:
+    """Batches of pixels and label indices, as `pixels.to_pixels` gives them.
+
+    Attributes:
+        plain: the training images as they are, in the order on disk.
+        shuffled: the training images in another order each epoch, augmented if asked.
+        val: the validation images.
+    """
+
+    plain: tf.data.Dataset
+    shuffled: tf.data.Dataset
+    val: tf.data.Dataset
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,113 +104,155 @@ def run_fn(fn_args: FnArgs) -> None:
     settings = Settings(**fn_args.custom_config)
     keras.utils.set_random_seed(settings.seed)
     transform_output = tft.TFTransformOutput(fn_args.transform_output)
-    transform = transform_output.transform_features_layer()
-    train_pixels = read_pixels(fn_args.train_files, transform, settings.batch_size)
-    val_pixels = read_pixels(fn_args.eval_files, transform, settings.batch_size)
-
     base = model.build_base(settings.image_size, settings.weights)
-    model.freeze_below(base, settings.fine_tune_from)  # phase 1 trains none of it; a wrong name fails here, not later
-    embedder = model.build_embedder(base)
-    train, val = embed(embedder, train_pixels), embed(embedder, val_pixels)
-
-    head = model.build_head(train[0], settings.head_units, len(settings.classes))
-    history = train_head(head, train, val, settings, fn_args.model_run_dir)
-    network = model.assemble(embedder, head)
-    kept = HEAD
-    if settings.fine_tune_epochs:
-        head_score = score(head, *val)
-        head_weights = network.get_weights()
-        shuffled = read_pixels(fn_args.train_files, transform, settings.batch_size, settings.seed)
-        history += fine_tune(network, shuffled, val_pixels, settings, fn_args.model_run_dir)
-        if score(network, val_pixels).is_worse_than(head_score):
-            network.set_weights(head_weights)
-        else:
-            kept = FINE_TUNE
-
+    model.freeze_below(base, settings.fine_tune_from)  # a wrong name fails here, not behind phase 1
+    with pixels.cache_folder(
+        fn_args.train_files + fn_args.eval_files, settings.image_size, _count_passes(settings), fn_args.model_run_dir
+    ) as cache:
+        images = read_images(fn_args, transform_output.transform_features_layer(), settings, cache)
+        network, history, kept = train(base, images, settings, fn_args.model_run_dir)
     export_saved_model(network, transform_output, settings.classes, fn_args.serving_model_dir)
     write_history(history, kept, fn_args.model_run_dir)
 
 
-def read_pixels(
-    file_patterns: list[str],
+def read_images(
+    fn_args: FnArgs,
     transform: Callable[[dict[str, tf.Tensor]], dict[str, tf.Tensor]],
-    batch_size: int,
-    shuffle_seed: int | None = None,
-) -> tf.data.Dataset:
-    """Reads examples through the transform graph.
+    settings: Settings,
+    cache: str | None,
+) -> Images:
+    """Makes the datasets of a run; nothing is read yet.
 
     Args:
-        file_patterns: of TFRecord files.
-        transform: the transform graph, raw features to transformed ones.
-        batch_size: images a batch.
-        shuffle_seed: shuffles anew each epoch; None keeps the order on disk, which mixes the classes.
-    Returns:
-        Batches of (pixels float32 [batch, size, size, 3], label indices int64 [batch]).
+        fn_args: names the files.
+        transform: the transform graph.
+        settings: of batches, order and augmentation.
+        cache: folder for resized images, or None.
     """
-    raw_spec = {name: tf.io.FixedLenFeature([1], tf.string) for name in (features.IMAGE, features.LABEL)}
+    train_cache, val_cache = (os.path.join(cache, split) if cache else None for split in (features.TRAIN, features.VAL))
+    batch_size, seed = settings.batch_size, settings.seed
+    augment = pixels.build_augmentation(settings.augmentation, seed)
+    plain = pixels.read_levels(fn_args.train_files, transform, batch_size, cache=train_cache)
+    shuffled = pixels.read_levels(fn_args.train_files, transform, batch_size, seed, train_cache)
+    val = pixels.read_levels(fn_args.eval_files, transform, batch_size, cache=val_cache)
+    return Images(
+        plain=pixels.to_pixels(plain),
+        shuffled=pixels.to_pixels(shuffled, augment),
+        val=pixels.to_pixels(val),
+    )
 
-    def to_pixels(serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        transformed = transform(tf.io.parse_example(serialized, raw_spec))
-        return transformed[features.PIXELS], transformed[features.LABEL_INDEX][:, 0]
 
-    files = sorted(name for pattern in file_patterns for name in tf.io.gfile.glob(pattern))
-    records = tf.data.TFRecordDataset(files)
-    if shuffle_seed is not None:
-        records = records.shuffle(_SHUFFLED_BATCHES * batch_size, seed=shuffle_seed)
-    return records.batch(batch_size).map(to_pixels, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+def train(
+    base: keras.Model, images: Images, settings: Settings, log_dir: str
+) -> tuple[keras.Model, list[dict[str, Any]], str]:
+    """Trains in both phases.
+
+    Args:
+        base: from `model.build_base`, frozen below what phase 2 trains.
+        images: what to train and to validate on.
+        settings: of both phases.
+        log_dir: for TensorBoard.
+    Returns:
+        The network at its best; a row per epoch; and the phase that was kept.
+    """
+    embedder = model.build_embedder(base)
+    embeddings, labels = embed(embedder, images.plain)
+    head = model.build_head(embeddings, settings.head_units, len(settings.classes), settings.dropout)
+    network = model.assemble(embedder, head)
+    if pixels.is_on(settings.augmentation):
+        logging.info("Images are augmented, so phase 1 runs them through the frozen base in each epoch.")
+        model.freeze(base)
+        history = train_phase(HEAD, network, (images.shuffled,), (images.val,), labels, settings, log_dir)
+        head_score = score(network, images.val)
+    else:
+        val = embed(embedder, images.val)
+        history = train_phase(HEAD, head, (embeddings, labels), val, labels, settings, log_dir)
+        head_score = score(head, *val)
+    if not settings.fine_tune_epochs:
+        return network, history, HEAD
+
+    head_weights = network.get_weights()
+    model.freeze_below(base, settings.fine_tune_from)
+    history += train_phase(FINE_TUNE, network, (images.shuffled,), (images.val,), labels, settings, log_dir)
+    if score(network, images.val).is_worse_than(head_score):
+        network.set_weights(head_weights)
+        return network, history, HEAD
+    return network, history, FINE_TUNE
 
 
-def embed(embedder: keras.Model, pixels: tf.data.Dataset) -> tuple[np.ndarray, np.ndarray]:
+def embed(embedder: keras.Model, images: tf.data.Dataset) -> tuple[np.ndarray, np.ndarray]:
     """Runs the frozen base once over each image.
 
+    Args:
+        embedder: from `model.build_embedder`.
+        images: batches of pixels and label indices, from `pixels.to_pixels`.
     Returns:
         Embeddings float32 [num_images, 2048] and label indices int64 [num_images].
     """
     embeddings, labels = [], []
-    for images, indices in pixels:
-        embeddings.append(embedder.predict_on_batch(images))
+    for batch, indices in images:
+        embeddings.append(embedder.predict_on_batch(batch))
         labels.append(indices.numpy())
+        progress.report("images embedded", len(indices))
     return np.concatenate(embeddings), np.concatenate(labels)
 
 
-def train_head(
-    head: keras.Model,
-    train: tuple[np.ndarray, np.ndarray],
-    val: tuple[np.ndarray, np.ndarray],
+def train_phase(
+    phase: str,
+    network: keras.Model,
+    train: tuple[Any, ...],
+    val: tuple[Any, ...],
+    labels: np.ndarray,
     settings: Settings,
     log_dir: str,
 ) -> list[dict[str, Any]]:
-    """Phase 1: trains the head on embeddings, and leaves it at its best epoch."""
-    model.compile_for_training(head, settings.head_learning_rate)
-    fitted = head.fit(
+    """Trains what is trainable of a network, and leaves it at its best epoch.
+
+    Args:
+        phase: HEAD or FINE_TUNE; decides on epochs and learning rate.
+        network: the head, or the whole.
+        train: embeddings and label indices, or one dataset of batches of pixels and label indices.
+        val: the same of `val`.
+        labels: int64 [num_images], of `train`; a dataset does not tell their number.
+        settings: of both phases.
+        log_dir: for TensorBoard.
+    Returns:
+        A row per epoch.
+    """
+    learning_rate, epochs, step = {
+        HEAD: (settings.head_learning_rate, settings.head_epochs, "head"),
+        FINE_TUNE: (settings.fine_tune_learning_rate, settings.fine_tune_epochs, "fine-tuning"),
+    }[phase]
+    model.compile_for_training(network, learning_rate, settings.label_smoothing)
+    fitted = network.fit(
         *train,
         validation_data=val,
-        epochs=settings.head_epochs,
-        batch_size=settings.batch_size,
-        callbacks=_callbacks(settings, log_dir, HEAD),
+        epochs=epochs,
+        batch_size=settings.batch_size,  # of embeddings; Keras takes a dataset as it is batched and shuffled
+        class_weight=balance(labels, len(settings.classes)) if settings.class_weights == BALANCED else None,
+        callbacks=[
+            keras.callbacks.EarlyStopping(
+                monitor="val_loss", patience=settings.early_stopping_patience, restore_best_weights=True
+            ),
+            keras.callbacks.TensorBoard(os.path.join(log_dir, "tensorboard", phase), write_graph=False),
+            ReportProgress(step, math.ceil(len(labels) / settings.batch_size)),
+        ],
         verbose=0,
     )
-    return _rows(fitted.history, HEAD)
+    return _rows(fitted.history, phase)
 
 
-def fine_tune(
-    network: keras.Model,
-    train_pixels: tf.data.Dataset,
-    val_pixels: tf.data.Dataset,
-    settings: Settings,
-    log_dir: str,
-) -> list[dict[str, Any]]:
-    """Phase 2: trains what is trainable of the base with the head, and leaves both at their best epoch."""
-    model.compile_for_training(network, settings.fine_tune_learning_rate)
-    fitted = network.fit(
-        train_pixels,
-        validation_data=val_pixels,
-        epochs=settings.fine_tune_epochs,
-        shuffle=False,  # the dataset is, already
-        callbacks=_callbacks(settings, log_dir, FINE_TUNE),
-        verbose=0,
-    )
-    return _rows(fitted.history, FINE_TUNE)
+def balance(labels: np.ndarray, num_classes: int) -> dict[int, float]:
+    """Weighs each class by the inverse of its share, as scikit-learn's `compute_class_weight("balanced")`.
+
+    Args:
+        labels: class indices int64 [num_images]; every class is among them.
+        num_classes: how many there are.
+    Returns:
+        Class index to weight; over all images the mean is 1.
+    """
+    counts = np.bincount(labels, minlength=num_classes)
+    return dict(enumerate((len(labels) / (num_classes * counts)).tolist()))
 
 
 def score(network: keras.Model, *val: Any) -> Score:
@@ -208,13 +275,9 @@ def write_history(history: list[dict[str, Any]], kept: str, model_run_dir: str) 
         file.write(curves.draw_curves(history))
 
 
-def _callbacks(settings: Settings, log_dir: str, phase: str) -> list[keras.callbacks.Callback]:
-    return [
-        keras.callbacks.EarlyStopping(
-            monitor="val_loss", patience=settings.early_stopping_patience, restore_best_weights=True
-        ),
-        keras.callbacks.TensorBoard(os.path.join(log_dir, "tensorboard", phase), write_graph=False),
-    ]
+def _count_passes(settings: Settings) -> int:
+    """How often each image is read: once for its embedding, and in each epoch that embeddings do not serve."""
+    return 1 + settings.fine_tune_epochs + (settings.head_epochs if pixels.is_on(settings.augmentation) else 0)
 
 
 def _rows(history: dict[str, list[float]], phase: str) -> list[dict[str, Any]]:

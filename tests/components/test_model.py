@@ -12,7 +12,10 @@ from components.model import (
     build_base,
     build_embedder,
     build_head,
+    check_weights,
     compile_for_training,
+    find_mismatch,
+    freeze,
     freeze_below,
     standardize,
 )
@@ -100,6 +103,14 @@ def test_freezing_again_replaces_what_was_set_before(base):
     assert len(find_trainable(base)) == 10
 
 
+def test_a_frozen_base_trains_nothing_until_a_block_is_named(base):
+    """For phase 1 on augmented images; the next phase is free to train what it likes."""
+    freeze(base)
+    assert not base.trainable_weights
+    freeze_below(base, "conv5")
+    assert len(find_trainable(base)) == 10
+
+
 @pytest.mark.parametrize("name", ["conv6", "conv5_block", "Conv5", "conv", "", "none"])
 def test_an_unknown_block_is_refused(base, name):
     """The message names it and what there is."""
@@ -127,6 +138,83 @@ def test_a_weights_file_is_really_loaded(base, other_base, tmp_path, name, write
     loaded = build_base(32, str(tmp_path / name)).get_weights()
     assert all(np.array_equal(a, b) for a, b in zip(loaded, written, strict=True))
     assert not np.array_equal(loaded[0], other_base.get_weights()[0])
+
+
+def write_shapes(path, shapes):
+    """A weights file as `write_notop` writes it, of zeros; `shapes` by layer."""
+    with h5py.File(path, "w") as file:
+        file.attrs["layer_names"] = [name.encode() for name in shapes]
+        for name, weights in shapes.items():
+            names = [f"{name}/weight_{index}:0" for index in range(len(weights))]
+            file.create_group(name).attrs["weight_names"] = [weight.encode() for weight in names]
+            for weight, shape in zip(names, weights, strict=True):
+                file[name].create_dataset(weight, shape)
+
+
+@pytest.fixture
+def shapes(base):
+    """Layer name to the shapes of its weights, of all layers of the base."""
+    return {layer.name: [w.shape for w in layer.weights] for layer in base.layers}
+
+
+def test_a_file_with_the_layers_of_the_network_matches(base, shapes, tmp_path):
+    """Whatever their order; layers without weights do not matter."""
+    write_shapes(tmp_path / "notop.h5", dict(reversed(shapes.items())) | {"flatten": []})
+    assert find_mismatch(str(tmp_path / "notop.h5"), base) == ""
+
+
+def rename_layer(shapes):
+    shapes["res2a_branch1"] = shapes.pop("conv2_block1_0_conv")
+
+
+def change_shape(shapes):
+    shapes["conv2_block1_1_conv"] = [(3, 3, 64, 64), (64,)]
+
+
+def drop_bias(shapes):
+    shapes["conv2_block1_1_conv"] = [(1, 1, 64, 64)]
+
+
+def add_top(shapes):
+    shapes["predictions"] = [(2048, 1000), (1000,)]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (rename_layer, "the file has no layer 'conv2_block1_0_conv'"),
+        (change_shape, "layer conv2_block1_1_conv: expected (1, 1, 64, 64), the file has (3, 3, 64, 64)"),
+        (drop_bias, "layer conv2_block1_1_conv: expected (64,), the file has nothing"),
+        (add_top, "the file has the layer 'predictions', which ResNet50 without top has not"),
+    ],
+)
+def test_the_first_layer_that_differs_is_named(base, shapes, tmp_path, change, message):
+    """Other names in the right order and shapes, which Keras would load, are refused as well."""
+    change(shapes)
+    write_shapes(tmp_path / "notop.h5", shapes)
+    assert find_mismatch(str(tmp_path / "notop.h5"), base) == message
+
+
+def test_weights_can_be_checked_before_a_run(shapes, tmp_path):
+    """The right file passes; a wrong one is refused with its name, what differs and what is expected."""
+    write_shapes(tmp_path / "notop.h5", shapes)
+    check_weights(str(tmp_path / "notop.h5"), 32)
+    add_top(shapes)
+    write_shapes(tmp_path / "top.h5", shapes)
+    with pytest.raises(UsageError, match=r"top\.h5: .* the layer 'predictions'.* Expected the file resnet50_weights"):
+        check_weights(str(tmp_path / "top.h5"), 32)
+
+
+def test_layers_of_other_names_are_loaded_by_their_order(base, tmp_path):
+    """As Keras does; an older file calls them otherwise."""
+    file = tmp_path / "notop.h5"
+    write_notop(base, file)
+    with h5py.File(file, "r+") as weights:
+        weights.move("conv1_conv", "conv1")
+        names = np.array(weights.attrs["layer_names"], "S32")
+        weights.attrs["layer_names"] = np.where(names == b"conv1_conv", b"conv1", names)
+    loaded = build_base(32, str(file))
+    assert all(map(np.array_equal, loaded.get_weights(), base.get_weights()))
 
 
 def write_text(path):
@@ -245,6 +333,16 @@ def test_a_head_without_hidden_layers_is_a_linear_probe(embeddings):
     assert head.output_shape == (None, 3)
 
 
+def test_dropout_follows_each_hidden_layer_and_acts_in_training_alone(embeddings):
+    """The share asked for; what the model predicts does not depend on chance."""
+    head = build_head(embeddings, [16, 8], 3, dropout=0.4)
+    kinds = [type(layer).__name__ for layer in head.layers if not layer.name.startswith(("embedding", "standardize"))]
+    assert kinds == ["Dense", "Dropout", "Dense", "Dropout", "Dense"]
+    assert [layer.rate for layer in head.layers if isinstance(layer, keras.layers.Dropout)] == [0.4, 0.4]
+    assert not np.array_equal(head(embeddings, training=True), head(embeddings, training=True))
+    np.testing.assert_array_equal(head(embeddings, training=False), head(embeddings, training=False))
+
+
 def test_probabilities_sum_to_one(embeddings):
     """For every image, and none is negative."""
     probabilities = np.asarray(build_head(embeddings, [8], 3)(embeddings))
@@ -272,3 +370,14 @@ def test_training_takes_class_indices_and_the_learning_rate(embeddings):
     assert measured["loss"] == pytest.approx(expected, rel=1e-4)
     assert measured["accuracy"] == np.mean(probabilities.argmax(axis=1) == [0, 2])
     assert float(head.optimizer.learning_rate) == 0.25
+
+
+def test_smoothing_spreads_a_share_of_the_target_over_all_classes(embeddings):
+    """The loss is 0.8 of the cross-entropy of the label and 0.2 of the mean over the classes (Szegedy et al. 2016)."""
+    head = build_head(embeddings, [], 3)
+    compile_for_training(head, 0.25, label_smoothing=0.2)
+    logs = np.log(np.asarray(head(embeddings[:2])))
+    measured = head.evaluate(embeddings[:2], np.array([0, 2]), verbose=0, return_dict=True)
+    expected = -0.8 * np.mean([logs[0, 0], logs[1, 2]]) - 0.2 * logs.mean()
+    assert measured["loss"] == pytest.approx(expected, rel=1e-4)
+    assert measured["accuracy"] == np.mean(logs.argmax(axis=1) == [0, 2])

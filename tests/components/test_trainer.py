@@ -12,16 +12,20 @@ import pytest
 import tensorflow as tf
 import tensorflow_transform as tft
 from PIL import Image
+from sklearn.utils.class_weight import compute_class_weight
 from tfx.components.trainer.fn_args_utils import FnArgs
 
-from components import model, trainer
-from components.trainer import FINE_TUNE, HEAD, Score, Settings
+from components import model, pixels, progress, trainer
+from components.trainer import FINE_TUNE, HEAD, Images, Score, Settings
 
+OFF = {"flip": "none", "rotation": 0.0, "zoom": 0.0, "contrast": 0.0}
+AUGMENTED = {"flip": "horizontal", "rotation": 0.1, "zoom": 0.1, "contrast": 0.1}
 SETTINGS = Settings(
     classes=["cat", "dog"],
     image_size=32,
     weights="random",
     head_units=[8],
+    dropout=0.0,
     head_epochs=2,
     head_learning_rate=1e-3,
     fine_tune_epochs=0,
@@ -29,6 +33,9 @@ SETTINGS = Settings(
     fine_tune_from="conv5_block3",
     batch_size=4,
     early_stopping_patience=3,
+    label_smoothing=0.0,
+    class_weights="none",
+    augmentation=OFF,
     seed=0,
     cache_key={},
 )
@@ -44,6 +51,20 @@ def examples(tmp_path_factory, make_images, serialize):
             for pair in zip(*paths.values(), strict=True):
                 for label, path in zip(paths, pair, strict=True):
                     writer.write(serialize(path.read_bytes(), label))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def large_examples(tmp_path_factory, serialize):
+    """As many, of noise: files of 12 kB, which resized take 3 kB."""
+    folder = tmp_path_factory.mktemp("large_examples")
+    random = np.random.default_rng(0)
+    for split, count in (("train", 10), ("val", 6)):
+        with tf.io.TFRecordWriter(str(folder / f"{split}-0")) as writer:
+            for index in range(count):
+                file = io.BytesIO()
+                Image.fromarray(random.integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(file, "PNG")
+                writer.write(serialize(file.getvalue(), SETTINGS.classes[index % 2]))
     return folder
 
 
@@ -63,10 +84,10 @@ def build_small_base(image_size, weights):
 def train(examples, transform_graph):
     """Returns a function that runs `run_fn` with other settings; gives the folders it wrote."""
 
-    def run(out, **changes):
+    def run(out, data=examples, **changes):
         fn_args = FnArgs(
-            train_files=[str(examples / "train-*")],
-            eval_files=[str(examples / "val-*")],
+            train_files=[str(data / "train-*")],
+            eval_files=[str(data / "val-*")],
             transform_output=transform_graph,
             serving_model_dir=str(out / "model"),
             model_run_dir=str(out / "run"),
@@ -116,21 +137,21 @@ def phases(examples, transform_graph):
     keras.utils.set_random_seed(0)
     settings = dataclasses.replace(SETTINGS, fine_tune_epochs=1, fine_tune_from="conv5_block2")
     transform = tft.TFTransformOutput(transform_graph).transform_features_layer()
-    pixels = trainer.read_pixels([str(examples / "train-*")], transform, 4)
+    images = pixels.to_pixels(pixels.read_levels([str(examples / "train-*")], transform, 4))
     base = model.build_base(32, "random")
     model.freeze_below(base, settings.fine_tune_from)
     rng = np.random.default_rng(0)
     base.set_weights([w if w.ndim == 4 else rng.uniform(0.5, 1, w.shape) for w in base.get_weights()])
     embedder = model.build_embedder(base)
     stages = [copy_weights(base)]
-    embedded = trainer.embed(embedder, pixels)
+    embedded = trainer.embed(embedder, images)
     head = model.build_head(embedded[0], [8], 2)
     untrained = head.get_weights()
-    trainer.train_head(head, embedded, embedded, settings, str(examples / "logs"))
+    trainer.train_phase(HEAD, head, embedded, embedded, embedded[1], settings, str(examples / "logs"))
     stages.append(copy_weights(base))
     trained = head.get_weights()
     network = model.assemble(embedder, head)
-    trainer.fine_tune(network, pixels, pixels, settings, str(examples / "logs"))
+    trainer.train_phase(FINE_TUNE, network, (images,), (images,), embedded[1], settings, str(examples / "logs"))
     stages.append(copy_weights(base))
     return types.SimpleNamespace(base=stages, head=[untrained, trained, head.get_weights()])
 
@@ -190,32 +211,6 @@ def test_the_base_runs_once_an_image_however_many_epochs_the_head_is_trained(hea
     assert len(head_only.epochs) == 2
 
 
-def test_pixels_are_read_through_the_transform_graph(examples, transform_graph, image_size):
-    """Every image of every file once, in the order on disk, with its label index."""
-    transform = tft.TFTransformOutput(transform_graph).transform_features_layer()
-    batches = list(trainer.read_pixels([str(examples / "train-*"), str(examples / "val-*")], transform, 6))
-    assert [len(labels) for _, labels in batches] == [6, 6, 4]
-    np.testing.assert_array_equal(np.concatenate([labels for _, labels in batches]), [0, 1] * 8)
-    raw = [r.numpy() for name in ("train-0", "val-0") for r in tf.data.TFRecordDataset(str(examples / name))]
-    images = tf.io.parse_example(raw, {"image": tf.io.FixedLenFeature([1], tf.string)})["image"]
-    expected = transform({"image": images, "label": tf.constant([["cat"]] * 16)})["pixels"]
-    np.testing.assert_array_equal(np.concatenate([pixels for pixels, _ in batches]), expected)
-
-
-def test_shuffled_pixels_are_the_same_images_in_another_order_each_epoch(examples, transform_graph):
-    """With a seed, so that a run can be repeated."""
-    transform = tft.TFTransformOutput(transform_graph).transform_features_layer()
-
-    def read_epochs():
-        dataset = trainer.read_pixels([str(examples / "train-*")], transform, 4, shuffle_seed=3)
-        return [np.concatenate([p for p, _ in dataset]).sum(axis=(1, 2, 3)).tolist() for _ in range(2)]
-
-    first, second = read_epochs()
-    assert first != second
-    assert sorted(first) == sorted(second)
-    assert read_epochs() == [first, second]
-
-
 def test_early_stopping_restores_the_best_epoch(tmp_path):
     """Labels that are the opposite in `val`: every step makes it worse, so the first epoch is kept."""
     random = np.random.default_rng(0)
@@ -225,7 +220,7 @@ def test_early_stopping_restores_the_best_epoch(tmp_path):
     keras.utils.set_random_seed(0)
     head = model.build_head(embeddings, [8], 2)
     val = (embeddings, 1 - labels)
-    history = trainer.train_head(head, (embeddings, labels), val, settings, str(tmp_path))
+    history = trainer.train_phase(HEAD, head, (embeddings, labels), val, labels, settings, str(tmp_path))
     losses = [row["val_loss"] for row in history]
     assert len(history) == losses.index(min(losses)) + 1 + 2 < 20
     assert trainer.score(head, *val).loss == pytest.approx(min(losses), rel=1e-4)
@@ -278,3 +273,139 @@ def test_a_fine_tuned_model_that_is_better_on_val_is_exported(train, val_example
     labels = np.array([0, 1] * 3)
     assert (probabilities.argmax(axis=1) == labels).mean() == pytest.approx(best["val_accuracy"])
     assert -np.log(probabilities[range(6), labels]).mean() == pytest.approx(best["val_loss"], rel=1e-3, abs=1e-5)
+
+
+def test_an_augmented_run_exports_what_it_validated_and_leaves_no_images_behind(
+    train, large_examples, tmp_path, caplog
+):
+    """Neither `val` nor what is exported is augmented; resized images were on disk meanwhile."""
+    caplog.set_level("INFO", logger="absl")
+    augmented = train(tmp_path, large_examples, augmentation=AUGMENTED)
+    best = min(augmented.epochs, key=lambda row: row["val_loss"])
+    val = tf.constant([r.numpy() for r in tf.data.TFRecordDataset(str(large_examples / "val-0"))])
+    loss = -np.log(predict(augmented.model, val)[range(6), np.array([0, 1] * 3)]).mean()
+    assert loss == pytest.approx(best["val_loss"], rel=1e-3, abs=1e-5)
+    assert "Resized images are kept on disk" in caplog.text
+    assert [path.name for path in augmented.run.iterdir() if path.is_dir()] == ["tensorboard"]
+
+
+@pytest.mark.parametrize("augmentation", [OFF, AUGMENTED], ids=["plain", "augmented"])
+def test_resized_images_on_disk_change_nothing(large_examples, transform_graph, tmp_path, augmentation):
+    """The same history and weights to the bit after both phases, with them and without."""
+    settings = dataclasses.replace(SETTINGS, fine_tune_epochs=2, augmentation=augmentation)
+    fn_args = FnArgs(train_files=[str(large_examples / "train-*")], eval_files=[str(large_examples / "val-*")])
+    transform = tft.TFTransformOutput(transform_graph).transform_features_layer()
+
+    def run(cache):
+        keras.utils.set_random_seed(0)
+        images = trainer.read_images(fn_args, transform, settings, cache)
+        network, history, _ = trainer.train(build_small_base(32, "random"), images, settings, str(tmp_path / "logs"))
+        return history, network.get_weights()
+
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    np.testing.assert_equal(run(str(cache)), run(None))
+    assert {path.name.split(".")[0] for path in cache.iterdir()} == {"train", "val"}
+
+
+@pytest.fixture
+def noise():
+    """Batches of 8 noisy images of two classes, as `Images` wants them; what is shuffled is brighter by 50."""
+    pixels = np.random.default_rng(0).normal(0, 50, (16, 32, 32, 3)).astype(np.float32)
+    labels = np.arange(16) % 2
+    plain, bright = (tf.data.Dataset.from_tensor_slices((pixels + p, labels)).batch(8) for p in (0, 50))
+    return Images(plain=plain, shuffled=bright, val=plain)
+
+
+def test_on_augmented_images_phase_1_trains_the_head_alone(noise, tmp_path, caplog):
+    """Through the frozen base; mean and variance are those of the embeddings of the images as they are."""
+    caplog.set_level("INFO", logger="absl")
+    base = build_small_base(32, "random")
+    before = [np.copy(w) for w in base.get_weights()]
+    settings = dataclasses.replace(SETTINGS, augmentation=AUGMENTED, head_learning_rate=1e-2)
+    network, history, kept = trainer.train(base, noise, settings, str(tmp_path))
+    assert all(map(np.array_equal, before, base.get_weights()))
+    assert kept == HEAD
+    assert history[1]["loss"] < history[0]["loss"]
+    assert "Images are augmented, so phase 1 runs them through the frozen base in each epoch." in caplog.text
+    embeddings, _ = trainer.embed(model.build_embedder(base), noise.plain)
+    mean = network.get_layer("head").get_layer("standardize").mean
+    np.testing.assert_allclose(np.ravel(mean), embeddings.mean(axis=0), rtol=1e-4, atol=1e-5)
+
+
+def test_on_augmented_images_phase_2_trains_the_base(noise, tmp_path):
+    """It was frozen for phase 1 alone."""
+    base = build_small_base(32, "random")
+    before = np.copy(base.get_weights()[0])
+    settings = dataclasses.replace(
+        SETTINGS, augmentation=AUGMENTED, head_learning_rate=1e-7, fine_tune_epochs=1, fine_tune_learning_rate=1e-3
+    )
+    _, history, kept = trainer.train(base, noise, settings, str(tmp_path))
+    assert [row["phase"] for row in history] == [HEAD, HEAD, FINE_TUNE]
+    assert kept == FINE_TUNE
+    assert not np.array_equal(before, base.get_weights()[0])
+
+
+def test_balanced_weights_are_those_of_scikit_learn():
+    """Number of images by number of classes and images of the class."""
+    labels = np.array([0, 1, 1, 2, 2, 2, 2, 2])
+    expected = compute_class_weight("balanced", classes=np.arange(3), y=labels)
+    assert trainer.balance(labels, 3) == pytest.approx(dict(enumerate(expected)))
+
+
+@pytest.mark.parametrize("as_dataset", [False, True], ids=["embeddings", "dataset"])
+@pytest.mark.parametrize("class_weights", ["none", "balanced"])
+def test_class_weights_weigh_training_and_not_validation(tmp_path, as_dataset, class_weights):
+    """Six cats and two dogs, in either phase: a cat counts 2/3, a dog 2; on `val` each counts 1."""
+    embeddings = np.random.default_rng(0).normal(0, 1, (8, 2048)).astype(np.float32)
+    labels = np.array([0, 0, 0, 0, 0, 0, 1, 1])
+    settings = dataclasses.replace(
+        SETTINGS, class_weights=class_weights, batch_size=8, head_epochs=1, head_learning_rate=1e-12
+    )
+    head = model.build_head(embeddings, [], 2)
+    losses = -np.log(np.asarray(head(embeddings))[range(8), labels])
+    data = (embeddings, labels)
+    data = (tf.data.Dataset.from_tensor_slices(data).batch(8),) if as_dataset else data
+    (row,) = trainer.train_phase(HEAD, head, data, data, labels, settings, str(tmp_path))
+    weights = np.where(labels == 0, 2 / 3, 2) if class_weights == "balanced" else np.ones(8)
+    assert row["loss"] == pytest.approx((weights * losses).mean(), rel=1e-3)
+    assert row["val_loss"] == pytest.approx(losses.mean(), rel=1e-3)
+    assert abs((weights * losses).mean() / losses.mean() - 1) > 0.01 or class_weights == "none"
+
+
+def test_smoothing_and_dropout_reach_the_training(noise, tmp_path):
+    """Either changes the losses."""
+
+    def train(**changes):
+        keras.utils.set_random_seed(0)
+        settings = dataclasses.replace(SETTINGS, **changes)
+        _, history, _ = trainer.train(build_small_base(32, "random"), noise, settings, str(tmp_path))
+        return history[-1]["loss"]
+
+    assert len({train(), train(label_smoothing=0.3), train(dropout=0.3)}) == 3
+
+
+def test_a_run_says_how_far_it_is(noise, tmp_path):
+    """Images while the base runs; batches of all epochs and the figures of each in both phases."""
+    settings = dataclasses.replace(SETTINGS, batch_size=8, fine_tune_epochs=1)
+    events = []
+    with progress.listen(events.append):
+        _, history, _ = trainer.train(build_small_base(32, "random"), noise, settings, str(tmp_path))
+
+    def total(step):
+        return sum(e.done for e in events if e.step == step), {e.total for e in events if e.step == step and e.done}
+
+    assert total("images embedded") == (32, {0})
+    assert total("head steps") == (4, {4})
+    assert total("fine-tuning steps") == (2, {2})
+    notes = [e.note for e in events if e.note]
+    assert [note.split(":")[0] for note in notes] == [
+        "head epoch 1 of 2",
+        "head epoch 2 of 2",
+        "fine-tuning epoch 1 of 1",
+    ]
+    last = history[-1]
+    assert notes[-1].endswith(
+        f"loss {last['loss']:.3f}, accuracy {last['accuracy']:.3f}; "
+        f"val loss {last['val_loss']:.3f}, val accuracy {last['val_accuracy']:.3f}"
+    )

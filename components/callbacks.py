@@ -1,0 +1,35 @@
+"""Keras callbacks."""
+
+from typing import Any
+
+import keras
+
+from components import progress
+
+
+class ReportProgress(keras.callbacks.Callback):
+    """Says how far a phase is: each batch, and the figures of each epoch."""
+
+    def __init__(self, step: str, steps_per_epoch: int):
+        """Names the phase.
+
+        Args:
+            step: what the phase is called.
+            steps_per_epoch: batches; Keras does not know them before the first epoch has ended.
+        """
+        super().__init__()
+        self._step = step
+        self._steps_per_epoch = steps_per_epoch
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Reports one batch more."""
+        progress.report(f"{self._step} steps", 1, self._steps_per_epoch * self.params["epochs"])
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any]) -> None:
+        """Reports loss and accuracy, on `train` and on `val`."""
+        progress.report(
+            f"{self._step} steps",
+            note=f"{self._step} epoch {epoch + 1} of {self.params['epochs']}: "
+            f"loss {logs['loss']:.3f}, accuracy {logs['accuracy']:.3f}; "
+            f"val loss {logs['val_loss']:.3f}, val accuracy {logs['val_accuracy']:.3f}",
+        )
