@@ -1,7 +1,8 @@
 """Evaluator: TFMA on the test split, against thresholds and against the version that is live.
 
 A subclass of TFX's: it finds the baseline in the serving folder, sets the threshold that depends on the data,
-bounds the batches, and writes `summary.json` for people beside TFMA's files.
+compares with a live version of other classes, bounds the batches, and writes `summary.json` for people beside
+TFMA's files.
 """
 
 import json
@@ -16,21 +17,23 @@ from google.protobuf import json_format
 from tensorflow_model_analysis.proto import config_pb2
 from tfx import types
 from tfx.components.evaluator import component as tfx_evaluator
+from tfx.components.evaluator import constants
 from tfx.components.evaluator import executor as tfx_executor
 from tfx.dsl.components.base import executor_spec
 from tfx.types import artifact_utils, standard_artifacts, standard_component_specs
+from tfx.utils import path_utils
 
-from components import summary
+from components import progress, summary
+from components.comparison import Comparison, compare_models
+from components.eval_config import make_eval_config
 from schema import features
 from schema.errors import GraftError
-from serving import signatures, versions
+from serving import versions
 
 NO_BASELINE = "none"
 DEFAULT_MIN_ACCURACY = -1.0
 _MARGIN = 0.1
 _BATCH_ROWS = 32
-# TFMA's own default of 10,000 thresholds a class and slice costs more than the forward pass.
-_AUC_THRESHOLDS = 1000
 
 
 class EvaluatorExecutor(tfx_executor.Executor):
@@ -47,24 +50,24 @@ class EvaluatorExecutor(tfx_executor.Executor):
         examples = artifact_utils.get_single_instance(input_dict[standard_component_specs.EXAMPLES_KEY])
         output = artifact_utils.get_single_uri(output_dict[standard_component_specs.EVALUATION_KEY])
         classes = json.loads(exec_properties["classes"])
+        counts = count_labels(examples)
         live = _find_baseline(exec_properties["model_dir"], exec_properties["baseline"])
         baseline = live if live and live.record.get("classes") == classes else None
-        min_accuracy = exec_properties["min_accuracy"]
+        # TFMA takes one class list for both models; where they differ, the comparison is our own.
+        comparison = _compare(candidate, live, examples, classes, counts) if live and not baseline else None
+        min_accuracy, max_drop = exec_properties["min_accuracy"], exec_properties["max_accuracy_drop"]
         if min_accuracy == DEFAULT_MIN_ACCURACY:
-            min_accuracy = default_min_accuracy(count_labels(examples))
-        config = make_eval_config(len(classes), min_accuracy, exec_properties["max_accuracy_drop"], bool(baseline))
-        exec_properties = exec_properties | {
-            standard_component_specs.EVAL_CONFIG_KEY: json_format.MessageToJson(
-                config, preserving_proto_field_name=True
-            )
-        }
+            min_accuracy = default_min_accuracy(counts)
+        config = make_eval_config(len(classes), min_accuracy, max_drop, bool(baseline))
         with tempfile.TemporaryDirectory() as staging:
             if baseline:
-                input_dict = input_dict | {
-                    standard_component_specs.BASELINE_MODEL_KEY: [_stage_baseline(baseline, staging, candidate)]
-                }
-            super().Do(input_dict, output_dict, exec_properties)
-        summary.write_summary(output, classes, min_accuracy, live.number if live else None, bool(baseline))
+                staged = _stage_baseline(baseline, staging, candidate)
+                input_dict = input_dict | {standard_component_specs.BASELINE_MODEL_KEY: [staged]}
+            super().Do(input_dict, output_dict, exec_properties | _as_property(config))
+        refusals = summary.describe_drop(comparison, max_drop) if comparison else []
+        if refusals:
+            _refuse(artifact_utils.get_single_instance(output_dict[standard_component_specs.BLESSING_KEY]))
+        summary.write_summary(output, classes, min_accuracy, live.number if live else None, comparison, refusals)
 
 
 class Evaluator(tfx_evaluator.Evaluator):
@@ -93,7 +96,8 @@ class Evaluator(tfx_evaluator.Evaluator):
             baseline: identity of the live version, so that TFX does not reuse a verdict against another one;
                 "none" compares with nothing, "" leaves it to the executor.
             min_accuracy: to be blessed; DEFAULT_MIN_ACCURACY for the majority class's share of `test` plus 0.1.
-            max_accuracy_drop: how much below the baseline is still blessed.
+            max_accuracy_drop: how much below the baseline is still blessed; where their class lists differ, on the
+                classes that both know.
             code_digest: of our code.
         """
         super().__init__(
@@ -114,66 +118,9 @@ class Evaluator(tfx_evaluator.Evaluator):
         )
 
 
-def make_eval_config(
-    num_classes: int, min_accuracy: float, max_accuracy_drop: float, has_baseline: bool
-) -> config_pb2.EvalConfig:
-    """What TFMA computes: overall and a slice per class.
-
-    Args:
-        num_classes: at least 2.
-        min_accuracy: lower bound, 0 to 1.
-        max_accuracy_drop: how far below the baseline is still good enough.
-        has_baseline: whether there is one to compare with.
-    Returns:
-        Accuracy, confusion matrix; and for each class against the rest precision and recall (of the most
-        probable class), AUC and calibration (mean probability over frequency).
-    """
-    threshold = config_pb2.MetricThreshold(
-        value_threshold=config_pb2.GenericValueThreshold(lower_bound={"value": min_accuracy})
-    )
-    if has_baseline:
-        threshold.change_threshold.CopyFrom(
-            config_pb2.GenericChangeThreshold(
-                direction=config_pb2.MetricDirection.HIGHER_IS_BETTER, absolute={"value": -max_accuracy_drop}
-            )
-        )
-    overall = config_pb2.MetricsSpec(
-        metrics=[
-            config_pb2.MetricConfig(class_name="ExampleCount"),
-            config_pb2.MetricConfig(
-                class_name="SparseCategoricalAccuracy",
-                config=json.dumps({"name": summary.ACCURACY}),
-                # Overall only: a plain `threshold` would hold for the slice of each class, too.
-                per_slice_thresholds=[
-                    config_pb2.PerSliceMetricThreshold(slicing_specs=[config_pb2.SlicingSpec()], threshold=threshold)
-                ],
-            ),
-            config_pb2.MetricConfig(class_name="MultiClassConfusionMatrixPlot"),
-        ]
-    )
-    per_class = config_pb2.MetricsSpec(
-        binarize=config_pb2.BinarizationOptions(class_ids={"values": list(range(num_classes))}),
-        metrics=[
-            config_pb2.MetricConfig(class_name="AUC", config=json.dumps({"num_thresholds": _AUC_THRESHOLDS})),
-            config_pb2.MetricConfig(class_name="Calibration"),
-        ],
-    )
-    return config_pb2.EvalConfig(
-        model_specs=[_model_spec("candidate")] + ([_model_spec("baseline", is_baseline=True)] if has_baseline else []),
-        slicing_specs=[config_pb2.SlicingSpec(), config_pb2.SlicingSpec(feature_keys=[features.LABEL])],
-        metrics_specs=[overall, per_class],
-    )
-
-
-def _model_spec(name: str, is_baseline: bool = False) -> config_pb2.ModelSpec:
-    return config_pb2.ModelSpec(
-        name=name,
-        is_baseline=is_baseline,
-        signature_name=signatures.EXAMPLES,
-        preprocessing_function_names=[signatures.TRANSFORM_FEATURES],
-        label_key=features.LABEL_INDEX,
-        prediction_key="probabilities",
-    )
+def _as_property(config: config_pb2.EvalConfig) -> dict[str, str]:
+    text = json_format.MessageToJson(config, preserving_proto_field_name=True)
+    return {standard_component_specs.EVAL_CONFIG_KEY: text}
 
 
 def default_min_accuracy(counts: dict[str, int]) -> float:
@@ -191,12 +138,15 @@ def default_min_accuracy(counts: dict[str, int]) -> float:
 def count_labels(examples: types.Artifact) -> dict[str, int]:
     """Counts the test examples by class."""
     counts: dict[str, int] = {}
-    uri = artifact_utils.get_split_uri([examples], features.TEST)
     spec = {features.LABEL: tf.io.FixedLenFeature([], tf.string)}
-    for record in tf.data.TFRecordDataset(sorted(tf.io.gfile.glob(os.path.join(uri, "*")))):
+    for record in tf.data.TFRecordDataset(_list_test_files(examples)):
         label = tf.io.parse_single_example(record, spec)[features.LABEL].numpy().decode()
         counts[label] = counts.get(label, 0) + 1
     return counts
+
+
+def _list_test_files(examples: types.Artifact) -> list[str]:
+    return sorted(tf.io.gfile.glob(os.path.join(artifact_utils.get_split_uri([examples], features.TEST), "*")))
 
 
 def _find_baseline(model_dir: str, identity: str) -> versions.Version | None:
@@ -223,6 +173,29 @@ def _stage_baseline(live: versions.Version, staging: str, candidate: types.Artif
     return baseline
 
 
+def _compare(
+    candidate: types.Artifact,
+    live: versions.Version,
+    examples: types.Artifact,
+    classes: list[str],
+    counts: dict[str, int],
+) -> Comparison:
+    """Compares with a live version of other classes, on those that both know."""
+    path = path_utils.serving_model_path(candidate.uri, path_utils.is_old_model_artifact(candidate))
+    common = [name for name in classes if name in live.record.get("classes", [])]
+    return compare_models(path, live.path, _list_test_files(examples), common, counts)
+
+
+def _refuse(blessing: types.Artifact) -> None:
+    """Takes a blessing back, file and property, as TFX's executor writes a refusal."""
+    blessed = os.path.join(blessing.uri, constants.BLESSED_FILE_NAME)
+    if tf.io.gfile.exists(blessed):
+        tf.io.gfile.remove(blessed)
+    with tf.io.gfile.GFile(os.path.join(blessing.uri, constants.NOT_BLESSED_FILE_NAME), "w") as file:
+        file.write("")
+    blessing.set_int_custom_property(constants.ARTIFACT_PROPERTY_BLESSED_KEY, constants.NOT_BLESSED_VALUE)
+
+
 def custom_extractors(
     eval_shared_model: Any, eval_config: config_pb2.EvalConfig, tensor_adapter_config: Any
 ) -> list[tfma.extractors.Extractor]:
@@ -243,5 +216,6 @@ def custom_extractors(
 
 def _split_batch(extracts: dict[str, Any]) -> list[dict[str, Any]]:
     batch = extracts[tfma.ARROW_RECORD_BATCH_KEY]
+    progress.report("images evaluated", batch.num_rows)
     starts = range(0, batch.num_rows, _BATCH_ROWS)
     return [extracts | {tfma.ARROW_RECORD_BATCH_KEY: batch.slice(start, _BATCH_ROWS)} for start in starts]

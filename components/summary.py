@@ -1,5 +1,6 @@
 """What TFMA found, as one JSON for people and for the record of a version: `summary.json`."""
 
+import dataclasses
 import json
 import os
 from typing import Any
@@ -9,41 +10,68 @@ import tensorflow_model_analysis as tfma
 from scipy.stats import binomtest
 from tensorflow_model_analysis.proto import validation_result_pb2
 
+from components.comparison import Comparison
+
 FILE = "summary.json"
 ACCURACY = "sparse_categorical_accuracy"
+_ROUNDING = 1e-9  # 0.8 - 0.7 is a little more than 0.1
 
 
-def write_summary(uri: str, classes: list[str], min_accuracy: float, baseline: int | None, compared: bool) -> None:
+def write_summary(
+    uri: str,
+    classes: list[str],
+    min_accuracy: float,
+    live: int | None,
+    comparison: Comparison | None,
+    refusals: list[str],
+) -> None:
     """Writes `summary.json` beside TFMA's own files.
 
     Args:
         uri: of the ModelEvaluation artifact.
         classes: class names, in the order of the outputs.
         min_accuracy: the threshold that was applied.
-        baseline: the live version, if there is one.
-        compared: whether the candidate was compared with it.
+        live: the number of the live version, if there is one.
+        comparison: with that version; None if TFMA compared them.
+        refusals: why the model is not blessed, besides what TFMA found.
     """
-    candidate = tfma.load_eval_result(uri, model_name="candidate" if compared else None)
+    compared_by_tfma = live is not None and comparison is None
+    candidate = tfma.load_eval_result(uri, model_name="candidate" if compared_by_tfma else None)
     validation = tfma.load_validation_result(uri)
     matrix = confusion_matrix(candidate, len(classes))
     images = sum(map(sum, matrix))
     accuracy = _metrics(candidate, ())[ACCURACY]
     interval = accuracy_interval(sum(matrix[i][i] for i in range(len(classes))), images)
+    if compared_by_tfma:
+        baseline = tfma.load_eval_result(uri, model_name="baseline")
+        comparison = Comparison(classes, images, _metrics(baseline, ())[ACCURACY], accuracy)
     summary = {
         "images": images,
         "accuracy": accuracy,
         "accuracy_interval": interval,
         "min_accuracy": min_accuracy,
-        "blessed": validation.validation_ok,
-        "failures": _failures(validation),
-        "baseline": {"version": baseline, "compared": compared} if baseline else None,
+        "blessed": validation.validation_ok and not refusals,
+        "failures": _failures(validation) + refusals,
+        "baseline": _describe_baseline(live, comparison) if live is not None and comparison else None,
         "classes": {name: _class_metrics(candidate, matrix, index) for index, name in enumerate(classes)},
         "confusion_matrix": matrix,
     }
-    if compared:
-        summary["baseline"]["accuracy"] = _metrics(tfma.load_eval_result(uri, model_name="baseline"), ())[ACCURACY]
     with tf.io.gfile.GFile(os.path.join(uri, FILE), "w") as file:
         file.write(json.dumps(summary, indent=1, ensure_ascii=False))
+
+
+def describe_drop(comparison: Comparison, max_accuracy_drop: float) -> list[str]:
+    """Says so if the candidate is too far below a live version of other classes; else says nothing."""
+    if comparison.drop <= max_accuracy_drop + _ROUNDING:
+        return []
+    return [
+        f"test accuracy on the {len(comparison.classes)} classes that both know is {comparison.drop:.3f} below "
+        f"the live version's; max_accuracy_drop allows {max_accuracy_drop:.3f}"
+    ]
+
+
+def _describe_baseline(live: int, comparison: Comparison) -> dict[str, Any]:
+    return {"version": live, "compared": comparison.images > 0, **dataclasses.asdict(comparison)}
 
 
 def accuracy_interval(correct: int, images: int) -> tuple[float, float]:
