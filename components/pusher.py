@@ -22,6 +22,8 @@ from components.artifacts import IngestReport
 from serving import versions
 
 PUSHED, PUSHED_VERSION = "pushed", "pushed_version"
+# Ours, beside TFX's two: whether there was something to push, and which old versions went.
+NEW, REMOVED_VERSIONS = "new", "removed_versions"
 
 
 class PusherSpec(ComponentSpec):
@@ -30,6 +32,7 @@ class PusherSpec(ComponentSpec):
     PARAMETERS = {
         "model_dir": ExecutionParameter(type=str),
         "record": ExecutionParameter(type=str),
+        "keep_versions": ExecutionParameter(type=int),
         "served": ExecutionParameter(type=str),
         "code_digest": ExecutionParameter(type=str),
     }
@@ -59,14 +62,17 @@ class PusherExecutor(tfx_executor.Executor):
             return
         model_path = self.GetModelPath(input_dict)
         model_dir = exec_properties["model_dir"]
-        live = versions.find_live(model_dir)
-        if live and versions.digest_model(live.path) == versions.digest_model(model_path):
-            logging.info("The same model is live as version %d; not pushed again.", live.number)
-            self._MarkPushed(pushed, live.path, str(live.number))
-            return
-        record = json.loads(exec_properties["record"]) | self._describe(input_dict)
-        version = push(model_path, model_dir, record)
+        version = versions.find_live(model_dir)
+        new = version is None or versions.digest_model(version.path) != versions.digest_model(model_path)
+        if version is None or new:
+            record = json.loads(exec_properties["record"]) | self._describe(input_dict)
+            version = push(model_path, model_dir, record)
+        else:
+            logging.info("The same model is live as version %d; not pushed again.", version.number)
         self._MarkPushed(pushed, version.path, str(version.number))
+        removed = versions.prune(model_dir, exec_properties["keep_versions"])
+        pushed.set_int_custom_property(NEW, int(new))
+        pushed.set_string_custom_property(REMOVED_VERSIONS, json.dumps(removed))
 
     def _describe(self, input_dict: dict[str, list[types.Artifact]]) -> dict[str, Any]:
         """What only this run's artifacts know."""
@@ -90,6 +96,7 @@ class Pusher(base_component.BaseComponent):
         report: types.BaseChannel,
         model_dir: str,
         record: dict[str, Any],
+        keep_versions: int,
         served: str = "",
         code_digest: str = "",
     ):
@@ -102,6 +109,7 @@ class Pusher(base_component.BaseComponent):
             report: of the ingest, for the salt.
             model_dir: the serving folder of the model.
             record: what to remember with the version besides, as `graft.json`.
+            keep_versions: how many of the newest versions stay, this one included.
             served: what the serving folder held, so that TFX does not take an old push for a present one.
             code_digest: of our code.
         """
@@ -112,6 +120,7 @@ class Pusher(base_component.BaseComponent):
             report=report,
             model_dir=model_dir,
             record=json.dumps(record, sort_keys=True),
+            keep_versions=keep_versions,
             served=served,
             code_digest=code_digest,
             pushed_model=types.Channel(type=standard_artifacts.PushedModel),

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import re
 import sys
 from collections.abc import Iterable, Iterator
 
@@ -130,8 +131,12 @@ def _printable(path: str) -> str:
 def _explain(error: OSError | tf.errors.OpError) -> str:
     if isinstance(error, FileNotFoundError):
         return "no such file"
+    if isinstance(error, IsADirectoryError):
+        return "a folder; expected images: name the files in it"
     if isinstance(error, OSError):
         return f"cannot be read: {error.strerror}"
+    if too_large := re.search(r"more than [\d.]+ megapixels", str(error.message)):
+        return f"{too_large[0]}, which the model refuses"
     if isinstance(error, tf.errors.InvalidArgumentError):
         return "not an image that TensorFlow reads; expected JPEG, PNG, GIF or BMP"
     return str(error.message).splitlines()[0]

@@ -12,6 +12,8 @@ SAVED_MODEL = "saved_model.pb"
 # TensorFlow Serving ignores what it does not know in assets.extra.
 RECORD = os.path.join("assets.extra", "graft.json")
 
+_REMOVED = ".removed-"
+
 
 @dataclasses.dataclass(frozen=True)
 class Version:
@@ -51,6 +53,24 @@ def find_live(model_dir: str) -> Version | None:
     """The version that a model server serves by default, or None."""
     versions = find_versions(model_dir)
     return versions[-1] if versions else None
+
+
+def prune(model_dir: str, keep: int) -> list[int]:
+    """Removes old versions; a server never sees half of one.
+
+    Args:
+        model_dir: where the versions are.
+        keep: how many of the newest stay, at least 1.
+    Returns:
+        The numbers of those that are gone.
+    """
+    old = find_versions(model_dir)[:-keep]
+    for version in old:
+        # The name is no number, so that a model server passes over it.
+        tf.io.gfile.rename(version.path, os.path.join(model_dir, f"{_REMOVED}{version.number}"), overwrite=True)
+    for folder in tf.io.gfile.glob(os.path.join(model_dir, f"{_REMOVED}*")):
+        tf.io.gfile.rmtree(folder)
+    return [version.number for version in old]
 
 
 def digest_model(path: str) -> str:

@@ -143,6 +143,7 @@ def run_pusher(tmp_path, model):
             {
                 "model_dir": str(tmp_path / "serving"),
                 "record": '{"classes": ["a", "b"]}',
+                "keep_versions": 3,
                 "served": "",
                 "code_digest": "",
             },
@@ -183,6 +184,16 @@ def test_the_same_model_is_not_pushed_twice(run_pusher, tmp_path):
     names = [pushed.get_string_custom_property("pushed_version") for pushed in (first, second)]
     assert names[0] == names[1] != ""
     assert second.get_int_custom_property("pushed") == 1
+    assert [pushed.get_int_custom_property("new") for pushed in (first, second)] == [1, 0]
+
+
+def test_a_push_removes_the_versions_beyond_those_to_keep(run_pusher, tmp_path):
+    """The oldest; the artifact says which."""
+    numbers = [push(str(make_model(tmp_path / n, n.encode())), str(tmp_path / "serving"), {}).number for n in "abc"]
+    pushed = run_pusher()
+    assert json.loads(pushed.get_string_custom_property("removed_versions")) == numbers[:1]
+    live = int(pushed.get_string_custom_property("pushed_version"))
+    assert [v.number for v in versions.find_versions(str(tmp_path / "serving"))] == [*numbers[1:], live]
 
 
 def test_a_model_that_is_not_the_live_one_is_pushed_again(run_pusher, model, tmp_path):

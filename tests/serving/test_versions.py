@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from serving.versions import copy_tree, digest_model, find_live, find_versions
+from serving.versions import copy_tree, digest_model, find_live, find_versions, prune
 
 
 def make_version(folder, variables=b"variables", record=None):
@@ -115,3 +115,20 @@ def test_a_tree_is_copied_with_all_that_is_in_it(tmp_path):
     ]
     assert found[0] == found[1]
     assert "assets" in found[1]
+
+
+def test_pruning_keeps_the_newest(tmp_path):
+    """The live one above all; what is no version stays as well."""
+    for number in (3, 10, 20, 100):
+        make_version(tmp_path / str(number))
+    (tmp_path / "notes").mkdir()
+    assert prune(str(tmp_path), 2) == [3, 10]
+    assert {p.name for p in tmp_path.iterdir()} == {"20", "100", "notes"}
+
+
+def test_pruning_finishes_what_was_interrupted(tmp_path):
+    """A version that was renamed and not yet removed."""
+    make_version(tmp_path / "7")
+    make_version(tmp_path / ".removed-3")
+    assert prune(str(tmp_path), 5) == []
+    assert [p.name for p in tmp_path.iterdir()] == ["7"]
