@@ -7,7 +7,7 @@ from setuptools import find_packages, setup
 
 setup(
     name="graft",
-    version="0.1.0",
+    version="0.2.0",
     description="From a folder of labelled images to a model that TensorFlow Serving serves",
     license="Apache-2.0",
     # Without tests: the older stack's site-packages hold a package of that name.

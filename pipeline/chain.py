@@ -38,6 +38,7 @@ def create_pipeline(config: Config, resolved: Resolved, workspace: Workspace) ->
     example_gen = ExampleGen(
         data=os.path.abspath(config.data),
         split_ratios=config.split_ratios,
+        max_megapixels=config.max_megapixels,
         salt=resolved.salt,
         window_end=resolved.window_end,
         window_days=config.window_days or 0,
@@ -69,7 +70,12 @@ def create_pipeline(config: Config, resolved: Resolved, workspace: Workspace) ->
         schema=schema,
         preprocessing_fn="components.transform.preprocessing_fn",
         splits_config=transform_pb2.SplitsConfig(analyze=[TRAIN], transform=list(SPLITS)),
-        custom_config={"image_size": config.image_size, "classes": resolved.classes, "code_digest": code_digest},
+        custom_config={
+            "image_size": config.image_size,
+            "max_megapixels": config.max_megapixels,
+            "classes": resolved.classes,
+            "code_digest": code_digest,
+        },
         # Nothing is materialized: decoding again costs 2 % of the forward pass, and pixels 543 kB an image.
         materialize=False,
         disable_statistics=True,
@@ -106,6 +112,7 @@ def create_pipeline(config: Config, resolved: Resolved, workspace: Workspace) ->
         report=example_gen.outputs["report"],
         model_dir=model_dir,
         record=_version_record(config, resolved),
+        keep_versions=config.keep_versions,
         served=resolved.served,
         code_digest=code_digest,
     )
@@ -125,6 +132,7 @@ def create_pipeline(config: Config, resolved: Resolved, workspace: Workspace) ->
             pusher,
         ],
         enable_cache=True,
+        beam_pipeline_args=list(config.beam.args),
         metadata_connection_config=sqlite_metadata_connection_config(str(workspace.metadata)),
     )
 
@@ -135,6 +143,7 @@ def _training_settings(config: Config, resolved: Resolved) -> Settings:
         image_size=config.image_size,
         weights=resolved.weights,
         head_units=list(config.head_units),
+        dropout=config.dropout,
         head_epochs=config.head_epochs,
         head_learning_rate=config.head_learning_rate,
         fine_tune_epochs=config.fine_tune_epochs,
@@ -142,6 +151,9 @@ def _training_settings(config: Config, resolved: Resolved) -> Settings:
         fine_tune_from=config.fine_tune_from,
         batch_size=config.batch_size,
         early_stopping_patience=config.early_stopping_patience,
+        class_weights=config.class_weights,
+        label_smoothing=config.label_smoothing,
+        augmentation=config.augmentation.model_dump(),
         seed=config.seed,
         cache_key={"weights": resolved.weights_digest, "code": resolved.code_digest},
     )

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import warnings
@@ -16,18 +17,35 @@ if TYPE_CHECKING:
     from pipeline.config import Config
 
 ROOT = pathlib.Path(__file__).parents[1]
+VERSION = "0.2.0"
+CONFIG_FILE = "graft.toml"
 DEFAULT_OUT, DEMO_OUT = "graft-out", "graft-demo"
 NOT_PUSHED = 4
-INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+
+
+def _describe_version(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
+    if not value:
+        return
+    import importlib.metadata
+    import platform
+
+    libraries = ("tfx", "tensorflow", "keras", "apache-beam")
+    stack = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in libraries)
+    click.echo(f"Graft {VERSION} (Python {platform.python_version()}, {stack})")
+    ctx.exit()
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_describe_version, help="Show versions."
+)
 def cli() -> None:
     """Graft turns a folder of labelled images into a served classifier.
 
     \b
     ./graft demo                      see it work on the digits that ship with scikit-learn
     ./graft run --data photos/        your own: photos/cats/*.jpg, photos/dogs/*.jpg
+    ./graft init photos/              write a graft.toml with everything that can be set
     ./graft predict one.jpg           ask the newest pushed model
     """
 
@@ -44,92 +62,155 @@ def main() -> None:
         error.show()
         sys.exit(2)
     except click.Abort:
-        sys.exit(INTERRUPTED)
+        sys.exit(128 + signal.SIGINT)
     except GraftError as error:
-        click.echo(f"graft: {error}", err=True)
+        click.echo(_as_error(str(error)), err=True)
         sys.exit(error.exit_code)
 
 
-def _training_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options of `run` that change what is trained; their defaults are those of `pipeline/config.py`."""
-    options = [
-        click.option("--config", "config_file", metavar="FILE", help="TOML file; options override it."),
-        click.option("--classes", metavar="A,B", help="Class names, in the order of the model's outputs."),
-        click.option("--weights", metavar="imagenet|random|FILE", help="Weights of ResNet50.  [imagenet]"),
-        click.option("--head-epochs", type=int, metavar="N", help="Epochs of the head alone.  [5]"),
-        click.option("--fine-tune-epochs", type=int, metavar="N", help="Epochs of fine-tuning; 0: none.  [5]"),
-        click.option("--fine-tune-from", metavar="LAYER|all", help="First block to fine-tune.  [conv5_block1]"),
-        click.option("--image-size", type=int, metavar="N", help="Side in pixels, 32 to 1024.  [224]"),
-        click.option("--window-end", metavar="DATE", help="Newest date folder to read.  [the newest there is]"),
-        click.option("--window-days", type=int, metavar="N", help="How many days up to it.  [all]"),
-        click.option("--seed", type=int, metavar="N", help="Of weights and order.  [0]"),
-    ]
-    for option in reversed(options):
-        command = option(command)
-    return command
+def _as_error(message: str) -> str:
+    """Each line says who speaks, but for the indented ones."""
+    return "\n".join(line if line.startswith(" ") else f"graft: {line}" for line in message.splitlines())
+
+
+class _ConfiguredCommand(click.Command):
+    """A command with an option for each key of the configuration; made when needed, for pydantic takes time, too."""
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """The command's own options and those of the configuration."""
+        from pipeline.options import make_options
+
+        return [*super().get_params(ctx), *make_options()]
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Writes the options under the headings of the configuration."""
+        from pipeline.options import write_options
+
+        write_options(super().get_params(ctx), ctx, formatter)
+
+
+def _output_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    quiet = click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
+    verbose = click.option("-v", "--verbose", is_flag=True, help="Show what TFX, Beam and TensorFlow say.")
+    as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object at the end, nothing else.")
+    return quiet(verbose(as_json(command)))
 
 
 @cli.command()
-@click.option("--data", metavar="DIR", help="Folder with one sub-folder per class.")
-@click.option("--out", metavar="DIR", help=f"Workspace.  [{DEFAULT_OUT}]")
+@click.argument("data", required=False, metavar="[DATA]")
+@click.option("--config", "file", default=CONFIG_FILE, show_default=True, metavar="FILE", help="Where to write it.")
+def init(data: str | None, file: str) -> None:
+    """Write a commented graft.toml with everything that can be set.
+
+    \b
+    ./graft init photos/              then: ./graft run
+    ./graft init --config night.toml  then: ./graft run --config night.toml
+    """
+    from pipeline.init import write_template
+
+    click.echo(write_template(file, data))
+
+
+@cli.command(cls=_ConfiguredCommand)
+@click.option(
+    "--config", "file", metavar="FILE", help=f"TOML file; options override it.  [{CONFIG_FILE}, if it is there]"
+)
+@click.option("--print-config", is_flag=True, help="Show what is in effect and where it comes from, and do no more.")
 @click.option("--require-push", is_flag=True, help="Exit with 4 unless the model of this run is live in the end.")
-@_training_options
-def run(config_file: str | None, classes: str | None, require_push: bool, **options: Any) -> None:
+@_output_options
+def run(
+    file: str | None,
+    print_config: bool,
+    require_push: bool,
+    quiet: bool,
+    verbose: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
     """Train on a folder of images, evaluate, and push.
 
     \b
     ./graft run --data photos/
     ./graft run --data photos/ --weights random --fine-tune-epochs 0
+    ./graft run --data photos/ --class-weights balanced --augmentation-flip horizontal
     ./graft run --data daily/ --window-days 30          date folders: daily/2026-11-23/cats/
+    ./graft run --quiet --require-push                  from cron, with a graft.toml
     """
-    from pipeline.config import load_config
+    from pipeline.load import load_with_sources
 
-    names = tuple(name.strip() for name in classes.split(",")) if classes else None
-    pushed = _run(load_config(config_file, options | {"classes": names}))
+    file = file or (CONFIG_FILE if os.path.exists(CONFIG_FILE) else None)
+    names = {name.replace("__", "."): value for name, value in options.items()}
+    config, sources = load_with_sources(file, names)
+    if print_config:
+        from pipeline.reference import render_effective, render_effective_json
+
+        click.echo(render_effective_json(config, sources) if as_json else render_effective(config, sources))
+        return
+    pushed = _run(config, file, quiet, verbose, as_json)
     if require_push and not pushed:
         sys.exit(NOT_PUSHED)
 
 
-@cli.command()
+@cli.command(short_help="Run the whole pipeline on real images, in a few minutes.")
 @click.option("--out", default=DEMO_OUT, show_default=True, metavar="DIR", help="Workspace.")
-def demo(out: str) -> None:
+@_output_options
+def demo(out: str, quiet: bool, verbose: bool, as_json: bool) -> None:
     """Run the whole pipeline on real images of digits, in a few minutes.
 
     The 1797 images ship with scikit-learn. With ImageNet weights if they can be had, else with random ones.
+
+    \b
+    ./graft demo
+    ./graft demo --out /tmp/demo --verbose
     """
     from pipeline.demo import make_config
 
-    _run(make_config(out, click.echo))
+    _run(make_config(out, lambda line: click.echo(line, err=quiet or as_json)), None, quiet, verbose, as_json)
 
 
-def _run(config: "Config") -> bool:
+def _run(config: "Config", file: str | None, quiet: bool, verbose: bool, as_json: bool) -> bool:
     """Runs the pipeline; returns whether the model is live in the end."""
-    from pipeline.terminal import redirect_noise
+    from rich.console import Console
+
+    from components.layout import list_images
+    from pipeline.terminal import interrupt_on_terminate, redirect_noise
     from pipeline.workspace import prepare
 
+    # All else takes seconds to import. A wrong folder is known at once, and nothing is made for it.
+    list_images(config.data, config.window_end_text, config.window_days or 0)
     log = prepare(config.out).log
-    errors = os.fdopen(os.dup(2), "w")
-    console = redirect_noise(log)
-    console.print(f"Graft: {config.data} -> {config.out}   (details: {log})", highlight=False, soft_wrap=True)
+    interrupt_on_terminate()
+    stdout, stderr = redirect_noise(log, verbose)
+    console = Console(file=stdout, quiet=quiet or as_json)
+    source = f", {file}" if file else ""
+    console.print(
+        f"Graft: {config.data} -> {config.out}   (details: {log}{source})",
+        highlight=False,
+        soft_wrap=True,
+        markup=False,
+    )
     try:
-        from pipeline.report import print_report
+        from pipeline.report import print_report, render_json
         from pipeline.run import run_pipeline
 
         outcome = run_pipeline(config, console)
         print_report(outcome, config, console)
+        if as_json:
+            print(render_json(outcome, config), file=stdout, flush=True)
         return outcome.pushed_version is not None
     except GraftError as error:
-        print(f"graft: {error}", file=errors, flush=True)
+        print(_as_error(str(error)), file=stderr, flush=True)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("graft: interrupted. What is finished is kept: the same command goes on from there.", file=errors)
-        errors.flush()
-        os._exit(INTERRUPTED)  # Beam's threads would finish their bundles first
+    except KeyboardInterrupt as error:
+        again = "The same command goes on from there: what is finished is kept, and what was live is live."
+        print(f"graft: interrupted. {again}", file=stderr, flush=True)
+        os._exit(128 + (error.args[0] if error.args else signal.SIGINT))  # Beam's threads would finish their bundles
     except Exception as error:
         import logging
 
         logging.exception("graft run failed")
-        print(f"graft: unexpected: {type(error).__name__}: {error}\nThe traceback is in {log}", file=errors, flush=True)
+        reason = f"{type(error).__name__}: {error}".splitlines()[0][:300]  # some have the bytes of an image in them
+        print(f"graft: unexpected: {reason}\nThe traceback is in {log}", file=stderr, flush=True)
         sys.exit(1)
 
 
@@ -151,7 +232,7 @@ def predict(images: tuple[str, ...], model: str | None, as_json: bool) -> None:
     with muted_imports():
         from serving.predict import find_model, predict_files, print_predictions
 
-    workspaces = [DEFAULT_OUT, DEMO_OUT]
+    workspaces = [_configured_out(), DEMO_OUT]
     if model and (pathlib.Path(model) / "serving").is_dir():
         workspaces, model = [model], None
     folder = model or find_model(workspaces)
@@ -160,13 +241,27 @@ def predict(images: tuple[str, ...], model: str | None, as_json: bool) -> None:
         sys.exit(3)
 
 
-@cli.command()
+def _configured_out() -> str:
+    """The workspace of `./graft run` here."""
+    if not os.path.exists(CONFIG_FILE):
+        return DEFAULT_OUT
+    from pipeline.load import load_config
+
+    return load_config(CONFIG_FILE, {"data": os.devnull}).out
+
+
+@cli.command(short_help="Show the network as a table.")
 @click.option("--image-size", default=224, show_default=True, metavar="N")
 @click.option("--fine-tune-from", default="conv5_block1", show_default=True, metavar="LAYER|all")
 @click.option("--classes", "num_classes", type=click.IntRange(2), default=2, show_default=True, help="How many.")
 def model(image_size: int, fine_tune_from: str, num_classes: int) -> None:
-    """Show the network as a table: which layers there are and which phase trains them."""
-    from pipeline.config import load_config
+    """Show the network as a table: which layers there are and which phase trains them.
+
+    \b
+    ./graft model
+    ./graft model --fine-tune-from conv4 --classes 10
+    """
+    from pipeline.load import load_config
     from pipeline.terminal import muted_imports
 
     load_config(None, {"data": "", "image_size": image_size, "fine_tune_from": fine_tune_from})  # checks them
@@ -181,19 +276,41 @@ def sample() -> None:
     """Write sample data as class folders."""
 
 
-@sample.command()
+@sample.command(short_help="1797 images of handwritten digits, inside scikit-learn.")
 @click.argument("folder", metavar="DIR")
 def digits(folder: str) -> None:
-    """The 1797 images of handwritten digits inside scikit-learn, 8x8 pixels, as PNG files in 10 folders."""
+    """The 1797 images of handwritten digits inside scikit-learn, 8x8 pixels, as PNG files in 10 folders.
+
+    \b
+    ./graft sample digits digits/
+    """
     from pipeline.sample import write_digits
 
     click.echo(f"{write_digits(folder)} images in {folder}\nNext: ./graft run --data {folder} --image-size 32")
 
 
+@sample.command("cats-and-dogs", short_help="3000 photographs of cats and dogs.")
+@click.argument("folder", metavar="DIR")
+def cats_and_dogs(folder: str) -> None:
+    """3000 photographs of cats and dogs: the filtered archive that many tutorials use (68 MB, downloaded once).
+
+    \b
+    ./graft sample cats-and-dogs photos/
+    """
+    from pipeline.sample import write_cats_and_dogs
+
+    click.echo(f"{write_cats_and_dogs(folder)} images in {folder}\nNext: ./graft run --data {folder}")
+
+
 @cli.command(context_settings={"ignore_unknown_options": True})
 @click.argument("pytest_arguments", nargs=-1, type=click.UNPROCESSED)
 def test(pytest_arguments: tuple[str, ...]) -> int:
-    """Check the code: ruff, mypy, pytest. Arguments go to pytest."""
+    """Check the code: ruff, mypy, pytest. Arguments go to pytest.
+
+    \b
+    ./graft test
+    ./graft test tests/components -k gate
+    """
     commands = [["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"], ["pytest", *pytest_arguments]]
     for command in commands:
         click.echo(f"$ {' '.join(command)}")

@@ -1,88 +1,201 @@
-"""The configuration: one typed, frozen object. A TOML file overrides the defaults, options override the file."""
+"""The configuration: one typed, frozen object. Help, `graft.toml` and the README's table are made from it."""
 
 import datetime
-import pathlib
-import sys
-from collections.abc import Mapping
-from typing import Annotated, Any
+import re
+import shlex
+import unicodedata
+from typing import Annotated, Any, Literal
 
 import pydantic
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveFloat, PositiveInt
 
-from schema.errors import UsageError
 from schema.features import SPLITS
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+# Layers of ResNet50, and what their names begin with.
+_LAYER = re.compile(
+    r"all|conv1(_(pad|conv|bn|relu))?|pool1_(pad|pool)"
+    r"|conv[2-5]|(conv2_block[1-3]|conv3_block[1-4]|conv4_block[1-6]|conv5_block[1-3])(_([0-3]_(conv|bn|relu)|add|out))?"
+)
+_LARGEST_MEGAPIXELS = 500  # TensorFlow's decoders give up at 2^29 pixels
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
+BelowOne = Annotated[float, Field(ge=0, lt=1)]
 
 
-class Config(pydantic.BaseModel):
-    """Everything that a run can be told.
+def _split_commas(value: Any) -> Any:
+    """On the command line a list is a,b,c."""
+    return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
 
-    Attributes:
-        data: folder of labelled images.
-        out: the workspace: artifacts, metadata, pushed versions, reports.
-        model_name: folder below `serving/`, and the name for TensorFlow Serving.
-        classes: class names in the order of the outputs; by default those of the live model, else the folders.
-        weights: "imagenet", the path of Keras' notop file, or "random".
-        image_size: side in pixels of what the network sees.
-        split_ratios: share of train, val and test.
-        head_units: width of each hidden layer of the head.
-        head_epochs: phase 1, frozen base.
-        head_learning_rate: of Adam in phase 1.
-        fine_tune_epochs: phase 2; 0 leaves it out.
-        fine_tune_learning_rate: of Adam in phase 2.
-        fine_tune_from: first stage, block or layer of ResNet50 that phase 2 trains (conv5, conv5_block1), or "all".
-        batch_size: images a step.
-        early_stopping_patience: epochs without a lower validation loss before a phase ends.
-        min_accuracy: on `test`, to be pushed; by default the majority class's share plus 0.1.
-        max_accuracy_drop: how far below the live version is still pushed.
-        max_bad_fraction: how many of the files may be broken.
-        window_end: newest date folder to read; by default the newest there is.
-        window_days: how many days up to it; by default all.
-        seed: of weights and order.
-    """
 
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", strict=False)
+def _split_pairs(value: Any) -> Any:
+    """On the command line a table is a=1,b=2."""
+    return dict(part.strip().partition("=")[::2] for part in value.split(",")) if isinstance(value, str) else value
 
-    data: str
-    out: str = "graft-out"
-    model_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")] = "graft"
-    classes: Annotated[tuple[str, ...], Field(min_length=2)] | None = None
-    weights: str = "imagenet"
-    image_size: Annotated[int, Field(ge=32, le=1024)] = 224
-    split_ratios: dict[str, PositiveFloat] = {"train": 0.7, "val": 0.15, "test": 0.15}
-    head_units: tuple[PositiveInt, ...] = (1024, 1024, 1024, 512)
-    head_epochs: PositiveInt = 5
-    head_learning_rate: PositiveFloat = 1e-3
-    fine_tune_epochs: NonNegativeInt = 5
-    fine_tune_learning_rate: PositiveFloat = 1e-5
-    fine_tune_from: Annotated[str, Field(pattern=r"^(all|conv[1-5](_\w+)?)$")] = "conv5_block1"
-    batch_size: PositiveInt = 32
-    early_stopping_patience: PositiveInt = 3
-    min_accuracy: Fraction | None = None
-    max_accuracy_drop: Fraction = 0.0
-    max_bad_fraction: Fraction = 0.05
-    window_end: datetime.date | None = None
-    window_days: PositiveInt | None = None
-    seed: NonNegativeInt = 0
+
+def _split_words(value: Any) -> Any:
+    """On the command line a list of arguments is what a shell would make of it."""
+    return shlex.split(value) if isinstance(value, str) else value
+
+
+class _Frozen(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @pydantic.field_validator("*", mode="before")
+    @classmethod
+    def _no_switch(cls, value: Any) -> Any:
+        return _check(value, not isinstance(value, bool))  # pydantic takes true for 1
+
+
+def _key(default: Any, group: str, description: str, expected: str = "", example: Any = None, metavar: str = "") -> Any:
+    """A key and what is said of it; `expected` and `metavar` where its type alone would not say enough."""
+    extra = {"group": group, "expected": expected, "example": example, "metavar": metavar}
+    return Field(default, description=description, json_schema_extra=extra)
+
+
+class Augmentation(_Frozen):
+    """Random changes of training images, by Keras' layers; never of what is evaluated or served."""
+
+    flip: Literal["none", "horizontal", "vertical", "horizontal_and_vertical"] = _key(
+        "none", "Augmentation", "mirror at random"
+    )
+    rotation: Fraction = _key(0.0, "Augmentation", "turn by up to this share of a full turn, either way")
+    zoom: BelowOne = _key(0.0, "Augmentation", "zoom in or out by up to this share")
+    contrast: BelowOne = _key(0.0, "Augmentation", "change the contrast by up to this share")
+
+
+class Beam(_Frozen):
+    """How Apache Beam runs."""
+
+    args: Annotated[tuple[str, ...], BeforeValidator(_split_words)] = _key(
+        (),
+        "Apache Beam",
+        "arguments of its pipelines",
+        'a list such as ["--direct_num_workers=2"]',
+        metavar="'--A=X --B=Y'",
+    )
+
+
+class Config(_Frozen):
+    """Everything that a run can be told."""
+
+    data: str = _key(..., "Data", "folder of labelled images", "a path", "photos")
+    out: str = _key("graft-out", "Data", "the workspace: artifacts, reports, pushed versions", "a path")
+    classes: Annotated[tuple[str, ...], BeforeValidator(_split_commas)] | None = _key(
+        None,
+        "Data",
+        "class names, in the order of the model's outputs; by default the live model's, else the folders'",
+        "two names or more, each once",
+        ("cats", "dogs"),
+        "A,B,...",
+    )
+    split_ratios: Annotated[dict[str, PositiveFloat], BeforeValidator(_split_pairs)] = _key(
+        {"train": 0.7, "val": 0.15, "test": 0.15},
+        "Data",
+        "shares of the images to train, validate and test",
+        f"{', '.join(SPLITS)}, each a number above 0",
+        metavar="train=X,val=X,test=X",
+    )
+    max_bad_fraction: Fraction = _key(0.05, "Data", "share of the files that may be broken before a run stops")
+    max_megapixels: Annotated[float, Field(gt=0, le=_LARGEST_MEGAPIXELS)] = _key(
+        100.0,
+        "Data",
+        "an image of more is refused from its header, in serving too",
+        f"a number above 0, at most {_LARGEST_MEGAPIXELS}",
+    )
+    window_end: datetime.date | None = _key(
+        None, "Data", "newest date folder to read; by default the newest there is", "", datetime.date(2026, 11, 23)
+    )
+    window_days: PositiveInt | None = _key(None, "Data", "how many days up to it; by default all", "", 30)
+
+    weights: str = _key(
+        "imagenet",
+        "Network",
+        "weights of ResNet50 to start from",
+        "imagenet, random, or the path of Keras' notop file",
+        metavar="imagenet|random|FILE",
+    )
+    image_size: Annotated[int, Field(ge=32, le=1024)] = _key(224, "Network", "side in pixels of what the network sees")
+    head_units: Annotated[tuple[PositiveInt, ...], BeforeValidator(_split_commas)] = _key(
+        (1024, 1024, 1024, 512),
+        "Network",
+        "width of each hidden layer of the head",
+        "whole numbers above 0",
+        metavar="N,N,...",
+    )
+    dropout: BelowOne = _key(0.0, "Network", "share of units left out, behind each hidden layer of the head")
+
+    head_epochs: PositiveInt = _key(5, "Training", "epochs of phase 1: the head on the frozen base")
+    head_learning_rate: PositiveFloat = _key(1e-3, "Training", "learning rate of Adam in phase 1")
+    fine_tune_epochs: NonNegativeInt = _key(
+        5, "Training", "epochs of phase 2: the upper base with the head; 0 for none"
+    )
+    fine_tune_learning_rate: PositiveFloat = _key(1e-5, "Training", "learning rate of Adam in phase 2")
+    fine_tune_from: str = _key(
+        "conv5_block1",
+        "Training",
+        "first stage, block or layer that phase 2 trains",
+        "all, a stage such as conv5, a block such as conv5_block1, or a layer of ResNet50",
+        metavar="LAYER|all",
+    )
+    batch_size: PositiveInt = _key(32, "Training", "images a step")
+    early_stopping_patience: PositiveInt = _key(
+        3, "Training", "epochs without a lower validation loss before a phase ends"
+    )
+    class_weights: Literal["none", "balanced"] = _key(
+        "none", "Training", "whether an image of a rare class counts for more"
+    )
+    label_smoothing: BelowOne = _key(0.0, "Training", "share of the label spread over all classes")
+    seed: NonNegativeInt = _key(0, "Training", "of random weights, order and augmentation")
+
+    min_accuracy: Fraction | None = _key(
+        None,
+        "Evaluation and push",
+        "needed on test to be pushed; by default the majority class's share plus 0.1",
+        "",
+        0.9,
+    )
+    max_accuracy_drop: Fraction = _key(0.0, "Evaluation and push", "how far below the live model is still pushed")
+    model_name: str = _key(
+        "graft",
+        "Evaluation and push",
+        "folder below serving/, and the name for TensorFlow Serving",
+        "letters, digits, - and _, beginning with a letter or digit",
+        metavar="NAME",
+    )
+    keep_versions: PositiveInt = _key(
+        10, "Evaluation and push", "pushed versions to keep; older ones are removed after a push"
+    )
+
+    augmentation: Augmentation = Augmentation()
+    beam: Beam = Beam()
+
+    @pydantic.field_validator("data", "out", "weights")
+    @classmethod
+    def _not_empty(cls, text: str) -> str:
+        return _check(text, bool(text.strip()))
+
+    @pydantic.field_validator("model_name")
+    @classmethod
+    def _folder_name(cls, name: str) -> str:
+        return _check(name, bool(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name)))
+
+    @pydantic.field_validator("fine_tune_from")
+    @classmethod
+    def _layer_name(cls, name: str) -> str:
+        return _check(name, bool(_LAYER.fullmatch(name)))
 
     @pydantic.field_validator("classes")
     @classmethod
     def _distinct(cls, classes: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        if classes and len(set(classes)) < len(classes):
-            raise ValueError("a class is named twice")
-        return classes
+        if classes is None:
+            return None
+        composed = tuple(unicodedata.normalize("NFC", name) for name in classes)  # as ExampleGen has folder names
+        return _check(composed, len(set(composed)) == len(composed) > 1 and all(composed))
 
     @pydantic.field_validator("split_ratios")
     @classmethod
     def _three_splits(cls, ratios: dict[str, float]) -> dict[str, float]:
-        if set(ratios) != set(SPLITS):
-            raise ValueError(f"expected a share for each of {', '.join(SPLITS)}")
+        _check(ratios, set(ratios) == set(SPLITS))
         return {split: ratios[split] for split in SPLITS}
 
     @property
@@ -91,43 +204,7 @@ class Config(pydantic.BaseModel):
         return self.window_end.isoformat() if self.window_end else ""
 
 
-def load_config(file: str | None, options: Mapping[str, Any]) -> Config:
-    """Merges defaults, a file and options, in this order.
-
-    Args:
-        file: path of a TOML file, or None.
-        options: by name; None means not given.
-    Returns:
-        A checked configuration.
-    Raises:
-        UsageError: naming each key that is unknown or wrong, what was expected and what came.
-    """
-    values = _read_toml(file) if file else {}
-    given = {name: value for name, value in options.items() if value is not None}
-    try:
-        return Config(**(values | given))
-    except pydantic.ValidationError as error:
-        problems = [_describe(e, "command line" if e["loc"][0] in given else file) for e in error.errors()]
-        raise UsageError("\n".join(problems)) from None
-
-
-def _read_toml(file: str) -> dict[str, Any]:
-    try:
-        return tomllib.loads(pathlib.Path(file).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"{file}: cannot be read: {error.strerror}.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{file}: not valid TOML: {error}.") from None
-
-
-def _describe(error: Any, source: str | None) -> str:
-    key = ".".join(str(part) for part in error["loc"])
-    if error["type"] == "missing":
-        return f"{key}: missing. Give --{key} or set it in the configuration file."
-    if error["type"] == "extra_forbidden":
-        return f"{source}: unknown key {key!r}. Known: {', '.join(Config.model_fields)}."
-    if key == "fine_tune_from":
-        expected = "expected all, a stage such as conv5, a block such as conv5_block1, or a layer of ResNet50"
-    else:
-        expected = error["msg"].removeprefix("Value error, ")
-    return f"{source}: {key}: {expected}; got {error['input']!r}."
+def _check(value: Any, fine: bool) -> Any:
+    if not fine:
+        raise ValueError("not as expected")  # `load_config` says what is
+    return value

@@ -3,13 +3,16 @@
 import pathlib
 from collections.abc import Callable
 
-from pipeline.config import Config, load_config
+from pipeline.config import Config
+from pipeline.load import load_config
 from pipeline.sample import write_digits
 from pipeline.weights import IMAGENET, RANDOM, find_weights
+from pipeline.workspace import prepare
 from schema.errors import UsageError
 
+_IMAGE_SIZE = 32
 # On two cores. The images have 8x8 pixels, and ResNet50 takes no fewer than 32x32.
-_FEW_MINUTES = {"image_size": 32, "fine_tune_epochs": 1, "fine_tune_from": "conv5_block3"}
+_FEW_MINUTES = {"image_size": _IMAGE_SIZE, "fine_tune_epochs": 1, "fine_tune_from": "conv5_block3"}
 
 
 def make_config(out: str, say: Callable[[str], object]) -> Config:
@@ -21,11 +24,12 @@ def make_config(out: str, say: Callable[[str], object]) -> Config:
     Returns:
         A configuration with the ImageNet weights if they can be had, else with random ones.
     """
+    prepare(out)
     data = pathlib.Path(out) / "digits"
     if not data.is_dir():
         write_digits(str(data))
     try:
-        find_weights(IMAGENET)
+        find_weights(IMAGENET, _IMAGE_SIZE)
         weights = IMAGENET
     except UsageError:
         say("The ImageNet weights cannot be fetched here: the demo goes on with RANDOM weights.")

@@ -1,5 +1,6 @@
 """What a run says at its end."""
 
+import json
 import pathlib
 from typing import Any
 
@@ -8,11 +9,20 @@ from rich.markup import escape
 
 from components.gates import class_totals
 from pipeline.config import Config
-from pipeline.run import Outcome
+from pipeline.run import Outcome, describe
 from pipeline.weights import RANDOM
 from pipeline.workspace import Workspace
 
 _UNTRAINED_BASE = "The base has random weights: figures show that the chain works, not what ResNet50 can do."
+
+
+def render_json(outcome: Outcome, config: Config) -> str:
+    """What came of a run, for another program: what the manifest says, and where things are."""
+    workspace = Workspace(pathlib.Path(config.out))
+    model_dir = workspace.model_dir(config.model_name)
+    model = str(model_dir / str(outcome.pushed_version)) if outcome.pushed_version else None
+    report = str(workspace.runs / outcome.run_id)
+    return json.dumps({"model": model, "report": report, **describe(outcome)}, ensure_ascii=False)
 
 
 def print_report(outcome: Outcome, config: Config, console: Console) -> None:
@@ -30,6 +40,9 @@ def print_report(outcome: Outcome, config: Config, console: Console) -> None:
     if config.weights == RANDOM:
         lines.append(f"[yellow]Note:[/] {_UNTRAINED_BASE}")
     lines += _verdict_lines(outcome, str(model_dir))
+    if outcome.removed_versions:
+        removed = ", ".join(map(str, outcome.removed_versions))
+        lines.append(f"Removed:  version {removed} (keep_versions is {config.keep_versions})")
     lines += ["", f"Report:   {escape(str(workspace.runs / outcome.run_id))}/ (manifest.json, training_curves.png)"]
     if outcome.pushed_version:
         lines += ["Next:     " + escape(f"./graft predict IMAGE --model {model_dir}")]
@@ -82,12 +95,24 @@ def _verdict_lines(outcome: Outcome, model_dir: str) -> list[str]:
         reasons = "; ".join(evaluation["failures"])
         return [f"Blessed:  [red]no[/]: {escape(reasons)}. Not pushed; what was live is live."]
     why = f"at least {evaluation['min_accuracy']:.3f}"
-    baseline = evaluation["baseline"]
-    if baseline and baseline["compared"]:
-        why += f", and version {baseline['version']} has {baseline['accuracy']:.3f}"
-    elif baseline:
-        why += f"; not compared with version {baseline['version']}, whose classes differ"
+    why += _compare(evaluation)
     pushed = f"{model_dir}/{outcome.pushed_version}"
     state = "Pushed:  " if outcome.pushed_now else "Live:    "
     note = "" if outcome.pushed_now else "  (pushed before; nothing new)"
-    return [f"Blessed:  [green]yes[/]: {why}", f"{state} {escape(pushed)}{note}"]
+    return [f"Blessed:  [green]yes[/]: {escape(why)}", f"{state} {escape(pushed)}{note}"]
+
+
+def _compare(evaluation: dict[str, Any]) -> str:
+    """How the candidate stands to the version that was live."""
+    baseline = evaluation["baseline"]
+    if not baseline:
+        return ""
+    version, common = f"version {baseline['version']}", baseline["classes"]
+    if not baseline["compared"]:
+        return f"; not compared with {version}, which shares too few classes with it"
+    if set(common) == set(evaluation["classes"]):
+        return f", and {version} has {baseline['accuracy']:.3f}"
+    return (
+        f"; on the {len(common)} classes that both know ({', '.join(common)}; {baseline['images']} images) "
+        f"it has {baseline['candidate_accuracy']:.3f} and {version} {baseline['accuracy']:.3f}"
+    )

@@ -4,6 +4,7 @@ TFX looks its cache up before an executor runs and compares execution properties
 find out by itself - which files there are, which version is live - is found out here and passed as one.
 """
 
+import collections
 import dataclasses
 import hashlib
 import importlib.metadata
@@ -13,8 +14,9 @@ import pathlib
 from typing import Any
 
 from components import layout
-from components.gates import check_classes
+from components.gates import check_classes, check_listing
 from pipeline.config import Config
+from pipeline.disk import MODEL_BYTES, check_free_space
 from pipeline.weights import find_weights
 from pipeline.workspace import Workspace
 from schema.errors import DataError
@@ -61,7 +63,7 @@ def resolve(config: Config, workspace: Workspace) -> Resolved:
         UsageError: if the weights cannot be had.
     """
     listing = layout.list_images(config.data, config.window_end_text, config.window_days or 0)
-    weights, weights_digest = find_weights(config.weights)
+    weights, weights_digest = find_weights(config.weights, config.image_size)
     request: dict[str, Any] = {
         "fingerprint": listing.fingerprint,
         "window_end": listing.window_end,
@@ -74,10 +76,29 @@ def resolve(config: Config, workspace: Workspace) -> Resolved:
     )
     live = versions.find_live(str(workspace.model_dir(config.model_name)))
     lineage = _resolve_lineage(config, listing, request_key, live, workspace)
-    # The gate would say so, too, but only when every image has been read.
-    if problems := check_classes(listing.labels, lineage["classes"]):
-        raise DataError("\n".join(problems))
+    _check_early(config, listing, lineage["classes"], live, workspace)
     return Resolved(weights=weights, request_key=request_key, **request, **lineage)
+
+
+def _check_early(
+    config: Config, listing: layout.Listing, classes: list[str], live: versions.Version | None, workspace: Workspace
+) -> None:
+    """What the gate or the disk would say, too, but only when every image has been read."""
+    counts = collections.Counter(f.label for f in listing.files)
+    problems = check_classes(counts, classes) or check_listing(counts)
+    if problems and live and not config.classes and set(classes) != set(counts):
+        problems.append(
+            f"The classes are those of the live model, version {live.number}. To go on with others, name them: "
+            f"--classes {','.join(sorted(counts))}; the comparison with it is then made on the classes that both know."
+        )
+    if problems:
+        raise DataError("\n".join(problems))
+    read_before = any(
+        "ingest" in manifest and manifest["resolved"]["fingerprint"] == listing.fingerprint
+        for manifest in workspace.load_manifests()
+    )
+    images = 0 if read_before else sum(f.size for f in listing.files)
+    check_free_space(str(workspace.root), images + MODEL_BYTES)
 
 
 def _resolve_lineage(

@@ -8,14 +8,17 @@ from typing import Any
 
 from rich.console import Console
 
-from components.pusher import PUSHED, PUSHED_VERSION
+from components import progress
+from components.pusher import NEW, PUSHED, PUSHED_VERSION, REMOVED_VERSIONS
 from components.summary import FILE as SUMMARY_FILE
-from pipeline import terminal
 from pipeline.chain import create_pipeline
+from pipeline.cleanup import remove_unfinished
 from pipeline.config import Config
+from pipeline.disk import explain_disk_error
 from pipeline.local_runner import Finished, LocalRunner, make_run_id
-from pipeline.resolve import resolve
-from pipeline.workspace import open_workspace
+from pipeline.progress_display import ProgressDisplay
+from pipeline.resolve import Resolved, resolve
+from pipeline.workspace import Workspace, open_workspace
 from schema.errors import DataError
 
 
@@ -32,6 +35,7 @@ class Outcome:
         history: of the training: `kept` and `epochs`.
         pushed_version: the version this model is live as, or None.
         pushed_now: whether this run pushed it.
+        removed_versions: old ones that the push removed.
     """
 
     run_id: str
@@ -42,6 +46,7 @@ class Outcome:
     history: dict[str, Any]
     pushed_version: int | None
     pushed_now: bool
+    removed_versions: list[int]
 
 
 def run_pipeline(config: Config, console: Console) -> Outcome:
@@ -55,36 +60,56 @@ def run_pipeline(config: Config, console: Console) -> Outcome:
     Raises:
         GraftError: for whatever the user can act on.
     """
-    with open_workspace(config.out) as workspace:
-        resolved = resolve(config, workspace)
-        run_id = make_run_id()
-        folder = workspace.runs / run_id
-        folder.mkdir()
-        progress = terminal.ComponentProgress(console)
-        manifest: dict[str, Any] = {
-            "run_id": run_id,
-            "config": config.model_dump(mode="json"),
-            "resolved": dataclasses.asdict(resolved),
-        }
-        try:
-            pipeline = create_pipeline(config, resolved, workspace)
-            with progress:
-                LocalRunner(run_id, progress.start, progress.finish).run(pipeline)
-            outcome = _collect(run_id, progress.finished, folder)
-            manifest |= _describe(outcome)
-        except DataError as error:
-            manifest["failed"] = str(error)
-            quarantine = _save_quarantine(progress.finished, folder)
-            if not quarantine:
-                raise
-            raise DataError(f"{error}\nThe whole list of files left out: {quarantine}") from error
-        except BaseException as error:
-            manifest["failed"] = repr(error)
+    try:
+        with open_workspace(config.out) as workspace:
+            resolved = resolve(config, workspace)
+            return _run_chain(config, resolved, workspace, ProgressDisplay(console))
+    except Exception as error:
+        if full := explain_disk_error(error, config.out):
+            raise full from error
+        raise
+
+
+def _run_chain(config: Config, resolved: Resolved, workspace: Workspace, display: ProgressDisplay) -> Outcome:
+    """Runs the components; whatever happens, the manifest says so."""
+    run_id = make_run_id()
+    folder = workspace.runs / run_id
+    folder.mkdir()
+    manifest: dict[str, Any] = {
+        "run_id": run_id,
+        "config": config.model_dump(mode="json"),
+        "resolved": dataclasses.asdict(resolved),
+    }
+    try:
+        pipeline = create_pipeline(config, resolved, workspace)
+        remove_unfinished(pipeline.metadata_connection_config, workspace.artifacts)
+        with display, progress.listen(display.update):
+            LocalRunner(run_id, display.start, lambda component: _finish(component, display)).run(pipeline)
+        outcome = _collect(run_id, display.finished, folder)
+        manifest |= describe(outcome)
+    except DataError as error:
+        manifest["failed"] = str(error)
+        quarantine = _save_quarantine(display.finished, folder)
+        if not quarantine:
             raise
-        finally:
-            manifest["seconds"] = {c.name: round(c.seconds, 2) for c in progress.finished}
-            _write_json(folder / "manifest.json", manifest)
-        return outcome
+        raise DataError(f"{error}\nThe whole list of files left out: {quarantine}") from error
+    except BaseException as error:
+        manifest["failed"] = repr(error)
+        raise
+    finally:
+        manifest["seconds"] = {c.name: round(c.seconds, 2) for c in display.finished}
+        _write_json(folder / "manifest.json", manifest)
+    return outcome
+
+
+def _finish(component: Finished, display: ProgressDisplay) -> None:
+    """What the ingest has counted tells how long the later steps will take."""
+    display.finish(component)
+    if component.name == "ExampleGen":
+        counts = _read(component, "report", "report.json")["counts"]
+        images = {split: sum(by_label.values()) for split, by_label in counts.items()}
+        display.expect("images embedded", images["train"] + images["val"])
+        display.expect("images evaluated", images["test"])
 
 
 def _collect(run_id: str, components: list[Finished], folder: pathlib.Path) -> Outcome:
@@ -95,6 +120,7 @@ def _collect(run_id: str, components: list[Finished], folder: pathlib.Path) -> O
     shutil.copy(logs / "history.json", folder)
     _save_quarantine(components, folder)
     pushed = by_name["Pusher"].outputs["pushed_model"].properties
+    pushed_now = bool(pushed.get(NEW)) and not by_name["Pusher"].cached
     return Outcome(
         run_id=run_id,
         components=components,
@@ -103,18 +129,23 @@ def _collect(run_id: str, components: list[Finished], folder: pathlib.Path) -> O
         evaluation=_read(by_name["Evaluator"], "evaluation", SUMMARY_FILE),
         history=json.loads((logs / "history.json").read_text()),
         pushed_version=int(pushed[PUSHED_VERSION]) if pushed.get(PUSHED) else None,
-        pushed_now=bool(pushed.get(PUSHED)) and not by_name["Pusher"].cached,
+        pushed_now=pushed_now,
+        removed_versions=json.loads(pushed[REMOVED_VERSIONS]) if pushed_now else [],
     )
 
 
-def _describe(outcome: Outcome) -> dict[str, Any]:
+def describe(outcome: Outcome) -> dict[str, Any]:
+    """An outcome for the manifest, and for other programs."""
     return {
+        "run_id": outcome.run_id,
         "cached": [c.name for c in outcome.components if c.cached],
         "ingest": outcome.ingest,
         "warnings": outcome.warnings,
         "evaluation": outcome.evaluation,
         "kept": outcome.history["kept"],
         "pushed_version": outcome.pushed_version,
+        "pushed_now": outcome.pushed_now,
+        "removed_versions": outcome.removed_versions,
     }
 
 

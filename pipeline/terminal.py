@@ -3,58 +3,11 @@
 import contextlib
 import os
 import pathlib
+import signal
 import sys
+import threading
 from collections.abc import Iterator
-from types import TracebackType
-from typing import TYPE_CHECKING
-
-from rich.console import Console
-from rich.live import Live
-from rich.spinner import Spinner
-
-if TYPE_CHECKING:  # TFX, which this module is there to silence
-    from pipeline.local_runner import Finished
-
-
-class ComponentProgress:
-    """A line per component: while it runs (on a terminal), and how long it took."""
-
-    def __init__(self, console: Console):
-        """Prints to a console."""
-        self.finished: list[Finished] = []
-        self._console = console
-        self._name = ""
-        self._spinner = Spinner("dots")
-        # Live would send what TFX prints to the console as well.
-        self._live = Live(self._spinner, console=console, transient=True, redirect_stdout=False, redirect_stderr=False)
-
-    def __enter__(self) -> "ComponentProgress":
-        """Starts the moving line."""
-        self._live.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Ends it, whatever happened."""
-        self._live.stop()
-        if error:
-            self._print(self._name, "stopped")
-
-    def start(self, name: str) -> None:
-        """Says that a component starts; without a terminal, in a line of its own."""
-        self._name = name
-        self._spinner.update(text=f"{name} ...")
-        if not self._console.is_terminal:
-            self._print(name, "started")
-
-    def finish(self, component: "Finished") -> None:
-        """Says how long it took."""
-        self.finished.append(component)
-        self._print(component.name, "unchanged" if component.cached else f"{component.seconds:.1f} s")
-
-    def _print(self, name: str, state: str) -> None:
-        self._console.print(f"  {name:<18} {state:>9}", highlight=False)
+from typing import TextIO
 
 
 @contextlib.contextmanager
@@ -71,19 +24,44 @@ def muted_imports() -> Iterator[None]:
         os.close(stderr)
 
 
-def redirect_noise(log: pathlib.Path) -> Console:
+def redirect_noise(log: pathlib.Path, verbose: bool) -> tuple[TextIO, TextIO]:
     """Sends what the process writes from now on to a file, C++ included.
 
     Args:
         log: a file to append to.
+        verbose: whether to show it on the standard error, too.
     Returns:
-        A console on what was the standard output.
+        What were the standard output and the standard error.
     """
-    log.parent.mkdir(parents=True, exist_ok=True)
     sys.stdout.flush()
     sys.stderr.flush()
-    terminal = os.fdopen(os.dup(1), "w", encoding=sys.stdout.encoding, errors="replace")
+    stdout = os.fdopen(os.dup(1), "w", encoding=sys.stdout.encoding, errors="replace")
+    stderr = os.fdopen(os.dup(2), "w", encoding=sys.stderr.encoding, errors="replace")
     with open(log, "ab") as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
-    return Console(file=terminal)
+        sink = _tee(file.fileno(), stderr.fileno()) if verbose else file.fileno()
+        os.dup2(sink, 1)
+        os.dup2(sink, 2)
+    return stdout, stderr
+
+
+def interrupt_on_terminate() -> None:
+    """Makes SIGTERM, which a scheduler sends, end a run as Ctrl-C does."""
+
+    def interrupt(number: int, _: object) -> None:
+        raise KeyboardInterrupt(number)
+
+    signal.signal(signal.SIGTERM, interrupt)
+
+
+def _tee(*targets: int) -> int:
+    """A file descriptor to write to; what comes is copied to each of the targets."""
+    source, sink = os.pipe()
+    copies = [os.dup(target) for target in targets]
+
+    def copy() -> None:
+        while chunk := os.read(source, 1 << 16):
+            for target in copies:
+                os.write(target, chunk)
+
+    threading.Thread(target=copy, daemon=True).start()
+    return sink

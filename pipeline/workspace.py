@@ -11,6 +11,10 @@ from typing import Any
 
 from schema.errors import GraftError, UsageError
 
+FORMAT = 1  # of the layout below; a change that an older or newer Graft cannot read counts it up
+_FORMAT_FILE = "workspace.json"
+_OWN = {"pipeline", "metadata.sqlite", "runs", "serving", "graft.log", ".lock"}
+
 
 @dataclasses.dataclass(frozen=True)
 class Workspace:
@@ -52,18 +56,41 @@ class Workspace:
 
 
 def prepare(out: str) -> Workspace:
-    """Makes the folders of a workspace.
+    """Makes the folders of a workspace, if it is not one yet.
 
     Raises:
-        UsageError: if it cannot be written.
+        UsageError: if it cannot be written, or is something else.
     """
     workspace = Workspace(pathlib.Path(out).absolute())
     try:
+        _check_format(out, workspace.root / _FORMAT_FILE)
         workspace.runs.mkdir(parents=True, exist_ok=True)
         workspace.log.touch()
+        (workspace.root / _FORMAT_FILE).write_text(json.dumps({"format": FORMAT}), encoding="utf-8")
     except OSError as error:
         raise UsageError(f"{out}: cannot be written: {error.strerror}. Choose another folder with --out.") from None
     return workspace
+
+
+def _check_format(out: str, file: pathlib.Path) -> None:
+    """Refuses a folder that holds something else, and a workspace of another format."""
+    if file.exists():
+        try:
+            found = json.loads(file.read_text(encoding="utf-8"))["format"]
+        except (ValueError, KeyError, TypeError):
+            found = "unknown"
+        if found != FORMAT:
+            raise UsageError(
+                f"{out}: a workspace of another version of Graft (format {found}; this one writes {FORMAT}). "
+                "Choose another folder with --out; copy serving/ into it to go on from the live model."
+            )
+    elif file.parent.is_dir():
+        others = [path.name for path in file.parent.iterdir() if path.name not in _OWN]
+        if others:
+            raise UsageError(
+                f"{out}: expected a new folder, an empty one or a workspace; it holds {', '.join(sorted(others)[:3])}. "
+                "Choose another folder with --out."
+            )
 
 
 @contextlib.contextmanager

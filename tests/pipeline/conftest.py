@@ -6,13 +6,23 @@ import shutil
 import pytest
 from rich.console import Console
 
-from pipeline.config import load_config
+from pipeline.load import load_config
 from pipeline.report import print_report
 from pipeline.run import run_pipeline
 from pipeline.sample import write_digits
 from serving.versions import find_versions
 
 IMAGES_A_CLASS = 30
+SETTINGS = {
+    "weights": "random",
+    "image_size": 32,
+    "head_units": (64,),
+    "head_epochs": 8,
+    "fine_tune_epochs": 1,
+    "fine_tune_from": "conv5_block3",
+    "min_accuracy": 0.0,
+    "max_accuracy_drop": 0.2,
+}
 
 
 @pytest.fixture(scope="session")
@@ -34,6 +44,12 @@ def small_digits(digits, tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="session")
+def settings():
+    """What `run` sets: small, and fast on two cores."""
+    return SETTINGS
+
+
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory):
     """An empty folder for the runs of this module."""
@@ -45,18 +61,7 @@ def run(small_digits, workspace):
     """Runs the pipeline with some settings changed; returns the outcome and what was printed."""
 
     def run_with(**settings):
-        defaults = {
-            "data": str(small_digits),
-            "out": str(workspace),
-            "weights": "random",
-            "image_size": 32,
-            "head_units": (64,),
-            "head_epochs": 8,
-            "fine_tune_epochs": 1,
-            "fine_tune_from": "conv5_block3",
-            "min_accuracy": 0.0,
-            "max_accuracy_drop": 0.2,
-        }
+        defaults = {"data": str(small_digits), "out": str(workspace), **SETTINGS}
         console = Console(file=io.StringIO(), width=120)
         config = load_config(None, defaults | settings)
         outcome = run_pipeline(config, console)

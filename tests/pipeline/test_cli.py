@@ -39,7 +39,7 @@ def imported_by(code, cwd):
 def test_help_starts_no_tensorflow(tmp_path):
     """Help is there at once."""
     modules = imported_by("from pipeline.cli import cli; cli.main(['run', '--help'], standalone_mode=False)", tmp_path)
-    assert not modules & {"tensorflow", "tfx", "apache_beam", "keras", "pydantic"}
+    assert not modules & {"tensorflow", "tfx", "apache_beam", "keras"}
 
 
 def test_predict_starts_no_tfx(tmp_path):
@@ -99,9 +99,54 @@ def test_help_keeps_its_examples_on_lines_of_their_own(tmp_path):
 def test_bad_option_is_exit_code_2(tmp_path):
     """Bad usage, whoever finds it: the parser or the configuration."""
     assert graft("run", "--head-epochs", "five", cwd=tmp_path).returncode == 2
-    done = graft("run", "--data", "x", "--image-size", 7, cwd=tmp_path)
+    done = graft("run", "--data", "x", "--image-size", 7, "--seed", "one", cwd=tmp_path)
     assert done.returncode == 2
-    assert "image_size" in done.stderr
+    assert done.stderr.splitlines() == [
+        "graft: --image-size: expected a whole number from 32 to 1024; got 7.",
+        "graft: --seed: expected a whole number from 0; got one.",
+    ]
+
+
+def test_every_command_shows_examples_in_its_help(tmp_path):
+    """Each with the command that it is about."""
+    from pipeline.cli import cli
+
+    for name, command in {
+        **cli.commands,
+        **{f"sample {n}": c for n, c in cli.commands["sample"].commands.items()},
+    }.items():
+        if name != "sample":
+            assert f"    ./graft {name}" in command.help, name
+
+
+def test_init_run_and_print_config_work_together(tmp_path):
+    """The file is found, options override it, and nothing is made but the file."""
+    write_classes(tmp_path / "photos", "cats", "dogs")
+    assert graft("init", "photos", cwd=tmp_path).returncode == 0
+    done = graft("run", "--print-config", "--seed", 3, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    lines = {line.split(" = ")[0]: line for line in done.stdout.splitlines()}
+    assert lines["data"].split() == ["data", "=", '"photos"', "#", "graft.toml"]
+    assert lines["seed"].split() == ["seed", "=", "3", "#", "--seed"]
+    assert {path.name for path in tmp_path.iterdir()} == {"photos", "graft.toml"}
+
+
+def test_version_names_the_stack(tmp_path):
+    """What a bug report needs."""
+    import tensorflow as tf
+
+    from pipeline.cli import VERSION
+
+    printed = graft("--version", cwd=tmp_path).stdout
+    assert printed.startswith(f"Graft {VERSION} (Python 3.")
+    assert f"tensorflow {tf.__version__}" in printed
+    assert f'version="{VERSION}"' in (ROOT / "setup.py").read_text()
+
+
+def test_predict_asks_the_workspace_of_the_configuration(tmp_path):
+    """Where `run` has pushed to."""
+    (tmp_path / "graft.toml").write_text('data = "photos"\nout = "elsewhere"\n')
+    assert "no pushed model in elsewhere or graft-demo here" in graft("predict", "cat.jpg", cwd=tmp_path).stderr
 
 
 def test_gate_stops_a_run_and_keeps_the_list(tmp_path):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.config import load_config
+from pipeline.load import load_config, load_with_sources
 from schema.errors import UsageError
 
 
@@ -18,8 +18,75 @@ def test_unknown_key_is_named_with_its_file(tmp_path):
     """A typing error must not be passed over."""
     file = tmp_path / "graft.toml"
     file.write_text("head_epoch = 3\n")
-    with pytest.raises(UsageError, match=r"graft\.toml: unknown key 'head_epoch'.*head_epochs"):
+    with pytest.raises(UsageError, match=r"graft\.toml: unknown key 'head_epoch'\. Did you mean head_epochs\?"):
         load_config(str(file), {"data": "photos"})
+
+
+def test_unknown_key_in_a_table_is_named_with_it(tmp_path):
+    """Also one that belongs above the tables."""
+    file = tmp_path / "graft.toml"
+    file.write_text("[augmentation]\nflipp = 1\nseed = 3\n")
+    with pytest.raises(UsageError) as caught:
+        load_config(str(file), {"data": "photos"})
+    assert "unknown key 'augmentation.flipp'. Did you mean augmentation.flip?" in str(caught.value)
+    assert "unknown key 'augmentation.seed'" in str(caught.value)
+
+
+def test_table_given_as_a_value_is_explained(tmp_path):
+    """Whatever the options say of it."""
+    file = tmp_path / "graft.toml"
+    file.write_text("augmentation = true\n")
+    with pytest.raises(UsageError, match=r"augmentation: expected a table, \[augmentation\]"):
+        load_config(str(file), {"data": "photos", "augmentation.zoom": 0.1})
+
+
+def test_paths_in_a_file_are_relative_to_it(tmp_path):
+    """A scheduled run starts in another folder; what an option says is relative to where one is."""
+    file = tmp_path / "graft.toml"
+    file.write_text('data = "photos"\nweights = "notop.h5"\n')
+    config = load_config(str(file), {"out": "results"})
+    assert (config.data, config.weights, config.out) == (f"{tmp_path}/photos", f"{tmp_path}/notop.h5", "results")
+
+
+def test_names_of_weights_are_no_paths(tmp_path):
+    """`imagenet` and `random` mean what they say."""
+    file = tmp_path / "graft.toml"
+    file.write_text('data = "/photos"\nweights = "random"\n')
+    assert load_config(str(file), {}).weights == "random"
+
+
+def test_lists_and_tables_can_be_written_on_the_command_line():
+    """As text, which is all that a shell has."""
+    options = {
+        "classes": "cats, big dogs",
+        "head_units": "64,32",
+        "split_ratios": "train=8,val=1,test=1",
+        "beam.args": "--direct_num_workers=2 --name='a b'",
+    }
+    config = load_config(None, {"data": "photos", **options})
+    assert config.classes == ("cats", "big dogs")
+    assert config.head_units == (64, 32)
+    assert config.split_ratios == {"train": 8, "val": 1, "test": 1}
+    assert config.beam.args == ("--direct_num_workers=2", "--name=a b")
+
+
+def test_class_names_are_composed_as_folder_names_are():
+    """A name typed on a Mac is the same class."""
+    assert load_config(None, {"data": "photos", "classes": ("cafe\u0301", "bar")}).classes == ("caf\u00e9", "bar")
+
+
+@pytest.mark.parametrize("out", ["photos", "photos/graft-out", "photos/cats/../out"])
+def test_workspace_among_the_images_is_refused(tmp_path, monkeypatch, out):
+    """It would be a class of its own."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="lies inside the data folder photos"):
+        load_config(None, {"data": "photos", "out": out})
+
+
+def test_images_in_the_workspace_are_fine(tmp_path, monkeypatch):
+    """As the demo has them."""
+    monkeypatch.chdir(tmp_path)
+    assert load_config(None, {"data": "out/digits", "out": "out"}).out == "out"
 
 
 @pytest.mark.parametrize(
@@ -35,17 +102,30 @@ def test_unknown_key_is_named_with_its_file(tmp_path):
         ("classes", ("cats", "cats")),
         ("split_ratios", {"train": 0.7, "val": 0.3}),
         ("head_units", (0,)),
+        ("head_units", "64,wide"),
+        ("head_epochs", True),
+        ("min_accuracy", float("nan")),
+        ("dropout", 1),
+        ("class_weights", "fair"),
+        ("fine_tune_from", "conv5_block4"),
+        ("fine_tune_from", "conv2_block3_0_xxx"),
+        ("max_megapixels", 501),
+        ("augmentation.flip", "sideways"),
+        ("augmentation.rotation", -0.1),
+        ("keep_versions", 0),
+        ("weights", " "),
     ],
 )
 def test_value_out_of_range_names_key_and_value(key, value):
     """What is wrong, and what came."""
-    with pytest.raises(UsageError, match=f"command line: {key}.*got"):
+    option = "--" + key.replace("_", "-").replace(".", "-")
+    with pytest.raises(UsageError, match=rf"{option}: expected .*; got"):
         load_config(None, {"data": "photos", key: value})
 
 
 def test_data_must_be_named():
     """Nothing can be trained on no data."""
-    with pytest.raises(UsageError, match="data: missing"):
+    with pytest.raises(UsageError, match=r"data: missing\. Give --data DIR, or in a graft\.toml"):
         load_config(None, {})
 
 
@@ -68,3 +148,12 @@ def test_configuration_cannot_be_changed():
     config = load_config(None, {"data": "photos"})
     with pytest.raises(Exception, match="frozen"):
         config.seed = 1
+
+
+def test_sources_tell_default_file_and_option_apart(tmp_path):
+    """What `--print-config` shows."""
+    file = tmp_path / "graft.toml"
+    file.write_text("head_epochs = 3\nseed = 4\n[beam]\nargs = []\n")
+    _, sources = load_with_sources(str(file), {"data": "photos", "seed": 7})
+    assert sources["head_epochs"] == sources["beam.args"] == str(file)
+    assert (sources["seed"], sources["batch_size"]) == ("--seed", "default")

@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+ROOT = pathlib.Path(__file__).parents[2]
 WORSE = {"head_learning_rate": 1e-9}
 ALL = [
     "ExampleGen",
@@ -239,3 +240,28 @@ def test_nothing_is_left_half_written(worse_once_more, workspace):
     """No staging folder, no temporary file."""
     names = [path.name for path in pathlib.Path(workspace).rglob("*")]
     assert not [name for name in names if "staging" in name or name.startswith("_temporary") or name.endswith(".tmp")]
+
+
+def test_other_program_reads_what_came_of_a_run(
+    worse_once_more, good_after_rollback, workspace, small_digits, settings
+):
+    """One JSON object on the standard output and nothing else; the settings come from a graft.toml."""
+    values = {**settings, "data": str(small_digits), "out": str(workspace)}
+    (workspace.parent / "graft.toml").write_text("".join(f"{k} = {json.dumps(v)}\n" for k, v in values.items()))
+    command = [sys.executable, str(ROOT), "run", "--json", "--require-push"]
+    done = subprocess.run(command, cwd=workspace.parent, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    outcome = json.loads(done.stdout)
+    version = good_after_rollback[0].pushed_version
+    assert outcome["model"] == str(workspace / "serving" / "graft" / str(version))
+    assert (outcome["pushed_version"], outcome["pushed_now"], outcome["cached"]) == (version, False, ALL)
+    assert outcome["evaluation"]["blessed"]
+    assert (pathlib.Path(outcome["report"]) / "manifest.json").is_file()
+
+
+def test_quiet_run_prints_nothing(worse_once_more, workspace):
+    """Unless it has something to complain of."""
+    command = [sys.executable, str(ROOT), "run", "--quiet"]
+    done = subprocess.run(command, cwd=workspace.parent, capture_output=True, text=True, timeout=300, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

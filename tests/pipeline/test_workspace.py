@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.workspace import Workspace, open_workspace
+from pipeline.workspace import Workspace, open_workspace, prepare
 from schema.errors import GraftError, UsageError
 
 
@@ -34,3 +34,33 @@ def test_torn_manifest_is_passed_over(tmp_path):
         (tmp_path / "runs" / name).mkdir(parents=True)
         (tmp_path / "runs" / name / "manifest.json").write_text(text)
     assert Workspace(tmp_path).load_manifests() == [{"pushed_version": 1}]
+
+
+def test_workspace_of_another_version_is_refused(tmp_path):
+    """What it holds cannot be read; how to go on is said."""
+    (tmp_path / "workspace.json").write_text('{"format": 99}')
+    with pytest.raises(UsageError, match=r"another version of Graft \(format 99; .*copy serving/"):
+        prepare(str(tmp_path))
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}"])
+def test_torn_format_file_is_no_traceback(tmp_path, text):
+    """Whatever became of it."""
+    (tmp_path / "workspace.json").write_text(text)
+    with pytest.raises(UsageError, match="format unknown"):
+        prepare(str(tmp_path))
+
+
+def test_folder_with_other_files_is_no_workspace(tmp_path):
+    """Nobody wants runs/ and pipeline/ in the home folder; nothing is written there."""
+    (tmp_path / "letters").mkdir()
+    with pytest.raises(UsageError, match="it holds letters"):
+        prepare(str(tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == ["letters"]
+
+
+def test_workspace_with_nothing_left_but_the_pushed_versions_goes_on(tmp_path):
+    """As the README says for want of room."""
+    (tmp_path / "serving" / "graft").mkdir(parents=True)
+    prepare(str(tmp_path))
+    prepare(str(tmp_path))

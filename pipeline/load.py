@@ -1,0 +1,127 @@
+"""Loads the configuration: a file overrides the defaults, options override the file."""
+
+import difflib
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import pydantic
+import tomlkit
+from tomlkit.exceptions import ParseError
+
+from pipeline.config import Config
+from pipeline.keys import PATHS, Key, all_keys
+from schema.errors import UsageError
+
+CONFIG_FILE = "graft.toml"
+DEFAULT = "default"
+
+
+def load_config(file: str | None, options: Mapping[str, Any]) -> Config:
+    """Merges defaults, a file and options, in this order.
+
+    Args:
+        file: path of a TOML file, or None. Relative paths in it are relative to its folder.
+        options: by name ("seed", "beam.args"); None means not given.
+    Returns:
+        A checked configuration.
+    Raises:
+        UsageError: naming each key that is unknown or wrong, what was expected and what came.
+    """
+    return load_with_sources(file, options)[0]
+
+
+def load_with_sources(file: str | None, options: Mapping[str, Any]) -> tuple[Config, dict[str, str]]:
+    """As `load_config`; and where the value of each key comes from: "default", the file or the option."""
+    values = _read_file(file) if file else {}
+    sources = dict.fromkeys(all_keys(), DEFAULT) | dict.fromkeys(values, file or "")
+    for name, value in options.items():
+        if value is not None:
+            values[name] = os.path.expanduser(value) if name in PATHS else value
+            sources[name] = all_keys()[name].option
+    try:
+        config = Config(**_nest(values))
+    except pydantic.ValidationError as error:
+        problems = dict.fromkeys(_describe(e, values, sources, file) for e in error.errors())
+        raise UsageError("\n".join(problems)) from None
+    _check_places(config)
+    return config, sources
+
+
+def _check_places(config: Config) -> None:
+    """A workspace among the images would be read as a class."""
+    data, out = os.path.realpath(config.data), os.path.realpath(config.out)
+    if os.path.commonpath([data, out]) == data:
+        raise UsageError(
+            f"out: {config.out} lies inside the data folder {config.data}. Name a folder outside it with --out."
+        )
+
+
+def _read_file(file: str) -> dict[str, Any]:
+    """The values of a file by full name; what is not a key keeps its name, for the message."""
+    try:
+        tree = tomlkit.parse(pathlib.Path(file).read_text(encoding="utf-8")).unwrap()
+    except OSError as error:
+        raise UsageError(f"{file}: cannot be read: {error.strerror}. `./graft init` writes one.") from None
+    except (ParseError, UnicodeDecodeError) as error:
+        raise UsageError(f"{file}: not valid TOML: {error}. `./graft init` writes a valid one to compare.") from None
+    values: dict[str, Any] = {}
+    for name, value in tree.items():
+        if name not in _tables():
+            values[name] = value
+        elif isinstance(value, dict):
+            values |= {f"{name}.{key}": inner for key, inner in value.items()}
+        else:
+            raise UsageError(f"{file}: {name}: expected a table, [{name}] on a line of its own; got {value!r}.")
+    for name in PATHS:
+        if isinstance(values.get(name), str):
+            values[name] = _resolve_path(name, values[name], os.path.dirname(file))
+    return values
+
+
+def _resolve_path(name: str, value: str, folder: str) -> str:
+    if name == "weights" and value in ("imagenet", "random"):
+        return value
+    return os.path.join(folder, os.path.expanduser(value)) if value else value
+
+
+def _tables() -> set[str]:
+    return {name.partition(".")[0] for name in all_keys() if "." in name}
+
+
+def _nest(values: dict[str, Any]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for name, value in values.items():
+        table, dot, key = name.partition(".")
+        if dot and table in _tables():
+            tree.setdefault(table, {})[key] = value
+        else:
+            tree[name] = value
+    return tree
+
+
+def _describe(error: Any, values: dict[str, Any], sources: dict[str, str], file: str | None) -> str:
+    name = ".".join(str(part) for part in error["loc"])
+    key = _find_key(name)
+    if key is None:
+        close = difflib.get_close_matches(name, all_keys(), n=1)
+        hint = f"Did you mean {close[0]}?" if close else f"Known: {', '.join(all_keys())}."
+        return f"{file}: unknown key {name!r}. {hint}"
+    if error["type"] == "missing":
+        where = f"name it in {file}" if file else f"in a {CONFIG_FILE}, which `./graft init` writes"
+        return f"{key.name}: missing. Give {key.option} DIR, or {where}."
+    source = sources[key.name]
+    label = source if source == key.option else f"{source}: {key.name}"
+    return f"{label}: expected {key.expected}; got {_printable(values[key.name])}."
+
+
+def _find_key(name: str) -> Key | None:
+    """The key that a part of it belongs to: head_units.0 is of head_units."""
+    while name and name not in all_keys():
+        name = name.rpartition(".")[0]
+    return all_keys().get(name)
+
+
+def _printable(value: Any) -> str:
+    return value if isinstance(value, str) and value.strip() else repr(value)

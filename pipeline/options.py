@@ -1,0 +1,36 @@
+"""The options of `./graft run` that come from the configuration: one for each key, under its heading."""
+
+from itertools import groupby
+
+import click
+
+from pipeline.keys import Key, all_keys
+from pipeline.reference import to_toml
+
+
+def make_options() -> list[click.Option]:
+    """An option for each key; not given is None."""
+    return [click.Option([k.option, k.parameter], metavar=k.metavar, help=_help(k)) for k in all_keys().values()]
+
+
+def write_options(own: list[click.Parameter], ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    """Writes the help of a command: its own options first, then those of each group."""
+    with formatter.section("Options"):
+        formatter.write_dl([record for option in own if (record := option.get_help_record(ctx))])
+    for group, keys in groupby(all_keys().values(), key=lambda key: key.group):
+        with formatter.section(group):
+            formatter.write_dl([(f"{key.option} {key.metavar}", _help(key)) for key in keys])
+
+
+def _help(key: Key) -> str:
+    default = "" if key.default is None else f"  [{_on_command_line(key.default)}]"
+    return f"{key.description}{default}"
+
+
+def _on_command_line(value: object) -> str:
+    """A default as it would be typed."""
+    if isinstance(value, dict):
+        return ",".join(f"{name}={share}" for name, share in value.items())
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return value if isinstance(value, str) else to_toml(value)
