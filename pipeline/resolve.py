@@ -98,7 +98,7 @@ def _check_early(
         for manifest in workspace.load_manifests()
     )
     images = 0 if read_before else sum(f.size for f in listing.files)
-    check_free_space(str(workspace.root), images + MODEL_BYTES)
+    check_free_space(config.out, images + MODEL_BYTES)
 
 
 def _resolve_lineage(
