@@ -61,7 +61,7 @@ def read_image(file: layout.ImageFile, data: str, max_megapixels: float) -> Reco
     try:
         encoded = tf.io.gfile.GFile(os.path.join(data, file.path), "rb").read()
     except tf.errors.OpError as error:
-        return _broken(record, f"cannot be read: {_first_line(error)}")
+        return _broken(record, f"cannot be read: {_reason(error)}")
     record = dataclasses.replace(record, digest=hashlib.sha256(encoded).hexdigest())
     if problem := find_problem(encoded, max_megapixels):
         return _broken(record, problem)
@@ -84,7 +84,7 @@ def find_problem(encoded: bytes, max_megapixels: float) -> str:
     try:
         width, height = _try(tf.constant(encoded), max_megapixels).numpy().tolist()
     except tf.errors.OpError as error:
-        return f"cannot be decoded: {_first_line(error)}"
+        return f"cannot be decoded: {_reason(error)}"
     megapixels = width * height / 1e6
     if megapixels > max_megapixels:
         claimed = f"{width} x {height} pixels are {round(megapixels, 2):g} megapixels"
@@ -126,7 +126,8 @@ def _broken(record: Record, problem: str) -> Record:
     return dataclasses.replace(record, problem=problem, broken=True)
 
 
-def _first_line(error: tf.errors.OpError) -> str:
-    """TensorFlow's message without the name of the op."""
-    text = str(error.message).splitlines()[0].split("}} ")[-1]
+def _reason(error: tf.errors.OpError) -> str:
+    """What TensorFlow says went wrong, without where in the graph, and without the name of a file."""
+    lines = [line for line in str(error.message).splitlines() if line and not line[0].isspace()]
+    text = lines[-1].split("}} ")[-1].rpartition("; ")[2]
     return re.sub(r"\s*\[Op:\w+\].*$", "", text)

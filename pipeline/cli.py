@@ -264,7 +264,7 @@ def model(image_size: int, fine_tune_from: str, num_classes: int) -> None:
     from pipeline.load import load_config
     from pipeline.terminal import muted_imports
 
-    load_config(None, {"data": "", "image_size": image_size, "fine_tune_from": fine_tune_from})  # checks them
+    load_config(None, {"data": os.devnull, "image_size": image_size, "fine_tune_from": fine_tune_from})  # checks them
     with muted_imports():
         from pipeline.network_table import print_network
 

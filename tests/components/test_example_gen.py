@@ -133,8 +133,8 @@ def test_an_example_holds_the_file_as_found(troubled):
         ("cat/text.jpg", "not an image; TensorFlow Serving reads"),
         ("dog/page.jpg", "markup, not an image"),
         ("dog/empty.jpg", "empty file"),
-        ("dog/truncated.jpg", "cannot be decoded: "),
-        ("dog/truncated.png", "cannot be decoded: "),
+        ("dog/truncated.jpg", "cannot be decoded: Invalid JPEG data"),
+        ("dog/truncated.png", "cannot be decoded: Invalid PNG data"),
     ],
 )
 def test_a_file_that_cannot_be_served_is_quarantined_with_the_reason(troubled, path, reason):
