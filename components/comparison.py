@@ -59,7 +59,7 @@ def compare_models(
     if len(classes) < 2 or not total:
         return Comparison(classes)
     models = [predict.load_signature(path) for path in (candidate, live)]
-    hits = np.zeros(len(models), int)
+    hits: np.ndarray = np.zeros(len(models), int)
     for images, labels in _read_batches(files, classes):
         hits += [np.count_nonzero(_choose(model, images, classes) == labels) for model in models]
         progress.report("images compared", len(labels), total)
