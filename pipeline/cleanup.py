@@ -6,7 +6,7 @@ import shutil
 import ml_metadata as mlmd
 from ml_metadata.proto import metadata_store_pb2
 
-_UNFINISHED = "last_known_state = NEW OR last_known_state = RUNNING"
+_UNFINISHED = {metadata_store_pb2.Execution.NEW, metadata_store_pb2.Execution.RUNNING}
 
 
 def remove_unfinished(connection: metadata_store_pb2.ConnectionConfig, artifacts: pathlib.Path) -> None:
@@ -19,7 +19,8 @@ def remove_unfinished(connection: metadata_store_pb2.ConnectionConfig, artifacts
         artifacts: TFX's pipeline root.
     """
     store = mlmd.MetadataStore(connection)
-    unfinished = store.get_executions(mlmd.ListOptions(filter_query=_UNFINISHED))
+    # The newer stack's metadata library knows no filter_query.
+    unfinished = [e for e in store.get_executions() if e.last_known_state in _UNFINISHED]
     for execution in unfinished:
         for folder in (*artifacts.glob(f"*/*/{execution.id}"), *artifacts.glob(f"*/.system/*/{execution.id}")):
             shutil.rmtree(folder, ignore_errors=True)

@@ -23,6 +23,8 @@ from schema.errors import DataError
 from serving import versions
 
 _SOURCES = ("schema", "serving", "components")
+# Keys that change nothing about the model; the folder of images goes into the digest as an absolute path.
+_NOT_REQUESTED = {"out", "data", "keep_versions", "beam"}
 _LIBRARIES = ("tensorflow", "keras", "tensorflow-transform", "tfx")
 
 
@@ -72,7 +74,7 @@ def resolve(config: Config, workspace: Workspace) -> Resolved:
     }
     request_key = _digest(
         request
-        | {"config": config.model_dump(mode="json", exclude={"out", "data"}), "data": os.path.abspath(config.data)}
+        | {"config": config.model_dump(mode="json", exclude=_NOT_REQUESTED), "data": os.path.abspath(config.data)}
     )
     live = versions.find_live(str(workspace.model_dir(config.model_name)))
     lineage = _resolve_lineage(config, listing, request_key, live, workspace)

@@ -130,7 +130,7 @@ def _collect(run_id: str, components: list[Finished], folder: pathlib.Path) -> O
         history=json.loads((logs / "history.json").read_text()),
         pushed_version=int(pushed[PUSHED_VERSION]) if pushed.get(PUSHED) else None,
         pushed_now=pushed_now,
-        removed_versions=json.loads(pushed[REMOVED_VERSIONS]) if pushed_now else [],
+        removed_versions=[] if by_name["Pusher"].cached else json.loads(pushed.get(REMOVED_VERSIONS, "[]")),
     )
 
 

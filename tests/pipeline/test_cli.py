@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -116,7 +117,7 @@ def test_every_command_shows_examples_in_its_help(tmp_path):
         **{f"sample {n}": c for n, c in cli.commands["sample"].commands.items()},
     }.items():
         if name != "sample":
-            assert f"    ./graft {name}" in command.help, name
+            assert re.search(rf"^ *\./graft {name}\b", command.help, re.MULTILINE), name
 
 
 def test_init_run_and_print_config_work_together(tmp_path):

@@ -242,6 +242,17 @@ def test_nothing_is_left_half_written(worse_once_more, workspace):
     assert not [name for name in names if "staging" in name or name.startswith("_temporary") or name.endswith(".tmp")]
 
 
+def test_number_of_versions_to_keep_concerns_the_pusher_alone(
+    worse_once_more, good_after_rollback, run, pushed_versions
+):
+    """Old versions go, and the report says which; the live model is not evaluated against itself."""
+    outcome, printed = run(keep_versions=1)
+    assert executed(outcome) == ["Pusher"]
+    assert pushed_versions() == [good_after_rollback[0].pushed_version]
+    assert outcome.removed_versions == good_after_rollback[2][:-1] != []
+    assert f"Removed:  version {outcome.removed_versions[0]} (keep_versions is 1)" in printed
+
+
 def test_other_program_reads_what_came_of_a_run(
     worse_once_more, good_after_rollback, workspace, small_digits, settings
 ):
