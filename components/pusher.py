@@ -63,10 +63,10 @@ class PusherExecutor(tfx_executor.Executor):
         model_path = self.GetModelPath(input_dict)
         model_dir = exec_properties["model_dir"]
         version = versions.find_live(model_dir)
-        new = version is None or versions.digest_model(version.path) != versions.digest_model(model_path)
+        record = json.loads(exec_properties["record"])
+        new = version is None or not _is_same(version, model_path, record)
         if version is None or new:
-            record = json.loads(exec_properties["record"]) | self._describe(input_dict)
-            version = push(model_path, model_dir, record)
+            version = push(model_path, model_dir, record | self._describe(input_dict))
         else:
             logging.info("The same model is live as version %d; not pushed again.", version.number)
         self._MarkPushed(pushed, version.path, str(version.number))
@@ -156,6 +156,18 @@ def push(model_path: str, model_dir: str, record: dict[str, Any]) -> versions.Ve
             tf.io.gfile.rmtree(staging)
         raise
     return versions.Version(number, target, record)
+
+
+def _is_same(live: versions.Version, model_path: str, record: dict[str, Any]) -> bool:
+    """Whether a version has the weights of a model, and was made by the same code for the same images and classes."""
+
+    def shape_of(record: dict[str, Any]) -> list[Any]:
+        config, resolved = record.get("config", {}), record.get("resolved", {})
+        keys = (record, "classes"), (config, "image_size"), (config, "max_megapixels"), (resolved, "code_digest")
+        return [values.get(key) for values, key in keys]
+
+    same_weights = versions.digest_variables(live.path) == versions.digest_variables(model_path)
+    return same_weights and shape_of(live.record) == shape_of(record)
 
 
 def _next_number(model_dir: str) -> int:

@@ -43,10 +43,10 @@ def cli() -> None:
     """Graft turns a folder of labelled images into a served classifier.
 
     \b
-    ./graft demo                      see it work on the digits that ship with scikit-learn
-    ./graft run --data photos/        your own: photos/cats/*.jpg, photos/dogs/*.jpg
-    ./graft init photos/              write a graft.toml with everything that can be set
-    ./graft predict one.jpg           ask the newest pushed model
+    ./graft demo               see it work on digits that ship with scikit-learn
+    ./graft run photos/        your own: photos/cats/*.jpg, photos/dogs/*.jpg
+    ./graft init photos/       write a graft.toml with everything that can be set
+    ./graft predict one.jpg    ask the newest pushed model
     """
 
 
@@ -112,6 +112,7 @@ def init(data: str | None, file: str) -> None:
 
 
 @cli.command(cls=_ConfiguredCommand)
+@click.argument("folder", required=False, metavar="[DATA]")
 @click.option(
     "--config", "file", metavar="FILE", help=f"TOML file; options override it.  [{CONFIG_FILE}, if it is there]"
 )
@@ -119,6 +120,7 @@ def init(data: str | None, file: str) -> None:
 @click.option("--require-push", is_flag=True, help="Exit with 4 unless the model of this run is live in the end.")
 @_output_options
 def run(
+    folder: str | None,
     file: str | None,
     print_config: bool,
     require_push: bool,
@@ -130,23 +132,24 @@ def run(
     """Train on a folder of images, evaluate, and push.
 
     \b
-    ./graft run --data photos/
-    ./graft run --data photos/ --weights random --fine-tune-epochs 0
-    ./graft run --data photos/ --class-weights balanced --augmentation-flip horizontal
-    ./graft run --data daily/ --window-days 30          date folders: daily/2026-11-23/cats/
-    ./graft run --quiet --require-push                  from cron, with a graft.toml
+    ./graft run photos/
+    ./graft run photos/ --weights random --fine-tune-epochs 0
+    ./graft run photos/ --class-weights balanced
+    ./graft run daily/ --window-days 30     date folders: daily/2026-11-23/cats/
+    ./graft run --quiet --require-push      from cron, with a graft.toml
     """
     from pipeline.load import load_with_sources
 
-    file = file or (CONFIG_FILE if os.path.exists(CONFIG_FILE) else None)
+    file = file or _find_config()
     names = {name.replace("__", "."): value for name, value in options.items()}
+    names["data"] = names["data"] or folder
     config, sources = load_with_sources(file, names)
     if print_config:
         from pipeline.reference import render_effective, render_effective_json
 
         click.echo(render_effective_json(config, sources) if as_json else render_effective(config, sources))
         return
-    pushed = _run(config, file, quiet, verbose, as_json)
+    pushed = _run(config, file, quiet, verbose, as_json, require_push)
     if require_push and not pushed:
         sys.exit(NOT_PUSHED)
 
@@ -168,18 +171,20 @@ def demo(out: str, quiet: bool, verbose: bool, as_json: bool) -> None:
     _run(make_config(out, lambda line: click.echo(line, err=quiet or as_json)), None, quiet, verbose, as_json)
 
 
-def _run(config: "Config", file: str | None, quiet: bool, verbose: bool, as_json: bool) -> bool:
+def _run(
+    config: "Config", file: str | None, quiet: bool, verbose: bool, as_json: bool, require_push: bool = False
+) -> bool:
     """Runs the pipeline; returns whether the model is live in the end."""
     from rich.console import Console
 
     from components.layout import list_images
-    from pipeline.terminal import interrupt_on_terminate, redirect_noise
+    from pipeline.terminal import catch_interrupts, redirect_noise
     from pipeline.workspace import prepare
 
     # All else takes seconds to import. A wrong folder is known at once, and nothing is made for it.
     list_images(config.data, config.window_end_text, config.window_days or 0)
     log = prepare(config.out).log
-    interrupt_on_terminate()
+    interrupted_by = catch_interrupts()
     stdout, stderr = redirect_noise(log, verbose)
     console = Console(file=stdout, quiet=quiet or as_json)
     source = f", {file}" if file else ""
@@ -197,19 +202,22 @@ def _run(config: "Config", file: str | None, quiet: bool, verbose: bool, as_json
         print_report(outcome, config, console)
         if as_json:
             print(render_json(outcome, config), file=stdout, flush=True)
-        return outcome.pushed_version is not None
-    except GraftError as error:
-        print(_as_error(str(error)), file=stderr, flush=True)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt as error:
-        again = "The same command goes on from there: what is finished is kept, and what was live is live."
-        print(f"graft: interrupted. {again}", file=stderr, flush=True)
-        os._exit(128 + (error.args[0] if error.args else signal.SIGINT))  # Beam's threads would finish their bundles
-    except Exception as error:
+        pushed = outcome.pushed_version is not None
+        if require_push and not pushed:
+            print(f"graft: not pushed: {'; '.join(outcome.evaluation['failures'])}", file=stderr, flush=True)
+        return pushed
+    except (Exception, KeyboardInterrupt) as error:
+        if number := interrupted_by():
+            again = "The same command goes on from there: what is finished is kept, and what was live is live."
+            print(f"graft: interrupted. {again}", file=stderr, flush=True)
+            os._exit(128 + number)  # Beam's threads would finish their bundles first
+        if isinstance(error, GraftError):
+            print(_as_error(str(error)), file=stderr, flush=True)
+            sys.exit(error.exit_code)
         import logging
 
         logging.exception("graft run failed")
-        reason = f"{type(error).__name__}: {error}".splitlines()[0][:300]  # some have the bytes of an image in them
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]  # some have the bytes of an image in them
         print(f"graft: unexpected: {reason}\nThe traceback is in {log}", file=stderr, flush=True)
         sys.exit(1)
 
@@ -241,9 +249,13 @@ def predict(images: tuple[str, ...], model: str | None, as_json: bool) -> None:
         sys.exit(3)
 
 
+def _find_config() -> str | None:
+    return CONFIG_FILE if os.path.exists(CONFIG_FILE) else None
+
+
 def _configured_out() -> str:
     """The workspace of `./graft run` here."""
-    if not os.path.exists(CONFIG_FILE):
+    if not _find_config():
         return DEFAULT_OUT
     from pipeline.load import load_config
 
@@ -251,11 +263,13 @@ def _configured_out() -> str:
 
 
 @cli.command(short_help="Show the network as a table.")
-@click.option("--image-size", default=224, show_default=True, metavar="N")
-@click.option("--fine-tune-from", default="conv5_block1", show_default=True, metavar="LAYER|all")
-@click.option("--classes", "num_classes", type=click.IntRange(2), default=2, show_default=True, help="How many.")
-def model(image_size: int, fine_tune_from: str, num_classes: int) -> None:
+@click.option("--image-size", type=int, metavar="N")
+@click.option("--fine-tune-from", metavar="LAYER|all")
+@click.option("--classes", "num_classes", type=click.IntRange(2), metavar="N", help="How many.")
+def model(image_size: int | None, fine_tune_from: str | None, num_classes: int | None) -> None:
     """Show the network as a table: which layers there are and which phase trains them.
+
+    As graft.toml has it, if there is one here; else with the defaults, for two classes.
 
     \b
     ./graft model
@@ -264,11 +278,12 @@ def model(image_size: int, fine_tune_from: str, num_classes: int) -> None:
     from pipeline.load import load_config
     from pipeline.terminal import muted_imports
 
-    load_config(None, {"data": os.devnull, "image_size": image_size, "fine_tune_from": fine_tune_from})  # checks them
+    options = {"data": os.devnull, "image_size": image_size, "fine_tune_from": fine_tune_from}
+    config = load_config(_find_config(), options)
     with muted_imports():
         from pipeline.network_table import print_network
 
-    print_network(image_size, fine_tune_from, num_classes)
+    print_network(config, num_classes or len(config.classes or ("one", "another")))
 
 
 @cli.group()

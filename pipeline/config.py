@@ -91,7 +91,7 @@ class Config(_Frozen):
     split_ratios: Annotated[dict[str, PositiveFloat], BeforeValidator(_split_pairs)] = _key(
         {"train": 0.7, "val": 0.15, "test": 0.15},
         "Data",
-        "shares of the images to train, validate and test",
+        "shares of the images to train, validate and test; they need not add up to 1",
         f"{', '.join(SPLITS)}, each a number above 0",
         metavar="train=X,val=X,test=X",
     )
@@ -99,7 +99,7 @@ class Config(_Frozen):
     max_megapixels: Annotated[float, Field(gt=0, le=_LARGEST_MEGAPIXELS)] = _key(
         100.0,
         "Data",
-        "an image of more is refused from its header, in serving too",
+        "an image with more megapixels is refused from its header, in serving too",
         f"a number above 0, at most {_LARGEST_MEGAPIXELS}",
     )
     window_end: datetime.date | None = _key(
@@ -145,7 +145,7 @@ class Config(_Frozen):
         "none", "Training", "whether an image of a rare class counts for more"
     )
     label_smoothing: BelowOne = _key(0.0, "Training", "share of the label spread over all classes")
-    seed: NonNegativeInt = _key(0, "Training", "of random weights, order and augmentation")
+    seed: NonNegativeInt = _key(0, "Training", "seed of random weights, order and augmentation")
 
     min_accuracy: Fraction | None = _key(
         None,

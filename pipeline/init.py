@@ -20,7 +20,7 @@ def write_template(file: str, data: str | None) -> str:
         UsageError: if the file is there, or cannot be written.
         DataError: if `data` is not a folder of labelled images.
     """
-    found = ""
+    found, counts = "", collections.Counter[str]()
     named = None
     if data:
         counts = collections.Counter(f.label for f in list_images(data).files)
@@ -28,7 +28,7 @@ def write_template(file: str, data: str | None) -> str:
         named = data if os.path.isabs(data) else os.path.relpath(data, os.path.dirname(file) or ".")
     try:
         with open(file, "x", encoding="utf-8") as target:
-            target.write(render_template(named))
+            target.write(render_template(named, sorted(counts)))
     except FileExistsError:
         raise UsageError(f"{file}: is there already. Remove it, or name another with --config FILE.") from None
     except OSError as error:

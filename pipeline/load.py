@@ -1,6 +1,7 @@
 """Loads the configuration: a file overrides the defaults, options override the file."""
 
 import difflib
+import json
 import os
 import pathlib
 from collections.abc import Mapping
@@ -124,4 +125,4 @@ def _find_key(name: str) -> Key | None:
 
 
 def _printable(value: Any) -> str:
-    return value if isinstance(value, str) and value.strip() else repr(value)
+    return value if isinstance(value, str) and value.strip() else json.dumps(value, default=str, ensure_ascii=False)

@@ -11,16 +11,16 @@ from pipeline.config import Config
 _WIDTH = 120
 
 
-def print_network(image_size: int, fine_tune_from: str, num_classes: int) -> None:
+def print_network(config: Config, num_classes: int) -> None:
     """Prints index, name, kind, output shape and parameters of each layer, and which phase trains it."""
-    base = model.build_base(image_size, model.RANDOM)
-    model.freeze_below(base, fine_tune_from)
-    head = model.build_head(
-        np.zeros((1, model.EMBEDDING_SIZE), np.float32), Config.model_fields["head_units"].default, num_classes
-    )
+    base = model.build_base(config.image_size, model.RANDOM)
+    model.freeze_below(base, config.fine_tune_from)
+    embeddings = np.zeros((1, model.EMBEDDING_SIZE), np.float32)
+    head = model.build_head(embeddings, config.head_units, num_classes, config.dropout)
     pooling = model.build_embedder(base).layers[-1]
 
-    table = Table(box=None, title=f"ResNet50, {image_size} px, fine-tuned from {fine_tune_from}, {num_classes} classes")
+    title = f"ResNet50, {config.image_size} px, fine-tuned from {config.fine_tune_from}, {num_classes} classes"
+    table = Table(box=None, title=title)
     for title in ("index", "layer", "kind", "output", "parameters", "head phase", "fine-tuning"):
         table.add_column(title, justify="right" if title in ("index", "parameters") else "left")
     for index, layer in enumerate([*base.layers, pooling, *head.layers[1:]]):

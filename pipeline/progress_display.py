@@ -68,7 +68,9 @@ class ProgressDisplay:
     def update(self, event: Event) -> None:
         """A component says how far it is."""
         if event.note:
-            self._console.print(f"    {event.note}", highlight=False, markup=False, soft_wrap=True)
+            self._console.print(
+                f"    {event.note}", highlight=False, markup=False, soft_wrap=not self._console.is_terminal
+            )
             return
         if event.step not in self._steps:
             self._show(event.step, f"{self._component}: {event.step}")

@@ -3,7 +3,7 @@
 import json
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -14,24 +14,28 @@ from pipeline.keys import Key, all_keys
 
 _WIDTH = 115
 _HEAD = """\
-# Configuration of Graft; `./graft run` reads it. A line such as #seed = 0 shows the default: to change it, take the
-# mark away. Options of `./graft run` override this file. Relative paths are relative to the folder of this file.
+# Configuration of Graft; `./graft run` reads it. A line such as #seed = 0 shows the default: uncomment it to change it.
+# Options of `./graft run` override this file. Relative paths are relative to the folder of this file.
 """
 _BEGIN, _END = "<!-- configuration: made by python -m pipeline.reference README.md -->", "<!-- /configuration -->"
 
 
-def render_template(data: str | None) -> str:
+def render_template(data: str | None, classes: Sequence[str] = ()) -> str:
     """A commented `graft.toml` with every key at its default.
 
     Args:
         data: value of that key; None leaves a commented example.
+        classes: an example for that key.
     """
 
     def line(key: Key) -> str:
-        about = textwrap.fill(f"# {_explain(key)}", _WIDTH, subsequent_indent="# ")
+        unset = "; not set, so this is an example" if key.default is None and key.name != "data" else ""
+        about = textwrap.fill(f"# {_explain(key)}{unset}", _WIDTH, subsequent_indent="# ")
         if key.name == "data" and data:
             return f"{about}\n{_assignment(key, data)}"
         value = key.example if key.default is None else key.default
+        if key.name == "classes" and len(classes) > 1:
+            value = classes
         return f"{about}\n#{_assignment(key, value)}"
 
     return "\n".join([_HEAD, *_sections(line)]) + "\n"

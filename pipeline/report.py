@@ -43,10 +43,12 @@ def print_report(outcome: Outcome, config: Config, console: Console) -> None:
     if outcome.removed_versions:
         removed = ", ".join(map(str, outcome.removed_versions))
         lines.append(f"Removed:  version {removed} (keep_versions is {config.keep_versions})")
-    lines += ["", f"Report:   {escape(str(workspace.runs / outcome.run_id))}/ (manifest.json, training_curves.png)"]
+    where = ["", f"Report:   {escape(str(workspace.runs / outcome.run_id))}/ (manifest.json, training_curves.png)"]
     if outcome.pushed_version:
-        lines += ["Next:     " + escape(f"./graft predict IMAGE --model {model_dir}")]
-    console.print("\n".join(lines), highlight=False, soft_wrap=True)
+        where += ["Next:     " + escape(f"./graft predict IMAGE --model {model_dir}")]
+    # On a terminal between words; in a file, and where paths are to be copied, as long as it is.
+    console.print("\n".join(lines), highlight=False, soft_wrap=not console.is_terminal)
+    console.print("\n".join(where), highlight=False, soft_wrap=True)
 
 
 def _data_line(ingest: dict[str, Any]) -> str:
@@ -74,7 +76,8 @@ def _left_out_line(outcome: Outcome, workspace: Workspace) -> list[str]:
 def _training_line(outcome: Outcome, config: Config) -> str:
     epochs = [row["phase"] for row in outcome.history["epochs"]]
     kept = outcome.history["kept"]
-    text = f"Training: {epochs.count('head')} epochs of the head"
+    heads = epochs.count("head")
+    text = f"Training: {heads} {'epoch' if heads == 1 else 'epochs'} of the head"
     if "fine-tune" in epochs:
         text += f", {epochs.count('fine-tune')} of fine-tuning from {config.fine_tune_from}"
         text += "; kept the fine-tuned model" if kept == "fine-tune" else "; kept the head alone (better on val)"
@@ -94,7 +97,7 @@ def _verdict_lines(outcome: Outcome, model_dir: str) -> list[str]:
     if not evaluation["blessed"]:
         reasons = "; ".join(evaluation["failures"])
         return [f"Blessed:  [red]no[/]: {escape(reasons)}. Not pushed; what was live is live."]
-    why = f"at least {evaluation['min_accuracy']:.3f}"
+    why = f"{evaluation['accuracy']:.3f} where {evaluation['min_accuracy']:.3f} is needed"
     why += _compare(evaluation)
     pushed = f"{model_dir}/{outcome.pushed_version}"
     state = "Pushed:  " if outcome.pushed_now else "Live:    "

@@ -11,6 +11,7 @@ import importlib.metadata
 import json
 import os
 import pathlib
+import shlex
 from typing import Any
 
 from components import layout
@@ -89,10 +90,7 @@ def _check_early(
     counts = collections.Counter(f.label for f in listing.files)
     problems = check_classes(counts, classes) or check_listing(counts)
     if problems and live and not config.classes and set(classes) != set(counts):
-        problems.append(
-            f"The classes are those of the live model, version {live.number}. To go on with others, name them: "
-            f"--classes {','.join(sorted(counts))}; the comparison with it is then made on the classes that both know."
-        )
+        problems.append(_explain_classes(sorted(counts), live.number))
     if problems:
         raise DataError("\n".join(problems))
     read_before = any(
@@ -101,6 +99,20 @@ def _check_early(
     )
     images = 0 if read_before else sum(f.size for f in listing.files)
     check_free_space(config.out, images + MODEL_BYTES)
+
+
+def _explain_classes(found: list[str], live: int) -> str:
+    """The ways on where the folders are not the classes of the live model."""
+    text = (
+        f"The classes are those of the live model, version {live}. For other data, name another workspace with --out."
+    )
+    if len(found) < 2:
+        return text
+    if any("," in name for name in found):
+        way = f"classes = {json.dumps(found, ensure_ascii=False)} in graft.toml"
+    else:
+        way = f"--classes {shlex.quote(','.join(found))}"
+    return f"{text} To go on with these, name them: {way}; both models are then compared on the classes that both know."
 
 
 def _resolve_lineage(

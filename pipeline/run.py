@@ -11,6 +11,7 @@ from rich.console import Console
 from components import progress
 from components.pusher import NEW, PUSHED, PUSHED_VERSION, REMOVED_VERSIONS
 from components.summary import FILE as SUMMARY_FILE
+from pipeline.beam_args import check_beam_args
 from pipeline.chain import create_pipeline
 from pipeline.cleanup import remove_unfinished
 from pipeline.config import Config
@@ -60,6 +61,7 @@ def run_pipeline(config: Config, console: Console) -> Outcome:
     Raises:
         GraftError: for whatever the user can act on.
     """
+    check_beam_args(config.beam.args)
     try:
         with open_workspace(config.out) as workspace:
             resolved = resolve(config, workspace)

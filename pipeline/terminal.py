@@ -6,7 +6,7 @@ import pathlib
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TextIO
 
 
@@ -44,13 +44,21 @@ def redirect_noise(log: pathlib.Path, verbose: bool) -> tuple[TextIO, TextIO]:
     return stdout, stderr
 
 
-def interrupt_on_terminate() -> None:
-    """Makes SIGTERM, which a scheduler sends, end a run as Ctrl-C does."""
+def catch_interrupts() -> Callable[[], int]:
+    """Makes SIGTERM, which a scheduler sends, end a run as Ctrl-C does.
+
+    Returns:
+        A function that tells which of the two came, or 0: Beam wraps a KeyboardInterrupt in an error of its own.
+    """
+    caught: list[int] = []
 
     def interrupt(number: int, _: object) -> None:
-        raise KeyboardInterrupt(number)
+        caught.append(number)
+        raise KeyboardInterrupt
 
-    signal.signal(signal.SIGTERM, interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, interrupt)
+    return lambda: caught[0] if caught else 0
 
 
 def _tee(*targets: int) -> int:

@@ -55,5 +55,5 @@ def _fetch_imagenet() -> pathlib.Path:
         raise UsageError(
             f"weights: the ImageNet weights cannot be fetched ({error}). Bring the file {_FILE} "
             f"(MD5 {_MD5}) into {download.CACHE / _SUBFOLDER}, or name it with --weights FILE; "
-            "--weights random goes without."
+            "or train without them: --weights random."
         ) from None

@@ -61,7 +61,7 @@ def prepare(out: str) -> Workspace:
     Raises:
         UsageError: if it cannot be written, or is something else.
     """
-    workspace = Workspace(pathlib.Path(out).absolute())
+    workspace = Workspace(pathlib.Path(os.path.abspath(out)))
     try:
         _check_format(out, workspace.root / _FORMAT_FILE)
         workspace.runs.mkdir(parents=True, exist_ok=True)

@@ -14,6 +14,7 @@ from schema.errors import UsageError
 from serving import signatures, versions
 
 _BATCH = 32
+_NO_IMAGE = ("none of JPEG", "Unknown image file format", "Input is empty")  # by Graft's graph, or TensorFlow's decoder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,5 +139,7 @@ def _explain(error: OSError | tf.errors.OpError) -> str:
     if too_large := re.search(r"more than [\d.]+ megapixels", str(error.message)):
         return f"{too_large[0]}, which the model refuses"
     if isinstance(error, tf.errors.InvalidArgumentError):
-        return "not an image that TensorFlow reads; expected JPEG, PNG, GIF or BMP"
+        if any(words in str(error.message) for words in _NO_IMAGE):
+            return "not an image that TensorFlow reads; expected JPEG, PNG, GIF or BMP"
+        return "cannot be decoded: cut off or damaged"
     return str(error.message).splitlines()[0]

@@ -75,8 +75,17 @@ def prune(model_dir: str, keep: int) -> list[int]:
 
 def digest_model(path: str) -> str:
     """A digest of a SavedModel's graph and variables, hex sha256; of nothing else in the folder."""
+    return _digest_files(path, [SAVED_MODEL, *_variable_files(path)])
+
+
+def digest_variables(path: str) -> str:
+    """A digest of a SavedModel's variables, hex sha256; two exports of one network differ in their graphs."""
+    return _digest_files(path, _variable_files(path))
+
+
+def _digest_files(path: str, parts: list[str]) -> str:
     digest = hashlib.sha256()
-    for part in (SAVED_MODEL, os.path.join("variables", "variables.index"), *_data_shards(path)):
+    for part in parts:
         with tf.io.gfile.GFile(os.path.join(path, part), "rb") as file:
             while chunk := file.read(1 << 20):
                 digest.update(chunk)
@@ -92,9 +101,9 @@ def copy_tree(source: str, target: str) -> None:
             tf.io.gfile.copy(os.path.join(parent, name), os.path.join(folder, name))
 
 
-def _data_shards(path: str) -> list[str]:
+def _variable_files(path: str) -> list[str]:
     shards = tf.io.gfile.glob(os.path.join(path, "variables", "variables.data-*"))
-    return sorted(os.path.relpath(shard, path) for shard in shards)
+    return [os.path.join("variables", "variables.index"), *sorted(os.path.relpath(shard, path) for shard in shards)]
 
 
 def _read_record(path: str) -> dict[str, Any]:

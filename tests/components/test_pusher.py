@@ -196,6 +196,25 @@ def test_a_push_removes_the_versions_beyond_those_to_keep(run_pusher, tmp_path):
     assert [v.number for v in versions.find_versions(str(tmp_path / "serving"))] == [*numbers[1:], live]
 
 
+def test_the_same_weights_exported_again_are_not_pushed_again(run_pusher, tmp_path):
+    """A second export of one network has another graph file: names in it count on."""
+    run_pusher()
+    (tmp_path / "model/saved_model.pb").write_bytes(b"the same graph with other names")
+    assert run_pusher().get_int_custom_property("new") == 0
+
+
+@pytest.mark.parametrize(
+    "change", [{"config": {"image_size": 64}}, {"classes": ["b", "a"]}, {"resolved": {"code_digest": "2"}}]
+)
+def test_the_same_weights_for_other_images_classes_or_code_are_pushed(run_pusher, tmp_path, change):
+    """What the graph does with them is another thing."""
+    run_pusher()
+    [version] = versions.find_versions(str(tmp_path / "serving"))
+    record = tmp_path / "serving" / str(version.number) / versions.RECORD
+    record.write_text(json.dumps(version.record | change))
+    assert run_pusher().get_int_custom_property("new") == 1
+
+
 def test_a_model_that_is_not_the_live_one_is_pushed_again(run_pusher, model, tmp_path):
     """After a push of another model the first one comes back as a third version."""
     run_pusher()

@@ -150,4 +150,30 @@ def test_classes_other_than_the_live_models_are_refused_with_two_ways_on(run, ph
         run()
     assert "those of the live model, version 7" in str(caught.value)
     assert f"--classes {','.join(sorted(path.name for path in photos.iterdir()))};" in str(caught.value)
-    assert "made on the classes that both know" in str(caught.value)
+    assert "compared on the classes that both know" in str(caught.value)
+    assert "another workspace with --out" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "way"),
+    [
+        ("big owls", "--classes 'big owls,cats,dogs';"),
+        ("owls, big", 'classes = ["cats", "dogs", "owls, big"] in graft.toml;'),
+    ],
+)
+def test_advice_on_classes_can_be_followed_as_it_is(run, photos, live_model, name, way):
+    """Quoted for a shell; where a name has a comma, for the file."""
+    (photos / name).mkdir()
+    for index in range(3):
+        (photos / name / f"{index}.jpg").write_bytes(b"owl %d" % index)
+    with pytest.raises(DataError, match="unknown class") as caught:
+        run()
+    assert way in str(caught.value)
+
+
+def test_advice_does_not_name_a_single_class(run, photos, live_model):
+    """It would be refused in turn."""
+    (photos / "dogs").rename(photos.parent / "dogs")
+    with pytest.raises(DataError, match="vanished class") as caught:
+        run()
+    assert "name them" not in str(caught.value)

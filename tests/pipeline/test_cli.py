@@ -94,7 +94,7 @@ def test_classes_that_do_not_match_the_folders_are_refused_before_the_ingest(tmp
 
 def test_help_keeps_its_examples_on_lines_of_their_own(tmp_path):
     """To be copied."""
-    assert "\n  ./graft run --data photos/\n" in graft("run", "--help", cwd=tmp_path).stdout
+    assert "\n  ./graft run photos/\n" in graft("run", "--help", cwd=tmp_path).stdout
 
 
 def test_bad_option_is_exit_code_2(tmp_path):

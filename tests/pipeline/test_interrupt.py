@@ -4,6 +4,7 @@ import pathlib
 import signal
 import subprocess
 import sys
+import time
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -36,3 +37,16 @@ def test_interrupted_run_goes_on_where_it_was(small_digits, tmp_path):
     assert code == 128 + signal.SIGTERM
     assert printed.count(" unchanged") == 6
     assert not any(folder.exists() for folder in half_written)
+
+
+def test_interrupt_within_a_beam_step_is_one_as_well(small_digits, tmp_path):
+    """Beam wraps it in an error of its own."""
+    command = [sys.executable, str(ROOT), "run", str(small_digits), "--weights", "random", "--image-size", "32"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while "MakeSchema" not in process.stdout.readline():
+        pass
+    time.sleep(2)  # StatisticsGen, which is nothing but Beam, takes several seconds
+    process.send_signal(signal.SIGINT)
+    _, complaint = process.communicate(timeout=120)
+    assert process.returncode == 128 + signal.SIGINT, complaint
+    assert complaint.endswith("what is finished is kept, and what was live is live.\n")

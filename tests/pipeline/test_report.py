@@ -66,10 +66,10 @@ def test_everything_that_matters_is_said():
 @pytest.mark.parametrize(
     ("baseline", "text"),
     [
-        (None, "yes: at least 0.600\n"),
+        (None, "yes: 0.900 where 0.600 is needed\n"),
         (
             {"compared": True, "classes": list(EVALUATION["classes"]), "images": 40, "accuracy": 0.85},
-            "yes: at least 0.600, and version 3 has 0.850\n",
+            "yes: 0.900 where 0.600 is needed, and version 3 has 0.850\n",
         ),
         (
             {"compared": True, "classes": ["cats [indoor]", "dogs"], "images": 30, "accuracy": 0.85},

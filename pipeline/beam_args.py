@@ -1,0 +1,37 @@
+"""Checks the arguments for Apache Beam before a run: Beam drops what it does not know, and exits on what is wrong."""
+
+import argparse
+from collections.abc import Sequence
+from typing import NoReturn
+
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from schema.errors import UsageError
+
+_LOCAL = (None, "DirectRunner", "BundleBasedDirectRunner", "FnApiRunner")
+
+
+class _Parser(argparse.ArgumentParser):
+    """Raises where argparse would print and exit."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"beam.args: {message}. See the options of Apache Beam's DirectRunner.")
+
+
+def check_beam_args(args: Sequence[str]) -> None:
+    """Parses the arguments as Beam will.
+
+    Args:
+        args: such as "--direct_num_workers=2".
+    Raises:
+        UsageError: if one is unknown or wrong, or names a runner that is not on this machine.
+    """
+    parser = _Parser(allow_abbrev=False, add_help=False)
+    for options in PipelineOptions.__subclasses__():
+        if options.__module__.startswith("apache_beam."):
+            options._add_argparse_args(parser)  # what Beam itself calls, and what options of one's own override
+    known, unknown = parser.parse_known_args(args)
+    if unknown:
+        parser.error(f"{' '.join(unknown)} is no argument of Beam; expected a list such as --direct_num_workers=2")
+    if known.runner not in _LOCAL:
+        parser.error(f"--runner={known.runner} runs elsewhere; so far Graft runs Beam on this machine alone")
