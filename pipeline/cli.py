@@ -7,20 +7,16 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from schema.errors import GraftError
-
-if TYPE_CHECKING:
-    from pipeline.config import Config
+from schema.errors import GraftError, describe_error
 
 ROOT = pathlib.Path(__file__).parents[1]
 VERSION = "0.2.0"
 CONFIG_FILE = "graft.toml"
 DEFAULT_OUT, DEMO_OUT = "graft-out", "graft-demo"
-NOT_PUSHED = 4
 
 
 def _describe_version(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
@@ -64,13 +60,8 @@ def main() -> None:
     except click.Abort:
         sys.exit(128 + signal.SIGINT)
     except GraftError as error:
-        click.echo(_as_error(str(error)), err=True)
+        click.echo(describe_error(error), err=True)
         sys.exit(error.exit_code)
-
-
-def _as_error(message: str) -> str:
-    """Each line says who speaks, but for the indented ones."""
-    return "\n".join(line if line.startswith(" ") else f"graft: {line}" for line in message.splitlines())
 
 
 class _ConfiguredCommand(click.Command):
@@ -149,9 +140,9 @@ def run(
 
         click.echo(render_effective_json(config, sources) if as_json else render_effective(config, sources))
         return
-    pushed = _run(config, file, quiet, verbose, as_json, require_push)
-    if require_push and not pushed:
-        sys.exit(NOT_PUSHED)
+    from pipeline.session import Output, run_session
+
+    sys.exit(run_session(config, file, Output(quiet, verbose, as_json), require_push))
 
 
 @cli.command(short_help="Run the whole pipeline on real images, in a few minutes.")
@@ -167,59 +158,10 @@ def demo(out: str, quiet: bool, verbose: bool, as_json: bool) -> None:
     ./graft demo --out /tmp/demo --verbose
     """
     from pipeline.demo import make_config
+    from pipeline.session import Output, run_session
 
-    _run(make_config(out, lambda line: click.echo(line, err=quiet or as_json)), None, quiet, verbose, as_json)
-
-
-def _run(
-    config: "Config", file: str | None, quiet: bool, verbose: bool, as_json: bool, require_push: bool = False
-) -> bool:
-    """Runs the pipeline; returns whether the model is live in the end."""
-    from rich.console import Console
-
-    from components.layout import list_images
-    from pipeline.terminal import catch_interrupts, redirect_noise
-    from pipeline.workspace import prepare
-
-    # All else takes seconds to import. A wrong folder is known at once, and nothing is made for it.
-    list_images(config.data, config.window_end_text, config.window_days or 0)
-    log = prepare(config.out).log
-    interrupted_by = catch_interrupts()
-    stdout, stderr = redirect_noise(log, verbose)
-    console = Console(file=stdout, quiet=quiet or as_json)
-    source = f", {file}" if file else ""
-    console.print(
-        f"Graft: {config.data} -> {config.out}   (details: {log}{source})",
-        highlight=False,
-        soft_wrap=True,
-        markup=False,
-    )
-    try:
-        from pipeline.report import print_report, render_json
-        from pipeline.run import run_pipeline
-
-        outcome = run_pipeline(config, console)
-        print_report(outcome, config, console)
-        if as_json:
-            print(render_json(outcome, config), file=stdout, flush=True)
-        pushed = outcome.pushed_version is not None
-        if require_push and not pushed:
-            print(f"graft: not pushed: {'; '.join(outcome.evaluation['failures'])}", file=stderr, flush=True)
-        return pushed
-    except (Exception, KeyboardInterrupt) as error:
-        if number := interrupted_by():
-            again = "The same command goes on from there: what is finished is kept, and what was live is live."
-            print(f"graft: interrupted. {again}", file=stderr, flush=True)
-            os._exit(128 + number)  # Beam's threads would finish their bundles first
-        if isinstance(error, GraftError):
-            print(_as_error(str(error)), file=stderr, flush=True)
-            sys.exit(error.exit_code)
-        import logging
-
-        logging.exception("graft run failed")
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]  # some have the bytes of an image in them
-        print(f"graft: unexpected: {reason}\nThe traceback is in {log}", file=stderr, flush=True)
-        sys.exit(1)
+    config = make_config(out, lambda line: click.echo(line, err=quiet or as_json))
+    sys.exit(run_session(config, None, Output(quiet, verbose, as_json)))
 
 
 @cli.command()

@@ -15,7 +15,7 @@ def print_network(config: Config, num_classes: int) -> None:
     """Prints index, name, kind, output shape and parameters of each layer, and which phase trains it."""
     base = model.build_base(config.image_size, model.RANDOM)
     model.freeze_below(base, config.fine_tune_from)
-    embeddings = np.zeros((1, model.EMBEDDING_SIZE), np.float32)
+    embeddings: np.ndarray = np.zeros((1, model.EMBEDDING_SIZE), np.float32)
     head = model.build_head(embeddings, config.head_units, num_classes, config.dropout)
     pooling = model.build_embedder(base).layers[-1]
 

@@ -20,3 +20,8 @@ class DataError(GraftError):
     """Bad data: broken files, an unknown or a vanished class, too few images."""
 
     exit_code = 3
+
+
+def describe_error(error: GraftError) -> str:
+    """The message as it is printed: each line says who speaks, but for the indented ones."""
+    return "\n".join(line if line.startswith(" ") else f"graft: {line}" for line in str(error).splitlines())

@@ -2,7 +2,7 @@
 
 import pytest
 
-from schema.errors import DataError, GraftError, UsageError
+from schema.errors import DataError, GraftError, UsageError, describe_error
 
 
 @pytest.mark.parametrize(("error", "code"), [(GraftError, 1), (UsageError, 2), (DataError, 3)])
@@ -18,3 +18,9 @@ def test_one_handler_catches_what_a_user_can_cause(error):
     with pytest.raises(GraftError):
         raise error("why")
     assert not issubclass(OSError, GraftError)
+
+
+def test_each_line_says_who_speaks_but_for_lists():
+    """Several problems are several messages; the files of one are indented."""
+    message = describe_error(UsageError("one\n  a.jpg: empty\ntwo"))
+    assert message == "graft: one\n  a.jpg: empty\ngraft: two"
