@@ -29,7 +29,7 @@ class ReportProgress(keras.callbacks.Callback):
         """Reports loss and accuracy, on `train` and on `val`."""
         progress.report(
             f"{self._step} steps",
-            note=f"{self._step} epoch {epoch + 1} of {self.params['epochs']}: "
+            note=f"{self._step} {epoch + 1}/{self.params['epochs']}: "
             f"loss {logs['loss']:.3f}, accuracy {logs['accuracy']:.3f}; "
-            f"val loss {logs['val_loss']:.3f}, val accuracy {logs['val_accuracy']:.3f}",
+            f"val loss {logs['val_loss']:.3f}, accuracy {logs['val_accuracy']:.3f}",
         )

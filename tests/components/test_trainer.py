@@ -400,12 +400,12 @@ def test_a_run_says_how_far_it_is(noise, tmp_path):
     assert total("fine-tuning steps") == (2, {2})
     notes = [e.note for e in events if e.note]
     assert [note.split(":")[0] for note in notes] == [
-        "head epoch 1 of 2",
-        "head epoch 2 of 2",
-        "fine-tuning epoch 1 of 1",
+        "head 1/2",
+        "head 2/2",
+        "fine-tuning 1/1",
     ]
     last = history[-1]
     assert notes[-1].endswith(
         f"loss {last['loss']:.3f}, accuracy {last['accuracy']:.3f}; "
-        f"val loss {last['val_loss']:.3f}, val accuracy {last['val_accuracy']:.3f}"
+        f"val loss {last['val_loss']:.3f}, accuracy {last['val_accuracy']:.3f}"
     )

@@ -25,7 +25,7 @@ def test_interrupted_run_goes_on_where_it_was(small_digits, tmp_path):
     command = [sys.executable, str(ROOT), "run", "--data", str(small_digits), "--weights", "random"]
     command += ["--image-size", "32", "--head-epochs", "100000", "--early-stopping-patience", "100000"]
 
-    printed, complaint, code = interrupt(command, tmp_path, "head epoch 1 ", signal.SIGINT)
+    printed, complaint, code = interrupt(command, tmp_path, "head 1/", signal.SIGINT)
     assert code == 128 + signal.SIGINT
     assert "graft: interrupted. The same command goes on from there" in complaint
     assert "Trainer" in printed.splitlines()[-1]
@@ -33,7 +33,7 @@ def test_interrupted_run_goes_on_where_it_was(small_digits, tmp_path):
     half_written = list((tmp_path / "graft-out" / "pipeline" / "Trainer" / "model_run").iterdir())
     assert half_written
 
-    printed, complaint, code = interrupt(command, tmp_path, "head epoch 1 ", signal.SIGTERM)
+    printed, complaint, code = interrupt(command, tmp_path, "head 1/", signal.SIGTERM)
     assert code == 128 + signal.SIGTERM
     assert printed.count(" unchanged") == 6
     assert not any(folder.exists() for folder in half_written)
