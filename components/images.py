@@ -104,6 +104,11 @@ def _look_up(image: tf.Tensor, encoded: tf.Tensor, header_size: tf.Tensor) -> tf
     return tf.gather(palette[:, 2::-1], tf.cast(image[..., 0], tf.int32))
 
 
+def is_bearable(size: tf.Tensor, max_megapixels: float | tf.Tensor) -> tf.Tensor:
+    """Whether width and height, int64 [2], are no more than so many millions of pixels; bool scalar."""
+    return tf.cast(tf.reduce_prod(size), tf.float64) <= max_megapixels * 1e6
+
+
 def refuse_bomb(encoded: tf.Tensor, max_megapixels: float) -> tf.Tensor:
     """Lets an image through whose header claims a bearable size; decoding a small file may take gigabytes.
 
@@ -119,7 +124,7 @@ def refuse_bomb(encoded: tf.Tensor, max_megapixels: float) -> tf.Tensor:
     """
     still, size = measure_image(encoded)
     known = tf.reduce_any([begins_with(encoded, magic) for magic in READABLE])
-    fits = tf.cast(tf.reduce_prod(size), tf.float64) <= max_megapixels * 1e6
+    fits = is_bearable(size, max_megapixels)
     too_large = f"an image of more than {max_megapixels:g} megapixels"
     verdict = tf.where(known, tf.where(fits, "0", too_large), f"none of {', '.join(READABLE.values())}")
     # Raises the verdict if it is no number. An Assert would do so as well where nobody asks for the image (when the

@@ -13,7 +13,7 @@ from PIL import Image
 
 from components import layout, progress
 from components.duplicates import Record
-from components.images import READABLE, decode_image, measure_image
+from components.images import READABLE, decode_image, is_bearable, measure_image
 
 _EXIF_ORIENTATION = 274  # tag 0x0112 of EXIF 2.32
 # ISO base media files by their brand; there are many of videos.
@@ -96,7 +96,7 @@ def find_problem(encoded: bytes, max_megapixels: float) -> str:
 def _try(encoded: tf.Tensor, max_megapixels: tf.Tensor) -> tf.Tensor:
     """Width and height of an image, int64 [2], which is decoded only if it is not too large; traced once."""
     still, size = measure_image(encoded)
-    fits = tf.cast(tf.reduce_prod(size), tf.float64) <= max_megapixels * 1e6
+    fits = is_bearable(size, max_megapixels)
     return tf.cond(fits, lambda: tf.shape(decode_image(still), tf.int64)[1::-1], lambda: size)
 
 

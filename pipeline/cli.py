@@ -11,11 +11,11 @@ from typing import Any
 
 import click
 
+from pipeline import CONFIG_FILE
 from schema.errors import GraftError, describe_error
 
 ROOT = pathlib.Path(__file__).parents[1]
 VERSION = "0.2.0"
-CONFIG_FILE = "graft.toml"
 DEFAULT_OUT, DEMO_OUT = "graft-out", "graft-demo"
 
 

@@ -4,6 +4,7 @@ import collections
 import os
 
 from components.layout import list_images
+from pipeline import CONFIG_FILE
 from pipeline.reference import render_template
 from schema.errors import UsageError
 
@@ -42,5 +43,5 @@ def _list(counts: collections.Counter[str]) -> str:
 
 
 def _next_step(file: str, data: str | None) -> str:
-    command = "./graft run" + ("" if file == "graft.toml" else f" --config {file}")
+    command = "./graft run" + ("" if file == CONFIG_FILE else f" --config {file}")
     return f"Next: {command}" if data else f"Set data in it, then: {command}"

@@ -11,11 +11,12 @@ import pydantic
 import tomlkit
 from tomlkit.exceptions import ParseError
 
+from pipeline import CONFIG_FILE
 from pipeline.config import Config
 from pipeline.keys import PATHS, Key, all_keys
+from pipeline.weights import IMAGENET, RANDOM
 from schema.errors import UsageError
 
-CONFIG_FILE = "graft.toml"
 DEFAULT = "default"
 
 
@@ -82,7 +83,7 @@ def _read_file(file: str) -> dict[str, Any]:
 
 
 def _resolve_path(name: str, value: str, folder: str) -> str:
-    if name == "weights" and value in ("imagenet", "random"):
+    if name == "weights" and value in (IMAGENET, RANDOM):
         return value
     return os.path.join(folder, os.path.expanduser(value)) if value else value
 
