@@ -13,7 +13,11 @@ _AUC_THRESHOLDS = 1000
 
 
 def make_eval_config(
-    num_classes: int, min_accuracy: float, max_accuracy_drop: float, has_baseline: bool
+    num_classes: int,
+    min_accuracy: float,
+    max_accuracy_drop: float,
+    has_baseline: bool,
+    signature: str = signatures.EXAMPLES,
 ) -> config_pb2.EvalConfig:
     """What TFMA computes: overall and a slice per class.
 
@@ -22,6 +26,7 @@ def make_eval_config(
         min_accuracy: lower bound, 0 to 1.
         max_accuracy_drop: how far below the baseline is still good enough.
         has_baseline: whether there is one to compare with.
+        signature: which of the models' to ask.
     Returns:
         Accuracy, confusion matrix; and for each class against the rest precision and recall (of the most
         probable class), AUC and calibration (mean probability over frequency).
@@ -56,18 +61,21 @@ def make_eval_config(
             config_pb2.MetricConfig(class_name="Calibration"),
         ],
     )
+    models = [_model_spec("candidate", signature)]
+    if has_baseline:
+        models.append(_model_spec("baseline", signature, is_baseline=True))
     return config_pb2.EvalConfig(
-        model_specs=[_model_spec("candidate")] + ([_model_spec("baseline", is_baseline=True)] if has_baseline else []),
+        model_specs=models,
         slicing_specs=[config_pb2.SlicingSpec(), config_pb2.SlicingSpec(feature_keys=[features.LABEL])],
         metrics_specs=[overall, per_class],
     )
 
 
-def _model_spec(name: str, is_baseline: bool = False) -> config_pb2.ModelSpec:
+def _model_spec(name: str, signature: str, is_baseline: bool = False) -> config_pb2.ModelSpec:
     return config_pb2.ModelSpec(
         name=name,
         is_baseline=is_baseline,
-        signature_name=signatures.EXAMPLES,
+        signature_name=signature,
         preprocessing_function_names=[signatures.TRANSFORM_FEATURES],
         label_key=features.LABEL_INDEX,
         prediction_key="probabilities",

@@ -10,30 +10,28 @@ import os
 import tempfile
 from typing import Any
 
-import apache_beam as beam
 import tensorflow as tf
-import tensorflow_model_analysis as tfma
 from google.protobuf import json_format
 from tensorflow_model_analysis.proto import config_pb2
 from tfx import types
-from tfx.components.evaluator import component as tfx_evaluator
 from tfx.components.evaluator import constants
 from tfx.components.evaluator import executor as tfx_executor
-from tfx.dsl.components.base import executor_spec
+from tfx.dsl.components.base import base_beam_component, executor_spec
 from tfx.types import artifact_utils, standard_artifacts, standard_component_specs
+from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 from tfx.utils import path_utils
 
-from components import progress, summary
+from components import summary
 from components.comparison import Comparison, compare_models
+from components.embeddings import EmbeddingReport
 from components.eval_config import make_eval_config
 from schema import features
 from schema.errors import GraftError
-from serving import versions
+from serving import signatures, versions
 
 NO_BASELINE = "none"
 DEFAULT_MIN_ACCURACY = -1.0
 _MARGIN = 0.1
-_BATCH_ROWS = 32
 
 
 class EvaluatorExecutor(tfx_executor.Executor):
@@ -58,7 +56,11 @@ class EvaluatorExecutor(tfx_executor.Executor):
         min_accuracy, max_drop = exec_properties["min_accuracy"], exec_properties["max_accuracy_drop"]
         if min_accuracy == DEFAULT_MIN_ACCURACY:
             min_accuracy = default_min_accuracy(counts)
-        config = make_eval_config(len(classes), min_accuracy, max_drop, bool(baseline))
+        embedded = _find_embedded(input_dict["embeddings"], candidate, baseline)
+        signature = signatures.EMBEDDED_EXAMPLES if embedded else signatures.EXAMPLES
+        config = make_eval_config(len(classes), min_accuracy, max_drop, bool(baseline), signature)
+        if embedded:
+            input_dict = input_dict | {standard_component_specs.EXAMPLES_KEY: [embedded]}
         with tempfile.TemporaryDirectory() as staging:
             if baseline:
                 staged = _stage_baseline(baseline, staging, candidate)
@@ -70,14 +72,40 @@ class EvaluatorExecutor(tfx_executor.Executor):
         summary.write_summary(output, classes, min_accuracy, live.number if live else None, comparison, refusals)
 
 
-class Evaluator(tfx_evaluator.Evaluator):
+class EvaluatorSpec(ComponentSpec):
+    """What TFX's executor reads, and what ours needs besides; TFX's own is closed."""
+
+    PARAMETERS = {
+        standard_component_specs.EXAMPLE_SPLITS_KEY: ExecutionParameter(type=str),
+        standard_component_specs.MODULE_PATH_KEY: ExecutionParameter(type=str),
+        "classes": ExecutionParameter(type=str),
+        "model_dir": ExecutionParameter(type=str),
+        "baseline": ExecutionParameter(type=str),
+        "min_accuracy": ExecutionParameter(type=float),
+        "max_accuracy_drop": ExecutionParameter(type=float),
+        "code_digest": ExecutionParameter(type=str),
+    }
+    INPUTS = {
+        standard_component_specs.EXAMPLES_KEY: ChannelParameter(type=standard_artifacts.Examples),
+        "embeddings": ChannelParameter(type=standard_artifacts.Examples),
+        standard_component_specs.MODEL_KEY: ChannelParameter(type=standard_artifacts.Model),
+    }
+    OUTPUTS = {
+        standard_component_specs.EVALUATION_KEY: ChannelParameter(type=standard_artifacts.ModelEvaluation),
+        standard_component_specs.BLESSING_KEY: ChannelParameter(type=standard_artifacts.ModelBlessing),
+    }
+
+
+class Evaluator(base_beam_component.BaseBeamComponent):
     """TFX's Evaluator, with the live version as baseline."""
 
+    SPEC_CLASS = EvaluatorSpec
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(EvaluatorExecutor)
 
     def __init__(
         self,
         examples: types.BaseChannel,
+        embeddings: types.BaseChannel,
         model: types.BaseChannel,
         classes: list[str],
         model_dir: str,
@@ -90,6 +118,8 @@ class Evaluator(tfx_evaluator.Evaluator):
 
         Args:
             examples: raw examples with a `test` split.
+            embeddings: of the Embedder; where they have a `test` split too, a model that takes them is asked with
+                these, and no image goes through the base again.
             model: the candidate.
             classes: class names, in the order of the outputs.
             model_dir: the serving folder of the model.
@@ -100,22 +130,22 @@ class Evaluator(tfx_evaluator.Evaluator):
                 classes that both know.
             code_digest: of our code.
         """
-        super().__init__(
+        spec = EvaluatorSpec(
             examples=examples,
+            embeddings=embeddings,
             model=model,
-            example_splits=[features.TEST],
-            # The executor makes the real one; a threshold depends on the data.
-            eval_config=make_eval_config(len(classes), 0.0, 0.0, False),
-            module_path="components.evaluator",
-        )
-        self.exec_properties.update(
+            example_splits=json.dumps([features.TEST]),
+            module_path="components.extractors",  # a module of its own: TFX loads it anew each time
             classes=json.dumps(classes),
             model_dir=model_dir,
             baseline=baseline,
             min_accuracy=min_accuracy,
             max_accuracy_drop=max_accuracy_drop,
             code_digest=code_digest,
+            evaluation=types.Channel(type=standard_artifacts.ModelEvaluation),
+            blessing=types.Channel(type=standard_artifacts.ModelBlessing),
         )
+        super().__init__(spec=spec)
 
 
 def _as_property(config: config_pb2.EvalConfig) -> dict[str, str]:
@@ -161,6 +191,23 @@ def _find_baseline(model_dir: str, identity: str) -> versions.Version | None:
     raise GraftError(f"{model_dir}: version {identity.split(':')[0]}, live when the run began, is gone. Run again.")
 
 
+def _find_embedded(
+    embeddings: list[types.Artifact], candidate: types.Artifact, baseline: versions.Version | None
+) -> types.Artifact | None:
+    """The embeddings to evaluate on; None if there are none of the test split, or a model takes no such ones."""
+    artifact = artifact_utils.get_single_instance(embeddings)
+    kind = EmbeddingReport.read(artifact.uri).kind
+    if kind is None or features.TEST not in artifact_utils.decode_split_names(artifact.split_names):
+        return None
+    paths = [_model_path(candidate), *([baseline.path] if baseline else [])]
+    fits = all(signatures.read_embedding_kind(path) == kind.to_json() for path in paths)
+    return artifact if fits else None
+
+
+def _model_path(model: types.Artifact) -> str:
+    return str(path_utils.serving_model_path(model.uri, path_utils.is_old_model_artifact(model)))
+
+
 def _stage_baseline(live: versions.Version, staging: str, candidate: types.Artifact) -> types.Artifact:
     """Hands a version over as a Model artifact, whose URI holds `Format-Serving/`.
 
@@ -181,9 +228,8 @@ def _compare(
     counts: dict[str, int],
 ) -> Comparison:
     """Compares with a live version of other classes, on those that both know."""
-    path = path_utils.serving_model_path(candidate.uri, path_utils.is_old_model_artifact(candidate))
     common = [name for name in classes if name in live.record.get("classes", [])]
-    return compare_models(path, live.path, _list_test_files(examples), common, counts)
+    return compare_models(_model_path(candidate), live.path, _list_test_files(examples), common, counts)
 
 
 def _refuse(blessing: types.Artifact) -> None:
@@ -194,28 +240,3 @@ def _refuse(blessing: types.Artifact) -> None:
     with tf.io.gfile.GFile(os.path.join(blessing.uri, constants.NOT_BLESSED_FILE_NAME), "w") as file:
         file.write("")
     blessing.set_int_custom_property(constants.ARTIFACT_PROPERTY_BLESSED_KEY, constants.NOT_BLESSED_VALUE)
-
-
-def custom_extractors(
-    eval_shared_model: Any, eval_config: config_pb2.EvalConfig, tensor_adapter_config: Any
-) -> list[tfma.extractors.Extractor]:
-    """TFMA's extractors behind one that bounds the batches; TFX's Evaluator looks this function up by name.
-
-    TFMA grows its batches up to 1000 rows; at 600 kB of pixels and several MB of activations an image that is
-    the memory of the machine.
-    """
-    return [
-        tfma.extractors.Extractor("BoundBatches", beam.FlatMap(_split_batch)),
-        *tfma.default_extractors(
-            eval_shared_model=eval_shared_model,
-            eval_config=eval_config,
-            tensor_adapter_config=tensor_adapter_config,
-        ),
-    ]
-
-
-def _split_batch(extracts: dict[str, Any]) -> list[dict[str, Any]]:
-    batch = extracts[tfma.ARROW_RECORD_BATCH_KEY]
-    progress.report("images evaluated", batch.num_rows)
-    starts = range(0, batch.num_rows, _BATCH_ROWS)
-    return [extracts | {tfma.ARROW_RECORD_BATCH_KEY: batch.slice(start, _BATCH_ROWS)} for start in starts]

@@ -3,8 +3,10 @@
 The head alone is trained on embeddings first (phase 1), then the upper part of the base with it (phase 2).
 """
 
+import contextlib
+import hashlib
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import h5py
 import keras
@@ -21,21 +23,46 @@ _NOTOP_FILE = "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5"
 _KERAS_3_SUFFIX = ".weights.h5"
 
 
-def build_base(image_size: int, weights: str) -> keras.Model:
+def build_base(image_size: int, weights: str, seed: int = 0, policy: str = "float32") -> keras.Model:
     """Builds ResNet50 without its top.
 
     Args:
         image_size: in pixels, at least 32.
         weights: path of a weights file in Keras' `notop` format or of Keras 3's `save_weights`, or "random".
+        seed: of random weights; the same seed gives the same weights in every process.
+        policy: Keras' dtype policy, such as "mixed_bfloat16"; the weights are float32 with any.
     Returns:
         A model of 175 layers; float32 [batch, size, size, 3] to [batch, size / 32, size / 32, 2048].
     Raises:
         UsageError: if the file holds other weights.
     """
-    base = keras.applications.ResNet50(include_top=False, weights=None, input_shape=(image_size, image_size, 3))
+    if weights == RANDOM:
+        keras.utils.set_random_seed(seed)
+    with _dtype_policy(policy):
+        base = keras.applications.ResNet50(include_top=False, weights=None, input_shape=(image_size, image_size, 3))
     if weights != RANDOM:
         _load_weights(base, weights)
     return base
+
+
+@contextlib.contextmanager
+def _dtype_policy(policy: str) -> Iterator[None]:
+    """Of the layers that are built in this context; keras.applications takes no other way."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def digest_weights(base: keras.Model) -> str:
+    """A digest of a network's weights, hex sha256, wherever they came from."""
+    digest = hashlib.sha256()
+    for weights in base.get_weights():
+        digest.update(repr(weights.shape).encode())
+        digest.update(np.ascontiguousarray(weights))
+    return digest.hexdigest()
 
 
 def check_weights(path: str, image_size: int) -> None:
@@ -109,8 +136,12 @@ def build_embedder(base: keras.Model) -> keras.Model:
     BatchNorm runs in inference mode whatever is trainable: its statistics are ImageNet's.
     """
     images = keras.Input(base.input_shape[1:], name="pixels")
-    pooled = keras.layers.GlobalAveragePooling2D(name="embedding")(base(images, training=False))
-    return keras.Model(images, pooled, name="embedder")
+    return keras.Model(images, pool(base(images, training=False)), name="embedder")
+
+
+def pool(features: keras.KerasTensor) -> keras.KerasTensor:
+    """Global average pooling in float32, whatever the base computes in; [batch, h, w, c] to [batch, c]."""
+    return keras.layers.GlobalAveragePooling2D(name="embedding", dtype="float32")(features)
 
 
 def standardize(embeddings: np.ndarray) -> keras.layers.Normalization:
@@ -192,13 +223,53 @@ def _first_layer(base: keras.Model, prefix: str) -> int:
     )
 
 
-def compile_for_training(model: keras.Model, learning_rate: float, label_smoothing: float = 0.0) -> None:
+def find_cut(base: keras.Model, fine_tune_from: str) -> str | None:
+    """Finds where to cut a base in two: all that phase 2 trains lies above.
+
+    Args:
+        base: from `build_base`.
+        fine_tune_from: as for `freeze_below`.
+    Returns:
+        The last layer below that all else goes through, the end of a block; None if there is none.
+    Raises:
+        UsageError: if no layer is called so.
+    """
+    if fine_tune_from == ALL:
+        return None
+    below = base.layers[: _first_layer(base, fine_tune_from)]
+    return next((x.name for x in reversed(below) if x.name == "pool1_pool" or x.name.endswith("_out")), None)
+
+
+def split_base(base: keras.Model, cut: str) -> tuple[keras.Model, keras.Model]:
+    """Cuts a base in two, which share its weights.
+
+    Args:
+        base: from `build_base`.
+        cut: a layer, from `find_cut`.
+    Returns:
+        The trunk, from images to the output of that layer, and the rest, from there on.
+    """
+    features = base.get_layer(cut).output
+    return keras.Model(base.inputs[0], features, name="trunk"), keras.Model(features, base.outputs[0], name="top")
+
+
+def assemble_above(base: keras.Model, cut: str, head: keras.Model) -> keras.Model:
+    """The network above a cut, sharing the weights of both; from the features there to [batch, classes]."""
+    _, top = split_base(base, cut)
+    features = keras.Input(top.input_shape[1:], dtype=top.inputs[0].dtype, name="features")
+    return keras.Model(features, head(pool(top(features, training=False))), name="above")
+
+
+def compile_for_training(
+    model: keras.Model, learning_rate: float, label_smoothing: float = 0.0, jit_compile: bool = False
+) -> None:
     """Compiles for either phase, so that the two cannot drift apart.
 
     Args:
         model: to probabilities float32 [batch, num_classes]; labels are class indices.
         learning_rate: of Adam.
         label_smoothing: share of the target that is spread over all classes; 0 <= label_smoothing < 1.
+        jit_compile: whether to compile with XLA; on a CPU it makes the forward pass slower, not faster.
     """
 
     def smoothed(labels: tf.Tensor, probabilities: tf.Tensor) -> tf.Tensor:
@@ -209,5 +280,15 @@ def compile_for_training(model: keras.Model, learning_rate: float, label_smoothi
         optimizer=keras.optimizers.Adam(learning_rate),
         loss=smoothed if label_smoothing else "sparse_categorical_crossentropy",
         metrics=["accuracy"],
-        jit_compile=False,  # XLA makes the forward pass 3 times slower on a CPU
+        jit_compile=jit_compile,
     )
+    _build_state(model)
+
+
+def _build_state(model: keras.Model) -> None:
+    """Makes the variables of optimizer, loss and metrics; a step that has to make them is traced twice."""
+    model.optimizer.build(model.trainable_variables)
+    labels, probabilities = tf.zeros([1], tf.int64), tf.ones([1, model.output_shape[-1]])
+    model.compute_loss(None, labels, probabilities)
+    model.compute_metrics(None, labels, probabilities)
+    model.reset_metrics()

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 from absl import logging
 
@@ -31,6 +32,7 @@ def read_levels(
     batch_size: int,
     shuffle_seed: int | None = None,
     cache: str | None = None,
+    keep: np.ndarray | None = None,
 ) -> tf.data.Dataset:
     """Reads examples through the transform graph.
 
@@ -40,6 +42,7 @@ def read_levels(
         batch_size: images a batch.
         shuffle_seed: shuffles anew each epoch; None keeps the order on disk, which mixes the classes.
         cache: prefix of the files that the first whole pass writes and the later ones read; None decodes each time.
+        keep: bool [num_records], which examples to read, by their order on disk; None reads all.
     Returns:
         Batches of (grey levels uint8 [batch, size, size, 3], label indices int64 [batch]).
     """
@@ -50,6 +53,9 @@ def read_levels(
         return to_levels(transformed[features.PIXELS]), transformed[features.LABEL_INDEX][:, 0]
 
     records = tf.data.TFRecordDataset(_list_files(file_patterns))
+    if keep is not None:
+        wanted = tf.constant(keep)
+        records = records.enumerate().filter(lambda index, _: wanted[index]).map(lambda _, record: record)
     levels = records.batch(batch_size).map(decode, num_parallel_calls=tf.data.AUTOTUNE)
     if cache:
         levels = levels.cache(cache)

@@ -5,17 +5,20 @@ import json
 import os
 
 import tensorflow_data_validation as tfdv
-from tfx.components import ExampleValidator, StatisticsGen, Trainer, Transform
+from tfx.components import ExampleValidator, StatisticsGen, Transform
 from tfx.orchestration.metadata import sqlite_metadata_connection_config
 from tfx.orchestration.pipeline import Pipeline
-from tfx.proto import trainer_pb2, transform_pb2
+from tfx.proto import transform_pb2
 
+from components.embedder import DEFAULT_TRUNK_GB, Embedder
 from components.evaluator import DEFAULT_MIN_ACCURACY, Evaluator
 from components.example_gen import ExampleGen
 from components.gates import DataGate
 from components.make_schema import MakeSchema
+from components.pixels import is_on
 from components.pusher import Pusher
-from components.trainer import Settings
+from components.trainer import Trainer
+from components.training import Settings
 from pipeline.config import Config
 from pipeline.resolve import Resolved
 from pipeline.workspace import Workspace
@@ -83,19 +86,34 @@ def create_pipeline(config: Config, resolved: Resolved, workspace: Workspace) ->
     )
     transform.add_upstream_node(gate)
 
-    trainer = Trainer(
-        run_fn="components.trainer.run_fn",
+    settings = _training_settings(config, resolved, workspace)
+    embedder = Embedder(
         examples=examples,
         transform_graph=transform.outputs["transform_graph"],
+        report=example_gen.outputs["report"],
+        base=settings.base,
+        # A head alone is evaluated on embeddings; a fine-tuned model needs the images of `test` themselves.
+        splits=[TRAIN, VAL] if config.fine_tune_epochs else SPLITS,
+        store=settings.store,
+        trunk_gb=DEFAULT_TRUNK_GB if config.trunk_gb is None else config.trunk_gb,
+        augmented=is_on(settings.augmentation),
+        weights_digest=resolved.weights_digest,
+        code_digest=code_digest,
+    )
+    embeddings = embedder.outputs["embeddings"]
+
+    trainer = Trainer(
+        examples=examples,
+        embeddings=embeddings,
+        transform_graph=transform.outputs["transform_graph"],
         schema=schema,
-        train_args=trainer_pb2.TrainArgs(splits=[TRAIN]),
-        eval_args=trainer_pb2.EvalArgs(splits=[VAL]),
-        custom_config=dataclasses.asdict(_training_settings(config, resolved)),
+        custom_config=dataclasses.asdict(settings),
     )
     model = trainer.outputs["model"]
 
     evaluator = Evaluator(
         examples=examples,
+        embeddings=embeddings,
         model=model,
         classes=resolved.classes,
         model_dir=model_dir,
@@ -127,6 +145,7 @@ def create_pipeline(config: Config, resolved: Resolved, workspace: Workspace) ->
             example_validator,
             gate,
             transform,
+            embedder,
             trainer,
             evaluator,
             pusher,
@@ -137,7 +156,7 @@ def create_pipeline(config: Config, resolved: Resolved, workspace: Workspace) ->
     )
 
 
-def _training_settings(config: Config, resolved: Resolved) -> Settings:
+def _training_settings(config: Config, resolved: Resolved, workspace: Workspace) -> Settings:
     return Settings(
         classes=resolved.classes,
         image_size=config.image_size,
@@ -149,12 +168,14 @@ def _training_settings(config: Config, resolved: Resolved) -> Settings:
         fine_tune_epochs=config.fine_tune_epochs,
         fine_tune_learning_rate=config.fine_tune_learning_rate,
         fine_tune_from=config.fine_tune_from,
+        precision=config.precision,
         batch_size=config.batch_size,
         early_stopping_patience=config.early_stopping_patience,
         class_weights=config.class_weights,
         label_smoothing=config.label_smoothing,
         augmentation=config.augmentation.model_dump(),
         seed=config.seed,
+        store=str(workspace.embeddings),
         cache_key={"weights": resolved.weights_digest, "code": resolved.code_digest},
     )
 

@@ -228,6 +228,30 @@ def model(image_size: int | None, fine_tune_from: str | None, num_classes: int |
     print_network(config, num_classes or len(config.classes or ("one", "another")))
 
 
+@cli.command(short_help="Show what is kept of each image, or drop what is no longer used.")
+@click.option("--out", metavar="DIR", help="Workspace.  [that of ./graft run here]")
+@click.option("--prune", is_flag=True, help="Drop what neither the newest run nor the live model has used.")
+def embeddings(out: str | None, prune: bool) -> None:
+    """Show the embedding store: what the frozen base makes of each image, kept from run to run.
+
+    \b
+    ./graft embeddings            size, and how many images did not have to be computed again
+    ./graft embeddings --prune    after the window of dates moved on, or other weights
+    """
+    from rich.console import Console
+    from rich.filesize import decimal
+
+    from pipeline.embeddings import print_store, prune_store
+    from pipeline.terminal import muted_imports
+
+    out = out or _configured_out()
+    if prune:
+        with muted_imports():
+            pruned = prune_store(out)
+        click.echo(f"Dropped {pruned.rows:,} rows, {decimal(pruned.freed)}.")
+    print_store(out, Console())
+
+
 @cli.group()
 def sample() -> None:
     """Write sample data as class folders."""

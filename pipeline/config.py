@@ -7,7 +7,7 @@ import unicodedata
 from typing import Annotated, Any, Literal
 
 import pydantic
-from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import BeforeValidator, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from schema.features import SPLITS
 
@@ -136,6 +136,16 @@ class Config(_Frozen):
         "first stage, block or layer that phase 2 trains",
         "all, a stage such as conv5, a block such as conv5_block1, or a layer of ResNet50",
         metavar="LAYER|all",
+    )
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = _key(
+        "auto", "Training", "what phase 2 computes in; auto: the fastest that the processor or GPU has"
+    )
+    trunk_gb: NonNegativeFloat | None = _key(
+        None,
+        "Training",
+        "GB of disk for what phase 2 starts from, so that the frozen part runs once; by default half of what is free",
+        "",
+        20.0,
     )
     batch_size: PositiveInt = _key(32, "Training", "images a step")
     early_stopping_patience: PositiveInt = _key(

@@ -34,6 +34,7 @@ def print_report(outcome: Outcome, config: Config, console: Console) -> None:
         _data_line(outcome.ingest),
         *(f"[yellow]Note:[/] {escape(warning)}" for warning in outcome.warnings),
         *_left_out_line(outcome, workspace),
+        *_embedding_lines(outcome),
         _training_line(outcome, config),
         _accuracy_line(outcome.evaluation),
     ]
@@ -71,6 +72,18 @@ def _left_out_line(outcome: Outcome, workspace: Workspace) -> list[str]:
     return [
         f"Left out: {ingest['broken']} broken, {ingest['left_out']} duplicates or contradictions ({escape(str(where))})"
     ]
+
+
+def _embedding_lines(outcome: Outcome) -> list[str]:
+    embedding = outcome.embedding
+    lines = []
+    if embedding["images"] and not any(c.name == "Embedder" and c.cached for c in outcome.components):
+        stored = embedding["images"] - embedding["computed"]
+        computed = f"{embedding['computed']} {'image' if embedding['computed'] == 1 else 'images'}"
+        lines.append(f"Embedded: {computed}; {stored} were in the store")
+    if embedding["note"]:
+        lines.append(f"[yellow]Note:[/] {escape(embedding['note'])}")
+    return lines
 
 
 def _training_line(outcome: Outcome, config: Config) -> str:

@@ -25,7 +25,7 @@ from serving import versions
 
 _SOURCES = ("schema", "serving", "components")
 # Keys that change nothing about the model; the folder of images goes into the digest as an absolute path.
-_NOT_REQUESTED = {"out", "data", "keep_versions", "beam"}
+_NOT_REQUESTED = {"out", "data", "keep_versions", "trunk_gb", "beam"}
 _LIBRARIES = ("tensorflow", "keras", "tensorflow-transform", "tfx")
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from components import progress
+from components.embeddings import EmbeddingReport
 from components.pusher import NEW, PUSHED, PUSHED_VERSION, REMOVED_VERSIONS
 from components.summary import FILE as SUMMARY_FILE
 from pipeline.beam_args import check_beam_args
@@ -33,6 +34,7 @@ class Outcome:
         ingest: `report.json` of ExampleGen.
         warnings: of the gate.
         evaluation: `summary.json` of the Evaluator.
+        embedding: how many images are embedded, how many of them in this run, and where, see `_describe_embedding`.
         history: of the training: `kept` and `epochs`.
         pushed_version: the version this model is live as, or None.
         pushed_now: whether this run pushed it.
@@ -43,6 +45,7 @@ class Outcome:
     components: list[Finished]
     ingest: dict[str, Any]
     warnings: list[str]
+    embedding: dict[str, Any]
     evaluation: dict[str, Any]
     history: dict[str, Any]
     pushed_version: int | None
@@ -110,7 +113,7 @@ def _finish(component: Finished, display: ProgressDisplay) -> None:
     if component.name == "ExampleGen":
         counts = _read(component, "report", "report.json")["counts"]
         images = {split: sum(by_label.values()) for split, by_label in counts.items()}
-        display.expect("images embedded", images["train"] + images["val"])
+        display.expect("images embedded", images["train"])  # by the Trainer, if they are augmented
         display.expect("images evaluated", images["test"])
 
 
@@ -121,6 +124,7 @@ def _collect(run_id: str, components: list[Finished], folder: pathlib.Path) -> O
     shutil.copy(logs / "training_curves.png", folder)
     shutil.copy(logs / "history.json", folder)
     _save_quarantine(components, folder)
+    history = json.loads((logs / "history.json").read_text())
     pushed = by_name["Pusher"].outputs["pushed_model"].properties
     pushed_now = bool(pushed.get(NEW)) and not by_name["Pusher"].cached
     return Outcome(
@@ -128,8 +132,9 @@ def _collect(run_id: str, components: list[Finished], folder: pathlib.Path) -> O
         components=components,
         ingest=_read(by_name["ExampleGen"], "report", "report.json"),
         warnings=_read(by_name["DataGate"], "verdict", "verdict.json")["warnings"],
+        embedding=_describe_embedding(by_name["Embedder"], by_name["Trainer"], history, folder.parents[1]),
         evaluation=_read(by_name["Evaluator"], "evaluation", SUMMARY_FILE),
-        history=json.loads((logs / "history.json").read_text()),
+        history=history,
         pushed_version=int(pushed[PUSHED_VERSION]) if pushed.get(PUSHED) else None,
         pushed_now=pushed_now,
         removed_versions=[] if by_name["Pusher"].cached else json.loads(pushed.get(REMOVED_VERSIONS, "[]")),
@@ -143,11 +148,31 @@ def describe(outcome: Outcome) -> dict[str, Any]:
         "cached": [c.name for c in outcome.components if c.cached],
         "ingest": outcome.ingest,
         "warnings": outcome.warnings,
+        "embedding": outcome.embedding,
         "evaluation": outcome.evaluation,
         "kept": outcome.history["kept"],
         "pushed_version": outcome.pushed_version,
         "pushed_now": outcome.pushed_now,
         "removed_versions": outcome.removed_versions,
+    }
+
+
+def _describe_embedding(
+    embedder: Finished, trainer: Finished, history: dict[str, Any], workspace: pathlib.Path
+) -> dict[str, Any]:
+    """How many images there are, how many went through the base or its trunk now, and what of the store is used.
+
+    The Trainer computes what was pruned from the store since the Embedder ran.
+    """
+    uri = embedder.outputs["embeddings"].uri
+    report = EmbeddingReport.read(uri)
+    return {
+        "images": report.images,
+        "computed": 0 if embedder.cached else report.computed,
+        "trunk_computed": 0 if trainer.cached else history["trunk_computed"],
+        "kinds": [kind.name for kind in (report.kind, report.trunk) if kind],
+        "artifact": str(pathlib.Path(uri).relative_to(workspace)),
+        "note": report.note,
     }
 
 

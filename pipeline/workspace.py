@@ -13,7 +13,7 @@ from schema.errors import GraftError, UsageError
 
 FORMAT = 1  # of the layout below; a change that an older or newer Graft cannot read counts it up
 _FORMAT_FILE = "workspace.json"
-_OWN = {"pipeline", "metadata.sqlite", "runs", "serving", "graft.log", ".lock"}
+_OWN = {"pipeline", "metadata.sqlite", "runs", "serving", "embeddings", "graft.log", ".lock"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +31,11 @@ class Workspace:
     def metadata(self) -> pathlib.Path:
         """ML Metadata's SQLite file."""
         return self.root / "metadata.sqlite"
+
+    @property
+    def embeddings(self) -> pathlib.Path:
+        """What the frozen base makes of each image, from run to run."""
+        return self.root / "embeddings"
 
     @property
     def runs(self) -> pathlib.Path:

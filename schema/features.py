@@ -6,6 +6,9 @@ LABEL = "label"  # bytes [1]: the class name
 PATH = "path"  # bytes [1]: relative to the data folder, with "/"
 DIGEST = "digest"  # bytes [1]: hex sha256 of the file
 
+# What the Embedder adds.
+EMBEDDING = "embedding"  # float32 [2048]: of the frozen base
+
 # Transformed features, as the transform graph gives them.
 PIXELS = "pixels"  # float32 [batch, image_size, image_size, 3]: ready for ResNet50
 LABEL_INDEX = "label_index"  # int64 [batch, 1]: position in the class list

@@ -1,5 +1,6 @@
 """What the SavedModel exports: stock TensorFlow ops only, so that it loads without Keras or TFX."""
 
+import os
 from typing import TYPE_CHECKING
 
 import tensorflow as tf
@@ -11,7 +12,10 @@ if TYPE_CHECKING:
     import tensorflow_transform as tft
 
 SERVING, EXAMPLES, TRANSFORM_FEATURES = "serving_default", "examples", "transform_features"
+# Only of a model whose base is the frozen one: it is evaluated on embeddings that are there already.
+EMBEDDED_EXAMPLES = "embedded_examples"
 IMAGE_BYTES = "image_bytes"
+_EMBEDDING_KIND = os.path.join("assets.extra", "embedding_kind.json")
 
 
 class ServedModel(tf.Module):
@@ -50,7 +54,10 @@ class ServedModel(tf.Module):
         return {features.LABEL_INDEX: transformed[features.LABEL_INDEX]}
 
     def _predict(self, transformed: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        probabilities = self.network(transformed[features.PIXELS], training=False)
+        return self.describe(self.network(transformed[features.PIXELS], training=False))
+
+    def describe(self, probabilities: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Probabilities float32 [N, C] to what the signatures return."""
         count = tf.shape(probabilities)[0]
         return {
             "probabilities": probabilities,
@@ -59,27 +66,78 @@ class ServedModel(tf.Module):
         }
 
 
+class FrozenServedModel(ServedModel):
+    """The same of a network whose base is the frozen one: what is embedded already need not go through it again."""
+
+    def __init__(
+        self,
+        network: "keras.Model",
+        transform_output: "tft.TFTransformOutput",
+        classes: list[str],
+        head: "keras.Model",
+    ):
+        """Wraps a network, and the part of it above the embeddings float32 [batch, 2048]."""
+        super().__init__(network, transform_output, classes)
+        self.head = head
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name=EXAMPLES)])
+    def serve_embedded(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Serialized tf.Examples with an `embedding` of the frozen base, string [N], to predictions."""
+        spec = {features.EMBEDDING: tf.io.FixedLenFeature(self.head.input_shape[1:], tf.float32)}
+        embeddings = tf.io.parse_example(examples, spec)[features.EMBEDDING]
+        return self.describe(self.head(embeddings, training=False))
+
+
 def export_saved_model(
-    network: "keras.Model", transform_output: "tft.TFTransformOutput", classes: list[str], path: str
+    network: "keras.Model",
+    transform_output: "tft.TFTransformOutput",
+    classes: list[str],
+    path: str,
+    head: "keras.Model | None" = None,
+    embedding_kind: str = "",
 ) -> None:
-    """Writes a SavedModel with the three signatures.
+    """Writes a SavedModel with the three signatures, and if its base is the frozen one, a fourth.
 
     Args:
         network: as for `ServedModel`; may be compiled.
         transform_output: the transform graph.
         classes: class names, in the order of the outputs.
         path: the folder to write.
+        head: if the base is the frozen one, the part above the embeddings.
+        embedding_kind: what these embeddings are, for `read_embedding_kind`.
     """
-    import keras
-
-    # The same layers in a model that was never compiled: with it, Adam's slots would triple the file.
-    served = ServedModel(keras.Model(network.inputs[0], network.outputs[0]), transform_output, classes)
+    plain = _without_optimizer(network)
+    if head is None:
+        served = ServedModel(plain, transform_output, classes)
+    else:
+        served = FrozenServedModel(plain, transform_output, classes, _without_optimizer(head))
     signatures = {
         SERVING: served.serve_images,
         EXAMPLES: served.serve_examples,
         TRANSFORM_FEATURES: served.transform_labels,
     }
+    if isinstance(served, FrozenServedModel):
+        signatures[EMBEDDED_EXAMPLES] = served.serve_embedded
     tf.saved_model.save(served, path, signatures=signatures)
+    if embedding_kind:
+        tf.io.gfile.makedirs(os.path.dirname(os.path.join(path, _EMBEDDING_KIND)))
+        with tf.io.gfile.GFile(os.path.join(path, _EMBEDDING_KIND), "w") as file:
+            file.write(embedding_kind)
+
+
+def read_embedding_kind(path: str) -> str:
+    """What embeddings a SavedModel takes by its signature EMBEDDED_EXAMPLES; "" if it takes none."""
+    if not tf.io.gfile.exists(os.path.join(path, _EMBEDDING_KIND)):
+        return ""
+    with tf.io.gfile.GFile(os.path.join(path, _EMBEDDING_KIND)) as file:
+        return str(file.read())
+
+
+def _without_optimizer(network: "keras.Model") -> "keras.Model":
+    """The same layers in a model that was never compiled: with Adam's slots the file would be three times as large."""
+    import keras
+
+    return keras.Model(network.inputs[0], network.outputs[0])
 
 
 def _parse(examples: tf.Tensor, feature: str) -> dict[str, tf.Tensor]:

@@ -1,5 +1,6 @@
 """Tiny images and a tiny transform graph; everything is made here, with fixed seeds."""
 
+import hashlib
 import io
 import pathlib
 import struct
@@ -215,7 +216,8 @@ def serialize():
     import tensorflow as tf
 
     def to_example(image, label):
-        values = {"image": image, "label": label.encode(), "path": b"a.jpg", "digest": b"0"}
+        digest = hashlib.sha256(image).hexdigest().encode()
+        values = {"image": image, "label": label.encode(), "path": b"a.jpg", "digest": digest}
         feature = {k: tf.train.Feature(bytes_list=tf.train.BytesList(value=[v])) for k, v in values.items()}
         return tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString()
 

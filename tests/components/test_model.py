@@ -9,14 +9,18 @@ from keras.src.legacy.saving import legacy_h5_format
 from components.model import (
     EMBEDDING_SIZE,
     assemble,
+    assemble_above,
     build_base,
     build_embedder,
     build_head,
     check_weights,
     compile_for_training,
+    digest_weights,
+    find_cut,
     find_mismatch,
     freeze,
     freeze_below,
+    split_base,
     standardize,
 )
 from schema.errors import UsageError
@@ -25,15 +29,13 @@ from schema.errors import UsageError
 @pytest.fixture(scope="module")
 def base():
     """Random weights, at the smallest size."""
-    keras.utils.set_random_seed(1)
     return build_base(32, "random")
 
 
 @pytest.fixture(scope="module")
 def other_base():
     """The same network with other random weights."""
-    keras.utils.set_random_seed(2)
-    return build_base(32, "random")
+    return build_base(32, "random", seed=1)
 
 
 @pytest.fixture
@@ -381,3 +383,58 @@ def test_smoothing_spreads_a_share_of_the_target_over_all_classes(embeddings):
     expected = -0.8 * np.mean([logs[0, 0], logs[1, 2]]) - 0.2 * logs.mean()
     assert measured["loss"] == pytest.approx(expected, rel=1e-4)
     assert measured["accuracy"] == np.mean(logs.argmax(axis=1) == [0, 2])
+
+
+def test_random_weights_are_those_of_their_seed(base):
+    """In every process, whatever was drawn before, and in any precision: embeddings are kept by them."""
+    keras.utils.set_random_seed(7)
+    again = build_base(32, "random", policy="mixed_bfloat16")
+    assert digest_weights(again) == digest_weights(base)
+    assert digest_weights(build_base(32, "random", seed=1)) != digest_weights(base)
+    assert again.compute_dtype == "bfloat16"
+    assert {w.dtype for w in again.weights} == {"float32"}
+    assert build_base(32, "random").compute_dtype == "float32"
+
+
+@pytest.mark.parametrize(
+    ("fine_tune_from", "cut"),
+    [
+        ("conv5_block1", "conv4_block6_out"),
+        ("conv5", "conv4_block6_out"),
+        ("conv5_block3", "conv5_block2_out"),
+        ("conv5_block3_2_conv", "conv5_block2_out"),
+        ("conv5_block1_out", "conv4_block6_out"),
+        ("conv2_block1", "pool1_pool"),
+        ("conv1", None),
+        ("all", None),
+    ],
+)
+def test_the_base_is_cut_at_the_end_of_the_last_block_below(base, fine_tune_from, cut):
+    """All that phase 2 trains lies above, and one tensor goes through the cut, shortcuts included."""
+    assert find_cut(base, fine_tune_from) == cut
+
+
+def test_an_unknown_layer_to_cut_at_is_an_error(base):
+    """It names the layer and what there is."""
+    with pytest.raises(UsageError, match="no layer of ResNet50 is called 'conv9'"):
+        find_cut(base, "conv9")
+
+
+@pytest.mark.parametrize("cut", ["conv4_block6_out", "conv5_block2_out", "pool1_pool"])
+def test_both_parts_of_a_cut_base_are_the_whole(base, cut):
+    """One after the other they give what the base gives, with its very weights."""
+    trunk, top = split_base(base, cut)
+    images = np.random.default_rng(0).normal(0, 50, (2, 32, 32, 3)).astype(np.float32)
+    whole = np.asarray(base(images, training=False))
+    np.testing.assert_allclose(np.asarray(top(trunk(images, training=False), training=False)), whole, atol=1e-4)
+    assert {id(w) for w in (*trunk.weights, *top.weights)} == {id(w) for w in base.weights}
+    assert len(trunk.weights) + len(top.weights) == len(base.weights)
+
+
+def test_the_network_above_a_cut_shares_the_weights(base, embeddings):
+    """Training it trains the base and the head."""
+    head = build_head(embeddings, [8], 3)
+    above = assemble_above(base, "conv5_block2_out", head)
+    assert above.input_shape == (None, 1, 1, 2048)
+    trained = {id(w) for layer in base.layers if layer.name.startswith("conv5_block3") for w in layer.weights}
+    assert {id(w) for w in above.weights} == trained | {id(w) for w in head.weights}

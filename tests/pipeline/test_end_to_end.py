@@ -1,5 +1,6 @@
 """The whole pipeline on real images, as one story: each run finds what the runs before it have left."""
 
+import io
 import json
 import pathlib
 import re
@@ -7,7 +8,11 @@ import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+
+from components.embedding_store import EmbeddingStore
+from components.shards import Kind
 
 ROOT = pathlib.Path(__file__).parents[2]
 WORSE = {"head_learning_rate": 1e-9}
@@ -18,6 +23,7 @@ ALL = [
     "ExampleValidator",
     "DataGate",
     "Transform",
+    "Embedder",
     "Trainer",
     "Evaluator",
     "Pusher",
@@ -102,7 +108,7 @@ def test_first_run_says_what_came_of_it(first, workspace):
 
 
 def test_run_that_did_nothing_says_so(again):
-    """Nine times unchanged, and the model that is live."""
+    """Ten times unchanged, and the model that is live."""
     _, printed, _ = again
     assert printed.count(" unchanged") == len(ALL)
     assert "(pushed before; nothing new)" in printed
@@ -209,6 +215,22 @@ def test_one_new_image_runs_ingest_and_what_follows(one_new_image):
     assert sum(sum(by_label.values()) for by_label in outcome.ingest["counts"].values()) == 121
 
 
+def test_one_new_image_is_all_that_goes_through_the_base(one_new_image, first):
+    """Neither for its embedding nor for what fine-tuning starts from is an image computed twice; the report says so."""
+    counts = first[0].ingest["counts"]
+    assert first[0].embedding["computed"] == sum(counts["train"].values()) + sum(counts["val"].values())
+    outcome, printed, _ = one_new_image
+    assert (outcome.embedding["computed"], outcome.embedding["trunk_computed"]) == (1, 0)
+    assert outcome.embedding["images"] == first[0].embedding["images"] + 1
+    assert f"Embedded: 1 image; {first[0].embedding['images']} were in the store" in printed
+
+
+def test_unchanged_run_embeds_nothing(again):
+    """It is said of none."""
+    assert (again[0].embedding["computed"], again[0].embedding["trunk_computed"]) == (0, 0)
+    assert "Embedded:" not in again[1]
+
+
 def test_retraining_keeps_the_salt(one_new_image, first):
     """An image that was tested on must not be trained on later."""
     assert one_new_image[0].ingest["salt"] == first[0].ingest["salt"]
@@ -234,6 +256,34 @@ def test_rollback_leaves_no_stale_blessing(worse_once_more, good_after_rollback)
     outcome, _, versions = worse_once_more
     assert not outcome.evaluation["blessed"]
     assert versions == good_after_rollback[2]
+
+
+def test_store_says_what_it_holds_and_drops_what_is_unused(worse_once_more, one_new_image, workspace, capsys):
+    """`./graft embeddings`: size, hit rate; a store of other weights goes with --prune, what is in use stays."""
+    from rich.console import Console
+
+    from pipeline.embeddings import print_store, prune_store
+
+    images = one_new_image[0].embedding["images"]
+    other = EmbeddingStore(str(workspace / "embeddings"), Kind("embedding", "other", "graph", (4,), "float32"))
+    with other.append() as append:
+        append([b"1" * 32], np.zeros((1, 4), np.float32))
+
+    def show():
+        console = Console(file=io.StringIO(), width=120)
+        print_store(str(workspace), console)
+        return console.file.getvalue()
+
+    before = show()
+    assert re.search(rf"^ *embedding +{images} +[\d.]+ .B +yes", before, re.MULTILINE), before
+    assert re.search(rf"^ *conv5_block2_out +{images} +[\d.]+ .B +yes", before, re.MULTILINE), before
+    assert re.search(r"^ *embedding +1 +[\d.]+ .B +no; --prune removes it", before, re.MULTILINE), before
+    assert re.search(r"^Hit rate, all \d+ runs: \d\d\.\d%", before, re.MULTILINE), before
+    pruned = prune_store(str(workspace))
+    assert pruned.rows == 1
+    assert pruned.freed > 0
+    assert "no; --prune" not in show()
+    assert not pathlib.Path(other.folder).exists()
 
 
 def test_nothing_is_left_half_written(worse_once_more, workspace):

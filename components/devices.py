@@ -1,0 +1,67 @@
+"""How to compute on the devices that are there: in which precision, with or without XLA, on how many."""
+
+import dataclasses
+import pathlib
+import re
+
+import tensorflow as tf
+from absl import logging
+
+AUTO, FLOAT32, BFLOAT16, FLOAT16 = "auto", "float32", "bfloat16", "float16"
+_CPU_FLAGS = pathlib.Path("/proc/cpuinfo")
+# Of x86 and of ARM: the processor multiplies bfloat16 itself. Where it does not, bfloat16 is slower than float32.
+_BFLOAT16_FLAGS = re.compile(r"^(?:flags|Features)\s*:.*\b(?:avx512_bf16|amx_bf16|bf16)\b", re.MULTILINE)
+
+
+@dataclasses.dataclass(frozen=True)
+class Devices:
+    """How to train.
+
+    Attributes:
+        policy: Keras' dtype policy of the base; the head and all weights are float32.
+        jit_compile: whether to compile with XLA.
+        strategy: over how many devices.
+    """
+
+    policy: str
+    jit_compile: bool
+    strategy: tf.distribute.Strategy
+
+
+def choose_devices(precision: str) -> Devices:
+    """Looks at what is there.
+
+    Args:
+        precision: "float32", "bfloat16", "float16", or "auto" for the fastest that trains as well.
+    Returns:
+        What to train with; said in the log.
+    """
+    gpus = tf.config.list_physical_devices("GPU")
+    if precision == AUTO:
+        precision = _choose_gpu_precision(gpus) if gpus else _choose_cpu_precision()
+    devices = Devices(
+        policy=FLOAT32 if precision == FLOAT32 else f"mixed_{precision}",
+        # On a CPU, XLA makes a forward pass up to 3 times slower.
+        jit_compile=bool(gpus),
+        strategy=tf.distribute.MirroredStrategy() if len(gpus) > 1 else tf.distribute.get_strategy(),
+    )
+    logging.info(
+        "Training on %s, policy %s, %s XLA.",
+        f"{len(gpus)} GPU(s)" if gpus else "the CPU",
+        devices.policy,
+        "with" if devices.jit_compile else "without",
+    )
+    return devices
+
+
+def _choose_gpu_precision(gpus: list[tf.config.PhysicalDevice]) -> str:
+    """By the oldest of them: tensor cores take bfloat16 from compute capability 8.0 on, float16 from 7.0."""
+    capability = min(tf.config.experimental.get_device_details(gpu).get("compute_capability", (0, 0)) for gpu in gpus)
+    if capability >= (8, 0):
+        return BFLOAT16
+    return FLOAT16 if capability >= (7, 0) else FLOAT32
+
+
+def _choose_cpu_precision() -> str:
+    text = _CPU_FLAGS.read_text(encoding="utf-8") if _CPU_FLAGS.exists() else ""
+    return BFLOAT16 if _BFLOAT16_FLAGS.search(text) else FLOAT32

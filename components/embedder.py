@@ -1,0 +1,327 @@
+"""Embedder: runs the frozen base once over each image that it has not seen before.
+
+What is computed goes into the embedding store, which is kept from run to run; the artifact holds the embeddings of
+this run, and only refers to the store. Where phase 2 trains but the top of the base, the same pass keeps what lies
+below that, so that an epoch costs no more than what it trains.
+
+An element of the Beam pipeline is a file of ExampleGen: the worker that gets it reads the images, runs the base in
+batches, and writes. Beam's RunInference would pass each image through Beam's own buffers and leave the reading to
+one thread; here tf.data decodes the next batches while the base computes, and memory holds a few of them.
+"""
+
+import contextlib
+import dataclasses
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+import tensorflow as tf
+from absl import logging
+from apache_beam.utils import shared
+from tfx import types
+from tfx.components.util import examples_utils
+from tfx.dsl.components.base import base_beam_component, base_beam_executor, executor_spec
+from tfx.proto import example_gen_pb2
+from tfx.types import artifact_utils, standard_artifacts
+from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
+
+from components import progress
+from components.artifacts import IngestReport
+from components.base import EMBEDDING, BaseSpec, FrozenBase
+from components.embedding_store import EmbeddingStore, Rows, list_kinds, measure, remove
+from components.embeddings import EmbeddingReport, ImageRow, read_rows, write_embeddings
+from components.shards import Append, Kind
+from schema import features
+from schema.errors import GraftError
+
+DEFAULT_TRUNK_GB = -1.0
+_GB = 1e9
+_DEFAULT_DISK_SHARE = 0.5  # of what is free, for what phase 2 starts from
+AUGMENTED = "images are augmented, so every epoch runs them through the base anew: nothing is kept or reused"
+
+
+class EmbedderSpec(ComponentSpec):
+    """The contract of the Embedder."""
+
+    PARAMETERS = {
+        "base": ExecutionParameter(type=str),
+        "splits": ExecutionParameter(type=str),
+        "store": ExecutionParameter(type=str),
+        "trunk_gb": ExecutionParameter(type=float),
+        "augmented": ExecutionParameter(type=int),
+        "weights_digest": ExecutionParameter(type=str),
+        "code_digest": ExecutionParameter(type=str),
+    }
+    INPUTS = {
+        "examples": ChannelParameter(type=standard_artifacts.Examples),
+        "transform_graph": ChannelParameter(type=standard_artifacts.TransformGraph),
+        "report": ChannelParameter(type=IngestReport),
+    }
+    OUTPUTS = {"embeddings": ChannelParameter(type=standard_artifacts.Examples)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """What a worker needs to know; a few hundred bytes.
+
+    Attributes:
+        base: how to build the frozen base.
+        transform_graph: the folder of the transform graph.
+        store: the folder of the embedding store.
+        kind: of the embeddings.
+        trunk: of what phase 2 starts from; None to keep nothing of that.
+        total: how many images there are at the most; for the progress.
+    """
+
+    base: BaseSpec
+    transform_graph: str
+    store: str
+    kind: Kind
+    trunk: Kind | None
+    total: int
+
+
+@dataclasses.dataclass(frozen=True)
+class ExampleFile:
+    """A file of ExampleGen, the file to write, and whether phase 2 will train or validate on its images."""
+
+    source: str
+    target: str
+    fine_tuned: bool
+
+
+class EmbedderExecutor(base_beam_executor.BaseBeamExecutor):
+    """Finds out what is to be kept, spreads the files over the workers, and counts."""
+
+    def Do(
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Writes the `embeddings` of the splits, and a report of what they cost."""
+        self._log_startup(input_dict, output_dict, exec_properties)
+        output = artifact_utils.get_single_instance(output_dict["embeddings"])
+        splits = json.loads(exec_properties["splits"])
+        examples_utils.set_payload_format(output, example_gen_pb2.FORMAT_TF_EXAMPLE)
+        output.split_names = artifact_utils.encode_split_names(splits)
+        if exec_properties["augmented"]:
+            logging.info("Embeddings: %s.", AUGMENTED)
+            EmbeddingReport(None, None, 0, 0, AUGMENTED).write(output.uri)
+            return
+
+        graph = artifact_utils.get_single_uri(input_dict["transform_graph"])
+        spec = BaseSpec.from_json(exec_properties["base"])
+        base = FrozenBase(spec, graph)
+        counts = _count_images(artifact_utils.get_single_uri(input_dict["report"]))
+        files = list(_list_files(input_dict["examples"], output, splits))
+        store, trunk, note = exec_properties["store"], None, ""
+        if base.trunk_kind:
+            images = counts[features.TRAIN] + counts[features.VAL]
+            trunk, note = _choose_trunk(store, base.trunk_kind, images, exec_properties["trunk_gb"], files)
+        total = sum(counts[split] for split in splits)
+        work = Work(spec, graph, store, base.kind, trunk, total)
+        computed = self._embed(work, files, output.uri)
+        EmbeddingReport(base.kind, trunk, total, computed, note).write(output.uri)
+
+    def _embed(self, work: Work, files: list[ExampleFile], uri: str) -> int:
+        """Embeds the files on Beam; returns how many images went through the base."""
+        counts = os.path.join(uri, ".counts")
+        with self._make_beam_pipeline() as pipeline:
+            _ = (
+                pipeline
+                | "Files" >> beam.Create(files)
+                | "SpreadFiles" >> beam.Reshuffle()
+                | "Embed" >> beam.ParDo(EmbedFile(work))
+                | "Sum" >> beam.CombineGlobally(sum)
+                | "WriteCount" >> beam.io.WriteToText(counts)
+            )
+        computed = 0
+        for path in tf.io.gfile.glob(counts + "*"):
+            with tf.io.gfile.GFile(path) as file:
+                computed += sum(int(line) for line in file)
+            tf.io.gfile.remove(path)
+        return computed
+
+
+class EmbedFile(beam.DoFn):
+    """Embeds the images of one file; the workers of a process share one base."""
+
+    def __init__(self, work: Work):
+        """Takes what is small and the same for all; the base is built by the worker."""
+        self._work = work
+        self._shared = shared.Shared()
+
+    def setup(self) -> None:
+        """Builds the base, or takes the one that another thread has built."""
+        self._worker = self._shared.acquire(lambda: Worker(self._work))
+
+    def process(self, element: ExampleFile) -> Iterator[int]:
+        """Yields how many images went through the base."""
+        yield self._worker.embed(element)
+
+
+class Worker:
+    """A built base and what was in the store when it was built."""
+
+    def __init__(self, work: Work):
+        """Builds and opens.
+
+        Raises:
+            GraftError: if the base is another than that of the process that hands out the work.
+        """
+        self._work = work
+        self._base = FrozenBase(work.base, work.transform_graph)
+        if self._base.kind != work.kind:
+            raise GraftError("The base's weights differ between the machines of this run; give each the same file.")
+        self._store = EmbeddingStore(work.store, work.kind)
+        self._rows = self._store.open()
+        self._trunk = EmbeddingStore(work.store, work.trunk) if work.trunk else None
+        self._trunk_rows = self._trunk.open() if self._trunk else None
+
+    def embed(self, file: ExampleFile) -> int:
+        """Writes the embeddings of a file's images; returns how many of them were not in the store."""
+        rows = read_rows(file.source)
+        digests = [row.digest for row in rows]
+        positions = self._rows.find(digests)
+        stored = self._rows.check(positions)
+        embeddings = np.zeros([len(rows), *self._work.kind.shape], np.float32)
+        embeddings[stored] = self._rows.read(positions[stored])
+        trunk = self._trunk if file.fine_tuned else None
+        todo = ~stored
+        if trunk and self._trunk_rows is not None:
+            todo |= self._trunk_rows.find(digests) < 0
+        progress.report("images embedded", int((~todo).sum()), self._work.total)
+        if todo.any():
+            self._compute(file, rows, todo, embeddings, trunk)
+        write_embeddings(file.target, rows, embeddings)
+        return int(todo.sum())
+
+    def _compute(
+        self,
+        file: ExampleFile,
+        rows: list[ImageRow],
+        todo: np.ndarray,
+        embeddings: np.ndarray,
+        trunk: EmbeddingStore | None,
+    ) -> None:
+        """Runs images through the base; fills `embeddings` in, and adds to the store what is not there."""
+        with self._store.append() as append, _append_to(trunk) as append_trunk:
+            for indices, batch, below in self._base.run(file.source, todo, with_trunk=trunk is not None):
+                embeddings[indices] = batch
+                digests = [rows[i].digest for i in indices]
+                _append_new(append, digests, batch, self._rows)
+                if below is not None and self._trunk_rows is not None:
+                    _append_new(append_trunk, digests, below, self._trunk_rows)
+                progress.report("images embedded", len(batch), self._work.total)
+
+
+def _append_new(append: Append, digests: list[bytes], rows: np.ndarray, present: Rows) -> None:
+    """Appends the rows of images that a store does not have; of a damaged shard, it has none any more."""
+    new = np.flatnonzero(present.find(digests) < 0)
+    if len(new):
+        append([digests[i] for i in new], rows[new])
+
+
+def _append_to(store: EmbeddingStore | None) -> contextlib.AbstractContextManager[Append]:
+    return store.append() if store else contextlib.nullcontext(lambda digests, rows: None)
+
+
+def _list_files(examples: list[types.Artifact], output: types.Artifact, splits: list[str]) -> Iterator[ExampleFile]:
+    """Makes the folders of the splits; a file of ours for each of ExampleGen's, of the same name."""
+    for split in splits:
+        target = artifact_utils.get_split_uri([output], split)
+        tf.io.gfile.makedirs(target)
+        for source in sorted(tf.io.gfile.glob(os.path.join(artifact_utils.get_split_uri(examples, split), "*"))):
+            yield ExampleFile(source, os.path.join(target, os.path.basename(source)), split != features.TEST)
+
+
+def _count_images(report: str) -> dict[str, int]:
+    """Images by split, as the ingest reports them."""
+    with tf.io.gfile.GFile(os.path.join(report, "report.json")) as file:
+        counts = json.loads(file.read())["counts"]
+    return {split: sum(by_label.values()) for split, by_label in counts.items()}
+
+
+class Embedder(base_beam_component.BaseBeamComponent):
+    """Turns examples into embeddings; each image goes through the base once in its life."""
+
+    SPEC_CLASS = EmbedderSpec
+    EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(EmbedderExecutor)
+
+    def __init__(
+        self,
+        examples: types.BaseChannel,
+        transform_graph: types.BaseChannel,
+        report: types.BaseChannel,
+        base: BaseSpec,
+        splits: Sequence[str],
+        store: str,
+        trunk_gb: float = DEFAULT_TRUNK_GB,
+        augmented: bool = False,
+        weights_digest: str = "",
+        code_digest: str = "",
+    ):
+        """Describes one pass.
+
+        Args:
+            examples: of ExampleGen.
+            transform_graph: of Transform; decodes and resizes.
+            report: of ExampleGen, for the number of images.
+            base: how to build it, and where phase 2 cuts it.
+            splits: which to embed.
+            store: the folder of the embedding store.
+            trunk_gb: how much of the disk, in 10^9 bytes, what phase 2 starts from may take; 0 for nothing,
+                DEFAULT_TRUNK_GB for half of what is free.
+            augmented: whether images change from epoch to epoch, so that there is nothing to keep.
+            weights_digest: of the weights file, so that TFX does not reuse the embeddings of another.
+            code_digest: of our code, for the same reason.
+        """
+        spec = EmbedderSpec(
+            examples=examples,
+            transform_graph=transform_graph,
+            report=report,
+            base=base.to_json(),
+            splits=json.dumps(list(splits)),
+            store=store,
+            trunk_gb=trunk_gb,
+            augmented=int(augmented),
+            weights_digest=weights_digest,
+            code_digest=code_digest,
+            embeddings=types.Channel(type=standard_artifacts.Examples),
+        )
+        super().__init__(spec=spec)
+
+
+def _choose_trunk(
+    root: str, kind: Kind, images: int, gigabytes: float, files: list[ExampleFile]
+) -> tuple[Kind | None, str]:
+    """Decides whether what phase 2 starts from is kept, and makes room for it.
+
+    Returns:
+        The kind, or None; and the reason if it is not kept.
+    """
+    os.makedirs(root, exist_ok=True)
+    kept = {other: measure(os.path.join(root, other.name)) for other in list_kinds(root) if other.layer != EMBEDDING}
+    free = shutil.disk_usage(root).free
+    budget = gigabytes * _GB if gigabytes >= 0 else _DEFAULT_DISK_SHARE * (free + sum(kept.values()))
+    needed = images * kind.row_bytes
+    if needed > budget:
+        note = (
+            f"what fine-tuning starts from would take {needed / _GB:.1f} GB, and the budget is {budget / _GB:.1f} GB: "
+            "each epoch runs the frozen part again"
+        )
+        logging.info("Embeddings: %s.", note)
+        return None, note
+    for other, size in kept.items():
+        if other != kind and sum(kept.values()) + needed > budget:
+            remove(root, other)
+            logging.info("Embedding store: removed %s, %.1f GB, to make room.", other.name, size / _GB)
+    if kept.get(kind, 0) + needed > budget:
+        live = [row.digest for file in files if file.fine_tuned for row in read_rows(file.source)]
+        EmbeddingStore(root, kind).prune(live)
+    return kind, ""

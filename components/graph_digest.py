@@ -1,0 +1,91 @@
+"""A digest of what a graph computes, whatever its nodes and functions are called.
+
+TensorFlow counts the names of traced functions up, so that the same code gives other bytes in another process; and
+the transform graph holds the class list, on which no pixel depends.
+"""
+
+import functools
+import hashlib
+import os
+from collections.abc import Sequence
+
+import tensorflow as tf
+from tensorflow.core.framework import attr_value_pb2, function_pb2, node_def_pb2
+from tensorflow.core.protobuf import saved_model_pb2
+
+from serving.versions import SAVED_MODEL
+
+_CALLS = ("PartitionedCall", "StatefulPartitionedCall")
+_SIGNATURE = "serving_default"
+
+
+def digest_output(saved_model: str, output: str) -> str:
+    """Digests all that one output of a SavedModel's default signature is computed by, and nothing else.
+
+    Args:
+        saved_model: the folder of a SavedModel without variables, such as a transform graph's.
+        output: its name in the signature.
+    Returns:
+        Hex sha256.
+    Raises:
+        KeyError: if there is no such output.
+    """
+    content = saved_model_pb2.SavedModel()
+    with tf.io.gfile.GFile(os.path.join(saved_model, SAVED_MODEL), "rb") as file:
+        content.ParseFromString(file.read())
+    [meta_graph] = content.meta_graphs
+    graph = meta_graph.graph_def
+    functions = {function.signature.name: function for function in graph.library.function}
+    nodes = {node.name: node for node in graph.node}
+    tensor = meta_graph.signature_def[_SIGNATURE].outputs[output].name
+    return _Digester(functions, nodes, {}).digest(tensor)
+
+
+class _Digester:
+    """Digests the tensors of one graph: a tensor is its operation, its attributes and its inputs."""
+
+    def __init__(
+        self,
+        functions: dict[str, function_pb2.FunctionDef],
+        nodes: dict[str, node_def_pb2.NodeDef],
+        arguments: dict[str, str],
+    ):
+        """Takes the library, the nodes of this graph by name, and the digests of its arguments."""
+        self._functions = functions
+        self._nodes = nodes
+        self._arguments = arguments
+        self.digest = functools.cache(self._digest)
+
+    def _digest(self, tensor: str) -> str:
+        name, *output = tensor.split(":")
+        if name in self._arguments:
+            return self._arguments[name]
+        node = self._nodes[name]
+        inputs = [self.digest(i) for i in node.input if not i.startswith("^")]
+        if node.op in _CALLS:  # what else the function returns is of no concern
+            return self._digest_function(node.attr["f"].func.name, inputs, [int(output[-1]) if output else 0])
+        if node.op == "Placeholder":
+            return _hash("Placeholder", name)
+        # Attributes that begin with "_" are hints: shapes, devices, names to be.
+        attributes = [(key, self._describe(value)) for key, value in sorted(node.attr.items()) if key[0] != "_"]
+        return _hash(node.op, attributes, inputs, output)
+
+    def _digest_function(self, name: str, arguments: Sequence[str], outputs: Sequence[int] | None = None) -> str:
+        function = self._functions[name]
+        names = [argument.name for argument in function.signature.input_arg]
+        inside = _Digester(
+            self._functions, {node.name: node for node in function.node_def}, dict(zip(names, arguments, strict=True))
+        )
+        returned = [function.ret[argument.name] for argument in function.signature.output_arg]
+        return _hash([inside.digest(returned[i]) for i in (outputs or range(len(returned)))])
+
+    def _describe(self, value: attr_value_pb2.AttrValue) -> str:
+        """An attribute; of a function, the branch of a condition or the body of a loop, what it computes."""
+        if value.HasField("func"):
+            count = len(self._functions[value.func.name].signature.input_arg)
+            return self._digest_function(value.func.name, [f"argument {i}" for i in range(count)])
+        return str(value)
+
+
+def _hash(*parts: object) -> str:
+    return hashlib.sha256(repr(parts).encode()).hexdigest()

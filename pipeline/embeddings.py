@@ -1,0 +1,108 @@
+"""`./graft embeddings`: what the embedding store holds, how often it helped, and how to make it smaller."""
+
+import dataclasses
+import pathlib
+from typing import Any
+
+from rich.console import Console
+from rich.filesize import decimal
+from rich.table import Table
+
+from components.embedding_store import EmbeddingStore, list_kinds, measure, remove
+from pipeline.workspace import Workspace, open_workspace
+from schema.errors import UsageError
+
+_NOTHING = "There is nothing to see or to prune before a first run: ./graft run"
+
+
+@dataclasses.dataclass(frozen=True)
+class Pruned:
+    """What went: rows, and bytes of the disk."""
+
+    rows: int
+    freed: int
+
+
+def print_store(out: str, console: Console) -> None:
+    """Prints a row for each kind of row, and the share of images that did not have to be computed.
+
+    Args:
+        out: the workspace.
+        console: where to.
+    Raises:
+        UsageError: if it is no workspace.
+    """
+    workspace = _find_workspace(out)
+    live = {name for manifest in _live_manifests(workspace) for name in manifest["embedding"]["kinds"]}
+    table = Table(box=None)
+    for title in ("output of layer", "images", "size", "in use"):
+        table.add_column(title, justify="left" if title in ("output of layer", "in use") else "right")
+    for kind in list_kinds(str(workspace.embeddings)):
+        store = EmbeddingStore(str(workspace.embeddings), kind)
+        used = "yes" if kind.name in live else "no; --prune removes it"
+        table.add_row(kind.layer, f"{len(store.open()):,}", decimal(measure(store.folder)), used)
+    console.print(f"{workspace.embeddings}: {decimal(measure(str(workspace.embeddings)))}", highlight=False)
+    console.print(table)
+    for line in _hit_rates(workspace):
+        console.print(line, highlight=False)
+
+
+def prune_store(out: str) -> Pruned:
+    """Drops what neither the newest run nor the live model has used: other images, weights, sizes, blocks.
+
+    Args:
+        out: the workspace; nothing may run in it.
+    Raises:
+        UsageError: if it is no workspace.
+        GraftError: if a run is at work there.
+    """
+    with open_workspace(str(_find_workspace(out).root)) as workspace:
+        root = str(workspace.embeddings)
+        before, rows = measure(root), 0
+        live = _live_images(workspace)
+        for kind in list_kinds(root):
+            if kind.name in live:
+                rows += EmbeddingStore(root, kind).prune(live[kind.name])
+            else:
+                rows += len(EmbeddingStore(root, kind).open())
+                remove(root, kind)
+        return Pruned(rows, before - measure(root))
+
+
+def _find_workspace(out: str) -> Workspace:
+    workspace = Workspace(pathlib.Path(out).absolute())
+    if not workspace.embeddings.is_dir():
+        raise UsageError(f"{out}: no embedding store here. {_NOTHING}")
+    return workspace
+
+
+def _live_manifests(workspace: Workspace) -> list[dict[str, Any]]:
+    """Of the newest run that embedded, and of the one that made the live model."""
+    manifests = [m for m in workspace.load_manifests() if m.get("embedding", {}).get("kinds")]
+    pushed = [m for m in manifests if m.get("pushed_now")]
+    return [*manifests[-1:], *pushed[-1:]]
+
+
+def _live_images(workspace: Workspace) -> dict[str, list[bytes]]:
+    """Digests of the images in use, by kind of row."""
+    from components.embeddings import read_rows  # TensorFlow takes seconds
+
+    live: dict[str, list[bytes]] = {}
+    for manifest in _live_manifests(workspace):
+        files = (workspace.root / manifest["embedding"]["artifact"]).glob("Split-*/*")
+        digests = [row.digest for file in files for row in read_rows(str(file))]
+        for name in manifest["embedding"]["kinds"]:
+            live.setdefault(name, []).extend(digests)
+    return live
+
+
+def _hit_rates(workspace: Workspace) -> list[str]:
+    """Of the runs in which the Embedder had something to do."""
+    manifests = [m for m in workspace.load_manifests() if m.get("embedding", {}).get("images")]
+    runs = [m["embedding"] for m in manifests if "Embedder" not in m["cached"]]
+    lines = []
+    for name, chosen in (("newest run", runs[-1:]), (f"all {len(runs)} runs", runs if len(runs) > 1 else [])):
+        images, computed = (sum(run[key] for run in chosen) for key in ("images", "computed"))
+        if images:
+            lines.append(f"Hit rate, {name}: {1 - computed / images:.1%} ({images - computed:,} of {images:,} images)")
+    return lines

@@ -1,0 +1,98 @@
+"""What the tests of the Embedder and of the training share: a small base, examples on disk, and their embeddings."""
+
+import json
+import types
+
+import keras
+import pytest
+import tensorflow as tf
+from tfx.types import artifact_utils, standard_artifacts
+
+from components import model
+from components.artifacts import IngestReport
+from components.base import BaseSpec
+from components.embedder import DEFAULT_TRUNK_GB, EmbedderExecutor
+from components.embeddings import EmbeddingReport
+from schema.features import SPLITS
+
+CLASSES = ["cat", "dog"]
+SPEC = BaseSpec(weights="random", seed=0, image_size=32, fine_tune_from="conv5_block3")
+
+
+def build_small_base(image_size, weights, seed=0, policy="float32"):
+    """Stands in for ResNet50, which takes half a minute to trace and to export: two blocks, of a convolution each."""
+    keras.utils.set_random_seed(seed)
+    layers = keras.layers
+    with model._dtype_policy(policy):
+        images = keras.Input([image_size, image_size, 3])
+        below = layers.Conv2D(16, 16, strides=16, name="conv4_block6_1_conv")(images)
+        below = layers.ReLU(name="conv4_block6_out")(below)
+        above = layers.Conv2D(2048, 2, name="conv5_block3_3_conv")(below)
+        above = layers.BatchNormalization(name="conv5_block3_3_bn")(above)
+        return keras.Model(images, layers.ReLU(name="conv5_block3_out")(above))
+
+
+@pytest.fixture(scope="module")
+def small_base():
+    """Puts `build_small_base` in the place of `model.build_base`, and returns it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(model, "build_base", build_small_base)
+        yield build_small_base
+
+
+@pytest.fixture(scope="session")
+def spec():
+    """A base of random weights, cut below conv5_block3."""
+    return SPEC
+
+
+@pytest.fixture(scope="session")
+def write_examples(serialize):
+    """Writes examples as ExampleGen does: split name to a list of files, each a list of (bytes, label)."""
+
+    def write(folder, files_by_split):
+        counts = {}
+        for split in SPLITS:
+            target = folder / f"Split-{split}"
+            target.mkdir(parents=True)
+            files = files_by_split.get(split, [])
+            for index, images in enumerate(files):
+                with tf.io.TFRecordWriter(str(target / f"data_tfrecord-{index:05d}-of-{len(files):05d}")) as writer:
+                    for encoded, label in images:
+                        writer.write(serialize(encoded, label))
+            counts[split] = {name: sum(label == name for file in files for _, label in file) for name in CLASSES}
+        (folder / "report.json").write_text(json.dumps({"counts": counts}))
+        return folder
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def embed(transform_graph):
+    """Runs the Embedder over a folder of `write_examples`; returns where it wrote, its report and what it kept."""
+
+    def run(examples, out, spec=SPEC, splits=SPLITS, store=None, **properties):
+        made = {"examples": standard_artifacts.Examples(), "embeddings": standard_artifacts.Examples()}
+        made |= {"transform_graph": standard_artifacts.TransformGraph(), "report": IngestReport()}
+        uris = {"examples": examples, "transform_graph": transform_graph, "report": examples, "embeddings": out}
+        out.mkdir(parents=True)
+        for name, artifact in made.items():
+            artifact.uri = str(uris[name])
+        made["examples"].split_names = artifact_utils.encode_split_names(list(SPLITS))
+        store = store or out.parent / f"{out.name}-store"
+        defaults = {"base": spec.to_json(), "splits": json.dumps(splits), "store": str(store), "augmented": 0}
+        EmbedderExecutor().Do(
+            {name: [made[name]] for name in ("examples", "transform_graph", "report")},
+            {"embeddings": [made["embeddings"]]},
+            defaults | {"trunk_gb": DEFAULT_TRUNK_GB} | properties,
+        )
+        report = EmbeddingReport.read(str(out))
+        return types.SimpleNamespace(uri=str(out), store=str(store), artifact=made["embeddings"], report=report)
+
+    return run
+
+
+@pytest.fixture
+def frozen_like():
+    """What `training.train` needs of a FrozenBase."""
+    return lambda network, cut=None: types.SimpleNamespace(network=network, cut=cut)
