@@ -221,7 +221,7 @@ class Worker:
 
 
 def _append_new(append: Append, digests: list[bytes], rows: np.ndarray, present: Rows) -> None:
-    """Appends the rows of images that a store does not have; of a damaged shard, it has none any more."""
+    """Appends the rows of images that a store does not have; of a shard that was set aside, it has none any more."""
     new = np.flatnonzero(present.find(digests) < 0)
     if len(new):
         append([digests[i] for i in new], rows[new])

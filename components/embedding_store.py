@@ -5,19 +5,30 @@ of all shards, and a row that two runs have both written is there twice, and equ
 """
 
 import contextlib
-import math
 import os
 import shutil
 import time
+import uuid
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 from absl import logging
 
-from components.shards import DIGEST_BYTES, SUFFIX, TEMPORARY_SUFFIX, Append, BadShardError, Kind, Shard, write_shard
+from components.shards import (
+    DIGEST_BYTES,
+    SUFFIX,
+    TEMPORARY_SUFFIX,
+    Append,
+    BadShardError,
+    Kind,
+    Shard,
+    to_bytes,
+    write_shard,
+)
 
 KIND_FILE = "kind.json"
 DAMAGED_SUFFIX = ".damaged"
+_COPIED_ROWS = 32  # at once; of the trunk's, a row has 400 kB
 _ABANDONED_SECONDS = 24 * 3600.0  # a shard is written in minutes
 
 
@@ -38,8 +49,7 @@ class EmbeddingStore:
     def append(self) -> Iterator[Append]:
         """Adds rows, which others see when the context ends; see `shards.write_shard`."""
         os.makedirs(self.folder, exist_ok=True)
-        with open(os.path.join(self.folder, KIND_FILE), "w", encoding="utf-8") as file:
-            file.write(self.kind.to_json())
+        self._write_kind()
         with write_shard(self.folder, self.kind) as append:
             yield append
 
@@ -47,8 +57,18 @@ class EmbeddingStore:
         """What is there now; torn and foreign shards are passed over with a warning."""
         return Rows(self.kind, list(_open_shards(self.folder, self.kind)))
 
+    def _write_kind(self) -> None:
+        """For people, and for who lists the stores; whole or not at all."""
+        path = os.path.join(self.folder, KIND_FILE)
+        if os.path.exists(path):
+            return
+        temporary = f"{path}.{uuid.uuid4().hex}{TEMPORARY_SUFFIX}"
+        with open(temporary, "w", encoding="utf-8") as file:
+            file.write(self.kind.to_json())
+        os.replace(temporary, path)
+
     def prune(self, live: Sequence[bytes]) -> int:
-        """Drops rows.
+        """Drops rows, those too that another run has just added and that are not among the live ones.
 
         Args:
             live: digests of the images whose rows stay.
@@ -61,13 +81,16 @@ class EmbeddingStore:
             keep = np.flatnonzero(np.isin(shard.digests, live_digests))
             if len(keep) == len(shard.digests):
                 continue
-            intact = [i for i in keep.tolist() if shard.is_intact(i)]
-            if intact:
-                with self.append() as append:
-                    for i in intact:
-                        append([_to_bytes(shard.digests[i])], shard.row(i)[np.newaxis])
-            os.remove(shard.path)
-            dropped += len(shard.digests) - len(intact)
+            copied = 0
+            with self.append() as append:
+                for chunk in np.split(keep, range(_COPIED_ROWS, len(keep), _COPIED_ROWS)):
+                    rows, intact = shard.read(chunk, check=True)
+                    if intact.any():
+                        append([to_bytes(shard.digests[i]) for i in chunk[intact]], rows[intact])
+                    copied += int(intact.sum())
+            with contextlib.suppress(FileNotFoundError):  # pruned by another process as well
+                os.remove(shard.path)
+            dropped += len(shard.digests) - copied
         return dropped
 
 
@@ -78,6 +101,7 @@ class Rows:
         """Sorts the digests of all shards; 50 bytes of memory a row."""
         self._kind = kind
         self._shards = shards
+        self._set_aside: np.ndarray = np.zeros(len(shards), bool)
         digests = [shard.digests for shard in shards] or [np.zeros(0, f"S{DIGEST_BYTES}")]
         all_digests = np.concatenate(digests)
         order = np.argsort(all_digests, kind="stable")
@@ -101,7 +125,8 @@ class Rows:
         if not len(self):
             return np.full(len(wanted), -1)
         positions = np.minimum(np.searchsorted(self._digests, wanted), len(self) - 1)
-        return np.where(self._digests[positions] == wanted, positions, -1)
+        found = (self._digests[positions] == wanted) & ~self._set_aside[self._shard[positions]]
+        return np.where(found, positions, -1)
 
     def read(self, positions: np.ndarray) -> np.ndarray:
         """Reads rows.
@@ -110,35 +135,53 @@ class Rows:
             positions: int64 [num_rows], from `find`; none is -1.
         Returns:
             [num_rows, *shape], of the kind's type.
+        Raises:
+            IndexError: if a position is -1.
         """
-        rows = np.empty([len(positions), math.prod(self._kind.shape)], self._kind.numpy_dtype)
-        for target, position in zip(rows, positions, strict=True):
-            target[:] = self._shards[self._shard[position]].row(self._row[position])
-        self._release(positions)
-        return rows.reshape([len(positions), *self._kind.shape])
+        if (positions < 0).any():
+            raise IndexError("expected positions of rows that are there, got -1")
+        rows = np.empty([len(positions), *self._kind.shape], self._kind.numpy_dtype)
+        for shard, chosen in self._by_shard(positions):
+            rows[chosen], _ = self._shards[shard].read(self._row[positions[chosen]])
+        return rows
 
     def check(self, positions: np.ndarray) -> np.ndarray:
-        """Compares rows with their checksums, which costs reading them; sets a shard with a damaged row aside.
+        """Compares rows with their checksums, which costs reading them.
+
+        A shard with a damaged row is set aside, and from then on `find` finds none of its rows.
 
         Args:
             positions: int64 [num_rows], from `find`; -1 fails.
         Returns:
-            bool [num_rows]: whether a row is what was written.
+            bool [num_rows]: whether a row is what was written, and can be read by whoever opens the store next.
         """
-        intact = np.array(
-            [p >= 0 and self._shards[self._shard[p]].is_intact(self._row[p]) for p in positions.tolist()], bool
-        )
-        self._release(positions)
-        for index in np.unique(self._shard[positions[~intact & (positions >= 0)]]):
-            path = self._shards[index].path
-            logging.warning("%s: damaged; set aside, and its images are computed again.", path)
-            with contextlib.suppress(OSError):
-                os.rename(path, path + DAMAGED_SUFFIX)
-        return intact
+        for shard, chosen in self._by_shard(positions):
+            for part in np.split(chosen, range(_COPIED_ROWS, len(chosen), _COPIED_ROWS)):
+                if not self._is_intact(shard, self._row[positions[part]]):
+                    self._set_shard_aside(shard)
+                    break
+        return (positions >= 0) & ~self._set_aside[self._shard[positions]] if len(self) else positions >= 0
 
-    def _release(self, positions: np.ndarray) -> None:
-        for index in np.unique(self._shard[positions[positions >= 0]]):
-            self._shards[index].release()
+    def _by_shard(self, positions: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+        """Shard by shard, in which places of `positions` its rows are."""
+        present = np.flatnonzero(positions >= 0)
+        shards = self._shard[positions[present]]
+        for shard in np.unique(shards):
+            yield int(shard), present[shards == shard]
+
+    def _is_intact(self, shard: int, rows: np.ndarray) -> bool:
+        try:
+            return bool(self._shards[shard].read(rows, check=True)[1].all())
+        except FileNotFoundError:  # pruned, or set aside by another process
+            return False
+
+    def _set_shard_aside(self, shard: int) -> None:
+        path = self._shards[shard].path
+        logging.warning("%s: damaged; set aside, and its images are computed again.", path)
+        self._set_aside[shard] = True
+        with contextlib.suppress(OSError):
+            os.rename(path, path + DAMAGED_SUFFIX)
+            os.utime(path + DAMAGED_SUFFIX)  # kept for a day, should someone want to look
 
 
 def _open_shards(folder: str, kind: Kind) -> Iterator[Shard]:
@@ -151,6 +194,8 @@ def _open_shards(folder: str, kind: Kind) -> Iterator[Shard]:
         if name.endswith(SUFFIX):
             try:
                 yield Shard(path, kind)
+            except FileNotFoundError:
+                continue  # pruned meanwhile
             except BadShardError as error:
                 logging.warning("%s: not a shard of this store (%s); its images are computed again.", path, error)
 
@@ -187,8 +232,3 @@ def measure(folder: str) -> int:
 def remove(root: str, kind: Kind) -> None:
     """Removes all rows of a kind."""
     shutil.rmtree(os.path.join(root, kind.name), ignore_errors=True)
-
-
-def _to_bytes(digest: np.bytes_) -> bytes:
-    """A digest from an array; numpy drops zeros at the end."""
-    return bytes(digest).ljust(DIGEST_BYTES, b"\0")

@@ -29,6 +29,7 @@ def digest_output(saved_model: str, output: str) -> str:
         Hex sha256.
     Raises:
         KeyError: if there is no such output.
+    Control dependencies, such as asserts, are no part of it; and a lookup table has another digest in each export.
     """
     content = saved_model_pb2.SavedModel()
     with tf.io.gfile.GFile(os.path.join(saved_model, SAVED_MODEL), "rb") as file:
@@ -37,8 +38,10 @@ def digest_output(saved_model: str, output: str) -> str:
     graph = meta_graph.graph_def
     functions = {function.signature.name: function for function in graph.library.function}
     nodes = {node.name: node for node in graph.node}
-    tensor = meta_graph.signature_def[_SIGNATURE].outputs[output].name
-    return _Digester(functions, nodes, {}).digest(tensor)
+    outputs = meta_graph.signature_def[_SIGNATURE].outputs
+    if output not in outputs:
+        raise KeyError(f"{saved_model}: expected an output {output!r}, found {', '.join(sorted(outputs))}")
+    return _Digester(functions, nodes, {}).digest(outputs[output].name)
 
 
 class _Digester:
@@ -80,11 +83,13 @@ class _Digester:
         return _hash([inside.digest(returned[i]) for i in (outputs or range(len(returned)))])
 
     def _describe(self, value: attr_value_pb2.AttrValue) -> str:
-        """An attribute; of a function, the branch of a condition or the body of a loop, what it computes."""
-        if value.HasField("func"):
-            count = len(self._functions[value.func.name].signature.input_arg)
-            return self._digest_function(value.func.name, [f"argument {i}" for i in range(count)])
-        return str(value)
+        """An attribute; of functions, the branches of a condition or the body of a loop, what they compute."""
+        functions = [value.func] if value.HasField("func") else value.list.func
+        return repr([self._digest_body(f.name) for f in functions]) if functions else str(value)
+
+    def _digest_body(self, name: str) -> str:
+        count = len(self._functions[name].signature.input_arg)
+        return self._digest_function(name, [f"argument {i}" for i in range(count)])
 
 
 def _hash(*parts: object) -> str:

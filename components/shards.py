@@ -9,7 +9,6 @@ import dataclasses
 import hashlib
 import json
 import math
-import mmap
 import os
 import uuid
 import zlib
@@ -21,6 +20,7 @@ import pyarrow as pa
 
 SUFFIX, TEMPORARY_SUFFIX = ".arrow", ".tmp"
 DIGEST_BYTES = 32
+_DIGEST = np.dtype(f"S{DIGEST_BYTES}")
 # What Arrow has no type for is kept as its bits.
 _ARROW_TYPES = {"float32": pa.float32(), "bfloat16": pa.uint16()}
 _DTYPES = {"float32": np.dtype(np.float32), "bfloat16": np.dtype(ml_dtypes.bfloat16)}
@@ -121,7 +121,7 @@ def _to_batch(kind: Kind, digests: Sequence[bytes], features: np.ndarray) -> pa.
     bits = rows.view(np.uint16) if kind.dtype == "bfloat16" else rows
     columns = [
         pa.array(digests, pa.binary(DIGEST_BYTES)),
-        pa.array([_checksum(row) for row in bits], pa.uint32()),
+        pa.array([_checksum(d, row.tobytes()) for d, row in zip(digests, bits, strict=True)], pa.uint32()),
         pa.FixedSizeListArray.from_arrays(pa.array(bits.ravel()), bits.shape[1]),
     ]
     return pa.RecordBatch.from_arrays(columns, schema=kind._schema)
@@ -136,60 +136,89 @@ def _flush(path: str) -> None:
         os.close(descriptor)
 
 
-def _checksum(row: np.ndarray) -> int:
-    return zlib.crc32(row.view(np.uint8))
+def _checksum(digest: bytes, row: bytes) -> int:
+    """Of both: a row must be that of its image, too."""
+    return zlib.crc32(row, zlib.crc32(digest))
 
 
 class Shard:
-    """A shard that is there; rows are read where they lie."""
+    """A shard that is there. Of each row its digest and where it lies are in memory; no file stays open."""
 
     def __init__(self, path: str, kind: Kind):
-        """Opens a file.
+        """Looks a file over.
 
         Args:
             path: of the file.
             kind: what it is expected to hold.
         Raises:
             BadShardError: if it holds something else, or is torn.
+            OSError: if it cannot be read.
         """
         self.path = path
+        self._kind = kind
         try:
-            with open(path, "rb") as file:
-                self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-            reader = pa.ipc.open_file(pa.py_buffer(self._map))
-            found = (reader.schema.metadata or {}).get(_KIND, b"").decode(errors="replace")
-            if found != kind.to_json() or reader.schema != kind._schema:
-                raise BadShardError("it holds something else")
-            batches = [reader.get_batch(i) for i in range(reader.num_record_batches)]
-        except (OSError, ValueError, pa.ArrowException) as error:  # an empty file cannot be mapped
+            with pa.memory_map(path) as file:
+                start = file.read_buffer(1).address
+                batches = _read_batches(file, kind)
+                columns = [_view(batch, kind) for batch in batches]
+                self.digests = np.concatenate([c[0] for c in columns] or [np.zeros(0, _DIGEST)])
+                self._checksums = np.concatenate([c[1] for c in columns] or [np.zeros(0, np.uint32)])
+                rows = [np.arange(len(c[0])) * kind.row_bytes + c[2] - start for c in columns]
+                self._offsets = np.concatenate(rows or [np.zeros(0, np.int64)])
+        except OSError as error:
+            if error.errno is not None:  # else it is Arrow that cannot make sense of it
+                raise
             raise BadShardError(str(error)) from error
-        self.digests = np.concatenate(
-            [_view(b, 0, np.dtype(f"S{DIGEST_BYTES}"), 1)[:, 0] for b in batches] or [np.zeros(0, f"S{DIGEST_BYTES}")]
-        )
-        self._checksums = [_view(batch, 1, np.dtype(np.uint32), 1)[:, 0] for batch in batches]
-        self._features = [_view(batch, 2, kind.numpy_dtype, math.prod(kind.shape)) for batch in batches]
-        self._ends = np.cumsum([len(rows) for rows in self._features])
+        except (ValueError, pa.ArrowException) as error:
+            raise BadShardError(str(error)) from error
 
-    def row(self, index: int) -> np.ndarray:
-        """One row, [size]; a view of the file."""
-        batch, offset = self._locate(index)
-        return self._features[batch][offset]
+    def read(self, indices: Sequence[int], check: bool = False) -> tuple[np.ndarray, np.ndarray]:
+        """Reads rows.
 
-    def is_intact(self, index: int) -> bool:
-        """Whether a row is what was written."""
-        batch, offset = self._locate(index)
-        return _checksum(self._features[batch][offset]) == self._checksums[batch][offset]
+        Args:
+            indices: which.
+            check: whether to compare them with their checksums.
+        Returns:
+            The rows, [num_rows, *kind.shape]; and bool [num_rows], whether they are what was written.
+        """
+        size, count = self._kind.row_bytes, len(indices)
+        rows = np.zeros([count, size], np.uint8)
+        intact = np.ones(count, bool)
+        with open(self.path, "rb", buffering=0) as file:
+            for row, index in enumerate(indices):
+                content = os.pread(file.fileno(), size, int(self._offsets[index]))
+                rows[row, : len(content)] = np.frombuffer(content, np.uint8)
+                intact[row] = len(content) == size
+                if check and intact[row]:
+                    intact[row] = _checksum(to_bytes(self.digests[index]), content) == self._checksums[index]
+        return rows.view(self._kind.numpy_dtype).reshape(count, *self._kind.shape), intact
 
-    def release(self) -> None:
-        """Gives the pages that were read back; they would count as this process's memory until it is short."""
-        self._map.madvise(mmap.MADV_DONTNEED)
 
-    def _locate(self, index: int) -> tuple[int, int]:
-        batch = int(np.searchsorted(self._ends, index, side="right"))
-        return batch, index - (int(self._ends[batch - 1]) if batch else 0)
+def to_bytes(digest: np.bytes_) -> bytes:
+    """A digest from an array of them; numpy drops zeros at the end."""
+    return bytes(digest).ljust(DIGEST_BYTES, b"\0")
 
 
-def _view(batch: pa.RecordBatch, column: int, dtype: np.dtype, width: int) -> np.ndarray:
-    """The values of a column, [num_rows, width], where they lie."""
-    values = batch.column(column).buffers()[-1]
-    return np.frombuffer(values, dtype, batch.num_rows * width).reshape(batch.num_rows, width)
+def _read_batches(file: pa.MemoryMappedFile, kind: Kind) -> list[pa.RecordBatch]:
+    file.seek(0)
+    reader = pa.ipc.open_file(file)
+    found = (reader.schema.metadata or {}).get(_KIND, b"").decode(errors="replace")
+    if found != kind.to_json() or reader.schema != kind._schema:
+        raise BadShardError("it holds something else")
+    return [reader.get_batch(i) for i in range(reader.num_record_batches)]
+
+
+def _view(batch: pa.RecordBatch, kind: Kind) -> tuple[np.ndarray, np.ndarray, int]:
+    """Digests and checksums of a batch, and the address of its first row.
+
+    Raises:
+        BadShardError: if the file ends before them.
+    """
+    digests, checksums, features = (column.buffers()[-1] for column in batch.columns)
+    if features.size < batch.num_rows * kind.row_bytes:
+        raise BadShardError("its rows are cut off")
+    return (
+        np.frombuffer(digests, _DIGEST, batch.num_rows),
+        np.frombuffer(checksums, np.uint32, batch.num_rows),
+        (features.address),
+    )

@@ -67,19 +67,20 @@ def open_trunk(frozen: FrozenBase, store: str, example_files: Sequence[str]) -> 
     assert frozen.trunk_kind is not None
     trunk = EmbeddingStore(store, frozen.trunk_kind)
     rows = trunk.open()
-    todo = {}
-    for file in example_files:
-        images = read_rows(file)
-        intact = rows.check(rows.find([image.digest for image in images]))
-        if not intact.all():
-            todo[file] = images, ~intact
-    total = sum(int(missing.sum()) for _, missing in todo.values())
-    for file, (images, missing) in todo.items():
+    digests = {file: [image.digest for image in read_rows(file)] for file in example_files}
+    for images in digests.values():
+        rows.check(rows.find(images))
+    # Only now: a damaged row takes its whole shard with it, rows of other files included.
+    missing = {file: rows.find(images) < 0 for file, images in digests.items()}
+    total = sum(int(todo.sum()) for todo in missing.values())
+    for file, todo in missing.items():
+        if not todo.any():
+            continue
         with trunk.append() as append:
-            for indices, _, below in frozen.run(file, missing, with_trunk=True):
-                append([images[i].digest for i in indices], np.asarray(below))
+            for indices, _, below in frozen.run(file, todo, with_trunk=True):
+                append([digests[file][i] for i in indices], np.asarray(below))
                 progress.report("images through the trunk", len(indices), total)
-    return (trunk.open() if todo else rows), total
+    return (trunk.open() if total else rows), total
 
 
 def list_files(patterns: Sequence[str]) -> list[str]:

@@ -349,13 +349,13 @@ def test_pruning_does_not_make_damaged_rows_whole(store):
     assert list_found(store, range(4)) == [1]
 
 
-def test_rows_that_are_open_outlive_a_pruning(store):
-    """A run that trains on them reads on."""
+def test_rows_that_were_pruned_meanwhile_fail_their_check(store):
+    """Another process prunes: nothing is read from where they were, and `find` does not find them any more."""
     add(store, range(4))
     rows = store.open()
     store.prune([])
-    read = rows.read(find(rows, [2, 3]))
-    assert read.tobytes() == np.stack([make_row(TRUNK, n) for n in (2, 3)]).tobytes()
+    assert not rows.check(find(rows, [2, 3])).any()
+    assert (find(rows, [2, 3]) == -1).all()
 
 
 def test_an_interrupted_pruning_loses_nothing(store, monkeypatch):

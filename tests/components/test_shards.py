@@ -40,7 +40,7 @@ def write(folder, kind, batches=BATCHES):
 
 def read(shard, kind):
     """All rows of a shard, [num_rows, *shape]."""
-    return np.stack([shard.row(i) for i in range(len(shard.digests))]).reshape(-1, *kind.shape)
+    return shard.read(range(len(shard.digests)))[0]
 
 
 @contextlib.contextmanager
@@ -62,7 +62,7 @@ def test_rows_are_read_as_they_were_written(tmp_path, kind):
     assert rows.dtype == kind.numpy_dtype
     assert rows.tobytes() == make_rows(kind, sum(BATCHES)).tobytes()
     assert shard.digests.tolist() == make_digests(sum(BATCHES))
-    assert all(shard.is_intact(i) for i in range(sum(BATCHES)))
+    assert shard.read(range(sum(BATCHES)), check=True)[1].all()
 
 
 def test_rows_of_another_type_are_converted(tmp_path):
@@ -72,15 +72,6 @@ def test_rows_of_another_type_are_converted(tmp_path):
         append(make_digests(2), rows)
     [path] = tmp_path.iterdir()
     np.testing.assert_array_equal(read(Shard(str(path), TRUNK), TRUNK), rows.astype(TRUNK.numpy_dtype))
-
-
-def test_rows_are_read_again_after_their_memory_is_given_back(tmp_path):
-    """A release costs a read from the disk and nothing else; views stay what they are."""
-    shard = Shard(str(write(tmp_path, EMBEDDING)), EMBEDDING)
-    view = shard.row(0)
-    shard.release()
-    np.testing.assert_array_equal(view, make_rows(EMBEDDING, sum(BATCHES))[0])
-    np.testing.assert_array_equal(read(shard, EMBEDDING), make_rows(EMBEDDING, sum(BATCHES)))
 
 
 def test_batches_without_rows_do_no_harm(tmp_path):
@@ -161,7 +152,7 @@ def write_arrow(path, schema):
     ],
     ids=[
         "empty", "cut by a byte", "cut in the middle", "zeros", "text", "any Arrow", "columns of another kind",
-        "another layer", "other weights", "gone",
+        "another layer", "other weights",
     ],
 )  # fmt: skip
 def test_a_torn_or_foreign_file_is_a_bad_shard(tmp_path, damage):
@@ -185,7 +176,7 @@ def test_a_flipped_bit_in_a_row_is_noticed(tmp_path):
     rows = make_rows(TRUNK, sum(BATCHES))
     flip(path, path.read_bytes().index(rows[5].tobytes()) + 7)
     shard = Shard(str(path), TRUNK)
-    assert [shard.is_intact(i) for i in range(len(rows))] == [i != 5 for i in range(len(rows))]
+    assert shard.read(range(len(rows)), check=True)[1].tolist() == [i != 5 for i in range(len(rows))]
 
 
 def test_a_flipped_bit_anywhere_is_noticed_or_does_no_harm(tmp_path):
@@ -205,7 +196,8 @@ def test_a_flipped_bit_anywhere_is_noticed_or_does_no_harm(tmp_path):
             except Exception as error:  # a run would end with it, and the next one, too
                 outcomes[position, bit] = repr(error)
                 continue
-            found = {d: shard.row(i).tobytes() for i, d in enumerate(shard.digests.tolist()) if shard.is_intact(i)}
+            rows, intact = shard.read(range(len(shard.digests)), check=True)
+            found = {d: row.tobytes() for d, row, fine in zip(shard.digests.tolist(), rows, intact, strict=True) if fine}
             if any(found.get(d, row.tobytes()) != row.tobytes() for d, row in zip(digests, rows, strict=True)):
                 outcomes[position, bit] = "an image has the row of another"
     assert outcomes == {}
