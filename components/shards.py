@@ -6,6 +6,7 @@ checksum for, each row has one of its own: a file may keep its length and lose i
 
 import contextlib
 import dataclasses
+import errno
 import hashlib
 import json
 import math
@@ -25,6 +26,8 @@ _DIGEST = np.dtype(f"S{DIGEST_BYTES}")
 _ARROW_TYPES = {"float32": pa.float32(), "bfloat16": pa.uint16()}
 _DTYPES = {"float32": np.dtype(np.float32), "bfloat16": np.dtype(ml_dtypes.bfloat16)}
 _KIND = b"graft"
+# Errors that say nothing of what is in a file; all others are Arrow's, or the disk's.
+_NOT_OF_THE_CONTENT = {errno.ENOENT, errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 
 Append = Callable[[Sequence[bytes], np.ndarray], None]
 
@@ -166,13 +169,13 @@ class Shard:
                 rows = [np.arange(len(c[0])) * kind.row_bytes + c[2] - start for c in columns]
                 self._offsets = np.concatenate(rows or [np.zeros(0, np.int64)])
         except OSError as error:
-            if error.errno is not None:  # else it is Arrow that cannot make sense of it
+            if error.errno in _NOT_OF_THE_CONTENT:
                 raise
             raise BadShardError(str(error)) from error
         except (ValueError, pa.ArrowException) as error:
             raise BadShardError(str(error)) from error
 
-    def read(self, indices: Sequence[int], check: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    def read(self, indices: Sequence[int] | np.ndarray, check: bool = False) -> tuple[np.ndarray, np.ndarray]:
         """Reads rows.
 
         Args:
