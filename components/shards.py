@@ -168,6 +168,8 @@ class Shard:
                 self._checksums = np.concatenate([c[1] for c in columns] or [np.zeros(0, np.uint32)])
                 rows = [np.arange(len(c[0])) * kind.row_bytes + c[2] - start for c in columns]
                 self._offsets = np.concatenate(rows or [np.zeros(0, np.int64)])
+                if ((self._offsets < 0) | (self._offsets > file.size() - kind.row_bytes)).any():
+                    raise BadShardError("its rows lie outside the file")
         except OSError as error:
             if error.errno in _NOT_OF_THE_CONTENT:
                 raise
