@@ -32,6 +32,7 @@ OUTCOME = Outcome(
         "left_out": 1,
     },
     warnings=["uneven [classes]"],
+    embedding={"images": 40, "computed": 4, "note": "no [room]"},
     evaluation=EVALUATION,
     history={"kept": "head", "epochs": [{"phase": "head"}, {"phase": "fine-tune"}]},
     pushed_version=7,
@@ -52,6 +53,8 @@ def test_everything_that_matters_is_said():
     for text in (
         "60 images of 2 classes (cats [indoor] 30, dogs 30): 20 to train, 20 to validate, 20 to test",
         "Note: uneven [classes]",
+        "Embedded: 4 images; 36 were in the store",
+        "Note: no [room]",
         "Left out: 2 broken, 1 duplicates or contradictions",
         "quarantine.jsonl",
         "kept the head alone (better on val)",
