@@ -9,6 +9,7 @@ from tfx.types import standard_artifacts
 
 from components import progress
 from components.comparison import Comparison, compare_models
+from components.embeddings import EmbeddingReport
 from components.evaluator import EvaluatorExecutor
 
 
@@ -133,6 +134,9 @@ def evaluate(tmp_path, write_examples):
             json.dump({"classes": live[0]}, file)
         examples, model = standard_artifacts.Examples(), standard_artifacts.Model()
         examples.uri, examples.split_names = str(tmp_path / "examples"), '["test"]'
+        embeddings = standard_artifacts.Examples()
+        embeddings.uri = str(tmp_path)
+        EmbeddingReport(kind=None, trunk=None, images=0, computed=0, note="").write(embeddings.uri)
         model.uri = str(tmp_path / "model")
         save_table(tmp_path / "model" / "Format-Serving", *candidate)
         evaluation, blessing = standard_artifacts.ModelEvaluation(), standard_artifacts.ModelBlessing()
@@ -145,10 +149,10 @@ def evaluate(tmp_path, write_examples):
             "min_accuracy": 0.0,
             "max_accuracy_drop": 0.0,
             "example_splits": '["test"]',
-            "module_path": "components.evaluator",
+            "module_path": "components.extractors",
         }
         EvaluatorExecutor().Do(
-            {"examples": [examples], "model": [model]},
+            {"examples": [examples], "embeddings": [embeddings], "model": [model]},
             {"evaluation": [evaluation], "blessing": [blessing]},
             properties | thresholds,
         )
