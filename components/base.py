@@ -10,6 +10,7 @@ import tensorflow as tf
 import tensorflow_transform as tft
 
 from components import model
+from components.datasets import READY_BATCHES
 from components.graph_digest import digest_output
 from components.pixels import read_levels
 from components.shards import Kind
@@ -94,7 +95,7 @@ class FrozenBase:
         positions = np.flatnonzero(keep)
         forward = self._forward_both if with_trunk else self._forward
         done = 0
-        for levels, _ in read_levels([examples], self._transform, _BATCH, keep=keep).prefetch(tf.data.AUTOTUNE):
+        for levels, _ in read_levels([examples], self._transform, _BATCH, keep=keep).prefetch(READY_BATCHES):
             outputs = forward(levels)
             trunk = outputs[1].numpy() if with_trunk else None
             yield positions[done : done + len(levels)], outputs[0].numpy(), trunk

@@ -99,7 +99,7 @@ class Rows:
 
     def __init__(self, kind: Kind, shards: list[Shard]):
         """Sorts the digests of all shards; 50 bytes of memory a row."""
-        self._kind = kind
+        self.kind = kind
         self._shards = shards
         self._set_aside: np.ndarray = np.zeros(len(shards), bool)
         digests = [shard.digests for shard in shards] or [np.zeros(0, f"S{DIGEST_BYTES}")]
@@ -140,7 +140,7 @@ class Rows:
         """
         if (positions < 0).any():
             raise IndexError("expected positions of rows that are there, got -1")
-        rows = np.empty([len(positions), *self._kind.shape], self._kind.numpy_dtype)
+        rows = np.empty([len(positions), *self.kind.shape], self.kind.numpy_dtype)
         for shard, chosen in self._by_shard(positions):
             rows[chosen], _ = self._shards[shard].read(self._row[positions[chosen]])
         return rows

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import tensorflow as tf
 
+from components.datasets import without_autotune
 from components.shards import Kind
 from schema import features
 
@@ -81,7 +82,7 @@ def read_rows(examples: str) -> list[ImageRow]:
     spec = {name: tf.io.FixedLenFeature([], tf.string) for name in _TEXTS}
     dataset = tf.data.TFRecordDataset(examples).batch(32).map(lambda records: tf.io.parse_example(records, spec))
     rows = []
-    for batch in dataset.as_numpy_iterator():
+    for batch in without_autotune(dataset).as_numpy_iterator():
         columns = (batch[name] for name in _TEXTS)
         rows += [ImageRow(bytes.fromhex(d.decode()), label, path) for d, label, path in zip(*columns, strict=True)]
     return rows
@@ -124,7 +125,7 @@ def read_embeddings(uri: str, split: str, classes: Sequence[str]) -> Embedded:
     dataset = tf.data.TFRecordDataset(files).batch(_ROWS).map(lambda records: tf.io.parse_example(records, spec))
     index = {name.encode(): i for i, name in enumerate(classes)}
     embeddings, labels, digests = [np.zeros([0, EMBEDDING_SIZE], np.float32)], [], []
-    for batch in dataset.as_numpy_iterator():
+    for batch in without_autotune(dataset).as_numpy_iterator():
         embeddings.append(batch[features.EMBEDDING])
         labels += [index[label] for label in batch[features.LABEL]]
         digests += [bytes.fromhex(digest.decode()) for digest in batch[features.DIGEST]]

@@ -23,6 +23,7 @@ from tfx.utils import path_utils
 
 from components import summary
 from components.comparison import Comparison, compare_models
+from components.datasets import without_autotune
 from components.embeddings import EmbeddingReport
 from components.eval_config import make_eval_config
 from schema import features
@@ -169,7 +170,7 @@ def count_labels(examples: types.Artifact) -> dict[str, int]:
     """Counts the test examples by class."""
     counts: dict[str, int] = {}
     spec = {features.LABEL: tf.io.FixedLenFeature([], tf.string)}
-    for record in tf.data.TFRecordDataset(_list_test_files(examples)):
+    for record in without_autotune(tf.data.TFRecordDataset(_list_test_files(examples))):
         label = tf.io.parse_single_example(record, spec)[features.LABEL].numpy().decode()
         counts[label] = counts.get(label, 0) + 1
     return counts

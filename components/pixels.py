@@ -17,6 +17,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
+from components.datasets import PARALLEL_CALLS, READY_BATCHES, without_autotune
 from components.transform import from_levels, to_levels
 from schema import features
 
@@ -56,7 +57,7 @@ def read_levels(
     if keep is not None:
         wanted = tf.constant(keep)
         records = records.enumerate().filter(lambda index, _: wanted[index]).map(lambda _, record: record)
-    levels = records.batch(batch_size).map(decode, num_parallel_calls=tf.data.AUTOTUNE)
+    levels = without_autotune(records.batch(batch_size).map(decode, num_parallel_calls=PARALLEL_CALLS))
     if cache:
         levels = levels.cache(cache)
     if shuffle_seed is not None:  # behind the decoding: a file may have megabytes
@@ -76,8 +77,8 @@ def to_pixels(levels: tf.data.Dataset, augment: Callable[[tf.Tensor], tf.Tensor]
     if augment:
         # One batch after the other: in parallel, chance would depend on which thread is first.
         levels = levels.map(lambda images, labels: (augment(images), labels))
-    pixels = levels.map(lambda images, labels: (from_levels(images), labels), num_parallel_calls=tf.data.AUTOTUNE)
-    return pixels.prefetch(tf.data.AUTOTUNE)
+    pixels = levels.map(lambda images, labels: (from_levels(images), labels), num_parallel_calls=PARALLEL_CALLS)
+    return pixels.prefetch(READY_BATCHES)
 
 
 def is_on(augmentation: dict[str, Any]) -> bool:

@@ -25,7 +25,7 @@ from components import curves, devices, model, pixels
 from components.base import FrozenBase
 from components.embeddings import Embedded, EmbeddingReport, read_embeddings
 from components.training import HEAD, Images, Inputs, Settings, count_passes, train
-from components.trunk import TrunkBatches, list_files, open_trunk
+from components.trunk import list_files, open_trunk, read_trunk
 from schema import features
 from schema.errors import GraftError
 from serving.signatures import export_saved_model
@@ -161,8 +161,8 @@ def read_inputs(
     if report.trunk is None:
         return Inputs(images, train_embedded, val_embedded)
     rows, computed = open_trunk(frozen, settings.store, list_files(fn_args.train_files + fn_args.eval_files))
-    trunk_train = TrunkBatches(rows, train_embedded, settings.batch_size, settings.seed)
-    trunk_val = TrunkBatches(rows, val_embedded, settings.batch_size)
+    trunk_train = read_trunk(rows, train_embedded, settings.batch_size, settings.seed)
+    trunk_val = read_trunk(rows, val_embedded, settings.batch_size)
     return Inputs(images, train_embedded, val_embedded, trunk_train, trunk_val, computed)
 
 

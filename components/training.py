@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import os
-from typing import Any, TypeAlias
+from typing import Any
 
 import keras
 import numpy as np
@@ -13,13 +13,12 @@ from absl import logging
 from components import model, pixels, progress
 from components.base import BaseSpec, FrozenBase
 from components.callbacks import ReportProgress
+from components.datasets import READY_BATCHES, without_autotune
 from components.devices import Devices
 from components.embeddings import Embedded
-from components.trunk import TrunkBatches
 
 HEAD, FINE_TUNE = "head", "fine-tune"
 BALANCED = "balanced"
-Batches: TypeAlias = tf.data.Dataset | TrunkBatches
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,8 +102,8 @@ class Inputs:
     images: Images
     train: Embedded | None
     val: Embedded | None
-    trunk_train: TrunkBatches | None = None
-    trunk_val: TrunkBatches | None = None
+    trunk_train: tf.data.Dataset | None = None
+    trunk_val: tf.data.Dataset | None = None
     computed: int = 0
 
 
@@ -177,7 +176,7 @@ def batch_embeddings(embedded: Embedded, batch_size: int, shuffle_seed: int | No
     rows = tf.data.Dataset.from_tensor_slices((embedded.embeddings, embedded.labels))
     if shuffle_seed is not None:
         rows = rows.shuffle(len(embedded.labels), seed=shuffle_seed)
-    return rows.batch(batch_size).prefetch(tf.data.AUTOTUNE)
+    return without_autotune(rows.batch(batch_size).prefetch(READY_BATCHES))
 
 
 def build_head(embeddings: np.ndarray, settings: Settings) -> keras.Model:
@@ -212,7 +211,7 @@ def _fine_tune(
     """Phase 2, in the precision of the devices; the base's float32 network gets the weights."""
     base = _copy_base(frozen.network, settings, devices)
     model.freeze_below(base, settings.fine_tune_from)
-    if inputs.trunk_train and inputs.trunk_val:
+    if inputs.trunk_train is not None:
         network = model.assemble_above(base, str(frozen.cut), head)
         train_data, val_data = inputs.trunk_train, inputs.trunk_val
     else:
@@ -232,7 +231,7 @@ def _copy_base(network: keras.Model, settings: Settings, devices: Devices) -> ke
 
 def _score_fine_tuned(frozen: FrozenBase, head: keras.Model, inputs: Inputs, settings: Settings) -> Score:
     """Evaluates in float32, as it will be served."""
-    if inputs.trunk_val:
+    if inputs.trunk_val is not None:
         network, val = model.assemble_above(frozen.network, str(frozen.cut), head), inputs.trunk_val
     else:
         network, val = model.assemble(model.build_embedder(frozen.network), head), inputs.images.val
@@ -260,8 +259,8 @@ def embed(embedder: keras.Model, images: tf.data.Dataset) -> tuple[np.ndarray, n
 def train_phase(
     phase: str,
     network: keras.Model,
-    train: Batches,
-    val: Batches,
+    train: tf.data.Dataset,
+    val: tf.data.Dataset,
     labels: np.ndarray,
     settings: Settings,
     devices: Devices,
@@ -290,7 +289,6 @@ def train_phase(
         train,
         validation_data=val,
         epochs=epochs,
-        shuffle=False,  # shuffled as they are
         class_weight=balance(labels, len(settings.classes)) if settings.class_weights == BALANCED else None,
         callbacks=[
             keras.callbacks.EarlyStopping(
@@ -317,7 +315,7 @@ def balance(labels: np.ndarray, num_classes: int) -> dict[int, float]:
     return dict(enumerate((len(labels) / (num_classes * counts)).tolist()))
 
 
-def score(network: keras.Model, val: Batches) -> Score:
+def score(network: keras.Model, val: tf.data.Dataset) -> Score:
     """Evaluates a network as it is now, whichever epoch that is.
 
     Args:

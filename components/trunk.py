@@ -1,55 +1,43 @@
 """What phase 2 starts from: the output of the base below the layers that it trains, read from the embedding store."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from components import progress
 from components.base import FrozenBase
+from components.datasets import READY_BATCHES, without_autotune
 from components.embedding_store import EmbeddingStore, Rows
 from components.embeddings import Embedded, read_rows
 
 
-class TrunkBatches(keras.utils.PyDataset):
-    """Batches of the trunk's outputs and label indices.
+def read_trunk(rows: Rows, images: Embedded, batch_size: int, shuffle_seed: int | None = None) -> tf.data.Dataset:
+    """Reads what phase 2 starts from.
 
-    Each batch: bfloat16 [batch, *kind.shape] and int64 [batch].
+    Args:
+        rows: of the store; has all of the images.
+        images: whose digests and labels.
+        batch_size: images a batch.
+        shuffle_seed: another order each epoch; None keeps that of the images.
+    Returns:
+        Batches of (bfloat16 [batch, *shape of the trunk's output], label indices int64 [batch]).
     """
+    positions = rows.find(images.digests)
+    order = np.arange(len(positions))
+    random = None if shuffle_seed is None else np.random.default_rng(shuffle_seed)
 
-    def __init__(self, rows: Rows, images: Embedded, batch_size: int, seed: int | None = None):
-        """Looks the images up; nothing is read yet.
+    def read_batches() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        if random:
+            random.shuffle(order)
+        for start in range(0, len(order), batch_size):
+            chosen = order[start : start + batch_size]
+            yield rows.read(positions[chosen]), images.labels[chosen]
 
-        Args:
-            rows: of the store; has all of the images.
-            images: whose digests and labels.
-            batch_size: images a batch.
-            seed: shuffles anew each epoch; None keeps the order.
-        """
-        super().__init__()
-        self._rows = rows
-        self._positions = rows.find(images.digests)
-        self._labels = images.labels
-        self._batch_size = batch_size
-        self._random = None if seed is None else np.random.default_rng(seed)
-        self._order = np.arange(len(self._labels))
-        self.on_epoch_end()
-
-    def __len__(self) -> int:
-        """How many batches."""
-        return -(-len(self._labels) // self._batch_size)
-
-    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Reads one batch."""
-        chosen = self._order[index * self._batch_size : (index + 1) * self._batch_size]
-        return self._rows.read(self._positions[chosen]), self._labels[chosen]
-
-    def on_epoch_end(self) -> None:
-        """Shuffles for the next epoch."""
-        if self._random:
-            self._random.shuffle(self._order)
+    signature = tf.TensorSpec([None, *rows.kind.shape], rows.kind.dtype), tf.TensorSpec([None], tf.int64)
+    batches = tf.data.Dataset.from_generator(read_batches, output_signature=signature)
+    return without_autotune(batches.prefetch(READY_BATCHES))
 
 
 def open_trunk(frozen: FrozenBase, store: str, example_files: Sequence[str]) -> tuple[Rows, int]:

@@ -216,10 +216,9 @@ def test_balanced_weights_are_those_of_scikit_learn():
     assert training.balance(labels, 3) == pytest.approx(dict(enumerate(expected)))
 
 
-@pytest.mark.parametrize("from_trunk", [False, True], ids=["dataset", "trunk"])
 @pytest.mark.parametrize("class_weights", ["none", "balanced"])
-def test_class_weights_weigh_training_and_not_validation(tmp_path, devices, from_trunk, class_weights):
-    """Six cats and two dogs, in either phase: a cat counts 2/3, a dog 2; on `val` each counts 1."""
+def test_class_weights_weigh_training_and_not_validation(tmp_path, devices, class_weights):
+    """Six cats and two dogs: a cat counts 2/3, a dog 2; on `val` each counts 1."""
     embeddings = np.random.default_rng(0).normal(0, 1, (8, 2048)).astype(np.float32)
     labels = np.array([0, 0, 0, 0, 0, 0, 1, 1])
     settings = dataclasses.replace(
@@ -227,8 +226,7 @@ def test_class_weights_weigh_training_and_not_validation(tmp_path, devices, from
     )
     head = model.build_head(embeddings, [], 2)
     losses = -np.log(np.asarray(head(embeddings))[range(8), labels])
-    in_memory = Embedded(embeddings, labels, [])
-    data = ArrayBatches(embeddings, labels) if from_trunk else training.batch_embeddings(in_memory, 8)
+    data = training.batch_embeddings(Embedded(embeddings, labels, []), 8)
     (row,) = training.train_phase(HEAD, head, data, data, labels, settings, devices, str(tmp_path))
     weights = np.where(labels == 0, 2 / 3, 2) if class_weights == "balanced" else np.ones(8)
     assert row["loss"] == pytest.approx((weights * losses).mean(), rel=1e-3)
@@ -289,24 +287,14 @@ def embedded_noise(small_base):
         embedded = Embedded(embedder.predict_on_batch(images), labels, [])
         below = tf.cast(trunk.predict_on_batch(images), tf.bfloat16).numpy()
         batches = tf.data.Dataset.from_tensor_slices((images, labels)).batch(8)
-        return types.SimpleNamespace(embedded=embedded, below=ArrayBatches(below, labels), images=batches)
+        return types.SimpleNamespace(embedded=embedded, below=batch(below, labels), images=batches)
 
     return [make(20)] * 2  # validated on what it is trained on: it gets better
 
 
-class ArrayBatches(keras.utils.PyDataset):
-    """As `TrunkBatches`, from memory; the last batch is smaller."""
-
-    def __init__(self, features, labels):
-        super().__init__()
-        self.features, self.labels = features, labels
-
-    def __len__(self):
-        return -(-len(self.labels) // 8)
-
-    def __getitem__(self, index):
-        chosen = slice(index * 8, index * 8 + 8)
-        return self.features[chosen], self.labels[chosen]
+def batch(features, labels):
+    """As `read_trunk`, from memory; the last batch is smaller."""
+    return tf.data.Dataset.from_tensor_slices((features, labels)).batch(8)
 
 
 def fine_tune(noise, small_base, frozen_like, devices, tmp_path, with_trunk, **changes):

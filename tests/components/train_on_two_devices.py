@@ -12,7 +12,7 @@ sys.path[:0] = [str(HERE.parents[1]), str(HERE)]
 
 import numpy as np
 from conftest import build_small_base
-from test_training import SETTINGS, ArrayBatches
+from test_training import SETTINGS, batch
 
 from components import model, training
 from components.devices import Devices
@@ -30,7 +30,7 @@ def main() -> None:
     labels = np.arange(30) % 2
     embeddings = (random.normal(0, 1, (30, 2048)) + labels[:, np.newaxis]).astype(np.float32)
     embedded = Embedded(embeddings, labels, [])
-    below = ArrayBatches(random.normal(0, 1, (30, 2, 2, 16)).astype(np.float32), labels)
+    below = batch(random.normal(0, 1, (30, 2, 2, 16)).astype(np.float32), labels)
     settings = dataclasses.replace(SETTINGS, batch_size=8, head_epochs=4, fine_tune_epochs=1)
     with strategy.scope():
         base = build_small_base(32, "random")
