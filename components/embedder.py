@@ -189,7 +189,7 @@ class Worker:
         digests = [row.digest for row in rows]
         positions = self._rows.find(digests)
         stored = self._rows.check(positions)
-        embeddings = np.zeros([len(rows), *self._work.kind.shape], np.float32)
+        embeddings: np.ndarray = np.zeros([len(rows), *self._work.kind.shape], np.float32)
         embeddings[stored] = self._rows.read(positions[stored])
         trunk = self._trunk if file.fine_tuned else None
         todo = ~stored

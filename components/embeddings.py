@@ -124,7 +124,9 @@ def read_embeddings(uri: str, split: str, classes: Sequence[str]) -> Embedded:
     spec[features.EMBEDDING] = tf.io.FixedLenFeature([EMBEDDING_SIZE], tf.float32)
     dataset = tf.data.TFRecordDataset(files).batch(_ROWS).map(lambda records: tf.io.parse_example(records, spec))
     index = {name.encode(): i for i, name in enumerate(classes)}
-    embeddings, labels, digests = [np.zeros([0, EMBEDDING_SIZE], np.float32)], [], []
+    embeddings: list[np.ndarray] = [np.zeros([0, EMBEDDING_SIZE], np.float32)]
+    labels: list[int] = []
+    digests: list[bytes] = []
     for batch in without_autotune(dataset).as_numpy_iterator():
         embeddings.append(batch[features.EMBEDDING])
         labels += [index[label] for label in batch[features.LABEL]]

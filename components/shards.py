@@ -187,8 +187,8 @@ class Shard:
             The rows, [num_rows, *kind.shape]; and bool [num_rows], whether they are what was written.
         """
         size, count = self._kind.row_bytes, len(indices)
-        rows = np.zeros([count, size], np.uint8)
-        intact = np.ones(count, bool)
+        rows: np.ndarray = np.zeros([count, size], np.uint8)
+        intact: np.ndarray = np.ones(count, bool)
         with open(self.path, "rb", buffering=0) as file:
             for row, index in enumerate(indices):
                 content = os.pread(file.fileno(), size, int(self._offsets[index]))
