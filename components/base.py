@@ -125,5 +125,8 @@ class FrozenBase:
         levels = tf.TensorSpec([None, *self.network.input_shape[1:]], tf.uint8)
         has_gpu = bool(tf.config.list_physical_devices("GPU"))
         return tf.function(
-            lambda images: forward(from_levels(images)), input_signature=[levels], jit_compile=has_gpu or None
+            lambda images: forward(from_levels(images)),
+            input_signature=[levels],
+            jit_compile=has_gpu or None,
+            autograph=False,
         )

@@ -49,6 +49,7 @@ def read_levels(
     """
     raw_spec = {name: tf.io.FixedLenFeature([1], tf.string) for name in (features.IMAGE, features.LABEL)}
 
+    @tf.autograph.experimental.do_not_convert  # nothing to convert, and looking for it in Keras and TFT takes seconds
     def decode(serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         transformed = transform(tf.io.parse_example(serialized, raw_spec))
         return to_levels(transformed[features.PIXELS]), transformed[features.LABEL_INDEX][:, 0]

@@ -37,17 +37,17 @@ class ServedModel(tf.Module):
         self.transform = transform_output.transform_features_layer()
         self.classes = tf.constant(classes)
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name=IMAGE_BYTES)])
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name=IMAGE_BYTES)], autograph=False)
     def serve_images(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         """Encoded images, string [N], to predictions."""
         return self._predict(self.transform({features.IMAGE: image_bytes[:, tf.newaxis]}))
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name=EXAMPLES)])
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name=EXAMPLES)], autograph=False)
     def serve_examples(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
         """Serialized tf.Examples with an `image`, string [N], to predictions."""
         return self._predict(self.transform(_parse(examples, features.IMAGE)))
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name=EXAMPLES)])
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name=EXAMPLES)], autograph=False)
     def transform_labels(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
         """Serialized tf.Examples with a `label`, string [N], to `label_index` int64 [N, 1]."""
         transformed = self.transform(_parse(examples, features.LABEL))
@@ -80,7 +80,7 @@ class FrozenServedModel(ServedModel):
         super().__init__(network, transform_output, classes)
         self.head = head
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name=EXAMPLES)])
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name=EXAMPLES)], autograph=False)
     def serve_embedded(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
         """Serialized tf.Examples with an `embedding` of the frozen base, string [N], to predictions."""
         spec = {features.EMBEDDING: tf.io.FixedLenFeature(self.head.input_shape[1:], tf.float32)}
