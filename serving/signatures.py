@@ -33,8 +33,17 @@ class ServedModel(tf.Module):
             classes: class names, in the order of the outputs.
         """
         super().__init__(name="graft")
-        self.network = network
-        self.transform = transform_output.transform_features_layer()
+        layer = transform_output.transform_features_layer()
+        # What the functions below read. The Keras objects themselves stay out: for each of them Keras would trace
+        # and write functions of its own, and nobody reads these.
+        self.resources = list(tf.train.TrackableView(layer).children(layer).values())
+        self.weights = [weight.value for weight in network.weights]
+        self.transform = lambda raw: layer(raw)
+        pixels = tf.TensorSpec(network.input_shape, tf.float32)
+        # A function, so that two signatures share one graph of it.
+        self.network = tf.function(
+            lambda batch: network(batch, training=False), input_signature=[pixels], autograph=False
+        )
         self.classes = tf.constant(classes)
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name=IMAGE_BYTES)], autograph=False)
@@ -54,7 +63,7 @@ class ServedModel(tf.Module):
         return {features.LABEL_INDEX: transformed[features.LABEL_INDEX]}
 
     def _predict(self, transformed: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        return self.describe(self.network(transformed[features.PIXELS], training=False))
+        return self.describe(self.network(transformed[features.PIXELS]))
 
     def describe(self, probabilities: tf.Tensor) -> dict[str, tf.Tensor]:
         """Probabilities float32 [N, C] to what the signatures return."""
@@ -78,14 +87,16 @@ class FrozenServedModel(ServedModel):
     ):
         """Wraps a network, and the part of it above the embeddings float32 [batch, 2048]."""
         super().__init__(network, transform_output, classes)
-        self.head = head
+        self.head_weights = [weight.value for weight in head.weights]
+        self.head = lambda embeddings: head(embeddings, training=False)
+        self.embedding_shape = head.input_shape[1:]
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name=EXAMPLES)], autograph=False)
     def serve_embedded(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
         """Serialized tf.Examples with an `embedding` of the frozen base, string [N], to predictions."""
-        spec = {features.EMBEDDING: tf.io.FixedLenFeature(self.head.input_shape[1:], tf.float32)}
+        spec = {features.EMBEDDING: tf.io.FixedLenFeature(self.embedding_shape, tf.float32)}
         embeddings = tf.io.parse_example(examples, spec)[features.EMBEDDING]
-        return self.describe(self.head(embeddings, training=False))
+        return self.describe(self.head(embeddings))
 
 
 def export_saved_model(
@@ -106,11 +117,10 @@ def export_saved_model(
         head: if the base is the frozen one, the part above the embeddings.
         embedding_kind: what these embeddings are, for `read_embedding_kind`.
     """
-    plain = _without_optimizer(network)
     if head is None:
-        served = ServedModel(plain, transform_output, classes)
+        served = ServedModel(network, transform_output, classes)
     else:
-        served = FrozenServedModel(plain, transform_output, classes, _without_optimizer(head))
+        served = FrozenServedModel(network, transform_output, classes, head)
     signatures = {
         SERVING: served.serve_images,
         EXAMPLES: served.serve_examples,
@@ -131,13 +141,6 @@ def read_embedding_kind(path: str) -> str:
         return ""
     with tf.io.gfile.GFile(os.path.join(path, _EMBEDDING_KIND)) as file:
         return str(file.read())
-
-
-def _without_optimizer(network: "keras.Model") -> "keras.Model":
-    """The same layers in a model that was never compiled: with Adam's slots the file would be three times as large."""
-    import keras
-
-    return keras.Model(network.inputs[0], network.outputs[0])
 
 
 def _parse(examples: tf.Tensor, feature: str) -> dict[str, tf.Tensor]:
