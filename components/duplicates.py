@@ -22,6 +22,7 @@ class Record:
         problem: why the file is not used; "" for a good one.
         broken: whether it is no readable image, rather than a good one left out.
         oriented: whether it carries an EXIF orientation, which is ignored.
+        width, height: in pixels; 0 of a broken one.
     """
 
     path: str
@@ -33,6 +34,8 @@ class Record:
     problem: str = ""
     broken: bool = False
     oriented: bool = False
+    width: int = 0
+    height: int = 0
 
 
 def resolve_duplicates(records: Iterable[Record]) -> list[Record]:

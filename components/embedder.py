@@ -125,18 +125,20 @@ class EmbedderExecutor(base_beam_executor.BaseBeamExecutor):
             trunk, note = _choose_trunk(store, base.trunk_kind, images, exec_properties["trunk_gb"], files)
         total = sum(counts[split] for split in splits)
         work = Work(spec, graph, store, base.kind, trunk, total)
-        computed = self._embed(work, files, output.uri)
+        computed = self._embed(work, files, output.uri, base)
         EmbeddingReport(base.kind, trunk, total, computed, note).write(output.uri)
 
-    def _embed(self, work: Work, files: list[ExampleFile], uri: str) -> int:
+    def _embed(self, work: Work, files: list[ExampleFile], uri: str, base: FrozenBase) -> int:
         """Embeds the files on Beam; returns how many images went through the base."""
         counts = os.path.join(uri, ".counts")
+        embed_file = EmbedFile(work)
+        worker = embed_file.acquire_worker(base)  # held until the end: workers of this process share it
         with self._make_beam_pipeline() as pipeline:
             _ = (
                 pipeline
                 | "Files" >> beam.Create(files)
                 | "SpreadFiles" >> beam.Reshuffle()
-                | "Embed" >> beam.ParDo(EmbedFile(work))
+                | "Embed" >> beam.ParDo(embed_file)
                 | "Sum" >> beam.CombineGlobally(sum)
                 | "WriteCount" >> beam.io.WriteToText(counts)
             )
@@ -145,6 +147,7 @@ class EmbedderExecutor(base_beam_executor.BaseBeamExecutor):
             with tf.io.gfile.GFile(path) as file:
                 computed += sum(int(line) for line in file)
             tf.io.gfile.remove(path)
+        del worker
         return computed
 
 
@@ -158,7 +161,11 @@ class EmbedFile(beam.DoFn):
 
     def setup(self) -> None:
         """Builds the base, or takes the one that another thread has built."""
-        self._worker = self._shared.acquire(lambda: Worker(self._work))
+        self._worker = self.acquire_worker()
+
+    def acquire_worker(self, base: FrozenBase | None = None) -> "Worker":
+        """What the threads of this process share; with this base, unless it is there already or nobody holds it."""
+        return self._shared.acquire(lambda: Worker(self._work, base))
 
     def process(self, element: ExampleFile) -> Iterator[int]:
         """Yields how many images went through the base."""
@@ -168,14 +175,14 @@ class EmbedFile(beam.DoFn):
 class Worker:
     """A built base and what was in the store when it was built."""
 
-    def __init__(self, work: Work):
-        """Builds and opens.
+    def __init__(self, work: Work, base: FrozenBase | None = None):
+        """Opens the store, and builds the base if none is given.
 
         Raises:
             GraftError: if the base is another than that of the process that hands out the work.
         """
         self._work = work
-        self._base = FrozenBase(work.base, work.transform_graph)
+        self._base = base or FrozenBase(work.base, work.transform_graph)
         if self._base.kind != work.kind:
             raise GraftError("The base's weights differ between the machines of this run; give each the same file.")
         self._store = EmbeddingStore(work.store, work.kind)

@@ -1,8 +1,8 @@
 """ExampleGen: from a folder of labelled images to tf.Examples in three splits.
 
-Two passes, both on Beam. The first reads and decodes every file once and keeps a record of a few hundred bytes;
-duplicates are found and splits drawn on these records. The second writes the bytes of what is kept, each file
-straight into its shard. No image ever passes a shuffle, so memory does not grow with the data.
+Two passes, both on Beam. The first reads every file, decodes it unless an earlier run has, and keeps a record of a
+few hundred bytes; duplicates are found and splits drawn on these records. The second writes the bytes of what is
+kept, each file straight into its shard. No image ever passes a shuffle, so memory does not grow with the data.
 """
 
 import dataclasses
@@ -14,6 +14,7 @@ from typing import Any
 
 import apache_beam as beam
 import tensorflow as tf
+from apache_beam.utils import shared
 from tfx import types
 from tfx.components.util import examples_utils
 from tfx.dsl.components.base import base_beam_component, base_beam_executor, executor_spec
@@ -23,6 +24,7 @@ from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionP
 
 from components import layout, progress
 from components.artifacts import IngestReport
+from components.decoded import DecodedImages
 from components.duplicates import CONTRADICTION, Record, resolve_duplicates
 from components.reading import read_images
 from components.splits import choose_salt, count_splits, split_of
@@ -41,6 +43,7 @@ class ExampleGenSpec(ComponentSpec):
         "split_ratios": ExecutionParameter(type=str),
         "salt": ExecutionParameter(type=str),
         "max_megapixels": ExecutionParameter(type=float),
+        "decoded": ExecutionParameter(type=str),
         "window_end": ExecutionParameter(type=str),
         "window_days": ExecutionParameter(type=int),
         "fingerprint": ExecutionParameter(type=str),
@@ -73,8 +76,14 @@ class ExampleGenExecutor(base_beam_executor.BaseBeamExecutor):
         data = exec_properties["data"]
         listing = layout.list_images(data, exec_properties["window_end"], exec_properties["window_days"])
 
-        max_megapixels = exec_properties["max_megapixels"]
-        records = self._read(data, listing.files, max_megapixels, os.path.join(report.uri, "records"))
+        read = ReadFiles(
+            data,
+            exec_properties["max_megapixels"],
+            len(listing.files),
+            exec_properties["decoded"],
+            exec_properties["code_digest"],
+        )
+        records = self._read(listing.files, read, os.path.join(report.uri, "records"))
         good = [r for r in records if not r.problem]
         ratios = json.loads(exec_properties["split_ratios"])
         salt = _salt(exec_properties["salt"], good, ratios, listing.split_folders)
@@ -85,17 +94,15 @@ class ExampleGenExecutor(base_beam_executor.BaseBeamExecutor):
         examples.split_names = artifact_utils.encode_split_names(list(features.SPLITS))
         _write_report(report.uri, listing, records, splits, salt)
 
-    def _read(
-        self, data: str, files: Sequence[layout.ImageFile], max_megapixels: float, records_dir: str
-    ) -> list[Record]:
-        """Reads and decodes every file once; returns a record of each, in the order of their paths."""
+    def _read(self, files: Sequence[layout.ImageFile], read: "ReadFiles", records_dir: str) -> list[Record]:
+        """Reads every file once; returns a record of each, in the order of their paths."""
         bundles = [files[i : i + _FILES_A_BUNDLE] for i in range(0, len(files), _FILES_A_BUNDLE)]
         with self._make_beam_pipeline() as pipeline:
             records = (
                 pipeline
                 | "Files" >> beam.Create(bundles)
                 | "SpreadFiles" >> beam.Reshuffle()
-                | "Read" >> beam.FlatMap(read_images, data, max_megapixels, len(files))
+                | "Read" >> beam.ParDo(read)
             )
             broken = records | "Broken" >> beam.Filter(lambda r: r.broken)
             resolved = (
@@ -125,6 +132,26 @@ class ExampleGenExecutor(base_beam_executor.BaseBeamExecutor):
             )
 
 
+class ReadFiles(beam.DoFn):
+    """Reads files, and decodes those that no run has decoded before."""
+
+    def __init__(self, data: str, max_megapixels: float, total: int, decoded: str, code_digest: str):
+        """Takes what is small and the same for all; as for `ExampleGen`, and how many files there are."""
+        self._data = data
+        self._max_megapixels = max_megapixels
+        self._total = total
+        self._decoded, self._code_digest = decoded, code_digest
+        self._shared = shared.Shared()
+
+    def setup(self) -> None:
+        """Opens what is known, or takes what another thread has opened."""
+        self._known = self._shared.acquire(lambda: DecodedImages(self._decoded, self._code_digest))
+
+    def process(self, element: Sequence[layout.ImageFile]) -> list[Record]:
+        """A record of each file."""
+        return read_images(element, self._data, self._max_megapixels, self._total, self._known)
+
+
 class ExampleGen(base_beam_component.BaseBeamComponent):
     """Turns a folder of labelled images into tf.Examples, and says what it left out."""
 
@@ -136,6 +163,7 @@ class ExampleGen(base_beam_component.BaseBeamComponent):
         data: str,
         split_ratios: dict[str, float],
         max_megapixels: float,
+        decoded: str,
         salt: str = "",
         window_end: str = "",
         window_days: int = 0,
@@ -148,6 +176,7 @@ class ExampleGen(base_beam_component.BaseBeamComponent):
             data: the folder; see `layout` for what it may look like.
             split_ratios: share of train, val and test.
             max_megapixels: what has more pixels than that, in millions, is quarantined before it is decoded.
+            decoded: folder where is kept what has been decoded, for the next run.
             salt: of the split; "" for the smallest that leaves no class without an image in a split.
             window_end: newest date folder to read; "" for the newest there is.
             window_days: how many days up to it; 0 for all.
@@ -158,6 +187,7 @@ class ExampleGen(base_beam_component.BaseBeamComponent):
             data=data,
             split_ratios=json.dumps(split_ratios),
             max_megapixels=max_megapixels,
+            decoded=decoded,
             salt=salt,
             window_end=window_end,
             window_days=window_days,

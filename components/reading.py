@@ -12,6 +12,7 @@ import tensorflow as tf
 from PIL import Image
 
 from components import layout, progress
+from components.decoded import DecodedImages
 from components.duplicates import Record
 from components.images import READABLE, decode_image, is_bearable, measure_image
 
@@ -24,7 +25,13 @@ _BRANDS = dict.fromkeys([b"avif", b"avis"], "AVIF") | dict.fromkeys(
 _UNFINISHED = (".crdownload", ".part", ".partial", ".tmp", ".download")
 
 
-def read_images(files: Sequence[layout.ImageFile], data: str, max_megapixels: float, total: int) -> list[Record]:
+def read_images(
+    files: Sequence[layout.ImageFile],
+    data: str,
+    max_megapixels: float,
+    total: int,
+    decoded: DecodedImages | None = None,
+) -> list[Record]:
     """Reads and decodes files on all cores, for TensorFlow lets other threads run meanwhile.
 
     Memory holds one file and its decoded image a core.
@@ -34,24 +41,30 @@ def read_images(files: Sequence[layout.ImageFile], data: str, max_megapixels: fl
         data: the folder that their paths are relative to.
         max_megapixels: as for `read_image`.
         total: how many files are read in all; for the progress.
+        decoded: what need not be decoded again; the others are added.
     Returns:
         A record of each, in the same order.
     """
     records = []
     with ThreadPoolExecutor(os.cpu_count()) as threads:
-        for record in threads.map(lambda file: read_image(file, data, max_megapixels), files):
+        for record in threads.map(lambda file: read_image(file, data, max_megapixels, decoded), files):
             records.append(record)
             progress.report("images read", 1, total)
+    if decoded:
+        decoded.add(records)
     return records
 
 
-def read_image(file: layout.ImageFile, data: str, max_megapixels: float) -> Record:
+def read_image(
+    file: layout.ImageFile, data: str, max_megapixels: float, decoded: DecodedImages | None = None
+) -> Record:
     """Reads and decodes one file as serving does: what passes here can be served.
 
     Args:
         file: what to read.
         data: the folder that its path is relative to.
         max_megapixels: the most that an image may have, in millions of pixels.
+        decoded: what need not be decoded again.
     Returns:
         Its record; broken, with the reason, if it cannot be served.
     """
@@ -63,33 +76,37 @@ def read_image(file: layout.ImageFile, data: str, max_megapixels: float) -> Reco
     except tf.errors.OpError as error:
         return _broken(record, f"cannot be read: {_reason(error)}")
     record = dataclasses.replace(record, digest=hashlib.sha256(encoded).hexdigest())
-    if problem := find_problem(encoded, max_megapixels):
-        return _broken(record, problem)
-    return dataclasses.replace(record, oriented=_is_oriented(encoded))
+    known = decoded.find(record.digest) if decoded else None
+    try:
+        width, height, oriented = known or (*try_to_decode(encoded, max_megapixels), _is_oriented(encoded))
+    except ValueError as error:
+        return _broken(record, str(error))
+    if (megapixels := width * height / 1e6) > max_megapixels:
+        claimed = f"{width} x {height} pixels are {round(megapixels, 2):g} megapixels"
+        return _broken(record, f"{claimed}; max_megapixels allows {max_megapixels:g}")
+    return dataclasses.replace(record, oriented=oriented, width=width, height=height)
 
 
-def find_problem(encoded: bytes, max_megapixels: float) -> str:
-    """Says why serving would refuse an image; "" if it would not.
+def try_to_decode(encoded: bytes, max_megapixels: float) -> tuple[int, int]:
+    """Decodes an image as serving would, unless it is too large for that.
 
     Args:
         encoded: the file.
         max_megapixels: the most that an image may have, in millions of pixels.
     Returns:
-        The reason.
+        Width and height in pixels.
+    Raises:
+        ValueError: if it cannot be decoded, with the reason.
     """
     if not encoded:
-        return "empty file"
+        raise ValueError("empty file")
     if not encoded.startswith(tuple(READABLE)):
-        return f"{_kind(encoded)}; TensorFlow Serving reads {', '.join(READABLE.values())}"
+        raise ValueError(f"{_kind(encoded)}; TensorFlow Serving reads {', '.join(READABLE.values())}")
     try:
         width, height = _try(tf.constant(encoded), max_megapixels).numpy().tolist()
     except tf.errors.OpError as error:
-        return f"cannot be decoded: {_reason(error)}"
-    megapixels = width * height / 1e6
-    if megapixels > max_megapixels:
-        claimed = f"{width} x {height} pixels are {round(megapixels, 2):g} megapixels"
-        return f"{claimed}; max_megapixels allows {max_megapixels:g}"
-    return ""
+        raise ValueError(f"cannot be decoded: {_reason(error)}") from error
+    return width, height
 
 
 @tf.function(input_signature=[tf.TensorSpec([], tf.string), tf.TensorSpec([], tf.float64)])

@@ -42,6 +42,7 @@ def create_pipeline(config: Config, resolved: Resolved, workspace: Workspace) ->
         data=os.path.abspath(config.data),
         split_ratios=config.split_ratios,
         max_megapixels=config.max_megapixels,
+        decoded=str(workspace.decoded),
         salt=resolved.salt,
         window_end=resolved.window_end,
         window_days=config.window_days or 0,

@@ -8,7 +8,9 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
 
+from components.decoded import remove_outdated
 from components.embedding_store import EmbeddingStore, list_kinds, measure, remove
+from pipeline.resolve import digest_code
 from pipeline.workspace import Workspace, open_workspace
 from schema.errors import UsageError
 
@@ -57,6 +59,7 @@ def prune_store(out: str) -> Pruned:
         GraftError: if a run is at work there.
     """
     with open_workspace(str(_find_workspace(out).root)) as workspace:
+        remove_outdated(str(workspace.decoded), digest_code())
         root = str(workspace.embeddings)
         before, rows = measure(root), 0
         live = _live_images(workspace)

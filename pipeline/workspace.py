@@ -13,7 +13,7 @@ from schema.errors import GraftError, UsageError
 
 FORMAT = 1  # of the layout below; a change that an older or newer Graft cannot read counts it up
 _FORMAT_FILE = "workspace.json"
-_OWN = {"pipeline", "metadata.sqlite", "runs", "serving", "embeddings", "graft.log", ".lock"}
+_OWN = {"pipeline", "metadata.sqlite", "runs", "serving", "embeddings", "decoded", "graft.log", ".lock"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +36,11 @@ class Workspace:
     def embeddings(self) -> pathlib.Path:
         """What the frozen base makes of each image, from run to run."""
         return self.root / "embeddings"
+
+    @property
+    def decoded(self) -> pathlib.Path:
+        """Which images need not be decoded again to know that they can be."""
+        return self.root / "decoded"
 
     @property
     def runs(self) -> pathlib.Path:

@@ -14,12 +14,13 @@ from PIL import Image
 from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
 from tfx.types import standard_artifacts
 
-from components import progress
+from components import progress, reading
 from components.artifacts import IngestReport
+from components.decoded import remove_outdated
 from components.duplicates import Record
 from components.example_gen import ExampleGenExecutor, write_shard
 from components.layout import ImageFile
-from components.reading import find_problem, read_images
+from components.reading import read_image, read_images
 from components.splits import choose_salt, split_of
 from schema.errors import DataError
 
@@ -42,7 +43,7 @@ def ingest(data, out, **properties):
     (out / "report").mkdir(parents=True)
     defaults = {
         "data": str(data), "split_ratios": json.dumps(RATIOS), "salt": "", "max_megapixels": 1.0,
-        "window_end": "", "window_days": 0, "fingerprint": "", "code_digest": "",
+        "decoded": str(out / "decoded"), "window_end": "", "window_days": 0, "fingerprint": "", "code_digest": "",
     }  # fmt: skip
     executor = ExampleGenExecutor(BaseBeamExecutor.Context(beam_pipeline_args=[], tmp_dir=str(out), unique_id="1"))
     executor.Do({}, {"examples": [examples], "report": [report]}, defaults | properties)
@@ -60,6 +61,12 @@ def find_paths(result, split=None):
     """Paths of the examples in a split, or in all."""
     chosen = [split] if split else result.splits
     return sorted(example["path"].decode() for s in chosen for example in result.splits[s])
+
+
+def find_problem(folder, content, max_megapixels):
+    """Why a file of this content is not used."""
+    (folder / "a.jpg").write_bytes(content)
+    return read_image(ImageFile("a.jpg", "cat", "", "", len(content), 0), str(folder), max_megapixels).problem
 
 
 def fill_with_trouble(data, make_images, encode):
@@ -155,15 +162,15 @@ def test_a_file_that_cannot_be_served_is_quarantined_with_the_reason(troubled, p
         ("BMP bomb", "60000 x 40000 pixels are 2400 megapixels"),
     ],
 )
-def test_an_image_bomb_is_quarantined_before_it_is_decoded(make_file, kind, claim):
+def test_an_image_bomb_is_quarantined_before_it_is_decoded(make_file, tmp_path, kind, claim):
     """The reason has both numbers, and is not the decoder's, which would stumble over what is missing."""
-    assert find_problem(make_file(kind), 100.0) == f"{claim}; max_megapixels allows 100"
+    assert find_problem(tmp_path, make_file(kind), 100.0) == f"{claim}; max_megapixels allows 100"
 
 
-def test_the_largest_image_that_is_allowed_is_read(make_file):
+def test_the_largest_image_that_is_allowed_is_read(make_file, tmp_path):
     """A million pixels are one megapixel."""
-    assert find_problem(make_file("As large as max_megapixels"), 1.0) == ""
-    assert "max_megapixels allows 0.999" in find_problem(make_file("As large as max_megapixels"), 0.999)
+    assert find_problem(tmp_path, make_file("As large as max_megapixels"), 1.0) == ""
+    assert "max_megapixels allows 0.999" in find_problem(tmp_path, make_file("As large as max_megapixels"), 0.999)
 
 
 @pytest.mark.parametrize(
@@ -174,9 +181,9 @@ def test_the_largest_image_that_is_allowed_is_read(make_file):
         ("SVG", "markup, not an image"),
     ],
 )
-def test_other_formats_are_named(make_file, kind, reason):
+def test_other_formats_are_named(make_file, tmp_path, kind, reason):
     """What people have beside photographs."""
-    assert find_problem(make_file(kind), 1.0).startswith(reason)
+    assert find_problem(tmp_path, make_file(kind), 1.0).startswith(reason)
 
 
 @pytest.mark.parametrize("name", ["a.jpg.crdownload", "b.PART", "c.tmp"])
@@ -422,3 +429,57 @@ def test_a_shard_is_written_below_a_folder_of_its_own_name(shard, tmp_path):
     folder.mkdir(parents=True)
     write_shard((str(folder / "data_tfrecord-00000-of-00001"), records), str(tmp_path))
     assert len(list(load_examples(folder))) == 2
+
+
+def test_what_was_decoded_once_is_not_decoded_again(tmp_path, make_images, monkeypatch):
+    """The next run reads its bytes and takes the rest from the store; what is new or broken is decoded."""
+    data = tmp_path / "data"
+    make_images(data, "cat", 6)
+    make_images(data, "dog", 6)
+    (data / "dog/torn.jpg").write_bytes((data / "dog/000.jpeg").read_bytes()[:300])
+    decoded, tried = str(tmp_path / "decoded"), []
+    first = ingest(data, tmp_path / "1", decoded=decoded)
+
+    def try_to_decode(encoded, max_megapixels):
+        tried.append(encoded)
+        return reading_try(encoded, max_megapixels)
+
+    reading_try = reading.try_to_decode
+    monkeypatch.setattr(reading, "try_to_decode", try_to_decode)
+    make_images(data, "bird", 1)
+    second = ingest(data, tmp_path / "2", decoded=decoded)
+    assert sorted(tried) == sorted(path.read_bytes() for path in (*(data / "bird").iterdir(), data / "dog/torn.jpg"))
+    assert second.quarantine == first.quarantine
+    assert set(find_paths(second)) > set(find_paths(first))
+
+
+def test_a_lower_max_megapixels_and_an_orientation_hold_for_what_is_not_decoded_again(tmp_path, encode_image):
+    """The store knows how large an image is and how it is turned, not what was allowed then."""
+    exif = Image.Exif()
+    exif[274] = 6
+    for label in ("cat", "dog"):
+        (tmp_path / "data" / label).mkdir(parents=True)
+        for i in range(4):
+            content = encode_image("jpeg", seed=i + 4 * (label == "dog"), exif=exif)
+            (tmp_path / "data" / label / f"{i}.jpg").write_bytes(content)
+    decoded = str(tmp_path / "decoded")
+    first = ingest(tmp_path / "data", tmp_path / "1", decoded=decoded)
+    second = ingest(tmp_path / "data", tmp_path / "2", decoded=decoded, max_megapixels=1e-4)
+    assert (
+        first.report["oriented"] == ingest(tmp_path / "data", tmp_path / "3", decoded=decoded).report["oriented"] == 8
+    )
+    assert len(second.quarantine) == 8
+    assert all("max_megapixels allows 0.0001" in entry["reason"] for entry in second.quarantine.values())
+
+
+def test_other_code_decodes_again(tmp_path, make_images, monkeypatch):
+    """Another Graft or TensorFlow may refuse what this one reads."""
+    make_images(tmp_path / "data", "cat", 4)
+    make_images(tmp_path / "data", "dog", 4)
+    decoded, tried = str(tmp_path / "decoded"), []
+    ingest(tmp_path / "data", tmp_path / "1", decoded=decoded, code_digest="old")
+    monkeypatch.setattr(reading, "try_to_decode", lambda *arguments: tried.append(arguments) or (8, 8))
+    ingest(tmp_path / "data", tmp_path / "2", decoded=decoded, code_digest="new")
+    assert len(tried) == 8
+    remove_outdated(decoded, "new")
+    assert len(list(pathlib.Path(decoded).iterdir())) == 1

@@ -1,0 +1,52 @@
+"""Which images could be decoded before: that is most of what reading them costs, and the answer never changes."""
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from components.duplicates import Record
+from components.embedding_store import EmbeddingStore, list_kinds, remove
+from components.shards import Kind
+
+
+class DecodedImages:
+    """Sizes of good images by their digest, kept from run to run in shards as those of the embedding store."""
+
+    def __init__(self, root: str, code_digest: str):
+        """Opens what is there; other code, or another TensorFlow, may refuse what was read then.
+
+        Args:
+            root: the folder to keep them in.
+            code_digest: of our code and its libraries.
+        """
+        self._store = EmbeddingStore(root, _kind(code_digest))
+        self._rows = self._store.open()
+
+    def find(self, digest: str) -> tuple[int, int, bool] | None:
+        """Width and height of an image in pixels, and whether it carries an EXIF orientation; None if not known."""
+        positions = self._rows.find([bytes.fromhex(digest)])
+        if not self._rows.check(positions).all():
+            return None
+        width, height, oriented = self._rows.read(positions)[0].tolist()
+        return int(width), int(height), bool(oriented)
+
+    def add(self, records: Iterable[Record]) -> None:
+        """Keeps the sizes of images that are good and new."""
+        good = {bytes.fromhex(r.digest): (r.width, r.height, r.oriented) for r in records if not r.broken}
+        digests = list(good)
+        new = [digests[i] for i in np.flatnonzero(self._rows.find(digests) < 0)]
+        if new:
+            with self._store.append() as append:
+                append(new, np.array([good[digest] for digest in new], np.float32))
+
+
+def remove_outdated(root: str, code_digest: str) -> None:
+    """Removes what other code has kept."""
+    for kind in list_kinds(root):
+        if kind != _kind(code_digest):
+            remove(root, kind)
+
+
+def _kind(code_digest: str) -> Kind:
+    """Three whole numbers, which float32 holds exactly up to 16 million; no image is as wide."""
+    return Kind("decoded", "", code_digest, (3,), "float32")
