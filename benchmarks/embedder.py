@@ -33,7 +33,7 @@ from components.make_schema import read_schema
 from components.transform import preprocessing_fn
 from schema import features
 
-BATCH, IMAGE_SIZE, SHARD = 32, 224, 512
+BATCH, IMAGE_SIZE, SHARD = 32, 224, 1024
 
 
 def write_examples(photographs: pathlib.Path, folder: pathlib.Path, count: int) -> None:

@@ -21,13 +21,17 @@ class DecodedImages:
         """
         self._store = EmbeddingStore(root, _kind(code_digest))
         self._rows = self._store.open()
+        positions = np.arange(len(self._rows))
+        intact = self._rows.check(positions)  # by `find`, there are no others from here on
+        self._sizes = np.zeros([len(self._rows), 3])
+        self._sizes[intact] = self._rows.read(positions[intact])
 
     def find(self, digest: str) -> tuple[int, int, bool] | None:
         """Width and height of an image in pixels, and whether it carries an EXIF orientation; None if not known."""
-        positions = self._rows.find([bytes.fromhex(digest)])
-        if not self._rows.check(positions).all():
+        [position] = self._rows.find([bytes.fromhex(digest)])
+        if position < 0:
             return None
-        width, height, oriented = self._rows.read(positions)[0].tolist()
+        width, height, oriented = self._sizes[position].tolist()
         return int(width), int(height), bool(oriented)
 
     def add(self, records: Iterable[Record]) -> None:

@@ -40,6 +40,8 @@ from schema.errors import GraftError
 
 DEFAULT_TRUNK_GB = -1.0
 _GB = 1e9
+_CHECKED_IMAGES = 8
+_TOLERANCE = 1e-2  # of the embeddings' own size; batches of other sizes and other processors differ in the last bits
 _DEFAULT_DISK_SHARE = 0.5  # of what is free, for what phase 2 starts from
 AUGMENTED = "images are augmented, so every epoch runs them through the base anew: nothing is kept or reused"
 
@@ -189,9 +191,16 @@ class Worker:
         self._rows = self._store.open()
         self._trunk = EmbeddingStore(work.store, work.trunk) if work.trunk else None
         self._trunk_rows = self._trunk.open() if self._trunk else None
+        self._checked = False
 
     def embed(self, file: ExampleFile) -> int:
-        """Writes the embeddings of a file's images; returns how many of them were not in the store."""
+        """Writes the embeddings of a file's images.
+
+        Returns:
+            How many of them were not in the store.
+        Raises:
+            GraftError: if the store holds something else than what the base makes of the images.
+        """
         rows = read_rows(file.source)
         digests = [row.digest for row in rows]
         positions = self._rows.find(digests)
@@ -199,6 +208,8 @@ class Worker:
         embeddings: np.ndarray = np.zeros([len(rows), *self._work.kind.shape], np.float32)
         embeddings[stored] = self._rows.read(positions[stored])
         trunk = self._trunk if file.fine_tuned else None
+        if stored.any() and not self._checked:
+            self._check_stored(file.source, stored, embeddings, with_trunk=trunk is not None)
         todo = ~stored
         if trunk and self._trunk_rows is not None:
             todo |= self._trunk_rows.find(digests) < 0
@@ -207,6 +218,18 @@ class Worker:
             self._compute(file, rows, todo, embeddings, trunk)
         write_embeddings(file.target, rows, embeddings)
         return int(todo.sum())
+
+    def _check_stored(self, source: str, stored: np.ndarray, embeddings: np.ndarray, with_trunk: bool) -> None:
+        """Computes a few embeddings anew, once a worker: nobody trains on those of another base."""
+        keep = stored & (np.cumsum(stored) <= _CHECKED_IMAGES)
+        [(indices, expected, _)] = self._base.run(source, keep, with_trunk)
+        difference = np.abs(embeddings[indices] - expected).max() / max(float(np.abs(expected).max()), 1e-9)
+        if not difference < _TOLERANCE:
+            raise GraftError(
+                f"{self._work.store}: the embeddings are not what the base makes of the images (they differ by "
+                f"{difference:.2g} of their size). Remove this folder, and run again."
+            )
+        self._checked = True
 
     def _compute(
         self,

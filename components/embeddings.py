@@ -107,7 +107,7 @@ def write_embeddings(target: str, rows: Iterable[ImageRow], embeddings: np.ndarr
 def _make_example(row: ImageRow, embedding: np.ndarray) -> tf.train.Example:
     texts = {features.DIGEST: row.digest.hex().encode(), features.LABEL: row.label, features.PATH: row.path}
     feature = {k: tf.train.Feature(bytes_list=tf.train.BytesList(value=[v])) for k, v in texts.items()}
-    feature[features.EMBEDDING] = tf.train.Feature(float_list=tf.train.FloatList(value=embedding))
+    feature[features.EMBEDDING] = tf.train.Feature(float_list=tf.train.FloatList(value=embedding.tolist()))
     return tf.train.Example(features=tf.train.Features(feature=feature))
 
 

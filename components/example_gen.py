@@ -31,7 +31,7 @@ from components.splits import choose_salt, count_splits, split_of
 from schema import features
 from schema.errors import DataError
 
-_IMAGES_A_SHARD = 512  # the work of one worker of the Embedder: some ten seconds of a CPU
+_IMAGES_A_SHARD = 1024  # the work of one worker of the Embedder: some twenty seconds of a CPU
 _FILES_A_BUNDLE = 512  # read by one worker at a time; many, for its threads wait for the last of them
 
 

@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 import tensorflow_transform as tft
 from tfx import types
@@ -23,15 +22,11 @@ from tfx.utils import json_utils, proto_utils
 
 from components import curves, devices, model, pixels
 from components.base import FrozenBase
-from components.embeddings import Embedded, EmbeddingReport, read_embeddings
+from components.embeddings import EmbeddingReport, read_embeddings
 from components.training import HEAD, Images, Inputs, Settings, count_passes, train
 from components.trunk import list_files, open_trunk, read_trunk
 from schema import features
-from schema.errors import GraftError
 from serving.signatures import export_saved_model
-
-_CHECKED_IMAGES = 8
-_TOLERANCE = 1e-2  # of the embeddings' own size; batches of other sizes and other processors differ in the last bits
 
 
 class TrainerSpec(ComponentSpec):
@@ -147,8 +142,6 @@ def read_inputs(
         settings: of batches, order and augmentation.
         report: of the Embedder.
         cache: folder for resized images, or None.
-    Raises:
-        GraftError: if the embeddings are not those of this base.
     """
     transform = tft.TFTransformOutput(fn_args.transform_output).transform_features_layer()
     images = read_images(fn_args, transform, settings, cache)
@@ -157,7 +150,6 @@ def read_inputs(
     train_embedded, val_embedded = (
         read_embeddings(settings.embeddings, split, settings.classes) for split in (features.TRAIN, features.VAL)
     )
-    check_embeddings(frozen, list_files(fn_args.train_files)[0], train_embedded, settings.store)
     if report.trunk is None:
         return Inputs(images, train_embedded, val_embedded)
     rows, computed = open_trunk(frozen, settings.store, list_files(fn_args.train_files + fn_args.eval_files))
@@ -191,28 +183,6 @@ def read_images(
         shuffled=pixels.to_pixels(shuffled, augment),
         val=pixels.to_pixels(val),
     )
-
-
-def check_embeddings(frozen: FrozenBase, example_file: str, embedded: Embedded, store: str) -> None:
-    """Computes a few embeddings anew: nothing is trained on those of another base, whatever the store says.
-
-    Args:
-        frozen: the base.
-        example_file: the first file of the training images.
-        embedded: their embeddings.
-        store: where they were kept, for the message.
-    Raises:
-        GraftError: if they differ.
-    """
-    keep = np.arange(len(embedded.labels)) < _CHECKED_IMAGES
-    [(_, expected, _)] = frozen.run(example_file, keep, with_trunk=False)
-    found = embedded.embeddings[: len(expected)]
-    difference = np.abs(found - expected).max() / max(float(np.abs(expected).max()), 1e-9)
-    if not difference < _TOLERANCE:
-        raise GraftError(
-            f"{store}: the embeddings are not what the base makes of the images (they differ by "
-            f"{difference:.2g} of their size). Remove this folder, and run again."
-        )
 
 
 def export(frozen: FrozenBase, head: keras.Model, kept: str, fn_args: FnArgs, classes: Sequence[str]) -> None:

@@ -103,6 +103,16 @@ def test_nothing_new_costs_no_forward_pass(embed, examples, small_base, tmp_path
         assert (pathlib.Path(again.uri) / path.relative_to(first.uri)).read_bytes() == path.read_bytes()
 
 
+def test_stored_embeddings_of_another_base_are_refused(embed, examples, small_base, tmp_path):
+    """Whatever the store says: a few images of it are embedded anew."""
+    first = embed(examples, tmp_path / "first")
+    store = tmp_path / "other"
+    with EmbeddingStore(store, first.report.kind).append() as append:
+        append(list(read_all(first)), np.ones((14, 2048), np.float32))
+    with pytest.raises(GraftError, match=r"not what the base makes of the images .* Remove this folder"):
+        embed(examples, tmp_path / "second", store=store)
+
+
 def test_a_head_alone_keeps_no_trunk(embed, examples, small_base, tmp_path, spec):
     """There is nothing to fine-tune."""
     embedded = embed(examples, tmp_path / "out", dataclasses.replace(spec, fine_tune_from=""))

@@ -17,9 +17,7 @@ from tfx.components.trainer.fn_args_utils import FnArgs
 from components import trainer, training
 from components.devices import choose_devices
 from components.embedding_store import EmbeddingStore
-from components.embeddings import read_rows, write_embeddings
 from components.training import FINE_TUNE, HEAD, Inputs, Settings
-from schema.errors import GraftError
 from serving import signatures
 
 OFF = {"flip": "none", "rotation": 0.0, "zoom": 0.0, "contrast": 0.0}
@@ -208,18 +206,6 @@ def test_without_a_budget_phase_2_reads_the_images(train, fine_tuned, val_exampl
     assert "the budget is 0.0 GB: each epoch runs the frozen part again" in poor.embedded.report.note
     assert poor.embedded.report.note in caplog.text
     assert [row["phase"] for row in poor.epochs] == [row["phase"] for row in fine_tuned.epochs]
-
-
-def test_embeddings_of_another_base_are_refused(train, tmp_path):
-    """Whatever the store says: a few images are embedded anew before the head is trained on them."""
-
-    def rewrite(embedded):
-        for file in sorted((tmp_path / "embeddings" / "Split-train").iterdir()):
-            rows = read_rows(str(file))
-            write_embeddings(str(file), rows, np.ones((len(rows), 2048), np.float32))
-
-    with pytest.raises(GraftError, match=r"not what the base makes of the images .* Remove this folder"):
-        train(tmp_path, between=rewrite)
 
 
 def test_a_head_alone_can_be_asked_with_embeddings(head_only, examples, val_examples):
