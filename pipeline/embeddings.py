@@ -10,7 +10,6 @@ from rich.table import Table
 
 from components.decoded import remove_outdated
 from components.embedding_store import EmbeddingStore, list_kinds, measure, remove
-from pipeline.resolve import digest_code
 from pipeline.workspace import Workspace, open_workspace
 from schema.errors import UsageError
 
@@ -58,6 +57,8 @@ def prune_store(out: str) -> Pruned:
         UsageError: if it is no workspace.
         GraftError: if a run is at work there.
     """
+    from pipeline.resolve import digest_code  # TFX takes seconds
+
     with open_workspace(str(_find_workspace(out).root)) as workspace:
         remove_outdated(str(workspace.decoded), digest_code())
         root = str(workspace.embeddings)
