@@ -143,8 +143,10 @@ def read_inputs(
         report: of the Embedder.
         cache: folder for resized images, or None.
     """
-    transform = tft.TFTransformOutput(fn_args.transform_output).transform_features_layer()
-    images = read_images(fn_args, transform, settings, cache)
+    images = None
+    if count_passes(settings, report.trunk is not None):
+        transform = tft.TFTransformOutput(fn_args.transform_output).transform_features_layer()
+        images = read_images(fn_args, transform, settings, cache)
     if report.kind is None:
         return Inputs(images, None, None)
     train_embedded, val_embedded = (

@@ -93,13 +93,13 @@ class Inputs:
     """Everything that there is to train on.
 
     Attributes:
-        images: of the splits; read where the others do not serve.
+        images: of the splits; None where the others serve.
         train, val: their embeddings; None where images are augmented.
         trunk_train, trunk_val: what phase 2 starts from, if it is kept.
         computed: how many images had to go through the trunk for that once more.
     """
 
-    images: Images
+    images: Images | None
     train: Embedded | None
     val: Embedded | None
     trunk_train: tf.data.Dataset | None = None
@@ -149,6 +149,7 @@ def train(frozen: FrozenBase, inputs: Inputs, settings: Settings, devices: Devic
         log_dir: for TensorBoard.
     """
     if inputs.train is None or inputs.val is None:
+        assert inputs.images is not None
         head, labels, history, head_score = _train_head_on_images(frozen, inputs.images, settings, devices, log_dir)
     else:
         head, labels = build_head(inputs.train.embeddings, settings), inputs.train.labels
@@ -216,6 +217,7 @@ def _fine_tune(
         train_data, val_data = inputs.trunk_train, inputs.trunk_val
     else:
         network = model.assemble(model.build_embedder(base), head)
+        assert inputs.images is not None
         train_data, val_data = inputs.images.shuffled, inputs.images.val
     history = train_phase(FINE_TUNE, network, train_data, val_data, labels, settings, devices, log_dir)
     frozen.network.set_weights(base.get_weights())
@@ -234,6 +236,7 @@ def _score_fine_tuned(frozen: FrozenBase, head: keras.Model, inputs: Inputs, set
     if inputs.trunk_val is not None:
         network, val = model.assemble_above(frozen.network, str(frozen.cut), head), inputs.trunk_val
     else:
+        assert inputs.images is not None
         network, val = model.assemble(model.build_embedder(frozen.network), head), inputs.images.val
     model.compile_for_training(network, settings.fine_tune_learning_rate, settings.label_smoothing)
     return score(network, val)
