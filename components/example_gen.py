@@ -5,10 +5,12 @@ few hundred bytes; duplicates are found and splits drawn on these records. The s
 kept, each file straight into its shard. No image ever passes a shuffle, so memory does not grow with the data.
 """
 
+import collections
 import dataclasses
 import hashlib
 import json
 import os
+import uuid
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -96,28 +98,21 @@ class ExampleGenExecutor(base_beam_executor.BaseBeamExecutor):
 
     def _read(self, files: Sequence[layout.ImageFile], read: "ReadFiles", records_dir: str) -> list[Record]:
         """Reads every file once; returns a record of each, in the order of their paths."""
-        bundles = [files[i : i + _FILES_A_BUNDLE] for i in range(0, len(files), _FILES_A_BUNDLE)]
+        bundles = [
+            (os.path.join(records_dir, f"{i:012d}.jsonl"), files[i : i + _FILES_A_BUNDLE])
+            for i in range(0, len(files), _FILES_A_BUNDLE)
+        ]
+        tf.io.gfile.makedirs(records_dir)
         with self._make_beam_pipeline() as pipeline:
-            records = (
+            _ = (
                 pipeline
                 | "Files" >> beam.Create(bundles)
                 | "SpreadFiles" >> beam.Reshuffle()
                 | "Read" >> beam.ParDo(read)
             )
-            broken = records | "Broken" >> beam.Filter(lambda r: r.broken)
-            resolved = (
-                records
-                | "Readable" >> beam.Filter(lambda r: not r.broken)
-                | "ByDigest" >> beam.GroupBy(lambda r: r.digest)
-                | "ResolveDuplicates" >> beam.FlatMapTuple(lambda _, group: resolve_duplicates(group))
-            )
-            _ = (
-                (broken, resolved)
-                | "AllRecords" >> beam.Flatten()
-                | "ToJson" >> beam.Map(lambda r: json.dumps(dataclasses.asdict(r)))
-                | "WriteRecords" >> beam.io.WriteToText(records_dir, file_name_suffix=".jsonl")
-            )
-        return sorted(_load_records(records_dir + "*.jsonl"), key=lambda r: r.path)
+        records = [record for target, _ in bundles for record in _load_records(target)]
+        tf.io.gfile.rmtree(records_dir)
+        return sorted(_resolve_all(records), key=lambda r: r.path)
 
     def _write(self, data: str, good: list[Record], splits: dict[str, str], uri: str) -> None:
         """Writes the examples of each split in shards; every file straight into its shard."""
@@ -147,9 +142,14 @@ class ReadFiles(beam.DoFn):
         """Opens what is known, or takes what another thread has opened."""
         self._known = self._shared.acquire(lambda: DecodedImages(self._decoded, self._code_digest))
 
-    def process(self, element: Sequence[layout.ImageFile]) -> list[Record]:
-        """A record of each file."""
-        return read_images(element, self._data, self._max_megapixels, self._total, self._known)
+    def process(self, element: tuple[str, Sequence[layout.ImageFile]]) -> None:
+        """Writes a record of each file into one of our own, whole or not at all: Beam may try it twice."""
+        target, files = element
+        records = read_images(files, self._data, self._max_megapixels, self._total, self._known)
+        temporary = f"{target}.{uuid.uuid4().hex}"
+        with tf.io.gfile.GFile(temporary, "w") as lines:
+            lines.write("".join(json.dumps(dataclasses.asdict(record)) + "\n" for record in records))
+        tf.io.gfile.rename(temporary, target, overwrite=True)
 
 
 class ExampleGen(base_beam_component.BaseBeamComponent):
@@ -274,12 +274,22 @@ def _ratios_to_draw(ratios: dict[str, float], split_folders: tuple[str, ...]) ->
     return {s: ratios[s] for s in (features.TRAIN, *layout.splits_to_draw(split_folders))}
 
 
-def _load_records(pattern: str) -> Iterator[Record]:
-    for path in tf.io.gfile.glob(pattern):
-        with tf.io.gfile.GFile(path) as lines:
-            for line in lines:
-                yield Record(**json.loads(line))
-        tf.io.gfile.remove(path)
+def _load_records(path: str) -> Iterator[Record]:
+    with tf.io.gfile.GFile(path) as lines:
+        for line in lines.read().splitlines():
+            yield Record(**json.loads(line))
+
+
+def _resolve_all(records: list[Record]) -> Iterator[Record]:
+    """The same records; of those that share a digest, all but one at the most with a problem."""
+    by_digest: dict[str, list[Record]] = collections.defaultdict(list)
+    for record in records:
+        if record.broken:
+            yield record
+        else:
+            by_digest[record.digest].append(record)
+    for group in by_digest.values():
+        yield from resolve_duplicates(group)
 
 
 def _write_report(uri: str, listing: layout.Listing, records: list[Record], splits: dict[str, str], salt: int) -> None:
