@@ -1,16 +1,11 @@
 """How to compute on the devices that are there: in which precision, with or without XLA, on how many."""
 
 import dataclasses
-import pathlib
-import re
 
 import tensorflow as tf
 from absl import logging
 
 AUTO, FLOAT32, BFLOAT16, FLOAT16 = "auto", "float32", "bfloat16", "float16"
-_CPU_FLAGS = pathlib.Path("/proc/cpuinfo")
-# Of x86 and of ARM: the processor multiplies bfloat16 itself. Where it does not, bfloat16 is slower than float32.
-_BFLOAT16_FLAGS = re.compile(r"^(?:flags|Features)\s*:.*\b(?:avx512_bf16|amx_bf16|bf16)\b", re.MULTILINE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,13 +27,15 @@ def choose_devices(precision: str) -> Devices:
     """Looks at what is there.
 
     Args:
-        precision: "float32", "bfloat16", "float16", or "auto" for the fastest that trains as well.
+        precision: "float32", "bfloat16", "float16"; or "auto": on GPUs what their tensor cores take, on a CPU float32,
+            so that the same images and settings train the same model on every processor. bfloat16 is half as fast
+            again where the processor multiplies it, and ends in another model (benchmarks/README.md).
     Returns:
         What to train with; said in the log.
     """
     gpus = tf.config.list_physical_devices("GPU")
     if precision == AUTO:
-        precision = _choose_gpu_precision(gpus) if gpus else _choose_cpu_precision()
+        precision = _choose_gpu_precision(gpus) if gpus else FLOAT32
     devices = Devices(
         policy=FLOAT32 if precision == FLOAT32 else f"mixed_{precision}",
         # On a CPU, XLA makes a forward pass up to 3 times slower.
@@ -60,8 +57,3 @@ def _choose_gpu_precision(gpus: list[tf.config.PhysicalDevice]) -> str:
     if capability >= (8, 0):
         return BFLOAT16
     return FLOAT16 if capability >= (7, 0) else FLOAT32
-
-
-def _choose_cpu_precision() -> str:
-    text = _CPU_FLAGS.read_text(encoding="utf-8") if _CPU_FLAGS.exists() else ""
-    return BFLOAT16 if _BFLOAT16_FLAGS.search(text) else FLOAT32

@@ -138,7 +138,7 @@ class Config(_Frozen):
         metavar="LAYER|all",
     )
     precision: Literal["auto", "float32", "bfloat16", "float16"] = _key(
-        "auto", "Training", "what phase 2 computes in; auto: the fastest that the processor or GPU has"
+        "auto", "Training", "what phase 2 computes in; auto: float32 on a CPU, what the tensor cores take on a GPU"
     )
     trunk_gb: NonNegativeFloat | None = _key(
         None,

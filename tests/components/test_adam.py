@@ -1,0 +1,39 @@
+"""Adam in one kernel is Keras' Adam."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from components.adam import FusedAdam
+
+
+def run_steps(optimizer, steps=5):
+    """Minimises the same quadratic from the same start; returns the weights after each step."""
+    variables = [keras.Variable(np.linspace(-1, 1, 6, dtype=np.float32).reshape(2, 3)), keras.Variable(np.float32(2))]
+    optimizer.build(variables)
+
+    @tf.function
+    def step():
+        with tf.GradientTape() as tape:
+            loss = sum(tf.reduce_sum((variable.value - 0.3) ** 2) for variable in variables)
+        optimizer.apply(tape.gradient(loss, [variable.value for variable in variables]), variables)
+
+    weights = []
+    for _ in range(steps):
+        step()
+        weights.append(np.concatenate([np.ravel(variable.numpy()) for variable in variables]))
+    return np.stack(weights)
+
+
+def test_steps_are_those_of_keras():
+    """Bias correction of the first steps, and another epsilon, included."""
+    for arguments in ({}, {"beta_1": 0.5, "beta_2": 0.9, "epsilon": 1e-3}):
+        fused, plain = (run_steps(cls(0.1, **arguments)) for cls in (FusedAdam, keras.optimizers.Adam))
+        np.testing.assert_allclose(fused, plain, rtol=1e-4, atol=1e-5)
+        assert np.abs(np.diff(fused, axis=0)).min() > 1e-4
+
+
+def test_weights_of_lower_precision_are_scaled_and_stepped_as_well():
+    """Keras wraps the optimizer where gradients are float16."""
+    wrapped = run_steps(keras.optimizers.LossScaleOptimizer(FusedAdam(0.1), initial_scale=1.0))
+    np.testing.assert_allclose(wrapped, run_steps(FusedAdam(0.1)), rtol=1e-5)
