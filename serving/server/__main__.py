@@ -1,0 +1,12 @@
+"""`python -m serving.server`: the built-in server in a process of its own."""
+
+import os
+import warnings
+
+warnings.filterwarnings("ignore", message="You are using a non-supported Python version", category=FutureWarning)
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+from serving.server.main import main  # noqa: E402, after TensorFlow is told to be quiet
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,181 @@
+"""Dynamic batching: requests that come at the same time are computed together."""
+
+import collections
+import concurrent.futures
+import dataclasses
+import threading
+import time
+from collections.abc import Mapping, Sequence
+
+import grpc
+import numpy as np
+
+from serving.server.configs import Batching
+from serving.server.errors import ServingError, invalid_argument
+from serving.server.servable import Servable
+
+_Key = tuple[object, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Task:
+    """A request that waits.
+
+    Attributes:
+        inputs: by the name of their tensor; the first dimension is that of the batch.
+        outputs: names of tensors.
+        size: the first dimension.
+        arrived: by the monotonic clock, in seconds.
+        result: where the answer goes.
+    """
+
+    inputs: Mapping[str, np.ndarray]
+    outputs: Sequence[str]
+    size: int
+    arrived: float
+    result: "concurrent.futures.Future[list[np.ndarray]]"
+
+
+class Batcher:
+    """Merges requests to one servable, by the rules and with the parameters of TensorFlow Serving.
+
+    Only what has the same tensors, types and shapes but for the first dimension is merged.
+    """
+
+    def __init__(self, servable: Servable, parameters: Batching):
+        """Starts the threads; `close` ends them."""
+        self._servable = servable
+        self._parameters = parameters
+        self._queues: dict[_Key, collections.deque[_Task]] = {}
+        self._changed = threading.Condition()
+        self._closed = False
+        self._threads = [
+            threading.Thread(target=self._work, daemon=True, name="batch") for _ in range(parameters.num_batch_threads)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def run(self, inputs: Mapping[str, np.ndarray], outputs: Sequence[str]) -> list[np.ndarray]:
+        """As `Servable.run`, in a batch with others.
+
+        Raises:
+            ServingError: if there are too many rows, the queue is full, or TensorFlow does not take them.
+        """
+        sizes = {value.shape[0] if value.ndim else -1 for value in inputs.values()}
+        if len(sizes) != 1 or -1 in sizes:
+            raise invalid_argument("Batching session Run() input tensors must have equal 0th-dimension size")
+        size, most = sizes.pop(), self._parameters.execution_batch_size
+        if size > self._parameters.max_batch_size:
+            raise invalid_argument(
+                f"Task size {size} is larger than maximum input batch size {self._parameters.max_batch_size}"
+            )
+        starts = range(0, max(size, 1), most)
+        parts = [{name: value[start : start + most] for name, value in inputs.items()} for start in starts]
+        tasks = [self._enqueue(part, outputs) for part in parts]
+        results = [task.result.result() for task in tasks]
+        return results[0] if len(results) == 1 else [np.concatenate(values) for values in zip(*results, strict=True)]
+
+    def close(self) -> None:
+        """Ends the threads, when what waits is done."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join()
+
+    def _enqueue(self, inputs: Mapping[str, np.ndarray], outputs: Sequence[str]) -> _Task:
+        size = len(next(iter(inputs.values())))
+        task = _Task(inputs, outputs, size, time.monotonic(), concurrent.futures.Future())
+        most = self._parameters.max_enqueued_batches * self._parameters.execution_batch_size
+        with self._changed:
+            queue = self._queues.setdefault(_make_key(task), collections.deque())
+            if sum(waiting.size for waiting in queue) + size > most:
+                raise ServingError(
+                    grpc.StatusCode.UNAVAILABLE,
+                    "The batch scheduling queue to which this task was submitted is full",
+                )
+            queue.append(task)
+            self._changed.notify()
+        return task
+
+    def _work(self) -> None:
+        while batch := self._take_batch():
+            _compute(self._servable, batch, self._parameters.allowed_batch_sizes)
+
+    def _take_batch(self) -> list[_Task]:
+        """Waits for a batch that is full or has waited long enough; none if there will be no more."""
+        with self._changed:
+            while True:
+                now = time.monotonic()
+                due = {key: self._find_due(queue) for key, queue in self._queues.items() if queue}
+                ready = [key for key, at in due.items() if at <= now or self._closed]
+                if ready:
+                    return self._pop(min(ready, key=due.__getitem__))
+                if self._closed:
+                    return []
+                self._changed.wait(min(due.values()) - now if due else None)
+
+    def _find_due(self, queue: Sequence[_Task]) -> float:
+        """When a queue's next batch is to be computed; a full one at once."""
+        if sum(task.size for task in queue) >= self._parameters.execution_batch_size:
+            return 0.0
+        return queue[0].arrived + self._parameters.batch_timeout_micros / 1e6
+
+    def _pop(self, key: _Key) -> list[_Task]:
+        queue, batch, size = self._queues[key], [], 0
+        while queue and size + queue[0].size <= self._parameters.execution_batch_size:
+            batch.append(queue.popleft())
+            size += batch[-1].size
+        if not queue:
+            del self._queues[key]
+        else:
+            self._changed.notify()
+        return batch
+
+
+def _make_key(task: _Task) -> _Key:
+    shapes = ((name, value.dtype.str, value.shape[1:]) for name, value in task.inputs.items())
+    return (*sorted(shapes), tuple(task.outputs))
+
+
+def _compute(servable: Servable, batch: list[_Task], allowed_sizes: Sequence[int]) -> None:
+    """Computes a batch; where that fails, each request alone, so that a broken one spoils its own answer only.
+
+    TensorFlow Serving, as far as is known, fails the whole batch.
+    """
+    try:
+        results = _compute_merged(servable, batch, allowed_sizes)
+    except Exception as error:  # whatever it is: a thread that dies would leave requests waiting
+        if len(batch) == 1:
+            batch[0].result.set_exception(error)
+            return
+        for task in batch:
+            _compute(servable, [task], allowed_sizes)
+        return
+    for task, result in zip(batch, results, strict=True):
+        task.result.set_result(result)
+
+
+def _compute_merged(servable: Servable, batch: list[_Task], allowed_sizes: Sequence[int]) -> list[list[np.ndarray]]:
+    """Runs the rows of all together, padded to an allowed number of rows; an answer each."""
+    size = sum(task.size for task in batch)
+    padding = next((allowed for allowed in allowed_sizes if allowed >= size), size) - size
+    inputs = {name: _merge([task.inputs[name] for task in batch], padding) for name in batch[0].inputs}
+    outputs = servable.run(inputs, batch[0].outputs)
+    if any(output.ndim == 0 or output.shape[0] != size + padding for output in outputs):
+        raise ServingError(
+            grpc.StatusCode.FAILED_PRECONDITION,
+            "Batched output tensor's 0th dimension does not equal the sum of the 0th dimension sizes of the input "
+            "tensors",
+        )
+    ends = np.cumsum([task.size for task in batch])
+    return [
+        [output[end - task.size : end] for output in outputs] for task, end in zip(batch, ends.tolist(), strict=True)
+    ]
+
+
+def _merge(values: list[np.ndarray], padding: int) -> np.ndarray:
+    """Rows one after the other; the first row fills up, as in TensorFlow Serving."""
+    if padding:
+        values = [*values, np.repeat(values[0][:1], padding, axis=0)]
+    return values[0] if len(values) == 1 else np.concatenate(values)

@@ -1,0 +1,79 @@
+"""uvicorn in a thread, with a bound on how long a client may take to send the head of a request."""
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import uvicorn
+from starlette.applications import Starlette
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from schema.errors import UsageError
+
+_MOST_CONNECTIONS = 1000  # further ones are answered 503
+_GRACE = 10  # seconds that requests have to be finished when the server is stopped
+
+
+class LimitedHttpProtocol(H11Protocol):
+    """Closes a connection on which no whole head of a request has come in time.
+
+    uvicorn bounds the time between two requests, not that before the first: clients that send a byte now and then
+    would fill the table of connections.
+    """
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Starts the clock."""
+        super().connection_made(transport)
+        self._deadline = self.loop.call_later(self.timeout_keep_alive, self._close_unless_asked)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stops it."""
+        self._deadline.cancel()
+        super().connection_lost(exc)
+
+    def _close_unless_asked(self) -> None:
+        cycle: Any = self.cycle
+        if cycle is None and not self.transport.is_closing():
+            self.transport.close()
+
+
+@contextlib.contextmanager
+def serve_http(app: Starlette, host: str, port: int, timeout_seconds: float) -> Iterator[None]:
+    """Serves an application until the context ends; then what has begun is finished.
+
+    Args:
+        app: what to serve.
+        host: where to listen.
+        port: where to listen.
+        timeout_seconds: for the head of a request, and between two requests.
+    Raises:
+        UsageError: if something else listens there.
+    """
+    config = uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        http=LimitedHttpProtocol,
+        ws="none",
+        lifespan="off",
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        limit_concurrency=_MOST_CONNECTIONS,
+        timeout_keep_alive=max(int(timeout_seconds), 1),
+        timeout_graceful_shutdown=_GRACE,
+    )
+    try:
+        sockets = [config.bind_socket()]
+    except SystemExit:
+        raise UsageError(f"{host}:{port}: cannot listen there. Another server may; name another port.") from None
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, args=(sockets,), daemon=True, name="rest")
+    thread.start()
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        thread.join(2 * _GRACE)

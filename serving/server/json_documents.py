@@ -1,0 +1,113 @@
+"""A JSON body as Python values, with all that can be wrong with it as an error of the client."""
+
+import collections
+import json
+import re
+from typing import Any
+
+from serving.server.errors import ServingError, invalid_argument
+
+NUMBER_TOO_BIG = "JSON Parse error: Number too big to be stored in double."
+
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_SURROGATE = re.compile(r"\\u[dD]")
+_ECHOED = 200  # characters; a client that sends an image with a mistake does not want it back
+_ECHO = json.JSONEncoder(ensure_ascii=False)
+
+
+class Constant(float):
+    """NaN or Infinity, written out by the client; a plain infinite float is a number that was too big to be read."""
+
+
+def load(body: bytes) -> dict[str, Any]:
+    """Parses the body of a request.
+
+    Args:
+        body: JSON in UTF-8; NaN, Infinity and -Infinity are numbers.
+    Returns:
+        The object that it is.
+    Raises:
+        ServingError: if it is no JSON, or no object, or one of its objects has two members of one name.
+    """
+    document = _parse(body)
+    if type(document) is not dict:
+        raise document_error(document, "Is not object")
+    return document
+
+
+def _parse(body: bytes) -> Any:
+    try:
+        text = body.removeprefix(_BYTE_ORDER_MARK).decode()
+        document = _DECODER.decode(text)
+        if _SURROGATE.search(text):
+            # Half of a surrogate pair is a string for Python, but no text.
+            json.dumps(document, ensure_ascii=False).encode()
+    except json.JSONDecodeError as error:
+        raise _syntax_error(error) from None
+    except UnicodeDecodeError as error:
+        raise invalid_argument(f"JSON Parse error: Invalid encoding in string. at offset: {error.start}") from None
+    except UnicodeEncodeError:
+        raise invalid_argument("JSON Parse error: The surrogate pair in string is invalid.") from None
+    except RecursionError:
+        raise invalid_argument("JSON Parse error: Lists and objects are nested too deeply.") from None
+    except ValueError:  # Python reads no integer of more than 4300 digits
+        raise invalid_argument(NUMBER_TOO_BIG) from None
+    return document
+
+
+def _to_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        raise invalid_argument(f"JSON Parse error: Two members of an object have the name: {_find_twice(pairs)}")
+    return result
+
+
+def _find_twice(pairs: list[tuple[str, Any]]) -> str:
+    names = collections.Counter(name for name, _ in pairs)
+    return describe(names.most_common(1)[0][0])
+
+
+_DECODER = json.JSONDecoder(parse_constant=Constant, object_pairs_hook=_to_object)
+
+
+def _syntax_error(error: json.JSONDecodeError) -> ServingError:
+    if not error.doc.strip():
+        return invalid_argument("JSON Parse error: The document is empty")
+    offset = len(error.doc[: error.pos].encode())
+    return invalid_argument(f"JSON Parse error: {error.msg.removesuffix(' at')} at offset: {offset}")
+
+
+def document_error(document: Any, problem: str) -> ServingError:
+    """What is wrong with a document as a whole."""
+    return invalid_argument(f"JSON Value: {describe(document)} {problem}")
+
+
+def get_signature_name(document: dict[str, Any]) -> str:
+    """The signature that a request asks for; "" if it names none."""
+    name = document.get("signature_name", "")
+    if type(name) is not str:
+        raise document_error(document, "not formatted correctly. 'signature_name' key must be a string value.")
+    return name
+
+
+def cut(text: str) -> str:
+    """What of a client's text is repeated in an error."""
+    return text if len(text) <= _ECHOED else text[:_ECHOED] + "..."
+
+
+def describe(value: Any) -> str:
+    """A JSON value for an error, cut to 200 characters; a deep one, too, for it is read no further than that."""
+    text = ""
+    for piece in _ECHO.iterencode(value):
+        text += piece
+        if len(text) > _ECHOED:
+            break
+    return cut(text)
+
+
+def name_type(value: Any) -> str:
+    """The type of a JSON value, as rapidjson calls it."""
+    if value is None or isinstance(value, bool):
+        return "Null" if value is None else str(value)
+    names: dict[type, str] = {dict: "Object", list: "Array", str: "String"}
+    return names.get(type(value), "Number")

@@ -1,0 +1,196 @@
+"""JSON values to numpy arrays, by the rules of tensorflow_serving/util/json_tensor.cc, and in its words if they fail.
+
+Lists of numbers are looked at by functions that are C inside (`map`, `set`, `chain`, numpy), for an image is 150,000 of
+them; Python walks a list only to find what is wrong in it.
+"""
+
+import binascii
+import itertools
+import math
+import re
+from typing import Any, NoReturn
+
+import grpc
+import numpy as np
+import tensorflow as tf
+from tensorflow.core.framework import types_pb2
+
+from serving.server.errors import ServingError, invalid_argument
+from serving.server.json_documents import NUMBER_TOO_BIG, Constant, describe, name_type
+
+_MOST_LEVELS = 32  # numpy 1 has no more dimensions
+_B64 = "b64"
+_SPACE = re.compile(r"\s+", re.ASCII)
+
+_INTEGERS = (tf.int8, tf.int16, tf.int32, tf.int64, tf.uint8, tf.uint16, tf.uint32, tf.uint64)
+# The largest integer up to which every integer has a number of its own in that type.
+_LAST_EXACT = {tf.bfloat16: 2**8 - 1, tf.float16: 2**11 - 1, tf.float32: 2**24 - 1, tf.float64: 2**53 - 1}
+# What a value may be in Python.
+_FLOATS = frozenset({int, float, Constant})
+STRINGS = frozenset({str, dict})
+
+
+def is_base64(value: Any) -> bool:
+    """Whether a value is bytes: {"b64": "..."} and nothing else."""
+    return type(value) is dict and len(value) == 1 and type(value.get(_B64)) is str
+
+
+def decode_base64(value: dict[str, Any]) -> bytes:
+    """The bytes in {"b64": "..."}.
+
+    As absl::Base64Unescape has it, padding may be missing but not be wrong, and whitespace is passed over.
+
+    Raises:
+        ServingError: if it is another object, or no base64.
+    """
+    if not is_base64(value):
+        raise invalid_argument(f"JSON Value: {describe(value)} not formatted correctly for base64 data")
+    decoded = _decode_letters(value[_B64])
+    if decoded is None:
+        decoded = _decode_letters(_SPACE.sub("", value[_B64]))
+    if decoded is None:
+        raise invalid_argument("Unable to base64 decode")
+    return decoded
+
+
+def _decode_letters(text: str) -> bytes | None:
+    """The bytes, or None if there is anything but the alphabet and the right padding, or none, at the end."""
+    padding = len(text[-3:]) - len(text[-3:].rstrip("="))
+    letters = len(text) - padding
+    missing = -letters % 4
+    if missing == 3 or padding not in (0, missing):
+        return None
+    try:
+        decoded = binascii.a2b_base64(text if padding else text + "=" * missing)
+    except ValueError:  # binascii.Error is one, and so is what is raised for letters outside ASCII
+        return None
+    # What is not in the alphabet was passed over, and then there are bytes too few.
+    return decoded if len(decoded) == letters * 3 // 4 else None
+
+
+def to_array(value: Any, dtype: tf.DType) -> np.ndarray:
+    """One tensor.
+
+    Args:
+        value: a JSON value: a scalar, or lists in lists.
+        dtype: the type wanted.
+    Returns:
+        An array of that type; strings as an object array of bytes.
+    Raises:
+        ServingError: if lists differ in length or depth, or a value is not of that type.
+    """
+    shape = _find_shape(value)
+    values = [value]
+    for level, size in enumerate(shape):
+        if set(map(type, values)) != {list} or set(map(len, values)) != {size}:
+            _refuse_ragged(values, level, shape)
+        values = list(itertools.chain.from_iterable(values))
+    types = set(map(type, values))
+    if list in types:
+        rank = len(shape)
+        raise invalid_argument(f"Encountered list at unexpected level: {rank} expected < {rank}")
+    return to_vector(values, types, dtype).reshape(shape)
+
+
+def _find_shape(value: Any) -> list[int]:
+    """The shape that the first element, and the first of that, asks of all others."""
+    shape: list[int] = []
+    item = value
+    while type(item) is list and len(shape) <= _MOST_LEVELS:
+        shape.append(len(item))
+        item = item[0] if item else None
+    if len(shape) > _MOST_LEVELS:
+        raise invalid_argument(f"JSON Value: {describe(value)} has more than {_MOST_LEVELS} levels of lists")
+    return shape
+
+
+def _refuse_ragged(values: list[Any], level: int, shape: list[int]) -> NoReturn:
+    for value in values:
+        if type(value) is not list:
+            raise invalid_argument(
+                f"JSON Value: {describe(value)} found at incorrect level: {level + 1} in the JSON DOM. "
+                f"Expected at level: {len(shape)}"
+            )
+    size = next(len(value) for value in values if len(value) != shape[level])
+    raise invalid_argument(
+        f"Encountered list at unexpected size: {size} at level: {level} expected size: {shape[level]}"
+    )
+
+
+def to_vector(values: list[Any], types: set[type], dtype: tf.DType) -> np.ndarray:
+    """Scalars of JSON to an array of one dimension.
+
+    Args:
+        values: not lists.
+        types: of these values, in Python.
+        dtype: the type wanted.
+    Raises:
+        ServingError: if a value has another type, or does not fit.
+    """
+    if dtype in _LAST_EXACT:
+        return _to_floats(values, types, dtype)
+    if dtype in _INTEGERS:
+        return _to_integers(values, types, dtype)
+    if dtype == tf.string:
+        _require(STRINGS, values, types, dtype)
+        return _to_strings(values)
+    if dtype == tf.bool:
+        _require(frozenset({bool}), values, types, dtype)
+        return np.array(values, bool)
+    message = f"Conversion of JSON Value: {describe(values)} to type: {_name_dtype(dtype)}"
+    raise ServingError(grpc.StatusCode.UNIMPLEMENTED, message)
+
+
+def _to_strings(values: list[Any]) -> np.ndarray:
+    array = np.empty(len(values), object)
+    array[:] = [value.encode() if type(value) is str else decode_base64(value) for value in values]
+    return array
+
+
+def _to_integers(values: list[Any], types: set[type], dtype: tf.DType) -> np.ndarray:
+    _require(frozenset({int}), values, types, dtype)
+    if values and not (dtype.min <= min(values) and max(values) <= dtype.max):
+        raise _type_error(next(value for value in values if not dtype.min <= value <= dtype.max), dtype)
+    return np.array(values, dtype.as_numpy_dtype)
+
+
+def _to_floats(values: list[Any], types: set[type], dtype: tf.DType) -> np.ndarray:
+    """Numbers; integers only as far as all of them have a number of their own in that type."""
+    _require(_FLOATS, values, types, dtype)
+    try:
+        doubles = np.array(values, np.float64)
+    except OverflowError:
+        raise invalid_argument(NUMBER_TOO_BIG) from None
+    with np.errstate(over="ignore"):
+        numbers = doubles.astype(dtype.as_numpy_dtype)
+    for index in np.flatnonzero(~(np.abs(doubles) <= _LAST_EXACT[dtype])):
+        _check_large(values[index], bool(np.isinf(numbers[index])), dtype)
+    return numbers
+
+
+def _check_large(value: float, overflows: bool, dtype: tf.DType) -> None:
+    if type(value) is Constant:
+        return
+    if type(value) is float and math.isinf(value):
+        raise invalid_argument(NUMBER_TOO_BIG)
+    # Integers that no integer type holds are doubles, to rapidjson.
+    if overflows or (type(value) is int and -(2**63) <= value < 2**64):
+        raise invalid_argument(
+            f"Cannot convert JSON value: {describe(value)} to {_name_dtype(dtype)} without loss of precision."
+        )
+
+
+def _require(allowed: frozenset[type], values: list[Any], types: set[type], dtype: tf.DType) -> None:
+    if not types <= allowed:
+        raise _type_error(next(value for value in values if type(value) not in allowed), dtype)
+
+
+def _type_error(value: Any, dtype: tf.DType) -> ServingError:
+    return invalid_argument(
+        f"JSON Value: {describe(value)} Type: {name_type(value)} is not of expected type: {_name_dtype(dtype)}"
+    )
+
+
+def _name_dtype(dtype: tf.DType) -> str:
+    """As TensorFlow's DataTypeString has it: float, not float32."""
+    return types_pb2.DataType.Name(dtype.as_datatype_enum).removeprefix("DT_").lower()

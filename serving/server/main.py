@@ -1,0 +1,227 @@
+"""Starts the built-in server, with the flags of `tensorflow_model_server`."""
+
+import contextlib
+import dataclasses
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import click
+from tensorflow_serving.config import model_server_config_pb2
+
+from schema.errors import GraftError, UsageError, describe_error
+from serving.server.configs import (
+    Batching,
+    Monitoring,
+    check_model_config,
+    read_batching_parameters,
+    read_model_config,
+    read_monitoring_config,
+)
+from serving.server.errors import ServingError
+from serving.server.grpc_service import start_grpc_server
+from serving.server.http_server import serve_http
+from serving.server.metrics import Metrics
+from serving.server.models import ModelStore
+from serving.server.rest import RestApi, create_app
+
+logger = logging.getLogger(__name__)
+
+# As theirs: --flag, --flag=true, --flag=false.
+_SWITCH: dict[str, Any] = {"is_flag": False, "flag_value": "true", "default": "false", "type": bool}
+_GRACE = 10.0  # seconds that requests have to be finished when the server is stopped
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What the flags say; names and defaults are those of `tensorflow_model_server`, but for the last two.
+
+    Attributes:
+        port: of gRPC; 0 for none.
+        grpc_socket_path: a UNIX socket for gRPC besides.
+        grpc_channel_arguments: pairs of name and value, as "grpc.max_connection_age_ms=2000,...".
+        rest_api_port: 0 for none.
+        rest_api_num_threads: requests that are worked on at once.
+        rest_api_timeout_in_ms: for a request to come, and for its answer.
+        model_name, model_base_path: the one model to serve.
+        model_config_file: or several, in the text form of ModelServerConfig.
+        model_config_file_poll_wait_seconds: how often that file is read anew; 0 for never.
+        file_system_poll_wait_seconds: how often the folders are looked at.
+        enable_batching, batching_parameters_file, monitoring_config_file: as there.
+        allow_version_labels_for_unavailable_models: as it is here in any case: a label moves when its version comes.
+        host: where to listen.
+        max_request_bytes: larger requests are refused.
+    """
+
+    port: int
+    grpc_socket_path: str
+    grpc_channel_arguments: str
+    rest_api_port: int
+    rest_api_num_threads: int
+    rest_api_timeout_in_ms: int
+    model_name: str
+    model_base_path: str
+    model_config_file: str
+    model_config_file_poll_wait_seconds: int
+    file_system_poll_wait_seconds: int
+    enable_batching: bool
+    batching_parameters_file: str
+    monitoring_config_file: str
+    allow_version_labels_for_unavailable_models: bool
+    host: str
+    max_request_bytes: int
+
+    def read_models(self) -> model_server_config_pb2.ModelServerConfig:
+        """The models to serve."""
+        if self.model_config_file:
+            return read_model_config(self.model_config_file)
+        config = model_server_config_pb2.ModelServerConfig()
+        config.model_config_list.config.add(
+            name=self.model_name, base_path=os.path.abspath(self.model_base_path), model_platform="tensorflow"
+        )
+        check_model_config(config)
+        return config
+
+    def read_batching(self) -> Batching | None:
+        """How to batch; None if that is not wanted."""
+        if not self.enable_batching:
+            return None
+        return read_batching_parameters(self.batching_parameters_file) if self.batching_parameters_file else Batching()
+
+    def read_monitoring(self) -> Monitoring:
+        """Whether and where Prometheus reads."""
+        if not self.monitoring_config_file:
+            return Monitoring(enable=False)
+        return read_monitoring_config(self.monitoring_config_file)
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--port", default=8500, show_default=True, help="Of gRPC; 0 for none.")
+@click.option("--grpc_socket_path", default="", metavar="PATH", help="Listen on this UNIX socket, too.")
+@click.option("--grpc_channel_arguments", default="", metavar="A=X,B=Y")
+@click.option("--rest_api_port", default=0, show_default=True, help="0 for none.")
+@click.option("--rest_api_num_threads", default=32, show_default=True)
+@click.option("--rest_api_timeout_in_ms", default=30000, show_default=True)
+@click.option("--model_name", default="default", show_default=True)
+@click.option("--model_base_path", default="", metavar="DIR", help="Folder of versions.")
+@click.option("--model_config_file", default="", metavar="FILE", help="Instead of these two: several models.")
+@click.option("--model_config_file_poll_wait_seconds", default=0, show_default=True)
+@click.option("--file_system_poll_wait_seconds", default=1, show_default=True)
+@click.option("--enable_batching", **_SWITCH)
+@click.option("--batching_parameters_file", default="", metavar="FILE")
+@click.option("--monitoring_config_file", default="", metavar="FILE")
+@click.option("--allow_version_labels_for_unavailable_models", **_SWITCH, help="Taken, and always so here.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="0.0.0.0 for every network; not a flag of theirs.")
+@click.option("--max_request_bytes", default=32 << 20, show_default=True, help="Not a flag of theirs.")
+def serve(**flags: Any) -> None:
+    """Serve SavedModels as tensorflow_model_server does."""
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname).1s %(message)s")
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it tells how to load a SavedModel in TF2
+    options = Options(**flags)
+    if not options.model_config_file and not options.model_base_path:
+        raise UsageError("Both --model_base_path and --model_config_file are empty; one of them says what to serve.")
+    if options.port == options.rest_api_port != 0:
+        raise UsageError("--rest_api_port cannot be the same as --port. Please use a different port for REST.")
+    run_server(options)
+
+
+def run_server(options: Options) -> None:
+    """Serves until SIGTERM or SIGINT.
+
+    Raises:
+        UsageError: if a file or a port is not usable.
+        GraftError: if there are versions of a model, but none that can be loaded.
+    """
+    stopped = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopped.set())
+    metrics = Metrics()
+    store = ModelStore(options.read_batching())
+    monitoring = options.read_monitoring()
+    with contextlib.closing(store):
+        _load(store, options.read_models())
+        with contextlib.ExitStack() as stack:
+            if options.port or options.grpc_socket_path:
+                stack.enter_context(_serve_grpc(store, metrics, options))
+            if options.rest_api_port:
+                stack.enter_context(_serve_rest(store, metrics, monitoring, options))
+            _follow(store, options, stopped)
+
+
+def _load(store: ModelStore, config: model_server_config_pb2.ModelServerConfig) -> None:
+    try:
+        store.configure(config)
+    except ServingError as error:
+        logger.warning("%s", error.message)  # a label; it is pointed there when the version comes
+    if failed := store.list_failed():
+        reasons = "; ".join(failed)
+        raise GraftError(
+            f"Failed to start server. Error: Unknown: {len(failed)} servable(s) did not become available: {{{reasons}}}"
+        )
+    for entry in config.model_config_list.config:
+        if not store.has_version(entry.name):
+            logger.warning("No versions of servable %s found under base path %s", entry.name, entry.base_path)
+
+
+@contextlib.contextmanager
+def _serve_grpc(store: ModelStore, metrics: Metrics, options: Options) -> Iterator[None]:
+    addresses = [f"{options.host}:{options.port}"] if options.port else []
+    if options.grpc_socket_path:
+        addresses.append(f"unix:{options.grpc_socket_path}")
+    arguments = _parse_channel_arguments(options.grpc_channel_arguments)
+    server = start_grpc_server(
+        store, metrics, addresses, options.rest_api_num_threads, options.max_request_bytes, arguments
+    )
+    logger.info("Running gRPC ModelServer at %s ...", " and ".join(addresses))
+    try:
+        yield
+    finally:
+        server.stop(_GRACE).wait()
+
+
+@contextlib.contextmanager
+def _serve_rest(store: ModelStore, metrics: Metrics, monitoring: Monitoring, options: Options) -> Iterator[None]:
+    timeout = options.rest_api_timeout_in_ms / 1000
+    api = RestApi(store, metrics, options.rest_api_num_threads, timeout, options.max_request_bytes)
+    app = create_app(api, metrics, monitoring)
+    with serve_http(app, options.host, options.rest_api_port, timeout):
+        logger.info("Exporting HTTP/REST API at:%s:%d ...", options.host, options.rest_api_port)
+        yield
+
+
+def _follow(store: ModelStore, options: Options, stopped: threading.Event) -> None:
+    """Looks at the folders, and at the configuration, until the server is stopped."""
+    waited = 0
+    while not stopped.wait(max(options.file_system_poll_wait_seconds, 1)):
+        waited += max(options.file_system_poll_wait_seconds, 1)
+        try:
+            if options.model_config_file and 0 < options.model_config_file_poll_wait_seconds <= waited:
+                waited = 0
+                store.configure(read_model_config(options.model_config_file))
+            else:
+                store.refresh()
+        except (ServingError, UsageError, OSError) as error:
+            logger.error("%s", error)  # what was served is served on
+        except Exception:
+            logger.exception("The folders could not be looked at")
+
+
+def _parse_channel_arguments(text: str) -> list[tuple[str, str | int]]:
+    pairs = [part.partition("=") for part in text.split(",") if part]
+    return [(name, int(value) if value.lstrip("-").isdigit() else value) for name, _, value in pairs]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command line; what a user can cause ends in one message, not in a traceback."""
+    try:
+        serve.main(arguments, prog_name="serving.server", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except GraftError as error:
+        click.echo(describe_error(error), err=True)
+        sys.exit(error.exit_code)

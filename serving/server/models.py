@@ -1,0 +1,326 @@
+"""Which versions of which models are loaded: follows the folders and the configuration, and hands versions out.
+
+A version is loaded and warmed before it is handed out, and unloaded when it is no longer wanted, another one that is
+wanted can be had, and the requests that it has are done; as TensorFlow Serving's AvailabilityPreservingPolicy.
+"""
+
+import contextlib
+import dataclasses
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import tensorflow as tf
+from tensorflow_serving.apis import get_model_status_pb2, model_pb2
+from tensorflow_serving.config import file_system_storage_path_source_pb2, model_server_config_pb2
+
+from serving.server.batching import Batcher
+from serving.server.configs import Batching
+from serving.server.errors import ServingError, failed_precondition, invalid_argument, not_found
+from serving.server.inference import Model
+from serving.server.memory import release_memory
+from serving.server.servable import Servable
+from serving.server.warmup import warm_up
+
+logger = logging.getLogger(__name__)
+
+_State = get_model_status_pb2.ModelVersionStatus
+_Policy = file_system_storage_path_source_pb2.FileSystemStoragePathSourceConfig.ServableVersionPolicy
+_LATEST = _Policy.Latest(num_versions=1)
+_SAVED_MODEL_FILES = ("saved_model.pb", "saved_model.pbtxt")
+
+
+@dataclasses.dataclass
+class _Version:
+    """A version, from when it is seen until after it is gone.
+
+    Attributes:
+        number, path: of its folder.
+        stamp: what tells whether the folder was written anew; a version that failed is tried again then.
+        state: as the model status has it.
+        error: why it could not be loaded.
+        model: what answers requests, while it is available.
+        close: frees it.
+        users: requests that it has.
+    """
+
+    number: int
+    path: str
+    stamp: tuple[int, int]
+    state: int = _State.LOADING
+    error: ServingError | None = None
+    model: Model | None = None
+    close: Callable[[], None] = lambda: None
+    users: int = 0
+
+
+@dataclasses.dataclass
+class _Watched:
+    """A model of the configuration.
+
+    Attributes:
+        config: its entry.
+        versions: by number; those that are gone, too.
+        labels: label to number, as requests are answered now.
+    """
+
+    config: model_server_config_pb2.ModelConfig
+    versions: dict[int, _Version] = dataclasses.field(default_factory=dict)
+    labels: dict[str, int] = dataclasses.field(default_factory=dict)
+
+
+class ModelStore:
+    """The loaded versions of all models."""
+
+    def __init__(self, batching: Batching | None = None):
+        """Loads nothing yet.
+
+        Args:
+            batching: with it, each version merges its requests.
+        """
+        self._batching = batching
+        self._models: dict[str, _Watched] = {}
+        self._lock = threading.Condition()  # of everything above; never held while something is loaded or computed
+        self._refreshing = threading.Lock()  # one at a time loads and unloads
+
+    def configure(self, config: model_server_config_pb2.ModelServerConfig) -> None:
+        """Takes another configuration, and loads what it names.
+
+        Raises:
+            ServingError: if a version of a model that is new could not be loaded, or a label points to none.
+        """
+        entries = {entry.name: entry for entry in config.model_config_list.config}
+        with self._lock:
+            for name, entry in entries.items():
+                self._models.setdefault(name, _Watched(entry)).config = entry
+            gone = [name for name in self._models if name not in entries]
+        self.refresh(gone)
+        self._check_configured(entries)
+
+    def refresh(self, gone: list[str] | None = None) -> None:
+        """Looks at the folders: loads what is new, moves the labels, unloads what is no longer wanted.
+
+        Args:
+            gone: models that the configuration no longer has.
+        """
+        with self._refreshing:
+            for name, watched in list(self._models.items()):
+                wanted = {} if name in (gone or []) else self._list_wanted(watched.config)
+                self._load_new(name, watched, wanted)
+                self._move_labels(watched)
+                self._unload_old(watched, wanted)
+            with self._lock:
+                for name in gone or []:
+                    del self._models[name]
+
+    @contextlib.contextmanager
+    def use(self, spec: model_pb2.ModelSpec) -> Iterator[Model]:
+        """Hands a version out for a request; it stays until the request is done.
+
+        Raises:
+            ServingError: if there is no such model, version or label.
+        """
+        with self._lock:
+            version = self._find(spec)
+            model = version.model
+            version.users += 1
+        try:
+            assert model is not None  # only what is available is found
+            yield model
+        finally:
+            with self._lock:
+                version.users -= 1
+                self._lock.notify_all()
+
+    def get_status(self, spec: model_pb2.ModelSpec) -> list[get_model_status_pb2.ModelVersionStatus]:
+        """What became of each version of a model, newest first; or of the one that is asked for.
+
+        Raises:
+            ServingError: if there is none.
+        """
+        with self._lock:
+            watched = self._models.get(spec.name)
+            versions = dict(watched.versions) if watched else {}
+            choice = spec.WhichOneof("version_choice")
+            if watched and choice == "version_label":
+                versions = {(number := self._resolve_label(watched, spec.version_label)): versions[number]}
+            elif choice == "version":
+                number = spec.version.value
+                if number not in versions:
+                    raise not_found(f"Could not find version {number} of model {spec.name}")
+                versions = {number: versions[number]}
+            if not versions:
+                raise not_found(f"Could not find any versions of model {spec.name}")
+            return [_describe(versions[number]) for number in sorted(versions, reverse=True)]
+
+    def list_failed(self) -> list[str]:
+        """Models of which no version can be had, although there are some; with the reasons."""
+        with self._lock:
+            return [
+                f"{{name: {name} version: {version.number}}} due to error: {version.error.message}"
+                for name, watched in self._models.items()
+                if not any(v.model for v in watched.versions.values())
+                for version in watched.versions.values()
+                if version.error
+            ]
+
+    def has_version(self, name: str) -> bool:
+        """Whether a version of a model can be had."""
+        with self._lock:
+            return any(version.model for version in self._models[name].versions.values())
+
+    def close(self) -> None:
+        """Unloads everything, after the requests that are being answered."""
+        self.refresh(list(self._models))
+
+    def _find(self, spec: model_pb2.ModelSpec) -> _Version:
+        """The version that a request means."""
+        if not spec.name:
+            raise invalid_argument("ModelSpec has no name specified.")
+        watched = self._models.get(spec.name)
+        available = {n: v for n, v in watched.versions.items() if v.model} if watched else {}
+        choice = spec.WhichOneof("version_choice")
+        if choice == "version":
+            if spec.version.value not in available:
+                raise not_found(f"Servable not found for request: Specific({spec.name}, {spec.version.value})")
+            return available[spec.version.value]
+        if watched and choice == "version_label":
+            return available[self._resolve_label(watched, spec.version_label)]
+        if not available:
+            raise not_found(f"Servable not found for request: Latest({spec.name})")
+        return available[max(available)]
+
+    def _resolve_label(self, watched: _Watched, label: str) -> int:
+        if label not in watched.labels:
+            raise invalid_argument(f"Unrecognized servable version label: {label}")
+        return watched.labels[label]
+
+    def _list_wanted(self, config: model_server_config_pb2.ModelConfig) -> dict[int, str]:
+        """The folders of the versions that the policy wants, oldest first."""
+        found = _list_versions(config.base_path)
+        policy = config.model_version_policy
+        kind = policy.WhichOneof("policy_choice")
+        if kind == "all":
+            return found
+        if kind == "specific":
+            return {number: found[number] for number in sorted(policy.specific.versions) if number in found}
+        latest = policy.latest if kind == "latest" else _LATEST
+        return {number: found[number] for number in sorted(found)[-max(latest.num_versions, 1) :]}
+
+    def _load_new(self, name: str, watched: _Watched, wanted: dict[int, str]) -> None:
+        for number, path in wanted.items():
+            known, stamp = watched.versions.get(number), _stamp(path)
+            if known and (known.model or (known.stamp == stamp and known.error)):
+                continue
+            version = _Version(number, path, stamp)
+            with self._lock:
+                watched.versions[number] = version
+            self._load(name, version)
+
+    def _load(self, name: str, version: _Version) -> None:
+        """Loads and warms; only then it is handed out."""
+        logger.info("Loading servable: {name: %s version: %d} from %s", name, version.number, version.path)
+        start = time.monotonic()
+        try:
+            servable = Servable(version.path)
+            try:
+                batcher = Batcher(servable, self._batching) if self._batching else None
+                runner = batcher or servable
+                model = Model(name, version.number, servable.signatures, runner.run)
+                warm_up(model, version.path)
+            except BaseException:
+                servable.close()
+                raise
+        except ServingError as error:
+            logger.error("Servable {name: %s version: %d} cannot be loaded: %s", name, version.number, error.message)
+            with self._lock:
+                version.state, version.error = _State.END, error
+            return
+        with self._lock:
+            version.model, version.state = model, _State.AVAILABLE
+            version.close = lambda: _close(servable, batcher)
+        seconds = time.monotonic() - start
+        logger.info("Available: {name: %s version: %d}, after %.1f s", name, version.number, seconds)
+
+    def _move_labels(self, watched: _Watched) -> None:
+        """Points each label where the configuration wants it, once that version is available."""
+        with self._lock:
+            wanted = dict(watched.config.version_labels)
+            available = {number for number, version in watched.versions.items() if version.model}
+            kept = {label: number for label, number in watched.labels.items() if number in available}
+            moved = {label: number for label, number in wanted.items() if number in available}
+            watched.labels = {label: number for label, number in (kept | moved).items() if label in wanted}
+
+    def _unload_old(self, watched: _Watched, wanted: dict[int, str]) -> None:
+        """Unloads what is not wanted, unless nothing of what is wanted can be had; forgets what is gone from disk."""
+        with self._lock:
+            available = {number for number, version in watched.versions.items() if version.model}
+            old = [v for n, v in watched.versions.items() if v.model and n not in wanted]
+            if wanted and not available & set(wanted):
+                return
+            # Gone first, so that no request begins; then what has begun is finished.
+            closing = [(version, version.close) for version in old]
+            for version in old:
+                version.state, version.model, version.close = _State.UNLOADING, None, lambda: None
+            watched.labels = {label: n for label, n in watched.labels.items() if watched.versions[n].model}
+            for number in [n for n, v in watched.versions.items() if v.error and n not in wanted]:
+                del watched.versions[number]
+        while closing:
+            self._finish(*closing.pop())
+            release_memory()  # when nothing refers to the version any more
+
+    def _finish(self, version: _Version, close: Callable[[], None]) -> None:
+        """Waits until the requests of a version are done, and frees it."""
+        with self._lock:
+            self._lock.wait_for(lambda: not version.users)
+        close()
+        logger.info("Unloaded version %d from %s", version.number, version.path)
+        with self._lock:
+            version.state = _State.END
+
+    def _check_configured(self, entries: dict[str, model_server_config_pb2.ModelConfig]) -> None:
+        with self._lock:
+            for name, entry in entries.items():
+                for label, number in entry.version_labels.items():
+                    if self._models[name].labels.get(label) != number:
+                        raise failed_precondition(
+                            f"Request to assign label to version {number} of model {name}, which is not currently "
+                            "available for inference"
+                        )
+
+
+def _list_versions(base_path: str) -> dict[int, str]:
+    """Folders with a number for a name and a SavedModel in them; by number."""
+    try:
+        names = [name.rstrip("/") for name in tf.io.gfile.listdir(base_path)]
+    except tf.errors.OpError:
+        return {}
+    paths = {int(name): os.path.join(base_path, name) for name in names if name.isascii() and name.isdigit()}
+    return {number: path for number, path in sorted(paths.items()) if tf.io.gfile.isdir(path)}
+
+
+def _stamp(path: str) -> tuple[int, int]:
+    """Changes when the model in a folder is another one; (0, 0) if there is none."""
+    for name in _SAVED_MODEL_FILES:
+        with contextlib.suppress(tf.errors.OpError):
+            stat = tf.io.gfile.stat(os.path.join(path, name))
+            return stat.length, stat.mtime_nsec
+    return 0, 0
+
+
+def _describe(version: _Version) -> get_model_status_pb2.ModelVersionStatus:
+    status = get_model_status_pb2.ModelVersionStatus(version=version.number, state=version.state)
+    if version.error:
+        status.status.error_code = version.error.code.value[0]
+        status.status.error_message = version.error.message
+    else:
+        status.status.error_code = 0
+    return status
+
+
+def _close(servable: Servable, batcher: Batcher | None) -> None:
+    if batcher:
+        batcher.close()
+    servable.close()

@@ -1,0 +1,226 @@
+"""The REST face, an ASGI application: /v1/models/NAME[/versions/N|/labels/L][:predict|:classify|:regress|/metadata]."""
+
+import asyncio
+import logging
+import re
+import time
+import urllib.parse
+
+import anyio
+import anyio.to_thread
+import grpc
+from google.protobuf import json_format
+from google.protobuf.message import Message
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+from tensorflow_serving.apis import (
+    classification_pb2,
+    get_model_metadata_pb2,
+    get_model_status_pb2,
+    model_pb2,
+    regression_pb2,
+)
+
+from serving.server import inference, json_requests, json_responses
+from serving.server.configs import Monitoring
+from serving.server.errors import ServingError, invalid_argument
+from serving.server.metrics import CONTENT_TYPE, Metrics
+from serving.server.models import ModelStore
+from serving.server.servable import DEFAULT_SIGNATURE
+
+logger = logging.getLogger(__name__)
+
+# As TensorFlow Serving's http_rest_api_util.cc has them.
+_MODEL = r"(?i:/v1/models/(?P<name>[^/:]+)(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
+_POST = re.compile(_MODEL + r":(?P<method>classify|regress|predict))")
+_GET = re.compile(_MODEL + r"(?P<metadata>/metadata)?)")
+_LARGEST_VERSION = (1 << 63) - 1
+
+
+class RestApi:
+    """Answers the requests; Starlette calls `respond`."""
+
+    def __init__(
+        self, store: ModelStore, metrics: Metrics, threads: int, timeout_seconds: float, max_request_bytes: int
+    ):
+        """Describes the limits.
+
+        Args:
+            store: what to serve.
+            metrics: where to count.
+            threads: how many requests are worked on at once; more wait.
+            timeout_seconds: for a client to send its body, and again for the answer.
+            max_request_bytes: a larger body is refused with 413.
+        """
+        self._store = store
+        self._metrics = metrics
+        self._limiter = anyio.CapacityLimiter(threads)
+        self._timeout = timeout_seconds
+        self._most = max_request_bytes
+
+    async def respond(self, request: Request) -> Response:
+        """Answers one request; an error has TensorFlow Serving's kind of body and status."""
+        try:
+            body = await self._read_body(request)
+            with anyio.fail_after(self._timeout):
+                content = await anyio.to_thread.run_sync(
+                    self._dispatch, request.method, _raw_path(request), body, limiter=self._limiter,
+                    abandon_on_cancel=True,
+                )  # fmt: skip
+        except _RefusedError as refused:
+            # What was not read of the body would be taken for the next request.
+            return _answer(json_responses.format_error(str(refused)), refused.status, {"Connection": "close"})
+        except TimeoutError:
+            error = ServingError(grpc.StatusCode.DEADLINE_EXCEEDED, "Timed out while the request was computed")
+            return _answer(json_responses.format_error(error.message), error.http_status)
+        except ServingError as error:
+            return _answer(json_responses.format_error(error.message), error.http_status)
+        except ClientDisconnect:
+            return Response(status_code=499)  # nobody reads it
+        except Exception as error:
+            logger.exception("A request failed")
+            return _answer(json_responses.format_error(f"{type(error).__name__}: {error}"), 500)
+        return _answer(content, 200)
+
+    async def _read_body(self, request: Request) -> bytes:
+        """Reads the body, as long as it is no larger and comes no slower than is allowed."""
+        declared = request.headers.get("content-length", "0")
+        if declared.isdigit() and int(declared) > self._most:
+            raise _RefusedError(413, f"Request body of {declared} bytes is larger than the maximum of {self._most}")
+        chunks, size = [], 0
+        try:
+            with anyio.fail_after(self._timeout):
+                async for chunk in request.stream():
+                    size += len(chunk)
+                    if size > self._most:
+                        raise _RefusedError(413, f"Request body is larger than the maximum of {self._most} bytes")
+                    chunks.append(chunk)
+        except TimeoutError:
+            raise _RefusedError(408, f"Request body did not arrive within {self._timeout:g} seconds") from None
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+    def _dispatch(self, method: str, path: str, body: bytes) -> bytes:
+        """Finds out what is asked for; in a thread of its own, for this computes."""
+        if method == "POST" and (match := _POST.fullmatch(path)):
+            return self._infer(match["method"].lower(), _to_spec(match), body)
+        if method in ("GET", "HEAD") and (match := _GET.fullmatch(path)):
+            return self._get_metadata(_to_spec(match)) if match["metadata"] else self._get_status(_to_spec(match))
+        if method in ("GET", "HEAD") and path.rstrip("/").lower() == "/v1/models":
+            raise invalid_argument("Missing model name in request.")
+        raise invalid_argument(f"Malformed request: {method} {path}")
+
+    def _infer(self, method: str, spec: model_pb2.ModelSpec, body: bytes) -> bytes:
+        start = time.monotonic()
+        with self._store.use(spec) as model:
+            status = "OK"
+            try:
+                return {"predict": _predict, "classify": _classify, "regress": _regress}[method](model, body)
+            except ServingError as error:
+                status = error.code.name
+                raise
+            except Exception:
+                status = "INTERNAL"
+                raise
+            finally:
+                self._metrics.count(model.name, method.capitalize(), "REST", status, start)
+
+    def _get_status(self, spec: model_pb2.ModelSpec) -> bytes:
+        versions = self._store.get_status(spec)
+        return _to_json(get_model_status_pb2.GetModelStatusResponse(model_version_status=versions))
+
+    def _get_metadata(self, spec: model_pb2.ModelSpec) -> bytes:
+        request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
+        with self._store.use(spec) as model:
+            response = inference.get_metadata(model, request)
+        signatures = get_model_metadata_pb2.SignatureDefMap()
+        response.metadata["signature_def"].Unpack(signatures)
+        metadata = b'{"signature_def": ' + _to_json(signatures) + b"}"
+        return b'{\n"model_spec": ' + _to_json(response.model_spec) + b',\n"metadata": ' + metadata + b"\n}\n"
+
+
+class _RefusedError(Exception):
+    """A body that is not read to its end."""
+
+    def __init__(self, status: int, message: str):
+        super().__init__(message)
+        self.status = status
+
+
+def create_app(api: RestApi, metrics: Metrics, monitoring: Monitoring) -> Starlette:
+    """Puts the API behind its paths, and the page for Prometheus, if it is wanted."""
+
+    async def show_metrics(_: Request) -> Response:
+        return Response(await asyncio.to_thread(metrics.render), media_type=CONTENT_TYPE)
+
+    every = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"]
+    routes = [Route("/{rest:path}", api.respond, methods=every)]
+    if monitoring.enable:
+        routes.insert(0, Route(monitoring.path, show_metrics))
+    return Starlette(routes=routes)
+
+
+def _predict(model: inference.Model, body: bytes) -> bytes:
+    def find_inputs(signature_name: str) -> dict[str, object]:
+        name = signature_name or DEFAULT_SIGNATURE
+        if name not in model.signatures:
+            raise invalid_argument(f'Serving signature name: "{name}" not found in signature def')
+        return dict(model.signatures[name].inputs)
+
+    request = json_requests.parse_predict(body, find_inputs)
+    outputs = inference.predict_arrays(model, request.signature_name or DEFAULT_SIGNATURE, request.inputs)
+    return json_responses.format_predict(outputs, request.is_row)
+
+
+def _classify(model: inference.Model, body: bytes) -> bytes:
+    request = classification_pb2.ClassificationRequest()
+    request.model_spec.signature_name, examples = json_requests.parse_examples(body)
+    request.input.CopyFrom(examples)
+    return json_responses.format_classification(inference.classify(model, request).result)
+
+
+def _regress(model: inference.Model, body: bytes) -> bytes:
+    request = regression_pb2.RegressionRequest()
+    request.model_spec.signature_name, examples = json_requests.parse_examples(body)
+    request.input.CopyFrom(examples)
+    return json_responses.format_regression(inference.regress(model, request).result)
+
+
+def _raw_path(request: Request) -> str:
+    """The path as the client sent it: a name may hold an escaped slash."""
+    raw = request.scope.get("raw_path") or request.url.path.encode()
+    return raw.partition(b"?")[0].decode("latin-1")
+
+
+def _to_spec(match: "re.Match[str]") -> model_pb2.ModelSpec:
+    spec = model_pb2.ModelSpec(name=_unquote("model name", match["name"]))
+    if match["version"]:
+        if len(match["version"]) > 19 or int(match["version"]) > _LARGEST_VERSION:
+            raise invalid_argument(f"Failed to convert version: {match['version'][:40]} to numeric.")
+        spec.version.value = int(match["version"])
+    if match["label"]:
+        spec.version_label = _unquote("model version label", match["label"])
+    return spec
+
+
+def _unquote(what: str, text: str) -> str:
+    try:
+        return urllib.parse.unquote(text, errors="strict")
+    except UnicodeDecodeError:
+        raise invalid_argument(f"Failed to decode {what}: {text}") from None
+
+
+def _to_json(message: Message) -> bytes:
+    """With every field, as TensorFlow Serving prints them; protobuf 5 has another word for that."""
+    try:
+        text = json_format.MessageToJson(
+            message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+        )
+    except TypeError:
+        text = json_format.MessageToJson(message, preserving_proto_field_name=True, including_default_value_fields=True)
+    return text.encode()
+
+
+def _answer(content: bytes, status: int, headers: dict[str, str] | None = None) -> Response:
+    return Response(content, status, headers, media_type="application/json")

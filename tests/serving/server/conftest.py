@@ -1,0 +1,166 @@
+"""Small models of TF1 and TF2, and a server in this process."""
+
+import contextlib
+import types
+
+import grpc
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
+from tensorflow_serving.config import model_server_config_pb2
+
+from serving.server.grpc_service import start_grpc_server
+from serving.server.metrics import Metrics
+from serving.server.models import ModelStore
+
+_DEFS = tf.compat.v1.saved_model.signature_def_utils
+_INFO = tf.compat.v1.saved_model.utils.build_tensor_info
+
+
+def save_half_plus(folder, offset=2.0):
+    """TensorFlow Serving's own test model: y = x / 2 + offset, in TF1, with every kind of signature."""
+    v1 = tf.compat.v1
+    with tf.Graph().as_default(), v1.Session() as session:
+        half, plus = v1.Variable(0.5, use_resource=False), v1.Variable(offset, use_resource=False)
+        examples = v1.placeholder(tf.string, [None], name="tf_example")
+        parsed = tf.io.parse_example(examples, {"x": tf.io.FixedLenFeature([1], tf.float32)})
+        x = tf.identity(parsed["x"], name="x")
+        y = tf.add(tf.multiply(half, x), plus, name="y")
+        session.run(v1.global_variables_initializer())
+        inputs, outputs = _INFO(examples), _INFO(y)
+        signatures = {
+            "serving_default": _DEFS.predict_signature_def({"x": x}, {"y": y}),
+            "classify_x_to_y": _DEFS.build_signature_def(
+                {"inputs": inputs}, {"scores": outputs}, "tensorflow/serving/classify"
+            ),
+            "regress_x_to_y": _DEFS.build_signature_def(
+                {"inputs": inputs}, {"outputs": outputs}, "tensorflow/serving/regress"
+            ),
+        }
+        builder = v1.saved_model.builder.SavedModelBuilder(str(folder))
+        builder.add_meta_graph_and_variables(session, ["serve"], signatures)
+        builder.save()
+    return folder
+
+
+class Scaled(tf.Module):
+    """Rows of two floats times a number; a negative value is refused, as a broken image is."""
+
+    def __init__(self, scale):
+        super().__init__()
+        self.scale = tf.Variable(float(scale))
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 2], tf.float32, name="x")])
+    def serve(self, x):
+        with tf.control_dependencies([tf.debugging.assert_non_negative(x, "x is negative")]):
+            scaled = x * self.scale
+        return {"scaled": scaled, "scale": tf.fill([tf.shape(x)[0]], self.scale)}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="text")])
+    def echo(self, text):
+        return {"text": text, "text_bytes": text, "length": tf.strings.length(text)}
+
+
+def save_scaled(folder, scale):
+    """A TF2 model; each answer says which version gave it."""
+    module = Scaled(scale)
+    tf.saved_model.save(module, str(folder), signatures={"serving_default": module.serve, "echo": module.echo})
+    return folder
+
+
+@pytest.fixture(scope="session")
+def half_plus_two(tmp_path_factory):
+    """A folder with the TF1 model as version 123."""
+    folder = tmp_path_factory.mktemp("half_plus_two")
+    save_half_plus(folder / "00000123")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def make_scaled():
+    """See `save_scaled`."""
+    return save_scaled
+
+
+@pytest.fixture(scope="session")
+def scaled(tmp_path_factory):
+    """A folder with the TF2 model as versions 1 and 2, which multiply by 1 and 2."""
+    folder = tmp_path_factory.mktemp("scaled")
+    for number in (1, 2):
+        save_scaled(folder / str(number), number)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def make_config():
+    """Returns a function that makes the configuration of models: name to folder, and the options of all."""
+
+    def make(labels=None, policy=None, **folders):
+        config = model_server_config_pb2.ModelServerConfig()
+        for name, folder in folders.items():
+            entry = config.model_config_list.config.add(name=name, base_path=str(folder), model_platform="tensorflow")
+            entry.version_labels.update(labels or {})
+            if policy == "all":
+                entry.model_version_policy.all.SetInParent()
+            elif isinstance(policy, list):
+                entry.model_version_policy.specific.versions.extend(policy)
+            elif policy:
+                entry.model_version_policy.latest.num_versions = policy
+        return config
+
+    return make
+
+
+@pytest.fixture
+def make_store(make_config):
+    """Returns a function that makes a store of models; it is closed in the end."""
+    with contextlib.ExitStack() as stack:
+
+        def make(batching=None, **arguments):
+            store = stack.enter_context(contextlib.closing(ModelStore(batching)))
+            store.configure(make_config(**arguments))
+            return store
+
+        yield make
+
+
+@pytest.fixture
+def connect():
+    """Returns a function that serves a store by gRPC, and returns stubs for it."""
+    with contextlib.ExitStack() as stack:
+
+        def serve(store, **options):
+            defaults = {"threads": 16, "max_request_bytes": 1 << 20}
+            address = f"127.0.0.1:{pick_port()}"
+            server = start_grpc_server(store, Metrics(), [address], **defaults | options)
+            stack.callback(lambda: server.stop(None).wait())
+            channel = stack.enter_context(grpc.insecure_channel(address))
+            return types.SimpleNamespace(
+                prediction=prediction_service_pb2_grpc.PredictionServiceStub(channel),
+                models=model_service_pb2_grpc.ModelServiceStub(channel),
+                address=address,
+            )
+
+        yield serve
+
+
+def pick_port():
+    """A free port of this machine."""
+    import socket
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+@pytest.fixture
+def free_port():
+    """A free port of this machine."""
+    return pick_port()
+
+
+@pytest.fixture(scope="session")
+def rows():
+    """Returns a function that makes rows of two floats: float32 [count, 2]."""
+    return lambda count, value=1.0: np.full([count, 2], value, np.float32)

@@ -1,0 +1,187 @@
+"""The server as a process, started with TensorFlow Serving's flags: its own server test, in our words."""
+
+import contextlib
+import json
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import grpc
+import numpy as np
+import pytest
+import requests
+import tensorflow as tf
+from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+
+from schema.errors import GraftError
+from serving import launch
+from serving.launch import start_server
+
+ROOT = pathlib.Path(__file__).parents[3]
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Returns a function that starts the server with some flags; it is ended in the end."""
+    started = []
+
+    def run(*flags):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "serving.server", *map(str, flags)],
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield run
+    for process in started:
+        launch.stop(process)
+        process.stderr.close()
+
+
+def pick_port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def predict(address, value=2.0, name="default", **options):
+    """Asks the half-plus-two model; waits until somebody listens."""
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = name
+    request.inputs["x"].CopyFrom(tf.make_tensor_proto(np.float32([value])))
+    with grpc.insecure_channel(address) as channel:
+        stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+        response = stub.Predict(request, timeout=60, wait_for_ready=True)
+    return response.outputs["y"].float_val[0]
+
+
+def test_flags_of_tensorflow_serving_are_taken(start, half_plus_two, tmp_path):
+    """gRPC, REST, a UNIX socket, batching, monitoring and channel arguments at once; SIGTERM ends it well."""
+    (tmp_path / "batching.config").write_text("max_batch_size { value: 8 } batch_timeout_micros { value: 1000 }")
+    (tmp_path / "monitoring.config").write_text('prometheus_config { enable: true, path: "/metrics" }')
+    port, rest_port = pick_port(), pick_port()
+    process = start(
+        f"--port={port}",
+        f"--rest_api_port={rest_port}",
+        "--rest_api_timeout_in_ms=5000",
+        f"--grpc_socket_path={tmp_path}/socket",
+        "--model_name=default",
+        f"--model_base_path={half_plus_two}",
+        "--enable_batching",
+        f"--batching_parameters_file={tmp_path}/batching.config",
+        f"--monitoring_config_file={tmp_path}/monitoring.config",
+        "--grpc_channel_arguments=grpc.max_connection_age_ms=2000,grpc.lb_policy_name=grpclb",
+    )
+    assert predict(f"localhost:{port}") == 3.0
+    assert predict(f"unix:{tmp_path}/socket", 4.0) == 4.0
+    answer = requests.post(
+        f"http://localhost:{rest_port}/v1/models/default:predict", json={"instances": [2.0]}, timeout=60
+    )
+    assert answer.json() == {"predictions": [3.0]}
+    assert "request_count" in requests.get(f"http://localhost:{rest_port}/metrics", timeout=60).text
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 0
+
+
+def test_models_of_a_file_are_served_and_followed(start, half_plus_two, tmp_path):
+    """The file is read again as often as is asked; one that is broken meanwhile changes nothing."""
+    config = tmp_path / "models.config"
+    entry = 'config {{ name: "{}" base_path: "{}" model_platform: "tensorflow" }}'
+
+    def write(*names):
+        entries = " ".join(entry.format(name, half_plus_two) for name in names)
+        (tmp_path / "new").write_text(f"model_config_list {{ {entries} }}")
+        (tmp_path / "new").rename(config)
+
+    write("one")
+    port = pick_port()
+    start(f"--port={port}", f"--model_config_file={config}", "--model_config_file_poll_wait_seconds=1")
+    assert predict(f"localhost:{port}", name="one") == 3.0
+    (tmp_path / "new").write_text("no protobuf")
+    (tmp_path / "new").rename(config)
+    time.sleep(2)
+    assert predict(f"localhost:{port}", name="one") == 3.0
+    write("one", "two")
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        with contextlib.suppress(grpc.RpcError):
+            assert predict(f"localhost:{port}", name="two") == 3.0
+            break
+        time.sleep(0.2)
+    assert predict(f"localhost:{port}", name="two") == 3.0
+
+
+BAD = {
+    "a broken file of models": (["--model_config_file={}/bad.config"], "Invalid protobuf file: '{}/bad.config'"),
+    "no such file": (["--model_config_file={}/none.config"], "none.config"),
+    "nothing to serve": ([], "Both --model_base_path and --model_config_file are empty"),
+    "no such flag": (["--model_base_path={}", "--colour=red"], "--colour"),
+    "one port for both": (["--model_base_path={}", "--port=9", "--rest_api_port=9"], "cannot be the same as --port"),
+    "a model that cannot be loaded": (["--model_base_path={}/broken", "--port=0"], "did not become available"),
+}
+
+
+@pytest.mark.parametrize(("flags", "words"), BAD.values(), ids=BAD)
+def test_what_cannot_be_started_says_why(start, tmp_path, flags, words):
+    """In a line, without a traceback."""
+    (tmp_path / "bad.config").write_text("improbable { }")
+    (tmp_path / "broken/1").mkdir(parents=True)
+    (tmp_path / "broken/1/saved_model.pb").write_bytes(b"no protobuf")
+    process = start(*(flag.format(tmp_path) for flag in flags))
+    _, said = process.communicate(timeout=60)
+    assert process.returncode in (1, 2)
+    assert words.format(tmp_path) in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("flag", ["--port", "--rest_api_port"])
+def test_a_port_that_is_taken_is_said(start, half_plus_two, flag):
+    """With what to do."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        process = start("--port=0", f"--model_base_path={half_plus_two}", f"{flag}={taken.getsockname()[1]}")
+        _, said = process.communicate(timeout=60)
+    assert (process.returncode, "cannot listen there" in said) == (2, True)
+
+
+def test_a_server_is_started_on_free_ports_and_ended(half_plus_two):
+    """As the ServingValidator starts it."""
+    with start_server("m", str(half_plus_two)) as server:
+        assert predict(server.grpc_address, name="m") == 3.0
+        assert requests.get(f"{server.rest_address}/v1/models/m", timeout=20).status_code == 200
+        assert server.memory_bytes > 50e6
+    assert server.process.returncode == 0
+
+
+def test_a_server_that_does_not_start_says_why(tmp_path):
+    """With the last that it said."""
+    (tmp_path / "1").mkdir()
+    (tmp_path / "1/saved_model.pb").write_bytes(b"no protobuf")
+    with pytest.raises(
+        GraftError, match=r"the built-in server ended with 1 before it served anything:[\s\S]*did not become available"
+    ):
+        start_server("m", str(tmp_path)).__enter__()
+
+
+def test_tensorflow_serving_is_started_with_the_same_flags(tmp_path, half_plus_two):
+    """Any program that takes them; here one that writes them down and hands over to the built-in server."""
+    binary = tmp_path / "tensorflow_model_server"
+    binary.write_text(
+        f'#!/bin/sh\nprintf \'%s\\n\' "$@" >{tmp_path}/flags\nexec {sys.executable} -m serving.server "$@"\n'
+    )
+    binary.chmod(0o755)
+    with start_server("m", str(half_plus_two), launch.find_binary(str(binary)), ["--enable_batching"]) as server:
+        assert server.name == str(binary)
+        assert predict(server.grpc_address, name="m") == 3.0
+    flags = (tmp_path / "flags").read_text().splitlines()
+    assert flags[2:] == ["--model_name=m", f"--model_base_path={half_plus_two}", "--enable_batching"]
+    assert json.dumps(flags[0]).startswith('"--port=')

@@ -1,0 +1,196 @@
+"""Versions come and go while requests are answered."""
+
+import shutil
+import threading
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow_serving.apis import model_pb2, prediction_log_pb2
+
+from serving.server.errors import ServingError
+from serving.server.inference import predict_arrays
+
+AVAILABLE, END = 30, 50
+ONES = np.ones([1, 2], np.float32)
+
+
+@pytest.fixture
+def folder(tmp_path, scaled):
+    """A folder with version 1 of the TF2 model, to be changed."""
+    shutil.copytree(scaled / "1", tmp_path / "m/1")
+    return tmp_path / "m"
+
+
+@pytest.fixture
+def add(folder, scaled):
+    """Returns a function that puts a whole version into the folder; the second model, which multiplies by 2."""
+
+    def add_version(number):
+        shutil.copytree(scaled / "2", folder / ".staging")
+        (folder / ".staging").rename(folder / str(number))
+        return folder / str(number)
+
+    return add_version
+
+
+def ask(store, **spec):
+    """Which version answers, and by what it multiplies."""
+    with store.use(to_spec(**spec)) as model:
+        outputs = predict_arrays(model, "serving_default", {"x": ONES})
+    return model.version, float(outputs["scale"][0])
+
+
+def to_spec(version=None, label=None):
+    spec = model_pb2.ModelSpec(name="m")
+    if version is not None:
+        spec.version.value = version
+    if label is not None:
+        spec.version_label = label
+    return spec
+
+
+def states(store):
+    return {status.version: status.state for status in store.get_status(to_spec())}
+
+
+def test_a_new_version_takes_over_and_the_old_one_goes(folder, make_store, add):
+    """With the policy that TensorFlow Serving has by default: the latest."""
+    store = make_store(m=folder)
+    assert ask(store) == (1, 1.0)
+    add(2)
+    assert ask(store) == (1, 1.0)
+    store.refresh()
+    assert ask(store) == (2, 2.0)
+    assert states(store) == {2: AVAILABLE, 1: END}
+    with pytest.raises(ServingError, match="Servable not found"):
+        ask(store, version=1)
+
+
+def test_a_version_that_is_taken_away_gives_way_to_the_one_before(folder, make_store, add):
+    """A rollback; a version that comes again is loaded again."""
+    added = add(2)
+    store = make_store(m=folder)
+    added.rename(folder / "withdrawn-2")
+    store.refresh()
+    assert ask(store) == (1, 1.0)
+    (folder / "withdrawn-2").rename(folder / "2")
+    store.refresh()
+    assert ask(store) == (2, 2.0)
+
+
+def test_a_version_that_cannot_be_loaded_replaces_nothing(folder, make_store, add):
+    """The status says why; when it is written anew, it is tried again."""
+    store = make_store(m=folder)
+    added = add(2)
+    good = (added / "saved_model.pb").read_bytes()
+    (added / "saved_model.pb").write_bytes(b"no protobuf")
+    for _ in range(2):
+        store.refresh()
+        assert ask(store) == (1, 1.0)
+    broken = store.get_status(to_spec(version=2))[0]
+    assert (broken.state, bool(broken.status.error_message)) == (END, True)
+    assert broken.status.error_code != 0
+    (added / "saved_model.pb").write_bytes(good)
+    store.refresh()
+    assert ask(store) == (2, 2.0)
+
+
+def test_a_version_is_warmed_before_it_is_handed_out(folder, make_store, add):
+    """By its own warm-up requests; one that fails keeps the version out."""
+    store = make_store(m=folder)
+    added = add(2)
+    (added / "assets.extra").mkdir()
+    log = prediction_log_pb2.PredictionLog()
+    log.predict_log.request.model_spec.name = "m"
+    log.predict_log.request.inputs["x"].CopyFrom(tf.make_tensor_proto(-ONES))
+    file = str(added / "assets.extra/tf_serving_warmup_requests")
+    with tf.io.TFRecordWriter(file) as writer:
+        writer.write(log.SerializeToString())
+    store.refresh()
+    assert ask(store) == (1, 1.0)
+    assert "warmup request" in store.get_status(to_spec(version=2))[0].status.error_message
+
+
+def test_the_old_version_finishes_its_requests(folder, make_store, add):
+    """It is unloaded when the last is done, and answers until then; new ones go to the new version."""
+    store = make_store(m=folder)
+    add(2)
+    with store.use(to_spec()) as model:
+        refreshing = threading.Thread(target=store.refresh)
+        refreshing.start()
+        while ask(store)[0] == 1:
+            pass
+        assert refreshing.is_alive()
+        assert predict_arrays(model, "serving_default", {"x": ONES})["scale"][0] == 1.0
+    refreshing.join()
+    assert states(store) == {2: AVAILABLE, 1: END}
+
+
+def test_a_label_moves_when_its_version_can_be_had(folder, make_store, make_config, add):
+    """Not before, and without a moment in which it points nowhere."""
+    store = make_store(m=folder, labels={"stable": 1})
+    with pytest.raises(ServingError, match="version 2 of model m"):
+        store.configure(make_config(m=folder, labels={"stable": 2}))
+    assert ask(store, label="stable") == (1, 1.0)
+    add(2)
+    store.refresh()
+    assert ask(store, label="stable") == (2, 2.0)
+    store.configure(make_config(m=folder))
+    with pytest.raises(ServingError, match="Unrecognized servable version label: stable"):
+        ask(store, label="stable")
+
+
+def test_policies_say_which_versions_are_served(folder, make_store, make_config, add):
+    """All, the last few, or some by number."""
+    for number in (2, 3):
+        add(number)
+    store = make_store(m=folder, policy="all")
+    for policy, expected in (("all", {1, 2, 3}), (2, {2, 3}), ([1, 3], {1, 3}), ([2, 9], {2})):
+        store.configure(make_config(m=folder, policy=policy))
+        assert {number for number, state in states(store).items() if state == AVAILABLE} == expected
+
+
+def test_an_empty_folder_serves_nothing_until_a_version_comes(tmp_path, make_store, folder):
+    """And a folder that is not there, likewise."""
+    store = make_store(m=tmp_path / "later")
+    with pytest.raises(ServingError, match="Servable not found for request: Latest"):
+        ask(store)
+    folder.rename(tmp_path / "later")
+    store.refresh()
+    assert ask(store) == (1, 1.0)
+
+
+def test_what_is_no_version_is_passed_over(folder, make_store, add):
+    """Staging folders and files; TensorFlow Serving takes leading zeros."""
+    (folder / "notes.txt").write_text("7")
+    (folder / "9").write_text("a file")
+    (folder / ".staging-1").mkdir()
+    add("00002")
+    assert ask(make_store(m=folder)) == (2, 2.0)
+
+
+def test_swaps_under_load_fail_no_request_and_mix_no_versions(folder, make_store, add):
+    """Four threads ask while versions change; version and factor of every answer belong together."""
+    store = make_store(m=folder)
+    answers, stop = [], threading.Event()
+
+    def work():
+        while not stop.is_set():
+            answers.append(ask(store))
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for number in range(2, 7):
+        added = add(number)
+        store.refresh()
+        if number % 2:
+            added.rename(folder / f"withdrawn-{number}")
+            store.refresh()
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert {version for version, _ in answers} >= {1, 2, 3}
+    assert all(factor == (1.0 if version == 1 else 2.0) for version, factor in answers)
+    assert len(answers) > 50

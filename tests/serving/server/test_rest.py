@@ -1,0 +1,232 @@
+"""The REST face, over HTTP; bodies and status codes are TensorFlow Serving's."""
+
+import base64
+import contextlib
+import http.client
+import json
+import socket
+import time
+
+import numpy as np
+import pytest
+import requests
+
+from serving.server.configs import Monitoring
+from serving.server.http_server import serve_http
+from serving.server.metrics import Metrics
+from serving.server.rest import RestApi, create_app
+
+MOST = 100_000
+PATH = "/monitoring/prometheus/metrics"
+
+
+@pytest.fixture(scope="module")
+def serve(half_plus_two, scaled, make_config):
+    """Returns a function that serves the two models; it returns the port."""
+    from serving.server.models import ModelStore
+
+    with contextlib.ExitStack() as stack:
+
+        def start(timeout=20.0):
+            store = stack.enter_context(contextlib.closing(ModelStore()))
+            config = make_config(m=scaled, policy="all", labels={"stable": 1})
+            config.model_config_list.MergeFrom(make_config(half=half_plus_two).model_config_list)
+            store.configure(config)
+            metrics = Metrics()
+            app = create_app(RestApi(store, metrics, 4, timeout, MOST), metrics, Monitoring(enable=True, path=PATH))
+            with socket.socket() as free:
+                free.bind(("127.0.0.1", 0))
+                port = free.getsockname()[1]
+            stack.enter_context(serve_http(app, "127.0.0.1", port, timeout))
+            wait_for(port)
+            return port
+
+        yield start
+
+
+def wait_for(port):
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError):
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            return
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def port(serve):
+    return serve()
+
+
+@pytest.fixture(scope="module")
+def ask(port):
+    """Returns a function that sends a request: status code and parsed body."""
+
+    def send(path, body=None, method=None):
+        data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
+        method = method or ("GET" if data is None else "POST")
+        response = requests.request(method, f"http://127.0.0.1:{port}{path}", data=data, timeout=20)
+        assert response.headers["content-type"] == "application/json"
+        return response.status_code, response.json()
+
+    return send
+
+
+def test_rows_and_columns(ask):
+    """As TensorFlow Serving's own test asks: plain lists, of which the shape is not that of the signature."""
+    assert ask("/v1/models/half:predict", {"instances": [2.0, 3.0, 4.0]}) == (200, {"predictions": [3.0, 3.5, 4.0]})
+    assert ask("/v1/models/half:predict", {"inputs": [2.0, 3.0, 4.0]}) == (200, {"outputs": [3.0, 3.5, 4.0]})
+
+
+def test_classify_and_regress(ask):
+    """On examples."""
+    body = {"signature_name": "classify_x_to_y", "examples": [{"x": 2.0}]}
+    assert ask("/v1/models/half:classify", body) == (200, {"results": [[["", 3.0]]]})
+    body = {"signature_name": "regress_x_to_y", "examples": [{"x": 2.0}, {"x": 4.0}]}
+    assert ask("/v1/models/half:regress", body) == (200, {"results": [3.0, 4.0]})
+
+
+def test_bytes_go_in_and_out_as_base64(ask):
+    """Out of an output whose name ends in _bytes; any other string is text."""
+    encoded = base64.b64encode("é\n".encode()).decode()
+    body = {"signature_name": "echo", "instances": [{"b64": encoded}]}
+    answer = {"text": "é\n", "text_bytes": {"b64": encoded}, "length": 3}
+    assert ask("/v1/models/m:predict", body) == (200, {"predictions": [answer]})
+
+
+def test_nan_and_infinity_are_printed_as_such(port):
+    """Which is no JSON, and what TensorFlow Serving prints and takes."""
+    body = b'{"instances": [[NaN, Infinity], [1e0, -Infinity]]}'
+    url = f"http://127.0.0.1:{port}/v1/models/half:predict"
+    text = requests.post(url, data=body, timeout=20).text
+    assert "NaN" in text
+    assert "Infinity" in text
+    assert "-Infinity" in text
+
+
+def test_versions_and_labels_are_in_the_path(ask):
+    """In any case of the letters."""
+    body = {"instances": [[1, 1]]}
+    for path, scale in (("", 2.0), ("/versions/1", 1.0), ("/labels/stable", 1.0), ("/VERSIONS/2", 2.0)):
+        assert ask(f"/v1/models/m{path}:predict", body) == (
+            200, {"predictions": [{"scale": scale, "scaled": [scale, scale]}]}
+        )  # fmt: skip
+
+
+def test_status_and_metadata(ask):
+    """The status of each version; numbers of 64 bits are strings, as protobuf writes them."""
+    status = {"state": "AVAILABLE", "status": {"error_code": "OK", "error_message": ""}}
+    assert ask("/v1/models/half") == (200, {"model_version_status": [{"version": "123", **status}]})
+    assert ask("/v1/models/m/versions/1")[1]["model_version_status"] == [{"version": "1", **status}]
+    code, metadata = ask("/v1/models/half/metadata")
+    assert code == 200
+    assert metadata["model_spec"] == {"name": "half", "signature_name": "", "version": "123"}
+    x = metadata["metadata"]["signature_def"]["signature_def"]["serving_default"]["inputs"]["x"]
+    assert (x["dtype"], [dim["size"] for dim in x["tensor_shape"]["dim"]]) == ("DT_FLOAT", ["-1", "1"])
+
+
+BAD = {
+    "unknown model": ("/v1/models/n:predict", {"instances": [1]}, 404, "Servable not found for request: Latest(n)"),
+    "unknown version": ("/v1/models/m/versions/7:predict", {"instances": [1]}, 404, "Specific(m, 7)"),
+    "huge version": ("/v1/models/m/versions/99999999999999999999:predict", {}, 400, "Failed to convert version"),
+    "unknown label": ("/v1/models/m/labels/x:predict", {"instances": [1]}, 400, "version label: x"),
+    "status of an unknown model": ("/v1/models/n", None, 404, "Could not find any versions of model n"),
+    "no model": ("/v1/models", None, 400, "Missing model name in request."),
+    "unknown verb": ("/v1/models/m:explain", {"instances": [1]}, 400, "Malformed request: POST /v1/models/m:explain"),
+    "another path": ("/v2/anything", None, 400, "Malformed request: GET /v2/anything"),
+    "no JSON": ("/v1/models/m:predict", b"\x00\xff", 400, "JSON Parse error"),
+    "empty body": ("/v1/models/m:predict", b"", 400, "JSON Parse error: The document is empty"),
+    "deep JSON": ("/v1/models/m:predict", b'{"instances": ' + b"[" * 40_000, 400, "JSON"),
+    "unknown signature": ("/v1/models/m:predict", {"signature_name": "x", "instances": [1]}, 400, '"x" not found'),
+    "wrong type": ("/v1/models/m:predict", {"instances": [["a", "b"]]}, 400, "not of expected type: float"),
+    "broken base64": ("/v1/models/m:predict", {"signature_name": "echo", "instances": [{"b64": "%"}]}, 400, "base64"),
+    "refused by the graph": ("/v1/models/m:predict", {"instances": [[-1, 1]]}, 400, "x is negative"),
+    "wrong shape": ("/v1/models/m:predict", {"instances": [[[1]], [[2]]]}, 400, ""),
+    "not for classifying": ("/v1/models/m:classify", {"examples": [{"x": 1}]}, 400, "method_name"),
+    "too large": ("/v1/models/m:predict", b"x" * (MOST + 1), 413, f"larger than the maximum of {MOST}"),
+}
+
+
+@pytest.mark.parametrize(("path", "body", "status", "words"), BAD.values(), ids=BAD)
+def test_what_cannot_be_answered_says_so(ask, path, body, status, words):
+    """In a body of one key, and the next request is answered."""
+    code, answer = ask(path, body)
+    assert (code, list(answer)) == (status, ["error"])
+    assert words in answer["error"]
+    assert ask("/v1/models/half:predict", {"instances": [2.0]})[0] == 200
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "OPTIONS"])
+def test_wrong_methods_are_malformed(ask, method):
+    """As TensorFlow Serving has it."""
+    code, answer = ask("/v1/models/m:predict", {"instances": [1]}, method)
+    assert (code, answer) == (400, {"error": f"Malformed request: {method} /v1/models/m:predict"})
+
+
+def test_a_large_body_without_a_length_is_cut_off(port):
+    """Chunk by chunk, so that nobody need say how much will come."""
+    chunks = (b"x" * 10_000 for _ in range(1000))
+    try:
+        response = requests.post(f"http://127.0.0.1:{port}/v1/models/m:predict", data=chunks, timeout=20)
+    except requests.ConnectionError:
+        return  # the connection was closed while it was sending
+    assert response.status_code == 413
+
+
+def test_a_slow_client_is_let_go(serve):
+    """A body that does not come, and a head that does not end; the server goes on with the others."""
+    port = serve(timeout=1.0)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    connection.putrequest("POST", "/v1/models/half:predict")
+    connection.putheader("Content-Length", "100")
+    connection.endheaders(b"{")
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as half_a_head:
+        half_a_head.sendall(b"POST /v1/models/half:predict HTTP/1.1\r\n")
+        assert half_a_head.recv(100) == b""
+    response = connection.getresponse()
+    assert response.status == 408
+    assert "did not arrive within 1 seconds" in json.loads(response.read())["error"]
+    url = f"http://127.0.0.1:{port}/v1/models/half:predict"
+    assert requests.post(url, json={"instances": [2.0]}, timeout=20).status_code == 200
+
+
+def test_a_client_that_hangs_up_disturbs_nobody(port, ask):
+    """In the middle of its body."""
+    for _ in range(20):
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            client.sendall(b"POST /v1/models/half:predict HTTP/1.1\r\nContent-Length: 1000\r\n\r\n{")
+    assert ask("/v1/models/half:predict", {"instances": [2.0]})[0] == 200
+
+
+def test_what_is_no_http_is_refused(port, ask):
+    """Such as TLS, or a heap of header lines."""
+    for head in (
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" * 9 + b"\r\n\r\n",
+        b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 99_999,
+    ):
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as client, contextlib.suppress(OSError):
+            client.sendall(head)
+            assert not client.recv(1000).startswith(b"HTTP/1.1 200")
+    assert ask("/v1/models/half")[0] == 200
+
+
+def test_prometheus_reads_how_many_requests_there_were(port, ask):
+    """By model and status, under TensorFlow Serving's names; no model that is not there."""
+    ask("/v1/models/half:predict", {"instances": [2.0]})
+    ask("/v1/models/half:predict", {"instances": ["a"]})
+    ask("/v1/models/made-up:predict", {"instances": [2.0]})
+    page = requests.get(f"http://127.0.0.1:{port}{PATH}", timeout=20)
+    assert page.headers["content-type"].startswith("text/plain")
+    counts = {line.split(" ")[0]: float(line.split(" ")[1]) for line in page.text.splitlines() if line[0] == ":"}
+    assert counts[':tensorflow:serving:request_count{model_name="half",status="OK"}'] >= 1
+    assert counts[':tensorflow:serving:request_count{model_name="half",status="INVALID_ARGUMENT"}'] >= 1
+    assert any(name.startswith(":tensorflow:serving:request_latency_bucket{") for name in counts)
+    assert "made-up" not in page.text
+
+
+def test_numbers_come_back_as_they_are(ask):
+    """Whole numbers as floats, small ones as JSON writes them."""
+    values = [0.1, 1e-30, 16777216.0, -0.0]
+    _, answer = ask("/v1/models/m:predict", {"instances": [[abs(v), 0] for v in values]})
+    found = np.float32([row["scaled"][0] for row in answer["predictions"]])
+    np.testing.assert_array_equal(found, 2 * np.abs(np.float32(values)))
