@@ -130,16 +130,26 @@ def _printable(path: str) -> str:
 
 
 def _explain(error: OSError | tf.errors.OpError) -> str:
+    if isinstance(error, OSError):
+        return explain_file(error)
+    if isinstance(error, tf.errors.InvalidArgumentError):
+        return explain_refusal(str(error.message))
+    return str(error.message).splitlines()[0]
+
+
+def explain_file(error: OSError) -> str:
+    """Why a file cannot be read."""
     if isinstance(error, FileNotFoundError):
         return "no such file"
     if isinstance(error, IsADirectoryError):
         return "a folder; expected images: name the files in it"
-    if isinstance(error, OSError):
-        return f"cannot be read: {error.strerror}"
-    if too_large := re.search(r"more than [\d.]+ megapixels", str(error.message)):
+    return f"cannot be read: {error.strerror}"
+
+
+def explain_refusal(text: str) -> str:
+    """Why a model refuses an image, from what TensorFlow says, here or in a server."""
+    if too_large := re.search(r"more than [\d.]+ megapixels", text):
         return f"{too_large[0]}, which the model refuses"
-    if isinstance(error, tf.errors.InvalidArgumentError):
-        if any(words in str(error.message) for words in _NO_IMAGE):
-            return "not an image that TensorFlow reads; expected JPEG, PNG, GIF or BMP"
-        return "cannot be decoded: cut off or damaged"
-    return str(error.message).splitlines()[0]
+    if any(words in text for words in _NO_IMAGE):
+        return "not an image that TensorFlow reads; expected JPEG, PNG, GIF or BMP"
+    return "cannot be decoded: cut off or damaged"

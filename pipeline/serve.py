@@ -1,0 +1,198 @@
+"""`./graft serve`: starts a model server for what was pushed, and says how to ask it. Starts no TensorFlow here."""
+
+import contextlib
+import dataclasses
+import os
+import pathlib
+import shlex
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable, Iterable, Iterator
+
+from pipeline.releases import find_model_dir
+from pipeline.workspace import Workspace
+from schema.errors import GraftError, UsageError
+from serving import launch, models_config, versions
+
+IMAGE = "tensorflow/serving:2.21.0"
+_DEPLOY = pathlib.Path(launch.ROOT, "serving", "deploy")
+_SUFFIXES = {".jpg", ".jpeg", ".png", ".gif", ".bmp"}
+_STARTED = 600.0  # seconds that a server may take to load a model, and Docker to fetch its image
+
+
+@dataclasses.dataclass(frozen=True)
+class Served:
+    """What to serve, and where.
+
+    Attributes:
+        model_dir: folder of the versions.
+        host: where to listen.
+        port, rest_port: of gRPC and REST.
+        batching: whether requests that come together are computed together.
+    """
+
+    model_dir: str
+    host: str
+    port: int
+    rest_port: int
+    batching: bool
+
+    @property
+    def name(self) -> str:
+        """As clients name the model."""
+        return os.path.basename(self.model_dir)
+
+    @property
+    def rest_address(self) -> str:
+        """Of the REST face, from this machine."""
+        return f"http://{self._reachable_host}:{self.rest_port}"
+
+    @property
+    def grpc_address(self) -> str:
+        """Of the gRPC face, from this machine."""
+        return f"grpc://{self._reachable_host}:{self.port}"
+
+    @property
+    def _reachable_host(self) -> str:
+        return "127.0.0.1" if self.host == "0.0.0.0" else self.host
+
+    def make_flags(self) -> list[str]:
+        """What to serve, in the flags of TensorFlow Serving."""
+        flags = [f"--monitoring_config_file={_DEPLOY / 'monitoring.config'}"]
+        if self.batching:
+            flags += ["--enable_batching=true", f"--batching_parameters_file={_DEPLOY / 'batching.config'}"]
+        config = models_config.find_file(self.model_dir)
+        if not os.path.exists(config):
+            return [*flags, f"--model_name={self.name}", f"--model_base_path={self.model_dir}"]
+        return [
+            *flags,
+            f"--model_config_file={config}",
+            "--model_config_file_poll_wait_seconds=1",
+            "--allow_version_labels_for_unavailable_models=true",
+        ]
+
+
+def find_served(workspaces: Iterable[str], model: str | None) -> str:
+    """The folder of the model to serve: that of the first workspace that has one.
+
+    Raises:
+        UsageError: if there is none, or more than one and no name.
+    """
+    workspaces = list(workspaces)
+    for out in workspaces:
+        if any(Workspace(pathlib.Path(out)).model_dir("").glob("*/[0-9]*")):
+            return os.path.abspath(find_model_dir(out, model))
+    raise UsageError(
+        f"no pushed model in {' or '.join(workspaces)} here. Train one with: ./graft run DIR (or ./graft demo), "
+        "or name a workspace with --out."
+    )
+
+
+def make_command(served: Served, server: str | None, docker: bool) -> tuple[str, list[str]]:
+    """Which server it is to be, and its command line.
+
+    Args:
+        served: what to serve.
+        server: path of TensorFlow Serving's binary; None for the one on PATH, if there is one.
+        docker: use TensorFlow Serving's image.
+    Raises:
+        UsageError: if what is asked for is not there.
+    """
+    flags = served.make_flags()
+    if docker:
+        return f"TensorFlow Serving in Docker ({IMAGE})", _make_docker_command(served, flags)
+    binary = launch.find_binary(server)
+    ports = [f"--port={served.port}", f"--rest_api_port={served.rest_port}"]
+    if binary:
+        # TensorFlow Serving has no flag for the address of its gRPC port: it listens on all of them.
+        return f"TensorFlow Serving ({binary})", [binary, *ports, *flags]
+    command = [*launch.make_command(None), f"--host={served.host}", *ports, *flags]
+    return "the built-in server (no tensorflow_model_server on PATH)", command
+
+
+def serve(served: Served, server: str | None, docker: bool, say: Callable[[str], None]) -> int:
+    """Starts a server, says how to ask it, and stays until it ends.
+
+    Args:
+        served: what to serve.
+        server: as for `make_command`.
+        docker: as for `make_command`.
+        say: prints a line.
+    Returns:
+        The exit code.
+    Raises:
+        GraftError: if it ends before it serves.
+    """
+    name, command = make_command(served, server, docker)
+    say(f"Starting {name} for {served.model_dir}")
+    process = subprocess.Popen(command, env=launch.make_environment())
+    with _forwarded_signals(process) as stopping, contextlib.ExitStack() as stack:
+        stack.callback(launch.stop, process)
+        try:
+            launch.wait_until_available(process, served.rest_address, served.name, _STARTED)
+        except GraftError as error:
+            if stopping():
+                return 0
+            raise GraftError(f"{name}: {error}") from error
+        say("\n".join(_describe(served)))
+        status = process.wait()
+        return 0 if stopping() else status
+
+
+def _make_docker_command(served: Served, flags: list[str]) -> list[str]:
+    """The folders are where they are outside, so that the same configuration is right in both."""
+    docker = shutil.which("docker")
+    if not docker:
+        raise UsageError("--docker: no docker on PATH. Install it, or leave --docker out for the built-in server.")
+    folder = os.path.dirname(served.model_dir)
+    return [
+        *(docker, "run", "--rm", "--name", f"graft-serve-{served.port}"),
+        *(
+            "-p",
+            f"{served.host}:{served.port}:{served.port}",
+            "-p",
+            f"{served.host}:{served.rest_port}:{served.rest_port}",
+        ),
+        *("-v", f"{folder}:{folder}:ro", "-v", f"{_DEPLOY}:{_DEPLOY}:ro"),
+        *("--entrypoint", launch.BINARY, IMAGE),
+        *(f"--port={served.port}", f"--rest_api_port={served.rest_port}", *flags),
+    ]
+
+
+def _describe(served: Served) -> list[str]:
+    """How to ask, in lines that can be copied."""
+    rest, image = f"{served.rest_address}/v1/models/{served.name}", shlex.quote(_find_image(served.model_dir))
+    body = f'(printf \'{{"instances": [{{"b64": "\'; base64 -w0 {image}; printf \'"}}]}}\')'
+    name = "" if served.name == "graft" else f" --model {served.name}"
+    return [
+        f"Serving:  {rest} and {served.grpc_address} (Ctrl-C ends it)",
+        f"Ask:      {body} | curl -d @- {rest}:predict",
+        f"or:       ./graft predict {image} --server {served.grpc_address}{name}",
+    ]
+
+
+def _find_image(model_dir: str) -> str:
+    """An image that the live model was trained or tested on, if its folder is still there; or a word in its place."""
+    live = versions.find_live(model_dir)
+    data = pathlib.Path(str(live.record.get("config", {}).get("data", ""))) if live else pathlib.Path()
+    if not data.is_dir() or data == pathlib.Path():
+        return "IMAGE"
+    return next((str(path) for path in data.rglob("*") if path.suffix.lower() in _SUFFIXES), "IMAGE")
+
+
+@contextlib.contextmanager
+def _forwarded_signals(process: "subprocess.Popen[bytes]") -> Iterator[Callable[[], bool]]:
+    """Passes on what ends this process; gives whether something has."""
+    received = []
+
+    def forward(number: int, _: object) -> None:
+        received.append(number)
+        process.send_signal(signal.SIGTERM)
+
+    before = {number: signal.signal(number, forward) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(received)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

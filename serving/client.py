@@ -1,0 +1,323 @@
+"""Clients for a model server: TensorFlow Serving's, or the built-in one.
+
+with connect("grpc://127.0.0.1:8500") as client:
+    for prediction in client.predict(["cat.jpg", image_bytes]):
+        print(prediction.label, prediction.probabilities)
+"""
+
+import base64
+import json
+import pathlib
+import urllib.parse
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
+
+import grpc
+import numpy as np
+import requests
+import requests.adapters
+import tensorflow as tf
+import urllib3
+from google.protobuf import json_format
+from tensorflow_serving.apis import (
+    get_model_metadata_pb2,
+    get_model_status_pb2,
+    model_pb2,
+    model_service_pb2_grpc,
+    predict_pb2,
+    prediction_service_pb2_grpc,
+)
+
+from schema.errors import GraftError, UsageError
+from serving import signatures
+from serving.predict import Prediction, explain_file, explain_refusal
+
+BATCH = 8  # images a request
+_TIMEOUT = 30.0  # seconds
+_ATTEMPTS = 4
+_UNLIMITED = -1
+_REFUSED = {"INVALID_ARGUMENT", "400"}
+
+Image = str | pathlib.Path | bytes
+
+
+class ServerError(GraftError):
+    """A server that cannot be reached, or that refuses.
+
+    Attributes:
+        code: gRPC's name of it, such as "NOT_FOUND"; for REST the HTTP status.
+    """
+
+    def __init__(self, message: str, code: str):
+        """Takes what the server says, with its code."""
+        super().__init__(message)
+        self.code = code
+
+
+class Client(Protocol):
+    """What can be asked, by gRPC or REST alike."""
+
+    def predict(self, images: Sequence[Image]) -> Iterator[Prediction]:
+        """Predicts images, in batches, in the order given; one that is broken says so, and does not spoil the others.
+
+        Args:
+            images: paths of JPEG, PNG, GIF or BMP files, or the bytes of such.
+        Raises:
+            ServerError: if the server cannot be reached, or has no such model.
+        """
+        ...
+
+    def ask(self, images: Sequence[bytes]) -> dict[str, np.ndarray]:
+        """Sends encoded images in one request; returns the outputs by name, as the server gives them.
+
+        Raises:
+            ServerError: if the server cannot be reached, or refuses.
+        """
+        ...
+
+    def metadata(self) -> dict[str, Any]:
+        """The signatures of the model: {"model_spec": ..., "metadata": ...}, as REST has it."""
+        ...
+
+    def status(self) -> list[dict[str, Any]]:
+        """What became of each version: {"version": ..., "state": ..., "status": ...}."""
+        ...
+
+    def __enter__(self) -> "Client":
+        """Itself."""
+        ...
+
+    def __exit__(self, *error: object) -> None:
+        """Closes the connection."""
+        ...
+
+
+def connect(
+    server: str, model_name: str = "graft", label: str = "", version: int | None = None, timeout: float = _TIMEOUT
+) -> Client:
+    """Makes a client; nothing is sent yet.
+
+    Args:
+        server: such as "grpc://localhost:8500" or "http://localhost:8501".
+        model_name: what the server calls it.
+        label: such as "stable" or "canary"; or
+        version: its number; without either, the server's newest.
+        timeout: in seconds, for each request.
+    Raises:
+        UsageError: if the address is not understood.
+    """
+    scheme, host, port = _split_address(server)
+    if label and version is not None:
+        raise UsageError("a version and a label at once; a request can name one of them.")
+    spec = model_pb2.ModelSpec(name=model_name)
+    if label:
+        spec.version_label = label
+    if version is not None:
+        spec.version.value = version
+    if scheme == "grpc":
+        return GrpcClient(f"{host}:{port or 8500}", spec, timeout)
+    return RestClient(f"{scheme}://{host}:{port or 8501}", spec, timeout)
+
+
+def _split_address(server: str) -> tuple[str, str, int | None]:
+    """Scheme, host and port of a server; an IPv6 address keeps its brackets."""
+    try:
+        url = urllib.parse.urlsplit(server)
+        port = url.port
+    except ValueError:
+        url, port = urllib.parse.urlsplit(""), None
+    host = url.hostname or ""
+    if url.scheme not in ("grpc", "http", "https") or not host or url.path.strip("/"):
+        raise UsageError(
+            f"{server}: expected the address of a server, such as grpc://localhost:8500 or http://localhost:8501."
+        )
+    return url.scheme, f"[{host}]" if ":" in host else host, port
+
+
+class GrpcClient:
+    """Asks by gRPC; what comes back UNAVAILABLE is sent again by gRPC itself, a few times."""
+
+    def __init__(self, address: str, spec: model_pb2.ModelSpec, timeout: float = _TIMEOUT):
+        """Prepares a channel to host:port."""
+        retries = {
+            "maxAttempts": _ATTEMPTS,
+            "initialBackoff": "0.2s",
+            "maxBackoff": "2s",
+            "backoffMultiplier": 2,
+            "retryableStatusCodes": ["UNAVAILABLE"],
+        }
+        config = {"methodConfig": [{"name": [{}], "retryPolicy": retries}]}
+        options = [
+            ("grpc.service_config", json.dumps(config)),
+            ("grpc.max_send_message_length", _UNLIMITED),
+            ("grpc.max_receive_message_length", _UNLIMITED),
+        ]
+        self._address, self._spec, self._timeout = address, spec, timeout
+        self._channel = grpc.insecure_channel(address, options)
+        self._prediction = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
+        self._models = model_service_pb2_grpc.ModelServiceStub(self._channel)
+
+    def predict(self, images: Sequence[Image]) -> Iterator[Prediction]:
+        """See `Client`."""
+        return _predict_all(self, images)
+
+    def metadata(self) -> dict[str, Any]:
+        """See `Client`."""
+        request = get_model_metadata_pb2.GetModelMetadataRequest(
+            model_spec=self._spec, metadata_field=["signature_def"]
+        )
+        response = self._call(self._prediction.GetModelMetadata, request)
+        found = get_model_metadata_pb2.SignatureDefMap()
+        response.metadata["signature_def"].Unpack(found)
+        return {"model_spec": _to_dict(response.model_spec), "metadata": {"signature_def": _to_dict(found)}}
+
+    def status(self) -> list[dict[str, Any]]:
+        """See `Client`."""
+        request = get_model_status_pb2.GetModelStatusRequest(model_spec=self._spec)
+        response = self._call(self._models.GetModelStatus, request)
+        return list(_to_dict(response)["model_version_status"])
+
+    def close(self) -> None:
+        """Closes the connection."""
+        self._channel.close()
+
+    def __enter__(self) -> "GrpcClient":
+        """Itself."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Closes the connection."""
+        self.close()
+
+    def ask(self, images: Sequence[bytes]) -> dict[str, np.ndarray]:
+        """See `Client`."""
+        request = predict_pb2.PredictRequest(model_spec=self._spec)
+        request.inputs[signatures.IMAGE_BYTES].CopyFrom(tf.make_tensor_proto(list(images), tf.string))
+        response = self._call(self._prediction.Predict, request)
+        return {name: tf.make_ndarray(proto) for name, proto in response.outputs.items()}
+
+    def _call(self, method: Any, request: Any) -> Any:
+        try:
+            return method(request, timeout=self._timeout)
+        except grpc.RpcError as error:
+            code = error.code().name
+            raise ServerError(f"grpc://{self._address}: {error.details()} ({code})", code) from error
+
+
+class RestClient:
+    """Asks by REST; what comes back 503, and what could not be sent at all, is sent again by urllib3, a few times."""
+
+    def __init__(self, address: str, spec: model_pb2.ModelSpec, timeout: float = _TIMEOUT):
+        """Prepares a session with a server such as http://localhost:8501."""
+        retries = urllib3.Retry(
+            total=_ATTEMPTS - 1, backoff_factor=0.2, status_forcelist=[503], allowed_methods=None, raise_on_status=False
+        )
+        self._address, self._timeout = address, timeout
+        self._url = f"{address}/v1/models/{urllib.parse.quote(spec.name, safe='')}"
+        choice = spec.WhichOneof("version_choice")
+        if choice == "version":
+            self._url += f"/versions/{spec.version.value}"
+        elif choice:
+            self._url += f"/labels/{urllib.parse.quote(spec.version_label, safe='')}"
+        self._session = requests.Session()
+        self._session.trust_env = False  # a proxy for the web has no way to a server here
+        for scheme in ("http://", "https://"):
+            self._session.mount(scheme, requests.adapters.HTTPAdapter(max_retries=retries))
+
+    def predict(self, images: Sequence[Image]) -> Iterator[Prediction]:
+        """See `Client`."""
+        return _predict_all(self, images)
+
+    def metadata(self) -> dict[str, Any]:
+        """See `Client`."""
+        return self._call("GET", "/metadata")
+
+    def status(self) -> list[dict[str, Any]]:
+        """See `Client`."""
+        return list(self._call("GET", "")["model_version_status"])
+
+    def close(self) -> None:
+        """Closes the connection."""
+        self._session.close()
+
+    def __enter__(self) -> "RestClient":
+        """Itself."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Closes the connection."""
+        self.close()
+
+    def ask(self, images: Sequence[bytes]) -> dict[str, np.ndarray]:
+        """See `Client`."""
+        instances = [{"b64": base64.b64encode(image).decode("ascii")} for image in images]
+        rows = self._call("POST", ":predict", {"instances": instances})["predictions"]
+        return {name: np.array([row[name] for row in rows]) for name in rows[0]}
+
+    def _call(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
+        try:
+            response = self._session.request(method, self._url + path, json=body, timeout=self._timeout)
+            answer = response.json()
+        except requests.exceptions.JSONDecodeError as error:
+            message = f"{self._address}: the answer is no JSON (status {response.status_code})"
+            raise ServerError(message, str(response.status_code)) from error
+        except requests.RequestException as error:
+            raise ServerError(f"{self._address}: cannot be reached: {_shorten(error)}", "UNAVAILABLE") from error
+        if response.status_code != 200:
+            reason = answer.get("error", response.reason) if isinstance(answer, dict) else response.reason
+            raise ServerError(f"{self._address}: {reason} ({response.status_code})", str(response.status_code))
+        return dict(answer)
+
+
+def _predict_all(client: GrpcClient | RestClient, images: Sequence[Image]) -> Iterator[Prediction]:
+    for start in range(0, len(images), BATCH):
+        yield from _predict_batch(client, images[start : start + BATCH])
+
+
+def _predict_batch(client: GrpcClient | RestClient, images: Sequence[Image]) -> Iterator[Prediction]:
+    try:
+        outputs = client.ask([_read(image) for image in images])
+    except (OSError, ServerError) as error:
+        if isinstance(error, ServerError) and error.code not in _REFUSED:
+            raise
+        if len(images) == 1:
+            client.metadata()  # raises if it is not the image that is refused, but the model, the version or the label
+            yield Prediction(_name(images[0]), problem=_explain(error))
+            return
+        for image in images:  # one of them is broken: ask one by one
+            yield from _predict_batch(client, [image])
+        return
+    for row, image in enumerate(images):
+        classes = [_text(name) for name in outputs["classes"][row]]
+        probabilities = dict(zip(classes, map(float, outputs["probabilities"][row]), strict=True))
+        yield Prediction(_name(image), _text(outputs["label"][row]), probabilities)
+
+
+def _read(image: Image) -> bytes:
+    return image if isinstance(image, bytes) else pathlib.Path(image).read_bytes()
+
+
+def _name(image: Image) -> str:
+    return f"{len(image)} bytes" if isinstance(image, bytes) else str(image)
+
+
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def _explain(error: OSError | ServerError) -> str:
+    return explain_file(error) if isinstance(error, OSError) else explain_refusal(str(error))
+
+
+def _shorten(error: Exception) -> str:
+    reason = getattr(error.args[0], "reason", error) if error.args else error
+    return str(reason).partition(": ")[2] or str(reason)
+
+
+def _to_dict(message: Any) -> dict[str, Any]:
+    """With every field, as REST has them; protobuf 5 has another word for that."""
+    names = {"preserving_proto_field_name": True}
+    try:
+        return dict(json_format.MessageToDict(message, always_print_fields_with_no_presence=True, **names))
+    except TypeError:
+        return dict(json_format.MessageToDict(message, including_default_value_fields=True, **names))

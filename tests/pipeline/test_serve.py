@@ -1,0 +1,183 @@
+"""`./graft serve`: which server is started, with what, and what it says."""
+
+import os
+import pathlib
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+import tensorflow as tf
+
+from schema.errors import UsageError
+from serving import launch
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+class Echo(tf.Module):
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")])
+    def serve(self, image_bytes):
+        return {"label": image_bytes}
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory):
+    """A workspace with a model that gives back what it gets, as version 7, and an image it may have been trained on."""
+    root = tmp_path_factory.mktemp("work space")
+    tf.saved_model.save(Echo(), str(root / "out/serving/echo/7"), signatures={"serving_default": Echo().serve})
+    (root / "data/cats").mkdir(parents=True)
+    (root / "data/cats/it's one.jpg").write_bytes(b"meow")
+    (root / "out/serving/echo/7/assets.extra").mkdir()
+    record = f'{{"config": {{"data": "{root}/data"}}}}'
+    (root / "out/serving/echo/7/assets.extra/graft.json").write_text(record)
+    return root
+
+
+@pytest.fixture
+def programs(tmp_path):
+    """Returns a function that puts a program on a PATH of its own: it writes its arguments down, and serves."""
+
+    def put(name):
+        folder = tmp_path / "bin"
+        folder.mkdir(exist_ok=True)
+        # As docker, it is to forget what comes before the flags of the server.
+        (folder / name).write_text(
+            f"#!{sys.executable}\nimport os, sys\n"
+            f"open({str(tmp_path / 'arguments')!r}, 'w').write('\\n'.join(sys.argv[1:]))\n"
+            "flags = [a for a in sys.argv if a.startswith('--') and '=' in a]\n"
+            f"os.execv({sys.executable!r}, [{sys.executable!r}, '-m', 'serving.server', *flags])\n"
+        )
+        (folder / name).chmod(0o755)
+        return folder
+
+    return put
+
+
+@pytest.fixture
+def serve(tmp_path):
+    """Returns a function that starts `./graft serve`, and ends it when it has said how to ask: (exit code, lines)."""
+
+    def run(*arguments, path="", ask=False):
+        with socket.socket() as one, socket.socket() as other:
+            for free in (one, other):
+                free.bind(("127.0.0.1", 0))
+            ports = [f"--port={one.getsockname()[1]}", f"--rest-port={other.getsockname()[1]}"]
+        environment = os.environ | {"PATH": f"{path}{os.pathsep}{os.environ['PATH']}", "PYTHONUNBUFFERED": "1"}
+        process = subprocess.Popen(
+            [sys.executable, str(ROOT), "serve", *ports, *map(str, arguments)],
+            cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+        lines, answer = [], ""
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline and (line := process.stdout.readline()):
+            lines.append(line.rstrip("\n"))
+            if line.startswith("Ask:") and ask:
+                answer = subprocess.check_output(["bash", "-c", line.partition(":")[2]], text=True, timeout=60)
+            if line.startswith("or:"):
+                process.send_signal(signal.SIGTERM)
+        launch.stop(process)
+        process.stdout.close()
+        return process.returncode, lines, answer
+
+    return run
+
+
+def test_the_built_in_server_is_started_and_the_line_it_prints_works(serve, workspace):
+    """Copied into a shell, with a path that has a space and a quote in it; SIGTERM ends both."""
+    code, lines, answer = serve("--out", workspace / "out", ask=True)
+    assert code == 0
+    assert lines[0].startswith("Starting the built-in server (no tensorflow_model_server on PATH)")
+    assert '{"predictions":["meow"]}' in answer.replace(" ", "").replace("\n", "")
+    image = shlex.quote(str(workspace / "data/cats/it's one.jpg"))
+    (last,) = [line for line in lines if line.startswith("or:")]
+    assert f"./graft predict {image} --server grpc://127.0.0.1:" in last
+    assert last.endswith("--model echo")
+    assert not any("Traceback" in line for line in lines)
+
+
+@pytest.mark.parametrize("how", ["on PATH", "named"])
+def test_tensorflow_serving_is_started_where_it_is(serve, workspace, programs, tmp_path, how):
+    """With the ports, the model and the metrics; and said so."""
+    folder = programs("tensorflow_model_server")
+    named = ["--server", folder / "tensorflow_model_server"] if how == "named" else []
+    code, lines, _ = serve("--out", workspace / "out", *named, path=folder if how == "on PATH" else "")
+    assert (code, lines[0]) == (
+        0,
+        f"Starting TensorFlow Serving ({folder}/tensorflow_model_server) for {workspace}/out/serving/echo",
+    )
+    flags = (tmp_path / "arguments").read_text().splitlines()
+    assert flags[0].startswith("--port=")
+    assert f"--monitoring_config_file={ROOT}/serving/deploy/monitoring.config" in flags
+    assert flags[-2:] == ["--model_name=echo", f"--model_base_path={workspace}/out/serving/echo"]
+
+
+def test_docker_mounts_the_folders_where_they_are(serve, workspace, programs, tmp_path):
+    """Read-only, with the ports of this machine alone."""
+    code, lines, _ = serve("--out", workspace / "out", "--docker", "--batching", path=programs("docker"))
+    assert code == 0
+    assert lines[0].startswith("Starting TensorFlow Serving in Docker (tensorflow/serving:")
+    arguments = (tmp_path / "arguments").read_text().splitlines()
+    mounted = [arguments[i + 1] for i, word in enumerate(arguments) if word == "-v"]
+    assert mounted == [f"{path}:{path}:ro" for path in (f"{workspace}/out/serving", f"{ROOT}/serving/deploy")]
+    published = [arguments[i + 1] for i, word in enumerate(arguments) if word == "-p"]
+    assert all(port.startswith("127.0.0.1:") for port in published)
+    assert f"--batching_parameters_file={ROOT}/serving/deploy/batching.config" in arguments
+
+
+def test_models_config_is_used_where_it_is(serve, workspace, programs, tmp_path):
+    """So that labels are known and followed."""
+    config = workspace / "out/serving/models.config"
+    config.write_text(
+        f'model_config_list {{ config {{ name: "echo" base_path: "{workspace}/out/serving/echo" '
+        'model_platform: "tensorflow" } }'
+    )
+    folder = programs("tensorflow_model_server")
+    serve("--out", workspace / "out", path=folder)
+    config.unlink()
+    flags = (tmp_path / "arguments").read_text().splitlines()
+    assert f"--model_config_file={config}" in flags
+    assert "--model_config_file_poll_wait_seconds=1" in flags
+
+
+BAD = {
+    "no workspace": (["--out", "none"], "no pushed model in none here"),
+    "no such binary": (["--server", "/none/server"], "/none/server: no program here"),
+    "no docker": (["--docker"], "no docker on PATH"),
+    "both": (["--docker", "--server", "x"], "one of them"),
+    "one port": (["--port=9500", "--rest-port=9500"], "are the same"),
+    "no such model": (["--model", "other"], "no model 'other' here"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "words"), BAD.values(), ids=BAD)
+def test_what_cannot_be_served_says_why(workspace, tmp_path, arguments, words):
+    """With exit code 2, in a line."""
+    out = [] if "--out" in arguments else ["--out", str(workspace / "out")]
+    (tmp_path / "empty").mkdir()
+    done = subprocess.run(
+        [sys.executable, str(ROOT), "serve", *out, *arguments],
+        cwd=tmp_path, env=os.environ | {"PATH": str(tmp_path / "empty")}, capture_output=True, text=True,
+        timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_server_that_does_not_start_says_so(tmp_path, serve):
+    """And the exit code is 1."""
+    (tmp_path / "out/serving/graft/1").mkdir(parents=True)
+    (tmp_path / "out/serving/graft/1/saved_model.pb").write_bytes(b"no protobuf")
+    code, lines, _ = serve("--out", "out")
+    assert code == 1
+    assert any("ended with 1 before it served anything" in line for line in lines)
+
+
+def test_a_named_binary_must_be_there():
+    """Before anything is started."""
+    with pytest.raises(UsageError, match="no program here"):
+        launch.find_binary("/none/tensorflow_model_server")
