@@ -1,10 +1,17 @@
 """The folder that a model server watches: the highest complete version is live."""
 
 import json
+import pathlib
+import subprocess
+import sys
+import time
 
 import pytest
 
-from serving.versions import copy_tree, digest_model, find_live, find_versions, prune
+from serving import versions
+from serving.versions import copy_tree, digest_model, find_live, find_versions, find_withdrawn
+
+ROOT = pathlib.Path(__file__).parents[2]
 
 
 def make_version(folder, variables=b"variables", record=None):
@@ -117,18 +124,84 @@ def test_a_tree_is_copied_with_all_that_is_in_it(tmp_path):
     assert "assets" in found[1]
 
 
-def test_pruning_keeps_the_newest(tmp_path):
-    """The live one above all; what is no version stays as well."""
-    for number in (3, 10, 20, 100):
-        make_version(tmp_path / str(number))
-    (tmp_path / "notes").mkdir()
-    assert prune(str(tmp_path), 2) == [3, 10]
-    assert {p.name for p in tmp_path.iterdir()} == {"20", "100", "notes"}
+def test_withdrawn_version_is_no_version_but_is_known(tmp_path):
+    """By one rename; its number, its files and its record stay."""
+    make_version(tmp_path / "3")
+    make_version(tmp_path / "20", record={"salt": 3})
+    withdrawn = versions.withdraw(find_live(str(tmp_path)))
+    assert withdrawn.path == str(tmp_path / "withdrawn-20")
+    assert [v.number for v in find_versions(str(tmp_path))] == [3]
+    assert find_withdrawn(str(tmp_path)) == [withdrawn]
+    assert (withdrawn.number, withdrawn.record) == (20, {"salt": 3})
 
 
-def test_pruning_finishes_what_was_interrupted(tmp_path):
-    """A version that was renamed and not yet removed."""
+def test_withdrawn_version_gets_another_number(tmp_path):
+    """And is a version again."""
+    make_version(tmp_path / "withdrawn-20")
+    [withdrawn] = find_withdrawn(str(tmp_path))
+    assert versions.renumber(withdrawn, 21) == find_live(str(tmp_path))
+    assert find_withdrawn(str(tmp_path)) == []
+
+
+def test_number_that_is_taken_is_not_overwritten(tmp_path):
+    """Not even by a file or an empty folder, which a rename would replace."""
+    make_version(tmp_path / "3")
+    for make in ((tmp_path / "4").mkdir, (tmp_path / "withdrawn-3").touch):
+        make()
+    with pytest.raises(OSError, match="already"):
+        versions.renumber(find_live(str(tmp_path)), 4)
+    with pytest.raises(OSError, match="already"):
+        versions.withdraw(find_live(str(tmp_path)))
+    assert {p.name for p in tmp_path.iterdir()} == {"3", "4", "withdrawn-3"}
+
+
+def test_numbers_of_withdrawn_versions_are_not_used_again(tmp_path, monkeypatch):
+    """A server that still has it loaded would take the new one for the old one."""
+    monkeypatch.setattr(time, "time", lambda: 100.0)
+    for name in ("withdrawn-100", "99", "withdrawn-98", "97"):
+        make_version(tmp_path / name)
+    assert versions.next_number(str(tmp_path)) == 101
+    assert versions.free_number_below(str(tmp_path), 99) == 96
+
+
+def test_below_the_first_versions_no_number_is_free(tmp_path):
+    """0 is none: in a request it means that no version was named."""
+    make_version(tmp_path / "1")
+    make_version(tmp_path / "2")
+    assert versions.free_number_below(str(tmp_path), 2) is None
+
+
+def test_removal_finishes_what_was_interrupted(tmp_path):
+    """A version that was renamed and not yet removed, even if it had the number of one that goes now."""
+    for name in ("7", "withdrawn-3", "9", ".removed-7", ".removed-3"):
+        make_version(tmp_path / name)
+    gone = [find_versions(str(tmp_path))[0], *find_withdrawn(str(tmp_path))]
+    versions.remove(str(tmp_path), gone)
+    assert [p.name for p in tmp_path.iterdir()] == ["9"]
+
+
+def test_folders_of_this_machine_are_read_without_tensorflow(tmp_path):
+    """It takes seconds to import."""
     make_version(tmp_path / "7")
-    make_version(tmp_path / ".removed-3")
-    assert prune(str(tmp_path), 5) == []
-    assert [p.name for p in tmp_path.iterdir()] == ["7"]
+    code = f"""
+import sys
+from serving import releases, versions
+assert versions.digest_model(versions.find_live({str(tmp_path)!r}).path)
+assert releases.read({str(tmp_path)!r}).live.number == 7
+assert "tensorflow" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60, cwd=ROOT)
+
+
+def test_folders_elsewhere_are_read_with_tensorflow():
+    """By the file systems that it knows: `ram://` is one of them."""
+    import tensorflow as tf
+
+    for name in ("3", "withdrawn-2"):
+        tf.io.gfile.makedirs(f"ram://bucket/{name}/variables")
+        for file in (versions.SAVED_MODEL, "variables/variables.index", "variables/variables.data-00000-of-00001"):
+            with tf.io.gfile.GFile(f"ram://bucket/{name}/{file}", "w") as opened:
+                opened.write(file)
+    assert [v.number for v in find_versions("ram://bucket")] == [3]
+    assert [v.number for v in find_withdrawn("ram://bucket")] == [2]
+    assert len(digest_model("ram://bucket/3")) == 64

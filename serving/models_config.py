@@ -1,0 +1,136 @@
+"""`serving/models.config`: what a TensorFlow Serving loads of each model, and which versions its labels mean.
+
+A text ModelServerConfig (tensorflow_serving/config/model_server_config.proto), for `--model_config_file`. Graft writes
+the labels and how many versions are loaded; whatever else is in the file is the user's, and stays.
+"""
+
+import os
+import uuid
+from collections.abc import Mapping, Sequence
+
+from google.protobuf import text_format
+from tensorflow_serving.config.model_server_config_pb2 import ModelConfig, ModelServerConfig
+
+from schema.errors import GraftError, UsageError
+from serving.gfile import gfile
+
+FILE = "models.config"
+STABLE, CANARY = "stable", "canary"
+
+_HEAD = """\
+# Written by Graft at each push, and by ./graft releases. A base_path, other models, labels and fields are kept;
+# comments are not.
+"""
+# The live version and the one before it, so that a rollback waits for no loading; and the canary.
+_LOADED, _LOADED_WITH_CANARY = 2, 3
+
+
+def find_file(model_dir: str) -> str:
+    """The path of the file: beside the folder of a model, and for all of them."""
+    return os.path.join(os.path.dirname(model_dir.rstrip("/")), FILE)
+
+
+def read(model_dir: str) -> ModelServerConfig:
+    """Reads the file; an empty one if it is not there.
+
+    Args:
+        model_dir: the folder of a model.
+    Raises:
+        UsageError: if it cannot be read, or is not a list of models.
+    """
+    path, config = find_file(model_dir), ModelServerConfig()
+    try:
+        text_format.Parse(_read_text(path), config)
+    except (text_format.ParseError, UnicodeDecodeError) as error:
+        raise _refuse(path, f"not a text ModelServerConfig: {error}") from None
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror}.") from None
+    if config.WhichOneof("config") == "custom_model_config":
+        raise _refuse(path, "expected a model_config_list; got a custom_model_config")
+    return config
+
+
+def read_labels(model_dir: str) -> dict[str, int]:
+    """What the labels of a model mean, by the file; none if it is not there, or does not know the model."""
+    models = read(model_dir).model_config_list.config
+    return {k: v for model in models if model.name == _name(model_dir) for k, v in model.version_labels.items()}
+
+
+def read_labels_of_user(model_dir: str) -> dict[str, int]:
+    """Those that Graft has not written."""
+    return {label: number for label, number in read_labels(model_dir).items() if label not in (STABLE, CANARY)}
+
+
+def write(model_dir: str, config: ModelServerConfig, labels: Mapping[str, int], numbers: Sequence[int]) -> None:
+    """Writes the file anew, whole or not at all, with what has changed of a model.
+
+    Args:
+        model_dir: the folder of the model.
+        config: what `read` returned; changed in place.
+        labels: what `stable` and `canary` mean.
+        numbers: of the versions in the folder. A label of the user's stays as long as its version is among them:
+            a server refuses a file with a label that means nothing.
+    Raises:
+        GraftError: if it cannot be written.
+    """
+    model = _find_model(config, model_dir)
+    kept = {k: v for k, v in model.version_labels.items() if k not in (STABLE, CANARY) and v in numbers}
+    model.version_labels.clear()
+    model.version_labels.update(kept | dict(labels))
+    if model.model_version_policy.WhichOneof("policy_choice") in (None, "latest"):
+        latest = model.model_version_policy.latest
+        latest.num_versions = _count_loaded(model, numbers, latest.num_versions)
+    try:
+        _replace(find_file(model_dir), _HEAD + text_format.MessageToString(config, as_utf8=True))
+    except OSError as error:
+        raise GraftError(
+            f"{find_file(model_dir)}: cannot be written: {error.strerror}. The folders of the versions are as asked; "
+            "the labels follow with the next push, or the next of ./graft releases rollback, promote or keep."
+        ) from error
+
+
+def _count_loaded(model: ModelConfig, numbers: Sequence[int], before: int) -> int:
+    """How many of the newest versions to load: enough to have each that has a label, or as many as the user wants."""
+    labels = model.version_labels
+    fewest = _LOADED_WITH_CANARY if CANARY in labels else _LOADED
+    wanted = before if before > _LOADED_WITH_CANARY else 0  # more than Graft would write
+    return max([fewest, wanted, *(sum(number >= labelled for number in numbers) for labelled in labels.values())])
+
+
+def _find_model(config: ModelServerConfig, model_dir: str) -> ModelConfig:
+    """The entry of a model, made if need be."""
+    models = config.model_config_list.config
+    for model in models:
+        if model.name == _name(model_dir):
+            return model
+    base_path = model_dir if "://" in model_dir else os.path.abspath(model_dir)
+    return models.add(name=_name(model_dir), base_path=base_path, model_platform="tensorflow")
+
+
+def _name(model_dir: str) -> str:
+    return os.path.basename(model_dir.rstrip("/"))
+
+
+def _read_text(path: str) -> str:
+    if not gfile(path).exists(path):
+        return ""
+    with gfile(path).GFile(path) as file:
+        return str(file.read())
+
+
+def _replace(path: str, text: str) -> None:
+    if _read_text(path) == text:
+        return
+    temporary = f"{path}.{uuid.uuid4().hex}.tmp"
+    try:
+        with gfile(path).GFile(temporary, "w") as file:
+            file.write(text)
+        gfile(path).rename(temporary, path, overwrite=True)
+    except BaseException:
+        if gfile(path).exists(temporary):
+            gfile(path).remove(temporary)
+        raise
+
+
+def _refuse(path: str, problem: str) -> UsageError:
+    return UsageError(f"{path}: {problem}. Mend it, or move it away and Graft writes a new one. Nothing was changed.")
