@@ -26,6 +26,7 @@ SPREAD = {
     "Embedder": "Beam; once in the life of an image",
     "Trainer": "one machine, its GPUs",
     "Evaluator": "Beam",
+    "ServingValidator": "constant: a few images",
 }
 
 

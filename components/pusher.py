@@ -3,9 +3,9 @@
 TFX's copies in place, so a server may see half a model. This one stages beside the target and renames.
 """
 
+import datetime
 import json
 import os
-import time
 import uuid
 from typing import Any
 
@@ -19,11 +19,12 @@ from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionP
 
 from components import summary
 from components.artifacts import IngestReport
-from serving import versions
+from serving import releases, versions
 
 PUSHED, PUSHED_VERSION = "pushed", "pushed_version"
-# Ours, beside TFX's two: whether there was something to push, and which old versions went.
-NEW, REMOVED_VERSIONS = "new", "removed_versions"
+# Ours, beside TFX's two: whether there was something to push, whether it is a canary, which old versions went, and
+# which version that is not live is the same model, so that this one was not pushed.
+NEW, CANARY, REMOVED_VERSIONS, HELD_BACK = "new", "canary", "removed_versions", "held_back"
 
 
 class PusherSpec(ComponentSpec):
@@ -32,6 +33,7 @@ class PusherSpec(ComponentSpec):
     PARAMETERS = {
         "model_dir": ExecutionParameter(type=str),
         "record": ExecutionParameter(type=str),
+        "canary": ExecutionParameter(type=int),
         "keep_versions": ExecutionParameter(type=int),
         "served": ExecutionParameter(type=str),
         "code_digest": ExecutionParameter(type=str),
@@ -39,6 +41,7 @@ class PusherSpec(ComponentSpec):
     INPUTS = {
         "model": ChannelParameter(type=standard_artifacts.Model),
         "model_blessing": ChannelParameter(type=standard_artifacts.ModelBlessing),
+        "infra_blessing": ChannelParameter(type=standard_artifacts.InfraBlessing),
         "evaluation": ChannelParameter(type=standard_artifacts.ModelEvaluation),
         "report": ChannelParameter(type=IngestReport),
     }
@@ -54,24 +57,30 @@ class PusherExecutor(tfx_executor.Executor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Pushes the model unless it is not blessed, or live already."""
+        """Pushes the model unless it lacks a blessing, is there already, or was withdrawn."""
         self._log_startup(input_dict, output_dict, exec_properties)
         pushed = artifact_utils.get_single_instance(output_dict["pushed_model"])
         if not self.CheckBlessing(input_dict):
             self._MarkNotPushed(pushed)
             return
-        model_path = self.GetModelPath(input_dict)
-        model_dir = exec_properties["model_dir"]
-        version = versions.find_live(model_dir)
+        model_path, model_dir = self.GetModelPath(input_dict), exec_properties["model_dir"]
         record = json.loads(exec_properties["record"])
-        new = version is None or not _is_same(version, model_path, record)
-        if version is None or new:
-            version = push(model_path, model_dir, record | self._describe(input_dict))
+        found = releases.read(model_dir)
+        canary = bool(exec_properties["canary"] and found.live)  # the first version of all is live, whatever was asked
+        version, held_back = _find_same(found, model_path, record, canary)
+        if held_back:
+            self._MarkNotPushed(pushed)
+            pushed.set_string_custom_property(HELD_BACK, json.dumps(held_back))
+            return
+        new = version is None
+        if version is None:
+            version = push(model_path, model_dir, record | self._describe(input_dict), canary)
         else:
-            logging.info("The same model is live as version %d; not pushed again.", version.number)
+            logging.info("The same model is there as version %d; not pushed again.", version.number)
         self._MarkPushed(pushed, version.path, str(version.number))
-        removed = versions.prune(model_dir, exec_properties["keep_versions"])
         pushed.set_int_custom_property(NEW, int(new))
+        pushed.set_int_custom_property(CANARY, int(canary and version != found.live))
+        removed = releases.keep(model_dir, exec_properties["keep_versions"])
         pushed.set_string_custom_property(REMOVED_VERSIONS, json.dumps(removed))
 
     def _describe(self, input_dict: dict[str, list[types.Artifact]]) -> dict[str, Any]:
@@ -92,11 +101,13 @@ class Pusher(base_component.BaseComponent):
         self,
         model: types.BaseChannel,
         model_blessing: types.BaseChannel,
+        infra_blessing: types.BaseChannel,
         evaluation: types.BaseChannel,
         report: types.BaseChannel,
         model_dir: str,
         record: dict[str, Any],
         keep_versions: int,
+        canary: bool = False,
         served: str = "",
         code_digest: str = "",
     ):
@@ -105,21 +116,25 @@ class Pusher(base_component.BaseComponent):
         Args:
             model: the candidate.
             model_blessing: the Evaluator's verdict.
+            infra_blessing: the ServingValidator's.
             evaluation: of which `summary.json` goes into the record.
             report: of the ingest, for the salt.
             model_dir: the serving folder of the model.
             record: what to remember with the version besides, as `graft.json`.
             keep_versions: how many of the newest versions stay, this one included.
+            canary: whether to push below the live version, to be tried beside it.
             served: what the serving folder held, so that TFX does not take an old push for a present one.
             code_digest: of our code.
         """
         spec = PusherSpec(
             model=model,
             model_blessing=model_blessing,
+            infra_blessing=infra_blessing,
             evaluation=evaluation,
             report=report,
             model_dir=model_dir,
             record=json.dumps(record, sort_keys=True),
+            canary=int(canary),
             keep_versions=keep_versions,
             served=served,
             code_digest=code_digest,
@@ -128,27 +143,34 @@ class Pusher(base_component.BaseComponent):
         super().__init__(spec=spec)
 
 
-def push(model_path: str, model_dir: str, record: dict[str, Any]) -> versions.Version:
+def push(model_path: str, model_dir: str, record: dict[str, Any], canary: bool = False) -> versions.Version:
     """Puts a SavedModel into a model's folder as a new version.
 
     Args:
         model_path: a SavedModel.
         model_dir: where the versions are.
-        record: goes into `assets.extra/graft.json`.
+        record: goes into `assets.extra/graft.json`, with what is only known now.
+        canary: below the live version, in the place of the canary that there may be.
     Returns:
-        The version; its number is the time in seconds, or more if that is taken.
+        The version; its number is the time in seconds, or more if that is taken. That of a canary is the highest
+        which is free below the live version's.
     Raises:
-        OSError, tf.errors.OpError: if it cannot be written; then nothing is left behind.
+        UsageError: if models.config cannot be read, or no number is free for a canary.
+        GraftError, OSError, tf.errors.OpError: if it cannot be written; then nothing is left behind.
     """
+    releases.settle(model_dir)
     tf.io.gfile.makedirs(model_dir)
     # The name is no number, so that a model server passes over it.
     staging = os.path.join(model_dir, f".staging-{uuid.uuid4().hex}")
     try:
         versions.copy_tree(model_path, staging)
-        tf.io.gfile.makedirs(os.path.join(staging, os.path.dirname(versions.RECORD)))
-        with tf.io.gfile.GFile(os.path.join(staging, versions.RECORD), "w") as file:
-            file.write(json.dumps(record, indent=1, ensure_ascii=False))
-        number = _next_number(model_dir)
+        if canary:
+            releases.mark_canary(staging)
+        digest = versions.digest_model(staging)
+        number = releases.make_way(model_dir) if canary else versions.next_number(model_dir)
+        time = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+        record = record | {"pushed_version": number, "pushed_at": time, "canary": canary, "model_digest": digest}
+        _write_record(staging, record)
         target = os.path.join(model_dir, str(number))
         tf.io.gfile.rename(staging, target)
     except BaseException:
@@ -158,20 +180,47 @@ def push(model_path: str, model_dir: str, record: dict[str, Any]) -> versions.Ve
     return versions.Version(number, target, record)
 
 
-def _is_same(live: versions.Version, model_path: str, record: dict[str, Any]) -> bool:
-    """Whether a version has the weights of a model, and was made by the same code for the same images and classes."""
+def _write_record(path: str, record: dict[str, Any]) -> None:
+    tf.io.gfile.makedirs(os.path.dirname(os.path.join(path, versions.RECORD)))
+    with tf.io.gfile.GFile(os.path.join(path, versions.RECORD), "w") as file:
+        file.write(json.dumps(record, indent=1, ensure_ascii=False))
+
+
+def _find_same(
+    found: releases.Releases, model_path: str, record: dict[str, Any], canary: bool
+) -> tuple[versions.Version | None, dict[str, Any]]:
+    """Looks for a model among the versions that are live, canary or withdrawn.
+
+    A model that somebody has withdrawn does not come back by itself, nor does an untried one become live.
+
+    Returns:
+        The version that is what was asked for; or which other one is the same model, and what that is; or neither.
+    """
+
+    def is_same(version: versions.Version) -> bool:
+        return _is_same(version, model_path, record)
+
+    if found.live and is_same(found.live):
+        return found.live, {}
+    if found.canary and is_same(found.canary):
+        return (found.canary, {}) if canary else (None, {"version": found.canary.number, "state": "canary"})
+    for version in reversed(found.withdrawn):
+        if is_same(version):
+            return None, {"version": version.number, "state": "withdrawn"}
+    return None, {}
+
+
+def _is_same(version: versions.Version, model_path: str, record: dict[str, Any]) -> bool:
+    """Whether a version was made by the same code for the same images and classes, and has the weights of a model."""
 
     def shape_of(record: dict[str, Any]) -> list[Any]:
         config, resolved = record.get("config", {}), record.get("resolved", {})
         keys = (record, "classes"), (config, "image_size"), (config, "max_megapixels"), (resolved, "code_digest")
         return [values.get(key) for values, key in keys]
 
-    same_weights = versions.digest_variables(live.path) == versions.digest_variables(model_path)
-    return same_weights and shape_of(live.record) == shape_of(record)
-
-
-def _next_number(model_dir: str) -> int:
-    return max([int(time.time()), *(number + 1 for number in versions.list_numbers(model_dir))])
+    if shape_of(version.record) != shape_of(record):
+        return False
+    return versions.digest_variables(version.path) == versions.digest_variables(model_path)
 
 
 def _load(artifacts: list[types.Artifact], name: str) -> dict[str, Any]:

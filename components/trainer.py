@@ -5,7 +5,7 @@ TFX's component with one channel more: its own is closed.
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -20,13 +20,14 @@ from tfx.types import artifact_utils, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 from tfx.utils import json_utils, proto_utils
 
-from components import curves, devices, model, pixels
+from components import curves, devices, model, pixels, samples
 from components.base import FrozenBase
 from components.embeddings import EmbeddingReport, read_embeddings
 from components.training import HEAD, Images, Inputs, Settings, count_passes, train
 from components.trunk import list_files, open_trunk, read_trunk
 from schema import features
 from serving.signatures import export_saved_model
+from serving.warmup_requests import WARMUP_BATCH, write_warmup_requests
 
 
 class TrainerSpec(ComponentSpec):
@@ -50,7 +51,7 @@ class TrainerSpec(ComponentSpec):
 
 
 class TrainerExecutor(tfx_executor.GenericExecutor):
-    """TFX's, which tells where everything is, the embeddings included."""
+    """TFX's, which tells where everything is, the embeddings and the test split included."""
 
     def Do(
         self,
@@ -70,6 +71,8 @@ class TrainerExecutor(tfx_executor.GenericExecutor):
     ) -> FnArgs:
         fn_args = super()._GetFnArgs(input_dict, output_dict, exec_properties)
         fn_args.custom_config["embeddings"] = artifact_utils.get_single_uri(input_dict["embeddings"])
+        test = artifact_utils.get_split_uri(input_dict["examples"], features.TEST)
+        fn_args.custom_config["test_files"] = [os.path.join(test, "*")]
         return fn_args
 
 
@@ -127,7 +130,7 @@ def run_fn(fn_args: FnArgs) -> None:
         with pixels.cache_folder(files, settings.image_size, passes, fn_args.model_run_dir) as cache:
             inputs = read_inputs(fn_args, frozen, settings, report, cache)
             trained = train(frozen, inputs, settings, chosen, fn_args.model_run_dir)
-        export(frozen, trained.head, trained.kept, fn_args, settings.classes)
+        export(frozen, trained.head, trained.kept, fn_args, settings)
     write_history(trained.history, trained.kept, inputs.computed, fn_args.model_run_dir)
 
 
@@ -187,12 +190,16 @@ def read_images(
     )
 
 
-def export(frozen: FrozenBase, head: keras.Model, kept: str, fn_args: FnArgs, classes: Sequence[str]) -> None:
+def export(frozen: FrozenBase, head: keras.Model, kept: str, fn_args: FnArgs, settings: Settings) -> None:
     """Writes the SavedModel; with the frozen base, it can be asked with embeddings as well."""
     network = model.assemble(model.build_embedder(frozen.network), head)
     transform_output = tft.TFTransformOutput(fn_args.transform_output)
     embedded = {"head": head, "embedding_kind": frozen.kind.to_json()} if kept == HEAD else {}
-    export_saved_model(network, transform_output, list(classes), fn_args.serving_model_dir, **embedded)
+    path, classes = fn_args.serving_model_dir, list(settings.classes)
+    export_saved_model(network, transform_output, classes, path, **embedded)
+    # Of `test`, which stays unseen: a server decodes them and forgets the answers.
+    images = map(samples.get_image, samples.sample_examples(list_files(settings.test_files), WARMUP_BATCH))
+    write_warmup_requests(path, list(images), settings.model_name)
 
 
 def write_history(history: list[dict[str, Any]], kept: str, computed: int, model_run_dir: str) -> None:

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -42,8 +43,10 @@ class Settings:
         augmentation: random changes of training images, see `pixels.build_augmentation`.
         seed: of weights, order and augmentation.
         store: the folder of the embedding store.
+        model_name: what servers will call the model.
         cache_key: what the results depend on besides; TFX hashes it, nothing reads it.
         embeddings: the folder of the Embedder's artifact; the Trainer's executor fills it in.
+        test_files: patterns of the files of the test split, likewise; no image of them is trained on.
     """
 
     classes: list[str]
@@ -64,8 +67,10 @@ class Settings:
     augmentation: dict[str, Any]
     seed: int
     store: str
+    model_name: str
     cache_key: dict[str, str]
     embeddings: str = ""
+    test_files: Sequence[str] = ()
 
     @property
     def base(self) -> BaseSpec:

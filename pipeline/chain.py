@@ -17,6 +17,7 @@ from components.gates import DataGate
 from components.make_schema import MakeSchema
 from components.pixels import is_on
 from components.pusher import Pusher
+from components.serving_validator import ServingValidator
 from components.trainer import Trainer
 from components.training import Settings
 from pipeline.config import Config
@@ -124,13 +125,27 @@ def create_pipeline(config: Config, resolved: Resolved, workspace: Workspace) ->
         code_digest=code_digest,
     )
 
+    serving_validator = ServingValidator(
+        model=model,
+        examples=examples,
+        blessing=evaluator.outputs["blessing"],
+        model_name=config.model_name,
+        classes=resolved.classes,
+        images=config.serving_images,
+        max_latency_ms=config.max_latency_ms,
+        max_serving_mb=config.max_serving_mb,
+        server_digest=resolved.server_digest,
+    )
+
     pusher = Pusher(
         model=model,
         model_blessing=evaluator.outputs["blessing"],
+        infra_blessing=serving_validator.outputs["infra_blessing"],
         evaluation=evaluator.outputs["evaluation"],
         report=example_gen.outputs["report"],
         model_dir=model_dir,
         record=_version_record(config, resolved),
+        canary=config.canary,
         keep_versions=config.keep_versions,
         served=resolved.served,
         code_digest=code_digest,
@@ -149,6 +164,7 @@ def create_pipeline(config: Config, resolved: Resolved, workspace: Workspace) ->
             embedder,
             trainer,
             evaluator,
+            serving_validator,
             pusher,
         ],
         enable_cache=True,
@@ -177,6 +193,7 @@ def _training_settings(config: Config, resolved: Resolved, workspace: Workspace)
         augmentation=config.augmentation.model_dump(),
         seed=config.seed,
         store=str(workspace.embeddings),
+        model_name=config.model_name,
         cache_key={"weights": resolved.weights_digest, "code": resolved.code_digest},
     )
 

@@ -43,6 +43,7 @@ def cli() -> None:
     ./graft run photos/        your own: photos/cats/*.jpg, photos/dogs/*.jpg
     ./graft init photos/       write a graft.toml with everything that can be set
     ./graft predict one.jpg    ask the newest pushed model
+    ./graft serve              serve it as TensorFlow Serving does
     """
 
 
@@ -108,7 +109,11 @@ def init(data: str | None, file: str) -> None:
     "--config", "file", metavar="FILE", help=f"TOML file; options override it.  [{CONFIG_FILE}, if it is there]"
 )
 @click.option("--print-config", is_flag=True, help="Show what is in effect and where it comes from, and do no more.")
-@click.option("--require-push", is_flag=True, help="Exit with 4 unless the model of this run is live in the end.")
+@click.option(
+    "--require-push",
+    is_flag=True,
+    help="Exit with 4 unless the model of this run is live in the end (or, with --canary, the canary).",
+)
 @_output_options
 def run(
     folder: str | None,
@@ -167,28 +172,78 @@ def demo(out: str, quiet: bool, verbose: bool, as_json: bool) -> None:
 @cli.command()
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
 @click.option(
-    "--model", metavar="DIR", help="Folder of a version, of versions, or a workspace.  [the newest pushed model]"
+    "--model",
+    metavar="DIR",
+    help="Folder of a version, of versions, or a workspace; of a server the model's name.  [the newest pushed model]",
 )
+@click.option("--server", metavar="URL", help="Ask a model server: grpc://HOST:8500 or http://HOST:8501.")
+@click.option("--label", default="", metavar="NAME", help="With --server: ask the version with this label.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per image and line.")
-def predict(images: tuple[str, ...], model: str | None, as_json: bool) -> None:
+def predict(images: tuple[str, ...], model: str | None, server: str | None, label: str, as_json: bool) -> None:
     """Say what is on images.
 
     \b
     ./graft predict cat.jpg dog.jpg
     ./graft predict --json *.jpg --model graft-out/serving/graft
+    ./graft predict cat.jpg --server grpc://localhost:8500 --label canary
     """
     from pipeline.terminal import muted_imports
 
     with muted_imports():
         from serving.predict import find_model, predict_files, print_predictions
-
-    workspaces = [_configured_out(), DEMO_OUT]
-    if model and (pathlib.Path(model) / "serving").is_dir():
-        workspaces, model = [model], None
-    folder = model or find_model(workspaces)
-    failed = print_predictions(predict_files(folder, list(images)), as_json)
+    if server:
+        with muted_imports():
+            from serving.client import connect
+        with connect(server, model or "graft", label) as client:
+            failed = print_predictions(client.predict(images), as_json)
+    elif label:
+        raise click.UsageError("--label goes with --server: a server knows which version has which label.")
+    else:
+        workspaces = [_configured_out(), DEMO_OUT]
+        if model and (pathlib.Path(model) / "serving").is_dir():
+            workspaces, model = [model], None
+        failed = print_predictions(predict_files(model or find_model(workspaces), list(images)), as_json)
     if failed:
         sys.exit(3)
+
+
+@cli.command(short_help="Start a model server for what was pushed.")
+@click.option("--out", metavar="DIR", help="Workspace.  [that of ./graft run here, or of the demo]")
+@click.option("--model", metavar="NAME", help="Which model.  [the only one there is]")
+@click.option("--server", metavar="PATH", help="TensorFlow Serving's binary.  [tensorflow_model_server, if on PATH]")
+@click.option("--docker", is_flag=True, help="TensorFlow Serving's image, in Docker.")
+@click.option("--port", default=8500, show_default=True, type=click.IntRange(1, 65535), help="Of gRPC.")
+@click.option("--rest-port", default=8501, show_default=True, type=click.IntRange(1, 65535), help="Of REST.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen; 0.0.0.0 for every network.")
+@click.option("--batching", is_flag=True, help="Compute requests that come together together.")
+def serve(
+    out: str | None,
+    model: str | None,
+    server: str | None,
+    docker: bool,
+    port: int,
+    rest_port: int,
+    host: str,
+    batching: bool,
+) -> int:
+    """Start a model server: TensorFlow Serving's if it is on PATH, else the built-in one with the same API.
+
+    It follows what is pushed, rolled back and promoted. Ctrl-C ends it.
+
+    \b
+    ./graft serve
+    ./graft serve --docker
+    ./graft serve --out graft-demo --port 9500 --rest-port 9501
+    """
+    from pipeline.serve import Served, find_served
+    from pipeline.serve import serve as serve_model
+
+    if server and docker:
+        raise click.UsageError("--server and --docker at once; one of them.")
+    if port == rest_port:
+        raise click.UsageError("--port and --rest-port are the same; gRPC and REST need one each.")
+    model_dir = find_served([out] if out else [_configured_out(), DEMO_OUT], model)
+    return serve_model(Served(model_dir, host, port, rest_port, batching), server, docker, click.echo)
 
 
 def _find_config() -> str | None:
@@ -250,6 +305,113 @@ def embeddings(out: str | None, prune: bool) -> None:
             pruned = prune_store(out)
         click.echo(f"Dropped {pruned.rows:,} rows, {decimal(pruned.freed)}.")
     print_store(out, Console())
+
+
+class _ListByDefault(click.Group):
+    """A group that lists where it is told to do nothing else."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Puts `list` before options of it."""
+        first = args[0] if args else ""
+        listing = not args or (first.startswith("-") and first not in ctx.help_option_names)
+        return super().parse_args(ctx, ["list", *args] if listing else args)
+
+
+def _model_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    out = click.option("--out", metavar="DIR", help="Workspace.  [that of ./graft run here]")
+    model = click.option("--model", metavar="NAME", help="Which model.  [the only one there is]")
+    return out(model(command))
+
+
+@cli.group(cls=_ListByDefault, short_help="Show what was pushed; roll back, promote, prune.")
+def releases() -> None:
+    """Show what was pushed, and choose which version is live.
+
+    \b
+    ./graft releases             list the versions: live, canary, older, withdrawn
+    ./graft releases rollback    withdraw the live version; the one before it is live
+    ./graft releases promote     make the canary live
+
+    A TensorFlow Serving that watches the folder follows by itself.
+    """
+
+
+@releases.command("list", short_help="List the versions; what ./graft releases does by itself.")
+@_model_options
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def list_releases(out: str | None, model: str | None, as_json: bool) -> None:
+    """List the versions: state, time of the push, accuracy on test, run, size.
+
+    \b
+    ./graft releases list
+    ./graft releases list --json --model graft
+    """
+    from rich.console import Console
+
+    from pipeline.releases import find_model_dir, print_releases, render_json
+
+    model_dir = find_model_dir(out or _configured_out(), model)
+    if as_json:
+        click.echo(render_json(model_dir))
+    else:
+        print_releases(model_dir, Console())
+
+
+@releases.command(short_help="Withdraw the live version, or the canary.")
+@_model_options
+@click.option("--canary", is_flag=True, help="Withdraw the canary; what is live is live.")
+def rollback(out: str | None, model: str | None, canary: bool) -> None:
+    """Withdraw the live version; the one before it is live. A canary stays the canary.
+
+    A withdrawn version stays in the folder, and the same model is not pushed again.
+
+    \b
+    ./graft releases rollback
+    ./graft releases rollback --canary    end the trial
+    """
+    from pipeline.releases import change, describe_state
+    from serving.releases import roll_back, withdraw_canary
+
+    with change(out or _configured_out(), model) as model_dir:
+        withdrawn = withdraw_canary(model_dir) if canary else roll_back(model_dir)
+        click.echo("\n".join([f"Withdrawn: {withdrawn.path}", *describe_state(model_dir)]))
+
+
+@releases.command(short_help="Make the canary live, or another version.")
+@_model_options
+@click.argument("version", required=False, type=int, metavar="[VERSION]")
+def promote(out: str | None, model: str | None, version: int | None) -> None:
+    """Make the canary live; or an older version, or one that was withdrawn. It gets the next number.
+
+    \b
+    ./graft releases promote
+    ./graft releases promote 1795612102
+    """
+    from pipeline.releases import change, describe_state
+    from serving.releases import promote as promote_version
+
+    with change(out or _configured_out(), model) as model_dir:
+        promote_version(model_dir, version)
+        click.echo("\n".join(describe_state(model_dir)))
+
+
+@releases.command(short_help="Remove old versions.")
+@_model_options
+@click.argument("count", type=click.IntRange(1), metavar="N")
+def keep(out: str | None, model: str | None, count: int) -> None:
+    """Remove old versions so that N are left, and of the withdrawn ones N at the most.
+
+    The live version, the canary, and with 2 or more the version before the live one are never removed.
+
+    \b
+    ./graft releases keep 3
+    """
+    from pipeline.releases import change, describe_state
+    from serving.releases import keep as keep_versions
+
+    with change(out or _configured_out(), model) as model_dir:
+        removed = ", ".join(map(str, keep_versions(model_dir, count))) or "none"
+        click.echo("\n".join([f"Removed:   {removed}", *describe_state(model_dir)]))
 
 
 @cli.group()

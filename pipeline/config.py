@@ -7,7 +7,7 @@ import unicodedata
 from typing import Annotated, Any, Literal
 
 import pydantic
-from pydantic import BeforeValidator, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import BeforeValidator, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, StrictBool
 
 from schema.features import SPLITS
 
@@ -42,8 +42,9 @@ class _Frozen(pydantic.BaseModel):
 
     @pydantic.field_validator("*", mode="before")
     @classmethod
-    def _no_switch(cls, value: Any) -> Any:
-        return _check(value, not isinstance(value, bool))  # pydantic takes true for 1
+    def _no_switch(cls, value: Any, info: pydantic.ValidationInfo) -> Any:
+        switch = cls.model_fields[str(info.field_name)].annotation is bool
+        return _check(value, switch or not isinstance(value, bool))  # pydantic takes true for 1
 
 
 def _key(default: Any, group: str, description: str, expected: str = "", example: Any = None, metavar: str = "") -> Any:
@@ -165,6 +166,13 @@ class Config(_Frozen):
         0.9,
     )
     max_accuracy_drop: Fraction = _key(0.0, "Evaluation and push", "how far below the live model is still pushed")
+    serving_images: PositiveInt = _key(
+        16, "Evaluation and push", "test images that a model server is asked with before a push"
+    )
+    max_latency_ms: PositiveFloat = _key(
+        5000.0, "Evaluation and push", "milliseconds that a model server may take for one image, as the median"
+    )
+    max_serving_mb: PositiveFloat = _key(4096.0, "Evaluation and push", "MB of memory that it may hold with the model")
     model_name: str = _key(
         "graft",
         "Evaluation and push",
@@ -173,7 +181,14 @@ class Config(_Frozen):
         metavar="NAME",
     )
     keep_versions: PositiveInt = _key(
-        10, "Evaluation and push", "pushed versions to keep; older ones are removed after a push"
+        10,
+        "Evaluation and push",
+        "pushed versions to keep, and withdrawn ones at the most; older ones are removed after a push",
+    )
+    canary: StrictBool = _key(
+        False,
+        "Evaluation and push",
+        "push below the live version, to be tried as the canary; ./graft releases promote makes it live",
     )
 
     augmentation: Augmentation = Augmentation()

@@ -37,6 +37,11 @@ class Key:
         return "--" + self.name.replace("_", "-").replace(".", "-")
 
     @property
+    def is_switch(self) -> bool:
+        """Whether it takes true or false: on the command line no value, but --name or --no-name."""
+        return isinstance(self.default, bool)
+
+    @property
     def parameter(self) -> str:
         """As a name in Python."""
         return self.name.replace(".", "__")
@@ -73,7 +78,7 @@ def _make_key(name: str, properties: dict[str, Any], default: Any) -> Key:
 def _make_metavar(expected: str) -> str:
     if expected.startswith("one of "):
         return expected.removeprefix("one of ").replace(", ", "|")
-    kinds = {"a whole number": "N", "a number": "X", "a path": "DIR", "a date": "DATE"}
+    kinds = {"a whole number": "N", "a number": "X", "a path": "DIR", "a date": "DATE", "true": "true|false"}
     return next(short for start, short in kinds.items() if expected.startswith(start))
 
 
@@ -84,7 +89,8 @@ def _describe(properties: dict[str, Any]) -> str:
         return "one of " + ", ".join(properties["enum"])
     if properties.get("format") == "date":
         return "a date such as 2026-11-23"
-    return {"integer": "a whole number", "number": "a number"}[properties["type"]] + _describe_range(properties)
+    kinds = {"integer": "a whole number", "number": "a number", "boolean": "true or false"}
+    return kinds[properties["type"]] + _describe_range(properties)
 
 
 def _describe_range(properties: dict[str, Any]) -> str:

@@ -10,7 +10,10 @@ from pipeline.reference import to_toml
 
 def make_options() -> list[click.Option]:
     """An option for each key; not given is None."""
-    return [click.Option([k.option, k.parameter], metavar=k.metavar, help=_help(k)) for k in all_keys().values()]
+    return [
+        click.Option([_spell(k), k.parameter], default=None, metavar=k.metavar, help=_help(k))
+        for k in all_keys().values()
+    ]
 
 
 def write_options(own: list[click.Parameter], ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -19,7 +22,14 @@ def write_options(own: list[click.Parameter], ctx: click.Context, formatter: cli
         formatter.write_dl([record for option in own if (record := option.get_help_record(ctx))])
     for group, keys in groupby(all_keys().values(), key=lambda key: key.group):
         with formatter.section(group):
-            formatter.write_dl([(f"{key.option} {key.metavar}", _help(key)) for key in keys])
+            formatter.write_dl(
+                [(_spell(key, " / ") if key.is_switch else f"{key.option} {key.metavar}", _help(key)) for key in keys]
+            )
+
+
+def _spell(key: Key, between: str = "/") -> str:
+    """An option; a switch has two, the second to override a file."""
+    return f"{key.option}{between}--no-{key.option[2:]}" if key.is_switch else key.option
 
 
 def _help(key: Key) -> str:

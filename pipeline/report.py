@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import shlex
 from typing import Any
 
 from rich.console import Console
@@ -40,13 +41,13 @@ def print_report(outcome: Outcome, config: Config, console: Console) -> None:
     ]
     if config.weights == RANDOM:
         lines.append(f"[yellow]Note:[/] {_UNTRAINED_BASE}")
-    lines += _verdict_lines(outcome, str(model_dir))
+    lines += _verdict_lines(outcome, config, str(model_dir))
     if outcome.removed_versions:
         removed = ", ".join(map(str, outcome.removed_versions))
         lines.append(f"Removed:  version {removed} (keep_versions is {config.keep_versions})")
     where = ["", f"Report:   {escape(str(workspace.runs / outcome.run_id))}/ (manifest.json, training_curves.png)"]
-    if outcome.pushed_version:
-        where += ["Next:     " + escape(f"./graft predict IMAGE --model {model_dir}")]
+    for label, step in zip(("Next:", ""), _next_steps(outcome, config, model_dir), strict=False):
+        where.append(f"{label:<9} {escape(step)}")
     # On a terminal between words; in a file, and where paths are to be copied, as long as it is.
     console.print("\n".join(lines), highlight=False, soft_wrap=not console.is_terminal)
     console.print("\n".join(where), highlight=False, soft_wrap=True)
@@ -105,17 +106,48 @@ def _accuracy_line(evaluation: dict[str, Any]) -> str:
     )
 
 
-def _verdict_lines(outcome: Outcome, model_dir: str) -> list[str]:
+def _verdict_lines(outcome: Outcome, config: Config, model_dir: str) -> list[str]:
     evaluation = outcome.evaluation
     if not evaluation["blessed"]:
         reasons = "; ".join(evaluation["failures"])
         return [f"Blessed:  [red]no[/]: {escape(reasons)}. Not pushed; what was live is live."]
     why = f"{evaluation['accuracy']:.3f} where {evaluation['min_accuracy']:.3f} is needed"
     why += _compare(evaluation)
-    pushed = f"{model_dir}/{outcome.pushed_version}"
-    state = "Pushed:  " if outcome.pushed_now else "Live:    "
+    blessed = f"Blessed:  [green]yes[/]: {escape(why)}"
+    served = _served_lines(outcome.serving)
+    if outcome.serving and not outcome.serving["blessed"]:
+        return [blessed, *served]
+    if outcome.held_back:
+        held_back = f"Pushed:   [yellow]no[/]: {escape('; '.join(outcome.reasons))}. What was live is live."
+        return [blessed, *served, held_back]
+    state = "Canary:" if outcome.canary else "Pushed:" if outcome.pushed_now else "Live:"
     note = "" if outcome.pushed_now else "  (pushed before; nothing new)"
-    return [f"Blessed:  [green]yes[/]: {escape(why)}", f"{state} {escape(pushed)}{note}"]
+    if config.canary and outcome.pushed_now and not outcome.canary:
+        note = "  (live: there was nothing to try it beside as a canary)"
+    return [blessed, *served, f"{state:<9} {escape(f'{model_dir}/{outcome.pushed_version}')}{note}"]
+
+
+def _served_lines(serving: dict[str, Any] | None) -> list[str]:
+    """How the model did in a model server."""
+    if not serving:
+        return []
+    if not serving["blessed"]:
+        reasons = "; ".join(serving["reasons"])
+        return [f"Served:   [red]no[/]: {escape(reasons)}. Not pushed; what was live is live."]
+    images = f"{serving['images']} {'image' if serving['images'] == 1 else 'images'}"
+    figures = f"median {serving['median_ms_grpc']:.3g} ms, {serving['memory_mb']:.0f} MB ({serving['server']})"
+    return [f"Served:   {images} by gRPC and REST, as the Evaluator saw them; {escape(figures)}"]
+
+
+def _next_steps(outcome: Outcome, config: Config, model_dir: pathlib.Path) -> list[str]:
+    """What to type: to ask the model, and to make it live where it is not."""
+    where = f"--out {shlex.quote(config.out)} --model {config.model_name}"
+    if outcome.held_back:
+        return [f"./graft releases promote {outcome.held_back['version']} {where}"]
+    if outcome.canary:
+        canary = f"{model_dir}/{outcome.pushed_version}"
+        return [f"./graft predict IMAGE --model {canary}", f"./graft releases promote {where}"]
+    return [f"./graft predict IMAGE --model {model_dir}"] if outcome.pushed_version else []
 
 
 def _compare(evaluation: dict[str, Any]) -> str:

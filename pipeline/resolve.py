@@ -21,11 +21,12 @@ from pipeline.disk import MODEL_BYTES, check_free_space
 from pipeline.weights import find_weights
 from pipeline.workspace import Workspace
 from schema.errors import DataError
-from serving import versions
+from serving import launch, models_config, releases, versions
 
 _SOURCES = ("schema", "serving", "components")
 # Keys that change nothing about the model; the folder of images goes into the digest as an absolute path.
-_NOT_REQUESTED = {"out", "data", "keep_versions", "trunk_gb", "beam"}
+_NOT_REQUESTED = {"out", "data", "canary", "keep_versions", "trunk_gb", "beam"}
+_NOT_REQUESTED |= {"serving_images", "max_latency_ms", "max_serving_mb"}
 _LIBRARIES = ("tensorflow", "keras", "tensorflow-transform", "tfx")
 
 
@@ -39,7 +40,9 @@ class Resolved:
         weights: "random" or the path of a file.
         weights_digest: of its contents.
         code_digest: of our code and the libraries that shape results.
-        request_key: of all of the above and the configuration: two runs with the same key do the same.
+        server_digest: of what a candidate is tried with: our code, and the built-in server or TensorFlow Serving's.
+        request_key: of all of the above but the server, and of the configuration: two runs with the same key make the
+            same model.
         classes: in the order of the outputs.
         salt: of the split, or "" to choose one.
         baseline: identity of the version to compare with, or "none".
@@ -51,6 +54,7 @@ class Resolved:
     weights: str
     weights_digest: str
     code_digest: str
+    server_digest: str
     request_key: str
     classes: list[str]
     salt: str
@@ -63,9 +67,10 @@ def resolve(config: Config, workspace: Workspace) -> Resolved:
 
     Raises:
         DataError: if the folder is not one of labelled images, or its classes are not those of the live model.
-        UsageError: if the weights cannot be had.
+        UsageError: if the weights cannot be had, or models.config cannot be read.
     """
     listing = layout.list_images(config.data, config.window_end_text, config.window_days or 0)
+    models_config.read(str(workspace.model_dir(config.model_name)))  # the push would stumble over it, an hour later
     weights, weights_digest = find_weights(config.weights, config.image_size)
     request: dict[str, Any] = {
         "fingerprint": listing.fingerprint,
@@ -80,7 +85,8 @@ def resolve(config: Config, workspace: Workspace) -> Resolved:
     live = versions.find_live(str(workspace.model_dir(config.model_name)))
     lineage = _resolve_lineage(config, listing, request_key, live, workspace)
     _check_early(config, listing, lineage["classes"], live, workspace)
-    return Resolved(weights=weights, request_key=request_key, **request, **lineage)
+    server_digest = digest_server(request["code_digest"])
+    return Resolved(weights=weights, server_digest=server_digest, request_key=request_key, **request, **lineage)
 
 
 def _check_early(
@@ -126,8 +132,11 @@ def _resolve_lineage(
     record = live.record if live else {}
     if live and record.get("request_key") == request_key:
         # This very request made the live version. It is not compared with itself: the properties are those of
-        # that run, so that TFX finds every output of it.
-        return {name: record["resolved"][name] for name in ("classes", "salt", "baseline", "served")}
+        # that run, so that TFX finds every output of it. What the Pusher said holds unless the version was promoted:
+        # then it has another number.
+        made = {name: record["resolved"][name] for name in ("classes", "salt", "baseline", "served")}
+        as_pushed = record.get("pushed_version", live.number) == live.number and not record.get("canary")
+        return made if as_pushed else made | {"served": _describe_serving(config, workspace)}
     return {
         "classes": list(config.classes or record.get("classes") or listing.labels),
         "salt": _resolve_salt(listing, record.get("salt"), workspace),
@@ -152,9 +161,11 @@ def _resolve_salt(listing: layout.Listing, wanted: int | None, workspace: Worksp
 
 def _describe_serving(config: Config, workspace: Workspace) -> str:
     """The versions there are, and those that were pushed and are gone: a push that was undone may come again."""
-    present = [v.number for v in versions.find_versions(str(workspace.model_dir(config.model_name)))]
-    pushed = {m.get("pushed_version") for m in workspace.load_manifests()} - {None}
-    return json.dumps({"present": present, "gone": sorted(pushed - set(present))})
+    found = releases.read(str(workspace.model_dir(config.model_name)))
+    present, withdrawn = ([version.number for version in group] for group in (found.numbered, found.withdrawn))
+    pushed = {m["pushed_version"] for m in workspace.load_manifests() if m.get("pushed_version")}
+    state = {"present": present, "gone": sorted(pushed - set(present)), "withdrawn": withdrawn, "labels": found.labels}
+    return json.dumps(state)
 
 
 def digest_code() -> str:
@@ -162,10 +173,22 @@ def digest_code() -> str:
 
     TFX's cache hashes the name of a function, not what it does.
     """
+    return _digest(_read_sources(*_SOURCES) | {name: importlib.metadata.version(name) for name in _LIBRARIES})
+
+
+def digest_server(code_digest: str) -> str:
+    """A digest of what tries a candidate: a change of the server alone tries models anew, and trains none."""
+    binary = launch.find_binary()
+    stat = os.stat(binary) if binary else None
+    described = [binary, stat.st_size, stat.st_mtime_ns] if stat else []
+    return _digest([code_digest, _read_sources("serving/server"), described])
+
+
+def _read_sources(*folders: str) -> dict[str, str]:
+    """Path to content of the sources in some of our folders; those below them are not looked at."""
     root = pathlib.Path(__file__).parents[1]
-    files = sorted(path for name in _SOURCES for path in (root / name).iterdir() if path.suffix in (".py", ".pbtxt"))
-    code = {str(path.relative_to(root)): path.read_text(encoding="utf-8") for path in files}
-    return _digest(code | {name: importlib.metadata.version(name) for name in _LIBRARIES})
+    files = sorted(path for name in folders for path in (root / name).iterdir() if path.suffix in (".py", ".pbtxt"))
+    return {str(path.relative_to(root)): path.read_text(encoding="utf-8") for path in files}
 
 
 def _digest(value: Any) -> str:

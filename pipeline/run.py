@@ -10,7 +10,8 @@ from rich.console import Console
 
 from components import progress
 from components.embeddings import EmbeddingReport
-from components.pusher import NEW, PUSHED, PUSHED_VERSION, REMOVED_VERSIONS
+from components.pusher import CANARY, HELD_BACK, NEW, PUSHED, PUSHED_VERSION, REMOVED_VERSIONS
+from components.serving_validator import FILE as VERDICT_FILE
 from components.summary import FILE as SUMMARY_FILE
 from pipeline.beam_args import check_beam_args
 from pipeline.chain import create_pipeline
@@ -36,8 +37,11 @@ class Outcome:
         evaluation: `summary.json` of the Evaluator.
         embedding: how many images are embedded, how many of them in this run, and where, see `_describe_embedding`.
         history: of the training: `kept` and `epochs`.
-        pushed_version: the version this model is live as, or None.
+        serving: `verdict.json` of the ServingValidator; None if the Evaluator had refused the model before.
+        pushed_version: the version this model is live as, or the canary, or None.
         pushed_now: whether this run pushed it.
+        canary: whether that version is the canary.
+        held_back: `version` and `state` ("withdrawn" or "canary") of the one for which it was not pushed, or None.
         removed_versions: old ones that the push removed.
     """
 
@@ -48,9 +52,21 @@ class Outcome:
     embedding: dict[str, Any]
     evaluation: dict[str, Any]
     history: dict[str, Any]
+    serving: dict[str, Any] | None
     pushed_version: int | None
     pushed_now: bool
     removed_versions: list[int]
+    canary: bool = False
+    held_back: dict[str, Any] | None = None
+
+    @property
+    def reasons(self) -> list[str]:
+        """Why there is no pushed version."""
+        if not self.held_back:
+            return self.evaluation["failures"] + (self.serving["reasons"] if self.serving else [])
+        version, withdrawn = self.held_back["version"], self.held_back["state"] == "withdrawn"
+        before = "withdrawn before as" if withdrawn else "the same model is the canary,"
+        return [f"{before} version {version}; ./graft releases promote {version} makes it live{' again' * withdrawn}"]
 
 
 def run_pipeline(config: Config, console: Console) -> Outcome:
@@ -135,9 +151,12 @@ def _collect(run_id: str, components: list[Finished], folder: pathlib.Path) -> O
         embedding=_describe_embedding(by_name["Embedder"], by_name["Trainer"], history, folder.parents[1]),
         evaluation=_read(by_name["Evaluator"], "evaluation", SUMMARY_FILE),
         history=history,
+        serving=_read_serving(by_name["ServingValidator"]),
         pushed_version=int(pushed[PUSHED_VERSION]) if pushed.get(PUSHED) else None,
         pushed_now=pushed_now,
         removed_versions=[] if by_name["Pusher"].cached else json.loads(pushed.get(REMOVED_VERSIONS, "[]")),
+        canary=bool(pushed.get(CANARY)),
+        held_back=json.loads(pushed.get(HELD_BACK, "null")),
     )
 
 
@@ -151,8 +170,11 @@ def describe(outcome: Outcome) -> dict[str, Any]:
         "embedding": outcome.embedding,
         "evaluation": outcome.evaluation,
         "kept": outcome.history["kept"],
+        "serving": outcome.serving,
         "pushed_version": outcome.pushed_version,
         "pushed_now": outcome.pushed_now,
+        "canary": outcome.canary,
+        "held_back": outcome.held_back,
         "removed_versions": outcome.removed_versions,
     }
 
@@ -174,6 +196,11 @@ def _describe_embedding(
         "artifact": str(pathlib.Path(uri).relative_to(workspace)),
         "note": report.note,
     }
+
+
+def _read_serving(validator: Finished) -> dict[str, Any] | None:
+    uri = pathlib.Path(validator.outputs["infra_blessing"].uri)
+    return _read(validator, "infra_blessing", VERDICT_FILE) if (uri / VERDICT_FILE).exists() else None
 
 
 def _save_quarantine(components: list[Finished], folder: pathlib.Path) -> pathlib.Path | None:

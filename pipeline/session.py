@@ -59,7 +59,7 @@ def run_session(config: Config, source: str | None, output: Output, require_push
     except (Exception, KeyboardInterrupt) as error:
         return _explain(error, interrupted_by, log, stderr)
     if require_push and outcome.pushed_version is None:
-        print(f"graft: not pushed: {'; '.join(outcome.evaluation['failures'])}", file=stderr, flush=True)
+        print(f"graft: not pushed: {'; '.join(outcome.reasons)}", file=stderr, flush=True)
         return NOT_PUSHED
     return 0
 

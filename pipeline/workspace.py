@@ -104,9 +104,12 @@ def _check_format(out: str, file: pathlib.Path) -> None:
 
 
 @contextlib.contextmanager
-def open_workspace(out: str) -> Iterator[Workspace]:
+def open_workspace(out: str, otherwise: str = "choose another folder with --out") -> Iterator[Workspace]:
     """Makes the workspace if need be and locks it for one run.
 
+    Args:
+        out: the folder.
+        otherwise: what to do but wait, where another run has it.
     Raises:
         UsageError: if it cannot be written.
         GraftError: if another run has it.
@@ -119,7 +122,7 @@ def open_workspace(out: str) -> Iterator[Workspace]:
             lock.seek(0)
             raise GraftError(
                 f"{out}: another run is at work here (process {lock.read().strip() or 'unknown'}). "
-                "Wait for it, or choose another folder with --out."
+                f"Wait for it, or {otherwise}."
             ) from None
         lock.truncate(0)
         lock.write(str(os.getpid()))

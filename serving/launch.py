@@ -185,9 +185,8 @@ def wait_until_available(
 
 
 def _explain(server: RunningServer, error: GraftError) -> GraftError:
-    said = server.describe_end()
-    message = f"{server.name} {error}:\n{said}"
-    not_loaded = _NOT_LOADED.search(said)
+    message = f"{server.name} {error}:\n{server.describe_end()}"
+    not_loaded = _NOT_LOADED.search(server.log.read_text(encoding="utf-8", errors="replace"))
     return LoadError(message, not_loaded[1]) if not_loaded else GraftError(message)
 
 

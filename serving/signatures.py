@@ -1,5 +1,6 @@
 """What the SavedModel exports: stock TensorFlow ops only, so that it loads without Keras or TFX."""
 
+import json
 import os
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,16 @@ SERVING, EXAMPLES, TRANSFORM_FEATURES = "serving_default", "examples", "transfor
 EMBEDDED_EXAMPLES = "embedded_examples"
 IMAGE_BYTES = "image_bytes"
 _EMBEDDING_KIND = os.path.join("assets.extra", "embedding_kind.json")
+CLASSES = os.path.join("assets.extra", "classes.json")
+
+_STRINGS = ("DT_STRING", 1)
+_PREDICTION = {"probabilities": ("DT_FLOAT", 2), "label": _STRINGS, "classes": ("DT_STRING", 2)}
+# What clients rely on. Signature to its inputs and outputs, each a name to its type and rank.
+CONTRACT = {
+    SERVING: ({IMAGE_BYTES: _STRINGS}, _PREDICTION),
+    EXAMPLES: ({EXAMPLES: _STRINGS}, _PREDICTION),
+    TRANSFORM_FEATURES: ({EXAMPLES: _STRINGS}, {features.LABEL_INDEX: ("DT_INT64", 2)}),
+}
 
 
 class ServedModel(tf.Module):
@@ -109,6 +120,8 @@ def export_saved_model(
 ) -> None:
     """Writes a SavedModel with the three signatures, and if its base is the frozen one, a fourth.
 
+    `assets.extra/classes.json` lists the class names, for those who cannot ask the model.
+
     Args:
         network: as for `ServedModel`; may be compiled.
         transform_output: the transform graph.
@@ -129,10 +142,9 @@ def export_saved_model(
     if isinstance(served, FrozenServedModel):
         signatures[EMBEDDED_EXAMPLES] = served.serve_embedded
     tf.saved_model.save(served, path, signatures=signatures)
+    _write(os.path.join(path, CLASSES), json.dumps(classes, ensure_ascii=False))
     if embedding_kind:
-        tf.io.gfile.makedirs(os.path.dirname(os.path.join(path, _EMBEDDING_KIND)))
-        with tf.io.gfile.GFile(os.path.join(path, _EMBEDDING_KIND), "w") as file:
-            file.write(embedding_kind)
+        _write(os.path.join(path, _EMBEDDING_KIND), embedding_kind)
 
 
 def read_embedding_kind(path: str) -> str:
@@ -141,6 +153,18 @@ def read_embedding_kind(path: str) -> str:
         return ""
     with tf.io.gfile.GFile(os.path.join(path, _EMBEDDING_KIND)) as file:
         return str(file.read())
+
+
+def read_classes(path: str) -> list[str]:
+    """The class names in `assets.extra/classes.json` of a SavedModel, in the order of its outputs."""
+    with tf.io.gfile.GFile(os.path.join(path, CLASSES)) as file:
+        return list(json.loads(file.read()))
+
+
+def _write(path: str, text: str) -> None:
+    tf.io.gfile.makedirs(os.path.dirname(path))
+    with tf.io.gfile.GFile(path, "w") as file:
+        file.write(text)
 
 
 def _parse(examples: tf.Tensor, feature: str) -> dict[str, tf.Tensor]:

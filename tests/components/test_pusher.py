@@ -1,5 +1,6 @@
 """A version is in the serving folder whole, or not at all."""
 
+import datetime
 import json
 import os
 import shutil
@@ -11,7 +12,8 @@ from tfx.types import standard_artifacts
 
 from components.artifacts import IngestReport
 from components.pusher import PusherExecutor, push
-from serving import versions
+from schema.errors import UsageError
+from serving import models_config, releases, versions
 
 
 def make_model(folder, variables=b"variables"):
@@ -46,10 +48,21 @@ def test_a_push_makes_a_whole_version(model, tmp_path):
     before = list_files(model)
     version = push(str(model), str(tmp_path / "serving/flowers"), {"classes": ["猫", "dog"]})
     pushed = list_files(tmp_path / "serving/flowers" / str(version.number))
-    assert json.loads(pushed.pop("assets.extra/graft.json")) == {"classes": ["猫", "dog"]}
+    record = json.loads(pushed.pop("assets.extra/graft.json"))
+    assert record["classes"] == ["猫", "dog"]
     assert pushed == before == list_files(model)
     assert versions.find_live(str(tmp_path / "serving/flowers")) == version
     assert os.listdir(tmp_path / "serving/flowers") == [str(version.number)]
+
+
+def test_a_version_says_what_it_is_and_when_it_was_pushed(model, tmp_path):
+    """Number, time and content, whatever becomes of its folder's name."""
+    before = datetime.datetime.now(datetime.timezone.utc).replace(microsecond=0)
+    version = push(str(model), str(tmp_path / "serving"), {})
+    pushed_at = datetime.datetime.fromisoformat(version.record.pop("pushed_at"))
+    assert before <= pushed_at <= datetime.datetime.now(datetime.timezone.utc)
+    digest = versions.digest_model(str(model))
+    assert version.record == {"pushed_version": version.number, "canary": False, "model_digest": digest}
 
 
 def test_a_model_with_assets_extra_of_its_own_keeps_them(model, tmp_path):
@@ -121,10 +134,11 @@ def test_while_it_is_copied_a_push_is_no_version(model, served, monkeypatch):
 def run_pusher(tmp_path, model):
     """Returns a function that runs the executor on `model`; gives the PushedModel artifact."""
 
-    def run(blessed=True):
+    def run(blessed=True, canary=False, served=True):
         artifacts = {
             "model": standard_artifacts.Model(),
             "model_blessing": standard_artifacts.ModelBlessing(),
+            "infra_blessing": standard_artifacts.InfraBlessing(),
             "evaluation": standard_artifacts.ModelEvaluation(),
             "report": IngestReport(),
         }
@@ -135,6 +149,8 @@ def run_pusher(tmp_path, model):
         (tmp_path / "artifacts/evaluation/summary.json").write_text('{"accuracy": 0.9}')
         shutil.copytree(model, tmp_path / "artifacts/model/Format-Serving", dirs_exist_ok=True)
         artifacts["model_blessing"].set_int_custom_property("blessed", int(blessed))
+        if served is not None:
+            artifacts["infra_blessing"].set_int_custom_property("blessed", int(served))
         pushed = standard_artifacts.PushedModel()
         pushed.uri = str(tmp_path / "artifacts/pushed")
         PusherExecutor().Do(
@@ -143,6 +159,7 @@ def run_pusher(tmp_path, model):
             {
                 "model_dir": str(tmp_path / "serving"),
                 "record": '{"classes": ["a", "b"]}',
+                "canary": int(canary),
                 "keep_versions": 3,
                 "served": "",
                 "code_digest": "",
@@ -159,8 +176,12 @@ def test_a_blessed_model_is_pushed_with_its_record(run_pusher, tmp_path):
     live = versions.find_live(str(tmp_path / "serving"))
     assert pushed.get_int_custom_property("pushed") == 1
     assert pushed.get_string_custom_property("pushed_version") == str(live.number)
+    live.record.pop("pushed_at")
     assert live.record == {
         "classes": ["a", "b"],
+        "pushed_version": live.number,
+        "canary": False,
+        "model_digest": versions.digest_model(live.path),
         "run_id": None,
         "salt": 3,
         "window_end": "2026-11-23",
@@ -175,6 +196,13 @@ def test_a_model_that_is_not_blessed_is_not_pushed(run_pusher, served):
     pushed = run_pusher(blessed=False)
     assert pushed.get_int_custom_property("pushed") == 0
     assert list_files(served) == before
+
+
+@pytest.mark.parametrize("served", [False, None], ids=["refused", "not tried"])
+def test_a_model_that_no_server_has_served_is_not_pushed(run_pusher, served, tmp_path):
+    """However good it is."""
+    assert run_pusher(served=served).get_int_custom_property("pushed") == 0
+    assert not (tmp_path / "serving").exists()
 
 
 def test_the_same_model_is_not_pushed_twice(run_pusher, tmp_path):
@@ -221,3 +249,142 @@ def test_a_model_that_is_not_the_live_one_is_pushed_again(run_pusher, model, tmp
     push(str(make_model(tmp_path / "other", b"other")), str(tmp_path / "serving"), {})
     run_pusher()
     assert len(versions.find_versions(str(tmp_path / "serving"))) == 3
+
+
+def held_back(pushed):
+    """Why an artifact says that its model was not pushed."""
+    return json.loads(pushed.get_string_custom_property("held_back"))
+
+
+def test_a_canary_is_pushed_below_the_live_version(run_pusher, served):
+    """So that requests which name no version, and servers without models.config, still get the live one."""
+    live = versions.find_live(str(served))
+    pushed = run_pusher(canary=True)
+    assert versions.find_live(str(served)) == live
+    assert releases.read(str(served)).canary.number == live.number - 1
+    assert pushed.get_string_custom_property("pushed_version") == str(live.number - 1)
+    properties = [pushed.get_int_custom_property(name) for name in ("pushed", "new", "canary")]
+    assert properties == [1, 1, 1]
+    labels = models_config.read_labels(str(served))
+    assert labels == {"stable": live.number, "canary": live.number - 1}
+
+
+def test_a_new_canary_takes_the_place_of_the_old_one(run_pusher, served, tmp_path):
+    """Under another number, for a server may still have the old one loaded."""
+    live = versions.find_live(str(served)).number
+    old = push(str(make_model(tmp_path / "tried", b"tried")), str(served), {}, canary=True)
+    run_pusher(canary=True)
+    found = releases.read(str(served))
+    assert [v.number for v in found.withdrawn] == [old.number] == [live - 1]
+    assert (found.canary.number, found.live.number) == (live - 2, live)
+
+
+def test_a_canary_with_nothing_to_try_it_beside_is_live(run_pusher, tmp_path):
+    """Somebody has to answer."""
+    pushed = run_pusher(canary=True)
+    found = releases.read(str(tmp_path / "serving"))
+    assert found.canary is None
+    assert pushed.get_string_custom_property("pushed_version") == str(found.live.number)
+    assert pushed.get_int_custom_property("canary") == 0
+
+
+def test_the_same_canary_is_not_pushed_twice(run_pusher, served):
+    """The second push names the one that is there."""
+    first, second = run_pusher(canary=True), run_pusher(canary=True)
+    names = [pushed.get_string_custom_property("pushed_version") for pushed in (first, second)]
+    assert names[0] == names[1]
+    assert [second.get_int_custom_property(name) for name in ("pushed", "new", "canary")] == [1, 0, 1]
+    assert len(versions.find_versions(str(served))) == 2
+
+
+def test_a_live_model_does_not_become_a_canary(run_pusher, tmp_path):
+    """There is nothing to try."""
+    run_pusher()
+    pushed = run_pusher(canary=True)
+    assert [pushed.get_int_custom_property(name) for name in ("pushed", "new", "canary")] == [1, 0, 0]
+    assert len(versions.find_versions(str(tmp_path / "serving"))) == 1
+
+
+def test_a_canary_does_not_become_live_by_another_run(run_pusher, served):
+    """Promoting it is for a person to do."""
+    canary = run_pusher(canary=True).get_string_custom_property("pushed_version")
+    before = list_files(served)
+    pushed = run_pusher()
+    assert pushed.get_int_custom_property("pushed") == 0
+    assert held_back(pushed) == {"version": int(canary), "state": "canary"}
+    assert list_files(served) == before
+
+
+@pytest.mark.parametrize("canary", [False, True])
+def test_a_model_that_was_withdrawn_is_not_pushed_again(run_pusher, served, canary):
+    """Neither as live nor as canary: somebody rolled it back."""
+    number = int(run_pusher().get_string_custom_property("pushed_version"))
+    releases.roll_back(str(served))
+    before = list_files(served)
+    pushed = run_pusher(canary=canary)
+    assert pushed.get_int_custom_property("pushed") == 0
+    assert held_back(pushed) == {"version": number, "state": "withdrawn"}
+    assert list_files(served) == before
+
+
+def test_a_withdrawn_model_that_was_promoted_is_live_and_not_pushed_again(run_pusher, served):
+    """Nothing is held back any more."""
+    run_pusher()
+    number = releases.roll_back(str(served)).number
+    live = releases.promote(str(served), number)
+    pushed = run_pusher()
+    assert pushed.get_string_custom_property("pushed_version") == str(live.number)
+    assert pushed.get_int_custom_property("new") == 0
+
+
+def test_the_weights_of_a_withdrawn_model_made_by_other_code_are_pushed(run_pusher, served, tmp_path):
+    """The code may be what was wrong with it."""
+    run_pusher()
+    withdrawn = releases.roll_back(str(served))
+    record = tmp_path / "serving" / f"withdrawn-{withdrawn.number}" / versions.RECORD
+    record.write_text(json.dumps(withdrawn.record | {"resolved": {"code_digest": "old"}}))
+    assert run_pusher().get_int_custom_property("new") == 1
+
+
+def test_a_push_writes_the_labels(run_pusher, tmp_path):
+    """Beside the folder of the model."""
+    number = int(run_pusher().get_string_custom_property("pushed_version"))
+    assert models_config.find_file(str(tmp_path / "serving")) == str(tmp_path / "models.config")
+    assert models_config.read_labels(str(tmp_path / "serving")) == {"stable": number}
+
+
+@pytest.mark.parametrize("canary", [False, True])
+def test_a_push_beside_a_broken_models_config_changes_nothing(model, served, canary):
+    """It is said before anything is copied."""
+    (served.parent / "models.config").write_text("model_config_list {")
+    before = list_files(served)
+    with pytest.raises(UsageError, match=r"models\.config: not a text ModelServerConfig"):
+        push(str(model), str(served), {}, canary)
+    assert list_files(served) == before
+
+
+def test_an_interrupted_push_of_a_canary_leaves_no_trace(model, served, monkeypatch):
+    """What was live is live, and nothing is a canary."""
+    before = list_files(served)
+    monkeypatch.setattr(tf.io.gfile, "rename", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        push(str(model), str(served), {}, canary=True)
+    assert list_files(served) == before
+
+
+def test_a_version_that_became_live_is_no_canary_after_the_next_push(run_pusher, model, served, tmp_path):
+    """Somebody has removed the one above it by hand."""
+    live = versions.find_live(str(served))
+    canary = push(str(make_model(tmp_path / "tried", b"tried")), str(served), {}, canary=True)
+    shutil.rmtree(live.path)
+    run_pusher()
+    found = releases.read(str(served))
+    assert (found.canary, found.before.number) == (None, canary.number)
+
+
+def test_no_number_below_is_an_error_that_says_so(model, tmp_path):
+    """Where somebody has numbered versions by hand, from 1."""
+    make_model(tmp_path / "serving/1")
+    with pytest.raises(UsageError, match=r"no number is free below .* Push without --canary"):
+        push(str(model), str(tmp_path / "serving"), {}, canary=True)
+    assert os.listdir(tmp_path / "serving") == ["1"]

@@ -17,8 +17,12 @@ from tfx.components.trainer.fn_args_utils import FnArgs
 from components import trainer, training
 from components.devices import choose_devices
 from components.embedding_store import EmbeddingStore
+from components.samples import get_image
 from components.training import FINE_TUNE, HEAD, Inputs, Settings
 from serving import signatures
+from serving.server.inference import Model
+from serving.server.servable import Servable
+from serving.server.warmup import warm_up
 
 OFF = {"flip": "none", "rotation": 0.0, "zoom": 0.0, "contrast": 0.0}
 AUGMENTED = {"flip": "horizontal", "rotation": 0.1, "zoom": 0.1, "contrast": 0.1}
@@ -41,6 +45,7 @@ SETTINGS = Settings(
     augmentation=OFF,
     seed=0,
     store="",
+    model_name="graft",
     cache_key={},
 )
 PHASE_2_LEARNS = {
@@ -62,7 +67,8 @@ def examples(tmp_path_factory, make_images, write_examples):
         return [(p.read_bytes(), label) for pair in pairs for label, p in zip(paths, pair, strict=True)]
 
     train = make(5, 0)
-    return write_examples(folder / "written", {"train": [train[:6], train[6:]], "val": [make(3, 5)]})
+    files = {"train": [train[:6], train[6:]], "val": [make(3, 5)], "test": [make(1, 8)]}
+    return write_examples(folder / "written", files)
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +109,8 @@ def train(examples, transform_graph, embed, small_base):
             transform_output=transform_graph,
             serving_model_dir=str(out / "model"),
             model_run_dir=str(out / "run"),
-            custom_config=dataclasses.asdict(settings) | {"embeddings": embedded.uri},
+            custom_config=dataclasses.asdict(settings)
+            | {"embeddings": embedded.uri, "test_files": [str(data / "Split-test" / "*")]},
         )
         trainer.run_fn(fn_args)
         history = json.loads((out / "run/history.json").read_text())
@@ -206,6 +213,24 @@ def test_without_a_budget_phase_2_reads_the_images(train, fine_tuned, val_exampl
     assert "the budget is 0.0 GB: each epoch runs the frozen part again" in poor.embedded.report.note
     assert poor.embedded.report.note in caplog.text
     assert [row["phase"] for row in poor.epochs] == [row["phase"] for row in fine_tuned.epochs]
+
+
+@pytest.mark.parametrize("kind", ["head_only", "fine_tuned"])
+def test_a_server_warms_an_exported_model_up_with_images_of_the_test_split(request, examples, kind):
+    """One, a batch, and one as an example; and nothing of the images that were trained on."""
+    path = request.getfixturevalue(kind).model
+    servable = Servable(path)
+    asked = []
+
+    def run(inputs, outputs):
+        asked.extend(inputs.values())
+        return servable.run(inputs, outputs)
+
+    warm_up(Model("graft", 1, servable.signatures, run), path)
+    test = [get_image(example) for example in read_records(examples / "Split-test").numpy()]
+    assert [len(values) for values in asked] == [1, 2, 1]
+    assert [list(asked[0]), sorted(asked[1]), get_image(asked[2][0])] == [test[:1], sorted(test), test[0]]
+    assert signatures.read_classes(path) == SETTINGS.classes
 
 
 def test_a_head_alone_can_be_asked_with_embeddings(head_only, examples, val_examples):

@@ -40,6 +40,7 @@ SETTINGS = Settings(
     augmentation=OFF,
     seed=0,
     store="",
+    model_name="graft",
     cache_key={},
 )
 PHASE_2_LEARNS = {"fine_tune_epochs": 4, "head_learning_rate": 1e-7, "fine_tune_learning_rate": 1e-4}

@@ -1,8 +1,10 @@
 """Configuration: defaults, file, options."""
 
+import click
 import pytest
 
 from pipeline.load import load_config, load_with_sources
+from pipeline.options import make_options
 from schema.errors import UsageError
 
 
@@ -113,6 +115,8 @@ def test_images_in_the_workspace_are_fine(tmp_path, monkeypatch):
         ("augmentation.flip", "sideways"),
         ("augmentation.rotation", -0.1),
         ("keep_versions", 0),
+        ("canary", 1),
+        ("canary", "yes"),
         ("weights", " "),
     ],
 )
@@ -121,6 +125,18 @@ def test_value_out_of_range_names_key_and_value(key, value):
     option = "--" + key.replace("_", "-").replace(".", "-")
     with pytest.raises(UsageError, match=rf"{option}: expected .*; got"):
         load_config(None, {"data": "photos", key: value})
+
+
+def test_switch_is_on_or_off_in_a_file_and_the_command_line_overrides_it(tmp_path):
+    """By --canary and --no-canary."""
+    file = tmp_path / "graft.toml"
+    file.write_text('data = "photos"\ncanary = true\n')
+    assert load_config(str(file), {"canary": None}).canary is True
+    assert load_config(str(file), {"canary": False}).canary is False
+    [option] = (option for option in make_options() if option.name == "canary")
+    command = click.Command("run", params=[option])
+    typed = [[], ["--canary"], ["--no-canary"]]
+    assert [command.make_context("run", words).params["canary"] for words in typed] == [None, True, False]
 
 
 def test_data_must_be_named():

@@ -10,8 +10,11 @@ import sys
 
 import numpy as np
 import pytest
+import tensorflow as tf
+from tensorflow_serving.apis import prediction_log_pb2
 
 from components.embedding_store import EmbeddingStore
+from components.samples import get_image
 from components.shards import Kind
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -26,12 +29,17 @@ ALL = [
     "Embedder",
     "Trainer",
     "Evaluator",
+    "ServingValidator",
     "Pusher",
 ]
 
 
 def executed(outcome):
     return [c.name for c in outcome.components if not c.cached]
+
+
+def read_records(files):
+    return list(tf.data.TFRecordDataset(sorted(map(str, files))).as_numpy_iterator())
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +116,7 @@ def test_first_run_says_what_came_of_it(first, workspace):
 
 
 def test_run_that_did_nothing_says_so(again):
-    """Ten times unchanged, and the model that is live."""
+    """Each component unchanged, and the model that is live."""
     _, printed, _ = again
     assert printed.count(" unchanged") == len(ALL)
     assert "(pushed before; nothing new)" in printed
@@ -120,6 +128,30 @@ def test_refused_candidate_says_why(worse):
     assert "Blessed:  no: test accuracy is" in printed
     assert "Not pushed; what was live is live." in printed
     assert "graft predict" not in printed
+
+
+def test_model_was_served_before_it_was_pushed(first):
+    """By gRPC and by REST; the report says how it did."""
+    outcome, printed, _ = first
+    assert outcome.serving["blessed"]
+    assert (outcome.serving["images"], outcome.serving["reasons"]) == (16, [])
+    assert re.search(
+        r"^Served:   16 images by gRPC and REST, as the Evaluator saw them; median ", printed, re.MULTILINE
+    )
+
+
+def test_pushed_model_warms_a_server_up_with_images_of_the_test_split(first, workspace):
+    """Which is never trained on; and it names its classes."""
+    extra = workspace / "serving" / "graft" / str(first[0].pushed_version) / "assets.extra"
+    assert json.loads((extra / "classes.json").read_text()) == list("0123")
+    logs = read_records([extra / "tf_serving_warmup_requests"])
+    requests = [prediction_log_pb2.PredictionLog.FromString(log).predict_log.request for log in logs]
+    assert [request.model_spec.name for request in requests] == ["graft"] * 3
+    asked = tf.make_ndarray(requests[1].inputs["image_bytes"])
+    [ingest] = (c for c in first[0].components if c.name == "ExampleGen")
+    test = pathlib.Path(ingest.outputs["examples"].uri, "Split-test").iterdir()
+    assert asked.shape == (8,)
+    assert set(asked) <= {get_image(record) for record in read_records(test)}
 
 
 def test_both_phases_are_in_the_history(first):
@@ -194,7 +226,7 @@ def test_same_run_again_executes_nothing_and_pushes_nothing(again, first):
 
 def test_one_setting_changed_runs_what_depends_on_it(worse):
     """A learning rate concerns the Trainer and what is behind it."""
-    assert executed(worse[0]) == ["Trainer", "Evaluator", "Pusher"]
+    assert executed(worse[0]) == ["Trainer", "Evaluator", "ServingValidator", "Pusher"]
 
 
 def test_worse_candidate_is_not_pushed(worse, first):
@@ -239,7 +271,7 @@ def test_retraining_keeps_the_salt(one_new_image, first):
 def test_rollback_leaves_no_stale_refusal(worse_after_rollback):
     """With nothing live any more, the candidate that was refused is judged anew, and pushed."""
     outcome, _, versions = worse_after_rollback
-    assert executed(outcome) == ["Evaluator", "Pusher"]
+    assert executed(outcome) == ["Evaluator", "ServingValidator", "Pusher"]
     assert outcome.evaluation["baseline"] is None
     assert versions == [outcome.pushed_version]
 
@@ -290,6 +322,17 @@ def test_nothing_is_left_half_written(worse_once_more, workspace):
     """No staging folder, no temporary file."""
     names = [path.name for path in pathlib.Path(workspace).rglob("*")]
     assert not [name for name in names if "staging" in name or name.startswith("_temporary") or name.endswith(".tmp")]
+
+
+def test_model_that_is_too_slow_in_a_server_is_not_pushed(worse_once_more, good_after_rollback, run, pushed_versions):
+    """However good: nothing is trained or evaluated for it, and what was live is live."""
+    outcome, printed = run(max_latency_ms=0.001)
+    assert executed(outcome) == ["ServingValidator", "Pusher"]
+    assert re.search(
+        r"^Served:   no: an image took .*; max_latency_ms allows 0\.001\. Not pushed", printed, re.MULTILINE
+    )
+    assert (outcome.pushed_version, pushed_versions()) == (None, good_after_rollback[2])
+    assert outcome.reasons == outcome.serving["reasons"]
 
 
 def test_number_of_versions_to_keep_concerns_the_pusher_alone(

@@ -22,6 +22,15 @@ EVALUATION = {
     "baseline": None,
     "classes": {"cats [indoor]": {}, "dogs": {}, "owls": {}},
 }
+SERVING = {
+    "blessed": True,
+    "reasons": [],
+    "server": "the built-in server",
+    "images": 16,
+    "median_ms_grpc": 31.4,
+    "median_ms_rest": 33.0,
+    "memory_mb": 612.3,
+}
 OUTCOME = Outcome(
     run_id="20261124T000000",
     components=[],
@@ -35,6 +44,7 @@ OUTCOME = Outcome(
     embedding={"images": 40, "computed": 4, "note": "no [room]"},
     evaluation=EVALUATION,
     history={"kept": "head", "epochs": [{"phase": "head"}, {"phase": "fine-tune"}]},
+    serving=SERVING,
     pushed_version=7,
     pushed_now=True,
     removed_versions=[1, 2],
@@ -42,8 +52,12 @@ OUTCOME = Outcome(
 
 
 def report(**evaluation):
+    return report_of(evaluation=EVALUATION | evaluation)
+
+
+def report_of(config=CONFIG, **changes):
     console = Console(file=io.StringIO(), width=100)
-    print_report(dataclasses.replace(OUTCOME, evaluation=EVALUATION | evaluation), CONFIG, console)
+    print_report(dataclasses.replace(OUTCOME, **changes), config, console)
     return console.file.getvalue()
 
 
@@ -60,6 +74,7 @@ def test_everything_that_matters_is_said():
         "kept the head alone (better on val)",
         "Accuracy: 0.900 on 40 test images (95 % confidence 0.770 to 0.960)",
         "The base has random weights",
+        "Served:   16 images by gRPC and REST, as the Evaluator saw them; median 31.4 ms, 612 MB",
         "Pushed:   ",
         "Removed:  version 1, 2 (keep_versions is 10)",
     ):
@@ -91,9 +106,59 @@ def test_comparison_with_the_live_version_says_on_what(baseline, text):
     assert text in report(baseline=baseline)
 
 
+def test_canary_is_said_to_be_one_and_how_to_make_it_live():
+    """It is not what `predict` asks by itself."""
+    canary = report_of(canary=True)
+    assert "Canary:   graft-out/serving/graft/7\n" in canary
+    assert "Pushed:" not in canary
+    assert "Next:     ./graft predict IMAGE --model graft-out/serving/graft/7\n" in canary
+    assert "\n          ./graft releases promote --out graft-out --model graft\n" in canary
+    assert "(pushed before; nothing new)" in report_of(canary=True, pushed_now=False)
+
+
+def test_first_version_of_all_is_live_though_a_canary_was_asked_for():
+    """And the report says why."""
+    printed = report_of(load_config(None, {"data": "photos", "canary": True}))
+    assert "Pushed:   graft-out/serving/graft/7  (live: there was nothing to try it beside as a canary)" in printed
+
+
+@pytest.mark.parametrize(
+    ("state", "reason"),
+    [
+        ("withdrawn", "withdrawn before as version 5; ./graft releases promote 5 makes it live again."),
+        ("canary", "the same model is the canary, version 5; ./graft releases promote 5 makes it live."),
+    ],
+)
+def test_model_that_is_held_back_says_why_and_how_to_make_it_live(state, reason):
+    """It is good enough, and is not pushed all the same."""
+    printed = report_of(held_back={"version": 5, "state": state}, pushed_version=None, pushed_now=False)
+    assert "Blessed:  yes" in printed
+    assert " ".join(printed.split()).count(f"Pushed: no: {reason} What was live is live.") == 1
+    assert "Next:     ./graft releases promote 5 --out graft-out --model graft\n" in printed
+    assert "predict" not in printed
+
+
+def test_model_that_a_server_did_not_serve_is_not_pushed_and_says_why():
+    """Every reason, and none of the Evaluator's line is lost; no next command that would ask it."""
+    serving = SERVING | {"blessed": False, "reasons": ["by gRPC: [gone]", "too slow"]}
+    printed = report_of(serving=serving, pushed_version=None, pushed_now=False)
+    assert "Blessed:  yes: 0.900" in printed
+    assert "Served:   no: by gRPC: [gone]; too slow. Not pushed; what was live is live.\n" in printed
+    assert "graft predict" not in printed
+    assert dataclasses.replace(OUTCOME, serving=serving).reasons == serving["reasons"]
+
+
+def test_model_that_the_evaluator_refused_was_not_served():
+    """Nothing is said of it."""
+    printed = report_of(serving=None, evaluation=EVALUATION | {"blessed": False, "failures": ["poor"]})
+    assert "Blessed:  no: poor. Not pushed" in printed
+    assert "Served:" not in printed
+
+
 def test_other_programs_get_the_same():
     """And where things are."""
     tree = json.loads(render_json(OUTCOME, CONFIG))
     assert tree["model"] == "graft-out/serving/graft/7"
     assert tree["report"] == "graft-out/runs/20261124T000000"
     assert tree["evaluation"]["accuracy"] == 0.9
+    assert tree["serving"] == SERVING
