@@ -3,10 +3,11 @@
 import contextlib
 import dataclasses
 import os
+import signal
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent import futures
 
 import numpy as np
@@ -14,13 +15,23 @@ import tensorflow as tf
 from absl import logging
 
 from components.samples import get_image
-from components.serving_checks import Outputs, check_agreement, check_metadata, check_outputs
+from components.serving_checks import (
+    TOLERANCE,
+    TOLERANCE_OF_ANOTHER_BUILD,
+    Outputs,
+    check_agreement,
+    check_metadata,
+    check_outputs,
+)
+from schema.errors import GraftError
 from serving import launch, signatures, versions
-from serving.client import BATCH, Client, ServerError, connect
+from serving.client import BATCH, ServerError, connect
 
 _ON_CPU = {"CUDA_VISIBLE_DEVICES": "-1"}  # this process has the memory of the GPUs, and they round otherwise
 _LARGEST_REQUEST = 1 << 30  # bytes; how much a server takes is for whoever runs it
 _TIMEOUT = 30.0  # seconds, or what the ceiling allows a batch
+_WAYS = {"one by one": 1, "in batches": BATCH}  # images a request
+_OUTPUTS = "probabilities", "label", "classes"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,10 +70,10 @@ class Verdict:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Answer:
-    """What one face of the server says: to all images, and how long one took (median)."""
+class _Answers:
+    """What somebody says to all images, each way of `_WAYS`, and how long one image took (median)."""
 
-    outputs: Outputs
+    outputs: dict[str, Outputs]
     milliseconds: float
 
 
@@ -82,8 +93,8 @@ def try_model(path: str, model_name: str, examples: Sequence[bytes], classes: Se
     Returns:
         The verdict. Only what is certainly the model's fault is a refusal, for it is cached.
     Raises:
-        GraftError: if the server cannot be started, or does not come up in time, for reasons of the machine: no free
-            port, a broken binary. The same run can then be tried again.
+        GraftError: if the server cannot be started, does not come up in time, or is killed, for reasons of the machine:
+            no free port, a broken binary, no memory. The same run can then be tried again.
     """
     images = [get_image(example) for example in examples]
     try:
@@ -99,12 +110,12 @@ def try_model(path: str, model_name: str, examples: Sequence[bytes], classes: Se
     return Verdict(not reasons, reasons, server.name, len(examples), by_grpc, by_rest, memory)
 
 
-def _ask_here(path: str, examples: Sequence[bytes], classes: Sequence[str]) -> Outputs:
+def _ask_here(path: str, examples: Sequence[bytes], classes: Sequence[str]) -> _Answers:
     """Asks as the Evaluator does: the SavedModel in this process, by its signature `examples`."""
     try:
         with tf.device("/CPU:0"):
-            answer = tf.saved_model.load(path).signatures[signatures.EXAMPLES](examples=tf.constant(examples))
-        outputs = {name: answer[name].numpy() for name in ("probabilities", "label", "classes")}
+            loaded = tf.saved_model.load(path)
+            answers = _ask_all_ways(lambda batch: _ask_signature(loaded, batch), examples)
         listed = signatures.read_classes(path)
     except (MemoryError, tf.errors.ResourceExhaustedError):
         raise  # the machine's fault
@@ -113,8 +124,29 @@ def _ask_here(path: str, examples: Sequence[bytes], classes: Sequence[str]) -> O
         raise _RefusedError(f"cannot be loaded and asked here: {_first_line(error)}") from error
     if listed != list(classes):
         raise _RefusedError(f"{signatures.CLASSES} is not the class list of this run")
-    _refuse_if("the signature examples", check_outputs(outputs, outputs, classes))
-    return outputs
+    for outputs in answers.outputs.values():
+        _refuse_if("the signature examples", check_outputs(outputs, outputs, classes))
+    return answers
+
+
+def _ask_signature(loaded: tf.Module, batch: Sequence[bytes]) -> Outputs:
+    answer = loaded.signatures[signatures.EXAMPLES](examples=tf.constant(batch))
+    return {name: value.numpy() for name, value in answer.items()}
+
+
+def _ask_all_ways(ask: Callable[[Sequence[bytes]], Outputs], values: Sequence[bytes]) -> _Answers:
+    """Asks one by one and in batches: what is computed differently, and differs in the last bits."""
+    answers: dict[str, Outputs] = {}
+    milliseconds = []
+    for way, size in _WAYS.items():
+        parts = []
+        for first in range(0, len(values), size):
+            start = time.perf_counter()
+            parts.append(ask(values[first : first + size]))
+            if size == 1:
+                milliseconds.append((time.perf_counter() - start) * 1000)
+        answers[way] = {name: np.concatenate([part[name] for part in parts]) for name in _OUTPUTS}
+    return _Answers(answers, statistics.median(milliseconds))
 
 
 @contextlib.contextmanager
@@ -149,38 +181,42 @@ def _ask_server(
     server: launch.RunningServer,
     model_name: str,
     images: Sequence[bytes],
-    expected: Outputs,
+    expected: _Answers,
     classes: Sequence[str],
     limits: Limits,
-) -> list[_Answer]:
-    """Asks by gRPC and by REST, and compares."""
-    answers = []
+) -> list[_Answers]:
+    """Asks by gRPC and by REST, and compares with what is expected and with each other."""
+    tolerance = TOLERANCE if server.name == launch.BUILT_IN else TOLERANCE_OF_ANOTHER_BUILD
+    both = []
     for face, address in (("gRPC", f"grpc://{server.grpc_address}"), ("REST", server.rest_address)):
         try:
             with connect(address, model_name, timeout=limits.timeout) as client:
-                answers.append(_ask(client, face, images, expected, classes))
+                if problems := check_metadata(client.metadata()):
+                    raise _RefusedError(*(f"by {face}: {problem}" for problem in problems))
+                both.append(_ask_all_ways(client.ask, images))
         except (ServerError, KeyError, ValueError) as error:  # an answer of another form than the metadata says
-            ended = server.process.poll()
             logging.warning("The model server says:\n%s", server.describe_end(), exc_info=error)
-            why = _first_line(error) if ended is None else f"the server ended with {ended} when it was asked"
-            raise _RefusedError(f"by {face}: {why}") from error
-    _refuse_if("gRPC and REST", check_agreement(answers[0].outputs, answers[1].outputs))
-    return answers
+            raise _RefusedError(f"by {face}: {_explain(server, error)}") from error
+        for way, outputs in both[-1].outputs.items():
+            _refuse_if(f"by {face}, {way}", check_outputs(outputs, expected.outputs[way], classes, tolerance))
+    for way in _WAYS:
+        _refuse_if(f"gRPC and REST, {way}", check_agreement(*(answers.outputs[way] for answers in both)))
+    return both
 
 
-def _ask(client: Client, face: str, images: Sequence[bytes], expected: Outputs, classes: Sequence[str]) -> _Answer:
-    if problems := check_metadata(client.metadata()):
-        raise _RefusedError(*(f"by {face}: {problem}" for problem in problems))
-    one_by_one, milliseconds = [], []
-    for image in images:
-        start = time.perf_counter()
-        one_by_one.append(client.ask([image]))
-        milliseconds.append((time.perf_counter() - start) * 1000)
-    in_batches = [client.ask(images[start : start + BATCH]) for start in range(0, len(images), BATCH)]
-    for way, parts in (("one by one", one_by_one), ("in batches", in_batches)):
-        outputs = {name: np.concatenate([part[name] for part in parts]) for name in expected}
-        _refuse_if(f"by {face}, {way}", check_outputs(outputs, expected, classes))
-    return _Answer(outputs, statistics.median(milliseconds))
+def _explain(server: launch.RunningServer, error: Exception) -> str:
+    """Why a server did not answer.
+
+    Raises:
+        GraftError: if somebody killed it, which is mostly Linux for lack of memory; next time there may be enough.
+    """
+    ended = server.process.poll()
+    if ended == -signal.SIGKILL:
+        raise GraftError(
+            f"{server.name} was killed while it was asked; perhaps the memory of this machine did not suffice. "
+            "Run again: what is finished is kept."
+        ) from error
+    return _first_line(error) if ended is None else f"the server ended with {ended} when it was asked"
 
 
 def _check_limits(milliseconds: float, memory_mb: float, limits: Limits) -> list[str]:

@@ -120,6 +120,14 @@ def test_another_answer_is_described(outputs, problem):
     assert check_outputs(outputs, EXPECTED, CLASSES) == problem
 
 
+def test_another_build_may_round_otherwise():
+    """As far as is told; what is further off is refused there, too."""
+    rounded = make_outputs([[0.9005, 0.0995], [0.2, 0.8]])
+    assert check_outputs(rounded, EXPECTED, CLASSES).startswith("probabilities are off by up to 0.0005")
+    assert check_outputs(rounded, EXPECTED, CLASSES, tolerance=1e-3) == ""
+    assert check_outputs(rounded, EXPECTED, CLASSES, tolerance=1e-4) != ""
+
+
 def test_of_two_classes_as_probable_either_may_be_the_label():
     """A batch of another size may tip the scales."""
     even = make_outputs([[0.5, 0.5]], (b"dog",))

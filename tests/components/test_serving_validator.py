@@ -102,11 +102,12 @@ def no_server(monkeypatch):
 @pytest.fixture
 def dead_server(monkeypatch):
     """What seems to have started, and is not there."""
-    process = types.SimpleNamespace(poll=lambda: -9, kill=lambda: None)
+    process = types.SimpleNamespace(poll=lambda: -11, kill=lambda: None)
     server = types.SimpleNamespace(
-        process=process, grpc_address="127.0.0.1:1", rest_address="", name="server", describe_end=lambda: "Killed"
+        process=process, grpc_address="127.0.0.1:1", rest_address="", name="server", describe_end=lambda: "Aborted"
     )
     monkeypatch.setattr(launch, "start_server", lambda *args, **kwargs: contextlib.nullcontext(server))
+    return server
 
 
 @pytest.fixture
@@ -227,7 +228,14 @@ def test_a_server_that_does_not_start_is_an_error(validate, server_says):
         validate()
 
 
-def test_a_model_that_kills_the_server_is_refused(validate, dead_server):
+def test_a_model_that_crashes_the_server_is_refused(validate, dead_server):
     """It would in production, too."""
     result = validate()
-    assert (result.mark, result.verdict["reasons"]) == (0, ["by gRPC: the server ended with -9 when it was asked"])
+    assert (result.mark, result.verdict["reasons"]) == (0, ["by gRPC: the server ended with -11 when it was asked"])
+
+
+def test_a_server_that_is_killed_is_an_error(validate, dead_server):
+    """By Linux, for lack of memory: next time there may be enough."""
+    dead_server.process.poll = lambda: -9
+    with pytest.raises(GraftError, match="was killed while it was asked"):
+        validate()
