@@ -98,7 +98,7 @@ def _to_json(name: str, array: np.ndarray) -> Any:
 
 
 def _map_strings(convert: Callable[[Any], Any], array: np.ndarray) -> np.ndarray:
-    converted = np.empty(array.size, object)
+    converted: np.ndarray = np.empty(array.size, object)
     converted[:] = [convert(value) for value in array.ravel().tolist()]
     return converted.reshape(array.shape)
 
@@ -124,7 +124,7 @@ def _shorten(values: np.ndarray) -> np.ndarray:
     """
     singles = values.ravel()
     with np.errstate(invalid="ignore"):  # a NaN may be a signaling one
-        doubles = singles.astype(np.float64)
+        doubles: np.ndarray = singles.astype(np.float64)
     magnitudes = np.abs(doubles)
     plain = (magnitudes >= _SMALLEST) & (magnitudes < _LARGEST)
     others = ~plain & np.isfinite(doubles) & (doubles != 0)

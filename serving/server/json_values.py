@@ -142,7 +142,7 @@ def to_vector(values: list[Any], types: set[type], dtype: tf.DType) -> np.ndarra
 
 
 def _to_strings(values: list[Any]) -> np.ndarray:
-    array = np.empty(len(values), object)
+    array: np.ndarray = np.empty(len(values), object)
     array[:] = [value.encode() if type(value) is str else decode_base64(value) for value in values]
     return array
 

@@ -148,12 +148,12 @@ def test_an_address_that_is_none_is_refused(address):
 
 
 def read_examples(language):
-    """The blocks of docs/serving.md that begin with a comment `# example: ...`, of a language."""
-    text = (ROOT / "docs/serving.md").read_text(encoding="utf-8")
+    """The blocks of the README in a language."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
     return [block.partition("```")[0] for block in text.split(f"```{language}\n")[1:]]
 
 
-def test_the_curl_of_the_documents_works(server, images):
+def test_the_curl_of_the_readme_works(server, images):
     """Typed into a shell, with the port and the image put in."""
     (command,) = [block for block in read_examples("sh") if "curl" in block and "base64" in block]
     command = command.replace("cat.jpg", shlex.quote(str(images[0]))).replace(
@@ -164,7 +164,7 @@ def test_the_curl_of_the_documents_works(server, images):
     assert '"predictions"' in done.stdout
 
 
-def test_the_plain_protobuf_of_the_documents_works(server, images, tmp_path):
+def test_the_plain_protobuf_of_the_readme_works(server, images, tmp_path):
     """A program of its own, that knows nothing of Graft."""
     (program,) = [block for block in read_examples("python") if "PredictRequest" in block]
     program = program.replace("cat.jpg", str(images[0])).replace("localhost:8500", server.grpc_address)

@@ -6,10 +6,13 @@ import http.client
 import json
 import socket
 import time
+import urllib.parse
 
+import hypothesis
 import numpy as np
 import pytest
 import requests
+from hypothesis import strategies as st
 
 from serving.server.configs import Monitoring
 from serving.server.http_server import serve_http
@@ -208,6 +211,39 @@ def test_what_is_no_http_is_refused(port, ask):
             client.sendall(head)
             assert not client.recv(1000).startswith(b"HTTP/1.1 200")
     assert ask("/v1/models/half")[0] == 200
+
+
+_WORDS = st.sampled_from(
+    ["v1", "models", "m", "half", "versions", "labels", "1", "metadata", "", "%2F", "%zz", "\u00e9", ".."]
+)
+_VERBS = st.sampled_from(["", ":predict", ":classify", ":regress", ":explain", ":", "?a=b"])
+_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["b64", "x", "y", ""]), inner, max_size=3)
+    ),
+    max_leaves=9,
+)
+_KEYS = st.sampled_from(["instances", "inputs", "examples", "context", "signature_name", "other"])
+_BODIES = st.binary(max_size=99) | st.dictionaries(_KEYS, _VALUES, max_size=3).map(lambda v: json.dumps(v).encode())
+
+
+@hypothesis.settings(max_examples=300, deadline=None, suppress_health_check=list(hypothesis.HealthCheck))
+@hypothesis.given(
+    st.sampled_from(["GET", "POST", "PUT"]),
+    st.lists(_WORDS, max_size=7).map("/".join) | st.just("v1/models/m"),
+    _VERBS,
+    _BODIES,
+)
+def test_whatever_is_asked_is_answered_in_bounds(port, method, path, verb, body):
+    """By one of the codes there are, and never as the server's own fault."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    connection.request(method, "/" + urllib.parse.quote(path + verb, safe="/:%?=."), body)
+    response = connection.getresponse()
+    content = response.read()
+    connection.close()
+    assert response.status in (200, 400, 404, 501), content
+    assert response.status == 200 or list(json.loads(content)) == ["error"]
 
 
 def test_prometheus_reads_how_many_requests_there_were(port, ask):
