@@ -26,6 +26,8 @@ PUSHED, PUSHED_VERSION = "pushed", "pushed_version"
 # which version that is not live is the same model, so that this one was not pushed.
 NEW, CANARY, REMOVED_VERSIONS, HELD_BACK = "new", "canary", "removed_versions", "held_back"
 
+_STAGING = ".staging-"  # no number, so that a model server passes over it
+
 
 class PusherSpec(ComponentSpec):
     """TFX's contract, and what the record of a version needs."""
@@ -160,18 +162,21 @@ def push(model_path: str, model_dir: str, record: dict[str, Any], canary: bool =
     """
     releases.settle(model_dir)
     tf.io.gfile.makedirs(model_dir)
-    # The name is no number, so that a model server passes over it.
-    staging = os.path.join(model_dir, f".staging-{uuid.uuid4().hex}")
+    for left in tf.io.gfile.glob(os.path.join(model_dir, f"{_STAGING}*")):  # of a push that was killed
+        tf.io.gfile.rmtree(left)
+    staging = os.path.join(model_dir, f"{_STAGING}{uuid.uuid4().hex}")
     try:
         versions.copy_tree(model_path, staging)
         if canary:
             releases.mark_canary(staging)
         digest = versions.digest_model(staging)
-        number = releases.make_way(model_dir) if canary else versions.next_number(model_dir)
+        number = releases.find_canary_number(model_dir) if canary else versions.next_number(model_dir)
         time = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
         record = record | {"pushed_version": number, "pushed_at": time, "canary": canary, "model_digest": digest}
         _write_record(staging, record)
         target = os.path.join(model_dir, str(number))
+        if canary:
+            releases.make_way(model_dir)
         tf.io.gfile.rename(staging, target)
     except BaseException:
         if tf.io.gfile.exists(staging):

@@ -30,6 +30,7 @@ from serving.client import BATCH, ServerError, connect
 _ON_CPU = {"CUDA_VISIBLE_DEVICES": "-1"}  # this process has the memory of the GPUs, and they round otherwise
 _LARGEST_REQUEST = 1 << 30  # bytes; how much a server takes is for whoever runs it
 _TIMEOUT = 30.0  # seconds, or what the ceiling allows a batch
+_TOO_BUSY = {"DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "UNAVAILABLE", "408", "429", "503", "504"}
 _WAYS = {"one by one": 1, "in batches": BATCH}  # images a request
 _OUTPUTS = "probabilities", "label", "classes"
 
@@ -208,9 +209,15 @@ def _explain(server: launch.RunningServer, error: Exception) -> str:
     """Why a server did not answer.
 
     Raises:
-        GraftError: if somebody killed it, which is mostly Linux for lack of memory; next time there may be enough.
+        GraftError: if it was too busy, or if somebody killed it, which is mostly Linux for lack of memory; next time
+            there may be enough of either.
     """
     ended = server.process.poll()
+    if ended is None and isinstance(error, ServerError) and error.code in _TOO_BUSY:
+        raise GraftError(
+            f"{server.name} was too busy to answer: {error}. Run again when this machine has less to do: what is "
+            "finished is kept."
+        ) from error
     if ended == -signal.SIGKILL:
         raise GraftError(
             f"{server.name} was killed while it was asked; perhaps the memory of this machine did not suffice. "

@@ -106,7 +106,7 @@ def make_command(served: Served, server: str | None, docker: bool) -> tuple[str,
     ports = [f"--port={served.port}", f"--rest_api_port={served.rest_port}"]
     if binary:
         # TensorFlow Serving has no flag for the address of its gRPC port: it listens on all of them.
-        return f"TensorFlow Serving ({binary})", [binary, *ports, *flags]
+        return f"TensorFlow Serving ({binary}; it listens on all networks)", [binary, *ports, *flags]
     command = [*launch.make_command(None), f"--host={served.host}", *ports, *flags]
     return "the built-in server (no tensorflow_model_server on PATH)", command
 
@@ -129,6 +129,8 @@ def serve(served: Served, server: str | None, docker: bool, say: Callable[[str],
     process = subprocess.Popen(command, env=launch.make_environment())
     with _forwarded_signals(process) as stopping, contextlib.ExitStack() as stack:
         stack.callback(launch.stop, process)
+        if docker:  # ending its client does not end a container
+            stack.callback(_remove_container, served)
         try:
             launch.wait_until_available(process, served.rest_address, served.name, _STARTED)
         except GraftError as error:
@@ -147,7 +149,7 @@ def _make_docker_command(served: Served, flags: list[str]) -> list[str]:
         raise UsageError("--docker: no docker on PATH. Install it, or leave --docker out for the built-in server.")
     folder = os.path.dirname(served.model_dir)
     return [
-        *(docker, "run", "--rm", "--name", f"graft-serve-{served.port}"),
+        *(docker, "run", "--rm", "--init", "--name", _container(served)),
         *(
             "-p",
             f"{served.host}:{served.port}:{served.port}",
@@ -158,6 +160,15 @@ def _make_docker_command(served: Served, flags: list[str]) -> list[str]:
         *("--entrypoint", launch.BINARY, IMAGE),
         *(f"--port={served.port}", f"--rest_api_port={served.rest_port}", *flags),
     ]
+
+
+def _remove_container(served: Served) -> None:
+    command = ["docker", "rm", "--force", _container(served)]
+    subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
+
+
+def _container(served: Served) -> str:
+    return f"graft-serve-{served.port}"
 
 
 def _describe(served: Served) -> list[str]:

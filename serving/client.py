@@ -36,7 +36,9 @@ BATCH = 8  # images a request
 _TIMEOUT = 30.0  # seconds
 _ATTEMPTS = 4
 _UNLIMITED = -1
+_MOST_BYTES = 16 << 20  # a request; the built-in server takes 32 MB, and base64 makes a third more of them
 _REFUSED = {"INVALID_ARGUMENT", "400"}
+_TOO_LARGE = {"RESOURCE_EXHAUSTED", "413"}
 
 Image = str | pathlib.Path | bytes
 
@@ -210,7 +212,12 @@ class RestClient:
     def __init__(self, address: str, spec: model_pb2.ModelSpec, timeout: float = _TIMEOUT):
         """Prepares a session with a server such as http://localhost:8501."""
         retries = urllib3.Retry(
-            total=_ATTEMPTS - 1, backoff_factor=0.2, status_forcelist=[503], allowed_methods=None, raise_on_status=False
+            total=_ATTEMPTS - 1,
+            read=0,
+            backoff_factor=0.2,
+            status_forcelist=[503],
+            allowed_methods=None,
+            raise_on_status=False,
         )
         self._address, self._timeout = address, timeout
         self._url = f"{address}/v1/models/{urllib.parse.quote(spec.name, safe='')}"
@@ -270,15 +277,24 @@ class RestClient:
 
 
 def _predict_all(client: GrpcClient | RestClient, images: Sequence[Image]) -> Iterator[Prediction]:
-    for start in range(0, len(images), BATCH):
-        yield from _predict_batch(client, images[start : start + BATCH])
+    batch: list[Image] = []
+    size = 0
+    for image in images:
+        more = _measure(image)
+        if batch and (len(batch) == BATCH or size + more > _MOST_BYTES):
+            yield from _predict_batch(client, batch)
+            batch, size = [], 0
+        batch.append(image)
+        size += more
+    if batch:
+        yield from _predict_batch(client, batch)
 
 
 def _predict_batch(client: GrpcClient | RestClient, images: Sequence[Image]) -> Iterator[Prediction]:
     try:
         outputs = client.ask([_read(image) for image in images])
     except (OSError, ServerError) as error:
-        if isinstance(error, ServerError) and error.code not in _REFUSED:
+        if isinstance(error, ServerError) and error.code not in _REFUSED | _TOO_LARGE:
             raise
         if len(images) == 1:
             client.metadata()  # raises if it is not the image that is refused, but the model, the version or the label
@@ -291,6 +307,14 @@ def _predict_batch(client: GrpcClient | RestClient, images: Sequence[Image]) -> 
         classes = [_text(name) for name in outputs["classes"][row]]
         probabilities = dict(zip(classes, map(float, outputs["probabilities"][row]), strict=True))
         yield Prediction(_name(image), _text(outputs["label"][row]), probabilities)
+
+
+def _measure(image: Image) -> int:
+    """Bytes; 0 of what cannot be read, which will be said later."""
+    try:
+        return len(image) if isinstance(image, bytes) else pathlib.Path(image).stat().st_size
+    except OSError:
+        return 0
 
 
 def _read(image: Image) -> bytes:
@@ -306,7 +330,9 @@ def _text(value: Any) -> str:
 
 
 def _explain(error: OSError | ServerError) -> str:
-    return explain_file(error) if isinstance(error, OSError) else explain_refusal(str(error))
+    if isinstance(error, OSError):
+        return explain_file(error)
+    return str(error) if error.code in _TOO_LARGE else explain_refusal(str(error))
 
 
 def _shorten(error: Exception) -> str:

@@ -174,23 +174,26 @@ def keep(model_dir: str, count: int) -> list[int]:
     return sorted(version.number for version in old)
 
 
-def make_way(model_dir: str) -> int:
-    """Withdraws the canary, if there is one, for a new one.
+def find_canary_number(model_dir: str) -> int:
+    """The number for a new canary: the highest that is free below the live version's.
 
-    Returns:
-        The number for the new one: the highest that is free below the live version's.
     Raises:
         UsageError: if none is.
     """
-    found = read(model_dir)
-    number = versions.free_number_below(model_dir, found.live.number) if found.live else None
+    live = read(model_dir).live
+    number = versions.free_number_below(model_dir, live.number) if live else None
     if number is None:
         raise UsageError(
             f"{model_dir}: no number is free below the live version's for a canary. Push without --canary."
         )
-    if found.canary:
-        versions.withdraw(found.canary)
     return number
+
+
+def make_way(model_dir: str) -> None:
+    """Withdraws the canary, if there is one, for a new one."""
+    canary = read(model_dir).canary
+    if canary:
+        versions.withdraw(canary)
 
 
 def mark_canary(path: str) -> None:

@@ -110,7 +110,8 @@ class Batcher:
                 due = {key: self._find_due(queue) for key, queue in self._queues.items() if queue}
                 ready = [key for key, at in due.items() if at <= now or self._closed]
                 if ready:
-                    return self._pop(min(ready, key=due.__getitem__))
+                    # The longest waiting, full or not: else a busy signature would starve the others.
+                    return self._pop(min(ready, key=lambda key: self._queues[key][0].arrived))
                 if self._closed:
                     return []
                 self._changed.wait(min(due.values()) - now if due else None)
@@ -159,7 +160,7 @@ def _compute(servable: Servable, batch: list[_Task], allowed_sizes: Sequence[int
 def _compute_merged(servable: Servable, batch: list[_Task], allowed_sizes: Sequence[int]) -> list[list[np.ndarray]]:
     """Runs the rows of all together, padded to an allowed number of rows; an answer each."""
     size = sum(task.size for task in batch)
-    padding = next((allowed for allowed in allowed_sizes if allowed >= size), size) - size
+    padding = next((allowed for allowed in allowed_sizes if allowed >= size), size) - size if size else 0
     inputs = {name: _merge([task.inputs[name] for task in batch], padding) for name in batch[0].inputs}
     outputs = servable.run(inputs, batch[0].outputs)
     if any(output.ndim == 0 or output.shape[0] != size + padding for output in outputs):
@@ -176,6 +177,5 @@ def _compute_merged(servable: Servable, batch: list[_Task], allowed_sizes: Seque
 
 def _merge(values: list[np.ndarray], padding: int) -> np.ndarray:
     """Rows one after the other; the first row fills up, as in TensorFlow Serving."""
-    if padding:
-        values = [*values, np.repeat(values[0][:1], padding, axis=0)]
-    return values[0] if len(values) == 1 else np.concatenate(values)
+    merged = values[0] if len(values) == 1 else np.concatenate(values)
+    return np.concatenate([merged, np.repeat(merged[:1], padding, axis=0)]) if padding else merged

@@ -30,6 +30,8 @@ from serving.server.models import ModelStore
 
 logger = logging.getLogger(__name__)
 
+_CONNECTION_AGE_MS, _CONNECTION_GRACE_MS = 120_000, 60_000
+
 Request = TypeVar("Request")
 Response = TypeVar("Response")
 
@@ -161,6 +163,11 @@ def start_grpc_server(
         ("grpc.max_receive_message_length", max_request_bytes),
         ("grpc.max_send_message_length", -1),
         ("grpc.so_reuseport", 0),  # else two servers on one port would share the requests
+        # A call whose message does not come holds a thread until its connection is closed; clients connect again
+        # by themselves, and what is being answered is finished.
+        ("grpc.max_connection_age_ms", _CONNECTION_AGE_MS),
+        ("grpc.max_connection_age_grace_ms", _CONNECTION_GRACE_MS),
+        ("grpc.max_concurrent_streams", 2 * threads),
         *channel_arguments,
     ]
     server = grpc.server(concurrent.futures.ThreadPoolExecutor(threads, "grpc"), options=options)
@@ -171,7 +178,7 @@ def start_grpc_server(
             bound = server.add_insecure_port(address)
         except RuntimeError:
             bound = 0
-        if not bound and not address.startswith("unix:"):
+        if not bound:
             raise UsageError(f"{address}: cannot listen there. Another server may; name another --port.")
     server.start()
     return server

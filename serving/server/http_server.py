@@ -14,30 +14,49 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from schema.errors import UsageError
 
 _MOST_CONNECTIONS = 1000  # further ones are answered 503
-_GRACE = 10  # seconds that requests have to be finished when the server is stopped
+_GRACE = 5  # seconds that requests have to be finished when the server is stopped
 
 
 class LimitedHttpProtocol(H11Protocol):
-    """Closes a connection on which no whole head of a request has come in time.
+    """Closes a connection on which no whole head of a request comes in time.
 
-    uvicorn bounds the time between two requests, not that before the first: clients that send a byte now and then
-    would fill the table of connections.
+    uvicorn bounds the time between two requests until a byte of the next one comes, and not that before the first:
+    clients that send a byte now and then would fill the table of connections.
     """
+
+    _deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Starts the clock."""
         super().connection_made(transport)
-        self._deadline = self.loop.call_later(self.timeout_keep_alive, self._close_unless_asked)
+        self._watch()
+
+    def data_received(self, data: bytes) -> None:
+        """Stops the clock when a head is complete, and starts it with the first byte of another one."""
+        super().data_received(data)
+        self._watch()
+
+    def on_response_complete(self) -> None:
+        """Starts the clock for the next head, of which a part may have come."""
+        super().on_response_complete()
+        self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stops it."""
-        self._deadline.cancel()
+        self._stop()
         super().connection_lost(exc)
 
-    def _close_unless_asked(self) -> None:
+    def _watch(self) -> None:
         cycle: Any = self.cycle
-        if cycle is None and not self.transport.is_closing():
-            self.transport.close()
+        if cycle is not None and not cycle.response_complete:
+            self._stop()
+        elif self._deadline is None:
+            self._deadline = self.loop.call_later(self.timeout_keep_alive, self.transport.abort)
+
+    def _stop(self) -> None:
+        if self._deadline:
+            self._deadline.cancel()
+        self._deadline = None
 
 
 @contextlib.contextmanager

@@ -20,7 +20,7 @@ from tensorflow_serving.apis import (
 
 from serving.server.errors import ServingError, failed_precondition, invalid_argument
 from serving.server.servable import DEFAULT_SIGNATURE, check_dtype
-from serving.server.tensors import to_array, to_proto
+from serving.server.tensors import check_size, to_arrays, to_proto
 
 CLASSIFY, REGRESS = "tensorflow/serving/classify", "tensorflow/serving/regress"
 _INPUTS, _CLASSES, _SCORES, _OUTPUTS = "inputs", "classes", "scores", "outputs"
@@ -50,8 +50,8 @@ def predict(model: Model, request: predict_pb2.PredictRequest) -> predict_pb2.Pr
     name = request.model_spec.signature_name or DEFAULT_SIGNATURE
     if name not in model.signatures:
         raise failed_precondition(f'Serving signature key "{name}" not found.')
-    inputs = {alias: to_array(alias, proto) for alias, proto in request.inputs.items()}
-    outputs = predict_arrays(model, name, inputs, request.output_filter)
+    _check_names(model.signatures[name], request.inputs)
+    outputs = predict_arrays(model, name, to_arrays(request.inputs), request.output_filter)
     response = predict_pb2.PredictResponse(model_spec=model.describe(name))
     for alias, value in outputs.items():
         response.outputs[alias].CopyFrom(to_proto(value))
@@ -72,13 +72,15 @@ def predict_arrays(
         Outputs by their names in the signature.
     """
     signature = model.signatures[signature_name]
-    _check_inputs(signature, inputs)
+    _check_names(signature, inputs)
+    for alias, value in inputs.items():
+        check_dtype(alias, value, signature.inputs[alias])
     aliases = _choose_outputs(signature, list(output_filter))
-    tensors = {signature.inputs[alias].name: value for alias, value in inputs.items()}
+    tensors = {signature.inputs[alias].name: value for alias, value in sorted(inputs.items())}
     return dict(zip(aliases, model.run(tensors, [signature.outputs[a].name for a in aliases]), strict=True))
 
 
-def _check_inputs(signature: meta_graph_pb2.SignatureDef, inputs: Mapping[str, np.ndarray]) -> None:
+def _check_names(signature: meta_graph_pb2.SignatureDef, inputs: Iterable[str]) -> None:
     sent, expected = set(inputs), set(signature.inputs)
     if len(sent) != len(expected):
         raise invalid_argument(
@@ -91,8 +93,6 @@ def _check_inputs(signature: meta_graph_pb2.SignatureDef, inputs: Mapping[str, n
             f"input tensor alias not found in signature: {unknown[0]}. Inputs expected to be in the set "
             f"{_braces(expected)}."
         )
-    for alias, value in inputs.items():
-        check_dtype(alias, value, signature.inputs[alias])
 
 
 def _choose_outputs(signature: meta_graph_pb2.SignatureDef, output_filter: list[str]) -> list[str]:
@@ -104,7 +104,7 @@ def _choose_outputs(signature: meta_graph_pb2.SignatureDef, output_filter: list[
             )
         if alias in output_filter[:index]:
             raise invalid_argument(f"duplicate output tensor alias: {alias}")
-    return output_filter or sorted(signature.outputs)
+    return sorted(output_filter or signature.outputs)  # in one order, so that it is one call and one batch
 
 
 def _braces(names: Iterable[str]) -> str:
@@ -228,6 +228,7 @@ def _serialize_examples(examples: input_pb2.Input) -> np.ndarray:
     with_context = examples.WhichOneof("kind") == "example_list_with_context"
     listed = examples.example_list_with_context if with_context else examples.example_list
     context = listed.context.SerializeToString() if with_context else b""
+    check_size(len(context) * len(listed.examples))
     serialized = [context + example.SerializeToString() for example in listed.examples]
     if not serialized:
         raise invalid_argument("Input is empty.")

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -33,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 # As theirs: --flag, --flag=true, --flag=false.
 _SWITCH: dict[str, Any] = {"is_flag": False, "flag_value": "true", "default": "false", "type": bool}
-_GRACE = 10.0  # seconds that requests have to be finished when the server is stopped
+_GRACE = 5.0  # seconds that requests have to be finished when the server is stopped
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,7 +82,7 @@ class Options:
             return read_model_config(self.model_config_file)
         config = model_server_config_pb2.ModelServerConfig()
         config.model_config_list.config.add(
-            name=self.model_name, base_path=os.path.abspath(self.model_base_path), model_platform="tensorflow"
+            name=self.model_name, base_path=_make_absolute(self.model_base_path), model_platform="tensorflow"
         )
         check_model_config(config)
         return config
@@ -127,6 +128,8 @@ def serve(**flags: Any) -> None:
     if options.port == options.rest_api_port != 0:
         raise UsageError("--rest_api_port cannot be the same as --port. Please use a different port for REST.")
     run_server(options)
+    sys.stderr.flush()
+    os._exit(0)  # what still loads or computes would hold up the end of the interpreter, or crash in it
 
 
 def run_server(options: Options) -> None:
@@ -142,14 +145,16 @@ def run_server(options: Options) -> None:
     metrics = Metrics()
     store = ModelStore(options.read_batching())
     monitoring = options.read_monitoring()
-    with contextlib.closing(store):
-        _load(store, options.read_models())
-        with contextlib.ExitStack() as stack:
-            if options.port or options.grpc_socket_path:
-                stack.enter_context(_serve_grpc(store, metrics, options))
-            if options.rest_api_port:
-                stack.enter_context(_serve_rest(store, metrics, monitoring, options))
-            _follow(store, options, stopped)
+    _load(store, options.read_models())
+    with contextlib.ExitStack() as stack:
+        if options.port or options.grpc_socket_path:
+            stack.enter_context(_serve_grpc(store, metrics, options))
+        if options.rest_api_port:
+            stack.enter_context(_serve_rest(store, metrics, monitoring, options))
+        # In a thread of its own, for it loads and waits: a signal is to end the server at once.
+        threading.Thread(target=_follow, args=(store, options, stopped), daemon=True, name="follow").start()
+        stopped.wait()
+    logger.info("Stopped.")
 
 
 def _load(store: ModelStore, config: model_server_config_pb2.ModelServerConfig) -> None:
@@ -195,19 +200,31 @@ def _serve_rest(store: ModelStore, metrics: Metrics, monitoring: Monitoring, opt
 
 def _follow(store: ModelStore, options: Options, stopped: threading.Event) -> None:
     """Looks at the folders, and at the configuration, until the server is stopped."""
-    waited = 0
-    while not stopped.wait(max(options.file_system_poll_wait_seconds, 1)):
-        waited += max(options.file_system_poll_wait_seconds, 1)
-        try:
-            if options.model_config_file and 0 < options.model_config_file_poll_wait_seconds <= waited:
-                waited = 0
+    period = max(options.file_system_poll_wait_seconds, 1)
+    config_period = options.model_config_file_poll_wait_seconds if options.model_config_file else 0
+    configured = time.monotonic()
+    while not stopped.wait(min(period, config_period or period)):
+        if config_period and time.monotonic() >= configured + config_period:
+            configured = time.monotonic()
+            with _logged_errors():
                 store.configure(read_model_config(options.model_config_file))
-            else:
-                store.refresh()
-        except (ServingError, UsageError, OSError) as error:
-            logger.error("%s", error)  # what was served is served on
-        except Exception:
-            logger.exception("The folders could not be looked at")
+        with _logged_errors():  # whatever became of the configuration
+            store.refresh()
+
+
+@contextlib.contextmanager
+def _logged_errors() -> Iterator[None]:
+    """What was served is served on."""
+    try:
+        yield
+    except (ServingError, UsageError, OSError) as error:
+        logger.error("%s", error)
+    except Exception:
+        logger.exception("The models could not be looked at")
+
+
+def _make_absolute(path: str) -> str:
+    return path if "://" in path else os.path.abspath(path)
 
 
 def _parse_channel_arguments(text: str) -> list[tuple[str, str | int]]:

@@ -10,8 +10,9 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
+import grpc
 import tensorflow as tf
 from tensorflow_serving.apis import get_model_status_pb2, model_pb2
 from tensorflow_serving.config import file_system_storage_path_source_pb2, model_server_config_pb2
@@ -22,7 +23,7 @@ from serving.server.errors import ServingError, failed_precondition, invalid_arg
 from serving.server.inference import Model
 from serving.server.memory import release_memory
 from serving.server.servable import Servable
-from serving.server.warmup import warm_up
+from serving.server.warmup import WARMUP_FILE, warm_up
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +31,8 @@ _State = get_model_status_pb2.ModelVersionStatus
 _Policy = file_system_storage_path_source_pb2.FileSystemStoragePathSourceConfig.ServableVersionPolicy
 _LATEST = _Policy.Latest(num_versions=1)
 _SAVED_MODEL_FILES = ("saved_model.pb", "saved_model.pbtxt")
+_LARGEST_VERSION = (1 << 63) - 1
+_DRAIN_SECONDS = 10.0  # that a version has to finish its requests before others are looked at
 
 
 @dataclasses.dataclass
@@ -48,7 +51,7 @@ class _Version:
 
     number: int
     path: str
-    stamp: tuple[int, int]
+    stamp: tuple[tuple[int, int], ...]
     state: int = _State.LOADING
     error: ServingError | None = None
     model: Model | None = None
@@ -64,11 +67,13 @@ class _Watched:
         config: its entry.
         versions: by number; those that are gone, too.
         labels: label to number, as requests are answered now.
+        removed: whether the configuration has it no longer.
     """
 
     config: model_server_config_pb2.ModelConfig
     versions: dict[int, _Version] = dataclasses.field(default_factory=dict)
     labels: dict[str, int] = dataclasses.field(default_factory=dict)
+    removed: bool = False
 
 
 class ModelStore:
@@ -84,6 +89,7 @@ class ModelStore:
         self._models: dict[str, _Watched] = {}
         self._lock = threading.Condition()  # of everything above; never held while something is loaded or computed
         self._refreshing = threading.Lock()  # one at a time loads and unloads
+        self._retired: list[tuple[_Version, Callable[[], None]]] = []  # not handed out any more, and not yet freed
 
     def configure(self, config: model_server_config_pb2.ModelServerConfig) -> None:
         """Takes another configuration, and loads what it names.
@@ -92,28 +98,34 @@ class ModelStore:
             ServingError: if a version of a model that is new could not be loaded, or a label points to none.
         """
         entries = {entry.name: entry for entry in config.model_config_list.config}
-        with self._lock:
-            for name, entry in entries.items():
-                self._models.setdefault(name, _Watched(entry)).config = entry
-            gone = [name for name in self._models if name not in entries]
-        self.refresh(gone)
-        self._check_configured(entries)
-
-    def refresh(self, gone: list[str] | None = None) -> None:
-        """Looks at the folders: loads what is new, moves the labels, unloads what is no longer wanted.
-
-        Args:
-            gone: models that the configuration no longer has.
-        """
         with self._refreshing:
-            for name, watched in list(self._models.items()):
-                wanted = {} if name in (gone or []) else self._list_wanted(watched.config)
-                self._load_new(name, watched, wanted)
-                self._move_labels(watched)
-                self._unload_old(watched, wanted)
             with self._lock:
-                for name in gone or []:
+                new = set(entries) - set(self._models)
+                for name, entry in entries.items():
+                    self._models.setdefault(name, _Watched(entry)).config = entry
+                for name in set(self._models) - set(entries):
+                    self._models[name].removed = True
+            self._refresh_all()
+            self._check_configured(entries, new)
+
+    def refresh(self) -> None:
+        """Looks at the folders: loads what is new, moves the labels, unloads what is no longer wanted."""
+        with self._refreshing:
+            self._refresh_all()
+
+    def _refresh_all(self) -> None:
+        for name, watched in list(self._models.items()):
+            wanted = {} if watched.removed else self._list_wanted(watched.config)
+            if wanted is None:
+                logger.warning("%s cannot be listed; what is served is served on", watched.config.base_path)
+                continue
+            self._load_new(name, watched, wanted)
+            self._move_labels(watched)
+            self._retire_old(watched, wanted)
+            if watched.removed:
+                with self._lock:
                     del self._models[name]
+        self._drain()
 
     @contextlib.contextmanager
     def use(self, spec: model_pb2.ModelSpec) -> Iterator[Model]:
@@ -155,13 +167,13 @@ class ModelStore:
                 raise not_found(f"Could not find any versions of model {spec.name}")
             return [_describe(versions[number]) for number in sorted(versions, reverse=True)]
 
-    def list_failed(self) -> list[str]:
-        """Models of which no version can be had, although there are some; with the reasons."""
+    def list_failed(self, names: Collection[str] | None = None) -> list[str]:
+        """Models, of those named or of all, of which no version can be had, although there are some; with reasons."""
         with self._lock:
             return [
                 f"{{name: {name} version: {version.number}}} due to error: {version.error.message}"
                 for name, watched in self._models.items()
-                if not any(v.model for v in watched.versions.values())
+                if (names is None or name in names) and not any(v.model for v in watched.versions.values())
                 for version in watched.versions.values()
                 if version.error
             ]
@@ -172,8 +184,8 @@ class ModelStore:
             return any(version.model for version in self._models[name].versions.values())
 
     def close(self) -> None:
-        """Unloads everything, after the requests that are being answered."""
-        self.refresh(list(self._models))
+        """Unloads everything, after the requests that are being answered, if they do not take too long."""
+        self.configure(model_server_config_pb2.ModelServerConfig())
 
     def _find(self, spec: model_pb2.ModelSpec) -> _Version:
         """The version that a request means."""
@@ -197,9 +209,11 @@ class ModelStore:
             raise invalid_argument(f"Unrecognized servable version label: {label}")
         return watched.labels[label]
 
-    def _list_wanted(self, config: model_server_config_pb2.ModelConfig) -> dict[int, str]:
-        """The folders of the versions that the policy wants, oldest first."""
+    def _list_wanted(self, config: model_server_config_pb2.ModelConfig) -> dict[int, str] | None:
+        """The folders of the versions that the policy wants, oldest first; None if nobody can tell."""
         found = _list_versions(config.base_path)
+        if found is None:
+            return None
         policy = config.model_version_policy
         kind = policy.WhichOneof("policy_choice")
         if kind == "all":
@@ -224,23 +238,15 @@ class ModelStore:
         logger.info("Loading servable: {name: %s version: %d} from %s", name, version.number, version.path)
         start = time.monotonic()
         try:
-            servable = Servable(version.path)
-            try:
-                batcher = Batcher(servable, self._batching) if self._batching else None
-                runner = batcher or servable
-                model = Model(name, version.number, servable.signatures, runner.run)
-                warm_up(model, version.path)
-            except BaseException:
-                servable.close()
-                raise
-        except ServingError as error:
-            logger.error("Servable {name: %s version: %d} cannot be loaded: %s", name, version.number, error.message)
+            model, close = _open(name, version, self._batching)
+        except Exception as error:  # whatever it is: the other models are to be looked at
+            failure = _to_failure(error)
+            logger.error("Servable {name: %s version: %d} cannot be loaded: %s", name, version.number, failure.message)
             with self._lock:
-                version.state, version.error = _State.END, error
+                version.state, version.error = _State.END, failure
             return
         with self._lock:
-            version.model, version.state = model, _State.AVAILABLE
-            version.close = lambda: _close(servable, batcher)
+            version.model, version.state, version.close = model, _State.AVAILABLE, close
         seconds = time.monotonic() - start
         logger.info("Available: {name: %s version: %d}, after %.1f s", name, version.number, seconds)
 
@@ -253,34 +259,43 @@ class ModelStore:
             moved = {label: number for label, number in wanted.items() if number in available}
             watched.labels = {label: number for label, number in (kept | moved).items() if label in wanted}
 
-    def _unload_old(self, watched: _Watched, wanted: dict[int, str]) -> None:
-        """Unloads what is not wanted, unless nothing of what is wanted can be had; forgets what is gone from disk."""
+    def _retire_old(self, watched: _Watched, wanted: dict[int, str]) -> None:
+        """Hands out no more what is not wanted, unless nothing of what is wanted can be had."""
         with self._lock:
             available = {number for number, version in watched.versions.items() if version.model}
             old = [v for n, v in watched.versions.items() if v.model and n not in wanted]
             if wanted and not available & set(wanted):
                 return
-            # Gone first, so that no request begins; then what has begun is finished.
-            closing = [(version, version.close) for version in old]
+            self._retired += [(version, version.close) for version in old]
             for version in old:
                 version.state, version.model, version.close = _State.UNLOADING, None, lambda: None
             watched.labels = {label: n for label, n in watched.labels.items() if watched.versions[n].model}
             for number in [n for n, v in watched.versions.items() if v.error and n not in wanted]:
                 del watched.versions[number]
-        while closing:
-            self._finish(*closing.pop())
+
+    def _drain(self) -> None:
+        """Frees what is not handed out any more, once its requests are done; those that take long, at a later time."""
+        waiting, self._retired = self._retired, []
+        deadline = time.monotonic() + _DRAIN_SECONDS
+        while waiting:
+            version, close = waiting.pop()
+            if self._wait_until_unused(version, deadline):
+                close()
+                logger.info("Unloaded version %d from %s", version.number, version.path)
+                with self._lock:
+                    version.state = _State.END
+            else:
+                self._retired.append((version, close))
+            del close
             release_memory()  # when nothing refers to the version any more
 
-    def _finish(self, version: _Version, close: Callable[[], None]) -> None:
-        """Waits until the requests of a version are done, and frees it."""
+    def _wait_until_unused(self, version: _Version, deadline: float) -> bool:
         with self._lock:
-            self._lock.wait_for(lambda: not version.users)
-        close()
-        logger.info("Unloaded version %d from %s", version.number, version.path)
-        with self._lock:
-            version.state = _State.END
+            return self._lock.wait_for(lambda: not version.users, deadline - time.monotonic())
 
-    def _check_configured(self, entries: dict[str, model_server_config_pb2.ModelConfig]) -> None:
+    def _check_configured(self, entries: dict[str, model_server_config_pb2.ModelConfig], new: set[str]) -> None:
+        if failed := self.list_failed(new):
+            raise ServingError(grpc.StatusCode.UNKNOWN, f"Some models did not become available: {'; '.join(failed)}")
         with self._lock:
             for name, entry in entries.items():
                 for label, number in entry.version_labels.items():
@@ -291,23 +306,51 @@ class ModelStore:
                         )
 
 
-def _list_versions(base_path: str) -> dict[int, str]:
-    """Folders with a number for a name and a SavedModel in them; by number."""
+def _list_versions(base_path: str) -> dict[int, str] | None:
+    """Folders with a number for a name; by number. None if the folder cannot be listed, which says nothing of it.
+
+    A folder that is not there is no reason to unload anything either: a disk that comes and goes would do that.
+    """
     try:
         names = [name.rstrip("/") for name in tf.io.gfile.listdir(base_path)]
     except tf.errors.OpError:
-        return {}
+        return None
     paths = {int(name): os.path.join(base_path, name) for name in names if name.isascii() and name.isdigit()}
-    return {number: path for number, path in sorted(paths.items()) if tf.io.gfile.isdir(path)}
+    return {n: path for n, path in sorted(paths.items()) if n <= _LARGEST_VERSION and tf.io.gfile.isdir(path)}
 
 
-def _stamp(path: str) -> tuple[int, int]:
-    """Changes when the model in a folder is another one; (0, 0) if there is none."""
-    for name in _SAVED_MODEL_FILES:
+def _stamp(path: str) -> tuple[tuple[int, int], ...]:
+    """Changes when the model in a folder is another one, or more of it has arrived."""
+    files = [*(os.path.join(path, name) for name in _SAVED_MODEL_FILES), os.path.join(path, WARMUP_FILE)]
+    files += tf.io.gfile.glob(os.path.join(path, "variables", "*"))
+    stamps = []
+    for file in files:
         with contextlib.suppress(tf.errors.OpError):
-            stat = tf.io.gfile.stat(os.path.join(path, name))
-            return stat.length, stat.mtime_nsec
-    return 0, 0
+            stat = tf.io.gfile.stat(file)
+            stamps.append((stat.length, stat.mtime_nsec))
+    return tuple(stamps)
+
+
+def _open(name: str, version: _Version, batching: Batching | None) -> tuple[Model, Callable[[], None]]:
+    """Loads a version and warms it; returns it, and what frees it."""
+    servable = Servable(version.path)
+    batcher = None
+    try:
+        batcher = Batcher(servable, batching) if batching else None
+        run = batcher.run if batcher else servable.run
+        model = Model(name, version.number, servable.signatures, run)
+        warm_up(model, version.path)
+    except BaseException:
+        _close(servable, batcher)
+        raise
+    return model, lambda: _close(servable, batcher)
+
+
+def _to_failure(error: Exception) -> ServingError:
+    """What is kept of an error: without the frames that it went through, which hold the graph."""
+    if isinstance(error, ServingError):
+        return ServingError(error.code, error.message)
+    return ServingError(grpc.StatusCode.INTERNAL, f"{type(error).__name__}: {error}")
 
 
 def _describe(version: _Version) -> get_model_status_pb2.ModelVersionStatus:

@@ -1,13 +1,13 @@
 """The REST face, an ASGI application: /v1/models/NAME[/versions/N|/labels/L][:predict|:classify|:regress|/metadata]."""
 
 import asyncio
+import concurrent.futures
 import logging
 import re
 import time
 import urllib.parse
 
 import anyio
-import anyio.to_thread
 import grpc
 from google.protobuf import json_format
 from google.protobuf.message import Message
@@ -56,7 +56,7 @@ class RestApi:
         """
         self._store = store
         self._metrics = metrics
-        self._limiter = anyio.CapacityLimiter(threads)
+        self._pool = concurrent.futures.ThreadPoolExecutor(threads, "rest")
         self._timeout = timeout_seconds
         self._most = max_request_bytes
 
@@ -64,15 +64,15 @@ class RestApi:
         """Answers one request; an error has TensorFlow Serving's kind of body and status."""
         try:
             body = await self._read_body(request)
-            with anyio.fail_after(self._timeout):
-                content = await anyio.to_thread.run_sync(
-                    self._dispatch, request.method, _raw_path(request), body, limiter=self._limiter,
-                    abandon_on_cancel=True,
-                )  # fmt: skip
+            # What waits for a thread when its time is over is dropped; what computes keeps its thread to the end.
+            work = asyncio.get_running_loop().run_in_executor(
+                self._pool, self._dispatch, request.method, _raw_path(request), body
+            )
+            content = await asyncio.wait_for(work, self._timeout)
         except _RefusedError as refused:
             # What was not read of the body would be taken for the next request.
             return _answer(json_responses.format_error(str(refused)), refused.status, {"Connection": "close"})
-        except TimeoutError:
+        except asyncio.TimeoutError:
             error = ServingError(grpc.StatusCode.DEADLINE_EXCEEDED, "Timed out while the request was computed")
             return _answer(json_responses.format_error(error.message), error.http_status)
         except ServingError as error:

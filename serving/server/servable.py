@@ -11,6 +11,7 @@ from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
 from serving.server.errors import ServingError, invalid_argument
 
 DEFAULT_SIGNATURE = "serving_default"
+_MOST_CALLABLES = 100
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
@@ -68,6 +69,8 @@ class Servable:
         """A prepared call; `session.run` would look names up each time, and refuse shapes that the graph takes."""
         with self._lock:
             if (inputs, outputs) not in self._callables:
+                if len(self._callables) >= _MOST_CALLABLES:
+                    self._callables.clear()  # clients choose what they want of the outputs
                 options = config_pb2.CallableOptions(feed=inputs, fetch=outputs)
                 # As Keras and the Estimator have called it since TensorFlow 1.8; there is no public way.
                 self._callables[inputs, outputs] = self._session._make_callable_from_options(options)

@@ -1,6 +1,7 @@
 """TensorProto to numpy and back, as clients of TensorFlow Serving send and read it."""
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 import tensorflow as tf
@@ -9,7 +10,7 @@ from tensorflow.core.framework import tensor_pb2
 from serving.server.errors import invalid_argument
 
 # A TensorProto may give one value for a billion elements; nobody sends so many.
-_MOST_BYTES = 1 << 28
+_MOST_BYTES = 1 << 28  # of all that a request unfolds to
 
 _FIELDS = {
     tf.float32: "float_val",
@@ -26,21 +27,42 @@ _FIELDS = {
 }
 
 
-def to_array(name: str, proto: tensor_pb2.TensorProto) -> np.ndarray:
-    """A tensor that a client sent; strings become an object array of bytes.
+def to_arrays(protos: Mapping[str, tensor_pb2.TensorProto]) -> dict[str, np.ndarray]:
+    """The tensors that a client sent; strings become object arrays of bytes.
 
     Raises:
-        ServingError: if its shape and its values do not belong together, or it would unfold to gigabytes.
+        ServingError: if a shape and its values do not belong together, or together they would unfold to gigabytes.
     """
+    check_size(sum(_measure(name, proto) for name, proto in protos.items()))
+    return {name: _to_array(name, proto) for name, proto in protos.items()}
+
+
+def check_size(num_bytes: int) -> None:
+    """Refuses what would take too much memory.
+
+    Raises:
+        ServingError: if it would.
+    """
+    if num_bytes > _MOST_BYTES:
+        raise invalid_argument(f"The request unfolds to {num_bytes} bytes; the maximum is {_MOST_BYTES}")
+
+
+def _measure(name: str, proto: tensor_pb2.TensorProto) -> int:
+    """The bytes that a tensor will take; where values are missing, the last one is repeated."""
     dims = [dim.size for dim in proto.tensor_shape.dim]
     if proto.tensor_shape.unknown_rank or any(size < 0 for size in dims):
         raise invalid_argument(f"Input '{name}': the shape must be fully known")
     dtype = _find_dtype(name, proto.dtype)
-    if math.prod(dims) * dtype.size > _MOST_BYTES:
-        raise invalid_argument(f"Input '{name}': a tensor of {math.prod(dims)} elements is too large")
+    count, values = math.prod(dims), proto.string_val
+    if not values:
+        return count * dtype.size
+    return sum(map(len, values)) + max(count - len(values), 0) * len(values[-1]) + count * dtype.size
+
+
+def _to_array(name: str, proto: tensor_pb2.TensorProto) -> np.ndarray:
     try:
         return tf.make_ndarray(proto)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError) as error:
         raise invalid_argument(f"Input '{name}': Tensor proto is not valid: {error}") from error
 
 

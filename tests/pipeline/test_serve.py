@@ -3,6 +3,7 @@
 import os
 import pathlib
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -47,6 +48,7 @@ def programs(tmp_path):
         # As docker, it is to forget what comes before the flags of the server.
         (folder / name).write_text(
             f"#!{sys.executable}\nimport os, sys\n"
+            "if sys.argv[1] == 'rm': sys.exit()\n"
             f"open({str(tmp_path / 'arguments')!r}, 'w').write('\\n'.join(sys.argv[1:]))\n"
             "flags = [a for a in sys.argv if a.startswith('--') and '=' in a]\n"
             f"os.execv({sys.executable!r}, [{sys.executable!r}, '-m', 'serving.server', *flags])\n"
@@ -86,6 +88,7 @@ def serve(tmp_path):
     return run
 
 
+@pytest.mark.skipif(not shutil.which("curl"), reason="there is no curl here")
 def test_the_built_in_server_is_started_and_the_line_it_prints_works(serve, workspace):
     """Copied into a shell, with a path that has a space and a quote in it; SIGTERM ends both."""
     code, lines, answer = serve("--out", workspace / "out", ask=True)
@@ -105,10 +108,9 @@ def test_tensorflow_serving_is_started_where_it_is(serve, workspace, programs, t
     folder = programs("tensorflow_model_server")
     named = ["--server", folder / "tensorflow_model_server"] if how == "named" else []
     code, lines, _ = serve("--out", workspace / "out", *named, path=folder if how == "on PATH" else "")
-    assert (code, lines[0]) == (
-        0,
-        f"Starting TensorFlow Serving ({folder}/tensorflow_model_server) for {workspace}/out/serving/echo",
-    )
+    binary = f"{folder}/tensorflow_model_server"
+    said = f"Starting TensorFlow Serving ({binary}; it listens on all networks) for {workspace}/out/serving/echo"
+    assert (code, lines[0]) == (0, said)
     flags = (tmp_path / "arguments").read_text().splitlines()
     assert flags[0].startswith("--port=")
     assert f"--monitoring_config_file={ROOT}/serving/deploy/monitoring.config" in flags

@@ -2,6 +2,7 @@
 
 import pathlib
 import shlex
+import shutil
 import subprocess
 import sys
 
@@ -122,6 +123,17 @@ def test_what_is_not_served_is_an_error_not_a_bad_image(address, images, choice,
     assert words in str(caught.value)
 
 
+def test_large_images_are_sent_in_smaller_requests(address, images, tmp_path):
+    """Eight photographs of 5 MB are more than a request may be; one that is larger than that alone says so."""
+    large = tmp_path / "large.jpg"
+    large.write_bytes(images[0].read_bytes() + bytes(5_000_000))
+    larger = images[0].read_bytes() + bytes(40_000_000)
+    with connect(address) as client:
+        found = list(client.predict([large] * 8 + [larger, images[1]]))
+    assert [bool(p.label) for p in found] == [True] * 8 + [False, True]
+    assert "larger" in found[8].problem.lower()
+
+
 @pytest.mark.parametrize("choice", [{"version": 1}, {"label": "stable"}])
 def test_a_version_or_a_label_can_be_asked(address, images, choice):
     """And answers."""
@@ -153,6 +165,7 @@ def read_examples(language):
     return [block.partition("```")[0] for block in text.split(f"```{language}\n")[1:]]
 
 
+@pytest.mark.skipif(not shutil.which("curl"), reason="there is no curl here")
 def test_the_curl_of_the_readme_works(server, images):
     """Typed into a shell, with the port and the image put in."""
     (command,) = [block for block in read_examples("sh") if "curl" in block and "base64" in block]

@@ -167,8 +167,9 @@ def test_every_flag_is_one_that_the_real_server_has(arguments):
 
 
 def test_every_flag_in_the_documentation_is_one_that_the_real_server_has():
-    """A page that nobody runs is soon wrong."""
-    flags = set(re.findall(r"--([a-z]+(?:_[a-z]+)+)", DOCS.read_text()))
+    """A page that nobody runs is soon wrong; the built-in server has flags of its own."""
+    text = DOCS.read_text().partition("## The built-in server")[0]
+    flags = set(re.findall(r"--([a-z]+(?:_[a-z]+)+)", text))
     assert flags
     assert flags <= FLAGS
 

@@ -119,6 +119,35 @@ def test_other_shapes_and_outputs_are_other_batches(make, recorder):
     assert recorder.sizes == [2, 2]
 
 
+def test_a_busy_queue_does_not_starve_another(make, recorder):
+    """The request that has waited longest is computed next, though others would fill a batch."""
+    recorder.gate.clear()
+    batcher = make(max_batch_size=2, max_enqueued_batches=9)
+    done = []
+    order = [rows(1, 1), rows([9, 9]), *[rows(2, 2)] * 5]
+
+    def ask(request):
+        batcher.run({"x": request}, ["y"])
+        done.append(request.ndim)
+
+    threads = [threading.Thread(target=ask, args=(request,)) for request in order]
+    for thread in threads:
+        thread.start()
+        time.sleep(0.05)
+    recorder.gate.set()
+    for thread in threads:
+        thread.join(20)
+    assert recorder.sizes[1] == 1
+    assert len(done) == len(order)
+
+
+def test_a_request_without_rows_is_answered_and_disturbs_nobody(make, recorder):
+    """Also where batches are filled up."""
+    batcher = make(max_batch_size=4, batch_timeout_micros=200_000, allowed_batch_sizes=(2, 4))
+    answers = ask_all(batcher, [np.zeros([0], np.float32), rows(1, 2, 3)])
+    assert [len(answer) for answer in answers] == [0, 3]
+
+
 def test_rows_that_do_not_agree_are_refused(make):
     """Inputs of one request must have as many rows as each other, and have rows."""
     for inputs in ({"x": rows(1), "z": rows(1, 2)}, {"x": np.float32(1)}):

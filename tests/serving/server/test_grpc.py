@@ -194,6 +194,21 @@ def test_tensors_that_lie_are_refused(scaled, make_store, connect, dtype, dims, 
     assert fail(stubs.prediction.Predict, request)[0] is CODE.INVALID_ARGUMENT
 
 
+def test_a_small_request_cannot_unfold_to_gigabytes(scaled, make_store, connect):
+    """By a long string of which a thousand are said to be there, or by inputs that nobody asked for."""
+    stubs = connect(make_store(m=scaled))
+    request = make_request("m", {"text": [b"x" * 500_000]}, signature="echo")
+    request.inputs["text"].tensor_shape.dim[0].size = 1000
+    code, words = fail(stubs.prediction.Predict, request)
+    assert (code, "unfolds to" in words) == (CODE.INVALID_ARGUMENT, True)
+    request = make_request("m", {})
+    for number in range(60):
+        request.inputs[f"made-up {number}"].dtype = 1
+        request.inputs[f"made-up {number}"].float_val.append(0)
+        request.inputs[f"made-up {number}"].tensor_shape.dim.add(size=1 << 26)
+    assert "Sent extra" in fail(stubs.prediction.Predict, request)[1]
+
+
 def test_a_request_that_is_too_large_is_refused(scaled, make_store, connect):
     """Before it is read."""
     stubs = connect(make_store(m=scaled), max_request_bytes=10_000)

@@ -8,10 +8,12 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import model_pb2, prediction_log_pb2
 
+from serving.server import models
+from serving.server.configs import Batching
 from serving.server.errors import ServingError
 from serving.server.inference import predict_arrays
 
-AVAILABLE, END = 30, 50
+AVAILABLE, UNLOADING, END = 30, 40, 50
 ONES = np.ones([1, 2], np.float32)
 
 
@@ -161,10 +163,61 @@ def test_an_empty_folder_serves_nothing_until_a_version_comes(tmp_path, make_sto
     assert ask(store) == (1, 1.0)
 
 
+def test_a_folder_that_cannot_be_listed_unloads_nothing(folder, tmp_path, make_store):
+    """A disk that comes and goes is no reason to stop serving; an empty folder is."""
+    store = make_store(m=folder)
+    folder.rename(tmp_path / "elsewhere")
+    store.refresh()
+    assert ask(store) == (1, 1.0)
+    folder.mkdir()
+    store.refresh()
+    with pytest.raises(ServingError, match="Servable not found"):
+        ask(store)
+
+
+def test_a_version_whose_warm_up_fails_leaves_no_thread_behind(folder, make_store, add):
+    """Of those that would merge its requests."""
+    store = make_store(m=folder, batching=Batching(num_batch_threads=3))
+    added = add(2)
+    (added / "assets.extra").mkdir()
+    (added / "assets.extra/tf_serving_warmup_requests").write_bytes(b"torn" * 10)
+    before = threading.active_count()
+    store.refresh()
+    assert "warmup" in store.get_status(to_spec(version=2))[0].status.error_message
+    assert threading.active_count() == before
+
+
+def test_a_long_request_does_not_hold_up_the_others(folder, make_store, add, monkeypatch):
+    """Its version is freed by a later look at the folder."""
+    monkeypatch.setattr(models, "_DRAIN_SECONDS", 0.1)
+    store = make_store(m=folder)
+    add(2)
+    with store.use(to_spec()):
+        store.refresh()
+        assert ask(store) == (2, 2.0)
+        assert states(store)[1] == UNLOADING
+    store.refresh()
+    assert states(store) == {2: AVAILABLE, 1: END}
+
+
+def test_a_model_that_cannot_be_had_is_said_when_it_is_configured(folder, tmp_path, make_store, make_config):
+    """And disturbs the others no more than one that is taken out and put in again."""
+    (tmp_path / "torn/1").mkdir(parents=True)
+    (tmp_path / "torn/1/saved_model.pb").write_bytes(b"no protobuf")
+    store = make_store(m=folder)
+    with pytest.raises(ServingError, match="Some models did not become available"):
+        store.configure(make_config(m=folder, torn=tmp_path / "torn"))
+    assert ask(store) == (1, 1.0)
+    store.configure(make_config())
+    store.configure(make_config(m=folder))
+    assert ask(store) == (1, 1.0)
+
+
 def test_what_is_no_version_is_passed_over(folder, make_store, add):
     """Staging folders and files; TensorFlow Serving takes leading zeros."""
     (folder / "notes.txt").write_text("7")
     (folder / "9").write_text("a file")
+    (folder / "99999999999999999999").mkdir()
     (folder / ".staging-1").mkdir()
     add("00002")
     assert ask(make_store(m=folder)) == (2, 2.0)

@@ -177,7 +177,7 @@ def test_a_large_body_without_a_length_is_cut_off(port):
 
 
 def test_a_slow_client_is_let_go(serve):
-    """A body that does not come, and a head that does not end; the server goes on with the others."""
+    """A body that does not come, a head that does not end, and a second one; the server goes on with the others."""
     port = serve(timeout=1.0)
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
     connection.putrequest("POST", "/v1/models/half:predict")
@@ -186,6 +186,10 @@ def test_a_slow_client_is_let_go(serve):
     with socket.create_connection(("127.0.0.1", port), timeout=20) as half_a_head:
         half_a_head.sendall(b"POST /v1/models/half:predict HTTP/1.1\r\n")
         assert half_a_head.recv(100) == b""
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as second_head:
+        second_head.sendall(b"GET /v1/models/half HTTP/1.1\r\nHost: a\r\n\r\nG")
+        while received := second_head.recv(10_000):
+            assert received
     response = connection.getresponse()
     assert response.status == 408
     assert "did not arrive within 1 seconds" in json.loads(response.read())["error"]
