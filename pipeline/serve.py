@@ -7,6 +7,7 @@ import pathlib
 import shlex
 import shutil
 import signal
+import socket
 import subprocess
 from collections.abc import Callable, Iterable, Iterator
 
@@ -122,9 +123,12 @@ def serve(served: Served, server: str | None, docker: bool, say: Callable[[str],
     Returns:
         The exit code.
     Raises:
+        UsageError: if something listens on a port; that one would answer, and be taken for this server.
         GraftError: if it ends before it serves.
     """
     name, command = make_command(served, server, docker)
+    for option, port in (("--port", served.port), ("--rest-port", served.rest_port)):
+        _check_free(served.host, option, port)
     say(f"Starting {name} for {served.model_dir}")
     process = subprocess.Popen(command, env=launch.make_environment())
     with _forwarded_signals(process) as stopping, contextlib.ExitStack() as stack:
@@ -140,6 +144,17 @@ def serve(served: Served, server: str | None, docker: bool, say: Callable[[str],
         say("\n".join(_describe(served)))
         status = process.wait()
         return 0 if stopping() else status
+
+
+def _check_free(host: str, option: str, port: int) -> None:
+    try:
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as free:
+            free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            free.bind((host, port))
+    except OSError as error:
+        raise UsageError(
+            f"{host}:{port}: cannot listen there: {error.strerror}. Another server may; name another {option}."
+        ) from None
 
 
 def _make_docker_command(served: Served, flags: list[str]) -> list[str]:

@@ -91,7 +91,12 @@ class Options:
         """How to batch; None if that is not wanted."""
         if not self.enable_batching:
             return None
-        return read_batching_parameters(self.batching_parameters_file) if self.batching_parameters_file else Batching()
+        if not self.batching_parameters_file:
+            return Batching()
+        batching = read_batching_parameters(self.batching_parameters_file)
+        if batching.pad_variable_length_inputs:
+            logger.warning("pad_variable_length_inputs is not done here: inputs of other shapes are other batches")
+        return batching
 
     def read_monitoring(self) -> Monitoring:
         """Whether and where Prometheus reads."""

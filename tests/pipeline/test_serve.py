@@ -170,6 +170,23 @@ def test_what_cannot_be_served_says_why(workspace, tmp_path, arguments, words):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(("option", "other"), [("--port", "--rest-port"), ("--rest-port", "--port")])
+def test_a_port_that_is_taken_is_said(workspace, tmp_path, option, other):
+    """Before anything is started: the other server would answer, and be taken for this one."""
+    with socket.socket() as taken, socket.socket() as free:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        free.bind(("127.0.0.1", 0))
+        ports = f"{option}={taken.getsockname()[1]}", f"{other}={free.getsockname()[1]}"
+        free.close()
+        done = subprocess.run(
+            [sys.executable, str(ROOT), "serve", "--out", str(workspace / "out"), *ports],
+            cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"name another {option}." in done.stderr
+
+
 def test_a_server_that_does_not_start_says_so(tmp_path, serve):
     """And the exit code is 1."""
     (tmp_path / "out/serving/graft/1").mkdir(parents=True)
