@@ -259,6 +259,12 @@ def _configured_out() -> str:
     return load_config(CONFIG_FILE, {"data": os.devnull}).out
 
 
+def _find_pushed_out() -> str:
+    """The same, or the demo's where that has pushed nothing."""
+    out = _configured_out()
+    return DEMO_OUT if not os.path.isdir(os.path.join(out, "serving")) and os.path.isdir(DEMO_OUT) else out
+
+
 @cli.command(short_help="Show the network as a table.")
 @click.option("--image-size", type=int, metavar="N")
 @click.option("--fine-tune-from", metavar="LAYER|all")
@@ -318,7 +324,7 @@ class _ListByDefault(click.Group):
 
 
 def _model_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    out = click.option("--out", metavar="DIR", help="Workspace.  [that of ./graft run here]")
+    out = click.option("--out", metavar="DIR", help="Workspace.  [that of ./graft run here, or of the demo]")
     model = click.option("--model", metavar="NAME", help="Which model.  [the only one there is]")
     return out(model(command))
 
@@ -350,7 +356,7 @@ def list_releases(out: str | None, model: str | None, as_json: bool) -> None:
 
     from pipeline.releases import find_model_dir, print_releases, render_json
 
-    model_dir = find_model_dir(out or _configured_out(), model)
+    model_dir = find_model_dir(out or _find_pushed_out(), model)
     if as_json:
         click.echo(render_json(model_dir))
     else:
@@ -372,7 +378,7 @@ def rollback(out: str | None, model: str | None, canary: bool) -> None:
     from pipeline.releases import change, describe_state
     from serving.releases import roll_back, withdraw_canary
 
-    with change(out or _configured_out(), model) as model_dir:
+    with change(out or _find_pushed_out(), model) as model_dir:
         withdrawn = withdraw_canary(model_dir) if canary else roll_back(model_dir)
         click.echo("\n".join([f"Withdrawn: {withdrawn.path}", *describe_state(model_dir)]))
 
@@ -390,7 +396,7 @@ def promote(out: str | None, model: str | None, version: int | None) -> None:
     from pipeline.releases import change, describe_state
     from serving.releases import promote as promote_version
 
-    with change(out or _configured_out(), model) as model_dir:
+    with change(out or _find_pushed_out(), model) as model_dir:
         promote_version(model_dir, version)
         click.echo("\n".join(describe_state(model_dir)))
 
@@ -409,7 +415,7 @@ def keep(out: str | None, model: str | None, count: int) -> None:
     from pipeline.releases import change, describe_state
     from serving.releases import keep as keep_versions
 
-    with change(out or _configured_out(), model) as model_dir:
+    with change(out or _find_pushed_out(), model) as model_dir:
         removed = ", ".join(map(str, keep_versions(model_dir, count))) or "none"
         click.echo("\n".join([f"Removed:   {removed}", *describe_state(model_dir)]))
 
