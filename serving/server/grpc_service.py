@@ -3,7 +3,6 @@
 import concurrent.futures
 import contextlib
 import logging
-import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
@@ -88,19 +87,12 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         spec: model_pb2.ModelSpec,
         context: grpc.ServicerContext,
     ) -> Response:
-        start = time.monotonic()
-        with _aborting(context), self._store.use(spec) as model:
-            status = "OK"
-            try:
-                return compute(model, request)
-            except ServingError as error:
-                status = error.code.name
-                raise
-            except Exception:
-                status = "INTERNAL"
-                raise
-            finally:
-                self._metrics.count(model.name, api, "GRPC", status, start)
+        with (
+            _aborting(context),
+            self._store.use(spec) as model,
+            self._metrics.counted(model.name, api, "GRPC"),
+        ):
+            return compute(model, request)
 
 
 class ModelService(model_service_pb2_grpc.ModelServiceServicer):

@@ -1,9 +1,13 @@
 """What is counted, under TensorFlow Serving's names, so that dashboards and alerts fit both."""
 
+import contextlib
 import time
+from collections.abc import Iterator
 
 import prometheus_client
 from prometheus_client import CollectorRegistry, Gauge, Histogram
+
+from serving.server.errors import ServingError
 
 # As in TensorFlow Serving's util.cc: 10 microseconds, and 33 steps of a factor of 1.8, to 20 minutes.
 _MICROSECONDS = [10 * 1.8**step for step in range(33)]
@@ -32,18 +36,27 @@ class Metrics:
             registry=self._registry,
         )
 
-    def count(self, model_name: str, api: str, entrypoint: str, status: str, start: float) -> None:
-        """Counts a request.
+    @contextlib.contextmanager
+    def counted(self, model_name: str, api: str, entrypoint: str) -> Iterator[None]:
+        """Counts and times a request, by how it ends.
 
         Args:
             model_name: of a model that is served; what a client makes up would grow the metrics without bound.
             api: such as "Predict".
             entrypoint: "GRPC" or "REST".
-            status: name of the gRPC code.
-            start: by `time.monotonic`.
         """
-        self._requests.labels(model_name, status).inc()
-        self._latency.labels(model_name, api, entrypoint).observe((time.monotonic() - start) * 1e6)
+        start, status = time.monotonic(), "OK"
+        try:
+            yield
+        except ServingError as error:
+            status = error.code.name
+            raise
+        except Exception:
+            status = "INTERNAL"
+            raise
+        finally:
+            self._requests.labels(model_name, status).inc()
+            self._latency.labels(model_name, api, entrypoint).observe((time.monotonic() - start) * 1e6)
 
     def render(self) -> bytes:
         """The page that Prometheus reads."""

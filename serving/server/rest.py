@@ -4,7 +4,6 @@ import asyncio
 import concurrent.futures
 import logging
 import re
-import time
 import urllib.parse
 
 import anyio
@@ -112,19 +111,9 @@ class RestApi:
         raise invalid_argument(f"Malformed request: {method} {path}")
 
     def _infer(self, method: str, spec: model_pb2.ModelSpec, body: bytes) -> bytes:
-        start = time.monotonic()
-        with self._store.use(spec) as model:
-            status = "OK"
-            try:
-                return {"predict": _predict, "classify": _classify, "regress": _regress}[method](model, body)
-            except ServingError as error:
-                status = error.code.name
-                raise
-            except Exception:
-                status = "INTERNAL"
-                raise
-            finally:
-                self._metrics.count(model.name, method.capitalize(), "REST", status, start)
+        compute = {"predict": _predict, "classify": _classify, "regress": _regress}[method]
+        with self._store.use(spec) as model, self._metrics.counted(model.name, method.capitalize(), "REST"):
+            return compute(model, body)
 
     def _get_status(self, spec: model_pb2.ModelSpec) -> bytes:
         versions = self._store.get_status(spec)
