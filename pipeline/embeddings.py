@@ -12,6 +12,7 @@ from components.decoded import remove_outdated
 from components.embedding_store import EmbeddingStore, list_kinds, measure, remove
 from pipeline.workspace import Workspace, open_workspace
 from schema.errors import UsageError
+from serving import versions
 
 _NOTHING = "There is nothing to see or to prune before a first run: ./graft run"
 
@@ -81,10 +82,11 @@ def _find_workspace(out: str) -> Workspace:
 
 
 def _live_manifests(workspace: Workspace) -> list[dict[str, Any]]:
-    """Of the newest run that embedded, and of the one that made the live model."""
+    """Of the newest run that embedded, and of those that made what is live: after a rollback, an older one."""
     manifests = [m for m in workspace.load_manifests() if m.get("embedding", {}).get("kinds")]
-    pushed = [m for m in manifests if m.get("pushed_now")]
-    return [*manifests[-1:], *pushed[-1:]]
+    live = [versions.find_live(str(folder)) for folder in workspace.model_dir("").glob("*") if folder.is_dir()]
+    runs = {version.record.get("run_id") for version in live if version}
+    return [*manifests[-1:], *(m for m in manifests[:-1] if m["run_id"] in runs)]
 
 
 def _live_images(workspace: Workspace) -> dict[str, list[bytes]]:
