@@ -75,14 +75,16 @@ def serve(tmp_path):
         )  # fmt: skip
         lines, answer = [], ""
         deadline = time.monotonic() + 120
-        while time.monotonic() < deadline and (line := process.stdout.readline()):
-            lines.append(line.rstrip("\n"))
-            if line.startswith("Ask:") and ask:
-                answer = subprocess.check_output(["bash", "-c", line.partition(":")[2]], text=True, timeout=60)
-            if line.startswith("or:"):
-                process.send_signal(signal.SIGTERM)
-        launch.stop(process)
-        process.stdout.close()
+        try:
+            while time.monotonic() < deadline and (line := process.stdout.readline()):
+                lines.append(line.rstrip("\n"))
+                if line.startswith("Ask:") and ask:
+                    answer = subprocess.check_output(["bash", "-c", line.partition(":")[2]], text=True, timeout=60)
+                if line.startswith("or:"):
+                    process.send_signal(signal.SIGTERM)
+        finally:
+            launch.stop(process)
+            process.stdout.close()
         return process.returncode, lines, answer
 
     return run
