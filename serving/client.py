@@ -18,7 +18,6 @@ import requests
 import requests.adapters
 import tensorflow as tf
 import urllib3
-from google.protobuf import json_format
 from tensorflow_serving.apis import (
     get_model_metadata_pb2,
     get_model_status_pb2,
@@ -31,6 +30,7 @@ from tensorflow_serving.apis import (
 from schema.errors import GraftError, UsageError
 from serving import signatures
 from serving.predict import Prediction, explain_file, explain_refusal
+from serving.protobuf_json import to_dict
 
 BATCH = 8  # images a request
 _TIMEOUT = 30.0  # seconds
@@ -171,13 +171,13 @@ class GrpcClient:
         response = self._call(self._prediction.GetModelMetadata, request)
         found = get_model_metadata_pb2.SignatureDefMap()
         response.metadata["signature_def"].Unpack(found)
-        return {"model_spec": _to_dict(response.model_spec), "metadata": {"signature_def": _to_dict(found)}}
+        return {"model_spec": to_dict(response.model_spec), "metadata": {"signature_def": to_dict(found)}}
 
     def status(self) -> list[dict[str, Any]]:
         """See `Client`."""
         request = get_model_status_pb2.GetModelStatusRequest(model_spec=self._spec)
         response = self._call(self._models.GetModelStatus, request)
-        return list(_to_dict(response)["model_version_status"])
+        return list(to_dict(response)["model_version_status"])
 
     def close(self) -> None:
         """Closes the connection."""
@@ -338,12 +338,3 @@ def _explain(error: OSError | ServerError) -> str:
 def _shorten(error: Exception) -> str:
     reason = getattr(error.args[0], "reason", error) if error.args else error
     return str(reason).partition(": ")[2] or str(reason)
-
-
-def _to_dict(message: Any) -> dict[str, Any]:
-    """With every field, as REST has them; protobuf 5 has another word for that."""
-    names = {"preserving_proto_field_name": True}
-    try:
-        return dict(json_format.MessageToDict(message, always_print_fields_with_no_presence=True, **names))
-    except TypeError:
-        return dict(json_format.MessageToDict(message, including_default_value_fields=True, **names))

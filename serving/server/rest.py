@@ -2,13 +2,13 @@
 
 import asyncio
 import concurrent.futures
+import json
 import logging
 import re
 import urllib.parse
 
 import anyio
 import grpc
-from google.protobuf import json_format
 from google.protobuf.message import Message
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
@@ -22,6 +22,7 @@ from tensorflow_serving.apis import (
     regression_pb2,
 )
 
+from serving.protobuf_json import to_dict
 from serving.server import inference, json_requests, json_responses
 from serving.server.configs import Monitoring
 from serving.server.errors import ServingError, invalid_argument
@@ -201,14 +202,7 @@ def _unquote(what: str, text: str) -> str:
 
 
 def _to_json(message: Message) -> bytes:
-    """With every field, as TensorFlow Serving prints them; protobuf 5 has another word for that."""
-    try:
-        text = json_format.MessageToJson(
-            message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
-        )
-    except TypeError:
-        text = json_format.MessageToJson(message, preserving_proto_field_name=True, including_default_value_fields=True)
-    return text.encode()
+    return json.dumps(to_dict(message), indent=2).encode()
 
 
 def _answer(content: bytes, status: int, headers: dict[str, str] | None = None) -> Response:
