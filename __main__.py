@@ -1,5 +1,5 @@
 """Lets `./graft` run this folder: Python then looks here for packages first, and not where the user stands."""
 
-from pipeline.cli import main
+from kubeflow.cli import main
 
 main()

@@ -65,7 +65,7 @@ def main() -> None:
         sys.exit(error.exit_code)
 
 
-class _ConfiguredCommand(click.Command):
+class ConfiguredCommand(click.Command):
     """A command with an option for each key of the configuration; made when needed, for pydantic takes time, too."""
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
@@ -103,7 +103,7 @@ def init(data: str | None, file: str) -> None:
     click.echo(write_template(file, data))
 
 
-@cli.command(cls=_ConfiguredCommand)
+@cli.command(cls=ConfiguredCommand)
 @click.argument("folder", required=False, metavar="[DATA]")
 @click.option(
     "--config", "file", metavar="FILE", help=f"TOML file; options override it.  [{CONFIG_FILE}, if it is there]"
@@ -136,7 +136,7 @@ def run(
     """
     from pipeline.load import load_with_sources
 
-    file = file or _find_config()
+    file = file or find_config()
     names = {name.replace("__", "."): value for name, value in options.items()}
     names["data"] = names["data"] or folder
     config, sources = load_with_sources(file, names)
@@ -246,13 +246,14 @@ def serve(
     return serve_model(Served(model_dir, host, port, rest_port, batching), server, docker, click.echo)
 
 
-def _find_config() -> str | None:
+def find_config() -> str | None:
+    """The configuration file that is in force here, if there is one."""
     return CONFIG_FILE if os.path.exists(CONFIG_FILE) else None
 
 
 def _configured_out() -> str:
     """The workspace of `./graft run` here."""
-    if not _find_config():
+    if not find_config():
         return DEFAULT_OUT
     from pipeline.load import load_config
 
@@ -282,7 +283,7 @@ def model(image_size: int | None, fine_tune_from: str | None, num_classes: int |
     from pipeline.terminal import muted_imports
 
     options = {"data": os.devnull, "image_size": image_size, "fine_tune_from": fine_tune_from}
-    config = load_config(_find_config(), options)
+    config = load_config(find_config(), options)
     with muted_imports():
         from pipeline.network_table import print_network
 

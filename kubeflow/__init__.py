@@ -1,0 +1,1 @@
+"""Kubeflow Pipelines: the pipeline as a spec, its runs and its schedules."""

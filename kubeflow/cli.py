@@ -1,0 +1,262 @@
+"""`./graft kubeflow`: the commands. Each imports what it needs and no more, as those of pipeline/cli.py do."""
+# ruff: noqa: D301  (click's \b keeps the lines of a paragraph apart)
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from pipeline import CONFIG_FILE
+from pipeline.cli import ConfiguredCommand, cli, find_config, main
+
+__all__ = ["cli", "main"]
+
+DEFAULT_SPEC, DEFAULT_EXPERIMENT = "graft.yaml", "graft"
+
+
+@cli.group(short_help="Compile for Kubeflow Pipelines; run there, once or on a schedule.")
+def kubeflow() -> None:
+    """The same pipeline on Kubeflow Pipelines 2: compiled, run there, and retrained on a schedule.
+
+    \b
+    ./graft kubeflow compile photos/ --image IMAGE --pipeline-root s3://bucket/graft
+    ./graft kubeflow submit --host http://localhost:8080 --wait
+    ./graft kubeflow schedule --cron "0 0 3 * * *" --window-days 30
+    ./graft kubeflow schedules
+
+    The server and its credentials are those of kfp: --host or KF_PIPELINES_ENDPOINT, else the cluster it runs in or
+    kubectl's; KF_PIPELINES_SA_TOKEN_PATH is a file with a token.
+    """
+
+
+@kubeflow.command("compile", cls=ConfiguredCommand)
+@click.argument("folder", required=False, metavar="[DATA]")
+@click.option(
+    "--config", "file", metavar="FILE", help=f"TOML file; options override it.  [{CONFIG_FILE}, if it is there]"
+)
+@click.option("--output", default=DEFAULT_SPEC, show_default=True, metavar="FILE.yaml", help="Where to write the spec.")
+@click.option("--image", required=True, metavar="IMAGE", help="Container image that each step runs in.")
+@click.option("--pipeline-root", required=True, metavar="URI", help="Where artifacts go, such as s3://bucket/graft.")
+def compile_(folder: str | None, file: str | None, output: str, image: str, pipeline_root: str, **options: Any) -> None:
+    """Write the pipeline as a spec for Kubeflow Pipelines.
+
+    What is configured becomes the defaults of the run's parameters.
+
+    \b
+    ./graft kubeflow compile s3://bucket/photos --image registry/graft:1 --pipeline-root s3://bucket/graft
+    """
+    from kubeflow.compile import compile_spec, write_spec
+    from pipeline.load import load_config
+
+    names = {name.replace("__", "."): value for name, value in options.items()}
+    names["data"] = names["data"] or folder
+    config = load_config(file or find_config(), names)
+    write_spec(compile_spec(config, image, pipeline_root), output)
+    click.echo(f"{output}\nNext: ./graft kubeflow submit {output}")
+
+
+def _server_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    host = click.option("--host", metavar="URL", help="Of the API.  [that of kfp's configuration]")
+    namespace = click.option("--namespace", metavar="NS", help="Yours, where the server is for many users.")
+    experiment = click.option("--experiment", default=DEFAULT_EXPERIMENT, show_default=True, metavar="NAME")
+    return host(namespace(experiment(command)))
+
+
+def _run_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    options = (
+        click.argument("file", default=DEFAULT_SPEC, metavar="[FILE.yaml]"),
+        click.option(
+            "--param", "pairs", multiple=True, metavar="NAME=VALUE", help="A parameter of the spec; may be repeated."
+        ),
+        click.option("--window-end", metavar="DATE", help="Newest date folder to read, such as 2026-11-23."),
+        click.option("--window-days", type=click.IntRange(0), metavar="N", help="How many days up to it; 0 for all."),
+        click.option("--force", is_flag=True, help="Train in any case."),
+        click.option("--pipeline-root", metavar="URI", help="Where artifacts go.  [as compiled]"),
+        click.option("--dry-run", is_flag=True, help="Print what would be sent, and send nothing."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return _server_options(command)
+
+
+@kubeflow.command(short_help="Run a compiled spec once.")
+@_run_options
+@click.option("--name", default="", metavar="NAME", help="Of the run.  [the pipeline's, with the time]")
+@click.option("--wait", is_flag=True, help="Wait for its end; exit with 0 if it succeeded, else with 1 or 3.")
+def submit(
+    host: str | None,
+    namespace: str | None,
+    experiment: str,
+    file: str,
+    pairs: tuple[str, ...],
+    window_end: str | None,
+    window_days: int | None,
+    force: bool,
+    pipeline_root: str | None,
+    dry_run: bool,
+    name: str,
+    wait: bool,
+) -> None:
+    """Upload a compiled spec, unless it is there already, and start a run of it.
+
+    \b
+    ./graft kubeflow submit --window-end 2026-11-23 --window-days 30
+    ./graft kubeflow submit graft.yaml --param head_epochs=5 --wait
+    """
+    from kubeflow.compiled import make_parameters, read_spec
+
+    spec = read_spec(file)
+    parameters = make_parameters(spec, pairs, window_end, window_days, force)
+    _check_root(pipeline_root)
+    from kubeflow.submit import link_to, start_run, wait_for_run
+
+    server, recorder = _reach(host, namespace, dry_run)
+    version, run = start_run(server, spec, experiment, name, parameters, pipeline_root)
+    if recorder:
+        click.echo(recorder.render(), nl=False)
+        return
+    click.echo(_describe_version(spec.name, version))
+    click.echo(f"Run:      {run.display_name} ({run.run_id})\nLink:     {link_to(server, run.run_id)}")
+    if wait:
+        sys.exit(wait_for_run(server, run.run_id, lambda state: click.echo(f"State:    {state}")))
+
+
+@kubeflow.command(short_help="Run a compiled spec at the times of a cron expression.")
+@_run_options
+@click.option("--cron", required=True, metavar='"S M H D M W"', help="Second, minute, hour, day, month, weekday; UTC.")
+@click.option("--name", default="", metavar="NAME", help="Of the schedule.  [the pipeline's]")
+def schedule(
+    host: str | None,
+    namespace: str | None,
+    experiment: str,
+    file: str,
+    pairs: tuple[str, ...],
+    window_end: str | None,
+    window_days: int | None,
+    force: bool,
+    pipeline_root: str | None,
+    dry_run: bool,
+    cron: str,
+    name: str,
+) -> None:
+    """Upload a compiled spec, unless it is there already, and make or change the schedule of this name.
+
+    Each run gets the day it was scheduled for as the newest to read. None starts while another is going on, and of
+    the times that were missed only the last is made up for.
+
+    \b
+    ./graft kubeflow schedule --cron "0 0 3 * * *" --window-days 30     each night at 3:00 UTC
+    ./graft kubeflow schedule --cron "0 30 4 * * mon" --name weekly
+    """
+    from kubeflow.compiled import SCHEDULED_DATE, WINDOW_END, make_parameters, read_spec
+    from kubeflow.cron import parse_cron
+
+    times = parse_cron(cron)
+    spec = read_spec(file)
+    if not (window_end or any(pair.startswith(f"{WINDOW_END}=") for pair in pairs)) and WINDOW_END in spec.parameters:
+        window_end = SCHEDULED_DATE
+    parameters = make_parameters(spec, pairs, window_end, window_days, force)
+    _check_root(pipeline_root)
+    from kubeflow.schedules import set_schedule
+
+    server, recorder = _reach(host, namespace, dry_run)
+    outcome = set_schedule(server, spec, experiment, name or spec.name, times, parameters, pipeline_root)
+    if recorder:
+        click.echo(recorder.render(), nl=False)
+        return
+    made = outcome.schedule
+    click.echo(_describe_version(spec.name, outcome.version))
+    paused = "" if outcome.enabled else f"; it is paused, ./graft kubeflow resume {made.display_name}"
+    click.echo(f"Schedule: {made.display_name} ({made.recurring_run_id}), {outcome.change}{paused}")
+    for older in outcome.left:
+        click.echo(f"Left:     {older}, paused: a run of it is going on. The next schedule or delete removes it.")
+
+
+@kubeflow.command(short_help="List the schedules.")
+@_server_options
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def schedules(host: str | None, namespace: str | None, experiment: str, as_json: bool) -> None:
+    """List the schedules of an experiment: when each runs next, and with what.
+
+    \b
+    ./graft kubeflow schedules
+    ./graft kubeflow schedules --json --host http://localhost:8080
+    """
+    from rich.console import Console
+
+    from kubeflow.client import connect
+    from kubeflow.schedules import describe_schedules, print_schedules, render_json
+
+    rows = describe_schedules(connect(host, namespace), experiment)
+    if as_json:
+        click.echo(render_json(experiment, rows))
+    elif rows:
+        print_schedules(rows, Console())
+    else:
+        click.echo(f"No schedule in the experiment {experiment}. Make one with: ./graft kubeflow schedule")
+
+
+@kubeflow.command(short_help="Pause a schedule.")
+@click.argument("which", metavar="NAME|ID")
+@_server_options
+def pause(which: str, host: str | None, namespace: str | None, experiment: str) -> None:
+    """Pause a schedule: it starts no more runs; one that is going on goes on.
+
+    \b
+    ./graft kubeflow pause graft
+    """
+    from kubeflow.client import connect
+    from kubeflow.schedules import pause_schedule
+
+    click.echo(f"Paused:   {', '.join(pause_schedule(connect(host, namespace), experiment, which))}")
+
+
+@kubeflow.command(short_help="Resume a schedule.")
+@click.argument("which", metavar="NAME|ID")
+@_server_options
+def resume(which: str, host: str | None, namespace: str | None, experiment: str) -> None:
+    """Resume a schedule that was paused. Of the times that have gone by, the last is made up for, at once.
+
+    \b
+    ./graft kubeflow resume graft
+    """
+    from kubeflow.client import connect
+    from kubeflow.schedules import resume_schedule
+
+    click.echo(f"Resumed:  {', '.join(resume_schedule(connect(host, namespace), experiment, which))}")
+
+
+@kubeflow.command(short_help="Delete a schedule.")
+@click.argument("which", metavar="NAME|ID")
+@_server_options
+def delete(which: str, host: str | None, namespace: str | None, experiment: str) -> None:
+    """Delete a schedule. The runs that it has started are kept; while one is going on, nothing is deleted.
+
+    \b
+    ./graft kubeflow delete graft
+    """
+    from kubeflow.client import connect
+    from kubeflow.schedules import delete_schedule
+
+    click.echo(f"Deleted:  {', '.join(delete_schedule(connect(host, namespace), experiment, which))}")
+
+
+def _reach(host: str | None, namespace: str | None, dry_run: bool) -> tuple[Any, Any]:
+    """The server; or for a dry run none, and what writes down what it would be sent."""
+    if dry_run:
+        from kubeflow.dry_run import rehearse
+
+        return rehearse(namespace)
+    from kubeflow.client import connect
+
+    return connect(host, namespace), None
+
+
+def _check_root(uri: str | None) -> None:
+    if uri is not None and "://" not in uri:
+        raise click.UsageError(f"--pipeline-root: expected a URI such as s3://bucket/graft, got {uri!r}.")
+
+
+def _describe_version(pipeline: str, version: Any) -> str:
+    return f"Version:  {pipeline} {version.name}, {'uploaded' if version.uploaded else 'already there'}"

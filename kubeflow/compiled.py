@@ -1,0 +1,170 @@
+"""A compiled spec, as a file: what it is, and which parameters a run of it can be given."""
+
+import dataclasses
+import datetime
+import hashlib
+import json
+import math
+import pathlib
+import re
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import yaml
+
+from pipeline.cli import VERSION
+from schema.errors import UsageError
+
+WINDOW_END, WINDOW_DAYS, FORCE = "window_end", "window_days", "force"
+# Replaced by the server, for a run of a schedule; the layout is Go's, the time UTC
+# (kubeflow/pipelines, backend/src/common/util/parameter_formatter.go).
+SCHEDULED_DATE = "[[ScheduledTime.2006-01-02]]"
+_SCHEMA = "2.1.0"  # what the server takes (backend/src/apiserver/template/v2_template.go)
+_WRITE_ONE = "`./graft kubeflow compile` writes one."
+
+
+@dataclasses.dataclass(frozen=True)
+class CompiledSpec:
+    """A spec and where it is.
+
+    Attributes:
+        path: of the file.
+        name: of the pipeline.
+        digest: SHA-256 of the content, in hex; the same however the YAML is laid out.
+        parameters: by name, as in the spec: parameterType, defaultValue, isOptional.
+        pipeline_root: where its artifacts go; the server does not look for that in a spec.
+    """
+
+    path: str
+    name: str
+    digest: str
+    parameters: dict[str, dict[str, Any]]
+    pipeline_root: str | None = None
+
+    @property
+    def version_name(self) -> str:
+        """The name of its version on a server, so that the same content is not uploaded twice."""
+        return f"{VERSION}-{self.digest[:12]}"
+
+
+def read_spec(path: str) -> CompiledSpec:
+    """Reads what `./graft kubeflow compile` has written.
+
+    Raises:
+        UsageError: if there is no such file, or it is no pipeline spec.
+    """
+    if not path.endswith((".yaml", ".yml")):
+        raise UsageError(f"{path}: expected a .yaml file: Kubeflow goes by its name. {_WRITE_ONE}")
+    try:
+        documents = [d for d in yaml.safe_load_all(pathlib.Path(path).read_text(encoding="utf-8")) if d is not None]
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror}. {_WRITE_ONE}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: not valid YAML: {' '.join(str(error).split())}. {_WRITE_ONE}") from None
+    spec = next((d for d in documents if isinstance(d, dict) and "pipelineInfo" in d), {})
+    info, root = spec.get("pipelineInfo"), spec.get("root")
+    if not (isinstance(info, dict) and info.get("name") and isinstance(root, dict)):
+        raise UsageError(f"{path}: not a pipeline spec: expected pipelineInfo, with a name, and root. {_WRITE_ONE}")
+    if spec.get("schemaVersion") != _SCHEMA:
+        raise UsageError(f"{path}: schemaVersion {spec.get('schemaVersion')}, expected {_SCHEMA}. {_WRITE_ONE}")
+    content = json.dumps(documents, sort_keys=True, default=str).encode()
+    parameters = root.get("inputDefinitions", {}).get("parameters", {})
+    digest = hashlib.sha256(content).hexdigest()
+    return CompiledSpec(path, info["name"], digest, parameters, spec.get("defaultPipelineRoot"))
+
+
+def make_parameters(
+    spec: CompiledSpec,
+    pairs: Iterable[str],
+    window_end: str | None = None,
+    window_days: int | None = None,
+    force: bool = False,
+) -> dict[str, Any]:
+    """The parameters of a run, each of the type that the spec gives it.
+
+    Args:
+        spec: of the pipeline.
+        pairs: NAME=VALUE.
+        window_end: a date, or SCHEDULED_DATE.
+        window_days: how many days.
+        force: whether to train in any case.
+    Returns:
+        The values to send; what is not given is left to the defaults of the spec.
+    Raises:
+        UsageError: naming what is unknown, given twice, of another type or missing.
+    """
+    given = [_split(pair) for pair in pairs]
+    options = {WINDOW_END: window_end, WINDOW_DAYS: window_days, FORCE: 1 if force else None}
+    given += [("--" + name.replace("_", "-"), name, str(v)) for name, v in options.items() if v is not None]
+    values: dict[str, Any] = {}
+    for label, name, text in given:
+        if name not in spec.parameters:
+            known = ", ".join(sorted(spec.parameters)) or "none"
+            raise UsageError(f"{label}: {spec.path} has no parameter {name}. It has: {known}.")
+        if name in values:
+            raise UsageError(f"{label}: {name} is given twice.")
+        values[name] = _parse(label, text, spec.parameters[name].get("parameterType", ""))
+    _check_date(values.get(WINDOW_END))
+    missing = [name for name, p in spec.parameters.items() if name not in values and _is_required(p)]
+    if missing:
+        raise UsageError("\n".join(f"missing parameter {name}: --param {name}=..." for name in missing))
+    return values
+
+
+def _split(pair: str) -> tuple[str, str, str]:
+    name, equals, text = pair.partition("=")
+    if not (name and equals):
+        raise UsageError(f"--param: expected NAME=VALUE, got {pair!r}.")
+    return f"--param {name}", name, text
+
+
+def _is_required(parameter: dict[str, Any]) -> bool:
+    return "defaultValue" not in parameter and not parameter.get("isOptional")
+
+
+def _check_date(text: Any) -> None:
+    if not text or text == SCHEDULED_DATE:
+        return
+    try:
+        if not re.fullmatch(r"\d{4}-\d\d-\d\d", str(text), re.ASCII):  # newer Pythons take other formats, too
+            raise ValueError
+        datetime.date.fromisoformat(str(text))
+    except ValueError:
+        raise UsageError(f"{WINDOW_END}: expected a date such as 2026-11-23, got {text!r}.") from None
+
+
+def _parse(label: str, text: str, kind: str) -> Any:
+    if kind not in _TYPES:
+        raise UsageError(f"{label}: the spec gives it the type {kind or 'none'}, of which no value can be given.")
+    expected, parse = _TYPES[kind]
+    try:
+        return parse(text)
+    except (ValueError, KeyError):
+        raise UsageError(f"{label}: expected {expected}, got {text!r}.") from None
+
+
+def _parse_number(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError
+    return number
+
+
+def _parse_json(kind: type) -> Callable[[str], Any]:
+    def parse(text: str) -> Any:
+        value = json.loads(text)
+        if not isinstance(value, kind):
+            raise ValueError
+        return value
+
+    return parse
+
+
+_TYPES: dict[str, tuple[str, Callable[[str], Any]]] = {
+    "STRING": ("text", str),
+    "NUMBER_INTEGER": ("a whole number", int),
+    "NUMBER_DOUBLE": ("a number", _parse_number),
+    "BOOLEAN": ("true or false", lambda text: {"true": True, "1": True, "false": False, "0": False}[text.lower()]),
+    "LIST": ("a JSON list", _parse_json(list)),
+    "STRUCT": ("a JSON object", _parse_json(dict)),
+}

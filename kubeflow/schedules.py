@@ -1,0 +1,271 @@
+"""Schedules: recurring runs of Kubeflow Pipelines, of which there is one of a name in an experiment.
+
+The server cannot change a recurring run. So a changed schedule is a new one, and then the old one goes: in this order
+there is none at no time, whatever fails in between, and what is left over is put right by the same command. For the
+moment between the two requests there are both; only a time of the schedule that falls into it would start two runs.
+"""
+
+import contextlib
+import dataclasses
+import datetime
+import json
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from kubeflow.client import Server, ServerError, list_all
+from kubeflow.compiled import CompiledSpec
+from kubeflow.cron import Cron, parse_cron
+from kubeflow.submit import Version, find_experiment, make_experiment, upload
+from schema.errors import GraftError, UsageError
+
+_ENABLED = "ENABLED"
+_SHORT = 8  # characters of an id, as the UI of Kubernetes has them
+_AT_ONCE = 1  # two runs at once would push into the same folder
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What became of a schedule.
+
+    Attributes:
+        version: of the pipeline that it runs.
+        schedule: the recurring run, as the server has it.
+        change: "created", "updated" or "unchanged".
+        enabled: whether it starts runs.
+        left: older ones that are paused, and not deleted, for a run of theirs is still going on.
+    """
+
+    version: Version
+    schedule: Any
+    change: str
+    enabled: bool
+    left: list[str]
+
+
+def set_schedule(
+    server: Server,
+    spec: CompiledSpec,
+    experiment: str,
+    name: str,
+    cron: Cron,
+    parameters: dict[str, Any],
+    root: str | None,
+) -> Outcome:
+    """Makes a schedule, or changes the one of this name; one that is paused stays paused.
+
+    Args:
+        server: where.
+        spec: what to run.
+        experiment: name of the experiment; it is made if there is no such.
+        name: of the schedule.
+        cron: when.
+        parameters: of each run, by name.
+        root: where artifacts go; None for the spec's own.
+    Raises:
+        ServerError: if the server does not answer, or refuses.
+    """
+    root = root or spec.pipeline_root
+    version = upload(server, spec)
+    experiment_id = make_experiment(server, experiment)
+    older = [r for r in _list(server, experiment_id) if r.display_name == name]
+    enabled = not older or any(r.status == _ENABLED for r in older)
+    kept = next((r for r in older if _is_same(r, version, cron, parameters, root)), None)
+    change = "created" if not older else "updated" if kept is None else "unchanged"
+    if kept is None:
+        kept = server.client.create_recurring_run(
+            experiment_id,
+            name,
+            cron_expression=cron.text,
+            max_concurrency=_AT_ONCE,
+            no_catchup=True,
+            params=parameters,
+            pipeline_id=version.pipeline_id,
+            version_id=version.version_id,
+            enabled=enabled,
+            pipeline_root=root,
+        )
+    elif enabled and kept.status != _ENABLED:
+        server.client.enable_recurring_run(kept.recurring_run_id)
+    others = [r for r in older if r.recurring_run_id != kept.recurring_run_id]
+    try:
+        left = [_describe(r) for r in others if not _retire(server, r)]
+    except ServerError as error:
+        raise ServerError(
+            f"{error}\n{_describe(kept)} is there, and the one before it may be, too. Give the same command again.",
+            error.status,
+        ) from None
+    return Outcome(version, kept, change, enabled, left)
+
+
+def pause_schedule(server: Server, experiment: str, which: str) -> list[str]:
+    """Pauses a schedule: every one of that name.
+
+    Args:
+        server: where.
+        experiment: name of the experiment.
+        which: the name, the id or how it begins.
+    Returns:
+        What was paused.
+    Raises:
+        UsageError: if there is no such.
+        ServerError: if the server does not answer, or refuses.
+    """
+    found = _find(server, experiment, which)
+    for recurring_run in found:
+        server.client.disable_recurring_run(recurring_run.recurring_run_id)
+    return [_describe(r) for r in found]
+
+
+def resume_schedule(server: Server, experiment: str, which: str) -> list[str]:
+    """Resumes a schedule: of that name the newest, for an older one was replaced. Else as `pause_schedule`."""
+    newest = _find(server, experiment, which)[0]
+    server.client.enable_recurring_run(newest.recurring_run_id)
+    return [_describe(newest)]
+
+
+def delete_schedule(server: Server, experiment: str, which: str) -> list[str]:
+    """Deletes a schedule: every one of that name. Else as `pause_schedule`.
+
+    Raises:
+        GraftError: if a run of it is going on, which would end with it.
+    """
+    found = _find(server, experiment, which)
+    for recurring_run in found:
+        run = _find_running(server, recurring_run)
+        if run:
+            raise GraftError(
+                f"{_describe(recurring_run)}: its run {run.run_id} is going on, and would end with it. "
+                "Pause it now, and delete it when that run has ended."
+            )
+    for recurring_run in found:
+        server.client.delete_recurring_run(recurring_run.recurring_run_id)
+    return [_describe(r) for r in found]
+
+
+def describe_schedules(server: Server, experiment: str) -> list[dict[str, Any]]:
+    """What there is to know of each schedule of an experiment, by name, the newest first."""
+    experiment_id = find_experiment(server, experiment)
+    found = _list(server, experiment_id) if experiment_id else []
+    now = datetime.datetime.now(datetime.timezone.utc)
+    return [_to_row(server, r, now) for r in sorted(found, key=lambda r: str(r.display_name))]
+
+
+def print_schedules(rows: list[dict[str, Any]], console: Console) -> None:
+    """Prints a row for each schedule, and below what its runs are given."""
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
+    for title in ("name", "id", "status", "next run (UTC)", "cron", "version"):
+        table.add_column(title, no_wrap=True)
+    for row in rows:
+        next_run = (row["next_run"] or "-").replace("T", " ")[:19]
+        cells = [row["name"], row["id"][:_SHORT], row["status"], next_run, row["cron"] or "-"]
+        table.add_row(*map(escape, [*cells, row["version"] or "the newest"]))
+    console.print(table)
+    for row in rows:
+        given = " ".join(f"{name}={json.dumps(v, ensure_ascii=False)}" for name, v in row["parameters"].items())
+        line = f"{row['name']} ({row['id'][:_SHORT]}): {given or 'the parameters of the spec'}"
+        console.print(line, highlight=False, soft_wrap=True, markup=False)
+
+
+def render_json(experiment: str, rows: list[dict[str, Any]]) -> str:
+    """The same, for another program."""
+    return json.dumps({"experiment": experiment, "schedules": rows}, indent=1, ensure_ascii=False)
+
+
+def _to_row(server: Server, recurring_run: Any, now: datetime.datetime) -> dict[str, Any]:
+    cron = _cron_of(recurring_run)
+    runs = recurring_run.status == _ENABLED
+    config = recurring_run.runtime_config
+    return {
+        "name": recurring_run.display_name,
+        "id": recurring_run.recurring_run_id,
+        "status": "enabled" if runs else "paused",
+        "cron": cron,
+        "next_run": _find_next(cron, now) if runs else None,
+        "version": _find_version_name(server, recurring_run.pipeline_version_reference),
+        "parameters": (config and config.parameters) or {},
+        "pipeline_root": (config and config.pipeline_root) or None,
+    }
+
+
+def _find_next(cron: str | None, now: datetime.datetime) -> str | None:
+    """None where another has made it, of what is no cron or another's."""
+    with contextlib.suppress(UsageError):
+        time = parse_cron(cron or "").find_next(now)
+        return time.isoformat() if time else None
+    return None
+
+
+def _find_version_name(server: Server, reference: Any) -> str | None:
+    if not (reference and reference.pipeline_version_id):
+        return None
+    try:
+        version = server.client.get_pipeline_version(reference.pipeline_id, reference.pipeline_version_id)
+    except ServerError as error:
+        if error.status != 404:
+            raise
+        return f"{reference.pipeline_version_id[:_SHORT]}, deleted"
+    return str(version.display_name)
+
+
+def _find(server: Server, experiment: str, which: str) -> list[Any]:
+    """Those of a name, newest first; or the one of an id, or of how one begins."""
+    experiment_id = find_experiment(server, experiment)
+    found = _list(server, experiment_id) if experiment_id else []
+    named = [r for r in found if r.display_name == which]
+    by_id = [r for r in found if which and r.recurring_run_id.startswith(which)]
+    if named or len(by_id) == 1:
+        return named or by_id
+    known = ", ".join(_describe(r) for r in found) or "none"
+    many = "more than one schedule" if by_id else "no schedule"
+    raise UsageError(f"{which}: {many} of this name or id in the experiment {experiment}. There is: {known}.")
+
+
+def _list(server: Server, experiment_id: str) -> list[Any]:
+    """The recurring runs of an experiment, the newest first."""
+    found = list_all(server.client.list_recurring_runs, "recurring_runs", experiment_id=experiment_id)
+    return sorted(found, key=lambda r: r.created_at, reverse=True)
+
+
+def _is_same(recurring_run: Any, version: Version, cron: Cron, parameters: dict[str, Any], root: str | None) -> bool:
+    reference, config = recurring_run.pipeline_version_reference, recurring_run.runtime_config
+    return (
+        bool(reference and reference.pipeline_version_id == version.version_id)
+        and _cron_of(recurring_run) == cron.text
+        and ((config and config.parameters) or {}) == parameters
+        and ((config and config.pipeline_root) or None) == root
+        and recurring_run.no_catchup is True
+        and int(recurring_run.max_concurrency) == _AT_ONCE
+    )
+
+
+def _cron_of(recurring_run: Any) -> str | None:
+    trigger = recurring_run.trigger
+    return trigger.cron_schedule.cron if trigger and trigger.cron_schedule else None
+
+
+def _retire(server: Server, recurring_run: Any) -> bool:
+    """Deletes what was replaced; False if it is only paused, for Kubernetes would end its run together with it.
+
+    The ScheduledWorkflow owns the Workflows of its runs (backend/src/crd/controller/scheduledworkflow/util).
+    """
+    if not _find_running(server, recurring_run):
+        server.client.delete_recurring_run(recurring_run.recurring_run_id)
+        return True
+    if recurring_run.status == _ENABLED:
+        server.client.disable_recurring_run(recurring_run.recurring_run_id)
+    return False
+
+
+def _find_running(server: Server, recurring_run: Any) -> Any:
+    """A run of it that has not ended, among the newest hundred of the experiment."""
+    page = server.client.list_runs(page_size=100, sort_by="created_at desc", experiment_id=recurring_run.experiment_id)
+    ended = ("SUCCEEDED", "SKIPPED", "FAILED", "CANCELED")
+    of_it = (r for r in page.runs or [] if r.recurring_run_id == recurring_run.recurring_run_id)
+    return next((r for r in of_it if r.state not in ended), None)
+
+
+def _describe(recurring_run: Any) -> str:
+    return f"{recurring_run.display_name} ({recurring_run.recurring_run_id[:_SHORT]})"
