@@ -1,20 +1,28 @@
 """The embedding store: what the frozen base makes of each image, computed once and kept from run to run.
 
 A folder per kind of row, and in it append-only shards. There is no index and no lock: who opens it reads the digests
-of all shards, and a row that two runs have both written is there twice, and equal.
+of all shards, and a row that two runs have both written is there twice, and equal. It may be in a store such as gs://;
+see `remote_shards`.
 """
 
 import contextlib
+import functools
 import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import numpy as np
 from absl import logging
 
+from components import shard_cache
+from components.remote_shards import RemoteShard, list_remote_shards, write_remote_shard
 from components.shards import (
+    ABANDONED_SECONDS,
+    DAMAGED_SUFFIX,
     DIGEST_BYTES,
     SUFFIX,
     TEMPORARY_SUFFIX,
@@ -25,11 +33,11 @@ from components.shards import (
     to_bytes,
     write_shard,
 )
+from serving.gfile import gfile, is_remote, walk_remote
 
 KIND_FILE = "kind.json"
-DAMAGED_SUFFIX = ".damaged"
 _COPIED_ROWS = 32  # at once; of the trunk's, a row has 400 kB
-_ABANDONED_SECONDS = 24 * 3600.0  # a shard is written in minutes
+_OPENED_AT_ONCE = 8  # in a store; Google's client takes 64 MB of memory for each file that it reads
 
 
 class EmbeddingStore:
@@ -48,9 +56,11 @@ class EmbeddingStore:
     @contextlib.contextmanager
     def append(self) -> Iterator[Append]:
         """Adds rows, which others see when the context ends; see `shards.write_shard`."""
-        os.makedirs(self.folder, exist_ok=True)
+        if not gfile(self.folder).isdir(self.folder):
+            gfile(self.folder).makedirs(self.folder)
         self._write_kind()
-        with write_shard(self.folder, self.kind) as append:
+        write = write_remote_shard if is_remote(self.folder) else write_shard
+        with write(self.folder, self.kind) as append:
             yield append
 
     def open(self) -> "Rows":
@@ -60,7 +70,11 @@ class EmbeddingStore:
     def _write_kind(self) -> None:
         """For people, and for who lists the stores; whole or not at all."""
         path = os.path.join(self.folder, KIND_FILE)
-        if os.path.exists(path):
+        if gfile(path).exists(path):
+            return
+        if is_remote(path):
+            with gfile(path).GFile(path, "w") as file:
+                file.write(self.kind.to_json())
             return
         temporary = f"{path}.{uuid.uuid4().hex}{TEMPORARY_SUFFIX}"
         with open(temporary, "w", encoding="utf-8") as file:
@@ -81,23 +95,32 @@ class EmbeddingStore:
             keep = np.flatnonzero(np.isin(shard.digests, live_digests))
             if len(keep) == len(shard.digests):
                 continue
-            copied = 0
-            with self.append() as append:
-                for chunk in np.split(keep, range(_COPIED_ROWS, len(keep), _COPIED_ROWS)):
-                    rows, intact = shard.read(chunk, check=True)
-                    if intact.any():
-                        append([to_bytes(shard.digests[i]) for i in chunk[intact]], rows[intact])
-                    copied += int(intact.sum())
+            try:
+                copied = self._copy(shard, keep) if len(keep) else 0
+            except BadShardError as error:  # of a store: it was not read when it was opened
+                _warn_of_bad_shard(shard.path, error)
+                continue
             with contextlib.suppress(FileNotFoundError):  # pruned by another process as well
-                os.remove(shard.path)
+                shard.remove()
             dropped += len(shard.digests) - copied
         return dropped
+
+    def _copy(self, shard: Shard | RemoteShard, keep: np.ndarray) -> int:
+        """Appends some rows of a shard, those that are damaged left out; returns how many it has copied."""
+        copied = 0
+        with self.append() as append:
+            for chunk in np.split(keep, range(_COPIED_ROWS, len(keep), _COPIED_ROWS)):
+                rows, intact = shard.read(chunk, check=True)
+                if intact.any():
+                    append([to_bytes(shard.digests[i]) for i in chunk[intact]], rows[intact])
+                copied += int(intact.sum())
+        return copied
 
 
 class Rows:
     """The rows of a store as it was when it was opened."""
 
-    def __init__(self, kind: Kind, shards: list[Shard]):
+    def __init__(self, kind: Kind, shards: Sequence[Shard | RemoteShard]):
         """Sorts the digests of all shards; 50 bytes of memory a row."""
         self.kind = kind
         self._shards = shards
@@ -174,45 +197,65 @@ class Rows:
             return bool(self._shards[shard].read(rows, check=True)[1].all())
         except FileNotFoundError:  # pruned, or set aside by another process
             return False
+        except BadShardError:
+            return False
 
     def _set_shard_aside(self, shard: int) -> None:
-        path = self._shards[shard].path
-        logging.warning("%s: damaged; set aside, and its images are computed again.", path)
+        logging.warning("%s: damaged; set aside, and its images are computed again.", self._shards[shard].path)
         self._set_aside[shard] = True
         with contextlib.suppress(OSError):
-            os.rename(path, path + DAMAGED_SUFFIX)
-            os.utime(path + DAMAGED_SUFFIX)  # kept for a day, should someone want to look
+            self._shards[shard].set_aside()
 
 
-def _open_shards(folder: str, kind: Kind) -> Iterator[Shard]:
+def _open_shards(folder: str, kind: Kind) -> Iterator[Shard | RemoteShard]:
+    if is_remote(folder):
+        with ThreadPoolExecutor(_OPENED_AT_ONCE) as threads:
+            opened = threads.map(
+                lambda found: _try_to_open(functools.partial(RemoteShard, found[0], kind, found[1]), found[0]),
+                list_remote_shards(folder),
+            )
+        yield from filter(None, opened)
+        return
     if not os.path.isdir(folder):
         return
     for name in sorted(os.listdir(folder)):
         path = os.path.join(folder, name)
         if name.endswith((TEMPORARY_SUFFIX, DAMAGED_SUFFIX)):
             _remove_abandoned(path)
-        if name.endswith(SUFFIX):
-            try:
-                yield Shard(path, kind)
-            except FileNotFoundError:
-                continue  # pruned meanwhile
-            except BadShardError as error:
-                logging.warning("%s: not a shard of this store (%s); its images are computed again.", path, error)
+        if name.endswith(SUFFIX) and (shard := _try_to_open(functools.partial(Shard, path, kind), path)):
+            yield shard
+
+
+_AnyShard = TypeVar("_AnyShard", Shard, RemoteShard)
+
+
+def _try_to_open(open_shard: Callable[[], _AnyShard], path: str) -> _AnyShard | None:
+    try:
+        return open_shard()
+    except FileNotFoundError:
+        return None  # pruned meanwhile
+    except BadShardError as error:
+        _warn_of_bad_shard(path, error)
+        return None
+
+
+def _warn_of_bad_shard(path: str, error: BadShardError) -> None:
+    logging.warning("%s: not a shard of this store (%s); its images are computed again.", path, error)
 
 
 def _remove_abandoned(path: str) -> None:
     """Removes what a killed run left, and what was damaged; not what another run writes right now."""
     with contextlib.suppress(OSError):
-        if time.time() - os.path.getmtime(path) > _ABANDONED_SECONDS:
+        if time.time() - os.path.getmtime(path) > ABANDONED_SECONDS:
             os.remove(path)
 
 
 def list_kinds(root: str) -> list[Kind]:
     """The kinds of rows below a folder, by the names of their folders; what is no store is passed over."""
     kinds = []
-    for name in sorted(os.listdir(root)) if os.path.isdir(root) else []:
+    for name in sorted(gfile(root).listdir(root)) if gfile(root).isdir(root) else []:
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            with open(os.path.join(root, name, KIND_FILE), encoding="utf-8") as file:
+            with gfile(root).GFile(os.path.join(root, name, KIND_FILE)) as file:
                 kind = Kind.from_json(file.read())
             if kind.name == name:
                 kinds.append(kind)
@@ -221,6 +264,8 @@ def list_kinds(root: str) -> list[Kind]:
 
 def measure(folder: str) -> int:
     """The bytes on disk of a store, or of all below a root."""
+    if is_remote(folder):
+        return sum(file.size for file in walk_remote([folder])[0]) if gfile(folder).isdir(folder) else 0
     total = 0
     for parent, _, names in os.walk(folder):
         for name in names:
@@ -229,6 +274,16 @@ def measure(folder: str) -> int:
     return total
 
 
+def free_bytes(root: str) -> int:
+    """How much of the disk is free for rows; of a store such as gs://, where copies of its shards are kept."""
+    return shard_cache.free_bytes() if is_remote(root) else shutil.disk_usage(root).free
+
+
 def remove(root: str, kind: Kind) -> None:
     """Removes all rows of a kind."""
-    shutil.rmtree(os.path.join(root, kind.name), ignore_errors=True)
+    folder = os.path.join(root, kind.name)
+    if is_remote(folder):
+        with contextlib.suppress(FileNotFoundError):
+            gfile(folder).rmtree(folder)
+    else:
+        shutil.rmtree(folder, ignore_errors=True)

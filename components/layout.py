@@ -6,7 +6,8 @@ Three layouts, told apart by the names of the top folders:
     DATA/<date>/<class>/**                       spans: a date is 2026-11-23
     DATA/{train,val|valid|validation,test}/<class>/**  split already
 
-Hidden folders and those that computers make by themselves are left out; links are followed.
+Hidden folders and those that computers make by themselves are left out; links are followed. The folder may be in a
+store, such as gs://bucket/photos.
 """
 
 import dataclasses
@@ -20,6 +21,7 @@ from typing import NoReturn
 
 from schema.errors import DataError
 from schema.features import TRAIN, VAL
+from serving.gfile import gfile, is_remote, join, list_remote
 
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _ALMOST_DATE = re.compile(r"(19|20)\d{2}[-_.]?[01]\d[-_.]?[0-3]\d")
@@ -43,7 +45,7 @@ class ImageFile:
         span: the date folder, or "".
         split: the split folder (train, val or test), or "".
         size: in bytes.
-        modified: modification time in nanoseconds since the epoch.
+        modified: modification time in nanoseconds since the epoch, as exactly as the file system has it.
     """
 
     path: str
@@ -88,7 +90,7 @@ def list_images(data: str, window_end: str = "", window_days: int = 0) -> Listin
     """Lists the images below a folder.
 
     Args:
-        data: the folder.
+        data: the folder, of this machine or of a store.
         window_end: the last date to read; "" for the newest. Date folders only.
         window_days: how many days up to `window_end`; 0 for all. Date folders only.
     Returns:
@@ -96,12 +98,12 @@ def list_images(data: str, window_end: str = "", window_days: int = 0) -> Listin
     Raises:
         DataError: if the folder is missing, empty, holds no class folder, mixes layouts or cannot be listed.
     """
-    if os.path.isfile(data):
+    if _is_file(data):
         raise DataError(
             f"{data}: expected a folder with one sub-folder per class, and this is a file. "
             "If it is an archive, unpack it and name the folder."
         )
-    if not os.path.isdir(data):
+    if not gfile(data).isdir(data):
         raise DataError(f"{data}: no such folder. Name a folder with one sub-folder per class.")
     folders, images = _children(data)
     if not folders:
@@ -158,12 +160,14 @@ def _are_splits(data: str, folders: list[str]) -> bool:
         DataError: if they look like splits and are named in another way: a model would learn to tell them apart.
     """
     named = [name for name in folders if name.lower() in _SPLIT_FOLDERS]
+    if not named:
+        return False
     inside = [sorted(map(_normalize, _children(os.path.join(data, name))[0])) for name in folders]
     alike = all(inside) and all(names == inside[0] for names in inside)
     all_named = named == folders and all(inside)
     if all_named and TRAIN in (name.lower() for name in named):
         return True
-    if named and (alike or all_named):
+    if alike or all_named:
         what = f"{_some(sorted(set(folders) - set(named)))} is not one" if not all_named else "there is no train/"
         raise DataError(f"{data}: {_some(named)} look like ready-made splits, and {what}. Call them train, val, test.")
     return False
@@ -184,14 +188,33 @@ def _collect(data: str, roots: list[tuple[str, str, str]]) -> Listing:
     ignored = 0
     for folder, span, split in roots:
         root = os.path.join(data, folder) if folder else data
-        for name in _children(root)[0]:
-            for full_path in _walk(os.path.join(root, name)):
-                if _is_side_file(os.path.basename(full_path)):
-                    ignored += 1
-                    continue
-                path = os.path.relpath(full_path, data).replace(os.sep, "/")
-                files.append(ImageFile(path, _normalize(name), span, split, *_stat(full_path)))
+        for name, full_path, size, modified in _list_remote(root) if is_remote(root) else _list_local(root):
+            if _is_side_file(os.path.basename(full_path)):
+                ignored += 1
+                continue
+            path = full_path[len(os.path.join(data, "")) :].replace(os.sep, "/")
+            files.append(ImageFile(path, _normalize(name), span, split, size, modified))
     return Listing(tuple(sorted(files, key=lambda f: f.path)), ignored=ignored)
+
+
+def _list_local(root: str) -> Iterator[tuple[str, str, int, int]]:
+    """The files below class folders: name of the folder, path, size in bytes, modification time in nanoseconds."""
+    for name in _children(root)[0]:
+        for path in _walk(os.path.join(root, name)):
+            yield name, path, *_stat(path)
+
+
+def _list_remote(root: str) -> Iterator[tuple[str, str, int, int]]:
+    """The same, in a store."""
+    from components.remote_listing import list_files
+
+    try:
+        for file in list_files(root, _is_side_folder):
+            name, slash, _ = file.path.removeprefix(join(root, "")).partition("/")
+            if slash:  # else it lies beside the class folders
+                yield name, file.path, file.size, file.modified
+    except OSError as error:
+        _refuse_folder(error)
 
 
 def _walk(folder: str) -> Iterator[str]:
@@ -228,17 +251,31 @@ def _check_name(folder: str, name: str) -> None:
         ) from None
 
 
+def _is_file(path: str) -> bool:
+    if not is_remote(path):
+        return os.path.isfile(path)
+    try:
+        return bool(gfile(path).exists(path)) and not gfile(path).isdir(path)
+    except OSError as error:
+        _refuse_folder(error)
+
+
 def _children(folder: str) -> tuple[list[str], list[str]]:
     """The sub-folders and the files of a folder, both without hidden and side ones."""
     try:
-        names = sorted(os.listdir(folder))
+        folders, files = list_remote(folder) if is_remote(folder) else _list_names(folder)
     except OSError as error:
         _refuse_folder(error)
+    shown = [name for name in files if not _is_side_file(name)]
+    return [name for name in folders if not _is_side_folder(name)], shown
+
+
+def _list_names(folder: str) -> tuple[list[str], list[str]]:
+    names = sorted(os.listdir(folder))
     for name in names:
         _check_name(folder, name)
-    folders = {name for name in names if os.path.isdir(os.path.join(folder, name))}
-    files = [name for name in names if name not in folders and not _is_side_file(name)]
-    return sorted(name for name in folders if not _is_side_folder(name)), files
+    folders = [name for name in names if os.path.isdir(os.path.join(folder, name))]
+    return folders, sorted(set(names) - set(folders))
 
 
 def _refuse_folder(error: OSError) -> NoReturn:

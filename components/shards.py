@@ -19,7 +19,8 @@ import ml_dtypes
 import numpy as np
 import pyarrow as pa
 
-SUFFIX, TEMPORARY_SUFFIX = ".arrow", ".tmp"
+SUFFIX, TEMPORARY_SUFFIX, DAMAGED_SUFFIX = ".arrow", ".tmp", ".damaged"
+ABANDONED_SECONDS = 24 * 3600.0  # a shard is written in minutes
 DIGEST_BYTES = 32
 _DIGEST = np.dtype(f"S{DIGEST_BYTES}")
 # What Arrow has no type for is kept as its bits.
@@ -197,6 +198,19 @@ class Shard:
                 if check and intact[row]:
                     intact[row] = _checksum(to_bytes(self.digests[index]), content) == self._checksums[index]
         return rows.view(self._kind.numpy_dtype).reshape(count, *self._kind.shape), intact
+
+    def remove(self) -> None:
+        """Removes the file.
+
+        Raises:
+            FileNotFoundError: if another process has.
+        """
+        os.remove(self.path)
+
+    def set_aside(self) -> None:
+        """Puts it where nobody reads it; kept for a day, should someone want to look."""
+        os.rename(self.path, self.path + DAMAGED_SUFFIX)
+        os.utime(self.path + DAMAGED_SUFFIX)
 
 
 def to_bytes(digest: np.bytes_) -> bytes:

@@ -4,7 +4,8 @@ The highest number is live: a model server serves it to whoever names no version
 has no `models.config`. A canary therefore has a number below the live version's, and a file inside that says what it
 is; one file, so that it is a canary from the rename that brings it, and stays one whatever becomes of `models.config`.
 
-A change is first a rename in the model's folder and then a new `models.config`. Never the other way round: a server
+A change is first a rename in the model's folder (in a store, where there is none, a copy and then a removal: see
+`remote_versions`) and then a new `models.config`. Never the other way round: a server
 refuses to move a label to a version that it has not loaded (unless --allow_version_labels_for_unavailable_models), and
 tries again when it next reads the file. Whoever is interrupted in between has changed what is live; the labels lag,
 and the next change computes them anew from the folder.
@@ -68,7 +69,7 @@ def read(model_dir: str) -> Releases:
 
 
 def settle(model_dir: str) -> tuple[Releases, ModelServerConfig]:
-    """What every change begins with: looks at what there is, and finishes a promotion that was interrupted.
+    """What every change begins with: finishes what was interrupted, and looks at what there is.
 
     A version that is live is no canary any more, not even when the next push has made it an older one.
 
@@ -78,9 +79,11 @@ def settle(model_dir: str) -> tuple[Releases, ModelServerConfig]:
         UsageError: if that cannot be read; then nothing is changed.
         GraftError: if something cannot be changed.
     """
-    config, found = models_config.read(model_dir), read(model_dir)
-    if found.live:
-        with _explained(model_dir):
+    config = models_config.read(model_dir)
+    with _explained(model_dir):
+        versions.finish_interrupted(model_dir)
+        found = read(model_dir)
+        if found.live:
             _unmark(found.live)
     return found, config
 

@@ -2,23 +2,32 @@
 
 A version that was withdrawn lies beside the others as `withdrawn-<version>`. That is no number, so a model server
 passes over it, and unloads it when it next looks into the folder.
+
+A version comes, moves and goes by one rename. In a store such as gs:// there is none; see `remote_versions`.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import os
+import shutil
+import tempfile
 import time
-from collections.abc import Iterable
+import uuid
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-from serving.gfile import gfile
+from schema.errors import GraftError
+from serving import remote_versions
+from serving.gfile import gfile, is_remote, load_tensorflow
+from serving.remote_versions import SAVED_MODEL
 
-SAVED_MODEL = "saved_model.pb"
-# TensorFlow Serving ignores what it does not know in assets.extra.
-RECORD = os.path.join("assets.extra", "graft.json")
+EXTRA = "assets.extra"  # TensorFlow Serving ignores what it does not know there
+RECORD = os.path.join(EXTRA, "graft.json")
+NOT_LIVE = "none"
 
-_REMOVED, _WITHDRAWN = ".removed-", "withdrawn-"
+_STAGING, _REMOVED, _WITHDRAWN = ".staging-", ".removed-", "withdrawn-"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +71,25 @@ def find_live(model_dir: str) -> Version | None:
     return versions[-1] if versions else None
 
 
+def find_by_identity(model_dir: str, identity: str) -> Version | None:
+    """The version that was live when a run began.
+
+    Args:
+        model_dir: the folder of a model.
+        identity: as `Version.identity`; NOT_LIVE if none was; or "" for the one that is live now.
+    Raises:
+        GraftError: if it is gone.
+    """
+    if identity == NOT_LIVE:
+        return None
+    if not identity:
+        return find_live(model_dir)
+    for version in find_versions(model_dir):
+        if identity.startswith(f"{version.number}:") and version.identity == identity:
+            return version
+    raise GraftError(f"{model_dir}: version {identity.split(':')[0]}, live when the run began, is gone. Run again.")
+
+
 def next_number(model_dir: str) -> int:
     """The number of a version that is to be live: the time in seconds, or more if that is taken."""
     return max([int(time.time()), *(number + 1 for number in _list_taken(model_dir))])
@@ -73,22 +101,73 @@ def free_number_below(model_dir: str, number: int) -> int | None:
     return next((n for n in range(number - 1, 0, -1) if n not in taken), None)
 
 
+@contextlib.contextmanager
+def stage(model_dir: str) -> Iterator[str]:
+    """Gives a path for a folder in which a version is put together; what is left of it in the end is removed.
+
+    Its name is no number, so that a model server passes over it.
+
+    Args:
+        model_dir: the folder of the versions, made if need be. In a store, the path is one of this machine.
+    """
+    if is_remote(model_dir):
+        with tempfile.TemporaryDirectory(prefix="graft-push-") as folder:
+            yield os.path.join(folder, "model")
+        return
+    os.makedirs(model_dir, exist_ok=True)
+    staging = os.path.join(model_dir, f"{_STAGING}{uuid.uuid4().hex}")
+    try:
+        yield staging
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def place(staging: str, target: str) -> None:
+    """Makes what was put together a version.
+
+    A model server sees it whole or not at all: it comes by one rename, or in a store with `saved_model.pb` last.
+
+    Args:
+        staging: a path from `stage`.
+        target: the folder of the version, which is not there yet.
+    Raises:
+        OSError: if it cannot be written, or something is there; then nothing of it is there.
+    """
+    if is_remote(target):
+        remote_versions.put(staging, target)
+    else:
+        gfile(target).rename(staging, target)
+
+
+def finish_interrupted(model_dir: str) -> None:
+    """Removes what is left of a push, a move or a removal whose process was killed."""
+    if is_remote(model_dir):
+        remote_versions.finish_interrupted(model_dir)
+        return
+    for name in os.listdir(model_dir) if os.path.isdir(model_dir) else []:
+        if name.startswith((_STAGING, _REMOVED)):
+            shutil.rmtree(os.path.join(model_dir, name))
+
+
 def withdraw(version: Version) -> Version:
-    """Takes a version from the model servers, in one rename."""
+    """Takes a version from the model servers."""
     return _move(version, f"{_WITHDRAWN}{version.number}")
 
 
 def renumber(version: Version, number: int) -> Version:
-    """Gives a version, withdrawn or not, another number, in one rename."""
+    """Gives a version, withdrawn or not, another number."""
     return dataclasses.replace(_move(version, str(number)), number=number)
 
 
 def remove(model_dir: str, versions: Iterable[Version]) -> None:
     """Removes versions; a server never sees half of one."""
-    _remove_renamed(model_dir)  # of a removal that was interrupted: it would be in the way
+    finish_interrupted(model_dir)  # what is left of a removal would be in the way
     for version in versions:
-        _move(version, f"{_REMOVED}{os.path.basename(version.path)}")
-    _remove_renamed(model_dir)
+        if is_remote(version.path):
+            remote_versions.take_away(version.path)
+        else:
+            _move(version, f"{_REMOVED}{os.path.basename(version.path)}")
+    finish_interrupted(model_dir)
 
 
 def digest_model(path: str) -> str:
@@ -112,13 +191,13 @@ def _digest_files(path: str, parts: list[str]) -> str:
 
 def copy_tree(source: str, target: str) -> None:
     """Copies a folder with all that is in it."""
-    import tensorflow as tf  # either end may be in a bucket
-
-    for parent, _, names in tf.io.gfile.walk(source):
-        folder = os.path.normpath(os.path.join(target, os.path.relpath(parent, source)))
-        tf.io.gfile.makedirs(folder)
+    tf_gfile = load_tensorflow().io.gfile  # either end may be in a store
+    for parent, _, names in tf_gfile.walk(source):
+        inside = parent.removeprefix(source).strip("/")
+        folder = os.path.join(target, inside) if inside else target
+        tf_gfile.makedirs(folder)
         for name in names:
-            tf.io.gfile.copy(os.path.join(parent, name), os.path.join(folder, name))
+            tf_gfile.copy(os.path.join(parent, name), os.path.join(folder, name))
 
 
 def _variable_files(path: str) -> list[str]:
@@ -148,14 +227,12 @@ def _list_taken(model_dir: str) -> set[int]:
 
 def _move(version: Version, name: str) -> Version:
     path = os.path.join(os.path.dirname(version.path), name)
-    gfile(path).rename(version.path, path)
+    if is_remote(path):
+        remote_versions.put(version.path, path)
+        remote_versions.take_away(version.path)
+    else:
+        gfile(path).rename(version.path, path)
     return dataclasses.replace(version, path=path)
-
-
-def _remove_renamed(model_dir: str) -> None:
-    for name in gfile(model_dir).listdir(model_dir):
-        if name.startswith(_REMOVED):
-            gfile(model_dir).rmtree(os.path.join(model_dir, name.rstrip("/")))
 
 
 def _read_record(path: str) -> dict[str, Any]:

@@ -2,12 +2,14 @@
 
 import json
 import pathlib
+import shutil
 import subprocess
 import sys
 import time
 
 import pytest
 
+from schema.errors import GraftError
 from serving import versions
 from serving.versions import copy_tree, digest_model, find_live, find_versions, find_withdrawn
 
@@ -109,6 +111,54 @@ def test_the_identity_of_a_version_is_its_number_and_its_content(tmp_path):
     a, b, c, d = (find_live(str(tmp_path / folder)).identity for folder in "abcd")
     assert len({a, b, c}) == 3
     assert a == d
+
+
+def test_the_version_that_was_live_when_a_run_began_is_found_by_its_identity(tmp_path):
+    """Even if another one is live now."""
+    for number in (9, 10):
+        make_version(tmp_path / str(number), str(number).encode())
+    [version, live] = find_versions(str(tmp_path))
+    assert versions.find_by_identity(str(tmp_path), version.identity) == version
+    assert versions.find_by_identity(str(tmp_path), live.identity) == live
+
+
+def test_without_an_identity_it_is_the_version_that_is_live_now(tmp_path):
+    """On a cluster nobody has looked before the run; None if there is no version."""
+    assert versions.find_by_identity(str(tmp_path), "") is None
+    make_version(tmp_path / "9")
+    assert versions.find_by_identity(str(tmp_path), "") == find_live(str(tmp_path))
+
+
+def test_where_none_was_live_when_a_run_began_none_is_found(tmp_path):
+    """Whatever became live since."""
+    make_version(tmp_path / "9")
+    assert versions.find_by_identity(str(tmp_path), versions.NOT_LIVE) is None
+
+
+def remove_by_hand(folder):
+    shutil.rmtree(folder / "1")
+
+
+def replace(folder):
+    remove_by_hand(folder)
+    make_version(folder / "1", b"other")
+
+
+def roll_back(folder):
+    versions.withdraw(find_live(str(folder)))
+
+
+@pytest.mark.parametrize("change", [remove_by_hand, replace, roll_back])
+@pytest.mark.parametrize("other", [None, "11"])
+def test_a_version_that_is_gone_since_a_run_began_is_an_error_that_says_so(tmp_path, change, other):
+    """Removed, its number used again, or withdrawn; never another one in its place, even if its number begins alike."""
+    make_version(tmp_path / "1")
+    identity = find_live(str(tmp_path)).identity
+    change(tmp_path)
+    if other:
+        make_version(tmp_path / other)
+    with pytest.raises(GraftError, match=r"version 1, live when the run began, is gone\. Run again"):
+        versions.find_by_identity(str(tmp_path), identity)
 
 
 def test_a_tree_is_copied_with_all_that_is_in_it(tmp_path):

@@ -1,0 +1,172 @@
+"""The container image: what its Dockerfile says, and its steps without Docker."""
+
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from kubeflow.version import read_version
+from pipeline.cli import VERSION
+
+ROOT = pathlib.Path(__file__).parents[2]
+DOCKERFILE = ROOT / "kubeflow/Dockerfile"
+
+
+def read_instructions():
+    """Instructions and their arguments, in order; comments and continuations resolved."""
+    lines = [line for line in DOCKERFILE.read_text().splitlines() if line and not line.startswith("#")]
+    joined = "\n".join(lines).replace("\\\n", " ")
+    return [tuple(line.split(None, 1)) for line in joined.splitlines()]
+
+
+def read_stages():
+    """The instructions of each stage by its name."""
+    stages, name = {}, ""
+    for instruction, text in read_instructions():
+        if instruction == "FROM":
+            name = text.split(" AS ")[1]
+        stages.setdefault(name, []).append((instruction, text))
+    return stages
+
+
+def copy_context(target):
+    """What `docker build` would send: .dockerignore leaves out all, and then lets some names in."""
+    lines = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if not line.startswith("#")]
+    everything, *rest = lines
+    let_in = [line.removeprefix("!") for line in rest if line.startswith("!")]
+    left_out = [line.removeprefix("**/") for line in rest if line.startswith("**/")]
+    assert everything == "*"
+    assert len(let_in) + len(left_out) == len(rest)
+    for source in map(ROOT.joinpath, let_in):
+        if source.is_dir():
+            shutil.copytree(source, target / source.name, ignore=shutil.ignore_patterns(*left_out))
+        else:
+            shutil.copy(source, target)
+    return target
+
+
+@pytest.fixture(scope="module")
+def context(tmp_path_factory):
+    return copy_context(tmp_path_factory.mktemp("context"))
+
+
+@pytest.fixture(scope="module")
+def installed(context, tmp_path_factory):
+    """The project as the build stage installs it, in a folder of its own."""
+    target = tmp_path_factory.mktemp("installed")
+    source = tmp_path_factory.mktemp("src") / "src"
+    shutil.copytree(context, source)
+    command = [sys.executable, "-m", "pip", "install", "--no-deps", "--no-build-isolation", "--no-index", "--quiet"]
+    subprocess.run([*command, "--target", str(target), str(source)], check=True, timeout=300)
+    return target
+
+
+def run_installed(installed, *arguments, cwd):
+    """A command with the installed project and the libraries of this environment, and nothing of the checkout."""
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(installed), "HOME": str(cwd)}
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300, check=False)
+
+
+def test_every_instruction_is_one_of_dockers():
+    """A typing error would be found at the first build, on somebody else's machine."""
+    known = {"ARG", "FROM", "RUN", "ENV", "COPY", "USER", "WORKDIR", "ENTRYPOINT"}
+    assert {instruction for instruction, _ in read_instructions()} <= known
+
+
+def test_stages_build_on_stages_that_are_there():
+    """And the image that is built if none is named is that of the tasks."""
+    stages = read_stages()
+    known = {"${BASE}", "${BEAM_SDK}"}
+    for name, instructions in stages.items():
+        for instruction, text in instructions:
+            if instruction == "FROM":
+                assert text.split()[0] in known
+            if source := re.match(r"--from=(\w+)", text):
+                assert source[1] in known
+        known.add(name)
+    assert list(stages)[-1] == "task"
+
+
+def test_the_base_is_that_of_the_newer_stack():
+    """Python and glibc as the lock asks for; Beam's harness is of the Beam that is locked."""
+    arguments = dict(text.split("=", 1) for instruction, text in read_instructions() if instruction == "ARG")
+    assert arguments["BASE"] == "python:3.13-slim-trixie"
+    locked = (ROOT / "requirements.lock").read_text()
+    [beam] = re.findall(r"^apache-beam(?:\[.*\])?==(\S+) ; python_full_version >= '3.11'", locked, re.MULTILINE)
+    assert arguments["BEAM_SDK"] == f"apache/beam_python3.13_sdk:{beam}"
+
+
+def test_requirements_come_from_the_lock_by_hash():
+    """Nothing is resolved when the image is built, and nothing else is installed by pip."""
+    installs = [text for _, text in read_stages()["build"] if "pip install" in text]
+    assert installs == [
+        "pip install --no-deps --require-hashes -r /src/requirements.lock",
+        "pip install --no-deps --no-build-isolation /src",
+    ]
+
+
+def test_the_compiler_stays_behind():
+    """What runs is copied from the stage with the compiler, and installs nothing itself."""
+    runtime = read_stages()["runtime"]
+    assert ("COPY", "--from=build /opt/graft /opt/graft") in runtime
+    assert not [text for _, text in runtime if "apt-get" in text or "pip " in text]
+
+
+def test_tasks_do_not_run_as_root():
+    """By number; and both images come from that stage."""
+    stages = read_stages()
+    assert ("USER", "10001") in stages["runtime"]
+    assert [stages[name][0][1].split()[0] for name in ("worker", "task")] == ["runtime", "runtime"]
+    assert not [text for name in ("worker", "task") for instruction, text in stages[name] if instruction == "USER"]
+
+
+def test_the_entry_point_is_what_the_spec_calls(spec):
+    """A spec names the command outright; the image alone does the same."""
+    [entry_point] = [text for instruction, text in read_stages()["task"] if instruction == "ENTRYPOINT"]
+    executors = spec["deploymentSpec"]["executors"].values()
+    assert {str(e["container"]["command"]).replace("'", '"') for e in executors} == {entry_point}
+
+
+def test_the_context_holds_what_is_installed_and_no_more(context):
+    """No tests, no benchmarks, no data, no environment."""
+    assert {path.name for path in context.iterdir()} == {
+        "requirements.lock", "setup.py", "pyproject.toml", "schema", "serving", "components", "pipeline", "kubeflow",
+    }  # fmt: skip
+    assert not list(context.rglob("__pycache__"))
+
+
+def test_the_installed_project_is_the_checkout(installed, tmp_path):
+    """Every module, the schema, the configuration of servers; its version is the one that specs are compiled with."""
+    assert (installed / "schema/schema.pbtxt").read_text() == (ROOT / "schema/schema.pbtxt").read_text()
+    assert sorted(p.name for p in (installed / "serving/deploy").iterdir()) == sorted(
+        p.name for p in (ROOT / "serving/deploy").iterdir()
+    )
+    ended = run_installed(installed, "-m", "kubeflow.entry_point", "--version", cwd=tmp_path)
+    assert ended.stdout == f"Graft {read_version()}\n", ended.stderr
+
+
+def test_the_entry_point_starts_where_only_the_image_is(installed, tmp_path):
+    """In an empty folder, with nothing in the environment: it says what it misses."""
+    ended = run_installed(installed, "-m", "kubeflow.entry_point", cwd=tmp_path)
+    assert ended.returncode == 2
+    assert "the following arguments are required: --component" in ended.stderr
+
+
+def test_every_module_of_a_task_imports_from_the_image(installed, tmp_path):
+    """The executors, and the built-in server that the ServingValidator starts."""
+    names = [path.stem for path in (ROOT / "components").glob("*.py") if path.stem != "__init__"]
+    code = f"import importlib\nfor name in {names!r}: importlib.import_module('components.' + name)\n"
+    code += "import serving.server.main, components; print(components.__file__)"
+    ended = run_installed(installed, "-c", code, cwd=tmp_path)
+    assert ended.returncode == 0, ended.stderr[-2000:]
+    assert ended.stdout.strip().endswith(str(installed / "components/__init__.py"))
+
+
+def test_the_versions_agree():
+    """Of the distribution and of the command line."""
+    assert f'version="{VERSION}"' in (ROOT / "setup.py").read_text()
