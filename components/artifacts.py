@@ -7,12 +7,19 @@ from tfx.types.system_artifacts import Dataset, Statistics
 class IngestReport(Artifact):
     """What ExampleGen found: `report.json` (counts, salt, window) and `quarantine.jsonl`."""
 
-    TYPE_NAME = "IngestReport"
+    TYPE_NAME = "graft.IngestReport"
     TYPE_ANNOTATION = Dataset
 
 
 class DataVerdict(Artifact):
     """What the gate says of the data: `verdict.json`, with the warnings."""
 
-    TYPE_NAME = "DataVerdict"
+    TYPE_NAME = "graft.DataVerdict"
+    TYPE_ANNOTATION = Statistics
+
+
+class RunDecision(Artifact):
+    """Whether a run goes on to train: `decision.json`, and the property `train`."""
+
+    TYPE_NAME = "graft.RunDecision"
     TYPE_ANNOTATION = Statistics

@@ -1,4 +1,4 @@
-"""Which images could be decoded before: that is most of what reading them costs, and the answer never changes."""
+"""What decoding an image told before: that is most of what reading it costs, and the answer never changes."""
 
 from collections.abc import Iterable
 
@@ -23,20 +23,20 @@ class DecodedImages:
         self._rows = self._store.open()
         positions = np.arange(len(self._rows))
         intact = self._rows.check(positions)  # by `find`, there are no others from here on
-        self._sizes = np.zeros([len(self._rows), 3])
+        self._sizes = np.zeros([len(self._rows), *self._rows.kind.shape])
         self._sizes[intact] = self._rows.read(positions[intact])
 
-    def find(self, digest: str) -> tuple[int, int, bool] | None:
-        """Width and height of an image in pixels, and whether it carries an EXIF orientation; None if not known."""
+    def find(self, digest: str) -> tuple[int, int, float, bool] | None:
+        """Width and height of an image, its brightness, and whether it carries an EXIF orientation; None if unknown."""
         [position] = self._rows.find([bytes.fromhex(digest)])
         if position < 0:
             return None
-        width, height, oriented = self._sizes[position].tolist()
-        return int(width), int(height), bool(oriented)
+        width, height, brightness, oriented = self._sizes[position].tolist()
+        return int(width), int(height), brightness, bool(oriented)
 
     def add(self, records: Iterable[Record]) -> None:
         """Keeps the sizes of images that are good and new."""
-        good = {bytes.fromhex(r.digest): (r.width, r.height, r.oriented) for r in records if not r.broken}
+        good = {bytes.fromhex(r.digest): (r.width, r.height, r.brightness, r.oriented) for r in records if not r.broken}
         digests = list(good)
         new = [digests[i] for i in np.flatnonzero(self._rows.find(digests) < 0)]
         if new:
@@ -52,5 +52,5 @@ def remove_outdated(root: str, code_digest: str) -> None:
 
 
 def _kind(code_digest: str) -> Kind:
-    """Three whole numbers, which float32 holds exactly up to 16 million; no image is as wide."""
-    return Kind("decoded", "", code_digest, (3,), "float32")
+    """Whole numbers, which float32 holds exactly up to 16 million (no image is as wide), and the brightness."""
+    return Kind("decoded", "", code_digest, (4,), "float32")

@@ -23,6 +23,7 @@ class Record:
         broken: whether it is no readable image, rather than a good one left out.
         oriented: whether it carries an EXIF orientation, which is ignored.
         width, height: in pixels; 0 of a broken one.
+        brightness: mean grey level over all pixels and channels, 0 to 255.
     """
 
     path: str
@@ -36,6 +37,7 @@ class Record:
     oriented: bool = False
     width: int = 0
     height: int = 0
+    brightness: float = 0.0
 
 
 def resolve_duplicates(records: Iterable[Record]) -> list[Record]:

@@ -14,7 +14,8 @@ import dataclasses
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+import tempfile
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import apache_beam as beam
@@ -33,10 +34,12 @@ from components import progress
 from components.artifacts import IngestReport
 from components.base import EMBEDDING, BaseSpec, FrozenBase
 from components.embedding_store import EmbeddingStore, Rows, list_kinds, measure, remove
-from components.embeddings import EmbeddingReport, ImageRow, read_rows, write_embeddings
+from components.embeddings import EMBEDDING_SIZE, EmbeddingReport, ImageRow, read_rows, write_embeddings
+from components.moments import Moments
 from components.shards import Append, Kind
 from schema import features
 from schema.errors import GraftError
+from serving.gfile import gfile, is_remote
 
 DEFAULT_TRUNK_GB = -1.0
 _GB = 1e9
@@ -51,7 +54,7 @@ class EmbedderSpec(ComponentSpec):
 
     PARAMETERS = {
         "base": ExecutionParameter(type=str),
-        "splits": ExecutionParameter(type=str),
+        "fine_tune_epochs": ExecutionParameter(type=int),
         "store": ExecutionParameter(type=str),
         "trunk_gb": ExecutionParameter(type=float),
         "augmented": ExecutionParameter(type=int),
@@ -89,11 +92,16 @@ class Work:
 
 @dataclasses.dataclass(frozen=True)
 class ExampleFile:
-    """A file of ExampleGen, the file to write, and whether phase 2 will train or validate on its images."""
+    """A file of ExampleGen, the file to write, and the split of its images."""
 
     source: str
     target: str
-    fine_tuned: bool
+    split: str
+
+    @property
+    def fine_tuned(self) -> bool:
+        """Whether phase 2 will train or validate on its images."""
+        return self.split != features.TEST
 
 
 class EmbedderExecutor(base_beam_executor.BaseBeamExecutor):
@@ -108,7 +116,9 @@ class EmbedderExecutor(base_beam_executor.BaseBeamExecutor):
         """Writes the `embeddings` of the splits, and a report of what they cost."""
         self._log_startup(input_dict, output_dict, exec_properties)
         output = artifact_utils.get_single_instance(output_dict["embeddings"])
-        splits = json.loads(exec_properties["splits"])
+        # A head alone is evaluated on embeddings; a fine-tuned model needs the images of `test` themselves.
+        fine_tunes = exec_properties["fine_tune_epochs"] > 0
+        splits = [features.TRAIN, features.VAL] if fine_tunes else list(features.SPLITS)
         examples_utils.set_payload_format(output, example_gen_pb2.FORMAT_TF_EXAMPLE)
         output.split_names = artifact_utils.encode_split_names(splits)
         if exec_properties["augmented"]:
@@ -118,6 +128,7 @@ class EmbedderExecutor(base_beam_executor.BaseBeamExecutor):
 
         graph = artifact_utils.get_single_uri(input_dict["transform_graph"])
         spec = BaseSpec.from_json(exec_properties["base"])
+        spec = spec if fine_tunes else dataclasses.replace(spec, fine_tune_from="")
         base = FrozenBase(spec, graph)
         counts = _count_images(artifact_utils.get_single_uri(input_dict["report"]))
         files = list(_list_files(input_dict["examples"], output, splits))
@@ -127,12 +138,13 @@ class EmbedderExecutor(base_beam_executor.BaseBeamExecutor):
             trunk, note = _choose_trunk(store, base.trunk_kind, images, exec_properties["trunk_gb"], files)
         total = sum(counts[split] for split in splits)
         work = Work(spec, graph, store, base.kind, trunk, total)
-        computed = self._embed(work, files, output.uri, base)
+        computed, moments = self._embed(work, files, output.uri, base)
+        moments.write(output.uri)
         EmbeddingReport(base.kind, trunk, total, computed, note).write(output.uri)
 
-    def _embed(self, work: Work, files: list[ExampleFile], uri: str, base: FrozenBase) -> int:
-        """Embeds the files on Beam; returns how many images went through the base."""
-        count = os.path.join(uri, ".count")
+    def _embed(self, work: Work, files: list[ExampleFile], uri: str, base: FrozenBase) -> tuple[int, Moments]:
+        """Embeds the files on Beam; returns how many images went through the base, and the moments of `train`."""
+        result = os.path.join(uri, ".result")
         embed_file = EmbedFile(work)
         worker = embed_file.acquire_worker(base)  # held until the end: workers of this process share it
         with self._make_beam_pipeline() as pipeline:
@@ -141,14 +153,16 @@ class EmbedderExecutor(base_beam_executor.BaseBeamExecutor):
                 | "Files" >> beam.Create(files)
                 | "SpreadFiles" >> beam.Reshuffle()
                 | "Embed" >> beam.ParDo(embed_file)
-                | "Sum" >> beam.CombineGlobally(sum)
-                | "WriteCount" >> beam.Map(_write_count, count)
+                | "Sum" >> beam.CombineGlobally(_merge)
+                | "WriteResult" >> beam.Map(_write_result, result)
             )
         del worker
-        with tf.io.gfile.GFile(count) as file:
+        with tf.io.gfile.GFile(os.path.join(result, "computed")) as file:
             computed = int(file.read())
-        tf.io.gfile.remove(count)
-        return computed
+        moments = Moments.read(result)
+        assert moments is not None
+        tf.io.gfile.rmtree(result)
+        return computed, moments
 
 
 class EmbedFile(beam.DoFn):
@@ -167,8 +181,8 @@ class EmbedFile(beam.DoFn):
         """What the threads of this process share; with this base, unless it is there already or nobody holds it."""
         return self._shared.acquire(lambda: Worker(self._work, base))
 
-    def process(self, element: ExampleFile) -> Iterator[int]:
-        """Yields how many images went through the base."""
+    def process(self, element: ExampleFile) -> Iterator[tuple[int, Moments]]:
+        """Yields how many images went through the base, and the moments of those to train on."""
         yield self._worker.embed(element)
 
 
@@ -191,11 +205,11 @@ class Worker:
         self._trunk_rows = self._trunk.open() if self._trunk else None
         self._checked = False
 
-    def embed(self, file: ExampleFile) -> int:
+    def embed(self, file: ExampleFile) -> tuple[int, Moments]:
         """Writes the embeddings of a file's images.
 
         Returns:
-            How many of them were not in the store.
+            How many of them were not in the store; and the moments of all, or of none if they are not trained on.
         Raises:
             GraftError: if the store holds something else than what the base makes of the images.
         """
@@ -215,7 +229,8 @@ class Worker:
         if todo.any():
             self._compute(file, rows, todo, embeddings, trunk)
         write_embeddings(file.target, rows, embeddings)
-        return int(todo.sum())
+        trained = embeddings if file.split == features.TRAIN else embeddings[:0]
+        return int(todo.sum()), Moments.of(trained, self._work.kind.to_json())
 
     def _check_stored(self, source: str, stored: np.ndarray, embeddings: np.ndarray, with_trunk: bool) -> None:
         """Computes a few embeddings anew, once a worker: nobody trains on those of another base."""
@@ -259,10 +274,20 @@ def _append_to(store: EmbeddingStore | None) -> contextlib.AbstractContextManage
     return store.append() if store else contextlib.nullcontext(lambda digests, rows: None)
 
 
-def _write_count(count: int, path: str) -> None:
-    """A line of Beam's WriteToText would take more steps than the Embedder has."""
-    with tf.io.gfile.GFile(path, "w") as file:
-        file.write(str(count))
+def _merge(results: Iterable[tuple[int, Moments]]) -> tuple[int, Moments]:
+    """Adds up what became of several files; Beam merges the sums likewise, those of no files included."""
+    computed, moments = 0, Moments.of(np.zeros([0, EMBEDDING_SIZE]), "")
+    for count, part in results:
+        computed, moments = computed + count, moments.merge(part)
+    return computed, moments
+
+
+def _write_result(result: tuple[int, Moments], folder: str) -> None:
+    """Written by a worker and read by us: a line of Beam's WriteToText would take more steps than the Embedder has."""
+    tf.io.gfile.makedirs(folder)
+    with tf.io.gfile.GFile(os.path.join(folder, "computed"), "w") as file:
+        file.write(str(result[0]))
+    result[1].write(folder)
 
 
 def _list_files(examples: list[types.Artifact], output: types.Artifact, splits: list[str]) -> Iterator[ExampleFile]:
@@ -271,7 +296,7 @@ def _list_files(examples: list[types.Artifact], output: types.Artifact, splits: 
         target = artifact_utils.get_split_uri([output], split)
         tf.io.gfile.makedirs(target)
         for source in sorted(tf.io.gfile.glob(os.path.join(artifact_utils.get_split_uri(examples, split), "*"))):
-            yield ExampleFile(source, os.path.join(target, os.path.basename(source)), split != features.TEST)
+            yield ExampleFile(source, os.path.join(target, os.path.basename(source)), split)
 
 
 def _count_images(report: str) -> dict[str, int]:
@@ -293,7 +318,7 @@ class Embedder(base_beam_component.BaseBeamComponent):
         transform_graph: types.BaseChannel,
         report: types.BaseChannel,
         base: BaseSpec,
-        splits: Sequence[str],
+        fine_tune_epochs: int,
         store: str,
         trunk_gb: float = DEFAULT_TRUNK_GB,
         augmented: bool = False,
@@ -307,7 +332,8 @@ class Embedder(base_beam_component.BaseBeamComponent):
             transform_graph: of Transform; decodes and resizes.
             report: of ExampleGen, for the number of images.
             base: how to build it, and where phase 2 cuts it.
-            splits: which to embed.
+            fine_tune_epochs: whether there is a phase 2, if there are any: its model is evaluated on images, and
+                `test` is not embedded.
             store: the folder of the embedding store.
             trunk_gb: how much of the disk, in 10^9 bytes, what phase 2 starts from may take; 0 for nothing,
                 DEFAULT_TRUNK_GB for half of what is free.
@@ -320,7 +346,7 @@ class Embedder(base_beam_component.BaseBeamComponent):
             transform_graph=transform_graph,
             report=report,
             base=base.to_json(),
-            splits=json.dumps(list(splits)),
+            fine_tune_epochs=fine_tune_epochs,
             store=store,
             trunk_gb=trunk_gb,
             augmented=int(augmented),
@@ -339,9 +365,10 @@ def _choose_trunk(
     Returns:
         The kind, or None; and the reason if it is not kept.
     """
-    os.makedirs(root, exist_ok=True)
+    gfile(root).makedirs(root)
     kept = {other: measure(os.path.join(root, other.name)) for other in list_kinds(root) if other.layer != EMBEDDING}
-    free = shutil.disk_usage(root).free
+    # Of a store in a bucket, the Trainer fetches what it reads to its own disk.
+    free = shutil.disk_usage(tempfile.gettempdir() if is_remote(root) else root).free
     budget = gigabytes * _GB if gigabytes >= 0 else _DEFAULT_DISK_SHARE * (free + sum(kept.values()))
     needed = images * kind.row_bytes
     if needed > budget:

@@ -28,10 +28,8 @@ from components.datasets import without_autotune
 from components.embeddings import EmbeddingReport
 from components.eval_config import make_eval_config
 from schema import features
-from schema.errors import GraftError
 from serving import signatures, versions
 
-NO_BASELINE = "none"
 DEFAULT_MIN_ACCURACY = -1.0
 _MARGIN = 0.1
 
@@ -51,7 +49,7 @@ class EvaluatorExecutor(tfx_executor.Executor):
         output = artifact_utils.get_single_uri(output_dict[standard_component_specs.EVALUATION_KEY])
         classes = json.loads(exec_properties["classes"])
         counts = count_labels(examples)
-        live = _find_baseline(exec_properties["model_dir"], exec_properties["baseline"])
+        live = versions.find_by_identity(exec_properties["model_dir"], exec_properties["baseline"])
         baseline = live if live and live.record.get("classes") == classes else None
         # TFMA takes one class list for both models; where they differ, the comparison is our own.
         comparison = _compare(candidate, live, examples, classes, counts) if live and not baseline else None
@@ -68,9 +66,12 @@ class EvaluatorExecutor(tfx_executor.Executor):
                 staged = _stage_baseline(baseline, staging, candidate)
                 input_dict = input_dict | {standard_component_specs.BASELINE_MODEL_KEY: [staged]}
             super().Do(input_dict, output_dict, exec_properties | _as_property(config))
+        blessing = artifact_utils.get_single_instance(output_dict[standard_component_specs.BLESSING_KEY])
+        # The id of an artifact that we made up; TFX's container entry point would look for its name in vain.
+        blessing.mlmd_artifact.custom_properties.pop(constants.ARTIFACT_PROPERTY_BASELINE_MODEL_ID_KEY, None)
         refusals = summary.describe_drop(comparison, max_drop) if comparison else []
         if refusals:
-            _refuse(artifact_utils.get_single_instance(output_dict[standard_component_specs.BLESSING_KEY]))
+            _refuse(blessing)
         summary.write_summary(output, classes, min_accuracy, live.number if live else None, comparison, refusals)
 
 
@@ -177,18 +178,6 @@ def count_labels(examples: types.Artifact) -> dict[str, int]:
 
 def _list_test_files(examples: types.Artifact) -> list[str]:
     return sorted(tf.io.gfile.glob(os.path.join(artifact_utils.get_split_uri([examples], features.TEST), "*")))
-
-
-def _find_baseline(model_dir: str, identity: str) -> versions.Version | None:
-    """The version to compare with: the one of that identity, or with "" the one that is live."""
-    if identity == NO_BASELINE:
-        return None
-    if not identity:
-        return versions.find_live(model_dir)
-    for version in versions.find_versions(model_dir):
-        if identity.startswith(f"{version.number}:") and version.identity == identity:
-            return version
-    raise GraftError(f"{model_dir}: version {identity.split(':')[0]}, live when the run began, is gone. Run again.")
 
 
 def _find_embedded(

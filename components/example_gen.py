@@ -7,6 +7,7 @@ kept, each file straight into its shard. No image ever passes a shuffle, so memo
 
 import collections
 import dataclasses
+import datetime
 import hashlib
 import json
 import os
@@ -24,16 +25,19 @@ from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 
-from components import layout, progress
+from components import image_set, layout, progress
 from components.artifacts import IngestReport
 from components.decoded import DecodedImages
 from components.duplicates import CONTRADICTION, Record, resolve_duplicates
 from components.reading import read_images
 from components.splits import choose_salt, count_splits, split_of
 from schema import features
-from schema.errors import DataError
+from schema.errors import DataError, UsageError
+from serving import versions
+from serving.schemes import check_scheme
 
 _IMAGES_A_SHARD = 1024  # the work of one worker of the Embedder: some twenty seconds of a CPU
+_DATE, _UNREPLACED = "2026-11-23", "[[ScheduledTime"
 _FILES_A_BUNDLE = 512  # read by one worker at a time; many, for its threads wait for the last of them
 
 
@@ -46,6 +50,7 @@ class ExampleGenSpec(ComponentSpec):
         "salt": ExecutionParameter(type=str),
         "max_megapixels": ExecutionParameter(type=float),
         "decoded": ExecutionParameter(type=str),
+        "model_dir": ExecutionParameter(type=str),
         "window_end": ExecutionParameter(type=str),
         "window_days": ExecutionParameter(type=int),
         "fingerprint": ExecutionParameter(type=str),
@@ -76,7 +81,10 @@ class ExampleGenExecutor(base_beam_executor.BaseBeamExecutor):
         examples = artifact_utils.get_single_instance(output_dict["examples"])
         report = artifact_utils.get_single_instance(output_dict["report"])
         data = exec_properties["data"]
-        listing = layout.list_images(data, exec_properties["window_end"], exec_properties["window_days"])
+        for key in ("data", "model_dir", "decoded"):
+            check_scheme(exec_properties[key], key)
+        window_end = resolve_window_end(exec_properties["window_end"])
+        listing = layout.list_images(data, window_end, exec_properties["window_days"])
 
         read = ReadFiles(
             data,
@@ -88,7 +96,8 @@ class ExampleGenExecutor(base_beam_executor.BaseBeamExecutor):
         records = self._read(listing.files, read, os.path.join(report.uri, "records"))
         good = [r for r in records if not r.problem]
         ratios = json.loads(exec_properties["split_ratios"])
-        salt = _salt(exec_properties["salt"], good, ratios, listing.split_folders)
+        given = exec_properties["salt"] or _find_salt(exec_properties["model_dir"])
+        salt = _salt(given, good, ratios, listing.split_folders)
         splits = {r.path: _split(r, salt, ratios, listing.split_folders) for r in good}
 
         self._write(data, good, splits, examples.uri)
@@ -164,6 +173,7 @@ class ExampleGen(base_beam_component.BaseBeamComponent):
         split_ratios: dict[str, float],
         max_megapixels: float,
         decoded: str,
+        model_dir: str = "",
         salt: str = "",
         window_end: str = "",
         window_days: int = 0,
@@ -177,7 +187,9 @@ class ExampleGen(base_beam_component.BaseBeamComponent):
             split_ratios: share of train, val and test.
             max_megapixels: what has more pixels than that, in millions, is quarantined before it is decoded.
             decoded: folder where is kept what has been decoded, for the next run.
-            salt: of the split; "" for the smallest that leaves no class without an image in a split.
+            model_dir: the serving folder of the model, for the salt of the live version where none is given.
+            salt: of the split; "" for that of the live version, or for the first the smallest that leaves no class
+                without an image in a split.
             window_end: newest date folder to read; "" for the newest there is.
             window_days: how many days up to it; 0 for all.
             fingerprint: of the files, so that TFX reuses the outputs only while the folder is the same.
@@ -188,6 +200,7 @@ class ExampleGen(base_beam_component.BaseBeamComponent):
             split_ratios=json.dumps(split_ratios),
             max_megapixels=max_megapixels,
             decoded=decoded,
+            model_dir=model_dir,
             salt=salt,
             window_end=window_end,
             window_days=window_days,
@@ -200,18 +213,16 @@ class ExampleGen(base_beam_component.BaseBeamComponent):
 
 
 def make_example(record: Record, encoded: bytes) -> tf.train.Example:
-    """The example of one image: four features, each one bytes value."""
+    """The example of one image: each feature has one value."""
     values = {
         features.IMAGE: encoded,
         features.LABEL: record.label.encode(),
         features.PATH: record.path.encode(),
         features.DIGEST: record.digest.encode(),
     }
-    return tf.train.Example(
-        features=tf.train.Features(
-            feature={k: tf.train.Feature(bytes_list=tf.train.BytesList(value=[v])) for k, v in values.items()}
-        )
-    )
+    feature = {k: tf.train.Feature(bytes_list=tf.train.BytesList(value=[v])) for k, v in values.items()}
+    feature[features.BRIGHTNESS] = tf.train.Feature(float_list=tf.train.FloatList(value=[record.brightness]))
+    return tf.train.Example(features=tf.train.Features(feature=feature))
 
 
 def write_shard(shard: tuple[str, list[Record]], data: str, total: int = 0) -> None:
@@ -252,6 +263,33 @@ def _shards(good: list[Record], splits: dict[str, str], uri: str) -> Iterator[tu
         for index in range(count):
             name = f"data_tfrecord-{index:05d}-of-{count:05d}"
             yield os.path.join(uri, f"Split-{split}", name), members[index::count]
+
+
+def resolve_window_end(window_end: str) -> str:
+    """The date that is meant; on Kubeflow it comes from a parameter of the run, which nobody has checked.
+
+    Args:
+        window_end: a date; "" for the newest date folder; or a word that Kubeflow should have replaced by the time of
+            a scheduled run and, of a pinned version of a pipeline, does not (kubeflow/pipelines, issue 12494): today.
+    Raises:
+        UsageError: if it is something else.
+    """
+    if window_end.startswith(_UNREPLACED):
+        return datetime.datetime.now(datetime.timezone.utc).date().isoformat()
+    try:
+        if window_end:
+            date = datetime.datetime.strptime(window_end, "%Y-%m-%d").date()
+            if date.isoformat() != window_end:  # 2026-1-2: no folder is called so
+                raise ValueError
+    except ValueError:
+        raise UsageError(f"window_end: expected a date such as {_DATE}, or nothing; got {window_end!r}.") from None
+    return window_end
+
+
+def _find_salt(model_dir: str) -> str:
+    """The live version's: an image that it was tested on must not be trained on later."""
+    live = versions.find_live(model_dir) if model_dir else None
+    return str(live.record.get("salt", "")) if live else ""
 
 
 def _salt(given: str, good: list[Record], ratios: dict[str, float], split_folders: tuple[str, ...]) -> int:
@@ -299,6 +337,7 @@ def _write_report(uri: str, listing: layout.Listing, records: list[Record], spli
     )
     with tf.io.gfile.GFile(os.path.join(uri, "quarantine.jsonl"), "w") as file:
         file.write("".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in quarantine))
+    image_set.write(uri, image_set.make((r.digest, r.label) for r in good))
     report = {
         "files": len(records),
         "broken": sum(r.broken for r in records),
@@ -308,6 +347,7 @@ def _write_report(uri: str, listing: layout.Listing, records: list[Record], spli
         "oriented": sum(r.oriented for r in good),
         "salt": salt,
         "window_end": listing.window_end,
+        "fingerprint": listing.fingerprint,
         "spans": sorted({r.span for r in good if r.span}),
         "counts": count_splits((splits[r.path], r.label) for r in good),
     }

@@ -1,4 +1,4 @@
-"""The gate between data and training: stops the run in one message that says which files.
+"""The gates between data and training: each stops the run in one message that says which files, or what has drifted.
 
 ExampleValidator stops nobody by itself, and lets an empty split and a missing class pass. So the gate counts by
 class and split, and reads the anomalies and the quarantine besides.
@@ -16,9 +16,12 @@ from tfx.dsl.component.experimental.decorators import component
 from tfx.types import standard_artifacts
 
 from components.artifacts import DataVerdict, IngestReport
+from components.drift import find_embedding_drift, find_statistics_drift
 from schema.errors import DataError
 from schema.features import SPLITS, TEST, TRAIN
+from serving import versions
 
+FILE = "verdict.json"
 _SHOWN = 10  # files or classes named in a message
 _FEW_IMAGES = 50  # below this many images a class, a figure of 15 % of them says little
 _UNEVEN = 5  # times the images of the smallest class
@@ -27,10 +30,16 @@ _UNEVEN = 5  # times the images of the smallest class
 @component
 def DataGate(
     report: InputArtifact[IngestReport],
+    statistics: InputArtifact[standard_artifacts.ExampleStatistics],
     anomalies: InputArtifact[standard_artifacts.ExampleAnomalies],
     verdict: OutputArtifact[DataVerdict],
     classes: Parameter[str],
     max_bad_fraction: Parameter[float],
+    model_dir: Parameter[str],
+    live: Parameter[str],
+    max_label_drift: Parameter[float],
+    max_brightness_drift: Parameter[float],
+    force: Parameter[int],
     code_digest: Parameter[str],
 ) -> None:
     """Raises DataError if the data should not be trained on; else writes `verdict.json` with the warnings."""
@@ -40,8 +49,39 @@ def DataGate(
     problems = problems or read_anomalies(anomalies.uri)
     if problems:
         raise DataError("\n".join(problems))
-    with tf.io.gfile.GFile(os.path.join(verdict.uri, "verdict.json"), "w") as file:
-        file.write(json.dumps({"warnings": find_warnings(ingest)}))
+    before = versions.find_by_identity(model_dir, live)
+    # Other classes are another mix; whoever names them has looked at them.
+    comparable = before is not None and before.record.get("classes") == json.loads(classes)
+    drifts = []
+    if before and comparable:
+        drifts = find_statistics_drift(statistics.uri, before, max_label_drift, max_brightness_drift)
+    _refuse_drift(drifts, force)
+    with tf.io.gfile.GFile(os.path.join(verdict.uri, FILE), "w") as file:
+        file.write(json.dumps({"warnings": find_warnings(ingest) + drifts}))
+
+
+@component
+def DriftGate(
+    embeddings: InputArtifact[standard_artifacts.Examples],
+    verdict: OutputArtifact[DataVerdict],
+    model_dir: Parameter[str],
+    live: Parameter[str],
+    max_embedding_drift: Parameter[float],
+    force: Parameter[int],
+    code_digest: Parameter[str],
+) -> None:
+    """Raises DataError if the base sees other images than the live model's; else writes `verdict.json`."""
+    del code_digest
+    before = versions.find_by_identity(model_dir, live)
+    drifts = find_embedding_drift(embeddings.uri, before, max_embedding_drift) if before else []
+    _refuse_drift(drifts, force)
+    with tf.io.gfile.GFile(os.path.join(verdict.uri, FILE), "w") as file:
+        file.write(json.dumps({"warnings": drifts}))
+
+
+def _refuse_drift(drifts: list[str], force: int) -> None:
+    if drifts and not force:
+        raise DataError("\n".join(drifts))
 
 
 def check_data(

@@ -6,6 +6,8 @@ The head alone is trained on embeddings first (phase 1), then the upper part of 
 import contextlib
 import hashlib
 import itertools
+import os
+import tempfile
 from collections.abc import Iterator, Sequence
 
 import h5py
@@ -18,7 +20,7 @@ from schema.errors import UsageError
 
 EMBEDDING_SIZE = 2048
 _LEAST_VARIANCE = 1e-3  # of a feature, as a share of the mean variance
-RANDOM = "random"
+RANDOM, IMAGENET = "random", "imagenet"
 ALL = "all"
 _NOTOP_FILE = "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5"
 _KERAS_3_SUFFIX = ".weights.h5"
@@ -29,21 +31,39 @@ def build_base(image_size: int, weights: str, seed: int = 0, policy: str = "floa
 
     Args:
         image_size: in pixels, at least 32.
-        weights: path of a weights file in Keras' `notop` format or of Keras 3's `save_weights`, or "random".
+        weights: path or URI of a weights file in Keras' `notop` format or of Keras 3's `save_weights`; "random"; or
+            "imagenet", which Keras downloads (a local run has found the file before).
         seed: of random weights; the same seed gives the same weights in every process.
         policy: Keras' dtype policy, such as "mixed_bfloat16"; the weights are float32 with any.
     Returns:
         A model of 175 layers; float32 [batch, size, size, 3] to [batch, size / 32, size / 32, 2048].
     Raises:
-        UsageError: if the file holds other weights.
+        UsageError: if the file holds other weights, or cannot be fetched.
     """
     if weights == RANDOM:
         keras.utils.set_random_seed(seed)
     with _dtype_policy(policy):
-        base = keras.applications.ResNet50(include_top=False, weights=None, input_shape=(image_size, image_size, 3))
-    if weights != RANDOM:
+        base = _build_resnet(image_size, IMAGENET if weights == IMAGENET else None)
+    if "://" in weights:
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, os.path.basename(weights))
+            tf.io.gfile.copy(weights, path)
+            _load_weights(base, path)
+    elif weights not in (RANDOM, IMAGENET):
         _load_weights(base, weights)
     return base
+
+
+def _build_resnet(image_size: int, weights: str | None) -> keras.Model:
+    try:
+        return keras.applications.ResNet50(include_top=False, weights=weights, input_shape=(image_size, image_size, 3))
+    except Exception as error:
+        if weights is None:
+            raise
+        raise UsageError(  # Keras raises no class of its own where a download fails
+            f"weights: the ImageNet weights cannot be fetched from here ({str(error).splitlines()[0][:200]}). Put the "
+            f"file {_NOTOP_FILE} into the image or into a bucket, and name it with --weights."
+        ) from error
 
 
 @contextlib.contextmanager

@@ -1,12 +1,12 @@
 """Pusher: puts a blessed model into the serving folder, whole or not at all.
 
-TFX's copies in place, so a server may see half a model. This one stages beside the target and renames.
+TFX's copies in place, so a server may see half a model. This one stages a version, and then places it at once.
 """
 
 import datetime
 import json
 import os
-import uuid
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -17,16 +17,21 @@ from tfx.dsl.components.base import base_component, executor_spec
 from tfx.types import artifact_utils, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 
-from components import summary
-from components.artifacts import IngestReport
+from components import image_set, summary
+from components.artifacts import IngestReport, RunDecision
+from components.drift import STATISTICS
+from components.moments import FILE as MOMENTS
+from components.retraining import read_decision, remember_unpushed
+from components.serving_validator import FILE as VERDICT
+from schema import features
 from serving import releases, versions
 
 PUSHED, PUSHED_VERSION = "pushed", "pushed_version"
 # Ours, beside TFX's two: whether there was something to push, whether it is a canary, which old versions went, and
 # which version that is not live is the same model, so that this one was not pushed.
 NEW, CANARY, REMOVED_VERSIONS, HELD_BACK = "new", "canary", "removed_versions", "held_back"
-
-_STAGING = ".staging-"  # no number, so that a model server passes over it
+OVERTAKEN = "overtaken"
+RUN_ID = "GRAFT_RUN_ID"  # in the environment, where TFX does not tell it
 
 
 class PusherSpec(ComponentSpec):
@@ -46,6 +51,9 @@ class PusherSpec(ComponentSpec):
         "infra_blessing": ChannelParameter(type=standard_artifacts.InfraBlessing),
         "evaluation": ChannelParameter(type=standard_artifacts.ModelEvaluation),
         "report": ChannelParameter(type=IngestReport),
+        "decision": ChannelParameter(type=RunDecision),
+        "statistics": ChannelParameter(type=standard_artifacts.ExampleStatistics),
+        "embeddings": ChannelParameter(type=standard_artifacts.Examples),
     }
     OUTPUTS = {"pushed_model": ChannelParameter(type=standard_artifacts.PushedModel)}
 
@@ -59,24 +67,39 @@ class PusherExecutor(tfx_executor.Executor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Pushes the model unless it lacks a blessing, is there already, or was withdrawn."""
+        """Pushes the model unless it lacks a blessing, is there already, was withdrawn or overtaken."""
         self._log_startup(input_dict, output_dict, exec_properties)
         pushed = artifact_utils.get_single_instance(output_dict["pushed_model"])
+        model_dir = exec_properties["model_dir"]
+        metrics = _load(input_dict["evaluation"], summary.FILE)
+        decision = read_decision(artifact_utils.get_single_uri(input_dict["decision"]))
+        compared_with = (metrics["baseline"] or {}).get("version")
         if not self.CheckBlessing(input_dict):
+            if reasons := metrics["failures"] + _read_refusal(input_dict):
+                remember_unpushed(model_dir, compared_with, decision, reasons)
             self._MarkNotPushed(pushed)
             return
-        model_path, model_dir = self.GetModelPath(input_dict), exec_properties["model_dir"]
+        model_path = self.GetModelPath(input_dict)
         record = json.loads(exec_properties["record"])
         found = releases.read(model_dir)
         canary = bool(exec_properties["canary"] and found.live)  # the first version of all is live, whatever was asked
         version, held_back = _find_same(found, model_path, record, canary)
+        if version is None and found.live and found.live.number != compared_with:
+            # Another run has pushed meanwhile: what this model was compared with is not what it would replace.
+            held_back = held_back or {"version": found.live.number, "state": OVERTAKEN}
+        same = held_back["version"] if held_back else version and version.number
+        if same and held_back.get("state") != OVERTAKEN:
+            reason = f"it is version {same}, which is {held_back.get('state', 'there already')}"
+            live = found.live.number if found.live else None
+            remember_unpushed(model_dir, live, decision, [reason], refused=bool(held_back))
         if held_back:
             self._MarkNotPushed(pushed)
             pushed.set_string_custom_property(HELD_BACK, json.dumps(held_back))
             return
         new = version is None
         if version is None:
-            version = push(model_path, model_dir, record | self._describe(input_dict), canary)
+            record |= self._describe(input_dict) | {"metrics": metrics, "settings_key": decision.settings_key}
+            version = push(model_path, model_dir, record, canary, _list_extras(input_dict))
         else:
             logging.info("The same model is there as version %d; not pushed again.", version.number)
         self._MarkPushed(pushed, version.path, str(version.number))
@@ -88,9 +111,9 @@ class PusherExecutor(tfx_executor.Executor):
     def _describe(self, input_dict: dict[str, list[types.Artifact]]) -> dict[str, Any]:
         """What only this run's artifacts know."""
         report = _load(input_dict["report"], "report.json")
-        metrics = _load(input_dict["evaluation"], summary.FILE)
         run_id = self._context.pipeline_run_id if self._context else None
-        return {"run_id": run_id, "metrics": metrics} | {key: report[key] for key in ("salt", "window_end", "counts")}
+        run_id = run_id or os.environ.get(RUN_ID)
+        return {"run_id": run_id} | {key: report[key] for key in ("salt", "window_end", "fingerprint", "counts")}
 
 
 class Pusher(base_component.BaseComponent):
@@ -106,6 +129,9 @@ class Pusher(base_component.BaseComponent):
         infra_blessing: types.BaseChannel,
         evaluation: types.BaseChannel,
         report: types.BaseChannel,
+        decision: types.BaseChannel,
+        statistics: types.BaseChannel,
+        embeddings: types.BaseChannel,
         model_dir: str,
         record: dict[str, Any],
         keep_versions: int,
@@ -120,7 +146,10 @@ class Pusher(base_component.BaseComponent):
             model_blessing: the Evaluator's verdict.
             infra_blessing: the ServingValidator's.
             evaluation: of which `summary.json` goes into the record.
-            report: of the ingest, for the salt.
+            report: of the ingest, for the salt and the images.
+            decision: of the RetrainingGate.
+            statistics: of StatisticsGen, for the next run to compare with.
+            embeddings: of the Embedder, likewise.
             model_dir: the serving folder of the model.
             record: what to remember with the version besides, as `graft.json`.
             keep_versions: how many of the newest versions stay, this one included.
@@ -134,6 +163,9 @@ class Pusher(base_component.BaseComponent):
             infra_blessing=infra_blessing,
             evaluation=evaluation,
             report=report,
+            decision=decision,
+            statistics=statistics,
+            embeddings=embeddings,
             model_dir=model_dir,
             record=json.dumps(record, sort_keys=True),
             canary=int(canary),
@@ -145,7 +177,9 @@ class Pusher(base_component.BaseComponent):
         super().__init__(spec=spec)
 
 
-def push(model_path: str, model_dir: str, record: dict[str, Any], canary: bool = False) -> versions.Version:
+def push(
+    model_path: str, model_dir: str, record: dict[str, Any], canary: bool = False, extras: Sequence[str] = ()
+) -> versions.Version:
     """Puts a SavedModel into a model's folder as a new version.
 
     Args:
@@ -153,6 +187,7 @@ def push(model_path: str, model_dir: str, record: dict[str, Any], canary: bool =
         model_dir: where the versions are.
         record: goes into `assets.extra/graft.json`, with what is only known now.
         canary: below the live version, in the place of the canary that there may be.
+        extras: files to keep in `assets.extra/` besides.
     Returns:
         The version; its number is the time in seconds, or more if that is taken. That of a canary is the highest
         which is free below the live version's.
@@ -161,14 +196,14 @@ def push(model_path: str, model_dir: str, record: dict[str, Any], canary: bool =
         GraftError, OSError, tf.errors.OpError: if it cannot be written; then nothing is left behind.
     """
     releases.settle(model_dir)
-    tf.io.gfile.makedirs(model_dir)
-    for left in tf.io.gfile.glob(os.path.join(model_dir, f"{_STAGING}*")):  # of a push that was killed
-        tf.io.gfile.rmtree(left)
-    staging = os.path.join(model_dir, f"{_STAGING}{uuid.uuid4().hex}")
-    try:
+    versions.finish_interrupted(model_dir)
+    with versions.stage(model_dir) as staging:
         versions.copy_tree(model_path, staging)
         if canary:
             releases.mark_canary(staging)
+        tf.io.gfile.makedirs(os.path.join(staging, versions.EXTRA))
+        for path in extras:
+            tf.io.gfile.copy(path, os.path.join(staging, versions.EXTRA, os.path.basename(path)), overwrite=True)
         digest = versions.digest_model(staging)
         number = releases.find_canary_number(model_dir) if canary else versions.next_number(model_dir)
         time = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
@@ -177,18 +212,29 @@ def push(model_path: str, model_dir: str, record: dict[str, Any], canary: bool =
         target = os.path.join(model_dir, str(number))
         if canary:
             releases.make_way(model_dir)
-        tf.io.gfile.rename(staging, target)
-    except BaseException:
-        if tf.io.gfile.exists(staging):
-            tf.io.gfile.rmtree(staging)
-        raise
+        versions.place(staging, target)
     return versions.Version(number, target, record)
 
 
 def _write_record(path: str, record: dict[str, Any]) -> None:
-    tf.io.gfile.makedirs(os.path.dirname(os.path.join(path, versions.RECORD)))
     with tf.io.gfile.GFile(os.path.join(path, versions.RECORD), "w") as file:
         file.write(json.dumps(record, indent=1, ensure_ascii=False))
+
+
+def _read_refusal(input_dict: dict[str, list[types.Artifact]]) -> list[str]:
+    """What the ServingValidator found wrong; nothing where it was not asked."""
+    if not tf.io.gfile.exists(os.path.join(artifact_utils.get_single_uri(input_dict["infra_blessing"]), VERDICT)):
+        return []
+    return list(_load(input_dict["infra_blessing"], VERDICT)["reasons"])
+
+
+def _list_extras(input_dict: dict[str, list[types.Artifact]]) -> list[str]:
+    """What the next run compares its images with; embeddings have no moments where images are augmented."""
+    report, embeddings = (artifact_utils.get_single_uri(input_dict[key]) for key in ("report", "embeddings"))
+    statistics = artifact_utils.get_split_uri(input_dict["statistics"], features.TRAIN)
+    moments = os.path.join(embeddings, MOMENTS)
+    extras = [os.path.join(report, image_set.FILE), os.path.join(statistics, STATISTICS)]
+    return [*extras, *([moments] if tf.io.gfile.exists(moments) else [])]
 
 
 def _find_same(

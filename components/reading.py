@@ -17,6 +17,7 @@ from components.duplicates import Record
 from components.images import READABLE, decode_image, is_bearable, measure_image
 
 _EXIF_ORIENTATION = 274  # tag 0x0112 of EXIF 2.32
+_GRID = 512  # pixels a side that the brightness is taken of: a cast of all would take four times the image's memory
 # ISO base media files by their brand; there are many of videos.
 _BRANDS = dict.fromkeys([b"avif", b"avis"], "AVIF") | dict.fromkeys(
     [b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"], "HEIC"
@@ -78,23 +79,23 @@ def read_image(
     record = dataclasses.replace(record, digest=hashlib.sha256(encoded).hexdigest())
     known = decoded.find(record.digest) if decoded else None
     try:
-        width, height, oriented = known or (*try_to_decode(encoded, max_megapixels), _is_oriented(encoded))
+        width, height, brightness, oriented = known or (*try_to_decode(encoded, max_megapixels), _is_oriented(encoded))
     except ValueError as error:
         return _broken(record, str(error))
     if (megapixels := width * height / 1e6) > max_megapixels:
         claimed = f"{width} x {height} pixels are {round(megapixels, 2):g} megapixels"
         return _broken(record, f"{claimed}; max_megapixels allows {max_megapixels:g}")
-    return dataclasses.replace(record, oriented=oriented, width=width, height=height)
+    return dataclasses.replace(record, oriented=oriented, width=width, height=height, brightness=brightness)
 
 
-def try_to_decode(encoded: bytes, max_megapixels: float) -> tuple[int, int]:
+def try_to_decode(encoded: bytes, max_megapixels: float) -> tuple[int, int, float]:
     """Decodes an image as serving would, unless it is too large for that.
 
     Args:
         encoded: the file.
         max_megapixels: the most that an image may have, in millions of pixels.
     Returns:
-        Width and height in pixels.
+        Width and height in pixels, and the brightness, 0 to 255; of an image that is too large, 0.
     Raises:
         ValueError: if it cannot be decoded, with the reason.
     """
@@ -103,18 +104,32 @@ def try_to_decode(encoded: bytes, max_megapixels: float) -> tuple[int, int]:
     if not encoded.startswith(tuple(READABLE)):
         raise ValueError(f"{_kind(encoded)}; TensorFlow Serving reads {', '.join(READABLE.values())}")
     try:
-        width, height = _try(tf.constant(encoded), max_megapixels).numpy().tolist()
+        size, brightness = _try(tf.constant(encoded), max_megapixels)
     except tf.errors.OpError as error:
         raise ValueError(f"cannot be decoded: {_reason(error)}") from error
-    return width, height
+    width, height = size.numpy().tolist()
+    return width, height, float(brightness)
 
 
 @tf.function(input_signature=[tf.TensorSpec([], tf.string), tf.TensorSpec([], tf.float64)])
-def _try(encoded: tf.Tensor, max_megapixels: tf.Tensor) -> tf.Tensor:
-    """Width and height of an image, int64 [2], which is decoded only if it is not too large; traced once."""
+def _try(encoded: tf.Tensor, max_megapixels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Width and height of an image, int64 [2], and its brightness, float32; traced once.
+
+    It is decoded only if it is not too large.
+    """
     still, size = measure_image(encoded)
-    fits = is_bearable(size, max_megapixels)
-    return tf.cond(fits, lambda: tf.shape(decode_image(still), tf.int64)[1::-1], lambda: size)
+
+    def decode() -> tuple[tf.Tensor, tf.Tensor]:
+        image = decode_image(still)
+        return tf.shape(image, tf.int64)[1::-1], _measure_brightness(image)
+
+    return tf.cond(is_bearable(size, max_megapixels), decode, lambda: (size, 0.0))
+
+
+def _measure_brightness(image: tf.Tensor) -> tf.Tensor:
+    """The mean grey level on a grid of pixels; uint8 [height, width, 3] to float32, 0 to 255."""
+    step = tf.maximum(1, tf.reduce_max(tf.shape(image)[:2]) // _GRID)
+    return tf.reduce_mean(tf.cast(image[::step, ::step], tf.float32))
 
 
 def _kind(encoded: bytes) -> str:

@@ -26,6 +26,7 @@ from components.embeddings import EmbeddingReport, read_embeddings
 from components.training import HEAD, Images, Inputs, Settings, count_passes, train
 from components.trunk import list_files, open_trunk, read_trunk
 from schema import features
+from serving import versions
 from serving.signatures import export_saved_model
 from serving.warmup_requests import WARMUP_BATCH, write_warmup_requests
 
@@ -37,6 +38,10 @@ class TrainerSpec(ComponentSpec):
         "train_args": ExecutionParameter(type=str),
         "eval_args": ExecutionParameter(type=str),
         "custom_config": ExecutionParameter(type=str),
+        "head_epochs": ExecutionParameter(type=int),
+        "fine_tune_epochs": ExecutionParameter(type=int),
+        "model_dir": ExecutionParameter(type=str),
+        "live": ExecutionParameter(type=str),
     }
     INPUTS = {
         "examples": ChannelParameter(type=standard_artifacts.Examples),
@@ -70,6 +75,11 @@ class TrainerExecutor(tfx_executor.GenericExecutor):
         exec_properties: dict[str, Any],
     ) -> FnArgs:
         fn_args = super()._GetFnArgs(input_dict, output_dict, exec_properties)
+        for name in ("head_epochs", "fine_tune_epochs"):  # a run may set them, wherever the rest was fixed
+            fn_args.custom_config[name] = exec_properties[name]
+        if fn_args.custom_config["warm_start"]:
+            live = versions.find_by_identity(exec_properties["model_dir"], exec_properties["live"])
+            fn_args.custom_config["live"] = live.path if live else ""
         fn_args.custom_config["embeddings"] = artifact_utils.get_single_uri(input_dict["embeddings"])
         test = artifact_utils.get_split_uri(input_dict["examples"], features.TEST)
         fn_args.custom_config["test_files"] = [os.path.join(test, "*")]
@@ -89,6 +99,10 @@ class Trainer(base_component.BaseComponent):
         transform_graph: types.BaseChannel,
         schema: types.BaseChannel,
         custom_config: dict[str, Any],
+        head_epochs: int,
+        fine_tune_epochs: int,
+        model_dir: str = "",
+        live: str = versions.NOT_LIVE,
     ):
         """Describes one training.
 
@@ -97,7 +111,11 @@ class Trainer(base_component.BaseComponent):
             embeddings: of the Embedder.
             transform_graph: of Transform.
             schema: of the examples.
-            custom_config: `Settings` as a dictionary.
+            custom_config: `Settings` as a dictionary, but for what follows.
+            head_epochs: of phase 1.
+            fine_tune_epochs: of phase 2.
+            model_dir: the serving folder of the model, for a warm start.
+            live: identity of the version to start from; "none" for none, "" for the one that is live then.
         """
         spec = TrainerSpec(
             examples=examples,
@@ -107,6 +125,10 @@ class Trainer(base_component.BaseComponent):
             train_args=proto_utils.proto_to_json(trainer_pb2.TrainArgs(splits=[features.TRAIN])),
             eval_args=proto_utils.proto_to_json(trainer_pb2.EvalArgs(splits=[features.VAL])),
             custom_config=json_utils.dumps(custom_config),
+            head_epochs=head_epochs,
+            fine_tune_epochs=fine_tune_epochs,
+            model_dir=model_dir,
+            live=live,
             model=types.Channel(type=standard_artifacts.Model),
             model_run=types.Channel(type=standard_artifacts.ModelRun),
         )

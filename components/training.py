@@ -17,6 +17,7 @@ from components.callbacks import ReportProgress
 from components.datasets import READY_BATCHES, without_autotune
 from components.devices import Devices
 from components.embeddings import Embedded
+from serving.signatures import read_classes, read_last_weights
 
 HEAD, FINE_TUNE = "head", "fine-tune"
 BALANCED = "balanced"
@@ -45,8 +46,10 @@ class Settings:
         store: the folder of the embedding store.
         model_name: what servers will call the model.
         cache_key: what the results depend on besides; TFX hashes it, nothing reads it.
+        warm_start: whether to start from the live model's head.
         embeddings: the folder of the Embedder's artifact; the Trainer's executor fills it in.
         test_files: patterns of the files of the test split, likewise; no image of them is trained on.
+        live: the SavedModel whose head this one starts from, see `warm_start_head`, likewise; "" for none.
     """
 
     classes: list[str]
@@ -69,8 +72,10 @@ class Settings:
     store: str
     model_name: str
     cache_key: dict[str, str]
+    warm_start: bool = False
     embeddings: str = ""
     test_files: Sequence[str] = ()
+    live: str = ""
 
     @property
     def base(self) -> BaseSpec:
@@ -187,7 +192,25 @@ def batch_embeddings(embedded: Embedded, batch_size: int, shuffle_seed: int | No
 
 def build_head(embeddings: np.ndarray, settings: Settings) -> keras.Model:
     """The head for these embeddings, float32 [num_images, 2048]; see `model.build_head`."""
-    return model.build_head(embeddings, settings.head_units, len(settings.classes), settings.dropout)
+    head = model.build_head(embeddings, settings.head_units, len(settings.classes), settings.dropout)
+    if settings.live:
+        warm_start_head(head, settings.live, settings.classes)
+    return head
+
+
+def warm_start_head(head: keras.Model, path: str, classes: list[str]) -> None:
+    """Starts from the head of another model; the base starts from its own weights always, as do the embeddings.
+
+    Args:
+        head: from `model.build_head`; changed in place, unless the other has other classes or another shape.
+        path: of a SavedModel.
+        classes: class names, in the order of the outputs.
+    """
+    variables = read_last_weights(path, len(head.weights))
+    fits = [v.shape for v in variables] == [tuple(w.shape) for w in head.weights] and read_classes(path) == classes
+    if fits:
+        head.set_weights(variables)
+    logging.info("Warm start from %s: %s.", path, "yes" if fits else "no, its head or its classes are others")
 
 
 def _train_head_on_images(

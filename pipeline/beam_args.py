@@ -8,23 +8,24 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from schema.errors import UsageError
 
-_LOCAL = (None, "DirectRunner", "BundleBasedDirectRunner", "FnApiRunner")
+_DIRECT = ("DirectRunner", "BundleBasedDirectRunner", "FnApiRunner")
 
 
 class _Parser(argparse.ArgumentParser):
     """Raises where argparse would print and exit."""
 
     def error(self, message: str) -> NoReturn:
-        raise UsageError(f"beam.args: {message}. See the options of Apache Beam's DirectRunner.")
+        raise UsageError(f"beam.args: {message}. See the pipeline options of Apache Beam.")
 
 
-def check_beam_args(args: Sequence[str]) -> None:
+def check_beam_args(args: Sequence[str], runner: str = "direct") -> None:
     """Parses the arguments as Beam will.
 
     Args:
         args: such as "--direct_num_workers=2".
+        runner: the value of beam.runner.
     Raises:
-        UsageError: if one is unknown or wrong, or names a runner that is not on this machine.
+        UsageError: if one is unknown or wrong, or names another runner than that.
     """
     parser = _Parser(allow_abbrev=False, add_help=False)
     for options in PipelineOptions.__subclasses__():
@@ -33,5 +34,8 @@ def check_beam_args(args: Sequence[str]) -> None:
     known, unknown = parser.parse_known_args(args)
     if unknown:
         parser.error(f"{' '.join(unknown)} is no argument of Beam; expected a list such as --direct_num_workers=2")
-    if known.runner not in _LOCAL:
-        parser.error(f"--runner={known.runner} runs elsewhere; so far Graft runs Beam on this machine alone")
+    if known.runner is not None and (runner != "direct" or known.runner not in _DIRECT):
+        parser.error(
+            f"--runner={known.runner}: expected no runner here, for another key names it, "
+            f'and beam.runner is "{runner}". Name it there'
+        )

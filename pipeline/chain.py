@@ -2,55 +2,100 @@
 
 import dataclasses
 import json
-import os
+from typing import Any
 
 import tensorflow_data_validation as tfdv
+from ml_metadata.proto.metadata_store_pb2 import ConnectionConfig
 from tfx.components import ExampleValidator, StatisticsGen, Transform
-from tfx.orchestration.metadata import sqlite_metadata_connection_config
 from tfx.orchestration.pipeline import Pipeline
 from tfx.proto import transform_pb2
 
 from components.embedder import DEFAULT_TRUNK_GB, Embedder
-from components.evaluator import DEFAULT_MIN_ACCURACY, Evaluator
+from components.evaluator import Evaluator
 from components.example_gen import ExampleGen
-from components.gates import DataGate
+from components.gates import DataGate, DriftGate
 from components.make_schema import MakeSchema
 from components.pixels import is_on
 from components.pusher import Pusher
+from components.retraining import RetrainingGate
 from components.serving_validator import ServingValidator
 from components.trainer import Trainer
 from components.training import Settings
 from pipeline.config import Config
+from pipeline.parameters import RunParameters
 from pipeline.resolve import Resolved
-from pipeline.workspace import Workspace
-from schema.features import SPLITS, TRAIN, VAL
+from schema.features import SPLITS, TRAIN
+from serving.versions import NOT_LIVE
+
+NAME = "graft"
 
 
-def create_pipeline(config: Config, resolved: Resolved, workspace: Workspace) -> Pipeline:
+@dataclasses.dataclass(frozen=True)
+class Places:
+    """Where a pipeline keeps things: folders on this machine, or URIs.
+
+    Attributes:
+        artifacts: TFX's pipeline root.
+        embeddings: what the frozen base makes of each image, from run to run.
+        decoded: what need not be decoded again.
+    """
+
+    artifacts: str
+    embeddings: str
+    decoded: str
+
+
+def create_pipeline(
+    config: Config,
+    parameters: RunParameters,
+    resolved: Resolved,
+    places: Places,
+    beam_args: list[str],
+    metadata: ConnectionConfig | None = None,
+) -> Pipeline:
     """Chains the components.
 
     Args:
         config: what the user asked for.
-        resolved: what was found before the start.
-        workspace: where outputs go.
+        parameters: what of it a run may set by itself; where they differ, these count.
+        resolved: what was found before the start; empty strings where the executors are to find it.
+        places: where things are kept.
+        beam_args: of Beam's pipelines.
+        metadata: of a local run.
     Returns:
         A pipeline for any orchestrator of TFX.
     """
-    code_digest = resolved.code_digest
-    model_dir = str(workspace.model_dir(config.model_name))
+    code_digest, live = resolved.code_digest, resolved.baseline
+    model_dir, force = parameters.model_dir, parameters.force
 
     example_gen = ExampleGen(
-        data=os.path.abspath(config.data),
+        data=parameters.data,
         split_ratios=config.split_ratios,
         max_megapixels=config.max_megapixels,
-        decoded=str(workspace.decoded),
+        decoded=places.decoded,
+        model_dir=model_dir,
         salt=resolved.salt,
-        window_end=resolved.window_end,
-        window_days=config.window_days or 0,
+        window_end=parameters.window_end,
+        window_days=parameters.window_days,
         fingerprint=resolved.fingerprint,
         code_digest=code_digest,
     )
-    examples = example_gen.outputs["examples"]
+    examples, report = example_gen.outputs["examples"], example_gen.outputs["report"]
+
+    retraining_gate = RetrainingGate(
+        report=report,
+        model_dir=model_dir,
+        live=live,
+        settings=resolved.settings,
+        head_epochs=parameters.head_epochs,
+        fine_tune_epochs=parameters.fine_tune_epochs,
+        min_accuracy=parameters.min_accuracy,
+        max_accuracy_drop=parameters.max_accuracy_drop,
+        min_new_images=parameters.min_new_images,
+        window_days=parameters.window_days,
+        force=force,
+        code_digest=code_digest,
+    )
 
     make_schema = MakeSchema(classes=json.dumps(resolved.classes), code_digest=code_digest)
     schema, statistics_schema = make_schema.outputs["schema"], make_schema.outputs["statistics_schema"]
@@ -60,13 +105,21 @@ def create_pipeline(config: Config, resolved: Resolved, workspace: Workspace) ->
         stats_options=tfdv.StatsOptions(experimental_filter_read_paths=True),
     )
     statistics_gen.exec_properties["code_digest"] = code_digest
-    example_validator = ExampleValidator(statistics=statistics_gen.outputs["statistics"], schema=statistics_schema)
+    statistics_gen.add_upstream_node(retraining_gate)
+    statistics = statistics_gen.outputs["statistics"]
+    example_validator = ExampleValidator(statistics=statistics, schema=statistics_schema)
     example_validator.exec_properties["code_digest"] = code_digest
-    gate = DataGate(
-        report=example_gen.outputs["report"],
+    data_gate = DataGate(
+        report=report,
+        statistics=statistics,
         anomalies=example_validator.outputs["anomalies"],
         classes=json.dumps(resolved.classes),
         max_bad_fraction=config.max_bad_fraction,
+        model_dir=model_dir,
+        live=live,
+        max_label_drift=parameters.max_label_drift,
+        max_brightness_drift=parameters.max_brightness_drift,
+        force=force,
         code_digest=code_digest,
     )
 
@@ -86,31 +139,44 @@ def create_pipeline(config: Config, resolved: Resolved, workspace: Workspace) ->
         disable_statistics=True,
         disable_analyzer_cache=True,
     )
-    transform.add_upstream_node(gate)
+    transform.add_upstream_node(data_gate)
+    transform_graph = transform.outputs["transform_graph"]
 
-    settings = _training_settings(config, resolved, workspace)
+    settings = _training_settings(config, resolved, places)
     embedder = Embedder(
         examples=examples,
-        transform_graph=transform.outputs["transform_graph"],
-        report=example_gen.outputs["report"],
-        base=settings.base,
-        # A head alone is evaluated on embeddings; a fine-tuned model needs the images of `test` themselves.
-        splits=[TRAIN, VAL] if config.fine_tune_epochs else SPLITS,
-        store=settings.store,
+        transform_graph=transform_graph,
+        report=report,
+        base=dataclasses.replace(settings.base, fine_tune_from=config.fine_tune_from),
+        fine_tune_epochs=_count_once(parameters.fine_tune_epochs),
+        store=places.embeddings,
         trunk_gb=DEFAULT_TRUNK_GB if config.trunk_gb is None else config.trunk_gb,
         augmented=is_on(settings.augmentation),
         weights_digest=resolved.weights_digest,
         code_digest=code_digest,
     )
     embeddings = embedder.outputs["embeddings"]
+    drift_gate = DriftGate(
+        embeddings=embeddings,
+        model_dir=model_dir,
+        live=live,
+        max_embedding_drift=parameters.max_embedding_drift,
+        force=force,
+        code_digest=code_digest,
+    )
 
     trainer = Trainer(
         examples=examples,
         embeddings=embeddings,
-        transform_graph=transform.outputs["transform_graph"],
+        transform_graph=transform_graph,
         schema=schema,
         custom_config=dataclasses.asdict(settings),
+        head_epochs=parameters.head_epochs,
+        fine_tune_epochs=parameters.fine_tune_epochs,
+        model_dir=model_dir,
+        live=live if config.warm_start else NOT_LIVE,
     )
+    trainer.add_upstream_node(drift_gate)
     model = trainer.outputs["model"]
 
     evaluator = Evaluator(
@@ -119,9 +185,9 @@ def create_pipeline(config: Config, resolved: Resolved, workspace: Workspace) ->
         model=model,
         classes=resolved.classes,
         model_dir=model_dir,
-        baseline=resolved.baseline,
-        min_accuracy=DEFAULT_MIN_ACCURACY if config.min_accuracy is None else config.min_accuracy,
-        max_accuracy_drop=config.max_accuracy_drop,
+        baseline=live,
+        min_accuracy=parameters.min_accuracy,
+        max_accuracy_drop=parameters.max_accuracy_drop,
         code_digest=code_digest,
     )
 
@@ -142,7 +208,10 @@ def create_pipeline(config: Config, resolved: Resolved, workspace: Workspace) ->
         model_blessing=evaluator.outputs["blessing"],
         infra_blessing=serving_validator.outputs["infra_blessing"],
         evaluation=evaluator.outputs["evaluation"],
-        report=example_gen.outputs["report"],
+        report=report,
+        decision=retraining_gate.outputs["decision"],
+        statistics=statistics,
+        embeddings=embeddings,
         model_dir=model_dir,
         record=_version_record(config, resolved),
         canary=config.canary,
@@ -152,28 +221,35 @@ def create_pipeline(config: Config, resolved: Resolved, workspace: Workspace) ->
     )
 
     return Pipeline(
-        pipeline_name="graft",
-        pipeline_root=str(workspace.artifacts),
+        pipeline_name=NAME,
+        pipeline_root=places.artifacts,
         components=[
             example_gen,
-            statistics_gen,
+            retraining_gate,
             make_schema,
+            statistics_gen,
             example_validator,
-            gate,
+            data_gate,
             transform,
             embedder,
+            drift_gate,
             trainer,
             evaluator,
             serving_validator,
             pusher,
         ],
         enable_cache=True,
-        beam_pipeline_args=list(config.beam.args),
-        metadata_connection_config=sqlite_metadata_connection_config(str(workspace.metadata)),
+        beam_pipeline_args=beam_args,
+        metadata_connection_config=metadata,
     )
 
 
-def _training_settings(config: Config, resolved: Resolved, workspace: Workspace) -> Settings:
+def _count_once(epochs: Any) -> Any:
+    """Of a number whether it is 0, so that the Embedder's outputs serve any other number; a run parameter as it is."""
+    return min(epochs, 1) if isinstance(epochs, int) else epochs
+
+
+def _training_settings(config: Config, resolved: Resolved, places: Places) -> Settings:
     return Settings(
         classes=resolved.classes,
         image_size=config.image_size,
@@ -192,7 +268,8 @@ def _training_settings(config: Config, resolved: Resolved, workspace: Workspace)
         label_smoothing=config.label_smoothing,
         augmentation=config.augmentation.model_dump(),
         seed=config.seed,
-        store=str(workspace.embeddings),
+        warm_start=config.warm_start,
+        store=places.embeddings,
         model_name=config.model_name,
         cache_key={"weights": resolved.weights_digest, "code": resolved.code_digest},
     )

@@ -16,10 +16,17 @@ _LAYER = re.compile(
     r"all|conv1(_(pad|conv|bn|relu))?|pool1_(pad|pool)"
     r"|conv[2-5]|(conv2_block[1-3]|conv3_block[1-4]|conv4_block[1-6]|conv5_block[1-3])(_([0-3]_(conv|bn|relu)|add|out))?"
 )
+_ENDPOINT = re.compile(r"(?:[^\s:/@]+|\[[0-9a-fA-F:.]+\]):(\d{1,5})")
 _LARGEST_MEGAPIXELS = 500  # TensorFlow's decoders give up at 2^29 pixels
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 BelowOne = Annotated[float, Field(ge=0, lt=1)]
+
+
+def is_endpoint(text: str) -> bool:
+    """Whether this is host:port."""
+    match = _ENDPOINT.fullmatch(text)
+    return match is not None and 0 < int(match[1]) < 2**16
 
 
 def _split_commas(value: Any) -> Any:
@@ -65,15 +72,79 @@ class Augmentation(_Frozen):
 
 
 class Beam(_Frozen):
-    """How Apache Beam runs."""
+    """How Apache Beam runs; `pipeline.engines` makes arguments of it."""
 
+    runner: Literal["direct", "portable", "flink", "dataflow"] = _key(
+        "direct",
+        "Apache Beam",
+        "what runs its pipelines: this process, a job server of Beam's, one of Flink's, or Dataflow; see docs/beam.md",
+    )
+    job_endpoint: str | None = _key(
+        None, "Apache Beam", "job server of portable and flink", "host:port", "localhost:8099", "HOST:PORT"
+    )
+    environment: Literal["LOOPBACK", "EXTERNAL", "DOCKER", "PROCESS"] | None = _key(
+        None,
+        "Apache Beam",
+        "how portable and flink come by workers: this process, a worker pool, containers or commands; by default "
+        "LOOPBACK for portable, EXTERNAL for flink",
+        "",
+        "EXTERNAL",
+    )
+    environment_config: str | None = _key(
+        None,
+        "Apache Beam",
+        "the worker pool of EXTERNAL, as the engine sees it, by default localhost:50000; or the command of PROCESS",
+        "host:port, or a command",
+        "localhost:50000",
+        "HOST:PORT|COMMAND",
+    )
+    parallelism: PositiveInt | None = _key(
+        None, "Apache Beam", "workers at once; with dataflow, machines at the most; by default the engine's", "", 8
+    )
+    sdk_container_image: str | None = _key(
+        None,
+        "Apache Beam",
+        "image of the workers, with Graft inside; without one, the project's code is sent to them",
+        "the name of an image",
+        "registry.example/graft:0.2.0",
+        "IMAGE",
+    )
+    project: str | None = _key(
+        None, "Apache Beam", "Google Cloud project of dataflow", "the id of a project", "my-project", "ID"
+    )
+    region: str | None = _key(
+        None, "Apache Beam", "region of dataflow", "the name of a region", "europe-west4", "REGION"
+    )
+    temp_location: str | None = _key(
+        None,
+        "Apache Beam",
+        "where dataflow keeps what it needs for the time of a run; by default below the pipeline root",
+        "gs://bucket/folder",
+        "gs://my-bucket/beam",
+        "gs://...",
+    )
     args: Annotated[tuple[str, ...], BeforeValidator(_split_words)] = _key(
         (),
         "Apache Beam",
-        "arguments of its pipelines",
+        "further arguments of its pipelines, behind those that follow from the keys above",
         'a list such as ["--direct_num_workers=2"]',
         metavar="'--A=X --B=Y'",
     )
+
+    @pydantic.field_validator("job_endpoint")
+    @classmethod
+    def _host_and_port(cls, endpoint: str | None) -> str | None:
+        return _check(endpoint, endpoint is None or is_endpoint(endpoint))
+
+    @pydantic.field_validator("temp_location")
+    @classmethod
+    def _in_a_bucket(cls, location: str | None) -> str | None:
+        return _check(location, location is None or bool(re.fullmatch(r"gs://[a-z0-9][^/]+/.*", location)))
+
+    @pydantic.field_validator("environment_config", "sdk_container_image", "project", "region")
+    @classmethod
+    def _not_empty(cls, text: str | None) -> str | None:
+        return _check(text, text is None or bool(text.strip()))
 
 
 class Config(_Frozen):
@@ -189,6 +260,30 @@ class Config(_Frozen):
         False,
         "Evaluation and push",
         "push below the live version, to be tried as the canary; ./graft releases promote makes it live",
+    )
+
+    min_new_images: NonNegativeInt | None = _key(
+        None,
+        "Retraining",
+        "images that the live model has not seen, needed to train again; by default 1 with window_days, else 0: any "
+        "change of the images will do",
+        "",
+        100,
+    )
+    warm_start: StrictBool = _key(
+        False, "Retraining", "start the head from the live model's, where both are of the same shape"
+    )
+    max_label_drift: Fraction = _key(
+        0.3, "Retraining", "how far the share of a class may be from that of the live model's images"
+    )
+    max_brightness_drift: Fraction = _key(
+        0.3, "Retraining", "how far the brightness may, as the Jensen-Shannon divergence of its histograms"
+    )
+    max_embedding_drift: PositiveFloat = _key(
+        0.5, "Retraining", "how far the mean embedding may, in standard deviations of the embeddings"
+    )
+    force: StrictBool = _key(
+        False, "Retraining", "train whatever the live model has seen, and on older or drifted images, too"
     )
 
     augmentation: Augmentation = Augmentation()

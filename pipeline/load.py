@@ -16,6 +16,7 @@ from pipeline.config import Config
 from pipeline.keys import PATHS, Key, all_keys
 from pipeline.weights import IMAGENET, RANDOM
 from schema.errors import UsageError
+from serving.gfile import is_remote
 
 DEFAULT = "default"
 
@@ -52,7 +53,13 @@ def load_with_sources(file: str | None, options: Mapping[str, Any]) -> tuple[Con
 
 
 def _check_places(config: Config) -> None:
-    """A workspace among the images would be read as a class."""
+    """A workspace among the images would be read as a class; and it has a database and a lock, which no store has."""
+    if is_remote(config.out):
+        raise UsageError(
+            f"out: expected a folder of this machine, got {config.out}. On Kubeflow everything is kept in a bucket."
+        )
+    if is_remote(config.data):
+        return
     data, out = os.path.realpath(config.data), os.path.realpath(config.out)
     if os.path.commonpath([data, out]) == data:
         raise UsageError(
@@ -83,7 +90,7 @@ def _read_file(file: str) -> dict[str, Any]:
 
 
 def _resolve_path(name: str, value: str, folder: str) -> str:
-    if name == "weights" and value in (IMAGENET, RANDOM):
+    if is_remote(value) or (name == "weights" and value in (IMAGENET, RANDOM)):
         return value
     return os.path.join(folder, os.path.expanduser(value)) if value else value
 

@@ -46,13 +46,13 @@ class Finished:
 class LocalRunner(tfx_runner.IrBasedRunner):
     """Runs the components in order; stops at the first that fails, with its exception."""
 
-    def __init__(self, run_id: str, on_start: Callable[[str], None], on_finish: Callable[[Finished], None]):
+    def __init__(self, run_id: str, on_start: Callable[[str], None], on_finish: Callable[[Finished], bool]):
         """Describes a run.
 
         Args:
             run_id: unique in the metadata.
             on_start: called with the name of a component.
-            on_finish: called when it has succeeded.
+            on_finish: called when it has succeeded; says whether to go on.
         """
         self._run_id = run_id
         self._on_start = on_start
@@ -83,7 +83,8 @@ class LocalRunner(tfx_runner.IrBasedRunner):
                 custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, name),
             ).launch()
             seconds = time.monotonic() - started
-            self._on_finish(_describe(connection, execution.execution_id, name, seconds))
+            if not self._on_finish(_describe(connection, execution.execution_id, name, seconds)):
+                return
 
 
 def make_run_id() -> str:

@@ -9,25 +9,30 @@ from rich.console import Console
 from rich.markup import escape
 
 from components.gates import class_totals
+from components.pusher import OVERTAKEN
 from pipeline.config import Config
-from pipeline.run import Outcome, describe
+from pipeline.run import Ended, Outcome, describe
 from pipeline.weights import RANDOM
 from pipeline.workspace import Workspace
 
 _UNTRAINED_BASE = "The base has random weights: figures show that the chain works, not what ResNet50 can do."
 
 
-def render_json(outcome: Outcome, config: Config) -> str:
+def render_json(outcome: Outcome | Ended, config: Config) -> str:
     """What came of a run, for another program: what the manifest says, and where things are."""
     workspace = Workspace(pathlib.Path(config.out))
     model_dir = workspace.model_dir(config.model_name)
-    model = str(model_dir / str(outcome.pushed_version)) if outcome.pushed_version else None
+    version = outcome.live_version if isinstance(outcome, Ended) else outcome.pushed_version
+    model = str(model_dir / str(version)) if version else None
     report = str(workspace.runs / outcome.run_id)
     return json.dumps({"model": model, "report": report, **describe(outcome)}, ensure_ascii=False)
 
 
-def print_report(outcome: Outcome, config: Config, console: Console) -> None:
+def print_report(outcome: Outcome | Ended, config: Config, console: Console) -> None:
     """Prints what it was trained on, how good it is, whether it was pushed, and what to type next."""
+    if isinstance(outcome, Ended):
+        _print_ended(outcome, config, console)
+        return
     workspace = Workspace(pathlib.Path(config.out))
     model_dir = workspace.model_dir(config.model_name)
     lines = [
@@ -51,6 +56,16 @@ def print_report(outcome: Outcome, config: Config, console: Console) -> None:
     # On a terminal between words; in a file, and where paths are to be copied, as long as it is.
     console.print("\n".join(lines), highlight=False, soft_wrap=not console.is_terminal)
     console.print("\n".join(where), highlight=False, soft_wrap=True)
+
+
+def _print_ended(outcome: Ended, config: Config, console: Console) -> None:
+    """Prints why nothing was trained, and what is live."""
+    model_dir = Workspace(pathlib.Path(config.out)).model_dir(config.model_name)
+    lines = ["", _data_line(outcome.ingest), f"Ended:    {escape(outcome.decision.reason)}. Nothing was trained."]
+    if outcome.live_version:
+        lines.append(f"Live:     {escape(f'{model_dir}/{outcome.live_version}')}")
+    lines += ["", "Next:     ./graft run with --force trains all the same"]
+    console.print("\n".join(lines), highlight=False, soft_wrap=True)
 
 
 def _data_line(ingest: dict[str, Any]) -> str:
@@ -142,7 +157,7 @@ def _served_lines(serving: dict[str, Any] | None) -> list[str]:
 def _next_steps(outcome: Outcome, config: Config, model_dir: pathlib.Path) -> list[str]:
     """What to type: to ask the model, and to make it live where it is not."""
     where = f"--out {shlex.quote(config.out)} --model {config.model_name}"
-    if outcome.held_back:
+    if outcome.held_back and outcome.held_back["state"] != OVERTAKEN:
         return [f"./graft releases promote {outcome.held_back['version']} {where}"]
     if outcome.canary:
         canary = f"{model_dir}/{outcome.pushed_version}"

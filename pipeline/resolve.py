@@ -16,8 +16,10 @@ from typing import Any
 
 from components import layout
 from components.gates import check_classes, check_listing
+from components.retraining import check_window
 from pipeline.config import Config
 from pipeline.disk import MODEL_BYTES, check_free_space
+from pipeline.parameters import absolute
 from pipeline.weights import find_weights
 from pipeline.workspace import Workspace
 from schema.errors import DataError
@@ -27,6 +29,11 @@ _SOURCES = ("schema", "serving", "components")
 # Keys that change nothing about the model; the folder of images goes into the digest as an absolute path.
 _NOT_REQUESTED = {"out", "data", "canary", "keep_versions", "trunk_gb", "beam"}
 _NOT_REQUESTED |= {"serving_images", "max_latency_ms", "max_serving_mb"}
+_NOT_REQUESTED |= {"force", "min_new_images", "max_label_drift", "max_brightness_drift", "max_embedding_drift"}
+# What is no setting of a model besides: which images there are, what is fit to train on, and what the RetrainingGate
+# is told by itself, for a run on Kubeflow may set it.
+_NOT_SETTINGS = {"window_end", "window_days", "classes", "weights", "model_name", "max_bad_fraction"}
+_NOT_SETTINGS |= {"head_epochs", "fine_tune_epochs", "min_accuracy", "max_accuracy_drop"}
 _LIBRARIES = ("tensorflow", "keras", "tensorflow-transform", "tfx")
 
 
@@ -43,9 +50,10 @@ class Resolved:
         server_digest: of what a candidate is tried with: our code, and the built-in server or TensorFlow Serving's.
         request_key: of all of the above but the server, and of the configuration: two runs with the same key make the
             same model.
+        settings: a digest of what makes a model of images, but for what a run may set.
         classes: in the order of the outputs.
         salt: of the split, or "" to choose one.
-        baseline: identity of the version to compare with, or "none".
+        baseline: identity of the version that is live, to be compared with; or "none".
         served: the state of the serving folder.
     """
 
@@ -56,6 +64,7 @@ class Resolved:
     code_digest: str
     server_digest: str
     request_key: str
+    settings: str
     classes: list[str]
     salt: str
     baseline: str
@@ -80,13 +89,34 @@ def resolve(config: Config, workspace: Workspace) -> Resolved:
     }
     request_key = _digest(
         request
-        | {"config": config.model_dump(mode="json", exclude=_NOT_REQUESTED), "data": os.path.abspath(config.data)}
+        | {"config": config.model_dump(mode="json", exclude=_NOT_REQUESTED), "data": absolute(config.data)}
     )
     live = versions.find_live(str(workspace.model_dir(config.model_name)))
+    if live:
+        check_window(listing.window_end, live, config.force)
     lineage = _resolve_lineage(config, listing, request_key, live, workspace)
     _check_early(config, listing, lineage["classes"], live, workspace)
-    server_digest = digest_server(request["code_digest"])
-    return Resolved(weights=weights, server_digest=server_digest, request_key=request_key, **request, **lineage)
+    return Resolved(
+        weights=weights,
+        server_digest=digest_server(request["code_digest"]),
+        request_key=request_key,
+        settings=digest_settings(config, lineage["classes"], weights_digest, request["code_digest"]),
+        **request,
+        **lineage,
+    )
+
+
+def digest_settings(config: Config, classes: list[str], weights_digest: str, code_digest: str) -> str:
+    """A digest of what makes a model of images, but for what a run on Kubeflow may set.
+
+    Args:
+        config: what the user asked for.
+        classes: in the order of the outputs.
+        weights_digest: of the base's weights.
+        code_digest: of our code and its libraries.
+    """
+    settings = config.model_dump(mode="json", exclude=_NOT_REQUESTED | _NOT_SETTINGS)
+    return _digest([settings, classes, weights_digest, code_digest])
 
 
 def _check_early(
@@ -140,7 +170,7 @@ def _resolve_lineage(
     return {
         "classes": list(config.classes or record.get("classes") or listing.labels),
         "salt": _resolve_salt(listing, record.get("salt"), workspace),
-        "baseline": live.identity if live else "none",
+        "baseline": live.identity if live else versions.NOT_LIVE,
         "served": _describe_serving(config, workspace),
     }
 

@@ -7,22 +7,28 @@ import shutil
 from typing import Any
 
 from rich.console import Console
+from tfx.orchestration.metadata import sqlite_metadata_connection_config
+from tfx.orchestration.pipeline import Pipeline
 
 from components import progress
 from components.embeddings import EmbeddingReport
-from components.pusher import CANARY, HELD_BACK, NEW, PUSHED, PUSHED_VERSION, REMOVED_VERSIONS
+from components.gates import FILE
+from components.pusher import CANARY, HELD_BACK, NEW, OVERTAKEN, PUSHED, PUSHED_VERSION, REMOVED_VERSIONS
+from components.retraining import TRAIN, Decision, read_decision
 from components.serving_validator import FILE as VERDICT_FILE
 from components.summary import FILE as SUMMARY_FILE
 from pipeline.beam_args import check_beam_args
-from pipeline.chain import create_pipeline
+from pipeline.chain import Places, create_pipeline
 from pipeline.cleanup import remove_unfinished
 from pipeline.config import Config
 from pipeline.disk import explain_disk_error
 from pipeline.local_runner import Finished, LocalRunner, make_run_id
+from pipeline.parameters import make_parameters
 from pipeline.progress_display import ProgressDisplay
 from pipeline.resolve import Resolved, resolve
 from pipeline.workspace import Workspace, open_workspace
 from schema.errors import DataError
+from serving import versions
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,8 +47,10 @@ class Outcome:
         pushed_version: the version this model is live as, or the canary, or None.
         pushed_now: whether this run pushed it.
         canary: whether that version is the canary.
-        held_back: `version` and `state` ("withdrawn" or "canary") of the one for which it was not pushed, or None.
+        held_back: `version` and `state` ("withdrawn", "canary" or "overtaken") of the one for which it was not pushed,
+            or None.
         removed_versions: old ones that the push removed.
+        decision: `decision.json` of the RetrainingGate.
     """
 
     run_id: str
@@ -59,17 +67,38 @@ class Outcome:
     canary: bool = False
     held_back: dict[str, Any] | None = None
 
+    decision: dict[str, Any] | None = None
+
     @property
     def reasons(self) -> list[str]:
         """Why there is no pushed version."""
         if not self.held_back:
             return self.evaluation["failures"] + (self.serving["reasons"] if self.serving else [])
         version, withdrawn = self.held_back["version"], self.held_back["state"] == "withdrawn"
+        if self.held_back["state"] == OVERTAKEN:
+            return [f"version {version} became live meanwhile, and this model was not compared with it; run again"]
         before = "withdrawn before as" if withdrawn else "the same model is the canary,"
         return [f"{before} version {version}; ./graft releases promote {version} makes it live{' again' * withdrawn}"]
 
 
-def run_pipeline(config: Config, console: Console) -> Outcome:
+@dataclasses.dataclass(frozen=True)
+class Ended:
+    """A run that ended before training, for there was no need of it.
+
+    Attributes:
+        run_id: its folder below `runs/`.
+        decision: of the RetrainingGate.
+        ingest: `report.json` of ExampleGen.
+        live_version: what is live, or None.
+    """
+
+    run_id: str
+    decision: Decision
+    ingest: dict[str, Any]
+    live_version: int | None
+
+
+def run_pipeline(config: Config, console: Console) -> Outcome | Ended:
     """Runs the whole pipeline in a workspace.
 
     Args:
@@ -91,7 +120,7 @@ def run_pipeline(config: Config, console: Console) -> Outcome:
         raise
 
 
-def _run_chain(config: Config, resolved: Resolved, workspace: Workspace, display: ProgressDisplay) -> Outcome:
+def _run_chain(config: Config, resolved: Resolved, workspace: Workspace, display: ProgressDisplay) -> Outcome | Ended:
     """Runs the components; whatever happens, the manifest says so."""
     run_id = make_run_id()
     folder = workspace.runs / run_id
@@ -102,11 +131,11 @@ def _run_chain(config: Config, resolved: Resolved, workspace: Workspace, display
         "resolved": dataclasses.asdict(resolved),
     }
     try:
-        pipeline = create_pipeline(config, resolved, workspace)
+        pipeline = _create_local_pipeline(config, resolved, workspace)
         remove_unfinished(pipeline.metadata_connection_config, workspace.artifacts)
         with display, progress.listen(display.update):
             LocalRunner(run_id, display.start, lambda component: _finish(component, display)).run(pipeline)
-        outcome = _collect(run_id, display.finished, folder)
+        outcome = _collect(run_id, display.finished, folder, workspace.model_dir(config.model_name))
         manifest |= describe(outcome)
     except DataError as error:
         manifest["failed"] = str(error)
@@ -123,19 +152,32 @@ def _run_chain(config: Config, resolved: Resolved, workspace: Workspace, display
     return outcome
 
 
-def _finish(component: Finished, display: ProgressDisplay) -> None:
-    """What the ingest has counted tells how long the later steps will take."""
+def _create_local_pipeline(config: Config, resolved: Resolved, workspace: Workspace) -> Pipeline:
+    parameters = make_parameters(config, resolved.window_end, str(workspace.model_dir(config.model_name)))
+    places = Places(str(workspace.artifacts), str(workspace.embeddings), str(workspace.decoded))
+    metadata = sqlite_metadata_connection_config(str(workspace.metadata))
+    return create_pipeline(config, parameters, resolved, places, list(config.beam.args), metadata)
+
+
+def _finish(component: Finished, display: ProgressDisplay) -> bool:
+    """What the ingest has counted tells how long the later steps will take; the gate, whether there will be any."""
     display.finish(component)
     if component.name == "ExampleGen":
         counts = _read(component, "report", "report.json")["counts"]
         images = {split: sum(by_label.values()) for split, by_label in counts.items()}
         display.expect("images embedded", images["train"])  # by the Trainer, if they are augmented
         display.expect("images evaluated", images["test"])
+    return component.name != "RetrainingGate" or component.outputs["decision"].properties[TRAIN] == "true"
 
 
-def _collect(run_id: str, components: list[Finished], folder: pathlib.Path) -> Outcome:
+def _collect(run_id: str, components: list[Finished], folder: pathlib.Path, model_dir: pathlib.Path) -> Outcome | Ended:
     """Reads what the components wrote, and keeps a copy of what people look at."""
     by_name = {c.name: c for c in components}
+    decision = read_decision(by_name["RetrainingGate"].outputs["decision"].uri)
+    ingest = _read(by_name["ExampleGen"], "report", "report.json")
+    if not decision.train:
+        live = versions.find_live(str(model_dir))
+        return Ended(run_id, decision, ingest, live.number if live else None)
     logs = pathlib.Path(by_name["Trainer"].outputs["model_run"].uri)
     shutil.copy(logs / "training_curves.png", folder)
     shutil.copy(logs / "history.json", folder)
@@ -146,8 +188,8 @@ def _collect(run_id: str, components: list[Finished], folder: pathlib.Path) -> O
     return Outcome(
         run_id=run_id,
         components=components,
-        ingest=_read(by_name["ExampleGen"], "report", "report.json"),
-        warnings=_read(by_name["DataGate"], "verdict", "verdict.json")["warnings"],
+        ingest=ingest,
+        warnings=[w for gate in ("DataGate", "DriftGate") for w in _read(by_name[gate], "verdict", FILE)["warnings"]],
         embedding=_describe_embedding(by_name["Embedder"], by_name["Trainer"], history, folder.parents[1]),
         evaluation=_read(by_name["Evaluator"], "evaluation", SUMMARY_FILE),
         history=history,
@@ -157,11 +199,19 @@ def _collect(run_id: str, components: list[Finished], folder: pathlib.Path) -> O
         removed_versions=[] if by_name["Pusher"].cached else json.loads(pushed.get(REMOVED_VERSIONS, "[]")),
         canary=bool(pushed.get(CANARY)),
         held_back=json.loads(pushed.get(HELD_BACK, "null")),
+        decision=dataclasses.asdict(decision),
     )
 
 
-def describe(outcome: Outcome) -> dict[str, Any]:
+def describe(outcome: Outcome | Ended) -> dict[str, Any]:
     """An outcome for the manifest, and for other programs."""
+    if isinstance(outcome, Ended):
+        return {
+            "run_id": outcome.run_id,
+            "ingest": outcome.ingest,
+            "decision": dataclasses.asdict(outcome.decision),
+            "live_version": outcome.live_version,
+        }
     return {
         "run_id": outcome.run_id,
         "cached": [c.name for c in outcome.components if c.cached],
@@ -176,6 +226,7 @@ def describe(outcome: Outcome) -> dict[str, Any]:
         "canary": outcome.canary,
         "held_back": outcome.held_back,
         "removed_versions": outcome.removed_versions,
+        "decision": outcome.decision,
     }
 
 

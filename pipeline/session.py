@@ -14,9 +14,10 @@ from pipeline.config import Config
 from pipeline.terminal import catch_interrupts, redirect_noise
 from pipeline.workspace import prepare
 from schema.errors import GraftError, describe_error
+from serving.schemes import check_scheme
 
 if TYPE_CHECKING:
-    from pipeline.run import Outcome
+    from pipeline.run import Ended, Outcome
 
 NOT_PUSHED = 4
 _AGAIN = "The same command goes on from there: what is finished is kept, and what was live is live."
@@ -46,6 +47,7 @@ def run_session(config: Config, source: str | None, output: Output, require_push
         GraftError: for wrong data or a wrong workspace, before anything is made.
     """
     # All else takes seconds to import. A wrong folder is known at once, and nothing is made for it.
+    check_scheme(config.data, "data")
     list_images(config.data, config.window_end_text, config.window_days or 0)
     log = prepare(config.out).log
     interrupted_by = catch_interrupts()
@@ -58,13 +60,17 @@ def run_session(config: Config, source: str | None, output: Output, require_push
         outcome = _run(config, console, stdout if output.as_json else None)
     except (Exception, KeyboardInterrupt) as error:
         return _explain(error, interrupted_by, log, stderr)
+    from pipeline.run import Ended
+
+    if isinstance(outcome, Ended):
+        return NOT_PUSHED if require_push and outcome.decision.refused else 0
     if require_push and outcome.pushed_version is None:
         print(f"graft: not pushed: {'; '.join(outcome.reasons)}", file=stderr, flush=True)
         return NOT_PUSHED
     return 0
 
 
-def _run(config: Config, console: Console, json_to: TextIO | None) -> "Outcome":
+def _run(config: Config, console: Console, json_to: TextIO | None) -> "Outcome | Ended":
     from pipeline.report import print_report, render_json
     from pipeline.run import run_pipeline
 

@@ -5,6 +5,7 @@ IMAGE = "image"  # bytes [1]: the encoded file, as found
 LABEL = "label"  # bytes [1]: the class name
 PATH = "path"  # bytes [1]: relative to the data folder, with "/"
 DIGEST = "digest"  # bytes [1]: hex sha256 of the file
+BRIGHTNESS = "brightness"  # float32 [1]: mean grey level over all pixels and channels, 0 to 255
 
 # What the Embedder adds.
 EMBEDDING = "embedding"  # float32 [2048]: of the frozen base

@@ -4,6 +4,7 @@ import json
 import os
 from typing import TYPE_CHECKING
 
+import numpy as np
 import tensorflow as tf
 
 from schema import features
@@ -159,6 +160,14 @@ def read_classes(path: str) -> list[str]:
     """The class names in `assets.extra/classes.json` of a SavedModel, in the order of its outputs."""
     with tf.io.gfile.GFile(os.path.join(path, CLASSES)) as file:
         return list(json.loads(file.read()))
+
+
+def read_last_weights(path: str, count: int) -> list[np.ndarray]:
+    """The last so many weights of the network in a SavedModel: those of the head are behind those of the base."""
+    reader = tf.train.load_checkpoint(os.path.join(path, "variables", "variables"))
+    names = [f"weights/{i}/.ATTRIBUTES/VARIABLE_VALUE" for i in range(len(reader.get_variable_to_shape_map()))]
+    present = [name for name in names if reader.has_tensor(name)]
+    return [reader.get_tensor(name) for name in present[-count:]]
 
 
 def _write(path: str, text: str) -> None:

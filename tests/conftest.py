@@ -219,6 +219,7 @@ def serialize():
         digest = hashlib.sha256(image).hexdigest().encode()
         values = {"image": image, "label": label.encode(), "path": b"a.jpg", "digest": digest}
         feature = {k: tf.train.Feature(bytes_list=tf.train.BytesList(value=[v])) for k, v in values.items()}
+        feature["brightness"] = tf.train.Feature(float_list=tf.train.FloatList(value=[99.0]))
         return tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString()
 
     return to_example
@@ -237,7 +238,7 @@ def transform_graph(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("transform")
     config = {"classes": CLASSES, "image_size": IMAGE_SIZE, "max_megapixels": MAX_MEGAPIXELS}
-    row = {"image": [encode()], "label": [b"cat"], "path": [b"cat/0.jpg"], "digest": [b"0"]}
+    row = {"image": [encode()], "label": [b"cat"], "path": [b"cat/0.jpg"], "digest": [b"0"], "brightness": [99.0]}
     with tft_beam.Context(temp_dir=str(folder / "tmp")):
         transform_fn = ([row], DatasetMetadata(read_schema(CLASSES))) | tft_beam.AnalyzeDataset(
             functools.partial(preprocessing_fn, custom_config=config)

@@ -4,8 +4,12 @@ import json
 import types
 
 import keras
+import numpy as np
+import pyarrow as pa
 import pytest
 import tensorflow as tf
+import tensorflow_data_validation as tfdv
+from tensorflow_data_validation.statistics import stats_impl
 from tfx.types import artifact_utils, standard_artifacts
 
 from components import model
@@ -14,6 +18,7 @@ from components.base import BaseSpec
 from components.embedder import DEFAULT_TRUNK_GB, EmbedderExecutor
 from components.embeddings import EmbeddingReport
 from schema.features import SPLITS
+from serving import versions
 
 CLASSES = ["cat", "dog"]
 SPEC = BaseSpec(weights="random", seed=0, image_size=32, fine_tune_from="conv5_block3")
@@ -71,7 +76,7 @@ def write_examples(serialize):
 def embed(transform_graph):
     """Runs the Embedder over a folder of `write_examples`; returns where it wrote, its report and what it kept."""
 
-    def run(examples, out, spec=SPEC, splits=SPLITS, store=None, **properties):
+    def run(examples, out, spec=SPEC, fine_tune_epochs=1, store=None, **properties):
         made = {"examples": standard_artifacts.Examples(), "embeddings": standard_artifacts.Examples()}
         made |= {"transform_graph": standard_artifacts.TransformGraph(), "report": IngestReport()}
         uris = {"examples": examples, "transform_graph": transform_graph, "report": examples, "embeddings": out}
@@ -80,7 +85,7 @@ def embed(transform_graph):
             artifact.uri = str(uris[name])
         made["examples"].split_names = artifact_utils.encode_split_names(list(SPLITS))
         store = store or out.parent / f"{out.name}-store"
-        defaults = {"base": spec.to_json(), "splits": json.dumps(splits), "store": str(store), "augmented": 0}
+        defaults = {"base": spec.to_json(), "fine_tune_epochs": fine_tune_epochs, "store": str(store), "augmented": 0}
         EmbedderExecutor().Do(
             {name: [made[name]] for name in ("examples", "transform_graph", "report")},
             {"embeddings": [made["embeddings"]]},
@@ -96,3 +101,39 @@ def embed(transform_graph):
 def frozen_like():
     """What `training.train` needs of a FrozenBase."""
     return lambda network, cut=None: types.SimpleNamespace(network=network, cut=cut)
+
+
+@pytest.fixture(scope="session")
+def write_statistics():
+    """Writes TFDV's statistics of training images: label to their number, and how bright they are on average.
+
+    In a folder as StatisticsGen's, but without Beam, which takes seconds; returns its path.
+    """
+
+    def write(folder, counts, brightness=120.0, seed=0):
+        labels = [[label.encode()] for label, count in counts.items() for _ in range(count)]
+        levels = np.random.default_rng(seed).normal(brightness, 15, [len(labels), 1]).astype(np.float32)
+        columns = {"label": pa.array(labels), "brightness": pa.array(list(levels))}
+        statistics = stats_impl.generate_statistics_in_memory(pa.RecordBatch.from_pydict(columns), tfdv.StatsOptions())
+        (folder / "Split-train").mkdir(parents=True)
+        (folder / "Split-train/FeatureStats.pb").write_bytes(statistics.SerializeToString())
+        return str(folder)
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def serve():
+    """Makes a version with a record and with files in `assets.extra/`, name to content; returns what is live then."""
+
+    def make(model_dir, extras, number=7, **record):
+        files = dict.fromkeys(("saved_model.pb", "variables/variables.index"), b"model")
+        files |= {f"assets.extra/{name}": content for name, content in extras.items()}
+        files["assets.extra/graft.json"] = json.dumps(record).encode()
+        for name, content in files.items():
+            path = model_dir / str(number) / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        return versions.find_live(str(model_dir))
+
+    return make

@@ -1,6 +1,7 @@
 """The Embedder: each image goes through the base once in its life; what is kept is never trusted blindly."""
 
 import dataclasses
+import json
 import pathlib
 
 import numpy as np
@@ -11,7 +12,8 @@ from components import model, pixels, progress
 from components.base import FrozenBase
 from components.embedder import Work, Worker
 from components.embedding_store import EmbeddingStore
-from components.embeddings import read_embeddings
+from components.embeddings import read_embeddings, read_rows
+from components.moments import Moments
 from schema.errors import GraftError, UsageError
 
 CLASSES = ["cat", "dog"]
@@ -46,15 +48,16 @@ def retrained_examples(write_examples, split_images, make_images, tmp_path):
     return write_examples(tmp_path / "retrained", split_images | {"train": train})
 
 
-def read_all(embedded, splits=SPLITS):
-    """Digest to embedding, of all splits."""
+def read_all(embedded):
+    """Digest to embedding, of all splits that are embedded."""
+    splits = json.loads(embedded.artifact.split_names)
     read = [read_embeddings(embedded.uri, split, CLASSES) for split in splits]
     return {d: e for r in read for d, e in zip(r.digests, r.embeddings, strict=True)}
 
 
 def test_embeddings_are_those_of_the_base_with_their_labels(embed, examples, transform_graph, small_base, tmp_path):
     """Of every image, in the order of the examples; within the last bits of one forward pass over all of them."""
-    embedded = embed(examples, tmp_path / "out")
+    embedded = embed(examples, tmp_path / "out", fine_tune_epochs=0)
     embedder = model.build_embedder(small_base(32, "random"))
     transform = tft.TFTransformOutput(transform_graph).transform_features_layer()
     for split, count in zip(SPLITS, (8, 4, 2), strict=True):
@@ -68,14 +71,15 @@ def test_embeddings_are_those_of_the_base_with_their_labels(embed, examples, tra
 
 
 def test_what_the_trunk_gives_is_kept_of_the_images_that_are_fine_tuned(embed, examples, small_base, tmp_path):
-    """Of train and val and not of test; in bfloat16 what the base gives at the cut."""
+    """Of train and val and not of test, which is not embedded; in bfloat16 what the base gives at the cut."""
     embedded = embed(examples, tmp_path / "out")
     assert (embedded.report.trunk.layer, embedded.report.trunk.shape) == ("conv4_block6_out", (2, 2, 16))
     rows = EmbeddingStore(embedded.store, embedded.report.trunk).open()
     assert len(rows) == 12
-    digests = {split: read_embeddings(embedded.uri, split, CLASSES).digests for split in SPLITS}
-    assert (rows.find(digests["test"]) == -1).all()
-    below = rows.read(rows.find(digests["val"])).astype(np.float32)
+    assert json.loads(embedded.artifact.split_names) == ["train", "val"]
+    [test] = (examples / "Split-test").iterdir()
+    assert (rows.find([row.digest for row in read_rows(str(test))]) == -1).all()
+    below = rows.read(rows.find(read_embeddings(embedded.uri, "val", CLASSES).digests)).astype(np.float32)
     _, top = model.split_base(small_base(32, "random"), "conv4_block6_out")
     expected = read_embeddings(embedded.uri, "val", CLASSES).embeddings
     rounding = 2**-8 * expected.max()
@@ -86,11 +90,11 @@ def test_only_new_images_go_through_the_base(embed, examples, retrained_examples
     """Those of the store are bit-equal; nothing is appended twice."""
     first = embed(examples, tmp_path / "first", store=tmp_path / "store")
     again = embed(retrained_examples, tmp_path / "again", store=tmp_path / "store")
-    assert (again.report.images, again.report.computed) == (15, 2)
+    assert (again.report.images, again.report.computed) == (13, 2)
     before, now = read_all(first), read_all(again)
     assert len(set(now) - set(before)) == 2
     assert all(np.array_equal(before[digest], now[digest]) for digest in set(now) & set(before))
-    assert len(EmbeddingStore(again.store, again.report.kind).open()) == 16
+    assert len(EmbeddingStore(again.store, again.report.kind).open()) == 14
     assert len(EmbeddingStore(again.store, again.report.trunk).open()) == 14
 
 
@@ -108,21 +112,22 @@ def test_stored_embeddings_of_another_base_are_refused(embed, examples, small_ba
     first = embed(examples, tmp_path / "first")
     store = tmp_path / "other"
     with EmbeddingStore(store, first.report.kind).append() as append:
-        append(list(read_all(first)), np.ones((14, 2048), np.float32))
+        append(list(read_all(first)), np.ones((12, 2048), np.float32))
     with pytest.raises(GraftError, match=r"not what the base makes of the images .* Remove this folder"):
         embed(examples, tmp_path / "second", store=store)
 
 
-def test_a_head_alone_keeps_no_trunk(embed, examples, small_base, tmp_path, spec):
-    """There is nothing to fine-tune."""
-    embedded = embed(examples, tmp_path / "out", dataclasses.replace(spec, fine_tune_from=""))
+def test_a_head_alone_keeps_no_trunk(embed, examples, small_base, tmp_path):
+    """There is nothing to fine-tune, wherever that would begin; `test` is embedded, for the evaluation."""
+    embedded = embed(examples, tmp_path / "out", fine_tune_epochs=0)
     assert (embedded.report.trunk, embedded.report.note) == (None, "")
+    assert json.loads(embedded.artifact.split_names) == ["train", "val", "test"]
     assert [path.name for path in pathlib.Path(embedded.store).iterdir()] == [embedded.report.kind.name]
 
 
-def test_fine_tuning_later_adds_the_trunk(embed, examples, small_base, tmp_path, spec):
+def test_fine_tuning_later_adds_the_trunk(embed, examples, small_base, tmp_path):
     """The embeddings are there; the images go through the base once more for what is not, and nothing is doubled."""
-    embed(examples, tmp_path / "head", dataclasses.replace(spec, fine_tune_from=""), store=tmp_path / "store")
+    embed(examples, tmp_path / "head", fine_tune_epochs=0, store=tmp_path / "store")
     embedded = embed(examples, tmp_path / "both", store=tmp_path / "store")
     assert embedded.report.computed == 12
     assert len(EmbeddingStore(embedded.store, embedded.report.kind).open()) == 14
@@ -145,7 +150,7 @@ def test_a_damaged_shard_is_computed_again_and_never_trusted(embed, examples, sm
         shards[0].write_bytes(content)
     again = embed(examples, tmp_path / "again", store=tmp_path / "store")
     assert "computed again" in caplog.text
-    assert 0 < again.report.computed < 14
+    assert 0 < again.report.computed < 12
     before, now = read_all(first), read_all(again)
     assert all(np.allclose(before[digest], now[digest], rtol=1e-5, atol=1e-5) for digest in before)
     embed(examples, tmp_path / "third", store=tmp_path / "store")  # a shard that was set aside took good rows with it
@@ -167,7 +172,7 @@ def test_a_run_that_was_killed_leaves_what_it_finished(embed, examples, small_ba
             embed(examples, tmp_path / "killed", store=tmp_path / "store")
     assert not list((tmp_path / "store").rglob("*.tmp"))
     again = embed(examples, tmp_path / "again", store=tmp_path / "store")
-    assert 3 <= again.report.computed < 14
+    assert 3 <= again.report.computed < 12
 
 
 def test_augmentation_switches_the_stores_off(embed, examples, small_base, tmp_path, caplog):
@@ -177,6 +182,7 @@ def test_augmentation_switches_the_stores_off(embed, examples, small_base, tmp_p
     assert (embedded.report.kind, embedded.report.trunk, embedded.report.computed) == (None, None, 0)
     assert "images are augmented" in caplog.text
     assert not pathlib.Path(embedded.store).exists()
+    assert Moments.read(embedded.uri) is None
 
 
 def test_a_budget_that_is_too_small_keeps_no_trunk(embed, examples, small_base, tmp_path):
@@ -195,7 +201,7 @@ def test_what_others_start_from_makes_room(embed, examples, retrained_examples, 
     embed(examples, tmp_path / "poor", store=tmp_path / "store", trunk_gb=8e-6)
     assert len(EmbeddingStore(mine.store, other.report.trunk).open()) == 0
     assert len(EmbeddingStore(mine.store, mine.report.trunk).open()) == 12
-    assert len(EmbeddingStore(mine.store, other.report.kind).open()) == 14  # embeddings are small, and stay
+    assert len(EmbeddingStore(mine.store, other.report.kind).open()) == 12  # embeddings are small, and stay
     embed(retrained_examples, tmp_path / "new", store=tmp_path / "store", trunk_gb=3e-6)
     assert len(EmbeddingStore(mine.store, mine.report.trunk).open()) == 13
 
@@ -204,7 +210,7 @@ def test_a_base_of_other_weights_shares_nothing(embed, examples, small_base, tmp
     """The seed of random weights is another base; so is another file."""
     embed(examples, tmp_path / "first", store=tmp_path / "store")
     other = embed(examples, tmp_path / "other", dataclasses.replace(spec, seed=1), store=tmp_path / "store")
-    assert other.report.computed == 14
+    assert other.report.computed == 12
 
 
 def test_a_worker_with_another_base_refuses_to_work(examples, transform_graph, small_base, tmp_path, spec):
@@ -226,5 +232,23 @@ def test_progress_counts_every_image_once(embed, examples, retrained_examples, s
     events = []
     with progress.listen(events.append):
         embed(retrained_examples, tmp_path / "again", store=tmp_path / "store")
-    assert sum(e.done for e in events) == 15
-    assert {e.total for e in events} == {15}
+    assert sum(e.done for e in events) == 13
+    assert {e.total for e in events} == {13}
+
+
+@pytest.mark.parametrize("fine_tune_epochs", [0, 1])
+def test_the_moments_of_the_training_images_stand_beside_the_embeddings(
+    embed, examples, small_base, tmp_path, fine_tune_epochs
+):
+    """Of both files together and of no other split, whether they were computed or are from the store."""
+    for name in ("computed", "stored"):
+        options = {"fine_tune_epochs": fine_tune_epochs, "store": tmp_path / "store"}
+        embedded = embed(examples, tmp_path / name, **options)
+        found = Moments.read(embedded.uri)
+        trained = read_embeddings(embedded.uri, "train", CLASSES).embeddings.astype(np.float64)
+        assert (found.kind, found.count) == (embedded.report.kind.to_json(), 8)
+        np.testing.assert_allclose(found.mean, trained.mean(axis=0), rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(found.squares / 8, trained.var(axis=0), rtol=1e-9, atol=1e-12)
+        files = {path.name for path in (tmp_path / name).iterdir() if not path.name.startswith("Split-")}
+        assert files == {"moments.npz", "report.json"}
+    assert embedded.report.computed == 0

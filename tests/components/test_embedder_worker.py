@@ -20,7 +20,7 @@ def test_work_reaches_a_process_that_shares_nothing(write_examples, make_images,
     work = Work(spec, transform_graph, str(tmp_path / "store"), frozen.kind, frozen.trunk_kind, 5)
     [source, *_] = sorted(map(str, (examples / "Split-train").iterdir()))
     target = tmp_path / "embedded"
-    pickled = cloudpickle.dumps((work, ExampleFile(source, str(target), True)))
+    pickled = cloudpickle.dumps((work, ExampleFile(source, str(target), "train")))
     assert len(pickled) < 4000
     (tmp_path / "work").write_bytes(pickled)
     root = pathlib.Path(__file__).parents[2]
@@ -29,10 +29,11 @@ import sys; sys.path.insert(0, {str(root)!r})
 import pickle
 from components.embedder import Worker
 work, file = pickle.load(open({str(tmp_path / "work")!r}, "rb"))
-print("COMPUTED", Worker(work).embed(file))
+computed, moments = Worker(work).embed(file)
+print("COMPUTED", computed, "MOMENTS OF", moments.count)
 """
     done = subprocess.run([sys.executable, "-c", code], check=True, timeout=300, capture_output=True, text=True)
-    assert "COMPUTED 5" in done.stdout
+    assert "COMPUTED 5 MOMENTS OF 5" in done.stdout
     assert len(read_rows(str(target))) == 5
     [record, *_] = tf.data.TFRecordDataset(str(target))
     example = tf.train.Example.FromString(record.numpy())

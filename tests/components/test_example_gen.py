@@ -1,28 +1,31 @@
 """From a folder of images to examples in three splits; everything that is left out has a reason."""
 
 import collections
+import datetime
 import hashlib
+import io
 import json
 import pathlib
 import shutil
 import threading
 import types
 
+import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
 from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
 from tfx.types import standard_artifacts
 
-from components import progress, reading
+from components import image_set, progress, reading
 from components.artifacts import IngestReport
 from components.decoded import remove_outdated
 from components.duplicates import Record
 from components.example_gen import ExampleGenExecutor, write_shard
-from components.layout import ImageFile
+from components.layout import ImageFile, list_images
 from components.reading import read_image, read_images
 from components.splits import choose_salt, split_of
-from schema.errors import DataError
+from schema.errors import DataError, UsageError
 
 RATIOS = {"train": 0.7, "val": 0.15, "test": 0.15}
 
@@ -32,8 +35,9 @@ def load_examples(folder):
     for file in sorted(pathlib.Path(folder).iterdir()):
         for record in tf.data.TFRecordDataset(str(file), compression_type="GZIP" if file.suffix == ".gz" else ""):
             feature = tf.train.Example.FromString(record.numpy()).features.feature
-            assert all(len(value.bytes_list.value) == 1 for value in feature.values())
-            yield {name: value.bytes_list.value[0] for name, value in feature.items()}
+            values = {name: value.bytes_list.value or value.float_list.value for name, value in feature.items()}
+            assert all(len(value) == 1 for value in values.values())
+            yield {name: value[0] for name, value in values.items()}
 
 
 def ingest(data, out, **properties):
@@ -43,7 +47,8 @@ def ingest(data, out, **properties):
     (out / "report").mkdir(parents=True)
     defaults = {
         "data": str(data), "split_ratios": json.dumps(RATIOS), "salt": "", "max_megapixels": 1.0,
-        "decoded": str(out / "decoded"), "window_end": "", "window_days": 0, "fingerprint": "", "code_digest": "",
+        "decoded": str(out / "decoded"), "model_dir": "", "window_end": "", "window_days": 0, "fingerprint": "",
+        "code_digest": "",
     }  # fmt: skip
     executor = ExampleGenExecutor(BaseBeamExecutor.Context(beam_pipeline_args=[], tmp_dir=str(out), unique_id="1"))
     executor.Do({}, {"examples": [examples], "report": [report]}, defaults | properties)
@@ -54,7 +59,13 @@ def ingest(data, out, **properties):
         report=json.loads((out / "report" / "report.json").read_text(encoding="utf-8")),
         quarantine={entry["path"]: entry for entry in map(json.loads, lines)},
         files=sorted(path.name for path in (out / "report").iterdir()),
+        uri=str(out / "report"),
     )
+
+
+def measure_brightness(content):
+    """The mean grey level of an image, as Pillow decodes it."""
+    return np.asarray(Image.open(io.BytesIO(content)).convert("RGB")).mean()
 
 
 def find_paths(result, split=None):
@@ -119,7 +130,7 @@ def test_every_file_ends_in_exactly_one_place(troubled):
 
 
 def test_an_example_holds_the_file_as_found(troubled):
-    """Image, label, path and digest; the bytes are those on disk, never encoded again."""
+    """Image, label, path, digest and brightness; the bytes are those on disk, never encoded again."""
     for example in (e for split in troubled.splits.values() for e in split):
         content = (troubled.data / example["path"].decode()).read_bytes()
         assert example == {
@@ -127,6 +138,7 @@ def test_an_example_holds_the_file_as_found(troubled):
             "label": example["path"].partition(b"/")[0],
             "path": example["path"],
             "digest": hashlib.sha256(content).hexdigest().encode(),
+            "brightness": pytest.approx(measure_brightness(content), abs=1),
         }
 
 
@@ -261,7 +273,15 @@ def test_the_report_counts_everything(troubled):
 
 def test_the_report_holds_nothing_but_the_report(troubled):
     """The records of the first pass are removed."""
-    assert troubled.files == ["quarantine.jsonl", "report.json"]
+    assert troubled.files == ["images.u64", "quarantine.jsonl", "report.json"]
+
+
+def test_the_set_of_images_is_that_of_the_examples(troubled):
+    """Of all splits, with their labels; nothing of what was left out."""
+    examples = (e for split in troubled.splits.values() for e in split)
+    expected = image_set.make((e["digest"].decode(), e["label"].decode()) for e in examples)
+    assert len(expected) == 12
+    np.testing.assert_array_equal(image_set.read(troubled.uri), expected)
 
 
 def test_images_are_dealt_by_the_salt_in_the_report(troubled):
@@ -290,6 +310,38 @@ def test_a_given_salt_is_kept(images, tmp_path):
     assert result.report["salt"] == 424
     for split, examples in result.splits.items():
         assert {split_of(e["digest"].decode(), 424, RATIOS) for e in examples} <= {split}
+
+
+def serve(model_dir, **record):
+    """A serving folder with a version of this record; returns its path."""
+    (model_dir / "7/assets.extra").mkdir(parents=True)
+    (model_dir / "7/saved_model.pb").write_bytes(b"graph")
+    (model_dir / "7/assets.extra/graft.json").write_text(json.dumps(record))
+    return str(model_dir)
+
+
+@pytest.mark.parametrize("salt", [0, 424])
+def test_without_a_given_salt_that_of_the_live_version_is_taken(make_images, tmp_path, salt):
+    """What it was tested on must not be trained on later; 0 is a salt as any other."""
+    for label in ("cat", "dog"):
+        make_images(tmp_path / "data", label, 3)
+    chosen = ingest(tmp_path / "data", tmp_path / "chosen").report["salt"]
+    result = ingest(tmp_path / "data", tmp_path, model_dir=serve(tmp_path / "serving", salt=salt))
+    assert result.report["salt"] == salt != chosen
+    for split, examples in result.splits.items():
+        assert {split_of(e["digest"].decode(), salt, RATIOS) for e in examples} <= {split}
+
+
+def test_a_given_salt_goes_before_that_of_the_live_version(images, tmp_path):
+    """Whoever gives one has looked the live version up."""
+    assert ingest(images, tmp_path, model_dir=serve(tmp_path / "serving", salt=5), salt="424").report["salt"] == 424
+
+
+def test_without_a_salt_of_the_live_version_one_is_chosen(images, tmp_path):
+    """Where there is no version yet, or somebody else has pushed it."""
+    chosen = ingest(images, tmp_path / "chosen").report["salt"]
+    for name, model_dir in (("first", str(tmp_path / "nowhere")), ("foreign", serve(tmp_path / "serving"))):
+        assert ingest(images, tmp_path / name, model_dir=model_dir).report["salt"] == chosen
 
 
 def test_the_split_of_an_image_does_not_depend_on_its_path_or_class(images, tmp_path):
@@ -364,9 +416,30 @@ def test_a_window_of_dates_is_read_and_reported(tmp_path, make_images):
     result = ingest(data, tmp_path / "out", window_end="2026-11-23", window_days=2)
     assert result.report["files"] == 7
     assert (result.report["window_end"], result.report["spans"]) == ("2026-11-23", ["2026-11-22", "2026-11-23"])
+    assert result.report["fingerprint"] == list_images(str(data), "2026-11-23", 2).fingerprint
     reason = result.quarantine["2026-11-22/cat/010.jpeg"]["reason"]
     assert reason == "labelled dog since, by 2026-11-23/dog/corrected.jpeg"
     assert "2026-11-23/dog/corrected.jpeg" in find_paths(result)
+
+
+@pytest.mark.parametrize(
+    "window_end", ["23.11.2026", "2026-11-31", "2026-1-2", "20261123", "2026-W48-1", "2026-11-23T03:00:00", "today"]
+)
+def test_a_malformed_date_is_refused_with_the_format(images, tmp_path, window_end):
+    """It may come from a parameter of a scheduled run, which nobody has checked."""
+    with pytest.raises(UsageError, match="window_end: expected a date such as 2026-11-23, or nothing; got") as error:
+        ingest(images, tmp_path, window_end=window_end)
+    assert repr(window_end) in str(error.value)
+
+
+def test_the_time_of_a_run_that_kubeflow_left_unreplaced_is_today(tmp_path, make_images):
+    """A pinned version of a pipeline gets the word itself; the window ends today then, not with the newest folder."""
+    today = datetime.datetime.now(datetime.timezone.utc).date()
+    for day, first in ((today, 0), (today + datetime.timedelta(days=3), 10)):
+        make_images(tmp_path / "data" / day.isoformat(), "cat", 3, first=first)
+    result = ingest(tmp_path / "data", tmp_path / "out", window_end="[[ScheduledTime.2006-01-02]]")
+    assert result.report["window_end"] == today.isoformat()
+    assert len(find_paths(result)) == 3
 
 
 def test_names_of_other_scripts_pass_through(tmp_path, make_images):
@@ -478,7 +551,7 @@ def test_other_code_decodes_again(tmp_path, make_images, monkeypatch):
     make_images(tmp_path / "data", "dog", 4)
     decoded, tried = str(tmp_path / "decoded"), []
     ingest(tmp_path / "data", tmp_path / "1", decoded=decoded, code_digest="old")
-    monkeypatch.setattr(reading, "try_to_decode", lambda *arguments: tried.append(arguments) or (8, 8))
+    monkeypatch.setattr(reading, "try_to_decode", lambda *arguments: tried.append(arguments) or (8, 8, 99.0))
     ingest(tmp_path / "data", tmp_path / "2", decoded=decoded, code_digest="new")
     assert len(tried) == 8
     remove_outdated(decoded, "new")

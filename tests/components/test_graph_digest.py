@@ -232,7 +232,13 @@ def transform(tmp_path_factory):
     def analyze(classes, image_size):
         folder = tmp_path_factory.mktemp("transform")
         config = {"classes": classes, "image_size": image_size, "max_megapixels": 1.0}
-        row = {"image": [b"not decoded"], "label": [b"cat"], "path": [b"cat/0.jpg"], "digest": [b"0"]}
+        row = {
+            "image": [b"not decoded"],
+            "label": [b"cat"],
+            "path": [b"cat/0.jpg"],
+            "digest": [b"0"],
+            "brightness": [99.0],
+        }
         with tft_beam.Context(temp_dir=str(folder / "tmp")):
             transform_fn = ([row], DatasetMetadata(read_schema(classes))) | tft_beam.AnalyzeDataset(
                 functools.partial(preprocessing_fn, custom_config=config)

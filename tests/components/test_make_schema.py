@@ -25,12 +25,13 @@ def test_two_schemas_do_not_share_their_classes():
     assert list(read_schema(["bird", "fish"]).string_domain[0].value) == ["bird", "fish"]
 
 
-def test_every_raw_feature_is_one_bytes_value_in_every_example():
-    """The names are those of schema/features.py, and none is optional."""
+def test_every_raw_feature_is_one_value_in_every_example():
+    """The names are those of schema/features.py, and none is optional; all are bytes, but for the brightness."""
     described = {f.name: f for f in read_schema(["cat", "dog"]).feature}
-    assert set(described) == {features.IMAGE, features.LABEL, features.PATH, features.DIGEST}
-    for feature in described.values():
-        assert feature.type == schema_pb2.BYTES
+    texts = {features.IMAGE, features.LABEL, features.PATH, features.DIGEST}
+    assert set(described) == texts | {features.BRIGHTNESS}
+    for name, feature in described.items():
+        assert feature.type == (schema_pb2.BYTES if name in texts else schema_pb2.FLOAT)
         assert (feature.presence.min_fraction, feature.presence.min_count) == (1.0, 1)
         assert [dim.size for dim in feature.shape.dim] == [1]
 

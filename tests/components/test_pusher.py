@@ -8,12 +8,25 @@ import time
 
 import pytest
 import tensorflow as tf
-from tfx.types import standard_artifacts
+from tfx.types import artifact_utils, standard_artifacts
 
-from components.artifacts import IngestReport
+from components.artifacts import IngestReport, RunDecision
 from components.pusher import PusherExecutor, push
 from schema.errors import UsageError
 from serving import models_config, releases, versions
+from serving.gfile import gfile
+
+MEMORY = "not_pushed.json"  # beside the versions
+AS_NOW = object()
+DECISION = {
+    "train": True,
+    "reason": "no version is live yet",
+    "new_images": 1,
+    "gone_images": 0,
+    "settings_key": "s1",
+    "images_digest": "d1",
+    "refused": False,
+}
 
 
 def make_model(folder, variables=b"variables"):
@@ -27,8 +40,9 @@ def make_model(folder, variables=b"variables"):
 
 
 def list_files(folder):
-    """Path to content, of every file below."""
-    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    """Path to content, of every file below; but for what is remembered of models that were not pushed."""
+    files = (p for p in folder.rglob("*") if p.is_file() and p.name != MEMORY)
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in files}
 
 
 @pytest.fixture
@@ -99,7 +113,8 @@ def test_two_pushes_within_a_second_are_two_versions(model, tmp_path, monkeypatc
 def test_an_interrupted_push_leaves_the_live_version_untouched(model, served, monkeypatch, step, error):
     """Nothing half is left behind, neither a version nor the staging folder, and the error is not swallowed."""
     before, live = list_files(served), versions.find_live(str(served))
-    original, calls = getattr(tf.io.gfile, step), []
+    owner = tf.io.gfile if step == "copy" else gfile(str(served))
+    original, calls = getattr(owner, step), []
 
     def interrupt(*args, **kwargs):
         calls.append(args)
@@ -107,7 +122,7 @@ def test_an_interrupted_push_leaves_the_live_version_untouched(model, served, mo
             raise error
         return original(*args, **kwargs)
 
-    monkeypatch.setattr(tf.io.gfile, step, interrupt)
+    monkeypatch.setattr(owner, step, interrupt)
     with pytest.raises(type(error)):
         push(str(model), str(served), {})
     assert calls
@@ -132,21 +147,49 @@ def test_while_it_is_copied_a_push_is_no_version(model, served, monkeypatch):
 
 @pytest.fixture
 def run_pusher(tmp_path, model):
-    """Returns a function that runs the executor on `model`; gives the PushedModel artifact."""
+    """Returns a function that runs the executor on `model`; gives the PushedModel artifact.
 
-    def run(blessed=True, canary=False, served=True):
+    Unless a test says otherwise, the model was compared with what is live now. Only if it is blessed, a server
+    tries it and gives a verdict.
+    """
+
+    def run(blessed=True, canary=False, served=True, compared_with=AS_NOW, failures=(), reasons=(), moments=b"moments"):
+        served = served if blessed else None
         artifacts = {
             "model": standard_artifacts.Model(),
             "model_blessing": standard_artifacts.ModelBlessing(),
             "infra_blessing": standard_artifacts.InfraBlessing(),
             "evaluation": standard_artifacts.ModelEvaluation(),
             "report": IngestReport(),
+            "decision": RunDecision(),
+            "statistics": standard_artifacts.ExampleStatistics(),
+            "embeddings": standard_artifacts.Examples(),
         }
         for name, artifact in artifacts.items():
             artifact.uri = str(tmp_path / "artifacts" / name)
-            (tmp_path / "artifacts" / name).mkdir(parents=True, exist_ok=True)
-        (tmp_path / "artifacts/report/report.json").write_text('{"salt": 3, "window_end": "2026-11-23", "counts": {}}')
-        (tmp_path / "artifacts/evaluation/summary.json").write_text('{"accuracy": 0.9}')
+        artifacts["statistics"].split_names = artifact_utils.encode_split_names(["train", "val", "test"])
+        if compared_with is AS_NOW:
+            live = versions.find_live(str(tmp_path / "serving"))
+            compared_with = live.number if live else None
+        baseline = {"version": compared_with} if compared_with else None
+        report = {"salt": 3, "window_end": "2026-11-23", "fingerprint": "f1", "counts": {}}
+        summary = {"accuracy": 0.9, "failures": list(failures), "baseline": baseline}
+        verdict = {"reasons": list(reasons)}
+        files = {
+            "report/report.json": json.dumps(report).encode(),
+            "report/images.u64": b"8 bytes.",
+            "evaluation/summary.json": json.dumps(summary).encode(),
+            "infra_blessing/verdict.json": None if served is None else json.dumps(verdict).encode(),
+            "decision/decision.json": json.dumps(DECISION).encode(),
+            "statistics/Split-train/FeatureStats.pb": b"statistics",
+            "embeddings/moments.npz": moments,
+            "model/Format-Serving/assets.extra/classes.json": b'["a", "b"]',
+        }
+        for name, content in files.items():
+            (tmp_path / "artifacts" / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / "artifacts" / name).unlink(missing_ok=True)
+            if content is not None:
+                (tmp_path / "artifacts" / name).write_bytes(content)
         shutil.copytree(model, tmp_path / "artifacts/model/Format-Serving", dirs_exist_ok=True)
         artifacts["model_blessing"].set_int_custom_property("blessed", int(blessed))
         if served is not None:
@@ -185,9 +228,42 @@ def test_a_blessed_model_is_pushed_with_its_record(run_pusher, tmp_path):
         "run_id": None,
         "salt": 3,
         "window_end": "2026-11-23",
+        "fingerprint": "f1",
         "counts": {},
-        "metrics": {"accuracy": 0.9},
+        "settings_key": "s1",
+        "metrics": {"accuracy": 0.9, "failures": [], "baseline": None},
     }
+
+
+def test_what_the_next_run_compares_with_is_kept_beside_the_model(run_pusher, model, tmp_path):
+    """The set of images, and statistics and moments of the training images; the model's own files stay."""
+    before = list_files(model)
+    run_pusher()
+    live = versions.find_live(str(tmp_path / "serving"))
+    pushed = list_files(tmp_path / "serving" / str(live.number))
+    pushed.pop("assets.extra/graft.json")
+    assert pushed == before | {
+        "assets.extra/classes.json": b'["a", "b"]',
+        "assets.extra/images.u64": b"8 bytes.",
+        "assets.extra/FeatureStats.pb": b"statistics",
+        "assets.extra/moments.npz": b"moments",
+    }
+
+
+def test_without_embeddings_there_are_no_moments_to_keep(run_pusher, tmp_path):
+    """Where images are augmented; the rest is kept."""
+    run_pusher(moments=None)
+    [extra] = (tmp_path / "serving").glob("*/assets.extra")
+    assert {p.name for p in extra.iterdir()} == {"classes.json", "graft.json", "images.u64", "FeatureStats.pb"}
+
+
+def test_what_is_kept_does_not_change_what_the_model_is(run_pusher, model, tmp_path):
+    """Its digest is of the graph and the variables; the number alone tells one identity from the other."""
+    run_pusher()
+    assert versions.find_live(str(tmp_path / "serving")).record["model_digest"] == versions.digest_model(str(model))
+    other = tmp_path / "other"
+    shutil.copytree(model, other / "1")
+    assert versions.find_live(str(other)).identity.partition(":")[2] == versions.digest_model(str(model))
 
 
 def test_a_model_that_is_not_blessed_is_not_pushed(run_pusher, served):
@@ -201,8 +277,8 @@ def test_a_model_that_is_not_blessed_is_not_pushed(run_pusher, served):
 @pytest.mark.parametrize("served", [False, None], ids=["refused", "not tried"])
 def test_a_model_that_no_server_has_served_is_not_pushed(run_pusher, served, tmp_path):
     """However good it is."""
-    assert run_pusher(served=served).get_int_custom_property("pushed") == 0
-    assert not (tmp_path / "serving").exists()
+    assert run_pusher(served=served, reasons=["too slow"]).get_int_custom_property("pushed") == 0
+    assert list_files(tmp_path / "serving") == {}
 
 
 def test_the_same_model_is_not_pushed_twice(run_pusher, tmp_path):
@@ -366,7 +442,7 @@ def test_a_push_beside_a_broken_models_config_changes_nothing(model, served, can
 def test_an_interrupted_push_of_a_canary_leaves_no_trace(model, served, monkeypatch):
     """What was live is live, and nothing is a canary."""
     before = list_files(served)
-    monkeypatch.setattr(tf.io.gfile, "rename", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+    monkeypatch.setattr(gfile(str(served)), "rename", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
     with pytest.raises(OSError, match="disk full"):
         push(str(model), str(served), {}, canary=True)
     assert list_files(served) == before
@@ -388,3 +464,129 @@ def test_no_number_below_is_an_error_that_says_so(model, tmp_path):
     with pytest.raises(UsageError, match=r"no number is free below .* Push without --canary"):
         push(str(model), str(tmp_path / "serving"), {}, canary=True)
     assert os.listdir(tmp_path / "serving") == ["1"]
+
+
+def test_extras_go_beside_a_model_that_has_none(model, tmp_path):
+    """The folder is made."""
+    (tmp_path / "images.u64").write_bytes(b"8 bytes.")
+    version = push(str(model), str(tmp_path / "serving"), {}, extras=[str(tmp_path / "images.u64")])
+    assert list_files(tmp_path / "serving" / str(version.number))["assets.extra/images.u64"] == b"8 bytes."
+
+
+@pytest.mark.parametrize("canary", [False, True])
+def test_a_version_that_became_live_meanwhile_is_not_replaced(run_pusher, served, tmp_path, canary):
+    """Two runs at once: the second was compared with what the first has replaced; the artifact says so."""
+    compared_with = versions.find_live(str(served)).number
+    other = push(str(make_model(tmp_path / "other", b"other")), str(served), {})
+    before = list_files(served)
+    pushed = run_pusher(canary=canary, compared_with=compared_with)
+    assert held_back(pushed) == {"version": other.number, "state": "overtaken"}
+    assert pushed.get_int_custom_property("pushed") == 0
+    assert list_files(served) == before
+
+
+def test_the_first_version_of_two_runs_at_once_is_not_replaced(run_pusher, served):
+    """Where none was live when both began, either was compared with nothing."""
+    live = versions.find_live(str(served))
+    assert held_back(run_pusher(compared_with=None)) == {"version": live.number, "state": "overtaken"}
+    assert versions.find_live(str(served)) == live
+
+
+def test_a_model_that_another_run_has_pushed_meanwhile_is_the_live_one(run_pusher, served):
+    """Two runs at once that made the same model: nothing is held back, and nothing is pushed twice."""
+    compared_with = versions.find_live(str(served)).number
+    first, second = (run_pusher(compared_with=compared_with) for _ in range(2))
+    names = [pushed.get_string_custom_property("pushed_version") for pushed in (first, second)]
+    assert names[0] == names[1] == str(versions.find_live(str(served)).number)
+    assert [pushed.get_int_custom_property("new") for pushed in (first, second)] == [1, 0]
+
+
+def test_a_model_whose_rival_is_gone_is_pushed(run_pusher, served):
+    """Somebody has removed the only version: there is nothing that it would replace."""
+    compared_with = versions.find_live(str(served)).number
+    shutil.rmtree(served)
+    assert run_pusher(compared_with=compared_with).get_int_custom_property("new") == 1
+
+
+def recall(served):
+    """What the serving folder remembers of a model that was not pushed."""
+    return json.loads((served / MEMORY).read_text()) if (served / MEMORY).exists() else None
+
+
+def test_a_refusal_is_remembered_with_its_reasons_and_its_rival(run_pusher, served):
+    """And what the model was made of, so that the next run need not make it again; no version comes of it."""
+    live = versions.find_live(str(served))
+    run_pusher(blessed=False, failures=["accuracy 0.4 is below min_accuracy 0.6"])
+    assert recall(served) == {
+        "settings_key": "s1",
+        "images_digest": "d1",
+        "live": live.number,
+        "reasons": ["accuracy 0.4 is below min_accuracy 0.6"],
+        "refused": True,
+    }
+    assert versions.find_versions(str(served)) == [live]
+
+
+def test_a_model_that_is_too_slow_to_serve_is_remembered(run_pusher, served):
+    """With the ServingValidator's reasons: tomorrow it would be as slow."""
+    run_pusher(served=False, reasons=["an image took 9000 ms; max_latency_ms allows 5000"])
+    memory = recall(served)
+    assert memory["reasons"] == ["an image took 9000 ms; max_latency_ms allows 5000"]
+    assert memory["refused"]
+
+
+def test_the_refusal_of_the_first_model_of_all_is_remembered(run_pusher, tmp_path):
+    """There is no folder of versions yet, and no rival."""
+    run_pusher(blessed=False, failures=["too bad"])
+    assert recall(tmp_path / "serving")["live"] is None
+    assert versions.find_live(str(tmp_path / "serving")) is None
+
+
+def test_a_refusal_names_the_rival_that_it_was_compared_with(run_pusher, served, tmp_path):
+    """Not what became live meanwhile: against that one, the model was never tried."""
+    compared_with = versions.find_live(str(served)).number
+    push(str(make_model(tmp_path / "other", b"other")), str(served), {})
+    run_pusher(blessed=False, failures=["worse"], compared_with=compared_with)
+    assert recall(served)["live"] == compared_with
+
+
+def test_the_newest_refusal_takes_the_place_of_the_last(run_pusher, served):
+    """One is enough: images or settings have changed since."""
+    for reason in ("bad", "worse"):
+        run_pusher(blessed=False, failures=[reason])
+    assert recall(served)["reasons"] == ["worse"]
+
+
+def test_a_model_that_is_live_already_is_remembered_and_not_as_refused(run_pusher, tmp_path):
+    """Other settings made the same weights: its record does not say so, and a schedule would train it every night."""
+    run_pusher()
+    assert recall(tmp_path / "serving") is None
+    number = int(run_pusher().get_string_custom_property("pushed_version"))
+    memory = recall(tmp_path / "serving")
+    assert (memory["live"], memory["refused"]) == (number, False)
+    assert memory["reasons"] == [f"it is version {number}, which is there already"]
+
+
+@pytest.mark.parametrize("canary", [False, True])
+def test_a_withdrawn_model_is_remembered_as_refused(run_pusher, served, canary):
+    """Compared with what is live now, it would be made again every night."""
+    number = int(run_pusher().get_string_custom_property("pushed_version"))
+    releases.roll_back(str(served))
+    run_pusher(canary=canary)
+    memory = recall(served)
+    assert (memory["live"], memory["refused"]) == (versions.find_live(str(served)).number, True)
+    assert memory["reasons"] == [f"it is version {number}, which is withdrawn"]
+
+
+def test_a_model_that_was_overtaken_is_not_remembered(run_pusher, served, tmp_path):
+    """Nothing is wrong with it: compared with the other one, it may be pushed yet."""
+    compared_with = versions.find_live(str(served)).number
+    push(str(make_model(tmp_path / "other", b"other")), str(served), {})
+    run_pusher(compared_with=compared_with)
+    assert recall(served) is None
+
+
+def test_a_model_without_a_verdict_is_not_remembered(run_pusher, served):
+    """There would be no reason to give."""
+    run_pusher(blessed=False)
+    assert recall(served) is None

@@ -4,7 +4,7 @@ import dataclasses
 import io
 import json
 import math
-import types
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -12,14 +12,18 @@ import pytest
 import tensorflow as tf
 import tensorflow_transform as tft
 from PIL import Image
+from tfx import types
 from tfx.components.trainer.fn_args_utils import FnArgs
+from tfx.components.util import examples_utils
+from tfx.proto import example_gen_pb2
+from tfx.types import artifact_utils, standard_artifacts
 
 from components import trainer, training
 from components.devices import choose_devices
 from components.embedding_store import EmbeddingStore
 from components.samples import get_image
 from components.training import FINE_TUNE, HEAD, Inputs, Settings
-from serving import signatures
+from serving import signatures, versions
 from serving.server.inference import Model
 from serving.server.servable import Servable
 from serving.server.warmup import warm_up
@@ -95,8 +99,8 @@ def train(examples, transform_graph, embed, small_base):
         embedded = embed(
             data,
             out / "embeddings",
-            settings.base,
-            ["train", "val"] if settings.fine_tune_epochs else ["train", "val", "test"],
+            dataclasses.replace(settings.base, fine_tune_from=settings.fine_tune_from),
+            settings.fine_tune_epochs,
             out / "store",
             augmented=augmented,
             trunk_gb=trunk_gb,
@@ -114,7 +118,7 @@ def train(examples, transform_graph, embed, small_base):
         )
         trainer.run_fn(fn_args)
         history = json.loads((out / "run/history.json").read_text())
-        return types.SimpleNamespace(model=str(out / "model"), run=out / "run", embedded=embedded, **history)
+        return SimpleNamespace(model=str(out / "model"), run=out / "run", embedded=embedded, **history)
 
     return run
 
@@ -250,6 +254,97 @@ def test_a_fine_tuned_model_takes_no_embeddings(fine_tuned):
         "examples",
         "transform_features",
     }
+
+
+def test_a_warm_start_trains_on_from_the_live_model(train, head_only, tmp_path):
+    """A step of next to nothing leaves the head where it begins: at that of the live model, and not at a random one."""
+    nothing = {"head_epochs": 1, "head_learning_rate": 1e-12}
+    live, warm, cold = (
+        signatures.read_last_weights(path, 4)
+        for path in (
+            head_only.model,
+            train(tmp_path / "warm", live=head_only.model, **nothing).model,
+            train(tmp_path / "cold", **nothing).model,
+        )
+    )
+    for a, b in zip(warm, live, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-7)
+    assert np.abs(cold[0] - live[0]).max() > 1e-4
+
+
+def make_artifact(kind, uri, **properties):
+    artifact = kind()
+    artifact.uri = str(uri)
+    for name, value in properties.items():
+        setattr(artifact, name, value)
+    return [artifact]
+
+
+@pytest.fixture
+def read_settings(tmp_path):
+    """Returns a function that asks the executor for the settings of a training; gives what `run_fn` would read."""
+    (tmp_path / "schema").mkdir()
+    (tmp_path / "schema/schema.pbtxt").touch()
+    splits = artifact_utils.encode_split_names(["train", "val", "test"])
+    inputs = {
+        "examples": make_artifact(standard_artifacts.Examples, tmp_path / "examples", split_names=splits),
+        "embeddings": make_artifact(standard_artifacts.Examples, tmp_path / "embeddings", split_names=splits),
+        "transform_graph": make_artifact(standard_artifacts.TransformGraph, tmp_path / "graph"),
+        "schema": make_artifact(standard_artifacts.Schema, tmp_path / "schema"),
+    }
+    outputs = {
+        "model": make_artifact(standard_artifacts.Model, tmp_path / "model"),
+        "model_run": make_artifact(standard_artifacts.ModelRun, tmp_path / "run"),
+    }
+    examples_utils.set_payload_format(inputs["examples"][0], example_gen_pb2.FORMAT_TF_EXAMPLE)
+
+    def read(warm_start=False, **properties):
+        channels = {name: types.Channel(type=type(artifact)) for name, [artifact] in inputs.items()}
+        defaults = {"head_epochs": 2, "fine_tune_epochs": 0, "model_dir": str(tmp_path / "serving")}
+        config = dataclasses.asdict(dataclasses.replace(SETTINGS, warm_start=warm_start))
+        component = trainer.Trainer(**channels, custom_config=config, **defaults | properties)
+        executor = trainer.TrainerExecutor()
+        return Settings(**executor._GetFnArgs(inputs, outputs, component.exec_properties).custom_config)
+
+    return read
+
+
+def test_the_epochs_of_a_run_count_and_not_those_of_the_settings(read_settings):
+    """A run on Kubeflow may set them."""
+    settings = read_settings(head_epochs=7, fine_tune_epochs=3)
+    assert (settings.head_epochs, settings.fine_tune_epochs) == (7, 3)
+    assert settings.base.fine_tune_from == "conv5_block3"
+    assert dataclasses.replace(settings, fine_tune_epochs=0).base.fine_tune_from == ""
+
+
+def test_the_folders_of_a_run_are_told(read_settings, tmp_path):
+    """The embeddings, and the test images for the warm-up of a server."""
+    settings = read_settings()
+    assert settings.embeddings == str(tmp_path / "embeddings")
+    assert settings.test_files == [str(tmp_path / "examples/Split-test/*")]
+
+
+@pytest.fixture
+def serving(tmp_path):
+    """Two versions; the identity of the one that was live when the run began, and of the one that is live now."""
+    for number in (8, 9):
+        (tmp_path / f"serving/{number}/variables").mkdir(parents=True)
+        for name in ("saved_model.pb", "variables/variables.index"):
+            (tmp_path / f"serving/{number}" / name).write_text(name)
+    return [version.identity for version in versions.find_versions(str(tmp_path / "serving"))]
+
+
+def test_a_warm_start_is_from_the_version_that_was_live(read_settings, serving, tmp_path):
+    """When the run began, if that is known; without a version it is none, and the start is cold."""
+    assert read_settings(warm_start=True, live=serving[0]).live == str(tmp_path / "serving/8")
+    assert read_settings(warm_start=True, live="").live == str(tmp_path / "serving/9")
+    assert read_settings(warm_start=True, live="none").live == ""
+    assert read_settings(warm_start=True, live="", model_dir=str(tmp_path / "nowhere")).live == ""
+
+
+def test_unless_it_is_asked_for_the_start_is_cold(read_settings, serving):
+    """Whatever is live."""
+    assert read_settings(live=serving[1]).live == ""
 
 
 def test_the_export_holds_no_optimizer(fine_tuned, small_base):

@@ -18,6 +18,7 @@ from components import model, pixels, progress, training
 from components.devices import Devices, choose_devices
 from components.embeddings import Embedded
 from components.training import FINE_TUNE, HEAD, Images, Inputs, Score, Settings
+from serving.signatures import export_saved_model
 
 OFF = {"flip": "none", "rotation": 0.0, "zoom": 0.0, "contrast": 0.0}
 AUGMENTED = {"flip": "horizontal", "rotation": 0.1, "zoom": 0.1, "contrast": 0.1}
@@ -233,6 +234,66 @@ def test_class_weights_weigh_training_and_not_validation(tmp_path, devices, clas
     assert row["loss"] == pytest.approx((weights * losses).mean(), rel=1e-3)
     assert row["val_loss"] == pytest.approx(losses.mean(), rel=1e-3)
     assert abs((weights * losses).mean() / losses.mean() - 1) > 0.01 or class_weights == "none"
+
+
+@pytest.fixture(scope="module")
+def live(small_base, transform_graph, tmp_path_factory):
+    """A SavedModel of cats and dogs with a hidden layer of 8, and the weights of its head."""
+    embeddings = np.random.default_rng(0).normal(0, 1, (8, 2048)).astype(np.float32)
+    keras.utils.set_random_seed(1)
+    head = model.build_head(embeddings, [8], 2)
+    network = model.assemble(model.build_embedder(small_base(32, "random")), head)
+    path = str(tmp_path_factory.mktemp("live"))
+    export_saved_model(network, tft.TFTransformOutput(transform_graph), SETTINGS.classes, path)
+    return types.SimpleNamespace(path=path, weights=head.get_weights())
+
+
+def start_head(path, **changes):
+    """The weights of a head before its training, cold and then warm."""
+    embeddings = np.random.default_rng(0).normal(0, 1, (8, 2048)).astype(np.float32)
+    heads = []
+    for start in ("", path):
+        keras.utils.set_random_seed(0)
+        heads.append(training.build_head(embeddings, dataclasses.replace(SETTINGS, live=start, **changes)))
+    return [head.get_weights() for head in heads]
+
+
+def test_a_warm_start_is_from_the_head_of_the_live_model(live, caplog):
+    """All of its weights; without one, they are random. The log says so."""
+    caplog.set_level("INFO", logger="absl")
+    cold, warm = start_head(live.path)
+    assert all(map(np.array_equal, warm, live.weights))
+    assert not np.array_equal(cold[0], live.weights[0])
+    assert f"Warm start from {live.path}: yes" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"head_units": [9]},
+        {"head_units": [8, 8]},
+        {"head_units": []},
+        {"classes": ["dog", "cat"]},
+        {"classes": ["cat", "wolf"]},
+        {"classes": ["cat", "dog", "wolf"]},
+    ],
+    ids=str,
+)
+def test_a_head_of_another_shape_or_of_other_classes_starts_cold(live, changes, caplog):
+    """As without a live model, and the log says so; the order of the classes counts, for that of the outputs does."""
+    caplog.set_level("INFO", logger="absl")
+    cold, warm = start_head(live.path, **changes)
+    assert all(map(np.array_equal, warm, cold))
+    assert f"Warm start from {live.path}: no, its head or its classes are others" in caplog.text
+
+
+def test_a_model_that_graft_has_not_pushed_starts_nothing(tmp_path):
+    """It has no list of classes, and its variables have other names."""
+    foreign = tf.Module()
+    foreign.kernel = tf.Variable([1.0])
+    tf.saved_model.save(foreign, str(tmp_path))
+    cold, warm = start_head(str(tmp_path))
+    assert all(map(np.array_equal, warm, cold))
 
 
 def test_smoothing_and_dropout_reach_the_training(noise, small_base, frozen_like, devices, tmp_path):

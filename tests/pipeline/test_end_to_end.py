@@ -22,16 +22,19 @@ WORSE = {"head_learning_rate": 1e-9}
 ALL = [
     "ExampleGen",
     "MakeSchema",
+    "RetrainingGate",
     "StatisticsGen",
     "ExampleValidator",
     "DataGate",
     "Transform",
     "Embedder",
+    "DriftGate",
     "Trainer",
     "Evaluator",
     "ServingValidator",
     "Pusher",
 ]
+GATES = ["RetrainingGate", "DataGate", "DriftGate"]
 
 
 def executed(outcome):
@@ -225,8 +228,8 @@ def test_same_run_again_executes_nothing_and_pushes_nothing(again, first):
 
 
 def test_one_setting_changed_runs_what_depends_on_it(worse):
-    """A learning rate concerns the Trainer and what is behind it."""
-    assert executed(worse[0]) == ["Trainer", "Evaluator", "ServingValidator", "Pusher"]
+    """A learning rate concerns the Trainer and what is behind it; the gates look at what is live by now."""
+    assert executed(worse[0]) == [*GATES, "Trainer", "Evaluator", "ServingValidator", "Pusher"]
 
 
 def test_worse_candidate_is_not_pushed(worse, first):
@@ -271,7 +274,7 @@ def test_retraining_keeps_the_salt(one_new_image, first):
 def test_rollback_leaves_no_stale_refusal(worse_after_rollback):
     """With nothing live any more, the candidate that was refused is judged anew, and pushed."""
     outcome, _, versions = worse_after_rollback
-    assert executed(outcome) == ["Evaluator", "ServingValidator", "Pusher"]
+    assert executed(outcome) == [*GATES, "Evaluator", "ServingValidator", "Pusher"]
     assert outcome.evaluation["baseline"] is None
     assert versions == [outcome.pushed_version]
 

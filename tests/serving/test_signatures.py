@@ -14,7 +14,7 @@ import tensorflow_transform as tft
 from components import model
 from components.layout import ImageFile
 from components.reading import read_image
-from serving.signatures import EXAMPLES, SERVING, TRANSFORM_FEATURES, export_saved_model
+from serving.signatures import EXAMPLES, SERVING, TRANSFORM_FEATURES, export_saved_model, read_last_weights
 
 KINDS = ["jpeg", "png", "gray_jpeg", "cmyk_jpeg"]
 
@@ -192,6 +192,39 @@ def test_the_saved_model_holds_the_weights_and_no_optimizer(transform_output, cl
     floats = [shape for name, shape in variables if not name.startswith(("_CHECKPOINTABLE", "save_counter"))]
     assert sorted(floats) == [[2], [3, 2]]
     assert not [name for name, _ in variables if "optimizer" in name]
+
+
+@pytest.mark.parametrize("count", [1, 4, 50])
+def test_the_last_weights_are_those_of_the_head_in_their_order(network, exported, count):
+    """Of hundreds, numbered: the tenth does not come before the second."""
+    assert len(network.weights) > 300
+    weights = read_last_weights(exported, count)
+    assert len(weights) == count
+    assert all(map(np.array_equal, weights, network.get_weights()[-count:]))
+
+
+def test_the_last_weights_of_a_model_that_takes_embeddings_are_those_of_the_head(transform_output, classes, tmp_path):
+    """Which it refers to twice, and holds once."""
+    inputs = keras.Input([32, 32, 3], name="pixels")
+    embedder = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(2048, 1)(inputs)))
+    head = model.build_head(np.random.default_rng(0).normal(size=(4, 2048)).astype(np.float32), [4], 2)
+    export_saved_model(model.assemble(embedder, head), transform_output, classes, str(tmp_path), head, "{}")
+    weights = read_last_weights(str(tmp_path), len(head.weights))
+    assert len(weights) == 4
+    assert all(map(np.array_equal, weights, head.get_weights()))
+
+
+def test_a_network_that_has_fewer_weights_gives_all_of_them(transform_output, classes, tmp_path):
+    """A model of somebody else may have none that are called so: none is no error."""
+    inputs = keras.Input([32, 32, 3], name="pixels")
+    pooled = keras.layers.GlobalAveragePooling2D()(inputs)
+    network = keras.Model(inputs, keras.layers.Dense(2, activation="softmax")(pooled))
+    export_saved_model(network, transform_output, classes, str(tmp_path / "small"))
+    assert [w.shape for w in read_last_weights(str(tmp_path / "small"), 9)] == [(3, 2), (2,)]
+    foreign = tf.Module()
+    foreign.kernel = tf.Variable([1.0])
+    tf.saved_model.save(foreign, str(tmp_path / "foreign"))
+    assert read_last_weights(str(tmp_path / "foreign"), 9) == []
 
 
 def test_exporting_leaves_the_network_as_it_was(transform_output, classes, tmp_path):
