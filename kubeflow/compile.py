@@ -1,0 +1,128 @@
+"""Compiles the pipeline for Kubeflow Pipelines: by TFX's own compiler, and what its spec lacks for the backend.
+
+The chain is that of a local run. What a local run finds out before it starts stays empty here, and the executors find
+it out: which files there are, which version is live.
+"""
+
+import dataclasses
+import os
+import pathlib
+from typing import Any
+
+import yaml
+from google.protobuf import json_format
+from kfp.pipeline_spec import pipeline_spec_pb2
+from tfx.orchestration.data_types import RuntimeParameter
+from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner
+
+from kubeflow import conform
+from kubeflow.version import read_version
+from pipeline.chain import Places, create_pipeline
+from pipeline.config import Config
+from pipeline.engines import beam_pipeline_args, check_engine
+from pipeline.parameters import RunParameters, make_parameters
+from pipeline.resolve import Resolved, digest_code, digest_settings
+from pipeline.weights import IMAGENET, RANDOM
+from schema.errors import UsageError
+
+ENTRY_POINT = ["python", "-m", "kubeflow.entry_point"]
+_DESCRIPTIONS = {
+    "data": "folder of labelled images",
+    "window_end": "newest date folder to read, such as 2026-11-23; empty for the newest there is",
+    "window_days": "how many days up to it; 0 for all",
+    "head_epochs": "epochs of phase 1",
+    "fine_tune_epochs": "epochs of phase 2; 0 for none",
+    "min_accuracy": "needed on test to be pushed; -1 for the majority class's share plus 0.1",
+    "max_accuracy_drop": "how far below the live model is still pushed",
+    "min_new_images": "needed to train again; -1 for 1 with window_days, else any change",
+    "max_label_drift": "how far the share of a class may drift",
+    "max_brightness_drift": "how far the brightness may drift",
+    "max_embedding_drift": "how far the mean embedding may drift",
+    "force": "1 to train in any case",
+    "model_dir": "where versions are pushed to: what TensorFlow Serving watches",
+}
+
+
+def compile_spec(config: Config, image: str, pipeline_root: str) -> dict[str, Any]:
+    """Compiles the pipeline.
+
+    Args:
+        config: what the user asked for; some of it are defaults of the parameters of a run.
+        image: the container image of all tasks.
+        pipeline_root: the folder, in a bucket, below which everything is kept.
+    Returns:
+        A PipelineSpec, as JSON.
+    Raises:
+        UsageError: if something can only be found out on this machine.
+    """
+    _check(config, pipeline_root)
+    check_engine(config.beam, {"data": config.data, "--pipeline-root": pipeline_root}, image, reach=False)
+    root = pipeline_root.rstrip("/")
+    places = Places(f"{root}/artifacts", f"{root}/embeddings", f"{root}/decoded")
+    defaults = make_parameters(config, config.window_end_text, f"{root}/serving/{config.model_name}")
+    beam_args = beam_pipeline_args(config.beam, root, image)
+    pipeline = create_pipeline(config, _make_run_parameters(defaults), _resolve(config), places, beam_args)
+    settings = kubeflow_v2_dag_runner.KubeflowV2DagRunnerConfig(
+        default_image=image, default_commands=ENTRY_POINT, use_pipeline_spec_2_1=True
+    )
+    job = kubeflow_v2_dag_runner.KubeflowV2DagRunner(settings).run(pipeline, write_out=False)
+    parameters = {n: conform.Parameter(v, _DESCRIPTIONS[n]) for n, v in dataclasses.asdict(defaults).items()}
+    spec = conform.conform(job["pipelineSpec"], parameters, pipeline.components, places.artifacts, read_version())
+    json_format.ParseDict(spec, pipeline_spec_pb2.PipelineSpec())  # raises on whatever the backend would not know
+    return spec
+
+
+def write_spec(spec: dict[str, Any], output: str) -> None:
+    """Writes a spec as YAML, whole or not at all.
+
+    Raises:
+        UsageError: if the file is not called *.yaml, which Kubeflow asks for, or cannot be written.
+    """
+    if not output.endswith((".yaml", ".yml")):
+        raise UsageError(f"--output: expected a file named *.yaml, got {output}.")
+    temporary = pathlib.Path(f"{output}.tmp")
+    try:
+        temporary.write_text(yaml.safe_dump(spec, sort_keys=True, width=120), encoding="utf-8")
+        temporary.replace(output)
+    except OSError as error:
+        raise UsageError(f"--output: {output}: cannot be written: {error.strerror}.") from None
+
+
+def _check(config: Config, pipeline_root: str) -> None:
+    """What no pod would have."""
+    if not config.classes:
+        raise UsageError("classes: missing. A run on Kubeflow cannot ask for them: name them with --classes A,B.")
+    places = {"--pipeline-root": pipeline_root, "data": config.data}
+    if config.weights not in (IMAGENET, RANDOM):
+        places["weights"] = config.weights
+    for key, place in places.items():
+        if "://" not in place and not os.path.isabs(place):
+            raise UsageError(
+                f"{key}: expected a URI such as gs://bucket/folder, or the path of a volume of the cluster, "
+                f"got {place}."
+            )
+
+
+def _make_run_parameters(defaults: RunParameters) -> RunParameters:
+    """The same names, to be filled in by each run."""
+    values = dataclasses.asdict(defaults)
+    return RunParameters(**{name: RuntimeParameter(name, ptype=type(value)) for name, value in values.items()})
+
+
+def _resolve(config: Config) -> Resolved:
+    """What can be said without data and without a serving folder; the executors find out the rest."""
+    classes, code_digest = list(config.classes or ()), digest_code()
+    return Resolved(
+        fingerprint="",
+        window_end="",
+        weights=config.weights,
+        weights_digest=config.weights,
+        code_digest=code_digest,
+        server_digest=code_digest,
+        request_key="",
+        settings=digest_settings(config, classes, config.weights, code_digest),
+        classes=classes,
+        salt="",
+        baseline="",
+        served="",
+    )

@@ -1,0 +1,208 @@
+"""What the container of each task runs: TFX's entry point, told what the driver of Kubeflow Pipelines leaves out.
+
+    python -m kubeflow.entry_point --component Trainer --compiled_by VERSION --artifact_types JSON ... as TFX's
+
+The driver tells no types of input artifacts, so they come on the command line. The launcher copies what lies in a
+bucket to a local folder before a task (gs://bucket/x to /gcs/bucket/x) and back behind it; the executors work there.
+Beam's workers on other machines see no such folder: with a runner of that kind, a component that runs on Beam reads and
+writes the bucket itself.
+"""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from kubeflow.version import check_version, read_version
+from schema.errors import GraftError, describe_error
+
+# As in backend/src/v2/component/launcher_v2.go of kubeflow/pipelines.
+_LAUNCHER_FOLDERS = {"gs://": "gcs", "s3://": "s3", "minio://": "minio"}
+_LAUNCHER_ROOT = "GRAFT_LAUNCHER_ROOT"  # "/", but in a test
+_WRITTEN_IN_PLACE = "written_in_place"
+_HERE = {"", "DirectRunner", "BundleBasedDirectRunner", "FnApiRunner", "SwitchingDirectRunner"}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs one task; what a user can cause ends in one message.
+
+    Args:
+        arguments: of the command line.
+    Returns:
+        The exit code: 0, or that of the error.
+    """
+    args, beam_args = _parse(arguments)
+    try:
+        check_version(args.compiled_by)
+        run_task(args, beam_args)
+    except GraftError as error:
+        return _explain(error)
+    except RuntimeError as error:
+        from pipeline.engines import explain_worker_error
+
+        known = explain_worker_error(error)
+        if known is None:
+            raise
+        return _explain(known)
+    return 0
+
+
+def _explain(error: GraftError) -> int:
+    print(describe_error(error), file=sys.stderr, flush=True)
+    return error.exit_code
+
+
+def _parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+    parser = argparse.ArgumentParser(prog="python -m kubeflow.entry_point", allow_abbrev=False)
+    parser.add_argument("--version", action="version", version=f"Graft {read_version()}")
+    parser.add_argument("--component", required=True, help="its name, for the log")
+    parser.add_argument("--compiled_by", required=True, help="the Graft that compiled the pipeline")
+    parser.add_argument("--artifact_types", required=True, help="JSON: input or output to the path of a class")
+    parser.add_argument("--executor_class_path", required=True, help="as TFX's entry point")
+    parser.add_argument("--json_serialized_invocation_args", required=True, help="likewise")
+    parser.add_argument("--json_serialized_inputs_spec_args", help="likewise")
+    return parser.parse_known_args(arguments)
+
+
+def run_task(args: argparse.Namespace, beam_args: list[str]) -> None:
+    """Hands a task over to TFX, and what came of it to the launcher.
+
+    Args:
+        args: of the command line; the arguments of Beam are the others.
+        beam_args: these.
+    """
+    from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_run_executor
+
+    _set_flags()
+    invocation = json.loads(args.json_serialized_invocation_args)
+    set_types(invocation, json.loads(args.artifact_types))
+    elsewhere = _runs_elsewhere(beam_args) and runs_on_beam(args.executor_class_path)
+    copied = {} if elsewhere else move_to_launcher_folders(invocation)
+    wanted = invocation.get("outputs", {}).pop("parameters", {})  # TFX knows parameters of a kind of artifact only
+    os.environ.setdefault("GRAFT_RUN_ID", find_run_id(invocation, copied))
+    _make_folders(invocation)
+    args.json_serialized_invocation_args = json.dumps(invocation)
+    kubeflow_v2_run_executor.main((args, beam_args))
+    if elsewhere:
+        _satisfy_launcher(invocation)
+    finish_output(invocation["outputs"]["outputFile"], copied, list(wanted))
+
+
+def set_types(invocation: dict[str, Any], types: dict[str, str]) -> None:
+    """Names the class of each artifact, as TFX's entry point looks for it.
+
+    Artifacts of no known type are the launcher's own (`executor-logs`), and left out.
+
+    Args:
+        invocation: ExecutorInput as JSON; changed in place.
+        types: input or output to the path of a class.
+    """
+    for side in ("inputs", "outputs"):
+        artifacts = invocation.get(side, {}).get("artifacts", {})
+        for key in set(artifacts) - set(types):
+            del artifacts[key]
+    for key, artifact in _list_artifacts(invocation):
+        artifact["type"] = {"schemaTitle": types[key]}
+
+
+def move_to_launcher_folders(invocation: dict[str, Any]) -> dict[str, str]:
+    """Replaces addresses in a bucket by the local folders that the launcher copies from and to.
+
+    Args:
+        invocation: ExecutorInput as JSON; changed in place.
+    Returns:
+        Local folder to address.
+    """
+    root, copied = os.environ.get(_LAUNCHER_ROOT, "/"), {}
+    for _, artifact in _list_artifacts(invocation):
+        uri = artifact["uri"]
+        for scheme, folder in _LAUNCHER_FOLDERS.items():
+            if uri.startswith(scheme):
+                artifact["uri"] = os.path.join(root, folder, uri.removeprefix(scheme))
+                copied[artifact["uri"]] = uri
+    return copied
+
+
+def find_run_id(invocation: dict[str, Any], copied: dict[str, str]) -> str:
+    """The run, from the address of an output: ROOT/PIPELINE/RUN/TASK/EXECUTION/KEY; "" if there is none."""
+    outputs = [artifact["uri"] for _, artifact in _list_artifacts(invocation, ("outputs",))]
+    parts = copied.get(outputs[0], outputs[0]).split("/") if outputs else []
+    return parts[-4] if len(parts) > 4 else ""
+
+
+def finish_output(path: str, copied: dict[str, str], parameters: list[str]) -> None:
+    """Corrects what TFX wrote for the launcher.
+
+    Args:
+        path: of ExecutorOutput, as JSON.
+        copied: local folder to address.
+        parameters: output parameters of the task, each a property of one of its artifacts.
+    Raises:
+        GraftError: if there is no such property.
+    """
+    with open(path, encoding="utf-8") as file:
+        output = json.load(file)
+    properties: dict[str, Any] = {}
+    for listed in output.get("artifacts", {}).values():
+        for artifact in listed["artifacts"]:
+            artifact["uri"] = copied.get(artifact["uri"], artifact["uri"])
+            properties |= artifact.get("metadata", {})
+    if missing := [name for name in parameters if name not in properties]:
+        raise GraftError(f"output parameter {', '.join(missing)}: no artifact has such a property.")
+    if parameters:
+        output["parameterValues"] = {name: properties[name] for name in parameters}
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump(output, file)
+
+
+def _list_artifacts(
+    invocation: dict[str, Any], sides: Sequence[str] = ("inputs", "outputs")
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    for side in sides:
+        for key, listed in invocation.get(side, {}).get("artifacts", {}).items():
+            for artifact in listed.get("artifacts", []):
+                yield key, artifact
+
+
+def runs_on_beam(executor_class_path: str) -> bool:
+    """Whether a component spreads its work with Beam."""
+    from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
+    from tfx.utils import import_utils
+
+    return issubclass(import_utils.import_class_by_path(executor_class_path), BaseBeamExecutor)
+
+
+def _runs_elsewhere(beam_args: Sequence[str]) -> bool:
+    runner = next((arg.partition("=")[2] for arg in reversed(beam_args) if arg.startswith("--runner=")), "")
+    return runner not in _HERE
+
+
+def _make_folders(invocation: dict[str, Any]) -> None:
+    """The launcher makes the folders above those of the artifacts."""
+    import tensorflow as tf
+
+    for _, artifact in _list_artifacts(invocation, ("outputs",)):
+        tf.io.gfile.makedirs(artifact["uri"])
+
+
+def _satisfy_launcher(invocation: dict[str, Any]) -> None:
+    """A newer launcher fails where an output has no local folder to copy; one small file will do."""
+    outside = {"outputs": {"artifacts": dict(invocation.get("outputs", {}).get("artifacts", {}))}}
+    for folder in move_to_launcher_folders(outside):
+        os.makedirs(folder, exist_ok=True)
+        with open(os.path.join(folder, _WRITTEN_IN_PLACE), "w", encoding="utf-8") as file:
+            file.write("")
+
+
+def _set_flags() -> None:
+    """As `pipeline.local_runner` does: batches are bounded in bytes and not in rows."""
+    from absl import flags
+
+    flags.FLAGS(["graft"])
+    flags.FLAGS.set_default("tfxio_use_byte_size_batching", True)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,39 @@
+"""What the tests of Kubeflow share: the pipeline, compiled for small digits."""
+
+import pathlib
+import sys
+
+import pytest
+
+from kubeflow.compile import compile_spec
+from pipeline.load import load_config
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))  # the strict executor and the stub are modules of this folder
+
+SETTINGS = {
+    "classes": ("0", "1", "2"),
+    "weights": "random",
+    "image_size": 32,
+    "head_units": (32,),
+    "head_epochs": 10,
+    "fine_tune_epochs": 0,
+    "min_accuracy": 0.0,
+    "max_accuracy_drop": 0.3,
+}
+
+
+@pytest.fixture(scope="session")
+def compile_digits():
+    """Compiles the pipeline for a folder of digits; all that it keeps lies below a root."""
+
+    def compile_with(data, root, **settings):
+        config = load_config(None, {"data": str(data), **SETTINGS, **settings})
+        return compile_spec(config, "registry.example/graft:test", str(root))
+
+    return compile_with
+
+
+@pytest.fixture(scope="session")
+def spec(compile_digits):
+    """The pipeline, for folders in a bucket."""
+    return compile_digits("gs://bucket/photos", "gs://bucket/graft")

@@ -1,0 +1,164 @@
+"""What is handed to Kubeflow Pipelines is what its open-source backend takes."""
+
+import copy
+import json
+
+import kfp
+import pytest
+import yaml
+from google.protobuf import json_format
+from kfp.pipeline_spec import pipeline_spec_pb2
+from strict_spec_checks import CheckedSpec
+
+from kubeflow.compile import compile_spec, write_spec
+from kubeflow.version import read_version
+from pipeline.load import load_config
+from schema.errors import UsageError
+
+TASKS = {
+    "ExampleGen", "RetrainingGate", "MakeSchema", "StatisticsGen", "ExampleValidator", "DataGate", "Transform",
+    "Embedder", "DriftGate", "Trainer", "Evaluator", "ServingValidator", "Pusher",
+}  # fmt: skip
+
+
+def read_parameters(spec):
+    return spec["root"]["inputDefinitions"]["parameters"]
+
+
+def find_args(spec, name):
+    """The arguments of a task's container."""
+    return spec["deploymentSpec"]["executors"][spec["components"][name]["executorLabel"]]["container"]["args"]
+
+
+def test_the_backend_would_take_the_spec(spec):
+    """Every check of the API server and of the compiler to Argo, as the strict executor has them."""
+    CheckedSpec(spec)
+
+
+def test_the_spec_is_one_of_kfps_own_messages(spec):
+    """No field is unknown to kfp-pipeline-spec, and the version is the one that the backend asks for."""
+    parsed = json_format.ParseDict(spec, pipeline_spec_pb2.PipelineSpec())
+    assert parsed.schema_version == "2.1.0"
+    assert set(parsed.root.dag.tasks) == TASKS
+
+
+def test_kfps_own_client_loads_the_file(spec, tmp_path):
+    """With its name, and every parameter as optional."""
+    write_spec(spec, str(tmp_path / "graft.yaml"))
+    loaded = kfp.components.load_component_from_file(str(tmp_path / "graft.yaml"))
+    assert loaded.name == "graft"
+    assert set(loaded.component_spec.inputs) == set(read_parameters(spec))
+    assert all(parameter.optional for parameter in loaded.component_spec.inputs.values())
+
+
+def test_all_executors_are_containers_without_hooks(spec):
+    """No resolver, no importer, and nothing that is to run before the cache is looked up."""
+    executors = spec["deploymentSpec"]["executors"].values()
+    assert len(executors) == len(TASKS)
+    assert all(set(executor) == {"container"} for executor in executors)
+    assert all(set(e["container"]) == {"image", "command", "args"} for e in executors)
+    assert {e["container"]["image"] for e in executors} == {"registry.example/graft:test"}
+
+
+def test_no_two_containers_are_alike(spec):
+    """The backend would take one for the other."""
+    containers = [json.dumps(e) for e in spec["deploymentSpec"]["executors"].values()]
+    assert len(set(containers)) == len(containers)
+
+
+def test_artifacts_have_types_that_kubeflow_knows(spec):
+    """`system.*` with a version, and nothing described in line."""
+    for component in spec["components"].values():
+        for side in ("inputDefinitions", "outputDefinitions"):
+            for artifact in component.get(side, {}).get("artifacts", {}).values():
+                assert artifact["artifactType"]["schemaTitle"] in ("system.Artifact", "system.Dataset", "system.Model")
+                assert artifact["artifactType"]["schemaVersion"] == "0.0.1"
+
+
+def test_parameters_of_a_run_have_their_defaults(spec):
+    """Type, default and a description of each."""
+    parameters = read_parameters(spec)
+    assert parameters["data"]["defaultValue"] == "gs://bucket/photos"
+    assert parameters["model_dir"]["defaultValue"] == "gs://bucket/graft/serving/graft"
+    assert parameters["head_epochs"] | {"description": ""} == {
+        "parameterType": "NUMBER_INTEGER", "defaultValue": 10, "isOptional": True, "description": "",
+    }  # fmt: skip
+    assert parameters["window_end"]["defaultValue"] == ""
+    assert parameters["window_days"]["defaultValue"] == 0
+    assert parameters["max_accuracy_drop"]["parameterType"] == "NUMBER_DOUBLE"
+    assert all(parameter["description"] for parameter in parameters.values())
+
+
+def test_a_parameter_of_a_run_reaches_whoever_reads_it(spec):
+    """Epochs decide what is embedded, what is trained, and whether a model of the same settings is live."""
+    tasks = spec["root"]["dag"]["tasks"]
+    for name in ("RetrainingGate", "Embedder", "Trainer"):
+        inputs = tasks[name]["inputs"]["parameters"]
+        assert inputs["fine_tune_epochs"] == {"componentInputParameter": "fine_tune_epochs"}
+
+
+def test_what_reads_more_than_its_inputs_is_not_cached(spec):
+    """The folder of images and the serving folder are no artifacts."""
+    tasks = spec["root"]["dag"]["tasks"]
+    cached = {name for name, task in tasks.items() if task["cachingOptions"].get("enableCache")}
+    assert cached == TASKS - {"ExampleGen", "RetrainingGate", "Evaluator", "Pusher"}
+
+
+def test_nothing_behind_the_gate_runs_unless_it_says_so(spec):
+    """Whatever is trained waits for a task with the condition."""
+    tasks = spec["root"]["dag"]["tasks"]
+    guarded = {name for name, task in tasks.items() if "triggerPolicy" in task}
+    waiting = set(guarded)
+    for _ in tasks:
+        waiting |= {n for n, task in tasks.items() if set(task.get("dependentTasks", [])) & waiting}
+    assert waiting == TASKS - {"ExampleGen", "MakeSchema", "RetrainingGate"}
+    assert {tasks[name]["triggerPolicy"]["condition"] for name in guarded} == {
+        "inputs.parameter_values['retraining-gate-train'] == 'true'"
+    }
+
+
+def test_each_task_tells_who_compiled_it(spec):
+    """So that an image of another version refuses."""
+    for name in TASKS:
+        args = find_args(spec, name)
+        assert args[args.index("--compiled_by") + 1] == read_version()
+        assert args[args.index("--component") + 1] == name
+
+
+def test_the_same_configuration_gives_the_same_spec(compile_digits, spec):
+    """A version is uploaded anew only if something has changed."""
+    assert compile_digits("gs://bucket/photos", "gs://bucket/graft") == spec
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"data": "photos"}, "data: expected a URI such as gs://bucket/folder"),
+        ({"classes": None}, "classes: missing"),
+        ({"weights": "notop.h5"}, "weights: expected a URI"),
+    ],
+    ids=["local data", "no classes", "local weights"],
+)
+def test_what_no_pod_would_have_is_refused(options, message, tmp_path):
+    """A run on a cluster sees neither this machine's folders nor its prompt."""
+    config = load_config(None, {"data": "gs://b/d", "classes": ("a", "b"), "out": str(tmp_path), **options})
+    with pytest.raises(UsageError, match=message):
+        compile_spec(config, "image", "gs://bucket/graft")
+
+
+def test_a_pipeline_root_of_this_machine_is_refused(tmp_path):
+    """The error names the option."""
+    config = load_config(None, {"data": "gs://b/d", "classes": ("a", "b"), "out": str(tmp_path)})
+    with pytest.raises(UsageError, match=r"--pipeline-root: expected a URI .* got graft-out"):
+        compile_spec(config, "image", "graft-out")
+
+
+def test_a_spec_is_written_as_yaml_or_not_at_all(spec, tmp_path):
+    """Kubeflow asks for the suffix; a folder that is not there is said in one line."""
+    write_spec(spec, str(tmp_path / "graft.yaml"))
+    assert yaml.safe_load((tmp_path / "graft.yaml").read_text()) == spec
+    with pytest.raises(UsageError, match=r"expected a file named \*.yaml"):
+        write_spec(spec, str(tmp_path / "graft.json"))
+    with pytest.raises(UsageError, match=r"nowhere/graft\.yaml: cannot be written: No such file or directory"):
+        write_spec(copy.deepcopy(spec), str(tmp_path / "nowhere/graft.yaml"))
+    assert [path.name for path in tmp_path.iterdir()] == ["graft.yaml"]

@@ -1,0 +1,134 @@
+"""What a container is told, and what it leaves, between Kubeflow's launcher and TFX's entry point."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from kubeflow import entry_point
+from kubeflow.version import read_version
+from schema.errors import GraftError
+
+TYPES = {"examples": "tfx.types.standard_artifacts.Examples", "report": "components.artifacts.IngestReport"}
+
+
+def make_invocation(root="gs://bucket/artifacts/graft/run-1/ExampleGen/execution-1", output_file="/tmp/output.json"):
+    """ExecutorInput as a driver sends it: inputs without a type."""
+    return {
+        "inputs": {"artifacts": {"report": {"artifacts": [{"uri": "gs://bucket/r", "type": {"instanceSchema": ""}}]}}},
+        "outputs": {
+            "artifacts": {
+                "examples": {"artifacts": [{"uri": f"{root}/examples", "type": {"schemaTitle": "system.Dataset"}}]},
+                "executor-logs": {"artifacts": [{"uri": f"{root}/executor-logs"}]},
+            },
+            "outputFile": output_file,
+        },
+    }
+
+
+def find_uris(invocation):
+    return {
+        key: artifact["uri"]
+        for side in ("inputs", "outputs")
+        for key, listed in invocation[side]["artifacts"].items()
+        for artifact in listed["artifacts"]
+    }
+
+
+def test_artifacts_get_the_types_that_the_driver_left_out():
+    """TFX imports the class of that name; the launcher's own log is not an artifact of the task."""
+    invocation = make_invocation()
+    entry_point.set_types(invocation, TYPES)
+    assert invocation["inputs"]["artifacts"]["report"]["artifacts"][0]["type"] == {
+        "schemaTitle": "components.artifacts.IngestReport"
+    }
+    assert set(invocation["outputs"]["artifacts"]) == {"examples"}
+
+
+@pytest.mark.parametrize(("scheme", "folder"), [("gs", "gcs"), ("s3", "s3"), ("minio", "minio")])
+def test_what_lies_in_a_bucket_is_read_where_the_launcher_copied_it(scheme, folder):
+    """And the launcher is told the address in the bucket again."""
+    invocation = make_invocation(f"{scheme}://bucket/artifacts/graft/run-1/ExampleGen/execution-1")
+    copied = entry_point.move_to_launcher_folders(invocation)
+    local = f"/{folder}/bucket/artifacts/graft/run-1/ExampleGen/execution-1/examples"
+    assert find_uris(invocation)["examples"] == local
+    assert copied[local] == f"{scheme}://bucket/artifacts/graft/run-1/ExampleGen/execution-1/examples"
+
+
+def test_paths_of_a_volume_stay():
+    """There is nothing to copy."""
+    invocation = make_invocation("/mnt/graft/run-1/ExampleGen/execution-1")
+    entry_point.move_to_launcher_folders(invocation)
+    assert find_uris(invocation)["examples"] == "/mnt/graft/run-1/ExampleGen/execution-1/examples"
+
+
+def test_the_run_is_told_from_the_address_of_an_output():
+    """It goes into the record of a pushed version."""
+    invocation = make_invocation()
+    entry_point.set_types(invocation, TYPES)
+    copied = entry_point.move_to_launcher_folders(invocation)
+    assert entry_point.find_run_id(invocation, copied) == "run-1"
+
+
+def test_an_output_parameter_is_a_property_of_an_artifact(tmp_path):
+    """And addresses are those of the bucket."""
+    written = {"artifacts": {"decision": {"artifacts": [{"uri": "/gcs/b/d", "metadata": {"train": "false"}}]}}}
+    path = tmp_path / "output.json"
+    path.write_text(json.dumps(written))
+    entry_point.finish_output(str(path), {"/gcs/b/d": "gs://b/d"}, ["train"])
+    output = json.loads(path.read_text())
+    assert output["parameterValues"] == {"train": "false"}
+    assert output["artifacts"]["decision"]["artifacts"][0]["uri"] == "gs://b/d"
+
+
+def test_an_output_parameter_that_nobody_wrote_is_an_error(tmp_path):
+    """The launcher would look for a file, and blame that."""
+    path = tmp_path / "output.json"
+    path.write_text('{"artifacts": {}}')
+    with pytest.raises(GraftError, match="output parameter train: no artifact has such a property"):
+        entry_point.finish_output(str(path), {}, ["train"])
+
+
+def run_entry_point(*arguments, cwd):
+    environment = {"PYTHONPATH": str(entry_point.__file__).rsplit("/kubeflow/", 1)[0], "PATH": os.environ["PATH"]}
+    command = [sys.executable, "-m", "kubeflow.entry_point", *arguments]
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_an_image_of_another_version_refuses_at_once(tmp_path):
+    """In one line that names both, before anything is imported that takes seconds."""
+    ended = run_entry_point(
+        "--component", "Trainer", "--compiled_by", "0.0.1+abc", "--artifact_types", "{}",
+        "--executor_class_path", "x.Y", "--json_serialized_invocation_args", "{}", cwd=tmp_path,
+    )  # fmt: skip
+    assert ended.returncode == 2
+    [line] = ended.stderr.splitlines()
+    assert "compiled by Graft 0.0.1+abc" in line
+    assert f"this image holds {read_version()}" in line
+
+
+def test_bad_data_ends_a_task_with_its_own_exit_code(tmp_path):
+    """One line in the log of the pod, and 3; no traceback."""
+    invocation = {
+        "inputs": {
+            "parameterValues": {"data": "/nowhere", "model_dir": "", "decoded": "", "window_end": "", "window_days": 0}
+        },
+        "outputs": {
+            "artifacts": {
+                key: {"artifacts": [{"uri": str(tmp_path / "root/graft/run/ExampleGen/1" / key)}]} for key in TYPES
+            },
+            "outputFile": str(tmp_path / "output/output.json"),
+        },
+    }
+    spec = {"parameters": {"window_days": {"parameterType": "NUMBER_INTEGER"}}}
+    ended = run_entry_point(
+        "--component", "ExampleGen", "--compiled_by", read_version(), "--artifact_types", json.dumps(TYPES),
+        "--executor_class_path", "components.example_gen.ExampleGenExecutor",
+        "--json_serialized_invocation_args", json.dumps(invocation),
+        "--json_serialized_inputs_spec_args", json.dumps(spec), cwd=tmp_path,
+    )  # fmt: skip
+    assert ended.returncode == 3, ended.stderr
+    assert ended.stderr.splitlines()[-1].startswith("graft: /nowhere: no such folder")
+    assert "Traceback" not in ended.stderr
