@@ -56,7 +56,7 @@ def write_transform_graph(photographs: pathlib.Path, folder: pathlib.Path) -> No
     """Traces the preprocessing graph as TFX's Transform does."""
     classes = sorted(path.name for path in photographs.iterdir())
     config = {"classes": classes, "image_size": IMAGE_SIZE, "max_megapixels": 100.0}
-    row = {"image": [b""], "label": [classes[0].encode()], "path": [b""], "digest": [b""]}
+    row = {"image": [b""], "label": [classes[0].encode()], "path": [b""], "digest": [b""], "brightness": [0.0]}
     with tft_beam.Context(temp_dir=str(folder / "tmp")):
         transform_fn = ([row], DatasetMetadata(read_schema(classes))) | tft_beam.AnalyzeDataset(
             functools.partial(preprocessing_fn, custom_config=config)
@@ -74,7 +74,7 @@ def time_embedder(examples: pathlib.Path, graph: pathlib.Path, out: pathlib.Path
         artifact.uri = str(uris[name])
     artifacts["examples"].split_names = artifact_utils.encode_split_names(list(features.SPLITS))
     spec = BaseSpec(model.RANDOM, 0, IMAGE_SIZE, "conv5_block1" if trunk else "")
-    properties = {"base": spec.to_json(), "splits": json.dumps([features.TRAIN]), "store": str(out / "store")}
+    properties = {"base": spec.to_json(), "fine_tune_epochs": int(trunk), "store": str(out / "store")}
     started = time.monotonic()
     EmbedderExecutor().Do(
         {name: [artifacts[name]] for name in ("examples", "transform_graph", "report")},

@@ -1,8 +1,8 @@
 """What does each component cost an image, and what would a million and a hundred million images cost?
 
 Runs the pipeline on folders of several sizes, fits a line (a fixed part and a part an image) to the seconds of each
-component and to the bytes of each folder of the workspace, and extrapolates. A line is what the fit assumes: it says
-what the work is, not where memory or a disk ends; the note beside each component says how far it can be spread.
+component, to the bytes of each folder of the workspace and to the memory, and extrapolates; then spreads over workers
+what Beam spreads. A line is what the fit assumes, and a worker is a machine like this one.
 
 Run: .venv/bin/python -m benchmarks.scaling [--images 250 500 1000] [--data PHOTOS]
 """
@@ -19,6 +19,9 @@ from benchmarks.graft_run import TO_THE_END, load_manifest, run_graft
 from benchmarks.photographs_folder import write_photographs
 
 MILLIONS = {"1M": 1e6, "100M": 1e8}
+WORKERS = (1, 10, 100)
+NEW_SHARE = 0.01  # of the images, in a night: only these go through the base
+BY_BEAM = {"ExampleGen", "StatisticsGen", "Embedder", "Evaluator"}
 SPREAD = {
     "ExampleGen": "Beam; the list of records on one machine",
     "StatisticsGen": "Beam",
@@ -41,7 +44,7 @@ def measure_size(count: int, source: str | None, options: list[str]) -> dict[str
         sizes = {name: sum(p.stat().st_size for p in path.rglob("*") if p.is_file()) for name, path in kept.items()}
         seconds = load_manifest(out)["seconds"]
         print(f"{count:8,d} images: {whole.seconds:7.1f} s, peak {whole.peak_bytes / 1e6:,.0f} MB", flush=True)
-        return {"images": count, "seconds": seconds, "bytes": sizes, "whole": whole.seconds}
+        return {"images": count, "seconds": seconds, "bytes": sizes, "memory": {"the whole run": whole.peak_bytes}}
 
 
 def fit(counts: list[int], values: list[float]) -> tuple[float, float]:
@@ -66,6 +69,25 @@ def describe_bytes(size: float) -> str:
     return f"{size / 1e3:.1f} kB"
 
 
+def estimate(costs: dict[str, dict[str, float]], images: float, workers: int, new_share: float) -> float:
+    """The seconds of a run: what Beam spreads over so many workers, and the rest on one machine."""
+    total = 0.0
+    for name, cost in costs.items():
+        seen = images * (new_share if name == "Embedder" else 1)
+        total += cost["fixed"] + cost["an_image"] * seen / (workers if name in BY_BEAM else 1)
+    return total
+
+
+def print_workers(costs: dict[str, dict[str, float]]) -> None:
+    """Prints what a first run and a night cost, by workers."""
+    for label, new_share in (("first run", 1.0), (f"a night, {NEW_SHARE:.0%} new", NEW_SHARE)):
+        for size, images in MILLIONS.items():
+            times = [describe_seconds(estimate(costs, images, workers, new_share)) for workers in WORKERS]
+            of_trainer = describe_seconds(costs["Trainer"]["fixed"] + costs["Trainer"]["an_image"] * images)
+            columns = "".join(f"{n:>6} workers {time:>10}" for n, time in zip(WORKERS, times, strict=True))
+            print(f"{label:<18} {size:>5}{columns}   of it the Trainer {of_trainer:>10}")
+
+
 def main() -> None:
     """Prints two tables and a JSON line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -77,7 +99,8 @@ def main() -> None:
     rows = [measure_size(count, arguments.data, options) for count in arguments.images]
     counts = [row["images"] for row in rows]
     result: dict[str, Any] = {"images": counts}
-    for key, describe, an_image in (("seconds", describe_seconds, 1e3), ("bytes", describe_bytes, 1e-3)):
+    kinds = (("seconds", describe_seconds, 1e3), ("bytes", describe_bytes, 1e-3), ("memory", describe_bytes, 1e-3))
+    for key, describe, an_image in kinds:
         unit = "ms" if key == "seconds" else "kB"
         print(f"\n{key:<26} {'fixed':>10} {unit + ' an image':>12} {'1M':>12} {'100M':>12}")
         result[key] = {}
@@ -87,6 +110,8 @@ def main() -> None:
             note = SPREAD.get(name, "")
             print(f"{name:<26} {describe(fixed):>10} {slope * an_image:>12.3f} {costs[0]:>12} {costs[1]:>12}  {note}")
             result[key][name] = {"fixed": round(fixed, 3), "an_image": slope}
+    print()
+    print_workers(result["seconds"])
     print(json.dumps(result))
 
 
