@@ -8,7 +8,6 @@ TFMA's files.
 import collections
 import json
 import os
-import tempfile
 from typing import Any
 
 import tensorflow as tf
@@ -61,11 +60,13 @@ class EvaluatorExecutor(tfx_executor.Executor):
         config = make_eval_config(len(classes), min_accuracy, max_drop, bool(baseline), signature)
         if embedded:
             input_dict = input_dict | {standard_component_specs.EXAMPLES_KEY: [embedded]}
-        with tempfile.TemporaryDirectory() as staging:
-            if baseline:
-                staged = _stage_baseline(baseline, staging, candidate)
-                input_dict = input_dict | {standard_component_specs.BASELINE_MODEL_KEY: [staged]}
-            super().Do(input_dict, output_dict, exec_properties | _as_property(config))
+        staging = os.path.join(output, ".baseline")  # and not a temporary folder: Beam's workers may be elsewhere
+        if baseline:
+            staged = _stage_baseline(baseline, staging, candidate)
+            input_dict = input_dict | {standard_component_specs.BASELINE_MODEL_KEY: [staged]}
+        super().Do(input_dict, output_dict, exec_properties | _as_property(config))
+        if baseline:
+            tf.io.gfile.rmtree(staging)
         blessing = artifact_utils.get_single_instance(output_dict[standard_component_specs.BLESSING_KEY])
         # The id of an artifact that we made up; TFX's container entry point would look for its name in vain.
         blessing.mlmd_artifact.custom_properties.pop(constants.ARTIFACT_PROPERTY_BASELINE_MODEL_ID_KEY, None)

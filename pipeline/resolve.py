@@ -88,8 +88,7 @@ def resolve(config: Config, workspace: Workspace) -> Resolved:
         "code_digest": digest_code(),
     }
     request_key = _digest(
-        request
-        | {"config": config.model_dump(mode="json", exclude=_NOT_REQUESTED), "data": absolute(config.data)}
+        request | {"config": config.model_dump(mode="json", exclude=_NOT_REQUESTED), "data": absolute(config.data)}
     )
     live = versions.find_live(str(workspace.model_dir(config.model_name)))
     if live:

@@ -17,15 +17,17 @@ from components.pusher import CANARY, HELD_BACK, NEW, OVERTAKEN, PUSHED, PUSHED_
 from components.retraining import TRAIN, Decision, read_decision
 from components.serving_validator import FILE as VERDICT_FILE
 from components.summary import FILE as SUMMARY_FILE
-from pipeline.beam_args import check_beam_args
 from pipeline.chain import Places, create_pipeline
 from pipeline.cleanup import remove_unfinished
 from pipeline.config import Config
 from pipeline.disk import explain_disk_error
+from pipeline.engines import beam_pipeline_args, check_engine, explain_worker_error
 from pipeline.local_runner import Finished, LocalRunner, make_run_id
-from pipeline.parameters import make_parameters
+from pipeline.parameters import absolute, make_parameters
 from pipeline.progress_display import ProgressDisplay
 from pipeline.resolve import Resolved, resolve
+from pipeline.weights import RANDOM
+from pipeline.worker_check import check_workers
 from pipeline.workspace import Workspace, open_workspace
 from schema.errors import DataError
 from serving import versions
@@ -109,15 +111,24 @@ def run_pipeline(config: Config, console: Console) -> Outcome | Ended:
     Raises:
         GraftError: for whatever the user can act on.
     """
-    check_beam_args(config.beam.args)
+    check_engine(config.beam, {"data": config.data, "out": config.out})
     try:
         with open_workspace(config.out) as workspace:
             resolved = resolve(config, workspace)
+            check_workers(config.beam, _list_places(config, resolved, workspace))
             return _run_chain(config, resolved, workspace, ProgressDisplay(console))
     except Exception as error:
         if full := explain_disk_error(error, config.out):
             raise full from error
+        if told := explain_worker_error(error):
+            raise told from error
         raise
+
+
+def _list_places(config: Config, resolved: Resolved, workspace: Workspace) -> dict[str, str]:
+    """What Beam's workers read and write, by key."""
+    places = {"data": absolute(config.data), "out": str(workspace.root)}
+    return places if resolved.weights == RANDOM else places | {"weights": resolved.weights}
 
 
 def _run_chain(config: Config, resolved: Resolved, workspace: Workspace, display: ProgressDisplay) -> Outcome | Ended:
@@ -156,7 +167,8 @@ def _create_local_pipeline(config: Config, resolved: Resolved, workspace: Worksp
     parameters = make_parameters(config, resolved.window_end, str(workspace.model_dir(config.model_name)))
     places = Places(str(workspace.artifacts), str(workspace.embeddings), str(workspace.decoded))
     metadata = sqlite_metadata_connection_config(str(workspace.metadata))
-    return create_pipeline(config, parameters, resolved, places, list(config.beam.args), metadata)
+    beam_args = beam_pipeline_args(config.beam, str(workspace.root))
+    return create_pipeline(config, parameters, resolved, places, beam_args, metadata)
 
 
 def _finish(component: Finished, display: ProgressDisplay) -> bool:

@@ -13,6 +13,7 @@ import functools
 import itertools
 import os
 import shutil
+import tempfile
 import types
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -76,8 +77,17 @@ def _build_remote() -> types.SimpleNamespace:
 
     @contextlib.contextmanager
     def open_file(path: str, mode: str = "r") -> Iterator[IO[Any]]:
-        with _python_errors(path), tf_gfile.GFile(path, mode) as file:
-            yield file
+        if not mode.startswith("w"):
+            with _python_errors(path), tf_gfile.GFile(path, mode) as file:
+                yield file
+            return
+        # Written here and copied: a file of TensorFlow's is uploaded as far as it is, even if its writer fails.
+        with tempfile.TemporaryDirectory() as folder:
+            local = os.path.join(folder, "file")
+            with _open(local, mode) as file:
+                yield file
+            with _python_errors(path):
+                tf_gfile.copy(local, path, overwrite=True)
 
     def listdir(path: str) -> list[str]:
         folders, others = _list_names(path)

@@ -21,8 +21,8 @@ from typing import Any
 from schema.errors import GraftError
 from serving import remote_versions
 from serving.gfile import gfile, is_remote, load_tensorflow
-from serving.remote_versions import SAVED_MODEL
 
+SAVED_MODEL = remote_versions.SAVED_MODEL
 EXTRA = "assets.extra"  # TensorFlow Serving ignores what it does not know there
 RECORD = os.path.join(EXTRA, "graft.json")
 NOT_LIVE = "none"

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import types
 
 import pytest
 
@@ -132,3 +133,51 @@ def test_bad_data_ends_a_task_with_its_own_exit_code(tmp_path):
     assert ended.returncode == 3, ended.stderr
     assert ended.stderr.splitlines()[-1].startswith("graft: /nowhere: no such folder")
     assert "Traceback" not in ended.stderr
+
+
+def run_task(monkeypatch, tmp_path, executor, *beam_args):
+    """Runs a task whose executor is told, and does nothing; returns the addresses that it was told."""
+    from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_run_executor
+
+    told = {}
+
+    def execute(parsed):
+        args, _ = parsed
+        told.update(find_uris(json.loads(args.json_serialized_invocation_args)))
+        (tmp_path / "output.json").write_text('{"artifacts": {}}')
+
+    monkeypatch.setattr(kubeflow_v2_run_executor, "main", execute)
+    monkeypatch.setattr(entry_point, "_make_folders", lambda invocation: None)
+    monkeypatch.setenv("GRAFT_LAUNCHER_ROOT", str(tmp_path / "root"))
+    monkeypatch.setenv("GRAFT_RUN_ID", "")
+    args = types.SimpleNamespace(
+        executor_class_path=executor,
+        artifact_types=json.dumps(TYPES),
+        json_serialized_invocation_args=json.dumps(make_invocation(output_file=str(tmp_path / "output.json"))),
+    )
+    entry_point.run_task(args, list(beam_args))
+    return told
+
+
+def test_what_workers_elsewhere_write_stays_in_the_bucket(monkeypatch, tmp_path):
+    """They see no folder of this pod; the launcher finds a small file in its own, and is content."""
+    told = run_task(
+        monkeypatch, tmp_path, "components.example_gen.ExampleGenExecutor", "--runner=FlinkRunner", "--parallelism=2"
+    )
+    assert all(uri.startswith("gs://bucket/") for uri in told.values())
+    [written] = (path for path in (tmp_path / "root/gcs/bucket").rglob("*") if path.is_file())
+    assert written.parent.name == "examples"
+
+
+@pytest.mark.parametrize(
+    ("executor", "beam_args"),
+    [
+        ("components.example_gen.ExampleGenExecutor", []),
+        ("components.trainer.TrainerExecutor", ["--runner=FlinkRunner"]),
+    ],
+    ids=["Beam in this pod", "no Beam"],
+)
+def test_what_this_pod_writes_goes_where_the_launcher_looks(monkeypatch, tmp_path, executor, beam_args):
+    """Whatever runs Beam, the Trainer is one process."""
+    told = run_task(monkeypatch, tmp_path, executor, *beam_args)
+    assert all(uri.startswith(str(tmp_path / "root/gcs/bucket")) for uri in told.values())
