@@ -41,8 +41,8 @@ _NEEDED = {
     "dataflow": {
         "project": "the id of a Google Cloud project. Name one",
         "region": "a region such as europe-west4. Name the one of the bucket",
-        "sdk_container_image": "an image with Graft and its libraries inside, for Beam's own has no TensorFlow. "
-        "docs/beam.md says how to build one",
+        "sdk_container_image": "an image with Graft inside that starts Beam's boot program: kubeflow/Dockerfile, "
+        "--target worker",
     },
 }
 _SECONDS = 5.0  # for a job server to answer; one that is there takes milliseconds
@@ -55,17 +55,17 @@ def beam_pipeline_args(beam: Beam, workspace_root: str, image: str = "") -> list
     Args:
         beam: what the user asked for, checked by `check_engine`.
         workspace_root: the folder or URI that everything is kept below.
-        image: the container image of the components themselves, on Kubeflow; workers are taken to have it, too.
+        image: the container image of the components themselves, on Kubeflow; a worker pool is taken to have it, too.
     Returns:
         Arguments, those of `beam.args` last. None for the direct runner by itself.
     """
-    args = _make_args(beam, workspace_root, image)
+    args = _make_args(beam, workspace_root)
     if not args and not beam.args:
         return []  # with any argument, TFX looks for what else workers may need
     return [*args, *_ship_code(beam.sdk_container_image or image), *beam.args]
 
 
-def _make_args(beam: Beam, workspace_root: str, image: str) -> list[str]:
+def _make_args(beam: Beam, workspace_root: str) -> list[str]:
     if beam.runner == "direct":
         return []
     runner = [f"--runner={_RUNNERS[beam.runner]}"]
@@ -83,7 +83,7 @@ def _make_args(beam: Beam, workspace_root: str, image: str) -> list[str]:
     return [
         *runner,
         f"--job_endpoint={beam.job_endpoint}",
-        *_describe_environment(beam, image),
+        *_describe_environment(beam),
         *([f"--{parallelism}={beam.parallelism}"] if beam.parallelism else []),
         # Else a list of our packages is made for each pipeline, and staged where workers would have to find it.
         "--experiments=disable_logging_submission_environment",
@@ -94,12 +94,12 @@ def _environment(beam: Beam) -> str:
     return beam.environment or _ENVIRONMENTS[beam.runner]
 
 
-def _describe_environment(beam: Beam, image: str) -> list[str]:
+def _describe_environment(beam: Beam) -> list[str]:
     kind, given = _environment(beam), beam.environment_config or ""
     configs = {
         "LOOPBACK": "",
         "EXTERNAL": given or WORKER_POOL,
-        "DOCKER": beam.sdk_container_image or image,
+        "DOCKER": beam.sdk_container_image,
         "PROCESS": given if given.startswith("{") else json.dumps({"command": given}),
     }
     config = configs[kind]
@@ -119,7 +119,7 @@ def check_engine(beam: Beam, places: Mapping[str, str], image: str = "", reach: 
     Args:
         beam: what the user asked for.
         places: what the workers read and write, by what the user calls it: {"data": ..., "out": ...}.
-        image: as for `beam_pipeline_args`.
+        image: as for `beam_pipeline_args`; what starts workers by itself needs another one.
         reach: whether the job server is reached from here, and not only from within a cluster.
     Raises:
         UsageError: naming the key, what was expected, what came and what to do.
@@ -127,7 +127,7 @@ def check_engine(beam: Beam, places: Mapping[str, str], image: str = "", reach: 
     check_beam_args(beam.args, beam.runner)
     _check_keys(beam, image)
     if beam.runner in _ENVIRONMENTS:
-        _check_environment(beam, image)
+        _check_environment(beam)
     _check_places(beam, places)
     if beam.job_endpoint and reach:
         _reach_job_server(beam)
@@ -142,11 +142,12 @@ def _check_keys(beam: Beam, image: str) -> None:
             f"Leave it out, or set beam.runner to {' or '.join(others)}."
         )
     for key, expected in _NEEDED[beam.runner].items():
-        if key not in given and not (key == "sdk_container_image" and image):
-            raise UsageError(f'beam.{key}: missing, and beam.runner is "{beam.runner}"; expected {expected}.')
+        if key not in given:
+            other = f" That of the tasks, {image}, starts tasks." if image and key == "sdk_container_image" else ""
+            raise UsageError(f'beam.{key}: missing, and beam.runner is "{beam.runner}"; expected {expected}.{other}')
 
 
-def _check_environment(beam: Beam, image: str) -> None:
+def _check_environment(beam: Beam) -> None:
     kind, config = _environment(beam), beam.environment_config
     if kind == "EXTERNAL" and config and not is_endpoint(config):
         raise UsageError(
@@ -163,7 +164,7 @@ def _check_environment(beam: Beam, image: str) -> None:
             f"beam.environment_config: expected none, for beam.environment is {kind}; got {config}. Leave it out"
             + ("; the image of the containers is beam.sdk_container_image." if kind == "DOCKER" else ".")
         )
-    if kind == "DOCKER" and not (beam.sdk_container_image or image):
+    if kind == "DOCKER" and not beam.sdk_container_image:
         expected = _NEEDED["dataflow"]["sdk_container_image"]
         raise UsageError(f"beam.sdk_container_image: missing, and beam.environment is DOCKER; expected {expected}.")
 

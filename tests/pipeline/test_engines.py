@@ -172,9 +172,10 @@ def test_folder_that_no_worker_would_see_is_refused(keys, key):
         check_engine(Beam(**keys), HERE, reach=False)
 
 
-def test_image_of_the_components_is_one_for_the_workers():
-    """On Kubeflow nobody has to name it twice."""
-    check_engine(Beam(**DATAFLOW | {"sdk_container_image": None}), BUCKET, image="graft:1", reach=False)
+def test_image_of_the_components_is_none_for_dataflow():
+    """It would start a task of Kubeflow where Beam's boot program is called."""
+    with pytest.raises(UsageError, match=r"sdk_container_image: missing, .* That of the tasks, graft:1,"):
+        check_engine(Beam(**DATAFLOW | {"sdk_container_image": None}), BUCKET, image="graft:1", reach=False)
 
 
 @pytest.mark.parametrize(
