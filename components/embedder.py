@@ -13,8 +13,6 @@ import contextlib
 import dataclasses
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -33,13 +31,13 @@ from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionP
 from components import progress
 from components.artifacts import IngestReport
 from components.base import EMBEDDING, BaseSpec, FrozenBase
-from components.embedding_store import EmbeddingStore, Rows, list_kinds, measure, remove
+from components.embedding_store import EmbeddingStore, Rows, free_bytes, list_kinds, measure, remove
 from components.embeddings import EMBEDDING_SIZE, EmbeddingReport, ImageRow, read_rows, write_embeddings
 from components.moments import Moments
 from components.shards import Append, Kind
 from schema import features
 from schema.errors import GraftError
-from serving.gfile import gfile, is_remote
+from serving.gfile import gfile
 
 DEFAULT_TRUNK_GB = -1.0
 _GB = 1e9
@@ -367,8 +365,7 @@ def _choose_trunk(
     """
     gfile(root).makedirs(root)
     kept = {other: measure(os.path.join(root, other.name)) for other in list_kinds(root) if other.layer != EMBEDDING}
-    # Of a store in a bucket, the Trainer fetches what it reads to its own disk.
-    free = shutil.disk_usage(tempfile.gettempdir() if is_remote(root) else root).free
+    free = free_bytes(root)
     budget = gigabytes * _GB if gigabytes >= 0 else _DEFAULT_DISK_SHARE * (free + sum(kept.values()))
     needed = images * kind.row_bytes
     if needed > budget:

@@ -29,11 +29,13 @@ from components import image_set, layout, progress
 from components.artifacts import IngestReport
 from components.decoded import DecodedImages
 from components.duplicates import CONTRADICTION, Record, resolve_duplicates
+from components.read_ahead import read_files
 from components.reading import read_images
 from components.splits import choose_salt, count_splits, split_of
 from schema import features
 from schema.errors import DataError, UsageError
 from serving import versions
+from serving.gfile import join
 from serving.schemes import check_scheme
 
 _IMAGES_A_SHARD = 1024  # the work of one worker of the Embedder: some twenty seconds of a CPU
@@ -238,21 +240,18 @@ def write_shard(shard: tuple[str, list[Record]], data: str, total: int = 0) -> N
     target, records = shard
     folder, name = os.path.split(target)
     temporary = os.path.join(folder, f"_temporary_{name}")
+    files = ((join(data, record.path), record.size) for record in records)
     with tf.io.TFRecordWriter(temporary) as writer:
-        for record in records:
-            writer.write(make_example(record, _read_again(record, data)).SerializeToString())
+        for record, encoded in zip(records, read_files(files), strict=True):
+            writer.write(make_example(record, _check_unchanged(record, encoded)).SerializeToString())
             progress.report("images written", 1, total)
     tf.io.gfile.rename(temporary, target, overwrite=True)
 
 
-def _read_again(record: Record, data: str) -> bytes:
-    try:
-        encoded = tf.io.gfile.GFile(os.path.join(data, record.path), "rb").read()
-    except tf.errors.OpError:
-        encoded = b""
-    if hashlib.sha256(encoded).hexdigest() != record.digest:
+def _check_unchanged(record: Record, encoded: bytes | tf.errors.OpError) -> bytes:
+    if not isinstance(encoded, bytes) or hashlib.sha256(encoded).hexdigest() != record.digest:
         raise DataError(f"{record.path}: changed while it was read, or is gone. Run again when the folder is at rest.")
-    return bytes(encoded)
+    return encoded
 
 
 def _shards(good: list[Record], splits: dict[str, str], uri: str) -> Iterator[tuple[str, list[Record]]]:

@@ -49,12 +49,8 @@ def DataGate(
     problems = problems or read_anomalies(anomalies.uri)
     if problems:
         raise DataError("\n".join(problems))
-    before = versions.find_by_identity(model_dir, live)
-    # Other classes are another mix; whoever names them has looked at them.
-    comparable = before is not None and before.record.get("classes") == json.loads(classes)
-    drifts = []
-    if before and comparable:
-        drifts = find_statistics_drift(statistics.uri, before, max_label_drift, max_brightness_drift)
+    before = _find_comparable(model_dir, live, json.loads(classes))
+    drifts = find_statistics_drift(statistics.uri, before, max_label_drift, max_brightness_drift) if before else []
     _refuse_drift(drifts, force)
     with tf.io.gfile.GFile(os.path.join(verdict.uri, FILE), "w") as file:
         file.write(json.dumps({"warnings": find_warnings(ingest) + drifts}))
@@ -64,6 +60,7 @@ def DataGate(
 def DriftGate(
     embeddings: InputArtifact[standard_artifacts.Examples],
     verdict: OutputArtifact[DataVerdict],
+    classes: Parameter[str],
     model_dir: Parameter[str],
     live: Parameter[str],
     max_embedding_drift: Parameter[float],
@@ -72,11 +69,17 @@ def DriftGate(
 ) -> None:
     """Raises DataError if the base sees other images than the live model's; else writes `verdict.json`."""
     del code_digest
-    before = versions.find_by_identity(model_dir, live)
+    before = _find_comparable(model_dir, live, json.loads(classes))
     drifts = find_embedding_drift(embeddings.uri, before, max_embedding_drift) if before else []
     _refuse_drift(drifts, force)
     with tf.io.gfile.GFile(os.path.join(verdict.uri, FILE), "w") as file:
         file.write(json.dumps({"warnings": drifts}))
+
+
+def _find_comparable(model_dir: str, live: str, classes: list[str]) -> versions.Version | None:
+    """The live version, unless it is one of other classes: those are other images, and whoever names them knows."""
+    before = versions.find_by_identity(model_dir, live)
+    return before if before and before.record.get("classes") == classes else None
 
 
 def _refuse_drift(drifts: list[str], force: int) -> None:

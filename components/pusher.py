@@ -196,7 +196,6 @@ def push(
         GraftError, OSError, tf.errors.OpError: if it cannot be written; then nothing is left behind.
     """
     releases.settle(model_dir)
-    versions.finish_interrupted(model_dir)
     with versions.stage(model_dir) as staging:
         versions.copy_tree(model_path, staging)
         if canary:

@@ -1,7 +1,7 @@
 """Lists the files below a folder of a store, with what a fingerprint is made of.
 
-Beam's file systems get size and time of a thousand files with one request; TensorFlow asks for each file, and its
-client of Google's storage makes a connection for it. So Beam is asked where it can be.
+From Google's storage, Beam gets size and time of a thousand files with one request; TensorFlow asks for each file, and
+makes a connection for it. Of other stores, TensorFlow is asked.
 """
 
 import errno
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 from serving.gfile import RemoteFile, is_folder_marker, join, walk_remote
 
-_LISTED_BY_BEAM = ("gs", "s3")
+_GOOGLE = "gs://"
 
 
 def list_files(root: str, is_passed_over: Callable[[str], bool]) -> Iterator[RemoteFile]:
@@ -23,30 +23,25 @@ def list_files(root: str, is_passed_over: Callable[[str], bool]) -> Iterator[Rem
     Raises:
         OSError: if it cannot be listed.
     """
-    listed = _list_with_beam(root) if root.partition("://")[0] in _LISTED_BY_BEAM else None
-    if listed is None:
+    if not root.startswith(_GOOGLE):
         yield from walk_remote([root], lambda name: not is_passed_over(name))[0]
         return
-    for file in listed:
+    for file in _list_with_beam(root):
         folders = os.path.dirname(file.path.removeprefix(join(root, ""))).split("/")
         if not is_folder_marker(file.path) and not any(map(is_passed_over, folders)):
             yield file
 
 
-def _list_with_beam(root: str) -> Iterator[RemoteFile] | None:
-    """All objects below a folder; None where the client of the store is not installed."""
+def _list_with_beam(root: str) -> Iterator[RemoteFile]:
+    """All objects below a folder."""
     from apache_beam.io.filesystem import BeamIOError
     from apache_beam.io.filesystems import FileSystems
 
     pattern = glob.escape(join(root, "")) + "**"
     try:
         [result] = FileSystems.match([pattern])
-    except (ValueError, ImportError):
-        return None
     except BeamIOError as error:
         cause = (error.exception_details or {}).get(pattern, error)
-        if isinstance(cause, AssertionError):  # of Beam's s3://, without boto3
-            return None
         raise OSError(errno.EIO, str(cause).partition("\n")[0], root) from error
     return (
         RemoteFile(m.path, m.size_in_bytes, round(m.last_updated_in_seconds * 1e6) * 1000) for m in result.metadata_list

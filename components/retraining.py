@@ -206,7 +206,7 @@ def _read_memory(model_dir: str) -> dict[str, Any]:
         text = file.read()
     try:
         return dict(json.loads(text))
-    except ValueError:  # torn; it only saves a training
+    except (ValueError, TypeError):  # torn; it only saves a training
         return {}
 
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from kubeflow.version import check_version, read_version
 from schema.errors import GraftError, describe_error
+from serving.gfile import load_tensorflow, set_defaults
 
 # As in backend/src/v2/component/launcher_v2.go of kubeflow/pipelines.
 _LAUNCHER_FOLDERS = {"gs://": "gcs", "s3://": "s3", "minio://": "minio"}
@@ -34,6 +35,7 @@ def main(arguments: Sequence[str]) -> int:
         The exit code: 0, or that of the error.
     """
     args, beam_args = _parse(arguments)
+    set_defaults()
     try:
         check_version(args.compiled_by)
         run_task(args, beam_args)
@@ -75,6 +77,7 @@ def run_task(args: argparse.Namespace, beam_args: list[str]) -> None:
     """
     from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_run_executor
 
+    load_tensorflow()  # with whatever opens other stores than Google's
     _set_flags()
     invocation = json.loads(args.json_serialized_invocation_args)
     set_types(invocation, json.loads(args.artifact_types))
@@ -205,4 +208,9 @@ def _set_flags() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    status = main(sys.argv[1:])
+    if "tensorflow_io" in sys.modules:  # its s3:// aborts a process that ends by itself, when all work is done
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)

@@ -158,6 +158,7 @@ def create_pipeline(
     embeddings = embedder.outputs["embeddings"]
     drift_gate = DriftGate(
         embeddings=embeddings,
+        classes=json.dumps(resolved.classes),
         model_dir=model_dir,
         live=live,
         max_embedding_drift=parameters.max_embedding_drift,

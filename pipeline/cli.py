@@ -13,6 +13,7 @@ import click
 
 from pipeline import CONFIG_FILE
 from schema.errors import GraftError, describe_error
+from serving.gfile import set_defaults
 
 ROOT = pathlib.Path(__file__).parents[1]
 VERSION = "0.2.0"
@@ -50,6 +51,7 @@ def cli() -> None:
 def main() -> None:
     """Runs the command line; what a user can cause ends in one message, not in a traceback."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    set_defaults()
     warnings.filterwarnings("ignore", message="You are using a non-supported Python version", category=FutureWarning)
     arguments, sys.argv = sys.argv[1:], sys.argv[:1]  # absl, inside TFX, would parse them once more
     try:

@@ -5,10 +5,10 @@ has no `models.config`. A canary therefore has a number below the live version's
 is; one file, so that it is a canary from the rename that brings it, and stays one whatever becomes of `models.config`.
 
 A change is first a rename in the model's folder (in a store, where there is none, a copy and then a removal: see
-`remote_versions`) and then a new `models.config`. Never the other way round: a server
-refuses to move a label to a version that it has not loaded (unless --allow_version_labels_for_unavailable_models), and
-tries again when it next reads the file. Whoever is interrupted in between has changed what is live; the labels lag,
-and the next change computes them anew from the folder.
+`remote_versions`) and then a new `models.config`. Never the other way round: a server refuses to move a label to a
+version that it has not loaded (unless --allow_version_labels_for_unavailable_models), and tries again when it next
+reads the file. Whoever is interrupted in between has changed what is live; the labels lag, and the next change
+computes them anew from the folder.
 
 One process at a time: the callers hold the lock of the workspace.
 """

@@ -208,14 +208,14 @@ def _variable_files(path: str) -> list[str]:
 
 def _find(model_dir: str, prefix: str) -> list[Version]:
     """The complete versions whose folders are named prefix and number, oldest first."""
-    if not gfile(model_dir).isdir(model_dir):
-        return []
     paths = ((n, os.path.join(model_dir, f"{prefix}{n}")) for n in _list_numbers(model_dir, prefix))
     return [Version(n, p, _read_record(p)) for n, p in paths if gfile(p).exists(os.path.join(p, SAVED_MODEL))]
 
 
 def _list_numbers(model_dir: str, prefix: str) -> list[int]:
-    names = (name.rstrip("/") for name in gfile(model_dir).listdir(model_dir) if name.startswith(prefix))
+    if not gfile(model_dir).isdir(model_dir):  # in a store there is none before the first version
+        return []
+    names = (name for name in gfile(model_dir).listdir(model_dir) if name.startswith(prefix))
     numbers = (name[len(prefix) :] for name in names)
     return sorted(int(number) for number in numbers if number.isascii() and number.isdigit())
 

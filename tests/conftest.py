@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import os
 import pathlib
 import struct
 import zlib
@@ -9,6 +10,9 @@ import zlib
 import numpy as np
 import pytest
 from PIL import Image
+
+# As `./graft` sets them: serving.gfile.set_defaults. Before any test module imports TensorFlow.
+os.environ |= {"GCS_READ_CACHE_BLOCK_SIZE_MB": "8", "GCS_STAT_CACHE_MAX_AGE": "0"}
 
 CLASSES = ["cat", "dog"]
 IMAGE_SIZE = 32

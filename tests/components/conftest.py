@@ -1,4 +1,4 @@
-"""What the tests of the Embedder and of the training share: a small base, examples on disk, and their embeddings."""
+"""What several tests share: a small base, examples on disk, their embeddings and statistics, and a live version."""
 
 import json
 import types

@@ -391,12 +391,12 @@ def test_the_first_images_have_not_drifted(run_gate, live):
 def run_drift_gate(tmp_path, serve):
     """Returns a function that runs the DriftGate on embeddings, given the mean now and that of the live version."""
 
-    def run(mean, before=0.0, live="", force=0):
+    def run(mean, before=0.0, live="", force=0, classes=CLASSES):
         for name, value in (("embeddings", mean), ("before", before)):
             (tmp_path / name).mkdir()
             embeddings = np.random.default_rng(0).normal(value, 1, (60, 2048))
             Moments.of(embeddings, "{}").write(str(tmp_path / name))
-        serve(tmp_path / "serving", {"moments.npz": (tmp_path / "before/moments.npz").read_bytes()})
+        serve(tmp_path / "serving", {"moments.npz": (tmp_path / "before/moments.npz").read_bytes()}, classes=CLASSES)
         embeddings, verdict = standard_artifacts.Examples(), DataVerdict()
         embeddings.uri, verdict.uri = str(tmp_path / "embeddings"), str(tmp_path / "verdict")
         (tmp_path / "verdict").mkdir()
@@ -404,6 +404,7 @@ def run_drift_gate(tmp_path, serve):
             {"embeddings": [embeddings]},
             {"verdict": [verdict]},
             {
+                "classes": json.dumps(classes),
                 "model_dir": str(tmp_path / "serving"),
                 "live": live,
                 "max_embedding_drift": 0.5,
@@ -437,3 +438,8 @@ def test_the_drift_gate_warns_a_forced_run(run_drift_gate):
 def test_the_drift_gate_compares_with_nothing_where_nothing_was_live(run_drift_gate):
     """When the run began: what came since is of another run."""
     assert run_drift_gate(2, live="none") == {"warnings": []}
+
+
+def test_the_drift_gate_does_not_compare_with_a_model_of_other_classes(run_drift_gate):
+    """Those are other images, and whoever names them has looked at them."""
+    assert run_drift_gate(2, classes=["cat", "dog", "wolf"]) == {"warnings": []}

@@ -1,5 +1,6 @@
 """The container image: what its Dockerfile says, and its steps without Docker."""
 
+import importlib.metadata
 import os
 import pathlib
 import re
@@ -8,6 +9,7 @@ import subprocess
 import sys
 
 import pytest
+from packaging.markers import Marker
 
 from kubeflow.version import read_version
 from pipeline.cli import VERSION
@@ -74,7 +76,7 @@ def run_installed(installed, *arguments, cwd):
 
 def test_every_instruction_is_one_of_dockers():
     """A typing error would be found at the first build, on somebody else's machine."""
-    known = {"ARG", "FROM", "RUN", "ENV", "COPY", "USER", "WORKDIR", "ENTRYPOINT"}
+    known = {"ARG", "FROM", "RUN", "ENV", "LABEL", "COPY", "USER", "WORKDIR", "ENTRYPOINT"}
     assert {instruction for instruction, _ in read_instructions()} <= known
 
 
@@ -125,6 +127,67 @@ def test_tasks_do_not_run_as_root():
     assert not [text for name in ("worker", "task") for instruction, text in stages[name] if instruction == "USER"]
 
 
+def test_tasks_start_in_an_empty_folder_that_is_theirs():
+    """Python looks there first for modules, and what a library leaves in the working folder has a place."""
+    runtime = read_stages()["runtime"]
+    [folder] = [text for instruction, text in runtime if instruction == "WORKDIR"]
+    made = [text for _, text in runtime if f"install --directory --owner graft {folder}" in text]
+    assert len(made) == 1
+    assert not [text for instruction, text in runtime if instruction == "COPY" and folder in text]
+
+
+def read_environment(stage):
+    texts = [text for instruction, text in read_stages()[stage] if instruction == "ENV"]
+    return dict(pair.split("=", 1) for text in texts for pair in text.split())
+
+
+def test_workers_run_in_the_environment_of_the_image(tmp_path):
+    """Beam's start would make one inside it, from which nothing of /opt/graft can be imported."""
+    environment = read_environment("worker")
+    assert environment["RUN_PYTHON_SDK_IN_DEFAULT_ENVIRONMENT"] == "1"
+    venv = [sys.executable, "-m", "venv", "--system-site-packages", "--without-pip", str(tmp_path / "venv")]
+    subprocess.run(venv, check=True, timeout=60)
+    inside = [str(tmp_path / "venv/bin/python"), "-c", "import apache_beam"]
+    assert subprocess.run(inside, check=False, capture_output=True, timeout=60).returncode == 1
+
+
+def test_what_a_job_sends_to_a_worker_is_installed_and_found(context, tmp_path):
+    """By a user who may not write into the environment: pip takes another folder, and Python looks there first."""
+    environment = read_environment("worker")
+    assert environment["PIP_TARGET"] == environment["PYTHONPATH"]
+    source, sent = shutil.copytree(context, tmp_path / "src"), tmp_path / "sent"
+    variables = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PIP_TARGET": str(sent), "PYTHONPATH": str(sent)}
+    install = ["-m", "pip", "install", "--no-deps", "--no-build-isolation", "--no-index", "--quiet", str(source)]
+    for arguments in (install, ["-c", "import components; print(components.__file__)"]):
+        command = [sys.executable, *arguments]
+        ended = subprocess.run(command, cwd=tmp_path, env=variables, check=True, capture_output=True, timeout=300)
+    assert ended.stdout.decode().startswith(str(sent))
+
+
+def test_the_lock_is_what_is_installed_here():
+    """So the tests ran with what the image will have, as far as this is the newer stack; pip may be another."""
+    missing = []
+    for name, version, marker in read_lock():
+        applies = not marker or Marker(marker).evaluate()
+        installed = find_version(name)
+        if applies and installed != version:
+            missing.append((name, version, installed))
+    assert missing == []
+
+
+def read_lock():
+    """Name, version and marker of what is locked."""
+    line = re.compile(r"^([\w.-]+)(?:\[[^\]]*\])?==(\S+)(?: ; (.+?))? \\\\$", re.MULTILINE)
+    return line.findall((ROOT / "requirements.lock").read_text())
+
+
+def find_version(name):
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
 def test_the_entry_point_is_what_the_spec_calls(spec):
     """A spec names the command outright; the image alone does the same."""
     [entry_point] = [text for instruction, text in read_stages()["task"] if instruction == "ENTRYPOINT"]
@@ -168,5 +231,6 @@ def test_every_module_of_a_task_imports_from_the_image(installed, tmp_path):
 
 
 def test_the_versions_agree():
-    """Of the distribution and of the command line."""
+    """Of the distribution, of the command line and of the image's label."""
     assert f'version="{VERSION}"' in (ROOT / "setup.py").read_text()
+    assert f'org.opencontainers.image.version="{VERSION}"' in DOCKERFILE.read_text()
