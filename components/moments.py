@@ -29,7 +29,7 @@ class Moments:
     @classmethod
     def of(cls, embeddings: np.ndarray, kind: str) -> "Moments":
         """Of embeddings float32 [num_images, 2048]; of none of them, zeros."""
-        values = embeddings.astype(np.float64)
+        values: np.ndarray = embeddings.astype(np.float64)
         mean = values.mean(axis=0) if len(values) else np.zeros(values.shape[1])
         return cls(kind, len(values), mean, ((values - mean) ** 2).sum(axis=0))
 
