@@ -20,7 +20,7 @@ def kubeflow() -> None:
     """The same pipeline on Kubeflow Pipelines 2: compiled, run there, and retrained on a schedule.
 
     \b
-    ./graft kubeflow compile photos/ --image IMAGE --pipeline-root s3://bucket/graft
+    ./graft kubeflow compile gs://bucket/photos --classes cats,dogs --image IMAGE --pipeline-root gs://bucket/graft
     ./graft kubeflow submit --host http://localhost:8080 --wait
     ./graft kubeflow schedule --cron "0 0 3 * * *" --window-days 30
     ./graft kubeflow schedules
@@ -37,14 +37,14 @@ def kubeflow() -> None:
 )
 @click.option("--output", default=DEFAULT_SPEC, show_default=True, metavar="FILE.yaml", help="Where to write the spec.")
 @click.option("--image", required=True, metavar="IMAGE", help="Container image that each step runs in.")
-@click.option("--pipeline-root", required=True, metavar="URI", help="Where artifacts go, such as s3://bucket/graft.")
+@click.option("--pipeline-root", required=True, metavar="URI", help="Below it everything is kept, such as gs://bucket/graft.")
 def compile_(folder: str | None, file: str | None, output: str, image: str, pipeline_root: str, **options: Any) -> None:
     """Write the pipeline as a spec for Kubeflow Pipelines.
 
     What is configured becomes the defaults of the run's parameters.
 
     \b
-    ./graft kubeflow compile s3://bucket/photos --image registry/graft:1 --pipeline-root s3://bucket/graft
+    ./graft kubeflow compile gs://bucket/photos --classes cats,dogs --image REGISTRY/graft:1 --pipeline-root gs://bucket/graft
     """
     from kubeflow.compile import compile_spec, write_spec
     from pipeline.load import load_config
@@ -255,7 +255,7 @@ def _reach(host: str | None, namespace: str | None, dry_run: bool) -> tuple[Any,
 
 def _check_root(uri: str | None) -> None:
     if uri is not None and "://" not in uri:
-        raise click.UsageError(f"--pipeline-root: expected a URI such as s3://bucket/graft, got {uri!r}.")
+        raise click.UsageError(f"--pipeline-root: expected a URI such as gs://bucket/graft, got {uri!r}.")
 
 
 def _describe_version(pipeline: str, version: Any) -> str:

@@ -45,6 +45,7 @@ def cli() -> None:
     ./graft init photos/       write a graft.toml with everything that can be set
     ./graft predict one.jpg    ask the newest pushed model
     ./graft serve              serve it as TensorFlow Serving does
+    ./graft kubeflow           the same on Kubeflow Pipelines, once or each night
     """
 
 

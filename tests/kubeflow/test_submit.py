@@ -353,7 +353,7 @@ def test_a_window_that_the_spec_does_not_know_is_refused(graft, stub, tmp_path):
 def test_a_pipeline_root_that_is_no_uri_is_refused(graft, stub):
     typed = graft("submit", "--host", stub.host, DATA, "--pipeline-root", "root")
     assert typed.code == 2
-    assert "such as s3://bucket/graft" in typed.err
+    assert "such as gs://bucket/graft" in typed.err
     assert not stub.requests
 
 
