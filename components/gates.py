@@ -45,7 +45,7 @@ def DataGate(
     """Raises DataError if the data should not be trained on; else writes `verdict.json` with the warnings."""
     del code_digest  # in the cache key only
     ingest = json.loads(_read(report.uri, "report.json"))
-    problems = check_data(ingest, _load_quarantine(report.uri), json.loads(classes), max_bad_fraction)
+    problems = check_data(ingest, load_quarantine(report.uri), json.loads(classes), max_bad_fraction)
     problems = problems or read_anomalies(anomalies.uri)
     if problems:
         raise DataError("\n".join(problems))
@@ -244,7 +244,8 @@ def class_totals(counts: dict[str, dict[str, int]]) -> dict[str, int]:
     return {label: sum(by_label.get(label, 0) for by_label in counts.values()) for label in labels}
 
 
-def _load_quarantine(uri: str) -> list[dict[str, Any]]:
+def load_quarantine(uri: str) -> list[dict[str, Any]]:
+    """The lines of `quarantine.jsonl` in an ingest report."""
     return [json.loads(line) for line in _read(uri, "quarantine.jsonl").split("\n") if line]
 
 

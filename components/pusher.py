@@ -21,7 +21,7 @@ from components import image_set, summary
 from components.artifacts import IngestReport, RunDecision
 from components.drift import STATISTICS
 from components.moments import FILE as MOMENTS
-from components.retraining import read_decision, remember_unpushed
+from components.retraining import find_newest_day, read_decision, remember_unpushed
 from components.serving_validator import FILE as VERDICT
 from schema import features
 from serving import releases, versions
@@ -113,7 +113,8 @@ class PusherExecutor(tfx_executor.Executor):
         report = _load(input_dict["report"], "report.json")
         run_id = self._context.pipeline_run_id if self._context else None
         run_id = run_id or os.environ.get(RUN_ID)
-        return {"run_id": run_id} | {key: report[key] for key in ("salt", "window_end", "fingerprint", "counts")}
+        described = {key: report[key] for key in ("salt", "fingerprint", "counts")}
+        return {"run_id": run_id, "window_end": find_newest_day(report["spans"])} | described
 
 
 class Pusher(base_component.BaseComponent):

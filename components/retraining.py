@@ -7,8 +7,10 @@ import dataclasses
 import hashlib
 import json
 import os
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 from absl import logging
 from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
@@ -16,8 +18,9 @@ from tfx.dsl.component.experimental.decorators import component
 
 from components import image_set
 from components.artifacts import IngestReport, RunDecision
+from components.gates import check_data, load_quarantine
 from schema.errors import UsageError
-from serving import versions
+from serving import releases, versions
 from serving.gfile import gfile
 
 FILE = "decision.json"
@@ -60,6 +63,8 @@ def RetrainingGate(
     fine_tune_epochs: Parameter[int],
     min_accuracy: Parameter[float],
     max_accuracy_drop: Parameter[float],
+    classes: Parameter[str],
+    max_bad_fraction: Parameter[float],
     min_new_images: Parameter[int],
     window_days: Parameter[int],
     force: Parameter[int],
@@ -77,6 +82,8 @@ def RetrainingGate(
         fine_tune_epochs: of phase 2.
         min_accuracy: of the Evaluator.
         max_accuracy_drop: likewise.
+        classes: a JSON list, as for the DataGate.
+        max_bad_fraction: likewise.
         min_new_images: how many there must be; DEFAULT_MIN_NEW_IMAGES for 1 with a window of days, else 0.
         window_days: of this window; 0 for all.
         force: whether to train in any case.
@@ -91,7 +98,12 @@ def RetrainingGate(
     text = json.dumps([settings, head_epochs, fine_tune_epochs, *map(float, thresholds)])
     settings_key = hashlib.sha256(text.encode()).hexdigest()
     found = versions.find_by_identity(model_dir, live)
-    decided = decide(report.uri, found, _read_memory(model_dir), settings_key, min_new_images, bool(force))
+    ingest = _read_ingest(report.uri)
+    unfit = bool(check_data(ingest, load_quarantine(report.uri), json.loads(classes), max_bad_fraction))
+    known = releases.read(model_dir)
+    others = [*([known.canary] if known.canary else []), *known.withdrawn]
+    memory = _read_memory(model_dir)
+    decided = decide(report.uri, found, others, memory, settings_key, min_new_images, bool(force), unfit)
     logging.info("%s: %s.", "Going on" if decided.train else "Ending early", decided.reason)
     with tf.io.gfile.GFile(os.path.join(decision.uri, FILE), "w") as file:
         file.write(json.dumps(dataclasses.asdict(decided), indent=1))
@@ -101,20 +113,24 @@ def RetrainingGate(
 def decide(
     report: str,
     live: versions.Version | None,
+    others: Sequence[versions.Version],
     memory: dict[str, Any],
     settings_key: str,
     min_new_images: int,
     force: bool,
+    unfit: bool = False,
 ) -> Decision:
     """Compares the images of this run with those of the live model.
 
     Args:
         report: folder of ExampleGen's report.
         live: what is live, or None.
+        others: the canary, and what was withdrawn.
         memory: what `remember_unpushed` wrote.
         settings_key: of what makes a model of images.
         min_new_images: how many there must be; with 0 any change will do.
         force: whether to train in any case.
+        unfit: whether the DataGate will refuse the data: that is no night to end well.
     Returns:
         The decision.
     Raises:
@@ -130,13 +146,20 @@ def decide(
         return Decision(train, reason, new, gone, settings_key, digest, refused)
 
     if live:
-        check_window(_read_window_end(report), live, force)
+        check_window(find_newest_day(_read_ingest(report)["spans"]), live, force)
     if force:
         return say(True, "forced")
+    if unfit:
+        return say(True, "the data is not fit for training; the DataGate says why")
     made_of = {"settings_key": settings_key, "images_digest": digest, "live": live.number if live else None}
     if memory and made_of.items() <= memory.items():
         reasons = "; ".join(memory["reasons"])
         return say(False, f"the model of these very images is not pushed: {reasons}", memory["refused"])
+    for version in others:
+        if version.record.get("settings_key") == settings_key and _is_made_of(version, keys):
+            withdrawn = os.path.basename(version.path) != str(version.number)
+            state = "was withdrawn" if withdrawn else "is the canary"
+            return say(False, f"the model of these very images is version {version.number}, which {state}", withdrawn)
     if not live:
         return say(True, "no version is live yet")
     if seen is None:
@@ -150,11 +173,16 @@ def decide(
     return say(True, f"version {live.number} has not seen {new} of the images, and {gone} others are gone")
 
 
+def find_newest_day(spans: Iterable[str]) -> str:
+    """The newest date folder that was read, or ""; a window may end on a later day."""
+    return max(spans, default="")
+
+
 def check_window(window_end: str, live: versions.Version, force: bool) -> None:
     """Refuses to go back in time.
 
     Args:
-        window_end: last day of this run's window, or "" without date folders.
+        window_end: the newest day of this run, or "" without date folders.
         live: what is live.
         force: whether to go back all the same.
     Raises:
@@ -163,7 +191,7 @@ def check_window(window_end: str, live: versions.Version, force: bool) -> None:
     before = live.record.get("window_end", "")
     if window_end and window_end < before and not force:
         raise UsageError(
-            f"window_end: the window ends on {window_end}, and that of the live version {live.number} on {before}. "
+            f"window_end: the newest day is {window_end}, and that of the live version {live.number} is {before}. "
             "Choose a later one; or force it, to train on older images."
         )
 
@@ -210,9 +238,14 @@ def _read_memory(model_dir: str) -> dict[str, Any]:
         return {}
 
 
-def _read_window_end(report: str) -> str:
+def _is_made_of(version: versions.Version, keys: np.ndarray) -> bool:
+    seen = image_set.read(os.path.join(version.path, versions.EXTRA))
+    return seen is not None and np.array_equal(seen, keys)
+
+
+def _read_ingest(report: str) -> dict[str, Any]:
     with tf.io.gfile.GFile(os.path.join(report, "report.json")) as file:
-        return str(json.loads(file.read())["window_end"])
+        return dict(json.loads(file.read()))
 
 
 def _describe_few(new: int, min_new_images: int, live: int) -> str:

@@ -37,8 +37,17 @@ def kubeflow() -> None:
 )
 @click.option("--output", default=DEFAULT_SPEC, show_default=True, metavar="FILE.yaml", help="Where to write the spec.")
 @click.option("--image", required=True, metavar="IMAGE", help="Container image that each step runs in.")
-@click.option("--pipeline-root", required=True, metavar="URI", help="Below it everything is kept, such as gs://bucket/graft.")
-def compile_(folder: str | None, file: str | None, output: str, image: str, pipeline_root: str, **options: Any) -> None:
+@click.option("--pipeline-root", required=True, metavar="URI", help="Where artifacts go, such as gs://bucket/graft.")
+@click.option("--stores", metavar="URI", help="Where embeddings and versions are kept.  [the pipeline root]")
+def compile_(
+    folder: str | None,
+    file: str | None,
+    output: str,
+    image: str,
+    pipeline_root: str,
+    stores: str | None,
+    **options: Any,
+) -> None:
     """Write the pipeline as a spec for Kubeflow Pipelines.
 
     What is configured becomes the defaults of the run's parameters.
@@ -52,7 +61,7 @@ def compile_(folder: str | None, file: str | None, output: str, image: str, pipe
     names = {name.replace("__", "."): value for name, value in options.items()}
     names["data"] = names["data"] or folder
     config = load_config(file or find_config(), names)
-    write_spec(compile_spec(config, image, pipeline_root), output)
+    write_spec(compile_spec(config, image, pipeline_root, stores), output)
     click.echo(f"{output}\nNext: ./graft kubeflow submit {output}")
 
 
@@ -108,7 +117,7 @@ def submit(
 
     spec = read_spec(file)
     parameters = make_parameters(spec, pairs, window_end, window_days, force)
-    _check_root(pipeline_root)
+    _check_root(pipeline_root or spec.pipeline_root)
     from kubeflow.submit import link_to, start_run, wait_for_run
 
     server, recorder = _reach(host, namespace, dry_run)
@@ -142,22 +151,23 @@ def schedule(
 ) -> None:
     """Upload a compiled spec, unless it is there already, and make or change the schedule of this name.
 
-    Each run gets the day it was scheduled for as the newest to read. None starts while another is going on, and of
-    the times that were missed only the last is made up for.
+    With a window of days, each run gets the day it was scheduled for as the newest to read. None starts while
+    another is going on, and of the times that were missed only the last is made up for.
 
     \b
     ./graft kubeflow schedule --cron "0 0 3 * * *" --window-days 30     each night at 3:00 UTC
     ./graft kubeflow schedule --cron "0 30 4 * * mon" --name weekly
     """
-    from kubeflow.compiled import SCHEDULED_DATE, WINDOW_END, make_parameters, read_spec
+    from kubeflow.compiled import SCHEDULED_DATE, WINDOW_DAYS, WINDOW_END, make_parameters, read_spec
     from kubeflow.cron import parse_cron
 
     times = parse_cron(cron)
     spec = read_spec(file)
-    if not (window_end or any(pair.startswith(f"{WINDOW_END}=") for pair in pairs)) and WINDOW_END in spec.parameters:
-        window_end = SCHEDULED_DATE
     parameters = make_parameters(spec, pairs, window_end, window_days, force)
-    _check_root(pipeline_root)
+    days = parameters.get(WINDOW_DAYS, spec.parameters.get(WINDOW_DAYS, {}).get("defaultValue"))
+    if days and WINDOW_END in spec.parameters:  # without a window all is read, and there may be no date folders
+        parameters.setdefault(WINDOW_END, SCHEDULED_DATE)
+    _check_root(pipeline_root or spec.pipeline_root)
     from kubeflow.schedules import set_schedule
 
     server, recorder = _reach(host, namespace, dry_run)
@@ -254,8 +264,11 @@ def _reach(host: str | None, namespace: str | None, dry_run: bool) -> tuple[Any,
 
 
 def _check_root(uri: str | None) -> None:
-    if uri is not None and "://" not in uri:
-        raise click.UsageError(f"--pipeline-root: expected a URI such as gs://bucket/graft, got {uri!r}.")
+    """The schemes are those of Kubeflow's launcher (backend/src/v2/objectstore/config.go)."""
+    if uri is not None and not uri.startswith(("gs://", "s3://", "minio://")):
+        raise click.UsageError(
+            f"--pipeline-root: expected a URI such as gs://bucket/graft, s3://... or minio://..., got {uri!r}."
+        )
 
 
 def _describe_version(pipeline: str, version: Any) -> str:

@@ -43,23 +43,25 @@ _DESCRIPTIONS = {
 }
 
 
-def compile_spec(config: Config, image: str, pipeline_root: str) -> dict[str, Any]:
+def compile_spec(config: Config, image: str, pipeline_root: str, stores: str | None = None) -> dict[str, Any]:
     """Compiles the pipeline.
 
     Args:
         config: what the user asked for; some of it are defaults of the parameters of a run.
         image: the container image of all tasks.
-        pipeline_root: the folder, in a bucket, below which everything is kept.
+        pipeline_root: the folder in a bucket for artifacts, which Kubeflow's launcher opens.
+        stores: that for embeddings and versions, which TensorFlow opens; None for the pipeline root.
     Returns:
         A PipelineSpec, as JSON.
     Raises:
         UsageError: if something can only be found out on this machine.
     """
-    _check(config, pipeline_root)
+    stores = stores or pipeline_root
+    _check(config, pipeline_root, stores)
     check_engine(config.beam, {"data": config.data, "--pipeline-root": pipeline_root}, image, reach=False)
-    root = pipeline_root.rstrip("/")
-    places = Places(f"{root}/artifacts", f"{root}/embeddings", f"{root}/decoded")
-    defaults = make_parameters(config, config.window_end_text, f"{root}/serving/{config.model_name}")
+    root, kept = pipeline_root.rstrip("/"), stores.rstrip("/")
+    places = Places(f"{root}/artifacts", f"{kept}/embeddings", f"{kept}/decoded")
+    defaults = make_parameters(config, config.window_end_text, f"{kept}/serving/{config.model_name}")
     beam_args = beam_pipeline_args(config.beam, root, image)
     pipeline = create_pipeline(config, _make_run_parameters(defaults), _resolve(config), places, beam_args)
     settings = kubeflow_v2_dag_runner.KubeflowV2DagRunnerConfig(
@@ -88,11 +90,16 @@ def write_spec(spec: dict[str, Any], output: str) -> None:
         raise UsageError(f"--output: {output}: cannot be written: {error.strerror}.") from None
 
 
-def _check(config: Config, pipeline_root: str) -> None:
+def _check(config: Config, pipeline_root: str, stores: str) -> None:
     """What no pod would have."""
     if not config.classes:
         raise UsageError("classes: missing. A run on Kubeflow cannot ask for them: name them with --classes A,B.")
-    places = {"--pipeline-root": pipeline_root, "data": config.data}
+    if stores.startswith("minio://"):
+        raise UsageError(
+            f"--stores: expected a place that TensorFlow opens, such as gs://bucket/folder or the path of a volume, "
+            f"got {stores}. Kubeflow's launcher opens it for artifacts alone: name another place with --stores."
+        )
+    places = {"--pipeline-root": pipeline_root, "--stores": stores, "data": config.data}
     if config.weights not in (IMAGENET, RANDOM):
         places["weights"] = config.weights
     for key, place in places.items():

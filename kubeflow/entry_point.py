@@ -41,7 +41,7 @@ def main(arguments: Sequence[str]) -> int:
         run_task(args, beam_args)
     except GraftError as error:
         return _explain(error)
-    except RuntimeError as error:
+    except Exception as error:
         from pipeline.engines import explain_worker_error
 
         known = explain_worker_error(error)

@@ -91,6 +91,8 @@ def create_pipeline(
         fine_tune_epochs=parameters.fine_tune_epochs,
         min_accuracy=parameters.min_accuracy,
         max_accuracy_drop=parameters.max_accuracy_drop,
+        classes=json.dumps(resolved.classes),
+        max_bad_fraction=config.max_bad_fraction,
         min_new_images=parameters.min_new_images,
         window_days=parameters.window_days,
         force=force,

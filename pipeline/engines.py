@@ -211,7 +211,7 @@ def _reach_job_server(beam: Beam) -> None:
 
 def explain_worker_error(error: BaseException) -> GraftError | None:
     """An error of ours that was raised in a worker elsewhere, of which Beam brings the traceback as text; else None."""
-    if not isinstance(error, RuntimeError):
+    if not (isinstance(error, RuntimeError) or type(error).__module__.startswith("apache_beam.")):
         return None
     for name, message in reversed(_RAISED.findall(str(error))):
         kind = getattr(errors, name, None)

@@ -60,8 +60,15 @@ def print_report(outcome: Outcome | Ended, config: Config, console: Console) -> 
 
 def _print_ended(outcome: Ended, config: Config, console: Console) -> None:
     """Prints why nothing was trained, and what is live."""
-    model_dir = Workspace(pathlib.Path(config.out)).model_dir(config.model_name)
-    lines = ["", _data_line(outcome.ingest), f"Ended:    {escape(outcome.decision.reason)}. Nothing was trained."]
+    workspace = Workspace(pathlib.Path(config.out))
+    model_dir = workspace.model_dir(config.model_name)
+    left_out = _left_out_line(outcome, workspace)
+    lines = [
+        "",
+        _data_line(outcome.ingest),
+        *left_out,
+        f"Ended:    {escape(outcome.decision.reason)}. Nothing was trained.",
+    ]
     if outcome.live_version:
         lines.append(f"Live:     {escape(f'{model_dir}/{outcome.live_version}')}")
     lines += ["", "Next:     ./graft run with --force trains all the same"]
@@ -80,7 +87,7 @@ def _data_line(ingest: dict[str, Any]) -> str:
     )
 
 
-def _left_out_line(outcome: Outcome, workspace: Workspace) -> list[str]:
+def _left_out_line(outcome: Outcome | Ended, workspace: Workspace) -> list[str]:
     ingest = outcome.ingest
     if not ingest["broken"] + ingest["left_out"]:
         return []

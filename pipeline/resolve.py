@@ -16,19 +16,21 @@ from typing import Any
 
 from components import layout
 from components.gates import check_classes, check_listing
-from components.retraining import check_window
+from components.retraining import check_window, find_newest_day
 from pipeline.config import Config
 from pipeline.disk import MODEL_BYTES, check_free_space
 from pipeline.parameters import absolute
 from pipeline.weights import find_weights
 from pipeline.workspace import Workspace
-from schema.errors import DataError
+from schema.errors import DataError, GraftError
 from serving import launch, models_config, releases, versions
 
 _SOURCES = ("schema", "serving", "components")
 # Keys that change nothing about the model; the folder of images goes into the digest as an absolute path.
 _NOT_REQUESTED = {"out", "data", "canary", "keep_versions", "trunk_gb", "beam"}
-_NOT_REQUESTED |= {"serving_images", "max_latency_ms", "max_serving_mb"}
+# They make no other model; but one that was refused for them is not refused for others.
+_SERVING_LIMITS = {"serving_images", "max_latency_ms", "max_serving_mb"}
+_NOT_REQUESTED |= _SERVING_LIMITS
 _NOT_REQUESTED |= {"force", "min_new_images", "max_label_drift", "max_brightness_drift", "max_embedding_drift"}
 # What is no setting of a model besides: which images there are, what is fit to train on, and what the RetrainingGate
 # is told by itself, for a run on Kubeflow may set it.
@@ -92,7 +94,7 @@ def resolve(config: Config, workspace: Workspace) -> Resolved:
     )
     live = versions.find_live(str(workspace.model_dir(config.model_name)))
     if live:
-        check_window(listing.window_end, live, config.force)
+        check_window(find_newest_day({file.span for file in listing.files}), live, config.force)
     lineage = _resolve_lineage(config, listing, request_key, live, workspace)
     _check_early(config, listing, lineage["classes"], live, workspace)
     return Resolved(
@@ -114,7 +116,7 @@ def digest_settings(config: Config, classes: list[str], weights_digest: str, cod
         weights_digest: of the base's weights.
         code_digest: of our code and its libraries.
     """
-    settings = config.model_dump(mode="json", exclude=_NOT_REQUESTED | _NOT_SETTINGS)
+    settings = config.model_dump(mode="json", exclude=(_NOT_REQUESTED | _NOT_SETTINGS) - _SERVING_LIMITS)
     return _digest([settings, classes, weights_digest, code_digest])
 
 
@@ -159,7 +161,7 @@ def _resolve_lineage(
 ) -> dict[str, Any]:
     """What a run takes over from the version that is live."""
     record = live.record if live else {}
-    if live and record.get("request_key") == request_key:
+    if live and record.get("request_key") == request_key and _can_be_found_again(config, record, workspace):
         # This very request made the live version. It is not compared with itself: the properties are those of
         # that run, so that TFX finds every output of it. What the Pusher said holds unless the version was promoted:
         # then it has another number.
@@ -172,6 +174,15 @@ def _resolve_lineage(
         "baseline": live.identity if live else versions.NOT_LIVE,
         "served": _describe_serving(config, workspace),
     }
+
+
+def _can_be_found_again(config: Config, record: dict[str, Any], workspace: Workspace) -> bool:
+    """Whether TFX can find what the run made that pushed a version: what it looked at must be there, too."""
+    try:
+        versions.find_by_identity(str(workspace.model_dir(config.model_name)), record["resolved"]["baseline"])
+    except GraftError:
+        return False
+    return bool(record["config"].get("trunk_gb") == config.trunk_gb)  # no key of the request, but of the Embedder
 
 
 def _resolve_salt(listing: layout.Listing, wanted: int | None, workspace: Workspace) -> str:

@@ -187,13 +187,13 @@ def _collect(run_id: str, components: list[Finished], folder: pathlib.Path, mode
     by_name = {c.name: c for c in components}
     decision = read_decision(by_name["RetrainingGate"].outputs["decision"].uri)
     ingest = _read(by_name["ExampleGen"], "report", "report.json")
+    _save_quarantine(components, folder)
     if not decision.train:
         live = versions.find_live(str(model_dir))
         return Ended(run_id, decision, ingest, live.number if live else None)
     logs = pathlib.Path(by_name["Trainer"].outputs["model_run"].uri)
     shutil.copy(logs / "training_curves.png", folder)
     shutil.copy(logs / "history.json", folder)
-    _save_quarantine(components, folder)
     history = json.loads((logs / "history.json").read_text())
     pushed = by_name["Pusher"].outputs["pushed_model"].properties
     pushed_now = bool(pushed.get(NEW)) and not by_name["Pusher"].cached

@@ -63,9 +63,11 @@ def run_session(config: Config, source: str | None, output: Output, require_push
     from pipeline.run import Ended
 
     if isinstance(outcome, Ended):
-        return NOT_PUSHED if require_push and outcome.decision.refused else 0
-    if require_push and outcome.pushed_version is None:
-        print(f"graft: not pushed: {'; '.join(outcome.reasons)}", file=stderr, flush=True)
+        reasons = [outcome.decision.reason] if outcome.decision.refused else []
+    else:
+        reasons = outcome.reasons if outcome.pushed_version is None else []
+    if require_push and reasons:
+        print(f"graft: not pushed: {'; '.join(reasons)}", file=stderr, flush=True)
         return NOT_PUSHED
     return 0
 

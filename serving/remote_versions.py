@@ -12,6 +12,7 @@ import errno
 import hashlib
 import json
 import os
+from collections.abc import Set
 
 from serving.gfile import gfile, is_remote, join, walk_remote
 
@@ -47,12 +48,22 @@ def put(source: str, target: str) -> None:
     note = _write_note(folder, _PLACING + name, json.dumps(expected))
     try:
         for path in sorted(expected, key=lambda path: (path == SAVED_MODEL, path)):
+            if path == SAVED_MODEL:
+                _check_whole(target, expected.keys() - {SAVED_MODEL})
             _copy(join(source, path), join(target, path), expected[path])
+        _check_whole(target, expected.keys())
     except BaseException:
         _remove(target)
         gfile(note).remove(note)
         raise
     gfile(note).remove(note)
+
+
+def _check_whole(target: str, expected: Set[str]) -> None:
+    """Nobody keeps two pushes apart in a store, and one takes the other for what was left of a killed process."""
+    prefix = join(target, "")
+    if {path.removeprefix(prefix) for path in _list_files(target)} != expected:
+        raise OSError(errno.EIO, "somebody else has changed it meanwhile; push again when no other run does", target)
 
 
 def take_away(path: str) -> None:

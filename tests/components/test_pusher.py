@@ -172,7 +172,7 @@ def run_pusher(tmp_path, model):
             live = versions.find_live(str(tmp_path / "serving"))
             compared_with = live.number if live else None
         baseline = {"version": compared_with} if compared_with else None
-        report = {"salt": 3, "window_end": "2026-11-23", "fingerprint": "f1", "counts": {}}
+        report = {"salt": 3, "spans": ["2026-11-22", "2026-11-23"], "fingerprint": "f1", "counts": {}}
         summary = {"accuracy": 0.9, "failures": list(failures), "baseline": baseline}
         verdict = {"reasons": list(reasons)}
         files = {

@@ -19,11 +19,15 @@ def make_keys(images):
     return image_set.make((hashlib.sha256(name.encode()).hexdigest(), label) for name, label in images.items())
 
 
-def write_report(folder, images, window_end=""):
+def write_report(folder, images, newest_day="", broken=0):
     """What ExampleGen reports of images: name to label; returns the folder."""
     folder.mkdir()
     image_set.write(str(folder), make_keys(images))
-    (folder / "report.json").write_text(json.dumps({"window_end": window_end}))
+    counts = {split: {"cat": 10, "dog": 10} for split in ("train", "val", "test")}
+    spans = [newest_day] if newest_day else []
+    (folder / "report.json").write_text(json.dumps({"spans": spans, "counts": counts, "files": 60 + broken}))
+    entry = {"path": "x.heic", "label": "cat", "reason": "HEIC", "broken": True}
+    (folder / "quarantine.jsonl").write_text(f"{json.dumps(entry)}\n" * broken)
     return str(folder)
 
 
@@ -49,9 +53,9 @@ def live(tmp_path):
 def ask(tmp_path):
     """Returns a function that decides on images."""
 
-    def run(images, live, memory=None, settings_key=SETTINGS, min_new_images=0, force=False, window_end=""):
-        report = write_report(tmp_path / "report", images, window_end)
-        return decide(report, live, memory or {}, settings_key, min_new_images, force)
+    def run(images, live, memory=None, settings_key=SETTINGS, min_new_images=0, force=False, newest_day="", others=()):
+        report = write_report(tmp_path / "report", images, newest_day)
+        return decide(report, live, others, memory or {}, settings_key, min_new_images, force)
 
     return run
 
@@ -141,16 +145,16 @@ def test_a_window_older_than_that_of_the_live_model_is_refused(ask, tmp_path):
     """The message names both dates, and the ways on."""
     live = make_live(tmp_path / "serving", window_end="2026-11-23")
     with pytest.raises(
-        UsageError, match=r"window_end: .* ends on 2026-11-22, .* live version 7 on 2026-11-23"
+        UsageError, match=r"window_end: the newest day is 2026-11-22, .* live version 7 is 2026-11-23"
     ) as error:
-        ask(SEEN | {"d": "dog"}, live, window_end="2026-11-22")
+        ask(SEEN | {"d": "dog"}, live, newest_day="2026-11-22")
     assert "Choose a later one; or force it" in str(error.value)
 
 
 def test_a_window_older_than_that_of_the_live_model_can_be_forced(ask, tmp_path):
     """Somebody wants to go back."""
     live = make_live(tmp_path / "serving", window_end="2026-11-23")
-    assert ask(SEEN, live, window_end="2026-11-22", force=True).train
+    assert ask(SEEN, live, newest_day="2026-11-22", force=True).train
 
 
 @pytest.mark.parametrize(
@@ -160,7 +164,7 @@ def test_a_window_older_than_that_of_the_live_model_can_be_forced(ask, tmp_path)
 def test_a_window_that_is_not_older_is_fine(ask, tmp_path, before, now):
     """The same day again, a later one, and folders without dates on either side."""
     record = {} if before is None else {"window_end": before}
-    assert ask(SEEN | {"d": "dog"}, make_live(tmp_path / "serving", **record), window_end=now).train
+    assert ask(SEEN | {"d": "dog"}, make_live(tmp_path / "serving", **record), newest_day=now).train
 
 
 @pytest.fixture
@@ -168,11 +172,11 @@ def run_gate(tmp_path):
     """Returns a function that runs the component; gives its decision, and what Kubeflow's conditions would read."""
     count = 0
 
-    def run(images=SEEN, live="", window_end="", **properties):
+    def run(images=SEEN, live="", newest_day="", broken=0, **properties):
         nonlocal count
         count += 1
         report, decision = IngestReport(), RunDecision()
-        report.uri = write_report(tmp_path / f"report {count}", images, window_end)
+        report.uri = write_report(tmp_path / f"report {count}", images, newest_day, broken)
         decision.uri = str(tmp_path / f"decision {count}")
         (tmp_path / f"decision {count}").mkdir()
         defaults = {
@@ -181,6 +185,8 @@ def run_gate(tmp_path):
             "fine_tune_epochs": 5,
             "min_accuracy": 0.9,
             "max_accuracy_drop": 0.0,
+            "classes": json.dumps(["cat", "dog"]),
+            "max_bad_fraction": 0.05,
             "min_new_images": retraining.DEFAULT_MIN_NEW_IMAGES,
             "window_days": 0,
             "force": 0,
@@ -264,8 +270,8 @@ def test_how_many_new_images_are_needed_can_be_set(run_gate, pushed, min_new_ima
 def test_the_gate_refuses_an_older_window_unless_forced(run_gate, pushed):
     """The run stops; nothing is decided."""
     with pytest.raises(UsageError, match=r"2026-11-20.*2026-11-23"):
-        run_gate(window_end="2026-11-20")
-    assert run_gate(window_end="2026-11-20", force=1)[0].reason == "forced"
+        run_gate(newest_day="2026-11-20")
+    assert run_gate(newest_day="2026-11-20", force=1)[0].reason == "forced"
 
 
 def test_images_are_compared_with_those_of_the_version_that_was_live(run_gate, pushed, tmp_path):
@@ -356,3 +362,37 @@ def test_a_memory_is_kept_in_a_store_as_well(run_gate, tmp_path):
     remember_unpushed(model_dir, None, decision, ["too bad"])
     decision, _ = run_gate(NEW, model_dir=model_dir)
     assert (decision.train, decision.refused) == (False, True)
+
+
+@pytest.mark.parametrize(
+    "unfit", [{"broken": 20}, {"classes": '["cat", "dog", "wolf"]'}], ids=["broken files", "vanished class"]
+)
+def test_data_that_the_data_gate_will_refuse_is_no_reason_to_end_well(run_gate, pushed, unfit):
+    """Nothing is new among what could be read; the schedule must fail all the same, and say which files."""
+    assert not run_gate()[0].train
+    decision, train = run_gate(**unfit)
+    assert (decision.reason, train) == ("the data is not fit for training; the DataGate says why", "true")
+
+
+def test_a_model_that_was_withdrawn_is_not_made_again(ask, tmp_path):
+    """Trained anew on other processors, its weights may differ in the last bits, and nobody would know it."""
+    make_live(tmp_path / "serving", SEEN | {"d": "dog"}, number=8)
+    withdrawn = versions.withdraw(versions.find_live(str(tmp_path / "serving")))
+    decision = ask(SEEN | {"d": "dog"}, make_live(tmp_path / "serving"), others=[withdrawn])
+    assert (decision.train, decision.refused) == (False, True)
+    assert decision.reason == "the model of these very images is version 8, which was withdrawn"
+
+
+def test_a_canary_is_not_made_again(ask, tmp_path):
+    """The live version has not seen its images, night after night."""
+    canary = make_live(tmp_path / "serving", SEEN | {"d": "dog"}, number=6)
+    decision = ask(SEEN | {"d": "dog"}, make_live(tmp_path / "serving"), others=[canary])
+    assert (decision.train, decision.refused) == (False, False)
+    assert decision.reason == "the model of these very images is version 6, which is the canary"
+
+
+def test_a_withdrawn_model_of_other_images_is_no_reason_to_end(ask, tmp_path):
+    """Of one image more."""
+    make_live(tmp_path / "serving", SEEN | {"d": "dog"}, number=8)
+    withdrawn = versions.withdraw(versions.find_live(str(tmp_path / "serving")))
+    assert ask(SEEN | {"d": "dog", "e": "cat"}, make_live(tmp_path / "serving"), others=[withdrawn]).train

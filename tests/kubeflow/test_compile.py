@@ -162,3 +162,15 @@ def test_a_spec_is_written_as_yaml_or_not_at_all(spec, tmp_path):
     with pytest.raises(UsageError, match=r"nowhere/graft\.yaml: cannot be written: No such file or directory"):
         write_spec(copy.deepcopy(spec), str(tmp_path / "nowhere/graft.yaml"))
     assert [path.name for path in tmp_path.iterdir()] == ["graft.yaml"]
+
+
+def test_stores_may_lie_elsewhere_than_artifacts():
+    """Kubeflow's launcher opens minio://, and TensorFlow does not."""
+    config = load_config(None, {"data": "gs://b/d", "classes": ("a", "b"), "weights": "random"})
+    spec = compile_spec(config, "image", "minio://mlpipeline/graft", "gs://bucket/graft")
+    assert spec["defaultPipelineRoot"] == "minio://mlpipeline/graft/artifacts"
+    assert read_parameters(spec)["model_dir"]["defaultValue"] == "gs://bucket/graft/serving/graft"
+    embedder = spec["root"]["dag"]["tasks"]["Embedder"]["inputs"]["parameters"]
+    assert embedder["store"] == {"runtimeValue": {"constant": "gs://bucket/graft/embeddings"}}
+    with pytest.raises(UsageError, match="--stores: expected a place that TensorFlow opens"):
+        compile_spec(config, "image", "minio://mlpipeline/graft")

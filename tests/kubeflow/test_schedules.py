@@ -254,7 +254,7 @@ def test_schedules_are_listed(graft, schedule, stub):
 def test_the_table_shows_what_an_expression_in_brackets_is(graft, schedule, stub, monkeypatch):
     """Rich would take brackets for its markup."""
     monkeypatch.setenv("COLUMNS", "250")
-    schedule()
+    schedule(NIGHTLY, "--window-days", "30")
     typed = graft("schedules", "--host", stub.host)
     assert 'window_end="[[ScheduledTime.2006-01-02]]"' in typed.out
     assert only(stub.recurring_runs).recurring_run_id[:8] in typed.out
@@ -377,3 +377,9 @@ def test_the_next_times_are_those_of_robfig_cron(cron, following):
 def test_a_day_that_never_comes_is_refused():
     with pytest.raises(UsageError, match="no such day"):
         parse_cron("0 0 0 31 4,6 *")
+
+
+def test_without_a_window_no_day_is_asked_for(schedule, stub):
+    """There may be no date folders, and ExampleGen would refuse to look for one."""
+    schedule()
+    assert "window_end" not in only(stub.recurring_runs).runtime_config.parameters

@@ -246,10 +246,10 @@ def test_compile_hands_over_what_is_configured(graft, monkeypatch, tmp_path):
     """A line of graft.toml, an argument and an option."""
     written = {}
     compiler = types.SimpleNamespace(
-        compile_spec=lambda config, image, root: {
+        compile_spec=lambda config, image, root, stores: {
             "data": config.data,
             "epochs": config.head_epochs,
-            "in": [image, root],
+            "in": [image, root, stores],
         },
         write_spec=lambda spec, output: written.update({output: spec}),
     )
@@ -257,7 +257,7 @@ def test_compile_hands_over_what_is_configured(graft, monkeypatch, tmp_path):
     (tmp_path / "graft.toml").write_text('data = "elsewhere"\nhead_epochs = 7\n')
     typed = graft("compile", str(tmp_path), "--image", "registry/graft:1", "--pipeline-root", "s3://b/r", "--out", "/o")
     assert (typed.code, typed.err) == (0, "")
-    assert written == {"graft.yaml": {"data": str(tmp_path), "epochs": 7, "in": ["registry/graft:1", "s3://b/r"]}}
+    assert written == {"graft.yaml": {"data": str(tmp_path), "epochs": 7, "in": ["registry/graft:1", "s3://b/r", None]}}
     assert "Next: ./graft kubeflow submit graft.yaml" in typed.out
 
 

@@ -330,7 +330,7 @@ def test_nothing_is_left_half_written(worse_once_more, workspace):
 def test_model_that_is_too_slow_in_a_server_is_not_pushed(worse_once_more, good_after_rollback, run, pushed_versions):
     """However good: nothing is trained or evaluated for it, and what was live is live."""
     outcome, printed = run(max_latency_ms=0.001)
-    assert executed(outcome) == ["ServingValidator", "Pusher"]
+    assert executed(outcome) == ["RetrainingGate", "ServingValidator", "Pusher"]
     assert re.search(
         r"^Served:   no: an image took .*; max_latency_ms allows 0\.001\. Not pushed", printed, re.MULTILINE
     )

@@ -83,7 +83,7 @@ def test_too_few_new_images_end_a_run_early(second, run_nightly, photos, digits)
 
 def test_a_window_older_than_the_live_models_is_refused(second, run_nightly):
     """Before anything is read; both dates are named."""
-    with pytest.raises(UsageError, match=r"ends on 2026-11-21, and that of the live version .* on 2026-11-22"):
+    with pytest.raises(UsageError, match=r"newest day is 2026-11-21, and that of the live version .* is 2026-11-22"):
         run_nightly(window_end="2026-11-21")
 
 
