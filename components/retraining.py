@@ -97,7 +97,7 @@ def RetrainingGate(
     thresholds = [min_accuracy, max_accuracy_drop]
     text = json.dumps([settings, head_epochs, fine_tune_epochs, *map(float, thresholds)])
     settings_key = hashlib.sha256(text.encode()).hexdigest()
-    found = versions.find_by_identity(model_dir, live)
+    found = versions.find_comparable(model_dir, live)
     ingest = _read_ingest(report.uri)
     unfit = bool(check_data(ingest, load_quarantine(report.uri), json.loads(classes), max_bad_fraction))
     known = releases.read(model_dir)

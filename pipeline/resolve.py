@@ -22,7 +22,7 @@ from pipeline.disk import MODEL_BYTES, check_free_space
 from pipeline.parameters import absolute
 from pipeline.weights import find_weights
 from pipeline.workspace import Workspace
-from schema.errors import DataError, GraftError
+from schema.errors import DataError
 from serving import launch, models_config, releases, versions
 
 _SOURCES = ("schema", "serving", "components")
@@ -161,7 +161,9 @@ def _resolve_lineage(
 ) -> dict[str, Any]:
     """What a run takes over from the version that is live."""
     record = live.record if live else {}
-    if live and record.get("request_key") == request_key and _can_be_found_again(config, record, workspace):
+    # trunk_gb makes no other model, so it is no part of the request; but with another one the Embedder runs anew.
+    same_trunk = record.get("config", {}).get("trunk_gb") == config.trunk_gb
+    if live and record.get("request_key") == request_key and same_trunk:
         # This very request made the live version. It is not compared with itself: the properties are those of
         # that run, so that TFX finds every output of it. What the Pusher said holds unless the version was promoted:
         # then it has another number.
@@ -174,15 +176,6 @@ def _resolve_lineage(
         "baseline": live.identity if live else versions.NOT_LIVE,
         "served": _describe_serving(config, workspace),
     }
-
-
-def _can_be_found_again(config: Config, record: dict[str, Any], workspace: Workspace) -> bool:
-    """Whether TFX can find what the run made that pushed a version: what it looked at must be there, too."""
-    try:
-        versions.find_by_identity(str(workspace.model_dir(config.model_name)), record["resolved"]["baseline"])
-    except GraftError:
-        return False
-    return bool(record["config"].get("trunk_gb") == config.trunk_gb)  # no key of the request, but of the Embedder
 
 
 def _resolve_salt(listing: layout.Listing, wanted: int | None, workspace: Workspace) -> str:

@@ -90,6 +90,14 @@ def find_by_identity(model_dir: str, identity: str) -> Version | None:
     raise GraftError(f"{model_dir}: version {identity.split(':')[0]}, live when the run began, is gone. Run again.")
 
 
+def find_comparable(model_dir: str, identity: str) -> Version | None:
+    """As `find_by_identity`; where that version has been removed since, the one that is live now."""
+    try:
+        return find_by_identity(model_dir, identity)
+    except GraftError:
+        return find_live(model_dir)
+
+
 def next_number(model_dir: str) -> int:
     """The number of a version that is to be live: the time in seconds, or more if that is taken."""
     return max([int(time.time()), *(number + 1 for number in _list_taken(model_dir))])

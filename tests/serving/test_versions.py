@@ -255,3 +255,11 @@ def test_folders_elsewhere_are_read_with_tensorflow():
     assert [v.number for v in find_versions("ram://bucket")] == [3]
     assert [v.number for v in find_withdrawn("ram://bucket")] == [2]
     assert len(digest_model("ram://bucket/3")) == 64
+
+
+def test_a_version_that_was_removed_is_compared_with_what_is_live(tmp_path):
+    """A gate that runs anew, after old versions went, has something to look at all the same."""
+    assert versions.find_comparable(str(tmp_path), "7:gone") is None
+    make_version(tmp_path / "8")
+    assert versions.find_comparable(str(tmp_path), "7:gone").number == 8
+    assert versions.find_comparable(str(tmp_path), versions.NOT_LIVE) is None
