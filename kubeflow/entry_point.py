@@ -192,8 +192,7 @@ def _make_folders(invocation: dict[str, Any]) -> None:
 
 def _satisfy_launcher(invocation: dict[str, Any]) -> None:
     """A newer launcher fails where an output has no local folder to copy; one small file will do."""
-    outside = {"outputs": {"artifacts": dict(invocation.get("outputs", {}).get("artifacts", {}))}}
-    for folder in move_to_launcher_folders(outside):
+    for folder in move_to_launcher_folders({"outputs": invocation["outputs"]}):
         os.makedirs(folder, exist_ok=True)
         with open(os.path.join(folder, _WRITTEN_IN_PLACE), "w", encoding="utf-8") as file:
             file.write("")

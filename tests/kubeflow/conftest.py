@@ -37,3 +37,12 @@ def compile_digits():
 def spec(compile_digits):
     """The pipeline, for folders in a bucket."""
     return compile_digits("gs://bucket/photos", "gs://bucket/graft")
+
+
+@pytest.fixture
+def stub():
+    """A server that speaks the API of Kubeflow Pipelines."""
+    from kfp_api_stub import KfpApiStub  # a module of this folder, which is on the path only now
+
+    with KfpApiStub() as started:
+        yield started

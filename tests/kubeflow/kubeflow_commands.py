@@ -66,3 +66,9 @@ def make_graft(folder, monkeypatch, capsys):
         return Typed(ended.value.code, captured.out, captured.err)
 
     return graft
+
+
+def only(items):
+    """The one item of a dict."""
+    (item,) = items.values()
+    return item

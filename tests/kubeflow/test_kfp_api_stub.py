@@ -28,12 +28,6 @@ RECURRING = {
 
 
 @pytest.fixture
-def stub():
-    with KfpApiStub() as started:
-        yield started
-
-
-@pytest.fixture
 def post(stub):
     """Sends a JSON; returns the status and the answer."""
 

@@ -11,19 +11,12 @@ import yaml
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
-from kfp_api_stub import KfpApiStub
-from kubeflow_commands import DATA, make_graft, write_spec
+from kubeflow_commands import DATA, make_graft, only, write_spec
 
 from kubeflow.cron import parse_cron
 from schema.errors import UsageError
 
 NIGHTLY = "0 0 3 * * *"
-
-
-@pytest.fixture
-def stub():
-    with KfpApiStub() as started:
-        yield started
 
 
 @pytest.fixture
@@ -35,12 +28,6 @@ def graft(tmp_path, monkeypatch, capsys):
 def schedule(graft, stub):
     """Types `schedule` for the stub, with a cron expression."""
     return lambda cron=NIGHTLY, *options: graft("schedule", "--host", stub.host, DATA, "--cron", cron, *options)
-
-
-def only(items):
-    """The one item of a dict."""
-    (item,) = items.values()
-    return item
 
 
 def start_run(stub, recurring_run, state):

@@ -14,7 +14,7 @@ import yaml
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
 from kfp_api_stub import KfpApiStub
-from kubeflow_commands import DATA, SPEC, make_graft, write_spec
+from kubeflow_commands import DATA, SPEC, make_graft, only, write_spec
 
 from kubeflow import client, submit
 
@@ -23,21 +23,9 @@ API = "the Kubeflow Pipelines API at "
 
 
 @pytest.fixture
-def stub():
-    with KfpApiStub() as started:
-        yield started
-
-
-@pytest.fixture
 def graft(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(submit, "PAUSE", 0.0)
     return make_graft(tmp_path, monkeypatch, capsys)
-
-
-def only(items):
-    """The one item of a dict."""
-    (item,) = items.values()
-    return item
 
 
 def substitute(text, stub):
