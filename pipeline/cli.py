@@ -3,7 +3,6 @@
 import os
 import pathlib
 import signal
-import subprocess
 import sys
 import warnings
 from collections.abc import Callable
@@ -15,7 +14,6 @@ from pipeline import CONFIG_FILE
 from schema.errors import GraftError, describe_error
 from serving.gfile import set_defaults
 
-ROOT = pathlib.Path(__file__).parents[1]
 VERSION = "0.2.0"
 DEFAULT_OUT, DEMO_OUT = "graft-out", "graft-demo"
 
@@ -456,18 +454,22 @@ def cats_and_dogs(folder: str) -> None:
 
 
 @cli.command(context_settings={"ignore_unknown_options": True})
+@click.option("--quick", is_flag=True, help="Leave out what runs pipelines and servers: an answer in 2 minutes.")
+@click.option("--all", "everything", is_flag=True, help="Add the long forms of some tests.")
+@click.option("--coverage", is_flag=True, help="Measure branch coverage, and print it by folder.")
 @click.argument("pytest_arguments", nargs=-1, type=click.UNPROCESSED)
-def test(pytest_arguments: tuple[str, ...]) -> int:
+def test(quick: bool, everything: bool, coverage: bool, pytest_arguments: tuple[str, ...]) -> int:
     """Check the code: ruff, mypy, pytest. Arguments go to pytest.
 
     \b
     ./graft test
+    ./graft test --quick
     ./graft test tests/components -k gate
+    ./graft test -n 0 --pdb tests/schema    one process, and a debugger where it fails
     """
-    commands = [["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"], ["pytest", *pytest_arguments]]
-    for command in commands:
-        click.echo(f"$ {' '.join(command)}")
-        status = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, check=False).returncode
-        if status:
-            return status
-    return 0
+    from pipeline import checks
+
+    if quick and everything:
+        raise click.UsageError("--quick and --all: expected one of them, got both.")
+    selection = checks.QUICK if quick else checks.ALL if everything else checks.NORMAL
+    return checks.run_checks(selection, coverage, pytest_arguments)
