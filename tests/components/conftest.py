@@ -1,48 +1,27 @@
 """What several tests share: a small base, examples on disk, their embeddings and statistics, and a live version."""
 
+import functools
 import json
 import types
 
-import keras
 import numpy as np
 import pyarrow as pa
 import pytest
 import tensorflow as tf
 import tensorflow_data_validation as tfdv
+from image_files import CLASSES
 from tensorflow_data_validation.statistics import stats_impl
 from tfx.types import artifact_utils, standard_artifacts
 
-from components import model
+from components import embedder
 from components.artifacts import IngestReport
-from components.base import BaseSpec
+from components.base import BaseSpec, FrozenBase
 from components.embedder import DEFAULT_TRUNK_GB, EmbedderExecutor
 from components.embeddings import EmbeddingReport
 from schema.features import SPLITS
 from serving import versions
 
-CLASSES = ["cat", "dog"]
 SPEC = BaseSpec(weights="random", seed=0, image_size=32, fine_tune_from="conv5_block3")
-
-
-def build_small_base(image_size, weights, seed=0, policy="float32"):
-    """Stands in for ResNet50, which takes half a minute to trace and to export: two blocks, of a convolution each."""
-    keras.utils.set_random_seed(seed)
-    layers = keras.layers
-    with model._dtype_policy(policy):
-        images = keras.Input([image_size, image_size, 3])
-        below = layers.Conv2D(16, 16, strides=16, name="conv4_block6_1_conv")(images)
-        below = layers.ReLU(name="conv4_block6_out")(below)
-        above = layers.Conv2D(2048, 2, name="conv5_block3_3_conv")(below)
-        above = layers.BatchNormalization(name="conv5_block3_3_bn")(above)
-        return keras.Model(images, layers.ReLU(name="conv5_block3_out")(above))
-
-
-@pytest.fixture(scope="module")
-def small_base():
-    """Puts `build_small_base` in the place of `model.build_base`, and returns it."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(model, "build_base", build_small_base)
-        yield build_small_base
 
 
 @pytest.fixture(scope="session")
@@ -72,8 +51,16 @@ def write_examples(serialize):
     return write
 
 
-@pytest.fixture(scope="session")
-def embed(transform_graph):
+@pytest.fixture(scope="module")
+def bases():
+    """Builds and traces a base once for all runs of the Embedder of a module, which do not change it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(embedder, "FrozenBase", functools.cache(FrozenBase))
+        yield
+
+
+@pytest.fixture(scope="module")
+def embed(transform_graph, bases):
     """Runs the Embedder over a folder of `write_examples`; returns where it wrote, its report and what it kept."""
 
     def run(examples, out, spec=SPEC, fine_tune_epochs=1, store=None, **properties):

@@ -12,6 +12,8 @@ from components.comparison import Comparison, compare_models
 from components.embeddings import EmbeddingReport
 from components.evaluator import EvaluatorExecutor
 
+pytestmark = pytest.mark.slow
+
 
 class Table(tf.Module):
     """Has the signatures of a pushed model; knows by heart what to say of each "image", a word."""

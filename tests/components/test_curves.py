@@ -13,6 +13,7 @@ def make_row(phase, loss):
     return {"phase": phase, "epoch": 1, "loss": loss, "accuracy": 0.5, "val_loss": loss + 0.1, "val_accuracy": 0.4}
 
 
+COLORS = {"train": (31, 119, 180), "val": (255, 127, 14)}
 HEAD_ROWS = [make_row("head", 1.0), make_row("head", 0.8)]
 
 
@@ -22,16 +23,34 @@ def read_png(encoded):
         return np.asarray(picture.convert("RGB"))
 
 
-@pytest.mark.parametrize(
-    "history",
-    [HEAD_ROWS, HEAD_ROWS[:1], [*HEAD_ROWS, make_row("fine-tune", 0.5)], [make_row("head", float("nan"))]],
-    ids=["one phase", "one epoch", "two phases", "diverged"],
-)
-def test_curves_are_a_png(history):
-    """Whatever the run was like: 1200 x 480 pixels, and something is drawn on it."""
+def count_pixels(history):
+    """How many pixels have the colours of `train` and of `val`: of the plot of accuracy, and of that of loss."""
     picture = read_png(draw_curves(history))
     assert picture.shape == (480, 1200, 3)
-    assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 10
+    plots = picture[:, :600], picture[:, 600:]
+    return np.array([[(plot == color).all(axis=-1).sum() for color in COLORS.values()] for plot in plots])
+
+
+@pytest.fixture(scope="module")
+def legend():
+    """The pixels of a picture with no curves on it, for the legends have these colours as well."""
+    return count_pixels([dict.fromkeys(HEAD_ROWS[0], float("nan")) | {"phase": "head"}])
+
+
+@pytest.mark.parametrize(
+    "history",
+    [HEAD_ROWS, HEAD_ROWS[:1], [*HEAD_ROWS, make_row("fine-tune", 0.5)]],
+    ids=["one phase", "one epoch", "two phases"],
+)
+def test_training_and_validation_are_drawn_in_both_plots(history, legend):
+    """A picture of 1200 x 480 pixels; a single epoch is a dot."""
+    assert (count_pixels(history) > legend).all()
+
+
+def test_a_loss_that_diverged_leaves_its_plot_empty(legend):
+    """There is a picture all the same, with the accuracy."""
+    drawn = count_pixels([make_row("head", float("nan"))]) > legend
+    assert drawn.tolist() == [[True, True], [False, False]]
 
 
 def test_the_curves_show_the_numbers():

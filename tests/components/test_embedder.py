@@ -3,10 +3,13 @@
 import dataclasses
 import json
 import pathlib
+import shutil
+import types
 
 import numpy as np
 import pytest
 import tensorflow_transform as tft
+from image_files import CLASSES
 
 from components import model, pixels, progress
 from components.base import FrozenBase
@@ -16,7 +19,8 @@ from components.embeddings import read_embeddings, read_rows
 from components.moments import Moments
 from schema.errors import GraftError, UsageError
 
-CLASSES = ["cat", "dog"]
+pytestmark = pytest.mark.slow
+
 SPLITS = ("train", "val", "test")
 
 
@@ -38,6 +42,19 @@ def split_images(images):
 @pytest.fixture(scope="module")
 def examples(write_examples, split_images, tmp_path_factory):
     return write_examples(tmp_path_factory.mktemp("examples") / "written", split_images)
+
+
+@pytest.fixture(scope="module")
+def embedded_once(embed, examples, small_base, tmp_path_factory):
+    """A first run, with phase 2, on an empty store."""
+    return embed(examples, tmp_path_factory.mktemp("first") / "out")
+
+
+@pytest.fixture
+def first(embedded_once, tmp_path):
+    """That run with a store of the test's own."""
+    store = shutil.copytree(embedded_once.store, tmp_path / "store")
+    return types.SimpleNamespace(**vars(embedded_once) | {"store": str(store)})
 
 
 @pytest.fixture
@@ -86,9 +103,8 @@ def test_what_the_trunk_gives_is_kept_of_the_images_that_are_fine_tuned(embed, e
     np.testing.assert_allclose(model.pool(top(below, training=False)).numpy(), expected, atol=rounding)
 
 
-def test_only_new_images_go_through_the_base(embed, examples, retrained_examples, small_base, tmp_path):
+def test_only_new_images_go_through_the_base(embed, first, examples, retrained_examples, small_base, tmp_path):
     """Those of the store are bit-equal; nothing is appended twice."""
-    first = embed(examples, tmp_path / "first", store=tmp_path / "store")
     again = embed(retrained_examples, tmp_path / "again", store=tmp_path / "store")
     assert (again.report.images, again.report.computed) == (13, 2)
     before, now = read_all(first), read_all(again)
@@ -98,18 +114,16 @@ def test_only_new_images_go_through_the_base(embed, examples, retrained_examples
     assert len(EmbeddingStore(again.store, again.report.trunk).open()) == 14
 
 
-def test_nothing_new_costs_no_forward_pass(embed, examples, small_base, tmp_path):
+def test_nothing_new_costs_no_forward_pass(embed, first, examples, small_base, tmp_path):
     """And gives the same artifact."""
-    first = embed(examples, tmp_path / "first", store=tmp_path / "store")
     again = embed(examples, tmp_path / "again", store=tmp_path / "store")
     assert again.report.computed == 0
     for path in pathlib.Path(first.uri).glob("Split-*/*"):
         assert (pathlib.Path(again.uri) / path.relative_to(first.uri)).read_bytes() == path.read_bytes()
 
 
-def test_stored_embeddings_of_another_base_are_refused(embed, examples, small_base, tmp_path):
+def test_stored_embeddings_of_another_base_are_refused(embed, first, examples, small_base, tmp_path):
     """Whatever the store says: a few images of it are embedded anew."""
-    first = embed(examples, tmp_path / "first")
     store = tmp_path / "other"
     with EmbeddingStore(store, first.report.kind).append() as append:
         append(list(read_all(first)), np.ones((12, 2048), np.float32))
@@ -135,9 +149,10 @@ def test_fine_tuning_later_adds_the_trunk(embed, examples, small_base, tmp_path)
 
 
 @pytest.mark.parametrize("damage", ["cut", "foreign", "flipped"])
-def test_a_damaged_shard_is_computed_again_and_never_trusted(embed, examples, small_base, tmp_path, caplog, damage):
+def test_a_damaged_shard_is_computed_again_and_never_trusted(
+    embed, first, examples, small_base, tmp_path, caplog, damage
+):
     """Torn, of another kind, or with a flipped bit: a warning, and the embeddings are right."""
-    first = embed(examples, tmp_path / "first", store=tmp_path / "store")
     shards = sorted((tmp_path / "store" / first.report.kind.name).glob("*.arrow"))
     content = bytearray(shards[0].read_bytes())
     if damage == "cut":
@@ -206,9 +221,8 @@ def test_what_others_start_from_makes_room(embed, examples, retrained_examples, 
     assert len(EmbeddingStore(mine.store, mine.report.trunk).open()) == 13
 
 
-def test_a_base_of_other_weights_shares_nothing(embed, examples, small_base, tmp_path, spec):
+def test_a_base_of_other_weights_shares_nothing(embed, first, examples, small_base, tmp_path, spec):
     """The seed of random weights is another base; so is another file."""
-    embed(examples, tmp_path / "first", store=tmp_path / "store")
     other = embed(examples, tmp_path / "other", dataclasses.replace(spec, seed=1), store=tmp_path / "store")
     assert other.report.computed == 12
 
@@ -226,9 +240,8 @@ def test_an_unknown_layer_fails_before_the_first_image(embed, examples, small_ba
         embed(examples, tmp_path / "out", dataclasses.replace(spec, fine_tune_from="conv9"))
 
 
-def test_progress_counts_every_image_once(embed, examples, retrained_examples, small_base, tmp_path):
+def test_progress_counts_every_image_once(embed, first, examples, retrained_examples, small_base, tmp_path):
     """Those of the store, too."""
-    embed(examples, tmp_path / "first", store=tmp_path / "store")
     events = []
     with progress.listen(events.append):
         embed(retrained_examples, tmp_path / "again", store=tmp_path / "store")

@@ -5,11 +5,14 @@ import subprocess
 import sys
 
 import cloudpickle
+import pytest
 import tensorflow as tf
 
 from components.base import FrozenBase
 from components.embedder import ExampleFile, Work
 from components.embeddings import read_rows
+
+pytestmark = pytest.mark.slow
 
 
 def test_work_reaches_a_process_that_shares_nothing(write_examples, make_images, transform_graph, tmp_path, spec):

@@ -5,6 +5,7 @@ import pathlib
 
 import numpy as np
 import pytest
+from image_files import CLASSES
 from tensorflow_metadata.proto.v0 import anomalies_pb2
 from tfx.types import standard_artifacts
 
@@ -20,8 +21,6 @@ from components.gates import (
 )
 from components.moments import Moments
 from schema.errors import DataError
-
-CLASSES = ["cat", "dog"]
 
 
 def make_report(train=None, val=None, test=None, files=200, oriented=0):

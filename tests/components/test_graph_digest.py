@@ -12,6 +12,8 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 from components.graph_digest import digest_output
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = {
     "constant": 3,
     "unit": "BYTE",

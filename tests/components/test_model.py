@@ -25,6 +25,8 @@ from components.model import (
 )
 from schema.errors import UsageError
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def base():

@@ -4,10 +4,9 @@ import copy
 
 import numpy as np
 import pytest
+from image_files import CLASSES
 
 from components.serving_checks import check_agreement, check_metadata, check_outputs
-
-CLASSES = ["cat", "dog"]
 
 
 def make_outputs(probabilities, labels=(b"cat", b"dog"), classes=(b"cat", b"dog")):

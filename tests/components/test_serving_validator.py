@@ -6,10 +6,11 @@ import pathlib
 import shutil
 import types
 
-import keras
 import pytest
 import tensorflow as tf
 import tensorflow_transform as tft
+from image_files import CLASSES
+from small_networks import build_color_classifier
 from tfx.types import artifact_utils, standard_artifacts
 
 from components.serving_validator import ServingValidatorExecutor
@@ -18,16 +19,13 @@ from serving import launch, signatures
 from serving.signatures import ServedModel, export_saved_model
 from serving.warmup_requests import write_warmup_requests
 
-CLASSES = ["cat", "dog"]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
 def network():
     """Tells images apart by their colour."""
-    keras.utils.set_random_seed(0)
-    inputs = keras.Input([32, 32, 3], name="pixels")
-    scaled = keras.layers.Rescaling(0.01)(keras.layers.GlobalAveragePooling2D()(inputs))
-    return keras.Model(inputs, keras.layers.Dense(2, activation="softmax")(scaled))
+    return build_color_classifier(0.01)
 
 
 @pytest.fixture(scope="module")

@@ -28,6 +28,8 @@ from serving.server.inference import Model
 from serving.server.servable import Servable
 from serving.server.warmup import warm_up
 
+pytestmark = pytest.mark.slow
+
 OFF = {"flip": "none", "rotation": 0.0, "zoom": 0.0, "contrast": 0.0}
 AUGMENTED = {"flip": "horizontal", "rotation": 0.1, "zoom": 0.1, "contrast": 0.1}
 SETTINGS = Settings(

@@ -4,7 +4,6 @@ import dataclasses
 import math
 import pathlib
 import subprocess
-import sys
 import types
 
 import keras
@@ -19,6 +18,8 @@ from components.devices import Devices, choose_devices
 from components.embeddings import Embedded
 from components.training import FINE_TUNE, HEAD, Images, Inputs, Score, Settings
 from serving.signatures import export_saved_model
+
+pytestmark = pytest.mark.slow
 
 OFF = {"flip": "none", "rotation": 0.0, "zoom": 0.0, "contrast": 0.0}
 AUGMENTED = {"flip": "horizontal", "rotation": 0.1, "zoom": 0.1, "contrast": 0.1}
@@ -421,7 +422,7 @@ def test_a_fine_tuned_base_is_scored_and_left_in_float32(embedded_noise, small_b
         np.testing.assert_allclose(np.asarray(network(images)).sum(axis=1), 1, atol=1e-5)
 
 
-def test_two_devices_train_one_network(tmp_path):
+def test_two_devices_train_one_network(warm_python, tmp_path):
     """MirroredStrategy over two logical CPUs, which takes a process of its own: both phases run, and the loss falls."""
     script = pathlib.Path(__file__).with_name("train_on_two_devices.py")
-    subprocess.run([sys.executable, str(script), str(tmp_path)], check=True, timeout=300)
+    subprocess.run([warm_python.program, script, tmp_path], check=True, timeout=300)

@@ -8,10 +8,10 @@ import types
 import tensorflow as tf
 
 HERE = pathlib.Path(__file__).parent
-sys.path[:0] = [str(HERE.parents[1]), str(HERE)]
+sys.path[:0] = [str(HERE.parents[1]), str(HERE), str(HERE.parent / "fixtures")]
 
 import numpy as np
-from conftest import build_small_base
+from small_networks import build_small_base
 from test_training import SETTINGS, batch
 
 from components import model, training

@@ -1,14 +1,10 @@
 """What the tests of Kubeflow share: the pipeline, compiled for small digits."""
 
-import pathlib
-import sys
-
 import pytest
+from kfp_api_stub import KfpApiStub
 
 from kubeflow.compile import compile_spec
 from pipeline.load import load_config
-
-sys.path.insert(0, str(pathlib.Path(__file__).parent))  # the strict executor and the stub are modules of this folder
 
 SETTINGS = {
     "classes": ("0", "1", "2"),
@@ -42,7 +38,5 @@ def spec(compile_digits):
 @pytest.fixture
 def stub():
     """A server that speaks the API of Kubeflow Pipelines."""
-    from kfp_api_stub import KfpApiStub  # a module of this folder, which is on the path only now
-
     with KfpApiStub() as started:
         yield started

@@ -1,12 +1,10 @@
 """Types `./graft kubeflow ...` for the tests, in this process, and a tiny spec to type it for."""
 
 import copy
-import dataclasses
-import sys
 
 import kfp
-import pytest
 import yaml
+from command_line import make_typist
 
 from kubeflow.cli import main
 
@@ -31,15 +29,6 @@ DATA = "--param=data=s3://bucket/photos"  # the parameter without a default
 _CONFIGURED = ("ENDPOINT", "UI_ENDPOINT", "SA_TOKEN_PATH", "IAP_OAUTH2_CLIENT_ID")
 
 
-@dataclasses.dataclass(frozen=True)
-class Typed:
-    """What came of a command."""
-
-    code: int
-    out: str
-    err: str
-
-
 def write_spec(path, **parameters):
     """Writes the spec with other parameters than its own; None takes one away."""
     spec = copy.deepcopy(SPEC)
@@ -57,15 +46,7 @@ def make_graft(folder, monkeypatch, capsys):
     monkeypatch.setattr(kfp.Client, "_LOCAL_KFP_CONTEXT", str(folder / "home" / "context.json"))
     for name in _CONFIGURED:
         monkeypatch.delenv(f"KF_PIPELINES_{name}", raising=False)
-
-    def graft(*arguments):
-        monkeypatch.setattr(sys, "argv", ["graft", "kubeflow", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        captured = capsys.readouterr()
-        return Typed(ended.value.code, captured.out, captured.err)
-
-    return graft
+    return make_typist(monkeypatch, capsys, main, "kubeflow")
 
 
 def only(items):

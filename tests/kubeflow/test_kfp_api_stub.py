@@ -2,8 +2,6 @@
 
 import io
 import json
-import pathlib
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -12,9 +10,6 @@ import kfp
 import kfp_server_api
 import pytest
 import yaml
-
-sys.path.insert(0, str(pathlib.Path(__file__).parent))
-
 from kfp_api_stub import KfpApiStub
 from kubeflow_commands import SPEC
 

@@ -3,14 +3,9 @@
 import copy
 import datetime
 import json
-import pathlib
-import sys
 
 import pytest
 import yaml
-
-sys.path.insert(0, str(pathlib.Path(__file__).parent))
-
 from kubeflow_commands import DATA, make_graft, only, write_spec
 
 from kubeflow.cron import parse_cron

@@ -7,9 +7,6 @@ import sys
 import time
 
 import pytest
-
-sys.path.insert(0, str(pathlib.Path(__file__).parent))
-
 from strict_executor import RefusedError, StrictBackend
 
 PRELUDE = """

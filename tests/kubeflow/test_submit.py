@@ -10,11 +10,9 @@ import types
 
 import pytest
 import yaml
-
-sys.path.insert(0, str(pathlib.Path(__file__).parent))
-
 from kfp_api_stub import KfpApiStub
 from kubeflow_commands import DATA, SPEC, make_graft, only, write_spec
+from ports import pick_port
 
 from kubeflow import client, submit
 
@@ -253,9 +251,7 @@ def test_compile_hands_over_what_is_configured(graft, monkeypatch, tmp_path):
 
 
 def test_a_server_that_is_not_there_is_one_line(graft):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+    address = f"127.0.0.1:{pick_port()}"
     typed = graft("submit", "--host", f"http://user:hush@{address}", DATA)
     assert_one_line(typed, 1, f"{API}http://{address} does not answer (connection refused)", "port-forward", "--host")
     assert "hush" not in typed.err

@@ -9,6 +9,8 @@ from strict_executor import StrictBackend
 from pipeline.sample import write_digits
 from serving import versions
 
+pytestmark = pytest.mark.slow
+
 ROOT = pathlib.Path(__file__).parents[2]
 DAYS = {"2026-11-21": slice(0, 30), "2026-11-22": slice(30, 60)}
 UNTIL_THE_GATE = {"ExampleGen", "MakeSchema", "RetrainingGate"}
@@ -21,12 +23,23 @@ def cluster(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def run_night(cluster, compile_digits):
+def spec(compile_digits, cluster):
+    """The pipeline, for folders of the cluster."""
+    return compile_digits(cluster / "photos", cluster / "graft")
+
+
+@pytest.fixture(scope="module")
+def backend(cluster, warm_python):
+    """A backend with an image whose Python has a small base."""
+    path = f"{warm_python.small_base.parent}:/usr/bin:/bin"
+    environment = {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3", "PATH": path}
+    return StrictBackend(cluster / "backend", environment, bucket=True)
+
+
+@pytest.fixture(scope="module")
+def run_night(cluster, backend, spec):
     """Brings the images of a day, if there are any, and runs what the schedule would that night."""
     write_digits(str(cluster / "digits"))
-    spec = compile_digits(cluster / "photos", cluster / "graft")
-    environment = {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
-    backend = StrictBackend(cluster / "backend", environment, bucket=True)
 
     def run(date):
         for label in "012" if date in DAYS else "":

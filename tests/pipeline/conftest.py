@@ -57,8 +57,8 @@ def workspace(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def run(small_digits, workspace):
-    """Runs the pipeline with some settings changed; returns the outcome and what was printed."""
+def run(small_digits, workspace, small_base):
+    """Runs the pipeline on a small base with some settings changed; returns the outcome and what was printed."""
 
     def run_with(**settings):
         defaults = {"data": str(small_digits), "out": str(workspace), **SETTINGS}

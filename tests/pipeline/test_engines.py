@@ -22,6 +22,7 @@ from apache_beam.runners import create_runner
 from apache_beam.runners.portability.local_job_service import LocalJobServicer
 from apache_beam.transforms.environments import Environment
 
+from pipeline import engines
 from pipeline.config import Beam
 from pipeline.engines import beam_pipeline_args, check_engine, explain_worker_error
 from pipeline.load import load_config
@@ -199,21 +200,27 @@ def test_value_of_another_form_names_key_and_value(key, value):
         load_config(None, {"data": "photos", key: value})
 
 
-def test_job_server_that_is_not_there_is_named():
+@pytest.fixture
+def patience(monkeypatch):
+    """How many seconds a job server gets to answer: fewer than a user's has."""
+    monkeypatch.setattr(engines, "_SECONDS", 0.5)
+
+
+def test_job_server_that_is_not_there_is_named(patience):
     """Within seconds, and with what would start one; Beam itself waits for 5 minutes."""
     with socket.socket() as bound:  # and does not listen
         bound.bind(("127.0.0.1", 0))
         endpoint = f"127.0.0.1:{bound.getsockname()[1]}"
-        with pytest.raises(UsageError, match=rf"job_endpoint: nothing answers within 5 s at {endpoint}; .*job_service"):
+        with pytest.raises(UsageError, match=rf"job_endpoint: nothing answers within 0.5 s at {endpoint}; .*_service"):
             check_engine(Beam(**PORTABLE | {"job_endpoint": endpoint}), HERE)
 
 
-def test_port_that_takes_connections_and_says_nothing_is_no_job_server():
+def test_port_that_takes_connections_and_says_nothing_is_no_job_server(patience):
     """A wrong port, or a firewall."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         threading.Thread(target=server.accept, daemon=True).start()
         endpoint = f"127.0.0.1:{server.getsockname()[1]}"
-        with pytest.raises(UsageError, match=f"nothing answers within 5 s at {endpoint}"):
+        with pytest.raises(UsageError, match=f"nothing answers within 0.5 s at {endpoint}"):
             check_engine(Beam(**FLINK | {"job_endpoint": endpoint}), HERE)
 
 

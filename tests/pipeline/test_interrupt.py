@@ -1,31 +1,50 @@
 """Ctrl-C, or what a scheduler sends: the run ends, and the next one goes on."""
 
 import pathlib
+import re
 import signal
 import subprocess
-import sys
 import time
+
+import pytest
+
+pytestmark = pytest.mark.slow
 
 ROOT = pathlib.Path(__file__).parents[2]
 
 
-def interrupt(command, folder, line, number):
-    """Starts a run, waits for a line, sends a signal; returns what was printed, the complaint, and the exit code."""
-    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    printed = ""
-    while line not in printed and (read := process.stdout.readline()):
-        printed += read
-    process.send_signal(number)
-    stdout, stderr = process.communicate(timeout=120)
-    return printed + stdout, stderr, process.returncode
+def interrupt(command, folder, is_time, number):
+    """Starts a run, waits until it is time, sends a signal; returns what was printed, the complaint, and the exit code.
+
+    `is_time` is asked after each line of the standard output, with all lines up to there, and while none comes.
+    """
+    with (folder / "printed").open("w+") as printed:
+        process = subprocess.Popen(command, cwd=folder, stdout=printed, stderr=subprocess.PIPE, text=True)
+        try:
+            while not is_time((folder / "printed").read_text()):
+                assert process.poll() is None, process.communicate()[1]  # it would never be time
+                time.sleep(0.05)
+            process.send_signal(number)
+            _, complaint = process.communicate(timeout=120)
+        finally:
+            process.kill()
+            process.wait()
+    return (folder / "printed").read_text(), complaint, process.returncode
 
 
-def test_interrupted_run_goes_on_where_it_was(small_digits, tmp_path):
-    """The trainer is stopped; then everything before it is unchanged, and its half-written output is gone."""
-    command = [sys.executable, str(ROOT), "run", "--data", str(small_digits), "--weights", "random"]
-    command += ["--image-size", "32", "--head-epochs", "100000", "--early-stopping-patience", "100000"]
+def test_interrupted_run_goes_on_where_it_was(warm_python, small_digits, tmp_path):
+    """The trainer is stopped twice; then everything before it is unchanged, and its half-written output is gone.
 
-    printed, complaint, code = interrupt(command, tmp_path, "head 1/", signal.SIGINT)
+    With the real ResNet50, from the command line to a pushed model.
+    """
+    command = [warm_python.program, ROOT, "run", "--data", str(small_digits), "--weights", "random"]
+    command += ["--image-size", "32", "--min-accuracy", "0", "--early-stopping-patience", "100000"]
+    endless = [*command, "--head-epochs", "100000"]
+
+    def trains(printed):
+        return "head 1/" in printed
+
+    printed, complaint, code = interrupt(endless, tmp_path, trains, signal.SIGINT)
     assert code == 128 + signal.SIGINT
     assert "graft: interrupted. The same command goes on from there" in complaint
     assert "Trainer" in printed.splitlines()[-1]
@@ -33,20 +52,24 @@ def test_interrupted_run_goes_on_where_it_was(small_digits, tmp_path):
     half_written = list((tmp_path / "graft-out" / "pipeline" / "Trainer" / "model_run").iterdir())
     assert half_written
 
-    printed, complaint, code = interrupt(command, tmp_path, "head 1/", signal.SIGTERM)
+    printed, complaint, code = interrupt(endless, tmp_path, trains, signal.SIGTERM)
     assert code == 128 + signal.SIGTERM
     assert printed.count(" unchanged") == 9
     assert not any(folder.exists() for folder in half_written)
 
+    command += ["--head-epochs", "2", "--fine-tune-epochs", "1", "--require-push"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=600, check=False)
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    assert "fine-tuning 1/1" in done.stdout
+    assert re.search(r"^Pushed: +graft-out/serving/graft/\d+$", done.stdout, re.MULTILINE)
 
-def test_interrupt_within_a_beam_step_is_one_as_well(small_digits, tmp_path):
+
+def test_interrupt_within_a_beam_step_is_one_as_well(warm_python, small_digits, tmp_path):
     """Beam wraps it in an error of its own."""
-    command = [sys.executable, str(ROOT), "run", str(small_digits), "--weights", "random", "--image-size", "32"]
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    while "MakeSchema" not in process.stdout.readline():
-        pass
-    time.sleep(2)  # StatisticsGen, which is nothing but Beam, takes several seconds
-    process.send_signal(signal.SIGINT)
-    _, complaint = process.communicate(timeout=120)
-    assert process.returncode == 128 + signal.SIGINT, complaint
+    command = [warm_python.program, ROOT, "run", str(small_digits), "--weights", "random", "--image-size", "32"]
+    folder = tmp_path / "graft-out/pipeline/StatisticsGen/statistics"  # made when the step, nothing but Beam, begins
+
+    printed, complaint, code = interrupt(command, tmp_path, lambda _: folder.exists(), signal.SIGINT)
+    assert code == 128 + signal.SIGINT, complaint
+    assert re.search(r"^ +StatisticsGen +stopped$", printed, re.MULTILINE)
     assert complaint.endswith("what is finished is kept, and what was live is live.\n")

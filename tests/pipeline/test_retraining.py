@@ -1,17 +1,30 @@
-"""A schedule on this machine: a window of days, and what ends a run before it trains."""
+"""A schedule on this machine, as one story: a window of days, what ends a run before it trains, canary and rollback.
 
+The head alone is trained but for one run: nothing but new images goes through the base, not even to evaluate.
+"""
+
+import pathlib
 import shutil
 
 import numpy as np
 import pytest
+import tensorflow as tf
+from outcomes import find_output, list_executed
 from PIL import Image
 
+from components.embeddings import EmbeddingReport, read_embeddings
 from components.retraining import Decision
 from pipeline.run import Ended
 from schema.errors import DataError, UsageError
+from serving.models_config import read_labels
+from serving.releases import promote, roll_back
+
+pytestmark = pytest.mark.slow
 
 DAYS = ("2026-11-21", "2026-11-22")
 LABELS = "012"
+HEAD = {"fine_tune_epochs": 0, "head_epochs": 10}
+CANARY = {"head_learning_rate": 2e-3}
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +45,13 @@ def add_days(digits, folder, days, labels=LABELS):
 @pytest.fixture(scope="module")
 def run_nightly(run, photos):
     """A run over the last 30 days."""
-    head = {"fine_tune_epochs": 0, "head_epochs": 10, "window_days": 30}
-    return lambda **settings: run(data=str(photos), **head | settings)
+    return lambda **changed: run(data=str(photos), **HEAD | {"window_days": 30} | changed)
+
+
+@pytest.fixture(scope="module")
+def run_by_hand(run, photos):
+    """A run over all days, whether there is a new image or not."""
+    return lambda **changed: run(data=str(photos), **HEAD | changed)
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +63,29 @@ def first(run_nightly):
 def second(first, run_nightly, photos, digits):
     add_days(digits, photos, {DAYS[1]: slice(30, 60)})
     return run_nightly(warm_start=True)
+
+
+@pytest.fixture(scope="module")
+def fine_tuned(second, run_by_hand):
+    return run_by_hand(fine_tune_epochs=1, fine_tune_learning_rate=1e-4, head_epochs=1)[0]
+
+
+@pytest.fixture(scope="module")
+def canary(fine_tuned, run_by_hand, pushed_versions):
+    before = pushed_versions()
+    return *run_by_hand(**CANARY, canary=True), before
+
+
+@pytest.fixture(scope="module")
+def promoted(canary, run_by_hand, workspace):
+    """The version that is live, and the same run once more."""
+    return promote(str(workspace / "serving/graft")), *run_by_hand(**CANARY)
+
+
+@pytest.fixture(scope="module")
+def rolled_back(promoted, run_by_hand, workspace):
+    """The version that was withdrawn, and the same run once more."""
+    return roll_back(str(workspace / "serving/graft")), *run_by_hand(**CANARY)
 
 
 def test_new_images_are_trained_on_and_compared_with_the_live_model(first, second):
@@ -60,6 +101,34 @@ def test_a_warm_start_begins_where_the_live_head_ended(first, second):
     """Its first epoch is better than that of a head which knows nothing."""
     cold, warm = (outcome.history["epochs"][0] for outcome, _ in (first, second))
     assert warm["loss"] < cold["loss"]
+
+
+def read_eval_config(outcome):
+    return pathlib.Path(find_output(outcome, "Evaluator", "evaluation"), "eval_config.json").read_text()
+
+
+def test_only_new_images_go_through_the_base(first, second):
+    """Of all three splits."""
+    assert first[0].embedding["computed"] == first[0].embedding["images"] == 90
+    assert second[0].embedding["computed"] == 90
+    assert second[0].embedding["images"] == 180
+
+
+def test_evaluation_on_embeddings_is_that_of_the_exported_model(second):
+    """The model that was pushed, asked with the images themselves: the same confusion matrix, as for the baseline."""
+    outcome, _ = second
+    examples = find_output(outcome, "ExampleGen", "examples")
+    files = sorted(map(str, pathlib.Path(examples, "Split-test").iterdir()))
+    records = tf.constant([record.numpy() for record in tf.data.TFRecordDataset(files)])
+    model = pathlib.Path(find_output(outcome, "Trainer", "model"), "Format-Serving")
+    answer = tf.saved_model.load(str(model)).signatures["examples"](examples=records)
+    embedded = find_output(outcome, "Embedder", "embeddings")
+    labels = read_embeddings(embedded, "test", list(LABELS)).labels
+    matrix = np.zeros((3, 3), int)
+    np.add.at(matrix, (labels, answer["probabilities"].numpy().argmax(axis=1)), 1)
+    assert outcome.evaluation["confusion_matrix"] == matrix.tolist()
+    assert outcome.evaluation["baseline"]["compared"]
+    assert "embedded_examples" in read_eval_config(outcome)
 
 
 def test_a_night_without_new_images_ends_early(second, run_nightly):
@@ -108,3 +177,49 @@ def test_another_mix_of_classes_stops_a_run_before_training(second, run_nightly,
     with pytest.raises(DataError, match=r"label mix drifted: 8.% of the images are 0, and 3.% of those of version"):
         run_nightly(window_end="2026-11-25", window_days=1)
     shutil.rmtree(folder / "2026-11-25")
+
+
+def test_fine_tuned_model_is_evaluated_on_images(fine_tuned):
+    """Its base is not the frozen one; the baseline, a head alone, is asked in the same way."""
+    assert EmbeddingReport.read(find_output(fine_tuned, "Embedder", "embeddings")).images < 180
+    assert "embedded_examples" not in read_eval_config(fine_tuned)
+    assert fine_tuned.evaluation["baseline"]["compared"]
+    assert fine_tuned.evaluation["images"] == sum(fine_tuned.ingest["counts"]["test"].values())
+
+
+def test_fine_tuning_after_a_head_computes_what_it_starts_from_alone(fine_tuned):
+    """Images to train and to validate go through the base once more; their embeddings stay."""
+    counts = fine_tuned.ingest["counts"]
+    assert fine_tuned.embedding["computed"] == sum(counts["train"].values()) + sum(counts["val"].values())
+
+
+def test_canary_is_pushed_below_the_live_version(canary, workspace):
+    """It is compared with the live version, and the report says how to make it live."""
+    outcome, printed, before = canary
+    assert outcome.canary
+    assert outcome.pushed_now
+    assert outcome.evaluation["baseline"]["version"] == before[-1]
+    model_dir = workspace / "serving/graft"
+    assert f"Canary:   {model_dir}/{outcome.pushed_version}\n" in printed
+    assert f"./graft releases promote --out {workspace} --model graft\n" in printed
+    assert outcome.pushed_version == before[-1] - 1
+
+
+def test_promoted_canary_is_live_and_not_pushed_again(promoted, canary, workspace):
+    """Under its new number, which the Pusher finds; nothing else runs."""
+    live, outcome, printed = promoted
+    assert live.number > canary[0].pushed_version
+    assert list_executed(outcome) == ["Pusher"]
+    assert (outcome.pushed_version, outcome.pushed_now, outcome.canary) == (live.number, False, False)
+    assert f"Live:     {workspace}/serving/graft/{live.number}  (pushed before; nothing new)\n" in printed
+
+
+def test_model_that_was_rolled_back_is_held_back(rolled_back, canary, workspace, pushed_versions):
+    """Blessed as before, and not pushed; what was live before the promotion is live."""
+    withdrawn, outcome, printed = rolled_back
+    assert list_executed(outcome) == ["Pusher"]
+    assert outcome.evaluation["blessed"]
+    assert (outcome.pushed_version, outcome.held_back) == (None, {"version": withdrawn.number, "state": "withdrawn"})
+    assert f"./graft releases promote {withdrawn.number} makes it live again. What was live is live." in printed
+    assert pushed_versions() == canary[2]
+    assert read_labels(str(workspace / "serving/graft")) == {"stable": canary[2][-1]}

@@ -12,9 +12,14 @@ import time
 
 import pytest
 import tensorflow as tf
+from command_line import make_typist
+from ports import pick_port, pick_ports
 
+from kubeflow.cli import main
 from schema.errors import UsageError
 from serving import launch
+
+pytestmark = pytest.mark.slow
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -39,8 +44,9 @@ def workspace(tmp_path_factory):
 
 
 @pytest.fixture
-def programs(tmp_path):
+def programs(warm_python, tmp_path):
     """Returns a function that puts a program on a PATH of its own: it writes its arguments down, and serves."""
+    program = str(warm_python.program)
 
     def put(name):
         folder = tmp_path / "bin"
@@ -51,7 +57,7 @@ def programs(tmp_path):
             "if sys.argv[1] == 'rm': sys.exit()\n"
             f"open({str(tmp_path / 'arguments')!r}, 'w').write('\\n'.join(sys.argv[1:]))\n"
             "flags = [a for a in sys.argv if a.startswith('--') and '=' in a]\n"
-            f"os.execv({sys.executable!r}, [{sys.executable!r}, '-m', 'serving.server', *flags])\n"
+            f"os.execv({program!r}, [{program!r}, '-m', 'serving.server', *flags])\n"
         )
         (folder / name).chmod(0o755)
         return folder
@@ -60,17 +66,15 @@ def programs(tmp_path):
 
 
 @pytest.fixture
-def serve(tmp_path):
+def serve(warm_python, tmp_path):
     """Returns a function that starts `./graft serve`, and ends it when it has said how to ask: (exit code, lines)."""
 
     def run(*arguments, path="", ask=False):
-        with socket.socket() as one, socket.socket() as other:
-            for free in (one, other):
-                free.bind(("127.0.0.1", 0))
-            ports = [f"--port={one.getsockname()[1]}", f"--rest-port={other.getsockname()[1]}"]
+        port, rest_port = pick_ports(2)
+        ports = [f"--port={port}", f"--rest-port={rest_port}"]
         environment = os.environ | {"PATH": f"{path}{os.pathsep}{os.environ['PATH']}", "PYTHONUNBUFFERED": "1"}
         process = subprocess.Popen(
-            [sys.executable, str(ROOT), "serve", *ports, *map(str, arguments)],
+            [warm_python.program, ROOT, "serve", *ports, *map(str, arguments)],
             cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
         lines, answer = [], ""
@@ -158,35 +162,28 @@ BAD = {
 
 
 @pytest.mark.parametrize(("arguments", "words"), BAD.values(), ids=BAD)
-def test_what_cannot_be_served_says_why(workspace, tmp_path, arguments, words):
+def test_what_cannot_be_served_says_why(monkeypatch, capsys, workspace, tmp_path, arguments, words):
     """With exit code 2, in a line."""
     out = [] if "--out" in arguments else ["--out", str(workspace / "out")]
     (tmp_path / "empty").mkdir()
-    done = subprocess.run(
-        [sys.executable, str(ROOT), "serve", *out, *arguments],
-        cwd=tmp_path, env=os.environ | {"PATH": str(tmp_path / "empty")}, capture_output=True, text=True,
-        timeout=120, check=False,
-    )  # fmt: skip
-    assert done.returncode == 2
-    assert words in done.stderr
-    assert "Traceback" not in done.stderr
+    monkeypatch.setenv("PATH", str(tmp_path / "empty"))
+    monkeypatch.chdir(tmp_path)
+    typed = make_typist(monkeypatch, capsys, main)("serve", *out, *arguments)
+    assert typed.code == 2
+    assert words in typed.err
+    assert "Traceback" not in typed.err
 
 
 @pytest.mark.parametrize(("option", "other"), [("--port", "--rest-port"), ("--rest-port", "--port")])
-def test_a_port_that_is_taken_is_said(workspace, tmp_path, option, other):
+def test_a_port_that_is_taken_is_said(monkeypatch, capsys, workspace, option, other):
     """Before anything is started: the other server would answer, and be taken for this one."""
-    with socket.socket() as taken, socket.socket() as free:
+    with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        free.bind(("127.0.0.1", 0))
-        ports = f"{option}={taken.getsockname()[1]}", f"{other}={free.getsockname()[1]}"
-        free.close()
-        done = subprocess.run(
-            [sys.executable, str(ROOT), "serve", "--out", str(workspace / "out"), *ports],
-            cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False,
-        )  # fmt: skip
-    assert (done.returncode, done.stdout) == (2, "")
-    assert f"name another {option}." in done.stderr
+        ports = f"{option}={taken.getsockname()[1]}", f"{other}={pick_port()}"
+        typed = make_typist(monkeypatch, capsys, main)("serve", "--out", str(workspace / "out"), *ports)
+    assert (typed.code, typed.out) == (2, "")
+    assert f"name another {option}." in typed.err
 
 
 def test_a_server_that_does_not_start_says_so(tmp_path, serve):

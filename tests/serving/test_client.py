@@ -6,11 +6,11 @@ import shutil
 import subprocess
 import sys
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_transform as tft
+from small_networks import build_color_classifier
 
 from schema.errors import UsageError
 from serving.client import BATCH, ServerError, connect
@@ -24,10 +24,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 @pytest.fixture(scope="module")
 def model_dir(transform_graph, classes, tmp_path_factory):
     """A folder with a small classifier as versions 1 and 2: it looks at the mean colour."""
-    keras.utils.set_random_seed(0)
-    inputs = keras.Input([32, 32, 3], name="pixels")
-    pooled = keras.layers.Rescaling(0.05)(keras.layers.GlobalAveragePooling2D()(inputs))
-    network = keras.Model(inputs, keras.layers.Dense(2, activation="softmax")(pooled))
+    network = build_color_classifier(0.05)
     folder = tmp_path_factory.mktemp("serving") / "graft"
     for number in "12":
         export_saved_model(network, tft.TFTransformOutput(transform_graph), classes, str(folder / number))

@@ -15,23 +15,28 @@ import numpy as np
 import pytest
 import requests
 import tensorflow as tf
+from command_line import make_typist
+from ports import pick_port
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from schema.errors import GraftError
 from serving import launch
 from serving.launch import start_server
+from serving.server.main import main
+
+pytestmark = pytest.mark.slow
 
 ROOT = pathlib.Path(__file__).parents[3]
 
 
 @pytest.fixture
-def start(tmp_path):
+def start(warm_python, tmp_path):
     """Returns a function that starts the server with some flags; it is ended in the end."""
     started = []
 
     def run(*flags):
         process = subprocess.Popen(
-            [sys.executable, "-m", "serving.server", *map(str, flags)],
+            [warm_python.program, "-m", "serving.server", *map(str, flags)],
             cwd=tmp_path,
             env=os.environ | {"PYTHONPATH": str(ROOT)},
             stderr=subprocess.PIPE,
@@ -44,12 +49,6 @@ def start(tmp_path):
     for process in started:
         launch.stop(process)
         process.stderr.close()
-
-
-def pick_port():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
 
 
 def predict(address, value=2.0, name="default", **options):
@@ -125,21 +124,17 @@ BAD = {
     "nothing to serve": ([], "Both --model_base_path and --model_config_file are empty"),
     "no such flag": (["--model_base_path={}", "--colour=red"], "--colour"),
     "one port for both": (["--model_base_path={}", "--port=9", "--rest_api_port=9"], "cannot be the same as --port"),
-    "a model that cannot be loaded": (["--model_base_path={}/broken", "--port=0"], "did not become available"),
 }
 
 
 @pytest.mark.parametrize(("flags", "words"), BAD.values(), ids=BAD)
-def test_what_cannot_be_started_says_why(start, tmp_path, flags, words):
+def test_what_cannot_be_started_says_why(monkeypatch, capsys, tmp_path, flags, words):
     """In a line, without a traceback."""
     (tmp_path / "bad.config").write_text("improbable { }")
-    (tmp_path / "broken/1").mkdir(parents=True)
-    (tmp_path / "broken/1/saved_model.pb").write_bytes(b"no protobuf")
-    process = start(*(flag.format(tmp_path) for flag in flags))
-    _, said = process.communicate(timeout=60)
-    assert process.returncode in (1, 2)
-    assert words.format(tmp_path) in said
-    assert "Traceback" not in said
+    typed = make_typist(monkeypatch, capsys, main)(*(flag.format(tmp_path) for flag in flags))
+    assert typed.code in (1, 2)
+    assert words.format(tmp_path) in typed.err
+    assert "Traceback" not in typed.err
 
 
 @pytest.mark.parametrize("flag", ["--port", "--rest_api_port"])
@@ -163,13 +158,13 @@ def test_a_server_is_started_on_free_ports_and_ended(half_plus_two):
 
 
 def test_a_server_that_does_not_start_says_why(tmp_path):
-    """With the last that it said."""
+    """With the last that it said, and without a traceback."""
     (tmp_path / "1").mkdir()
     (tmp_path / "1/saved_model.pb").write_bytes(b"no protobuf")
-    with pytest.raises(
-        GraftError, match=r"the built-in server ended with 1 before it served anything:[\s\S]*did not become available"
-    ):
+    with pytest.raises(GraftError, match="the built-in server ended with 1 before it served anything:") as caught:
         start_server("m", str(tmp_path)).__enter__()
+    assert "did not become available" in str(caught.value)
+    assert "Traceback" not in str(caught.value)
 
 
 def test_tensorflow_serving_is_started_with_the_same_flags(tmp_path, half_plus_two):

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import requests
 from hypothesis import strategies as st
+from ports import pick_port
 
 from serving.server.configs import Monitoring
 from serving.server.http_server import serve_http
@@ -37,9 +38,7 @@ def serve(half_plus_two, scaled, make_config):
             store.configure(config)
             metrics = Metrics()
             app = create_app(RestApi(store, metrics, 4, timeout, MOST), metrics, Monitoring(enable=True, path=PATH))
-            with socket.socket() as free:
-                free.bind(("127.0.0.1", 0))
-                port = free.getsockname()[1]
+            port = pick_port()
             stack.enter_context(serve_http(app, "127.0.0.1", port, timeout))
             wait_for(port)
             return port
