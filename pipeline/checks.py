@@ -11,7 +11,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 QUICK, NORMAL, ALL = "not slow and not long", "not long", ""
 # A file of tests shares its fixtures, so it stays on one process. A process takes some 2 GB: hence at most 4.
 _SPREAD = ["-n", "logical", "--maxprocesses", "4", "--dist", "loadfile", "--no-loadscope-reorder"]
-_FOLDERS = ["schema", "serving", "components", "pipeline", "kubeflow"]
+FOLDERS = ["schema", "serving", "components", "pipeline", "kubeflow"]
 
 
 def run_checks(selection: str, coverage: bool, pytest_arguments: Sequence[str]) -> int:
@@ -34,7 +34,7 @@ def run_checks(selection: str, coverage: bool, pytest_arguments: Sequence[str]) 
 
 
 def _report_coverage() -> int:
-    for folder in _FOLDERS:
+    for folder in FOLDERS:
         if status := _run(["coverage", "report", "--format=total", f"--include={folder}/*"]):
             return status
     return _run(["coverage", "report", "--format=total"])

@@ -30,6 +30,8 @@ from components.shards import Kind
 from schema.errors import DataError, GraftError
 from serving import releases, versions
 
+pytestmark = pytest.mark.slow
+
 x509 = pytest.importorskip("cryptography.x509")
 
 HOSTS = ("www.googleapis.com", "storage.googleapis.com")

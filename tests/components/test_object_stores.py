@@ -30,6 +30,8 @@ from schema.errors import DataError, UsageError
 from schema.features import SPLITS
 from serving import models_config, releases, schemes, versions
 
+pytestmark = pytest.mark.slow
+
 RATIOS = {"train": 0.6, "val": 0.2, "test": 0.2}
 
 

@@ -12,6 +12,8 @@ from kubeflow import entry_point
 from kubeflow.version import read_version
 from schema.errors import GraftError
 
+pytestmark = pytest.mark.slow
+
 TYPES = {"examples": "tfx.types.standard_artifacts.Examples", "report": "components.artifacts.IngestReport"}
 
 

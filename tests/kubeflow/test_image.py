@@ -14,6 +14,8 @@ from packaging.markers import Marker
 from kubeflow.version import read_version
 from pipeline.cli import VERSION
 
+pytestmark = pytest.mark.slow
+
 ROOT = pathlib.Path(__file__).parents[2]
 DOCKERFILE = ROOT / "kubeflow/Dockerfile"
 

@@ -50,6 +50,7 @@ def test_help_starts_no_tensorflow(tmp_path):
     assert not modules & {"tensorflow", "tfx", "apache_beam", "keras"}
 
 
+@pytest.mark.slow
 def test_predict_starts_no_tfx(tmp_path):
     """TensorFlow is all that a prediction needs."""
     modules = imported_by("import serving.predict", tmp_path)
@@ -57,6 +58,7 @@ def test_predict_starts_no_tfx(tmp_path):
     assert not modules & {"tfx", "apache_beam", "tensorflow_transform"}
 
 
+@pytest.mark.slow
 def test_run_starts_no_google_cloud_client(tmp_path):
     """It costs seconds, and no local run uses it; Beam itself imports those of its own I/O."""
     modules = imported_by("import pipeline.run", tmp_path)
@@ -71,6 +73,7 @@ def test_user_folder_with_our_package_names_does_no_harm(tmp_path):
     assert graft("--help", cwd=tmp_path).returncode == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("make", "code", "message"),
     [
@@ -89,6 +92,7 @@ def test_data_that_cannot_be_used_is_one_message(warm_graft, tmp_path, make, cod
     assert "Traceback" not in done.stderr + done.stdout
 
 
+@pytest.mark.slow
 def test_classes_that_do_not_match_the_folders_are_refused_before_the_ingest(warm_graft, tmp_path):
     """Unknown and vanished in one message, and what to do."""
     write_classes(tmp_path / "photos", "cats", "dogs")
@@ -152,12 +156,14 @@ def test_version_names_the_stack(tmp_path):
     assert f'version="{VERSION}"' in (ROOT / "setup.py").read_text()
 
 
+@pytest.mark.slow
 def test_predict_asks_the_workspace_of_the_configuration(warm_graft, tmp_path):
     """Where `run` has pushed to."""
     (tmp_path / "graft.toml").write_text('data = "photos"\nout = "elsewhere"\n')
     assert "no pushed model in elsewhere or graft-demo here" in warm_graft("predict", "cat.jpg").stderr
 
 
+@pytest.mark.slow
 def test_gate_stops_a_run_and_keeps_the_list(warm_graft, tmp_path):
     """Too many broken files: exit code 3, which files, where the whole list lies, and nothing is pushed."""
     for label in ("cats", "dogs"):
@@ -174,6 +180,7 @@ def test_gate_stops_a_run_and_keeps_the_list(warm_graft, tmp_path):
     assert not (tmp_path / "graft-out" / "serving").exists()
 
 
+@pytest.mark.slow
 def test_predict_without_a_model_says_how_to_get_one(warm_graft, tmp_path):
     """The first thing that somebody may type."""
     done = warm_graft("predict", "cat.jpg")
@@ -181,6 +188,7 @@ def test_predict_without_a_model_says_how_to_get_one(warm_graft, tmp_path):
     assert "./graft run --data DIR" in done.stderr
 
 
+@pytest.mark.slow
 def test_model_table_shows_175_layers_and_their_phases(warm_graft, tmp_path):
     """Frozen in the head phase; from conv5_block1 on trained in fine-tuning, but for BatchNorm."""
     done = warm_graft("model")

@@ -18,6 +18,8 @@ from serving.launch import start_server
 from serving.predict import predict_files
 from serving.signatures import export_saved_model
 
+pytestmark = pytest.mark.slow
+
 ROOT = pathlib.Path(__file__).parents[2]
 
 

@@ -113,9 +113,9 @@ def make_config():
     return make
 
 
-@pytest.fixture
-def make_store(make_config):
-    """Returns a function that makes a store of models; it is closed in the end."""
+@contextlib.contextmanager
+def make_stores(make_config):
+    """Gives a function that makes a store of models; it is closed in the end."""
     with contextlib.ExitStack() as stack:
 
         def make(batching=None, **arguments):
@@ -126,9 +126,9 @@ def make_store(make_config):
         yield make
 
 
-@pytest.fixture
-def connect():
-    """Returns a function that serves a store by gRPC, and returns stubs for it."""
+@contextlib.contextmanager
+def make_connections():
+    """Gives a function that serves a store by gRPC, and returns stubs for it."""
     with contextlib.ExitStack() as stack:
 
         def serve(store, **options):
@@ -144,6 +144,27 @@ def connect():
             )
 
         yield serve
+
+
+@pytest.fixture
+def make_store(make_config):
+    """See `make_stores`."""
+    with make_stores(make_config) as make:
+        yield make
+
+
+@pytest.fixture
+def connect():
+    """See `make_connections`."""
+    with make_connections() as serve:
+        yield serve
+
+
+@pytest.fixture(scope="module")
+def serve_once(make_config):
+    """Serves a store, made of these arguments, to all tests of a module; returns stubs for it."""
+    with make_stores(make_config) as make, make_connections() as serve:
+        yield lambda **arguments: serve(make(**arguments))
 
 
 @pytest.fixture

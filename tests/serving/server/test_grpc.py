@@ -21,10 +21,22 @@ from serving.server.configs import Batching
 CODE = grpc.StatusCode
 
 
-@pytest.fixture
-def half(half_plus_two, make_store, connect):
+@pytest.fixture(scope="module")
+def half(half_plus_two, serve_once):
     """Stubs for the TF1 model."""
-    return connect(make_store(half=half_plus_two))
+    return serve_once(half=half_plus_two)
+
+
+@pytest.fixture(scope="module")
+def alone(scaled, serve_once):
+    """Stubs for the TF2 model, whose requests are answered one by one."""
+    return serve_once(m=scaled)
+
+
+@pytest.fixture(scope="module")
+def batched(scaled, serve_once):
+    """Stubs for the TF2 model, whose requests are answered together."""
+    return serve_once(m=scaled, batching=Batching(max_batch_size=4))
 
 
 def make_request(name, inputs, signature="", version=None, label=None, outputs=()):
@@ -167,10 +179,10 @@ BAD = {
 
 
 @pytest.mark.parametrize(("change", "code", "words"), BAD.values(), ids=BAD)
-@pytest.mark.parametrize("batching", [None, Batching(max_batch_size=4)], ids=["alone", "batched"])
-def test_what_cannot_be_answered_has_the_right_code(scaled, make_store, connect, change, code, words, batching):
+@pytest.mark.parametrize("how", ["alone", "batched"])
+def test_what_cannot_be_answered_has_the_right_code(request, change, code, words, how):
     """And words that say what is wrong; the next request is answered."""
-    stubs = connect(make_store(m=scaled, batching=batching))
+    stubs = request.getfixturevalue(how)
     defaults = {"name": "m", "inputs": {"x": np.float32([[1, 1]])}}
     found = fail(stubs.prediction.Predict, make_request(**defaults | change))
     assert found[0] is code
@@ -183,15 +195,14 @@ def test_what_cannot_be_answered_has_the_right_code(scaled, make_store, connect,
     [(1, [1 << 40], [1.0]), (1, [-1], [1.0]), (99, [1], []), (0, [1], []), (1, [1], [])],
     ids=["a terabyte of one value", "open shape", "no such type", "no type", "no value"],
 )
-def test_tensors_that_lie_are_refused(scaled, make_store, connect, dtype, dims, values):
+def test_tensors_that_lie_are_refused(alone, dtype, dims, values):
     """In no memory to speak of."""
-    stubs = connect(make_store(m=scaled))
     request = make_request("m", {})
     request.inputs["x"].dtype = dtype
     request.inputs["x"].float_val.extend(values)
     for size in dims:
         request.inputs["x"].tensor_shape.dim.add(size=size)
-    assert fail(stubs.prediction.Predict, request)[0] is CODE.INVALID_ARGUMENT
+    assert fail(alone.prediction.Predict, request)[0] is CODE.INVALID_ARGUMENT
 
 
 def test_a_small_request_cannot_unfold_to_gigabytes(scaled, make_store, connect):

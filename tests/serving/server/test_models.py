@@ -13,6 +13,8 @@ from serving.server.configs import Batching
 from serving.server.errors import ServingError
 from serving.server.inference import predict_arrays
 
+pytestmark = pytest.mark.slow
+
 AVAILABLE, UNLOADING, END = 30, 40, 50
 ONES = np.ones([1, 2], np.float32)
 
