@@ -208,11 +208,11 @@ def test_an_answer_that_is_lost_is_of_something_done(stub, post):
 
 def test_what_waits_for_a_slow_answer_ends_with_the_stub(post):
     with KfpApiStub() as stub:
-        stub.delay("GET .*", 25)
+        stub.delay("GET .*", 120)
         started = time.monotonic()
         with pytest.raises((TimeoutError, urllib.error.URLError)):
             urllib.request.urlopen(f"{stub.host}/apis/v2beta1/healthz", timeout=0.2)
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 60
 
 
 def test_a_body_larger_than_the_backend_takes_is_refused_before_it_is_read(stub):
