@@ -55,21 +55,20 @@ def again(first, run, pushed_versions):
 
 
 @pytest.fixture(scope="module")
-def worse(again, run, pushed_versions):
-    outcome, printed = run(**WORSE)
-    return outcome, printed, pushed_versions()
-
-
-@pytest.fixture(scope="module")
-def one_new_image(worse, run, digits, small_digits, pushed_versions):
+def one_new_image(again, run, digits, small_digits, pushed_versions):
     shutil.copy(sorted((digits / "3").iterdir())[-1], small_digits / "3")
     outcome, printed = run()
     return outcome, printed, pushed_versions()
 
 
 @pytest.fixture(scope="module")
-def worse_after_rollback(one_new_image, run, workspace, pushed_versions):
-    run(**WORSE)  # refused against the live version, on the data of now
+def worse(one_new_image, run, pushed_versions):
+    outcome, printed = run(**WORSE)
+    return outcome, printed, pushed_versions()
+
+
+@pytest.fixture(scope="module")
+def worse_after_rollback(worse, run, workspace, pushed_versions):
     shutil.rmtree(workspace / "serving")
     outcome, printed = run(**WORSE)
     return outcome, printed, pushed_versions()
@@ -232,15 +231,15 @@ def test_one_setting_changed_runs_what_depends_on_it(worse):
 
 
 @pytest.mark.slow
-def test_worse_candidate_is_not_pushed(worse, first):
+def test_worse_candidate_is_not_pushed(worse, one_new_image):
     """Far below the live version: evaluated, refused, and the reason is said."""
     outcome, _, versions = worse
     assert not outcome.evaluation["blessed"]
-    assert outcome.evaluation["baseline"]["version"] == first[0].pushed_version
+    assert outcome.evaluation["baseline"]["version"] == one_new_image[0].pushed_version
     [failure] = outcome.evaluation["failures"]  # for the whole, not one for each class besides
     assert "below the live version's" in failure
     assert outcome.pushed_version is None
-    assert versions == first[2]
+    assert versions == one_new_image[2]
 
 
 @pytest.mark.slow
