@@ -22,15 +22,14 @@ from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionP
 from tfx.utils import path_utils
 
 from components import summary
+from components.artifacts import IngestReport
 from components.comparison import Comparison, compare_models
 from components.datasets import without_autotune
 from components.embeddings import EmbeddingReport
 from components.eval_config import make_eval_config
+from components.threshold import choose_threshold
 from schema import features
 from serving import signatures, versions
-
-DEFAULT_MIN_ACCURACY = -1.0
-_MARGIN = 0.1
 
 
 class EvaluatorExecutor(tfx_executor.Executor):
@@ -52,12 +51,11 @@ class EvaluatorExecutor(tfx_executor.Executor):
         baseline = live if live and live.record.get("classes") == classes else None
         # TFMA takes one class list for both models; where they differ, the comparison is our own.
         comparison = _compare(candidate, live, examples, classes, counts) if live and not baseline else None
-        min_accuracy, max_drop = exec_properties["min_accuracy"], exec_properties["max_accuracy_drop"]
-        if min_accuracy == DEFAULT_MIN_ACCURACY:
-            min_accuracy = default_min_accuracy(counts)
+        max_drop = exec_properties["max_accuracy_drop"]
+        threshold = choose_threshold(exec_properties["min_accuracy"], _count_images(input_dict["report"]))
         embedded = _find_embedded(input_dict["embeddings"], candidate, baseline)
         signature = signatures.EMBEDDED_EXAMPLES if embedded else signatures.EXAMPLES
-        config = make_eval_config(len(classes), min_accuracy, max_drop, bool(baseline), signature)
+        config = make_eval_config(len(classes), threshold.value, max_drop, bool(baseline), signature)
         if embedded:
             input_dict = input_dict | {standard_component_specs.EXAMPLES_KEY: [embedded]}
         staging = os.path.join(output, ".baseline")  # and not a temporary folder: Beam's workers may be elsewhere
@@ -73,7 +71,7 @@ class EvaluatorExecutor(tfx_executor.Executor):
         refusals = summary.describe_drop(comparison, max_drop) if comparison else []
         if refusals:
             _refuse(blessing)
-        summary.write_summary(output, classes, min_accuracy, live.number if live else None, comparison, refusals)
+        summary.write_summary(output, classes, threshold, live.number if live else None, comparison, refusals)
 
 
 class EvaluatorSpec(ComponentSpec):
@@ -92,6 +90,7 @@ class EvaluatorSpec(ComponentSpec):
     INPUTS = {
         standard_component_specs.EXAMPLES_KEY: ChannelParameter(type=standard_artifacts.Examples),
         "embeddings": ChannelParameter(type=standard_artifacts.Examples),
+        "report": ChannelParameter(type=IngestReport),
         standard_component_specs.MODEL_KEY: ChannelParameter(type=standard_artifacts.Model),
     }
     OUTPUTS = {
@@ -110,6 +109,7 @@ class Evaluator(base_beam_component.BaseBeamComponent):
         self,
         examples: types.BaseChannel,
         embeddings: types.BaseChannel,
+        report: types.BaseChannel,
         model: types.BaseChannel,
         classes: list[str],
         model_dir: str,
@@ -124,12 +124,13 @@ class Evaluator(base_beam_component.BaseBeamComponent):
             examples: raw examples with a `test` split.
             embeddings: of the Embedder; where they have a `test` split too, a model that takes them is asked with
                 these, and no image goes through the base again.
+            report: of ExampleGen, with the images by class.
             model: the candidate.
             classes: class names, in the order of the outputs.
             model_dir: the serving folder of the model.
             baseline: identity of the live version, so that TFX does not reuse a verdict against another one;
                 "none" compares with nothing, "" leaves it to the executor.
-            min_accuracy: to be blessed; DEFAULT_MIN_ACCURACY for the majority class's share of `test` plus 0.1.
+            min_accuracy: to be blessed; DEFAULT_MIN_ACCURACY for the largest class's share of all images plus 0.1.
             max_accuracy_drop: how much below the baseline is still blessed; where their class lists differ, on the
                 classes that both know.
             code_digest: of our code.
@@ -137,6 +138,7 @@ class Evaluator(base_beam_component.BaseBeamComponent):
         spec = EvaluatorSpec(
             examples=examples,
             embeddings=embeddings,
+            report=report,
             model=model,
             example_splits=json.dumps([features.TEST]),
             module_path="components.extractors",  # a module of its own: TFX loads it anew each time
@@ -157,16 +159,12 @@ def _as_property(config: config_pb2.EvalConfig) -> dict[str, str]:
     return {standard_component_specs.EVAL_CONFIG_KEY: text}
 
 
-def default_min_accuracy(counts: dict[str, int]) -> float:
-    """The majority class's share plus 0.1: a model that has learnt nothing is not blessed.
-
-    Where that class has more than 80 %, half the way from its share to 1, for more than 1 is out of reach.
-
-    Args:
-        counts: test images by class.
-    """
-    share = max(counts.values()) / sum(counts.values())
-    return share + min(_MARGIN, (1 - share) / 2)
+def _count_images(report: list[types.Artifact]) -> dict[str, int]:
+    """Counts the images of all splits by class."""
+    path = os.path.join(artifact_utils.get_single_uri(report), "report.json")
+    with tf.io.gfile.GFile(path) as file:
+        counts = json.loads(file.read())["counts"]
+    return dict(sum(map(collections.Counter, counts.values()), collections.Counter()))
 
 
 def count_labels(examples: types.Artifact) -> dict[str, int]:

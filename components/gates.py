@@ -23,7 +23,8 @@ from serving import versions
 
 FILE = "verdict.json"
 _SHOWN = 10  # files or classes named in a message
-_FEW_IMAGES = 50  # below this many images a class, a figure of 15 % of them says little
+_FEW_TESTED = 30  # below this many test images, one of them is more than 3 points of accuracy
+_FEW_TESTED_OF_A_CLASS = 5  # below this many, one of them is more than 20 points of recall
 _UNEVEN = 5  # times the images of the smallest class
 
 
@@ -185,7 +186,7 @@ def _check_splits(ingest: dict[str, Any], classes: list[str]) -> list[str]:
 def find_warnings(ingest: dict[str, Any]) -> list[str]:
     """What the user should know about data that is fit for training all the same."""
     counts, totals = ingest["counts"], class_totals(ingest["counts"])
-    warnings = _warn_of_sizes(totals, counts[TEST])
+    warnings = [*_warn_of_few_tested(counts[TEST]), *_warn_of_uneven_classes(totals)]
     for split in SPLITS[1:]:
         absent = [c for c in totals if not counts[split].get(c)]
         if absent:
@@ -203,18 +204,21 @@ def find_warnings(ingest: dict[str, Any]) -> list[str]:
     return warnings
 
 
-def _warn_of_sizes(totals: dict[str, int], tested: dict[str, int]) -> list[str]:
+def _warn_of_few_tested(tested: dict[str, int]) -> list[str]:
+    """Says how much one test image weighs, where there are few of all or of a class."""
+    images, effects = sum(tested.values()), []
+    if 0 < images < _FEW_TESTED:
+        effects.append(f"the accuracy by {100 / images:.1f} points")
+    rarest = min(tested, key=lambda c: tested[c], default="")
+    if rarest and tested[rarest] < _FEW_TESTED_OF_A_CLASS:
+        effects.append(f"the recall of {rarest}, which has {tested[rarest]}, by {100 / tested[rarest]:.0f} points")
+    if not effects:
+        return []
+    return [f"few images to test ({images}): one more wrong answer lowers {' and '.join(effects)}."]
+
+
+def _warn_of_uneven_classes(totals: dict[str, int]) -> list[str]:
     warnings = []
-    few = [c for c, n in totals.items() if n < _FEW_IMAGES]
-    if few:
-        warnings.append(f"fewer than {_FEW_IMAGES} images in {len(few)} of {len(totals)} classes ({_names(few)})")
-        rarest = min((c for c in few if tested.get(c)), key=lambda c: tested[c], default=None)
-        if rarest:
-            warnings[-1] += (
-                f": {rarest} has {tested[rarest]} to test, and one more or less of them right "
-                f"moves its recall by {100 / tested[rarest]:.0f} points"
-            )
-        warnings[-1] += "."
     smallest, largest = (choose(totals, key=lambda c: totals[c], default="") for choose in (min, max))
     if totals and totals[largest] > _UNEVEN * totals[smallest]:
         warnings.append(

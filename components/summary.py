@@ -11,6 +11,7 @@ from scipy.stats import binomtest
 from tensorflow_model_analysis.proto import validation_result_pb2
 
 from components.comparison import Comparison
+from components.threshold import Threshold
 
 FILE = "summary.json"
 ACCURACY = "sparse_categorical_accuracy"
@@ -20,7 +21,7 @@ _ROUNDING = 1e-9  # 0.8 - 0.7 is a little more than 0.1
 def write_summary(
     uri: str,
     classes: list[str],
-    min_accuracy: float,
+    threshold: Threshold,
     live: int | None,
     comparison: Comparison | None,
     refusals: list[str],
@@ -30,7 +31,7 @@ def write_summary(
     Args:
         uri: of the ModelEvaluation artifact.
         classes: class names, in the order of the outputs.
-        min_accuracy: the threshold that was applied.
+        threshold: the bound that was applied, and its origin.
         live: the number of the live version, if there is one.
         comparison: with that version; None if TFMA compared them.
         refusals: why the model is not blessed, besides what TFMA found.
@@ -49,9 +50,10 @@ def write_summary(
         "images": images,
         "accuracy": accuracy,
         "accuracy_interval": interval,
-        "min_accuracy": min_accuracy,
+        "min_accuracy": threshold.value,
+        "min_accuracy_reason": threshold.reason,
         "blessed": validation.validation_ok and not refusals,
-        "failures": _failures(validation) + refusals,
+        "failures": _failures(validation, threshold.reason) + refusals,
         "baseline": _describe_baseline(live, comparison) if live is not None and comparison else None,
         "classes": {name: _class_metrics(candidate, matrix, index) for index, name in enumerate(classes)},
         "confusion_matrix": matrix,
@@ -111,19 +113,19 @@ def _metrics(result: tfma.EvalResult, slice_key: tuple[Any, ...], sub_key: str =
     return {name: value if isinstance(value, float) and value == value else None for name, value in values.items()}
 
 
-def _failures(validation: validation_result_pb2.ValidationResult) -> list[str]:
-    """What TFMA's thresholds found wanting, in words."""
+def _failures(validation: validation_result_pb2.ValidationResult, reason: str) -> list[str]:
+    """Describes each threshold of TFMA's that was missed; `reason` is the origin of the absolute one."""
     failures = []
     for validated in validation.metric_validations_per_slice:
         for failure in validated.failures:
-            failures.append(_describe(failure))
+            failures.append(_describe(failure, reason))
     return failures
 
 
-def _describe(failure: validation_result_pb2.ValidationFailure) -> str:
+def _describe(failure: validation_result_pb2.ValidationFailure, reason: str) -> str:
     value = failure.metric_value.double_value.value
     if failure.metric_threshold.HasField("value_threshold"):
         bound = failure.metric_threshold.value_threshold.lower_bound.value
-        return f"test accuracy {value:.3f} is below min_accuracy {bound:.3f}"
+        return f"test accuracy {value:.3f} is below the {bound:.3f} that is needed ({reason})"
     drop = -failure.metric_threshold.change_threshold.absolute.value
     return f"test accuracy is {-value:.3f} below the live version's; max_accuracy_drop allows {drop:.3f}"

@@ -185,6 +185,7 @@ def create_pipeline(
     evaluator = Evaluator(
         examples=examples,
         embeddings=embeddings,
+        report=report,
         model=model,
         classes=resolved.classes,
         model_dir=model_dir,

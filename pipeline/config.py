@@ -232,7 +232,7 @@ class Config(_Frozen):
     min_accuracy: Fraction | None = _key(
         None,
         "Evaluation and push",
-        "needed on test to be pushed; by default the majority class's share plus 0.1",
+        "needed on test to be pushed; by default the largest class's share of all images plus 0.1",
         "",
         0.9,
     )

@@ -3,8 +3,8 @@
 import dataclasses
 import os
 
-from components.evaluator import DEFAULT_MIN_ACCURACY
 from components.retraining import DEFAULT_MIN_NEW_IMAGES
+from components.threshold import DEFAULT_MIN_ACCURACY
 from pipeline.config import Config
 from serving.gfile import is_remote
 

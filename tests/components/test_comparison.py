@@ -8,6 +8,7 @@ import tensorflow as tf
 from tfx.types import standard_artifacts
 
 from components import progress
+from components.artifacts import IngestReport
 from components.comparison import Comparison, compare_models
 from components.embeddings import EmbeddingReport
 from components.evaluator import EvaluatorExecutor
@@ -139,6 +140,10 @@ def evaluate(tmp_path, write_examples):
         embeddings = standard_artifacts.Examples()
         embeddings.uri = str(tmp_path)
         EmbeddingReport(kind=None, trunk=None, images=0, computed=0, note="").write(embeddings.uri)
+        report = IngestReport()
+        report.uri = str(tmp_path / "report")
+        (tmp_path / "report").mkdir()
+        (tmp_path / "report/report.json").write_text(json.dumps({"counts": {"test": {"cat": 5, "dog": 5}}}))
         model.uri = str(tmp_path / "model")
         save_table(tmp_path / "model" / "Format-Serving", *candidate)
         evaluation, blessing = standard_artifacts.ModelEvaluation(), standard_artifacts.ModelBlessing()
@@ -154,7 +159,7 @@ def evaluate(tmp_path, write_examples):
             "module_path": "components.extractors",
         }
         EvaluatorExecutor().Do(
-            {"examples": [examples], "embeddings": [embeddings], "model": [model]},
+            {"examples": [examples], "embeddings": [embeddings], "model": [model], "report": [report]},
             {"evaluation": [evaluation], "blessing": [blessing]},
             properties | thresholds,
         )
@@ -189,9 +194,9 @@ def test_a_candidate_that_misses_two_thresholds_is_told_both(evaluate):
     """What TFMA refused stays refused, with its reason."""
     summary, files, blessed = evaluate(live=PERFECT, candidate=HALF_RIGHT, min_accuracy=0.6)
     assert (files, blessed) == (["NOT_BLESSED"], 0)
-    assert [failure.split(" is ")[0] for failure in summary["failures"]] == [
-        "test accuracy 0.500",
-        "test accuracy on the 2 classes that both know",
+    assert [failure.partition(" that both know")[0] for failure in summary["failures"]] == [
+        "test accuracy 0.500 is below the 0.600 that is needed (min_accuracy)",
+        "test accuracy on the 2 classes",
     ]
 
 

@@ -10,32 +10,11 @@ from tfx.components.evaluator import executor as tfx_executor
 from tfx.types import standard_artifacts
 
 from components import summary
+from components.artifacts import IngestReport
 from components.embeddings import EmbeddingReport
-from components.evaluator import EvaluatorExecutor, count_labels, default_min_accuracy
+from components.evaluator import EvaluatorExecutor, count_labels
+from components.threshold import DEFAULT_MIN_ACCURACY, choose_threshold
 from serving import versions
-
-
-@pytest.mark.parametrize(
-    ("counts", "expected"),
-    [
-        ({"cat": 10, "dog": 10}, 0.6),
-        ({"cat": 30, "dog": 10, "bird": 20}, 0.6),
-        (dict.fromkeys("abcdefghij", 7), 0.2),
-        ({"cat": 80, "dog": 20}, 0.9),
-    ],
-)
-def test_by_default_the_majority_must_be_beaten_by_a_tenth(counts, expected):
-    """A model that has learnt nothing says the most frequent class every time, and is not blessed."""
-    assert default_min_accuracy(counts) == pytest.approx(expected)
-
-
-@pytest.mark.parametrize(
-    ("counts", "expected"),
-    [({"cat": 90, "dog": 10}, 0.95), ({"cat": 98, "dog": 2}, 0.99), ({"cat": 19, "dog": 1}, 0.975)],
-)
-def test_a_skewed_test_set_leaves_the_default_within_reach(counts, expected):
-    """Above 80 % it is half the way from the majority's share to 1: more than 1 nobody reaches."""
-    assert default_min_accuracy(counts) == pytest.approx(expected)
 
 
 def test_labels_are_counted_in_the_test_split_alone(tmp_path, serialize):
@@ -70,6 +49,9 @@ def evaluate(tmp_path, serialize, monkeypatch):
         for label in ("cat", "dog"):
             writer.write(serialize(b"image", label))
     (tmp_path / "embeddings").mkdir()
+    (tmp_path / "report").mkdir()
+    counts = {"train": {"cat": 7, "dog": 3}, "val": {"dog": 1}, "test": {"cat": 1, "dog": 8}}
+    (tmp_path / "report/report.json").write_text(json.dumps({"counts": counts}))
     EmbeddingReport(None, None, 0, 0, "").write(str(tmp_path / "embeddings"))
     seen = {}
 
@@ -80,16 +62,17 @@ def evaluate(tmp_path, serialize, monkeypatch):
             seen["baseline"] = pathlib.Path(baseline.uri, "Format-Serving/number").read_text()
             blessing.set_int_custom_property(constants.ARTIFACT_PROPERTY_BASELINE_MODEL_ID_KEY, baseline.id)
 
-    def write_summary(uri, classes, min_accuracy, live, comparison, refusals):
-        seen["live"] = live
+    def write_summary(uri, classes, threshold, live, comparison, refusals):
+        seen["live"], seen["threshold"] = live, threshold
 
     monkeypatch.setattr(tfx_executor.Executor, "Do", bless)
     monkeypatch.setattr(summary, "write_summary", write_summary)
 
-    def run(baseline):
+    def run(baseline, min_accuracy=0.5):
         kinds = {
             "examples": standard_artifacts.Examples,
             "embeddings": standard_artifacts.Examples,
+            "report": IngestReport,
             "model": standard_artifacts.Model,
             "evaluation": standard_artifacts.ModelEvaluation,
             "blessing": standard_artifacts.ModelBlessing,
@@ -98,13 +81,14 @@ def evaluate(tmp_path, serialize, monkeypatch):
         for name, [artifact] in artifacts.items():
             artifact.uri = str(tmp_path / name)
         artifacts["examples"][0].split_names = '["train", "val", "test"]'
-        inputs = {name: artifacts[name] for name in ("examples", "embeddings", "model")}
+        inputs = {name: artifacts[name] for name in ("examples", "embeddings", "report", "model")}
         outputs = {name: artifacts[name] for name in ("evaluation", "blessing")}
-        properties = {"model_dir": str(tmp_path / "serving"), "baseline": baseline, "min_accuracy": 0.5}
+        properties = {"model_dir": str(tmp_path / "serving"), "baseline": baseline, "min_accuracy": min_accuracy}
         properties |= {"classes": '["cat", "dog"]', "max_accuracy_drop": 0.0}
         EvaluatorExecutor().Do(inputs, outputs, properties)
         return seen.get("baseline"), seen["live"], artifacts["blessing"][0]
 
+    run.seen = seen
     return run
 
 
@@ -125,3 +109,9 @@ def test_the_blessing_names_no_artifact_that_there_is_not(evaluate):
     _, _, blessing = evaluate("")
     assert blessing.get_int_custom_property(constants.ARTIFACT_PROPERTY_BLESSED_KEY) == 1
     assert not blessing.has_custom_property(constants.ARTIFACT_PROPERTY_BASELINE_MODEL_ID_KEY)
+
+
+def test_the_default_threshold_looks_at_the_images_of_all_splits(evaluate):
+    """And not at the few of `test`, whose largest class is another one here by chance."""
+    evaluate("", DEFAULT_MIN_ACCURACY)
+    assert evaluate.seen["threshold"] == choose_threshold(DEFAULT_MIN_ACCURACY, {"cat": 8, "dog": 12})

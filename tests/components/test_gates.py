@@ -167,21 +167,25 @@ def test_broken_files_are_said_before_what_may_follow_from_them():
     assert "vanished" not in problem
 
 
-def test_few_images_in_a_class_are_warned_of():
-    """In numbers: what one test image is worth to the rarest of them, be it right or wrong."""
+def test_few_images_to_test_are_warned_of():
+    """By what one more wrong answer changes, of all and of the rarest class."""
+    few = make_report(train={"cat": 42, "dog": 43}, val={"cat": 9, "dog": 9}, test={"cat": 9, "dog": 9})
+    assert find_warnings(few) == ["few images to test (18): one more wrong answer lowers the accuracy by 5.6 points."]
     test = {"cat": 15, "dog": 3, "fox": 4}
-    few = make_report(train={"cat": 70, "dog": 30, "fox": 30}, val={"cat": 15, "dog": 15, "fox": 15}, test=test)
-    assert find_warnings(few) == [
-        "fewer than 50 images in 2 of 3 classes (dog, fox): dog has 3 to test, and one more or less of them right "
-        "moves its recall by 33 points."
+    fewer = make_report(train={"cat": 70, "dog": 30, "fox": 30}, val={"cat": 15, "dog": 15, "fox": 15}, test=test)
+    assert find_warnings(fewer) == [
+        "few images to test (22): one more wrong answer lowers the accuracy by 4.5 points and the recall of dog, which "
+        "has 3, by 33 points."
     ]
-    assert find_warnings(make_report(train={"cat": 70, "dog": 20})) == []
 
 
-def test_few_images_with_none_to_test_are_warned_of():
-    """There is no recall to move."""
-    warnings = find_warnings(make_report(train={"cat": 70, "dog": 20}, test={"cat": 15}))
-    assert warnings == ["fewer than 50 images in 1 of 2 classes (dog).", "no test image of the class dog."]
+def test_many_images_to_test_are_not_warned_of_but_for_a_rare_class():
+    """However few there are to train."""
+    assert find_warnings(make_report(train={"cat": 20, "dog": 20})) == []
+    rare = make_report(test={"cat": 40, "dog": 4})
+    assert find_warnings(rare) == [
+        "few images to test (44): one more wrong answer lowers the recall of dog, which has 4, by 25 points."
+    ]
 
 
 def test_classes_of_very_different_size_are_warned_of():
@@ -194,7 +198,7 @@ def test_classes_of_very_different_size_are_warned_of():
 
 def test_a_class_that_is_absent_from_val_or_test_is_warned_of():
     """The data is fit for training all the same."""
-    report = make_report(train={"cat": 70, "dog": 100}, val={"cat": 15}, test={"dog": 15})
+    report = make_report(train={"cat": 70, "dog": 100}, val={"cat": 15}, test={"dog": 30})
     assert check(report) == ""
     assert find_warnings(report) == ["no val image of the class dog.", "no test image of the class cat."]
 
