@@ -3,33 +3,59 @@
 import io
 from typing import Any
 
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MultipleLocator
+
+_MOST_TICKS = 12
 
 
-def draw_curves(history: list[dict[str, Any]]) -> bytes:
-    """Draws accuracy and loss by epoch, training and validation, with the change of phase marked.
+def draw_curves(history: list[dict[str, Any]], kept: str) -> bytes:
+    """Returns a PNG of `plot_history`, 1200 x 480 pixels."""
+    png = io.BytesIO()
+    plot_history(history, kept).savefig(png, format="png")
+    return png.getvalue()
+
+
+def plot_history(history: list[dict[str, Any]], kept: str) -> Figure:
+    """Plots accuracy and loss by epoch, on training and validation images.
+
+    The epochs of both phases are counted on. Phase 2 starts from the best epoch of phase 1, and so does its curve. A
+    star marks the epoch that was exported.
 
     Args:
-        history: a row per epoch: `phase`, `loss`, `accuracy`, `val_loss`, `val_accuracy`.
-    Returns:
-        A PNG.
+        history: a row per epoch: `phase`, `best`, `loss`, `accuracy`, `val_loss`, `val_accuracy`.
+        kept: the phase that was exported.
     """
     figure = Figure(figsize=(10, 4), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
-    epochs = range(1, len(history) + 1)
-    phases = [row["phase"] for row in history]
-    change = next((i + 0.5 for i in range(1, len(phases)) if phases[i] != phases[i - 1]), None)
     for axes, metric in zip(figure.subplots(1, 2), ("accuracy", "loss"), strict=True):
-        axes.plot(epochs, [row[metric] for row in history], marker="o", label="train")
-        axes.plot(epochs, [row[f"val_{metric}"] for row in history], marker="o", label="val")
-        if change:
-            axes.axvline(change, color="grey", linestyle="--", label="fine-tuning starts")
-        axes.set(xlabel="epoch", ylabel=metric, title=metric.capitalize())
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        for key, label, color in ((metric, "train", "C0"), (f"val_{metric}", "val", "C1")):
+            _draw_phases(axes, history, key, label, color)
+        _mark_kept(axes, history, kept, f"val_{metric}")
+        axes.set(xlabel="epoch", ylabel=metric, title=metric.capitalize(), xlim=(0.5, len(history) + 0.5))
+        axes.xaxis.set_major_locator(MultipleLocator(max(1, round(len(history) / _MOST_TICKS))))
         axes.grid(alpha=0.3)
         axes.legend()
-    png = io.BytesIO()
-    figure.savefig(png, format="png")
-    return png.getvalue()
+    return figure
+
+
+def _draw_phases(axes: Axes, history: list[dict[str, Any]], key: str, label: str, color: str) -> None:
+    """Draws a line for each phase; that of phase 2 begins, where phase 1 ended, at the value of its best epoch."""
+    first = [row[key] for row in history if row["phase"] == history[0]["phase"]]
+    axes.plot(range(1, len(first) + 1), first, marker="o", color=color, label=label)
+    second = [row[key] for row in history[len(first) :]]
+    if second:
+        start = next(row[key] for row in history if row["best"])
+        epochs = range(len(first), len(history) + 1)
+        axes.plot(epochs, [start, *second], marker="o", markevery=slice(1, None), color=color, linestyle="--")
+
+
+def _mark_kept(axes: Axes, history: list[dict[str, Any]], kept: str, key: str) -> None:
+    if history[0]["phase"] != history[-1]["phase"]:
+        heads = sum(row["phase"] == history[0]["phase"] for row in history)
+        axes.axvline(heads + 0.5, color="grey", linestyle=":", label="fine-tuning starts")
+    for epoch, row in enumerate(history, 1):
+        if row["best"] and row["phase"] == kept:
+            axes.plot([epoch], [row[key]], marker="*", markersize=16, color="black", linestyle="none", label="kept")

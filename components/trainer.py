@@ -3,6 +3,7 @@
 TFX's component with one channel more: its own is closed.
 """
 
+import dataclasses
 import json
 import os
 from collections.abc import Callable
@@ -23,7 +24,7 @@ from tfx.utils import json_utils, proto_utils
 from components import curves, devices, model, pixels, samples
 from components.base import FrozenBase
 from components.embeddings import EmbeddingReport, read_embeddings
-from components.training import HEAD, Images, Inputs, Settings, count_passes, train
+from components.training import HEAD, Images, Inputs, Settings, Trained, count_passes, train
 from components.trunk import list_files, open_trunk, read_trunk
 from schema import features
 from serving import versions
@@ -153,7 +154,7 @@ def run_fn(fn_args: FnArgs) -> None:
             inputs = read_inputs(fn_args, frozen, settings, report, cache)
             trained = train(frozen, inputs, settings, chosen, fn_args.model_run_dir)
         export(frozen, trained.head, trained.kept, fn_args, settings)
-    write_history(trained.history, trained.kept, inputs.computed, fn_args.model_run_dir)
+    write_history(trained, inputs.computed, fn_args.model_run_dir)
 
 
 def read_inputs(
@@ -224,10 +225,16 @@ def export(frozen: FrozenBase, head: keras.Model, kept: str, fn_args: FnArgs, se
     write_warmup_requests(path, list(images), settings.model_name)
 
 
-def write_history(history: list[dict[str, Any]], kept: str, computed: int, model_run_dir: str) -> None:
+def write_history(trained: Trained, computed: int, model_run_dir: str) -> None:
     """Writes `history.json` and `training_curves.png` beside the TensorBoard logs."""
+    history = {
+        "kept": trained.kept,
+        "scores": {phase: dataclasses.asdict(score) for phase, score in trained.scores.items()},
+        "epochs": trained.history,
+        "trunk_computed": computed,
+    }
     tf.io.gfile.makedirs(model_run_dir)
     with tf.io.gfile.GFile(os.path.join(model_run_dir, "history.json"), "w") as file:
-        file.write(json.dumps({"kept": kept, "epochs": history, "trunk_computed": computed}, indent=1))
+        file.write(json.dumps(history, indent=1))
     with tf.io.gfile.GFile(os.path.join(model_run_dir, "training_curves.png"), "wb") as file:
-        file.write(curves.draw_curves(history))
+        file.write(curves.draw_curves(trained.history, trained.kept))

@@ -119,18 +119,22 @@ class Inputs:
 
 @dataclasses.dataclass(frozen=True)
 class Score:
-    """Accuracy and loss on `val`; what decides which phase is exported."""
+    """Loss and accuracy on `val`, which decide what is exported.
 
-    accuracy: float
+    The loss first, for the epochs of a phase and between the phases alike: on the few images of `val` an accuracy moves
+    in steps, and says nothing of how sure the model is.
+    """
+
     loss: float
+    accuracy: float
 
     def is_worse_than(self, other: "Score") -> bool:
-        """Lower accuracy, or the same at a higher loss; what has diverged to NaN is worse than what has not."""
+        """Higher loss, or the same at a lower accuracy; a loss that has diverged to NaN is worse than any other."""
         return self._rank() < other._rank()
 
     def _rank(self) -> tuple[bool, float, float]:
         converged = math.isfinite(self.loss)
-        return converged, self.accuracy, -self.loss if converged else 0.0
+        return converged, -self.loss if converged else 0.0, self.accuracy
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,11 +145,13 @@ class Trained:
         head: the dense head.
         history: a row per epoch.
         kept: the phase whose weights the base and the head have in the end.
+        scores: of each phase that was trained, at its best epoch.
     """
 
     head: keras.Model
     history: list[dict[str, Any]]
     kept: str
+    scores: dict[str, Score]
 
 
 def train(frozen: FrozenBase, inputs: Inputs, settings: Settings, devices: Devices, log_dir: str) -> Trained:
@@ -168,15 +174,16 @@ def train(frozen: FrozenBase, inputs: Inputs, settings: Settings, devices: Devic
         history = train_phase(HEAD, head, shuffled, val, labels, settings, devices, log_dir)
         head_score = score(head, val)
     if not settings.fine_tune_epochs:
-        return Trained(head, history, HEAD)
+        return Trained(head, history, HEAD, {HEAD: head_score})
 
     before = frozen.network.get_weights(), head.get_weights()
     history += _fine_tune(frozen, head, inputs, labels, settings, devices, log_dir)
-    if _score_fine_tuned(frozen, head, inputs, settings).is_worse_than(head_score):
+    scores = {HEAD: head_score, FINE_TUNE: _score_fine_tuned(frozen, head, inputs, settings)}
+    if scores[FINE_TUNE].is_worse_than(head_score):
         frozen.network.set_weights(before[0])
         head.set_weights(before[1])
-        return Trained(head, history, HEAD)
-    return Trained(head, history, FINE_TUNE)
+        return Trained(head, history, HEAD, scores)
+    return Trained(head, history, FINE_TUNE, scores)
 
 
 def batch_embeddings(embedded: Embedded, batch_size: int, shuffle_seed: int | None = None) -> tf.data.Dataset:
@@ -309,7 +316,7 @@ def train_phase(
         devices: what to train on.
         log_dir: for TensorBoard.
     Returns:
-        A row per epoch.
+        A row per epoch; `best` marks the one whose weights the network has.
     """
     learning_rate, epochs, step = {
         HEAD: (settings.head_learning_rate, settings.head_epochs, "head"),
@@ -354,7 +361,7 @@ def score(network: keras.Model, val: tf.data.Dataset) -> Score:
         val: batches of what it takes and label indices.
     """
     measured = network.evaluate(val, verbose=0, return_dict=True)
-    return Score(measured["accuracy"], measured["loss"])
+    return Score(measured["loss"], measured["accuracy"])
 
 
 def count_passes(settings: Settings, has_trunk: bool) -> int:
@@ -364,6 +371,18 @@ def count_passes(settings: Settings, has_trunk: bool) -> int:
 
 
 def _rows(history: dict[str, list[float]], phase: str) -> list[dict[str, Any]]:
-    """Keras' history as one row an epoch."""
-    epochs = len(history["loss"])
-    return [{"phase": phase, "epoch": i + 1} | {k: float(v[i]) for k, v in history.items()} for i in range(epochs)]
+    """Returns Keras' history as one row an epoch."""
+    best = find_best_epoch(history["val_loss"])
+    return [
+        {"phase": phase, "epoch": i + 1, "best": i == best} | {k: float(v[i]) for k, v in history.items()}
+        for i in range(len(history["loss"]))
+    ]
+
+
+def find_best_epoch(val_losses: Sequence[float]) -> int:
+    """Returns the index of the epoch that Keras' EarlyStopping restores: the first with the lowest loss.
+
+    Args:
+        val_losses: of each epoch; where all have diverged to NaN, it restores the first.
+    """
+    return min(range(len(val_losses)), key=lambda i: val_losses[i] if math.isfinite(val_losses[i]) else math.inf)

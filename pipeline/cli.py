@@ -177,18 +177,38 @@ def demo(out: str, quiet: bool, verbose: bool, as_json: bool) -> None:
     metavar="DIR",
     help="Folder of a version, of versions, or a workspace; of a server the model's name.  [the newest pushed model]",
 )
+@click.option("--run", "run_id", metavar="RUN", help="Ask the model of a run, pushed or not; a folder below runs/.")
+@click.option("--out", metavar="DIR", help="With --run: the workspace.  [that of ./graft run here]")
 @click.option("--server", metavar="URL", help="Ask a model server: grpc://HOST:8500 or http://HOST:8501.")
 @click.option("--label", default="", metavar="NAME", help="With --server: ask the version with this label.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per image and line.")
-def predict(images: tuple[str, ...], model: str | None, server: str | None, label: str, as_json: bool) -> None:
+def predict(
+    images: tuple[str, ...],
+    model: str | None,
+    run_id: str | None,
+    out: str | None,
+    server: str | None,
+    label: str,
+    as_json: bool,
+) -> None:
     """Say what is on images.
 
     \b
     ./graft predict cat.jpg dog.jpg
     ./graft predict --json *.jpg --model graft-out/serving/graft
     ./graft predict cat.jpg --server grpc://localhost:8500 --label canary
+    ./graft predict cat.jpg --run 20261126T101500-000000
     """
     from pipeline.terminal import muted_imports
+
+    if run_id:
+        from pipeline.workspace import find_trained_model
+
+        if model or server:
+            raise click.UsageError("--run: expected neither --model nor --server beside it.")
+        model = find_trained_model(out or _configured_out(), run_id)
+    elif out:
+        raise click.UsageError("--out goes with --run; --model takes a workspace.")
 
     with muted_imports():
         from serving.predict import find_model, predict_files, print_predictions

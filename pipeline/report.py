@@ -10,6 +10,7 @@ from rich.markup import escape
 
 from components.gates import class_totals
 from components.pusher import OVERTAKEN
+from pipeline.advice import advise
 from pipeline.config import Config
 from pipeline.run import Ended, Outcome, describe
 from pipeline.weights import RANDOM
@@ -92,9 +93,18 @@ def _left_out_line(outcome: Outcome | Ended, workspace: Workspace) -> list[str]:
     if not ingest["broken"] + ingest["left_out"]:
         return []
     where = workspace.runs / outcome.run_id / "quarantine.jsonl"
-    return [
-        f"Left out: {ingest['broken']} broken, {ingest['left_out']} duplicates or contradictions ({escape(str(where))})"
+    return [f"Left out: {', '.join(_count_left_out(ingest))} ({escape(str(where))})"]
+
+
+def _count_left_out(ingest: dict[str, Any]) -> list[str]:
+    """Counts the files that are not trained on, by reason."""
+    contradictions = ingest["contradictions"]
+    counts = [
+        (ingest["broken"], "broken file", "broken files"),
+        (ingest["left_out"] - contradictions, "copy of an image", "copies of images"),
+        (contradictions, "file of an image that stands in two classes", "files of images that stand in two classes"),
     ]
+    return [f"{count} {one if count == 1 else several}" for count, one, several in counts if count]
 
 
 def _embedding_lines(outcome: Outcome) -> list[str]:
@@ -110,14 +120,33 @@ def _embedding_lines(outcome: Outcome) -> list[str]:
 
 
 def _training_line(outcome: Outcome, config: Config) -> str:
-    epochs = [row["phase"] for row in outcome.history["epochs"]]
-    kept = outcome.history["kept"]
-    heads = epochs.count("head")
-    text = f"Training: {heads} {'epoch' if heads == 1 else 'epochs'} of the head"
-    if "fine-tune" in epochs:
-        text += f", {epochs.count('fine-tune')} of fine-tuning from {config.fine_tune_from}"
-        text += "; kept the fine-tuned model" if kept == "fine-tune" else "; kept the head alone (better on val)"
-    return text + f"; {config.weights} weights, {config.image_size} px"
+    history = outcome.history
+    text = f"Training: {_describe_phase(history, 'head', config.head_epochs)} of the head"
+    if "fine-tune" in history["scores"]:
+        asked = config.fine_tune_epochs
+        text += f", {_describe_phase(history, 'fine-tune', asked)} of fine-tuning from {config.fine_tune_from}"
+    text += f"; {config.weights} weights, {config.image_size} px"
+    [kept] = (row for row in history["epochs"] if row["best"] and row["phase"] == history["kept"])
+    what = {"head": "the head alone", "fine-tune": "the fine-tuned model"}[history["kept"]]
+    return f"{text}\nKept:     {what}, of its epoch {kept['epoch']}: {_describe_scores(history)}"
+
+
+def _describe_phase(history: dict[str, Any], phase: str, asked: int) -> str:
+    """Counts the epochs of a phase: "4 of 5 epochs (stopped early)"."""
+    trained = sum(row["phase"] == phase for row in history["epochs"])
+    epochs = "epoch" if asked == 1 else "epochs"
+    return f"{trained} {epochs}" if trained >= asked else f"{trained} of {asked} {epochs} (stopped early)"
+
+
+def _describe_scores(history: dict[str, Any]) -> str:
+    """Says why a phase was kept: the losses on `val`, and the accuracies."""
+    kept = history["kept"]
+    text = "loss {loss:.3f}, accuracy {accuracy:.3f} on val".format_map(history["scores"][kept])
+    for phase, score in history["scores"].items():
+        if phase != kept:
+            other = {"head": "the head alone", "fine-tune": "fine-tuned"}[phase]
+            text += f" ({other} loss {score['loss']:.3f}, accuracy {score['accuracy']:.3f})"
+    return text
 
 
 def _accuracy_line(evaluation: dict[str, Any]) -> str:
@@ -132,15 +161,16 @@ def _verdict_lines(outcome: Outcome, config: Config, model_dir: str) -> list[str
     evaluation = outcome.evaluation
     if not evaluation["blessed"]:
         reasons = "; ".join(evaluation["failures"])
-        return [f"Blessed:  [red]no[/]: {escape(reasons)}. Not pushed; what was live is live."]
+        advice = [f"Try:      {escape(sentence)}" for sentence in advise(outcome, config)]
+        return [f"Verdict:  [red]not good enough[/]: {escape(reasons)}. Not pushed; {_stays(outcome)}", *advice]
     why = f"{evaluation['accuracy']:.3f} where {evaluation['min_accuracy']:.3f} is needed"
     why += _compare(evaluation)
-    blessed = f"Blessed:  [green]yes[/]: {escape(why)}"
-    served = _served_lines(outcome.serving)
+    blessed = f"Verdict:  [green]good enough[/]: {escape(why)}"
+    served = _served_lines(outcome)
     if outcome.serving and not outcome.serving["blessed"]:
         return [blessed, *served]
     if outcome.held_back:
-        held_back = f"Pushed:   [yellow]no[/]: {escape('; '.join(outcome.reasons))}. What was live is live."
+        held_back = f"Pushed:   [yellow]no[/]: {escape('; '.join(outcome.reasons))}. {_stays(outcome).capitalize()}"
         return [blessed, *served, held_back]
     state = "Canary:" if outcome.canary else "Pushed:" if outcome.pushed_now else "Live:"
     note = "" if outcome.pushed_now else "  (pushed before; nothing new)"
@@ -149,16 +179,22 @@ def _verdict_lines(outcome: Outcome, config: Config, model_dir: str) -> list[str
     return [blessed, *served, f"{state:<9} {escape(f'{model_dir}/{outcome.pushed_version}')}{note}"]
 
 
-def _served_lines(serving: dict[str, Any] | None) -> list[str]:
-    """How the model did in a model server."""
+def _stays(outcome: Outcome) -> str:
+    """What is live though this model was not pushed."""
+    return f"version {outcome.live_version} stays live." if outcome.live_version else "no version is live yet."
+
+
+def _served_lines(outcome: Outcome) -> list[str]:
+    """Says how the model did in a model server."""
+    serving = outcome.serving
     if not serving:
         return []
     if not serving["blessed"]:
         reasons = "; ".join(serving["reasons"])
-        return [f"Served:   [red]no[/]: {escape(reasons)}. Not pushed; what was live is live."]
+        return [f"Served:   [red]no[/]: {escape(reasons)}. Not pushed; {_stays(outcome)}"]
     images = f"{serving['images']} {'image' if serving['images'] == 1 else 'images'}"
     figures = f"median {serving['median_ms_grpc']:.3g} ms, {serving['memory_mb']:.0f} MB ({serving['server']})"
-    return [f"Served:   {images} by gRPC and REST, as the Evaluator saw them; {escape(figures)}"]
+    return [f"Served:   {images} by gRPC and REST, with the answers of the evaluation; {escape(figures)}"]
 
 
 def _next_steps(outcome: Outcome, config: Config, model_dir: pathlib.Path) -> list[str]:
@@ -169,7 +205,9 @@ def _next_steps(outcome: Outcome, config: Config, model_dir: pathlib.Path) -> li
     if outcome.canary:
         canary = f"{model_dir}/{outcome.pushed_version}"
         return [f"./graft predict IMAGE --model {canary}", f"./graft releases promote {where}"]
-    return [f"./graft predict IMAGE --model {model_dir}"] if outcome.pushed_version else []
+    if outcome.pushed_version:
+        return [f"./graft predict IMAGE --model {model_dir}"]
+    return [f"./graft predict IMAGE --out {shlex.quote(config.out)} --run {outcome.run_id}"]
 
 
 def _compare(evaluation: dict[str, Any]) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 from tfx.orchestration.metadata import sqlite_metadata_connection_config
 from tfx.orchestration.pipeline import Pipeline
+from tfx.utils import path_utils
 
 from components import progress
 from components.embeddings import EmbeddingReport
@@ -44,7 +45,7 @@ class Outcome:
         warnings: of the gate.
         evaluation: `summary.json` of the Evaluator.
         embedding: how many images are embedded, how many of them in this run, and where, see `_describe_embedding`.
-        history: of the training: `kept` and `epochs`.
+        history: of the training: `kept`, `scores` and `epochs`.
         serving: `verdict.json` of the ServingValidator; None if the Evaluator had refused the model before.
         pushed_version: the version this model is live as, or the canary, or None.
         pushed_now: whether this run pushed it.
@@ -53,6 +54,8 @@ class Outcome:
             or None.
         removed_versions: old ones that the push removed.
         decision: `decision.json` of the RetrainingGate.
+        live_version: the version that is live behind the run, or None.
+        trained_model: the SavedModel of the run, pushed or not; relative to the workspace.
     """
 
     run_id: str
@@ -68,8 +71,9 @@ class Outcome:
     removed_versions: list[int]
     canary: bool = False
     held_back: dict[str, Any] | None = None
-
     decision: dict[str, Any] | None = None
+    live_version: int | None = None
+    trained_model: str | None = None
 
     @property
     def reasons(self) -> list[str]:
@@ -188,8 +192,8 @@ def _collect(run_id: str, components: list[Finished], folder: pathlib.Path, mode
     decision = read_decision(by_name["RetrainingGate"].outputs["decision"].uri)
     ingest = _read(by_name["ExampleGen"], "report", "report.json")
     _save_quarantine(components, folder)
+    live = versions.find_live(str(model_dir))
     if not decision.train:
-        live = versions.find_live(str(model_dir))
         return Ended(run_id, decision, ingest, live.number if live else None)
     logs = pathlib.Path(by_name["Trainer"].outputs["model_run"].uri)
     shutil.copy(logs / "training_curves.png", folder)
@@ -212,6 +216,8 @@ def _collect(run_id: str, components: list[Finished], folder: pathlib.Path, mode
         canary=bool(pushed.get(CANARY)),
         held_back=json.loads(pushed.get(HELD_BACK, "null")),
         decision=dataclasses.asdict(decision),
+        live_version=live.number if live else None,
+        trained_model=str(_find_model(by_name["Trainer"]).relative_to(folder.parents[1])),
     )
 
 
@@ -239,7 +245,13 @@ def describe(outcome: Outcome | Ended) -> dict[str, Any]:
         "held_back": outcome.held_back,
         "removed_versions": outcome.removed_versions,
         "decision": outcome.decision,
+        "live_version": outcome.live_version,
+        "trained_model": outcome.trained_model,
     }
+
+
+def _find_model(trainer: Finished) -> pathlib.Path:
+    return pathlib.Path(path_utils.serving_model_path(trainer.outputs["model"].uri))
 
 
 def _describe_embedding(

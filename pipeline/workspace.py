@@ -128,3 +128,27 @@ def open_workspace(out: str, otherwise: str = "choose another folder with --out"
         lock.write(str(os.getpid()))
         lock.flush()
         yield workspace
+
+
+def find_trained_model(out: str, run_id: str) -> str:
+    """Returns the path of the SavedModel that a run trained, whether it was pushed or not.
+
+    Args:
+        out: the workspace.
+        run_id: of the run; a folder below `runs/`.
+    Raises:
+        UsageError: if there is no such run, or no model of it.
+    """
+    workspace = Workspace(pathlib.Path(out))
+    runs = sorted(path.name for path in workspace.runs.glob("*/") if path.is_dir())
+    if run_id not in runs:
+        example = f", such as {runs[-1]}" if runs else ", and there is none"
+        raise UsageError(f"--run: expected the name of a folder in {workspace.runs}{example}; got {run_id!r}.")
+    try:
+        trained = json.loads((workspace.runs / run_id / "manifest.json").read_text(encoding="utf-8"))["trained_model"]
+    except (OSError, ValueError, KeyError):
+        raise UsageError(f"--run: the run {run_id} has trained no model, or has not ended. Name another.") from None
+    path = workspace.root / trained
+    if not (path / "saved_model.pb").exists():
+        raise UsageError(f"--run: the model of the run {run_id} is gone: there is no {path}. Name another run.")
+    return str(path)

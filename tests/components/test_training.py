@@ -155,23 +155,24 @@ def test_early_stopping_restores_the_best_epoch(tmp_path, devices):
     losses = [row["val_loss"] for row in history]
     assert len(history) == losses.index(min(losses)) + 1 + 2 < 20
     assert training.score(head, val).loss == pytest.approx(min(losses), rel=1e-4)
+    assert [row["val_loss"] for row in history if row["best"]] == [min(losses)]
     assert losses[-1] > min(losses) * 1.01
 
 
-def test_a_score_is_worse_by_accuracy_and_then_by_loss():
+def test_a_score_is_worse_by_loss_and_then_by_accuracy():
     """Equal scores are not worse: the fine-tuned network is kept."""
-    assert Score(0.8, 0.1).is_worse_than(Score(0.9, 5.0))
-    assert not Score(0.9, 5.0).is_worse_than(Score(0.8, 0.1))
-    assert Score(0.9, 0.3).is_worse_than(Score(0.9, 0.2))
-    assert not Score(0.9, 0.2).is_worse_than(Score(0.9, 0.3))
-    assert not Score(0.9, 0.2).is_worse_than(Score(0.9, 0.2))
+    assert Score(0.3, 0.9).is_worse_than(Score(0.2, 0.8))
+    assert not Score(0.2, 0.8).is_worse_than(Score(0.3, 0.9))
+    assert Score(0.2, 0.8).is_worse_than(Score(0.2, 0.9))
+    assert not Score(0.2, 0.9).is_worse_than(Score(0.2, 0.8))
+    assert not Score(0.2, 0.9).is_worse_than(Score(0.2, 0.9))
 
 
 @pytest.mark.parametrize("accuracy", [0.5, 0.9])
 def test_a_score_that_diverged_is_worse_whatever_its_accuracy(accuracy):
     """NaN everywhere predicts the first class, which may be half of the images; such a network is never exported."""
-    assert Score(accuracy, math.nan).is_worse_than(Score(0.5, 0.7))
-    assert not Score(0.5, 0.7).is_worse_than(Score(accuracy, math.nan))
+    assert Score(math.nan, accuracy).is_worse_than(Score(0.7, 0.5))
+    assert not Score(0.7, 0.5).is_worse_than(Score(math.nan, accuracy))
 
 
 @pytest.fixture

@@ -17,6 +17,8 @@ from tensorflow_serving.apis import prediction_log_pb2
 from components.embedding_store import EmbeddingStore
 from components.samples import get_image
 from components.shards import Kind
+from pipeline.workspace import find_trained_model
+from serving.predict import predict_files
 
 ROOT = pathlib.Path(__file__).parents[2]
 WORSE = {"head_learning_rate": 1e-9}
@@ -123,12 +125,17 @@ def test_run_that_did_nothing_says_so(again):
 
 
 @pytest.mark.slow
-def test_refused_candidate_says_why(worse):
-    """No next command that would ask it."""
-    _, printed, _ = worse
-    assert "Blessed:  no: test accuracy is" in printed
-    assert "Not pushed; what was live is live." in printed
-    assert "graft predict" not in printed
+def test_refused_candidate_says_why_and_can_be_asked(worse, workspace, small_digits):
+    """What stays live, what to try, and how to ask the model that was not pushed."""
+    outcome, printed, versions = worse
+    assert "Verdict:  not good enough: test accuracy is" in printed
+    assert f"Not pushed; version {versions[-1]} stays live." in printed
+    assert "Try:      The base has random weights" in printed
+    command = f"./graft predict IMAGE --out {workspace} --run {outcome.run_id}\n"
+    assert command in printed
+    image = str(next((small_digits / "0").iterdir()))
+    [answer] = predict_files(find_trained_model(str(workspace), outcome.run_id), [image])
+    assert set(answer.probabilities) == set("0123")
 
 
 def test_model_was_served_before_it_was_pushed(first):
@@ -137,7 +144,7 @@ def test_model_was_served_before_it_was_pushed(first):
     assert outcome.serving["blessed"]
     assert (outcome.serving["images"], outcome.serving["reasons"]) == (16, [])
     assert re.search(
-        r"^Served:   16 images by gRPC and REST, as the Evaluator saw them; median ", printed, re.MULTILINE
+        r"^Served:   16 images by gRPC and REST, with the answers of the evaluation; median ", printed, re.MULTILINE
     )
 
 

@@ -5,50 +5,11 @@ import io
 import json
 
 import pytest
+from example_outcome import CONFIG, EVALUATION, OUTCOME, SERVING
 from rich.console import Console
 
 from pipeline.load import load_config
 from pipeline.report import print_report, render_json
-from pipeline.run import Outcome
-
-CONFIG = load_config(None, {"data": "photos", "weights": "random"})
-EVALUATION = {
-    "images": 40,
-    "accuracy": 0.9,
-    "accuracy_interval": [0.77, 0.96],
-    "min_accuracy": 0.6,
-    "blessed": True,
-    "failures": [],
-    "baseline": None,
-    "classes": {"cats [indoor]": {}, "dogs": {}, "owls": {}},
-}
-SERVING = {
-    "blessed": True,
-    "reasons": [],
-    "server": "the built-in server",
-    "images": 16,
-    "median_ms_grpc": 31.4,
-    "median_ms_rest": 33.0,
-    "memory_mb": 612.3,
-}
-OUTCOME = Outcome(
-    run_id="20261124T000000",
-    components=[],
-    ingest={
-        "counts": {split: {"cats [indoor]": 10, "dogs": 10} for split in ("train", "val", "test")},
-        "spans": [],
-        "broken": 2,
-        "left_out": 1,
-    },
-    warnings=["uneven [classes]"],
-    embedding={"images": 40, "computed": 4, "note": "no [room]"},
-    evaluation=EVALUATION,
-    history={"kept": "head", "epochs": [{"phase": "head"}, {"phase": "fine-tune"}]},
-    serving=SERVING,
-    pushed_version=7,
-    pushed_now=True,
-    removed_versions=[1, 2],
-)
 
 
 def report(**evaluation):
@@ -69,12 +30,15 @@ def test_everything_that_matters_is_said():
         "Note: uneven [classes]",
         "Embedded: 4 images; 36 were in the store",
         "Note: no [room]",
-        "Left out: 2 broken, 1 duplicates or contradictions",
+        "Left out: 2 broken files, 1 copy of an image, 3 files of images that stand in two classes (",
         "quarantine.jsonl",
-        "kept the head alone (better on val)",
+        "Training: 2 of 5 epochs (stopped early) of the head, "
+        "1 of 5 epochs (stopped early) of fine-tuning from conv5_block1; random weights",
+        "Kept:     the head alone, of its epoch 1: loss 0.200, accuracy 0.900 on val",
+        "(fine-tuned loss 0.300, accuracy 0.925)",
         "Accuracy: 0.900 on 40 test images (95 % confidence 0.770 to 0.960)",
         "The base has random weights",
-        "Served:   16 images by gRPC and REST, as the Evaluator saw them; median 31.4 ms, 612 MB",
+        "Served:   16 images by gRPC and REST, with the answers of the evaluation; median 31.4 ms, 612 MB",
         "Pushed:   ",
         "Removed:  version 1, 2 (keep_versions is 10)",
     ):
@@ -84,10 +48,10 @@ def test_everything_that_matters_is_said():
 @pytest.mark.parametrize(
     ("baseline", "text"),
     [
-        (None, "yes: 0.900 where 0.600 is needed\n"),
+        (None, "good enough: 0.900 where 0.600 is needed\n"),
         (
             {"compared": True, "classes": list(EVALUATION["classes"]), "images": 40, "accuracy": 0.85},
-            "yes: 0.900 where 0.600 is needed, and version 3 has 0.850\n",
+            "good enough: 0.900 where 0.600 is needed, and version 3 has 0.850\n",
         ),
         (
             {"compared": True, "classes": ["cats [indoor]", "dogs"], "images": 30, "accuracy": 0.85},
@@ -131,27 +95,27 @@ def test_first_version_of_all_is_live_though_a_canary_was_asked_for():
 )
 def test_model_that_is_held_back_says_why_and_how_to_make_it_live(state, reason):
     """It is good enough, and is not pushed all the same."""
-    printed = report_of(held_back={"version": 5, "state": state}, pushed_version=None, pushed_now=False)
-    assert "Blessed:  yes" in printed
-    assert " ".join(printed.split()).count(f"Pushed: no: {reason} What was live is live.") == 1
+    printed = report_of(held_back={"version": 5, "state": state}, pushed_version=None, pushed_now=False, live_version=4)
+    assert "Verdict:  good enough" in printed
+    assert " ".join(printed.split()).count(f"Pushed: no: {reason} Version 4 stays live.") == 1
     assert "Next:     ./graft releases promote 5 --out graft-out --model graft\n" in printed
     assert "predict" not in printed
 
 
 def test_model_that_a_server_did_not_serve_is_not_pushed_and_says_why():
-    """Every reason, and none of the Evaluator's line is lost; no next command that would ask it."""
+    """Every reason, and none of the Evaluator's line is lost; the run's own model can be asked."""
     serving = SERVING | {"blessed": False, "reasons": ["by gRPC: [gone]", "too slow"]}
     printed = report_of(serving=serving, pushed_version=None, pushed_now=False)
-    assert "Blessed:  yes: 0.900" in printed
-    assert "Served:   no: by gRPC: [gone]; too slow. Not pushed; what was live is live.\n" in printed
-    assert "graft predict" not in printed
+    assert "Verdict:  good enough: 0.900" in printed
+    assert "Served:   no: by gRPC: [gone]; too slow. Not pushed; no version is live yet.\n" in printed
+    assert "Next:     ./graft predict IMAGE --out graft-out --run 20261124T000000\n" in printed
     assert dataclasses.replace(OUTCOME, serving=serving).reasons == serving["reasons"]
 
 
 def test_model_that_the_evaluator_refused_was_not_served():
     """Nothing is said of it."""
     printed = report_of(serving=None, evaluation=EVALUATION | {"blessed": False, "failures": ["poor"]})
-    assert "Blessed:  no: poor. Not pushed" in printed
+    assert "Verdict:  not good enough: poor. Not pushed; no version is live yet." in printed
     assert "Served:" not in printed
 
 
