@@ -16,7 +16,7 @@ import hashlib
 import os
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NoReturn
 
 from schema.errors import DataError
@@ -258,6 +258,28 @@ def _is_file(path: str) -> bool:
         return bool(gfile(path).exists(path)) and not gfile(path).isdir(path)
     except OSError as error:
         _refuse_folder(error)
+
+
+def list_paths(names: Iterable[str]) -> list[str]:
+    """Replaces each folder of this machine among some names by the files below it, as an ingest lists them.
+
+    Args:
+        names: of files and folders.
+    Returns:
+        Paths of files; those of a folder sorted, without hidden and side files.
+    Raises:
+        DataError: if a folder has no file, or cannot be listed.
+    """
+    paths: list[str] = []
+    for name in names:
+        if not os.path.isdir(name):
+            paths.append(name)
+            continue
+        found = sorted(path for path in _walk(name) if not _is_side_file(os.path.basename(path)))
+        if not found:
+            raise DataError(f"{name}: no file in this folder. Name images, or a folder with images.")
+        paths += found
+    return paths
 
 
 def _children(folder: str) -> tuple[list[str], list[str]]:

@@ -171,7 +171,7 @@ def demo(out: str, quiet: bool, verbose: bool, as_json: bool) -> None:
 
 
 @cli.command()
-@click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
+@click.argument("images", nargs=-1, required=True, metavar="IMAGE|FOLDER...")
 @click.option(
     "--model",
     metavar="DIR",
@@ -191,14 +191,16 @@ def predict(
     label: str,
     as_json: bool,
 ) -> None:
-    """Say what is on images.
+    """Say what is on images; of a folder, on all files below it.
 
     \b
     ./graft predict cat.jpg dog.jpg
+    ./graft predict new/
     ./graft predict --json *.jpg --model graft-out/serving/graft
     ./graft predict cat.jpg --server grpc://localhost:8500 --label canary
     ./graft predict cat.jpg --run 20261126T101500-000000
     """
+    from components.layout import list_paths
     from pipeline.terminal import muted_imports
 
     if run_id:
@@ -211,19 +213,25 @@ def predict(
         raise click.UsageError("--out goes with --run; --model takes a workspace.")
 
     with muted_imports():
-        from serving.predict import find_model, predict_files, print_predictions
+        from serving.predict import describe_model, find_model, find_version, predict_files, print_predictions
     if server:
         with muted_imports():
             from serving.client import connect
+        click.echo(f"Model: {model or 'graft'}{label and f', version labelled {label}'}, of the server", err=True)
         with connect(server, model or "graft", label) as client:
-            failed = print_predictions(client.predict(images), as_json)
+            failed = print_predictions(client.predict(list_paths(images)), as_json)
     elif label:
         raise click.UsageError("--label goes with --server: a server knows which version has which label.")
     else:
-        workspaces = [_configured_out(), DEMO_OUT]
-        if model and (pathlib.Path(model) / "serving").is_dir():
-            workspaces, model = [model], None
-        failed = print_predictions(predict_files(model or find_model(workspaces), list(images)), as_json)
+        if not model or (pathlib.Path(model) / "serving").is_dir():
+            from pipeline.workspace import explain_nothing_pushed
+
+            workspace = model or choose_workspace()
+            with explain_nothing_pushed(workspace):
+                model = find_model([workspace])
+        path = find_version(model)
+        click.echo(describe_model(path), err=True)
+        failed = print_predictions(predict_files(path, list_paths(images)), as_json)
     if failed:
         sys.exit(3)
 
@@ -263,7 +271,7 @@ def serve(
         raise click.UsageError("--server and --docker at once; one of them.")
     if port == rest_port:
         raise click.UsageError("--port and --rest-port are the same; gRPC and REST need one each.")
-    model_dir = find_served([out] if out else [_configured_out(), DEMO_OUT], model)
+    model_dir = find_served(out or choose_workspace(), model)
     return serve_model(Served(model_dir, host, port, rest_port, batching), server, docker, click.echo)
 
 
@@ -281,10 +289,14 @@ def _configured_out() -> str:
     return load_config(CONFIG_FILE, {"data": os.devnull}).out
 
 
-def _find_pushed_out() -> str:
-    """The same, or the demo's where that has pushed nothing."""
+def choose_workspace() -> str:
+    """Returns the workspace that predict, serve and releases look into where none is named.
+
+    That of `./graft run` here, where a configuration or the workspace itself is here, pushed or not: another model's
+    answer would be taken for its own. Else the demo's, if that is here.
+    """
     out = _configured_out()
-    return DEMO_OUT if not os.path.isdir(os.path.join(out, "serving")) and os.path.isdir(DEMO_OUT) else out
+    return out if find_config() or os.path.isdir(out) or not os.path.isdir(DEMO_OUT) else DEMO_OUT
 
 
 @cli.command(short_help="Show the network as a table.")
@@ -378,7 +390,7 @@ def list_releases(out: str | None, model: str | None, as_json: bool) -> None:
 
     from pipeline.releases import find_model_dir, print_releases, render_json
 
-    model_dir = find_model_dir(out or _find_pushed_out(), model)
+    model_dir = find_model_dir(out or choose_workspace(), model)
     if as_json:
         click.echo(render_json(model_dir))
     else:
@@ -400,7 +412,7 @@ def rollback(out: str | None, model: str | None, canary: bool) -> None:
     from pipeline.releases import change, describe_state
     from serving.releases import roll_back, withdraw_canary
 
-    with change(out or _find_pushed_out(), model) as model_dir:
+    with change(out or choose_workspace(), model) as model_dir:
         withdrawn = withdraw_canary(model_dir) if canary else roll_back(model_dir)
         click.echo("\n".join([f"Withdrawn: {withdrawn.path}", *describe_state(model_dir)]))
 
@@ -418,7 +430,7 @@ def promote(out: str | None, model: str | None, version: int | None) -> None:
     from pipeline.releases import change, describe_state
     from serving.releases import promote as promote_version
 
-    with change(out or _find_pushed_out(), model) as model_dir:
+    with change(out or choose_workspace(), model) as model_dir:
         promote_version(model_dir, version)
         click.echo("\n".join(describe_state(model_dir)))
 
@@ -437,7 +449,7 @@ def keep(out: str | None, model: str | None, count: int) -> None:
     from pipeline.releases import change, describe_state
     from serving.releases import keep as keep_versions
 
-    with change(out or _find_pushed_out(), model) as model_dir:
+    with change(out or choose_workspace(), model) as model_dir:
         removed = ", ".join(map(str, keep_versions(model_dir, count))) or "none"
         click.echo("\n".join([f"Removed:   {removed}", *describe_state(model_dir)]))
 

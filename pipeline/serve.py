@@ -9,10 +9,9 @@ import shutil
 import signal
 import socket
 import subprocess
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 
 from pipeline.releases import find_model_dir
-from pipeline.workspace import Workspace
 from schema.errors import GraftError, UsageError
 from serving import launch, models_config, versions
 
@@ -74,20 +73,13 @@ class Served:
         ]
 
 
-def find_served(workspaces: Iterable[str], model: str | None) -> str:
-    """The folder of the model to serve: that of the first workspace that has one.
+def find_served(out: str, model: str | None) -> str:
+    """Returns the folder of the model to serve.
 
     Raises:
-        UsageError: if there is none, or more than one and no name.
+        UsageError: if the workspace has none, or more than one and no name.
     """
-    workspaces = list(workspaces)
-    for out in workspaces:
-        if any(Workspace(pathlib.Path(out)).model_dir("").glob("*/[0-9]*")):
-            return os.path.abspath(find_model_dir(out, model))
-    raise UsageError(
-        f"no pushed model in {' or '.join(workspaces)} here. Train one with: ./graft run DIR (or ./graft demo), "
-        "or name a workspace with --out."
-    )
+    return os.path.abspath(find_model_dir(out, model))
 
 
 def make_command(served: Served, server: str | None, docker: bool) -> tuple[str, list[str]]:

@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import pathlib
+import shlex
 from collections.abc import Iterator
 from typing import Any
 
@@ -152,3 +153,29 @@ def find_trained_model(out: str, run_id: str) -> str:
     if not (path / "saved_model.pb").exists():
         raise UsageError(f"--run: the model of the run {run_id} is gone: there is no {path}. Name another run.")
     return str(path)
+
+
+@contextlib.contextmanager
+def explain_nothing_pushed(out: str) -> Iterator[None]:
+    """Adds the outcome of the last run to a UsageError that says that a workspace has no pushed model."""
+    try:
+        yield
+    except UsageError as error:
+        raise UsageError(f"{error}{_describe_last_run(out)}") from None
+
+
+def _describe_last_run(out: str) -> str:
+    manifests = Workspace(pathlib.Path(out)).load_manifests()
+    if not manifests:
+        return ""
+    last = manifests[-1]
+    if last.get("failed"):
+        return f" The last run, {last['run_id']}, stopped: {str(last['failed']).splitlines()[0]}"
+    serving = last.get("serving") or {}
+    reasons = [*(last.get("evaluation") or {}).get("failures", []), *serving.get("reasons", [])]
+    if not reasons:
+        return ""
+    return (
+        f" The model of the last run was not pushed: {'; '.join(reasons)}. "
+        f"./graft predict IMAGE --out {shlex.quote(out)} --run {last['run_id']} asks it all the same."
+    )

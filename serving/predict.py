@@ -73,39 +73,62 @@ def load_signature(model: str) -> "tf.types.experimental.ConcreteFunction":
     Raises:
         UsageError: if there is none.
     """
-    if not tf.io.gfile.exists(os.path.join(model, versions.SAVED_MODEL)):
-        live = versions.find_live(model)
-        if live is None:
-            raise UsageError(
-                f"{model}: no model here. Expected a folder with {versions.SAVED_MODEL}, "
-                "or one of numbered versions such as graft-out/serving/graft."
-            )
-        model = live.path
-    loaded = tf.saved_model.load(model)
+    loaded = tf.saved_model.load(find_version(model))
     signature = loaded.signatures[signatures.SERVING]
     signature.owner = loaded  # a signature alone does not keep its variables alive
     return signature
 
 
+def find_version(model: str) -> str:
+    """Returns the folder of a SavedModel: the one that is named, or the live version in a folder of versions.
+
+    Raises:
+        UsageError: if there is none.
+    """
+    if tf.io.gfile.exists(os.path.join(model, versions.SAVED_MODEL)):
+        return model
+    live = versions.find_live(model)
+    if live is None:
+        raise UsageError(
+            f"{model}: no model here. Expected a folder with {versions.SAVED_MODEL}, "
+            "or one of numbered versions such as graft-out/serving/graft."
+        )
+    return live.path
+
+
+def describe_model(path: str) -> str:
+    """Returns a line that names a model, its version and its workspace, by where it lies."""
+    version = pathlib.PurePath(path)
+    name, serving = version.parent, version.parent.parent
+    if serving.name != "serving":
+        return f"Model: {path}"
+    return f"Model: {name.name}, version {version.name}, of the workspace {serving.parent}"
+
+
 def print_predictions(predictions: Iterable[Prediction], as_json: bool) -> int:
-    """Prints a line each: to the standard output, and what could not be read to the standard error.
+    """Prints a line each to the standard output; what could not be read to the standard error, unless it is JSON.
 
     Returns:
         How many could not be read.
     """
     failed = 0
     for prediction in predictions:
-        if prediction.problem:
-            failed += 1
+        failed += bool(prediction.problem)
+        if as_json:
+            print(json.dumps(_as_fields(prediction), ensure_ascii=False))
+        elif prediction.problem:
             print(f"graft: {prediction.path}: {prediction.problem}", file=sys.stderr)
-        elif as_json:
-            fields = {"path": prediction.path, "label": prediction.label, "probabilities": prediction.probabilities}
-            print(json.dumps(fields, ensure_ascii=False))
         else:
             ranked = sorted(prediction.probabilities.items(), key=lambda item: -item[1])
             shown = "  ".join(f"{name} {probability:.3f}" for name, probability in ranked[:5])
             print(f"{prediction.path}: {prediction.label}  ({shown})")
     return failed
+
+
+def _as_fields(prediction: Prediction) -> dict[str, object]:
+    if prediction.problem:
+        return {"path": prediction.path, "error": prediction.problem}
+    return {"path": prediction.path, "label": prediction.label, "probabilities": prediction.probabilities}
 
 
 def _predict_batch(predict: "tf.types.experimental.ConcreteFunction", paths: list[str]) -> Iterator[Prediction]:

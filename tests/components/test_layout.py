@@ -7,6 +7,7 @@ import re
 
 import pytest
 
+from components import layout
 from components.layout import list_images, splits_to_draw
 from schema.errors import DataError
 
@@ -419,3 +420,15 @@ def test_a_link_to_nowhere_is_listed_for_the_quarantine(tmp_path):
     fill(tmp_path, "cat/1.jpg")
     (tmp_path / "cat/2.jpg").symlink_to(tmp_path / "nowhere")
     assert list_paths(tmp_path) == ["cat/1.jpg", "cat/2.jpg"]
+
+
+def test_a_folder_among_names_stands_for_the_files_below_it(tmp_path):
+    """As an ingest lists them: sorted, without hidden and side files; other names stay, in their order."""
+    fill(tmp_path / "new", "b.jpg", "a/c.jpg", "Thumbs.db", ".hidden.jpg", "@eaDir/d.jpg", "notes.txt")
+    names = ["z.jpg", str(tmp_path / "new"), "missing.jpg"]
+    assert layout.list_paths(names) == ["z.jpg", f"{tmp_path}/new/a/c.jpg", f"{tmp_path}/new/b.jpg", "missing.jpg"]
+
+
+def test_a_folder_without_a_file_is_refused(tmp_path):
+    with pytest.raises(DataError, match="no file in this folder"):
+        layout.list_paths([str(tmp_path)])

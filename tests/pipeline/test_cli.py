@@ -160,7 +160,30 @@ def test_version_names_the_stack(tmp_path):
 def test_predict_asks_the_workspace_of_the_configuration(warm_graft, tmp_path):
     """Where `run` has pushed to."""
     (tmp_path / "graft.toml").write_text('data = "photos"\nout = "elsewhere"\n')
-    assert "no pushed model in elsewhere or graft-demo here" in warm_graft("predict", "cat.jpg").stderr
+    assert "no pushed model in elsewhere here" in warm_graft("predict", "cat.jpg").stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", [["predict", "cat.jpg"], ["serve"], ["releases"]])
+@pytest.mark.parametrize("here", ["graft.toml", "graft-out"])
+def test_the_demo_is_not_asked_where_a_workspace_of_ones_own_is(warm_graft, tmp_path, command, here):
+    """Though nothing was pushed to it: a digit would be the answer for a cat. The last run's outcome is."""
+    version = tmp_path / "graft-demo/serving/graft/7"
+    (version / "variables").mkdir(parents=True)
+    (version / "saved_model.pb").touch()
+    run = tmp_path / "graft-out/runs/20261126T101500-000000"
+    manifest = {"run_id": run.name, "evaluation": {"failures": ["test accuracy 0.333 is below the 0.608"]}}
+    if here == "graft.toml":
+        (tmp_path / here).write_text('data = "photos"\n')
+    else:
+        run.mkdir(parents=True)
+        (run / "manifest.json").write_text(json.dumps(manifest))
+    done = warm_graft(*command)
+    assert done.returncode == 2
+    assert "no pushed model" in done.stderr
+    assert "graft-demo" not in done.stderr.replace("./graft demo", "")
+    if here == "graft-out":
+        assert "was not pushed: test accuracy 0.333 is below the 0.608. ./graft predict IMAGE --out" in done.stderr
 
 
 @pytest.mark.slow

@@ -152,7 +152,7 @@ def test_models_config_is_used_where_it_is(serve, workspace, programs, tmp_path)
 
 
 BAD = {
-    "no workspace": (["--out", "none"], "no pushed model in none here"),
+    "no workspace": (["--out", "none"], "none: no pushed model here"),
     "no such binary": (["--server", "/none/server"], "/none/server: no program here"),
     "no docker": (["--docker"], "no docker on PATH"),
     "both": (["--docker", "--server", "x"], "one of them"),

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from schema.errors import UsageError
-from serving.predict import Prediction, find_model, load_signature, predict_files, print_predictions
+from serving.predict import Prediction, describe_model, find_model, load_signature, predict_files, print_predictions
 
 
 class RedOrBlue(tf.Module):
@@ -168,7 +168,8 @@ def test_predictions_are_printed_as_json_lines(capsys):
     assert print_predictions(predictions, as_json=True) == 1
     out = capsys.readouterr().out
     assert [json.loads(line) for line in out.splitlines()] == [
-        {"path": "1.jpg", "label": "猫", "probabilities": {"猫": 1.0}}
+        {"path": "1.jpg", "label": "猫", "probabilities": {"猫": 1.0}},
+        {"path": "2.jpg", "error": "no such file"},
     ]
     assert "猫" in out
 
@@ -183,3 +184,17 @@ def test_a_name_that_is_not_utf8_is_read_all_the_same(model, pictures, tmp_path)
     [prediction] = predict_files(model, [path])
     assert prediction.label
     assert prediction.path.endswith("caf\ufffd.png")
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("my/out/serving/graft/17", "Model: graft, version 17, of the workspace my/out"),
+        ("serving/graft/17", "Model: graft, version 17, of the workspace ."),
+        ("/models/flowers", "Model: /models/flowers"),
+        ("flowers", "Model: flowers"),
+    ],
+)
+def test_a_model_is_named_by_where_it_lies(path, words):
+    """Model, version and workspace; another folder as it is."""
+    assert describe_model(path) == words
