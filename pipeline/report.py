@@ -180,7 +180,7 @@ def _verdict_lines(outcome: Outcome, config: Config, model_dir: str) -> list[str
 
 
 def _stays(outcome: Outcome) -> str:
-    """What is live though this model was not pushed."""
+    """Names the version that stays live where this model is not pushed."""
     return f"version {outcome.live_version} stays live." if outcome.live_version else "no version is live yet."
 
 

@@ -37,7 +37,7 @@ def test_steps_are_those_of_keras():
 
 
 def test_a_scaled_loss_takes_the_same_steps():
-    """As Keras scales it in float16, where small gradients would be 0: what Adam gets is divided by the scale again."""
+    """Keras scales it in float16, where small gradients would be 0, and divides what Adam gets by the scale again."""
     wrapped = run_steps(keras.optimizers.LossScaleOptimizer(FusedAdam(0.1, epsilon=1.0), initial_scale=1024.0))
     np.testing.assert_allclose(wrapped, run_steps(FusedAdam(0.1, epsilon=1.0)), rtol=1e-5)
     assert np.abs(np.diff(wrapped, axis=0)).min() > 1e-4

@@ -26,7 +26,7 @@ def read_png(encoded):
 
 
 def count_pixels(history):
-    """How many pixels have the colours of `train` and of `val`: of the plot of accuracy, and of that of loss."""
+    """Counts the pixels in the colours of `train` and `val`: int [2, 2], by plot and colour."""
     picture = read_png(draw_curves(history, "head"))
     assert picture.shape == (480, 1200, 3)
     plots = picture[:, :600], picture[:, 600:]
@@ -85,7 +85,7 @@ def test_an_epoch_is_a_whole_number():
 
 
 def test_fine_tuning_starts_from_the_best_epoch_of_the_head():
-    """Where the head's epochs end, and at the figures of the one whose weights it starts from."""
+    """Its curve begins at the last epoch of the head, with the figures of the best one."""
     loss = plot_history(BOTH, "head").axes[1]
     train = [line for line in loss.lines if line.get_color() == "C0"]
     assert [line.get_xydata().tolist() for line in train] == [[[1, 0.8], [2, 0.9]], [[2, 0.8], [3, 0.5]]]

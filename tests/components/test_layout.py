@@ -423,7 +423,7 @@ def test_a_link_to_nowhere_is_listed_for_the_quarantine(tmp_path):
 
 
 def test_a_folder_among_names_stands_for_the_files_below_it(tmp_path):
-    """As an ingest lists them: sorted, without hidden and side files; other names stay, in their order."""
+    """They are sorted, without hidden and side files, as an ingest lists them; other names stay, in their order."""
     fill(tmp_path / "new", "b.jpg", "a/c.jpg", "Thumbs.db", ".hidden.jpg", "@eaDir/d.jpg", "notes.txt")
     names = ["z.jpg", str(tmp_path / "new"), "missing.jpg"]
     assert layout.list_paths(names) == ["z.jpg", f"{tmp_path}/new/a/c.jpg", f"{tmp_path}/new/b.jpg", "missing.jpg"]

@@ -1,4 +1,4 @@
-"""What a run that pushed nothing says of the likely reasons."""
+"""Likely reasons of a refusal, as a run says them."""
 
 import dataclasses
 
@@ -34,7 +34,7 @@ def test_random_weights_come_first():
 
 
 def test_an_accuracy_that_may_be_good_enough_asks_for_images():
-    """Where the threshold lies within its confidence interval, and only there."""
+    """Said if the threshold lies within its confidence interval, and only then."""
     [sentence] = advise_on(accuracy_interval=[0.2, 0.65])
     assert sentence.startswith("Few test images: on 40 an accuracy of 0.200 to 0.650 is likely, which includes the 0.6")
     assert not any("Few test images" in sentence for sentence in advise_on())

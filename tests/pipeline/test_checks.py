@@ -45,7 +45,7 @@ def test_what_follows_goes_to_pytest_behind_our_own(type_test):
 
 
 def test_a_check_that_fails_ends_the_command_with_its_exit_code(type_test):
-    """What comes behind it does not run."""
+    """The checks behind it do not run."""
     code, started = type_test("--coverage", failing="mypy")
     assert (code, started[-1]) == (5, ["mypy"])
 

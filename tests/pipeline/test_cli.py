@@ -25,7 +25,7 @@ def graft(*arguments, cwd, python=sys.executable):
 
 @pytest.fixture
 def warm_graft(warm_python, tmp_path):
-    """As `graft` in a folder of the test's own, without the seconds that its imports take."""
+    """Types a command as `graft` does, in a folder of the test's own and in a fork that has the imports."""
     return functools.partial(graft, cwd=tmp_path, python=warm_python.program)
 
 
