@@ -17,6 +17,7 @@ from tfx.components.trainer.fn_args_utils import FnArgs
 from tfx.components.util import examples_utils
 from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils, standard_artifacts
+from training_settings import AUGMENTED, OFF, SETTINGS
 
 from components import trainer, training
 from components.devices import choose_devices
@@ -30,30 +31,6 @@ from serving.server.warmup import warm_up
 
 pytestmark = pytest.mark.slow
 
-OFF = {"flip": "none", "rotation": 0.0, "zoom": 0.0, "contrast": 0.0}
-AUGMENTED = {"flip": "horizontal", "rotation": 0.1, "zoom": 0.1, "contrast": 0.1}
-SETTINGS = Settings(
-    classes=["cat", "dog"],
-    image_size=32,
-    weights="random",
-    head_units=[8],
-    dropout=0.0,
-    head_epochs=2,
-    head_learning_rate=1e-3,
-    fine_tune_epochs=0,
-    fine_tune_learning_rate=1e-4,
-    fine_tune_from="conv5_block3",
-    precision="float32",
-    batch_size=4,
-    early_stopping_patience=3,
-    label_smoothing=0.0,
-    class_weights="none",
-    augmentation=OFF,
-    seed=0,
-    store="",
-    model_name="graft",
-    cache_key={},
-)
 PHASE_2_LEARNS = {
     "head_epochs": 1,
     "head_learning_rate": 1e-7,

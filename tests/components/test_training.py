@@ -12,39 +12,16 @@ import pytest
 import tensorflow as tf
 import tensorflow_transform as tft
 from sklearn.utils.class_weight import compute_class_weight
+from training_settings import AUGMENTED, SETTINGS
 
 from components import model, pixels, progress, training
 from components.devices import Devices, choose_devices
 from components.embeddings import Embedded
-from components.training import FINE_TUNE, HEAD, Images, Inputs, Score, Settings
+from components.training import FINE_TUNE, HEAD, Images, Inputs, Score
 from serving.signatures import export_saved_model
 
 pytestmark = pytest.mark.slow
 
-OFF = {"flip": "none", "rotation": 0.0, "zoom": 0.0, "contrast": 0.0}
-AUGMENTED = {"flip": "horizontal", "rotation": 0.1, "zoom": 0.1, "contrast": 0.1}
-SETTINGS = Settings(
-    classes=["cat", "dog"],
-    image_size=32,
-    weights="random",
-    head_units=[8],
-    dropout=0.0,
-    head_epochs=2,
-    head_learning_rate=1e-3,
-    fine_tune_epochs=0,
-    fine_tune_learning_rate=1e-4,
-    fine_tune_from="conv5_block3",
-    precision="float32",
-    batch_size=4,
-    early_stopping_patience=3,
-    label_smoothing=0.0,
-    class_weights="none",
-    augmentation=OFF,
-    seed=0,
-    store="",
-    model_name="graft",
-    cache_key={},
-)
 PHASE_2_LEARNS = {"fine_tune_epochs": 4, "head_learning_rate": 1e-7, "fine_tune_learning_rate": 1e-4}
 
 

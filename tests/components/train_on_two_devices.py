@@ -12,7 +12,8 @@ sys.path[:0] = [str(HERE.parents[1]), str(HERE), str(HERE.parent / "fixtures")]
 
 import numpy as np
 from small_networks import build_small_base
-from test_training import SETTINGS, batch
+from test_training import batch
+from training_settings import SETTINGS
 
 from components import model, training
 from components.devices import Devices
