@@ -27,6 +27,7 @@ from components.comparison import Comparison, compare_models
 from components.datasets import without_autotune
 from components.embeddings import EmbeddingReport
 from components.eval_config import make_eval_config
+from components.gates import class_totals
 from components.threshold import choose_threshold
 from schema import features
 from serving import signatures, versions
@@ -163,8 +164,7 @@ def _count_images(report: list[types.Artifact]) -> dict[str, int]:
     """Counts the images of all splits by class."""
     path = os.path.join(artifact_utils.get_single_uri(report), "report.json")
     with tf.io.gfile.GFile(path) as file:
-        counts = json.loads(file.read())["counts"]
-    return dict(sum(map(collections.Counter, counts.values()), collections.Counter()))
+        return class_totals(json.loads(file.read())["counts"])
 
 
 def count_labels(examples: types.Artifact) -> dict[str, int]:

@@ -190,8 +190,7 @@ class ExampleGen(base_beam_component.BaseBeamComponent):
             max_megapixels: what has more pixels than that, in millions, is quarantined before it is decoded.
             decoded: folder where is kept what has been decoded, for the next run.
             model_dir: the serving folder of the model, for the salt of the live version where none is given.
-            salt: of the split; "" for that of the live version, or for the first the smallest that leaves no class
-                without an image in a split.
+            salt: of the split; "" for that of the live version, or for the first the one of `choose_salt`.
             window_end: newest date folder to read; "" for the newest there is.
             window_days: how many days up to it; 0 for all.
             fingerprint: of the files, so that TFX reuses the outputs only while the folder is the same.

@@ -1,6 +1,7 @@
 """`./graft test`: ruff, mypy and pytest on the project itself."""
 
 import pathlib
+import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -41,5 +42,5 @@ def _report_coverage() -> int:
 
 
 def _run(command: list[str]) -> int:
-    click.echo("$ " + " ".join(f"'{part}'" if " " in part or not part else part for part in command))
+    click.echo(f"$ {shlex.join(command)}")
     return subprocess.run([sys.executable, "-m", *command], cwd=ROOT, check=False).returncode

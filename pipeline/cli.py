@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from pipeline import CONFIG_FILE
-from schema.errors import GraftError, describe_error
+from schema.errors import GraftError, UsageError, describe_error
 from serving.gfile import set_defaults
 
 VERSION = "0.2.0"
@@ -224,11 +224,13 @@ def predict(
         raise click.UsageError("--label goes with --server: a server knows which version has which label.")
     else:
         if not model or (pathlib.Path(model) / "serving").is_dir():
-            from pipeline.workspace import explain_nothing_pushed
+            from pipeline.workspace import describe_last_run
 
             workspace = model or choose_workspace()
-            with explain_nothing_pushed(workspace):
+            try:
                 model = find_model([workspace])
+            except UsageError as error:
+                raise UsageError(f"{error}{describe_last_run(workspace)}") from None
         path = find_version(model)
         click.echo(describe_model(path), err=True)
         failed = print_predictions(predict_files(path, list_paths(images)), as_json)
@@ -264,14 +266,15 @@ def serve(
     ./graft serve --docker
     ./graft serve --out graft-demo --port 9500 --rest-port 9501
     """
-    from pipeline.serve import Served, find_served
+    from pipeline.releases import find_model_dir
+    from pipeline.serve import Served
     from pipeline.serve import serve as serve_model
 
     if server and docker:
         raise click.UsageError("--server and --docker at once; one of them.")
     if port == rest_port:
         raise click.UsageError("--port and --rest-port are the same; gRPC and REST need one each.")
-    model_dir = find_served(out or choose_workspace(), model)
+    model_dir = os.path.abspath(find_model_dir(out or choose_workspace(), model))
     return serve_model(Served(model_dir, host, port, rest_port, batching), server, docker, click.echo)
 
 

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
 
-from pipeline.workspace import Workspace, explain_nothing_pushed, open_workspace
+from pipeline.workspace import Workspace, describe_last_run, open_workspace
 from schema.errors import UsageError
 from serving import models_config, releases, versions
 from serving.models_config import CANARY
@@ -48,10 +48,10 @@ def find_model_dir(out: str, model: str | None) -> str:
     folders = sorted(path for path in serving.glob("*") if path.is_dir() and _has_versions(str(path)))
     names = [path.name for path in folders]
     if not names:
-        with explain_nothing_pushed(out):
-            raise UsageError(
-                f"{out}: no pushed model here. Train one with: ./graft run, or name a workspace with --out."
-            )
+        raise UsageError(
+            f"{out}: no pushed model here. Train one with: ./graft run, or name a workspace with --out."
+            f"{describe_last_run(out)}"
+        )
     if model is None and len(names) > 1:
         raise UsageError(f"{out}: more than one model here. Name one with --model: {', '.join(names)}.")
     if model is not None and model not in names:

@@ -11,7 +11,6 @@ import socket
 import subprocess
 from collections.abc import Callable, Iterator
 
-from pipeline.releases import find_model_dir
 from schema.errors import GraftError, UsageError
 from serving import launch, models_config, versions
 
@@ -71,15 +70,6 @@ class Served:
             "--model_config_file_poll_wait_seconds=1",
             "--allow_version_labels_for_unavailable_models=true",
         ]
-
-
-def find_served(out: str, model: str | None) -> str:
-    """Returns the folder of the model to serve.
-
-    Raises:
-        UsageError: if the workspace has none, or more than one and no name.
-    """
-    return os.path.abspath(find_model_dir(out, model))
 
 
 def make_command(served: Served, server: str | None, docker: bool) -> tuple[str, list[str]]:

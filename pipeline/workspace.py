@@ -155,16 +155,8 @@ def find_trained_model(out: str, run_id: str) -> str:
     return str(path)
 
 
-@contextlib.contextmanager
-def explain_nothing_pushed(out: str) -> Iterator[None]:
-    """Adds the outcome of the last run to a UsageError that says that a workspace has no pushed model."""
-    try:
-        yield
-    except UsageError as error:
-        raise UsageError(f"{error}{_describe_last_run(out)}") from None
-
-
-def _describe_last_run(out: str) -> str:
+def describe_last_run(out: str) -> str:
+    """Says why the last run of a workspace pushed nothing; "" if there is none, or it pushed. Begins with a space."""
     manifests = Workspace(pathlib.Path(out)).load_manifests()
     if not manifests:
         return ""

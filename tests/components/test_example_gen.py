@@ -285,7 +285,7 @@ def test_the_set_of_images_is_that_of_the_examples(troubled):
 
 
 def test_images_are_dealt_by_the_salt_in_the_report(troubled):
-    """The smallest salt that fills every class and split; each image is where its bytes say."""
+    """The salt of `choose_salt` is taken; each image is where its bytes say."""
     salt = troubled.report["salt"]
     images = [(e["label"], e["digest"].decode()) for split in troubled.splits.values() for e in split]
     assert salt == choose_salt(images, RATIOS)

@@ -126,7 +126,7 @@ def test_run_that_did_nothing_says_so(again):
 
 @pytest.mark.slow
 def test_refused_candidate_says_why_and_can_be_asked(worse, workspace, small_digits):
-    """What stays live, what to try, and how to ask the model that was not pushed."""
+    """The report names the version that stays live, what to try, and how to ask the refused model."""
     outcome, printed, versions = worse
     assert "Verdict:  not good enough: test accuracy is" in printed
     assert f"Not pushed; version {versions[-1]} stays live." in printed

@@ -202,7 +202,7 @@ def test_value_of_another_form_names_key_and_value(key, value):
 
 @pytest.fixture
 def patience(monkeypatch):
-    """How many seconds a job server gets to answer: fewer than a user's has."""
+    """Gives a job server half a second to answer, and not the five of a user's."""
     monkeypatch.setattr(engines, "_SECONDS", 0.5)
 
 

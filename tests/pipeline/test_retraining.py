@@ -109,7 +109,7 @@ def read_eval_config(outcome):
 
 
 def test_only_new_images_go_through_the_base(first, second):
-    """Of all three splits."""
+    """The images of all three splits are counted."""
     assert first[0].embedding["computed"] == first[0].embedding["images"] == 90
     assert second[0].embedding["computed"] == 90
     assert second[0].embedding["images"] == 180
