@@ -24,10 +24,10 @@ from tfx.utils import path_utils
 from components import summary
 from components.artifacts import IngestReport
 from components.comparison import Comparison, compare_models
+from components.data_checks import class_totals
 from components.datasets import without_autotune
 from components.embeddings import EmbeddingReport
 from components.eval_config import make_eval_config
-from components.gates import class_totals
 from components.threshold import choose_threshold
 from schema import features
 from serving import signatures, versions

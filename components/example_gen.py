@@ -5,7 +5,6 @@ few hundred bytes; duplicates are found and splits drawn on these records. The s
 kept, each file straight into its shard. No image ever passes a shuffle, so memory does not grow with the data.
 """
 
-import collections
 import dataclasses
 import datetime
 import hashlib
@@ -25,13 +24,12 @@ from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 
-from components import image_set, layout, progress
+from components import image_set, ingest, layout, progress
 from components.artifacts import IngestReport
 from components.decoded import DecodedImages
-from components.duplicates import CONTRADICTION, Record, resolve_duplicates
+from components.duplicates import Record
 from components.read_ahead import read_files
 from components.reading import read_images
-from components.splits import choose_salt, count_splits, split_of
 from schema import features
 from schema.errors import DataError, UsageError
 from serving import versions
@@ -96,19 +94,16 @@ class ExampleGenExecutor(base_beam_executor.BaseBeamExecutor):
             exec_properties["code_digest"],
         )
         records = self._read(listing.files, read, os.path.join(report.uri, "records"))
-        good = [r for r in records if not r.problem]
-        ratios = json.loads(exec_properties["split_ratios"])
-        given = exec_properties["salt"] or _find_salt(exec_properties["model_dir"])
-        salt = _salt(given, good, ratios, listing.split_folders)
-        splits = {r.path: _split(r, salt, ratios, listing.split_folders) for r in good}
+        salt = exec_properties["salt"] or _find_salt(exec_properties["model_dir"])
+        decided = ingest.decide(listing, records, json.loads(exec_properties["split_ratios"]), salt)
 
-        self._write(data, good, splits, examples.uri)
+        self._write(data, decided, examples.uri)
         examples_utils.set_payload_format(examples, example_gen_pb2.FORMAT_TF_EXAMPLE)
         examples.split_names = artifact_utils.encode_split_names(list(features.SPLITS))
-        _write_report(report.uri, listing, records, splits, salt)
+        _write_report(report.uri, decided)
 
     def _read(self, files: Sequence[layout.ImageFile], read: "ReadFiles", records_dir: str) -> list[Record]:
-        """Reads every file once; returns a record of each, in the order of their paths."""
+        """Reads every file once; returns a record of each."""
         bundles = [
             (os.path.join(records_dir, f"{i:012d}.jsonl"), files[i : i + _FILES_A_BUNDLE])
             for i in range(0, len(files), _FILES_A_BUNDLE)
@@ -123,18 +118,18 @@ class ExampleGenExecutor(base_beam_executor.BaseBeamExecutor):
             )
         records = [record for target, _ in bundles for record in _load_records(target)]
         tf.io.gfile.rmtree(records_dir)
-        return sorted(_resolve_all(records), key=lambda r: r.path)
+        return records
 
-    def _write(self, data: str, good: list[Record], splits: dict[str, str], uri: str) -> None:
+    def _write(self, data: str, decided: ingest.Ingest, uri: str) -> None:
         """Writes the examples of each split in shards; every file straight into its shard."""
         for split in features.SPLITS:
             tf.io.gfile.makedirs(os.path.join(uri, f"Split-{split}"))
         with self._make_beam_pipeline() as pipeline:
             _ = (
                 pipeline
-                | "Shards" >> beam.Create(list(_shards(good, splits, uri)))
+                | "Shards" >> beam.Create(list(_shards(decided, uri)))
                 | "SpreadShards" >> beam.Reshuffle()
-                | "WriteShards" >> beam.Map(write_shard, data, len(good))
+                | "WriteShards" >> beam.Map(write_shard, data, len(decided.splits))
             )
 
 
@@ -253,10 +248,10 @@ def _check_unchanged(record: Record, encoded: bytes | tf.errors.OpError) -> byte
     return encoded
 
 
-def _shards(good: list[Record], splits: dict[str, str], uri: str) -> Iterator[tuple[str, list[Record]]]:
+def _shards(decided: ingest.Ingest, uri: str) -> Iterator[tuple[str, list[Record]]]:
     """Pairs of a target file and its records. By digest: a fixed order that mixes the classes."""
     for split in features.SPLITS:
-        members = sorted((r for r in good if splits[r.path] == split), key=lambda r: r.digest)
+        members = sorted((r for r in decided.kept if decided.splits[r.path] == split), key=lambda r: r.digest)
         count = max(1, -(-len(members) // _IMAGES_A_SHARD))
         for index in range(count):
             name = f"data_tfrecord-{index:05d}-of-{count:05d}"
@@ -290,64 +285,15 @@ def _find_salt(model_dir: str) -> str:
     return str(live.record.get("salt", "")) if live else ""
 
 
-def _salt(given: str, good: list[Record], ratios: dict[str, float], split_folders: tuple[str, ...]) -> int:
-    if given:
-        return int(given)
-    drawn = _ratios_to_draw(ratios, split_folders)
-    return choose_salt(((r.label, r.digest) for r in good if r.split in ("", features.TRAIN)), drawn)
-
-
-def _split(record: Record, salt: int, ratios: dict[str, float], split_folders: tuple[str, ...]) -> str:
-    if record.split not in ("", features.TRAIN):
-        return record.split
-    return split_of(record.digest, salt, _ratios_to_draw(ratios, split_folders))
-
-
-def _ratios_to_draw(ratios: dict[str, float], split_folders: tuple[str, ...]) -> dict[str, float]:
-    """What is dealt among the images: all three splits, or those that did not come ready-made."""
-    if not split_folders:
-        return ratios
-    return {s: ratios[s] for s in (features.TRAIN, *layout.splits_to_draw(split_folders))}
-
-
 def _load_records(path: str) -> Iterator[Record]:
     with tf.io.gfile.GFile(path) as lines:
         for line in lines.read().splitlines():
             yield Record(**json.loads(line))
 
 
-def _resolve_all(records: list[Record]) -> Iterator[Record]:
-    """The same records; of those that share a digest, all but one at the most with a problem."""
-    by_digest: dict[str, list[Record]] = collections.defaultdict(list)
-    for record in records:
-        if record.broken:
-            yield record
-        else:
-            by_digest[record.digest].append(record)
-    for group in by_digest.values():
-        yield from resolve_duplicates(group)
-
-
-def _write_report(uri: str, listing: layout.Listing, records: list[Record], splits: dict[str, str], salt: int) -> None:
-    good = [r for r in records if not r.problem]
-    quarantine = (
-        {"path": r.path, "label": r.label, "reason": r.problem, "broken": r.broken} for r in records if r.problem
-    )
+def _write_report(uri: str, decided: ingest.Ingest) -> None:
     with tf.io.gfile.GFile(os.path.join(uri, "quarantine.jsonl"), "w") as file:
-        file.write("".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in quarantine))
-    image_set.write(uri, image_set.make((r.digest, r.label) for r in good))
-    report = {
-        "files": len(records),
-        "broken": sum(r.broken for r in records),
-        "contradictions": sum(r.problem.startswith(CONTRADICTION) for r in records),
-        "left_out": sum(bool(r.problem) and not r.broken for r in records),
-        "ignored": listing.ignored,
-        "oriented": sum(r.oriented for r in good),
-        "salt": salt,
-        "window_end": listing.window_end,
-        "fingerprint": listing.fingerprint,
-        "spans": sorted({r.span for r in good if r.span}),
-        "counts": count_splits((splits[r.path], r.label) for r in good),
-    }
+        file.write("".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in ingest.list_left_out(decided)))
+    image_set.write(uri, image_set.make((r.digest, r.label) for r in decided.kept))
     with tf.io.gfile.GFile(os.path.join(uri, "report.json"), "w") as file:
-        file.write(json.dumps(report, indent=1, ensure_ascii=False))
+        file.write(json.dumps(ingest.describe(decided), indent=1, ensure_ascii=False))

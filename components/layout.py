@@ -6,8 +6,8 @@ Three layouts, told apart by the names of the top folders:
     DATA/<date>/<class>/**                       spans: a date is 2026-11-23
     DATA/{train,val|valid|validation,test}/<class>/**  split already
 
-Hidden folders and those that computers make by themselves are left out; links are followed. The folder may be in a
-store, such as gs://bucket/photos.
+Links are followed. Hidden and side files and folders are passed over, and counted. The folder may be in a store, such
+as gs://bucket/photos.
 """
 
 import dataclasses
@@ -16,9 +16,11 @@ import hashlib
 import os
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NoReturn
 
+from components.folder_hints import suggest_above, suggest_near
+from components.ignored import EMPTY_FOLDER, LOOP, OUTSIDE_WINDOW, Ignored
 from schema.errors import DataError
 from schema.features import TRAIN, VAL
 from serving.gfile import gfile, is_remote, join, list_remote
@@ -26,12 +28,6 @@ from serving.gfile import gfile, is_remote, join, list_remote
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _ALMOST_DATE = re.compile(r"(19|20)\d{2}[-_.]?[01]\d[-_.]?[0-3]\d")
 _SPLIT_FOLDERS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
-# Files that people and their computers leave beside images. Anything else in a class folder that is
-# no image is quarantined by name, not passed over in silence.
-_SIDE_FILES = {"thumbs.db", "desktop.ini"}
-_SIDE_SUFFIXES = {".txt", ".csv", ".json", ".xml", ".md", ".html", ".ini", ".yaml", ".yml"}
-# What unpacking (macOS), a NAS (Synology), fsck and Windows leave beside folders, in lower case.
-_SIDE_FOLDERS = {"__macosx", "@eadir", "lost+found", "$recycle.bin", "system volume information"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,13 +60,13 @@ class Listing:
         files: what was found.
         window_end: the last day of the window, or "" without date folders.
         split_folders: the splits that came ready-made; empty if none.
-        ignored: how many side files were passed over.
+        ignored: files and folders that were passed over, by kind and name; see `ignored`.
     """
 
     files: tuple[ImageFile, ...]
     window_end: str = ""
     split_folders: tuple[str, ...] = ()
-    ignored: int = 0
+    ignored: Mapping[str, Mapping[str, int]] = dataclasses.field(default_factory=dict)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -104,12 +100,14 @@ def list_images(data: str, window_end: str = "", window_days: int = 0) -> Listin
             "If it is an archive, unpack it and name the folder."
         )
     if not gfile(data).isdir(data):
-        raise DataError(f"{data}: no such folder. Name a folder with one sub-folder per class.")
+        raise DataError(
+            f"{data}: no such folder. {suggest_near(data) or 'Name a folder with one sub-folder per class.'}"
+        )
     folders, images = _children(data)
     if not folders:
         raise DataError(
             f"{data}: expected one folder per class with images inside, found {len(images)} files and no folder. "
-            "Move the images into folders named after their class."
+            f"{suggest_above(data) or 'Move the images into folders named after their class.'}"
         )
     dates = [name for name in folders if _is_date(name)]
     if dates:
@@ -124,7 +122,7 @@ def list_images(data: str, window_end: str = "", window_days: int = 0) -> Listin
     elif _are_splits(data, folders):
         listing = _list_splits(data, folders)
     else:
-        listing = _collect(data, [("", "", "")])
+        listing = _collect(data, [("", "", "")], Ignored())
     if not listing.files:
         raise DataError(f"{data}: no image in {len(folders)} folders. Put the images of a class into its folder.")
     return listing
@@ -147,7 +145,10 @@ def _list_spans(data: str, folders: list[str], dates: list[str], window_end: str
             f"{data}: no date folder from {start or 'the beginning'} to {end}; there are {min(dates)} to {max(dates)}. "
             "Choose another --window-end or more --window-days."
         )
-    listing = _collect(data, [(span, span, "") for span in spans])
+    ignored = Ignored()
+    for date in sorted(set(dates) - set(spans)):
+        ignored.add(OUTSIDE_WINDOW, date)
+    listing = _collect(data, [(span, span, "") for span in spans], ignored)
     return dataclasses.replace(listing, window_end=end)
 
 
@@ -178,54 +179,64 @@ def _list_splits(data: str, folders: list[str]) -> Listing:
     twice = [name for name in folders if splits.count(_SPLIT_FOLDERS[name.lower()]) > 1]
     if twice:
         raise DataError(f"{data}: {_some(twice)} are the same split. Merge them into one folder.")
-    listing = _collect(data, [(name, "", split) for name, split in zip(folders, splits, strict=True)])
+    roots = [(name, "", split) for name, split in zip(folders, splits, strict=True)]
+    listing = _collect(data, roots, Ignored())
     return dataclasses.replace(listing, split_folders=tuple(sorted(splits)))
 
 
-def _collect(data: str, roots: list[tuple[str, str, str]]) -> Listing:
+def _collect(data: str, roots: list[tuple[str, str, str]], ignored: Ignored) -> Listing:
     """Lists the class folders below each (folder, span, split)."""
     files: list[ImageFile] = []
-    ignored = 0
+    if roots != [("", "", "")]:
+        _children(data, ignored)
     for folder, span, split in roots:
         root = os.path.join(data, folder) if folder else data
-        for name, full_path, size, modified in _list_remote(root) if is_remote(root) else _list_local(root):
-            if _is_side_file(os.path.basename(full_path)):
-                ignored += 1
-                continue
+        for name, full_path, size, modified in (_list_remote if is_remote(root) else _list_local)(root, ignored):
             path = full_path[len(os.path.join(data, "")) :].replace(os.sep, "/")
             files.append(ImageFile(path, _normalize(name), span, split, size, modified))
-    return Listing(tuple(sorted(files, key=lambda f: f.path)), ignored=ignored)
+    return Listing(tuple(sorted(files, key=lambda f: f.path)), ignored=ignored.counts)
 
 
-def _list_local(root: str) -> Iterator[tuple[str, str, int, int]]:
-    """The files below class folders: name of the folder, path, size in bytes, modification time in nanoseconds."""
-    for name in _children(root)[0]:
-        for path in _walk(os.path.join(root, name)):
+def _list_local(root: str, ignored: Ignored) -> Iterator[tuple[str, str, int, int]]:
+    """Yields the files below class folders: name of the folder, path, size in bytes, modification time in ns."""
+    for name in _children(root, ignored)[0]:
+        empty = True
+        for path in _walk(os.path.join(root, name), ignored):
+            empty = False
             yield name, path, *_stat(path)
+        if empty:
+            ignored.add(EMPTY_FOLDER, name)
 
 
-def _list_remote(root: str) -> Iterator[tuple[str, str, int, int]]:
-    """The same, in a store."""
+def _list_remote(root: str, ignored: Ignored) -> Iterator[tuple[str, str, int, int]]:
+    """The same, in a store; a store has no empty folders."""
     from components.remote_listing import list_files
 
     try:
-        for file in list_files(root, _is_side_folder):
+        for file in list_files(root, ignored.passes_over_folder):
             name, slash, _ = file.path.removeprefix(join(root, "")).partition("/")
-            if slash:  # else it lies beside the class folders
+            if ignored.passes_over_file(os.path.basename(file.path)):
+                continue
+            if slash:
                 yield name, file.path, file.size, file.modified
+            else:
+                ignored.add_loose_file(name)
     except OSError as error:
         _refuse_folder(error)
 
 
-def _walk(folder: str) -> Iterator[str]:
-    """The files below a folder, links followed but for those that lead back up; side folders left out."""
+def _walk(folder: str, ignored: Ignored) -> Iterator[str]:
+    """Yields the files below a folder, without side files and folders; follows links but those that lead back up."""
     for parent, folders, names in os.walk(folder, onerror=_refuse_folder, followlinks=True):
         here = os.path.join(os.path.realpath(parent), "")
-        folders[:] = [name for name in folders if not _is_side_folder(name)]
-        folders[:] = [name for name in folders if not here.startswith(_resolve(parent, name))]
+        folders[:] = [name for name in folders if not ignored.passes_over_folder(name)]
+        for name in [name for name in folders if here.startswith(_resolve(parent, name))]:
+            ignored.add(LOOP, name)
+            folders.remove(name)
         for name in names:
             _check_name(parent, name)
-            yield os.path.join(parent, name)
+            if not ignored.passes_over_file(name):
+                yield os.path.join(parent, name)
 
 
 def _resolve(parent: str, name: str) -> str:
@@ -275,21 +286,27 @@ def list_paths(names: Iterable[str]) -> list[str]:
         if not os.path.isdir(name):
             paths.append(name)
             continue
-        found = sorted(path for path in _walk(name) if not _is_side_file(os.path.basename(path)))
+        found = sorted(_walk(name, Ignored()))
         if not found:
             raise DataError(f"{name}: no file in this folder. Name images, or a folder with images.")
         paths += found
     return paths
 
 
-def _children(folder: str) -> tuple[list[str], list[str]]:
-    """The sub-folders and the files of a folder, both without hidden and side ones."""
+def _children(folder: str, ignored: Ignored | None = None) -> tuple[list[str], list[str]]:
+    """Returns the sub-folders and the files of a folder, both without hidden and side ones; counts what it drops.
+
+    All files are counted: where there are class folders, those beside them are in no class.
+    """
+    ignored = ignored or Ignored()
     try:
         folders, files = list_remote(folder) if is_remote(folder) else _list_names(folder)
     except OSError as error:
         _refuse_folder(error)
-    shown = [name for name in files if not _is_side_file(name)]
-    return [name for name in folders if not _is_side_folder(name)], shown
+    shown = [name for name in files if not ignored.passes_over_file(name)]
+    for name in shown:
+        ignored.add_loose_file(name)
+    return [name for name in folders if not ignored.passes_over_folder(name)], shown
 
 
 def _list_names(folder: str) -> tuple[list[str], list[str]]:
@@ -301,22 +318,15 @@ def _list_names(folder: str) -> tuple[list[str], list[str]]:
 
 
 def _refuse_folder(error: OSError) -> NoReturn:
-    raise DataError(
-        f"{error.filename}: the folder cannot be listed: {error.strerror}. Make it readable, or move it away."
-    ) from error
+    if isinstance(error, FileNotFoundError):
+        way = "It vanished while the folder was read: run again when the folder is at rest."
+    else:
+        way = "Make it readable, or move it away."
+    raise DataError(f"{error.filename}: the folder cannot be listed: {error.strerror}. {way}") from error
 
 
 def _normalize(name: str) -> str:
     return unicodedata.normalize("NFC", name)
-
-
-def _is_side_folder(name: str) -> bool:
-    return name.startswith(".") or name.lower() in _SIDE_FOLDERS
-
-
-def _is_side_file(name: str) -> bool:
-    lower = name.lower()
-    return name.startswith(".") or lower in _SIDE_FILES or os.path.splitext(lower)[1] in _SIDE_SUFFIXES
 
 
 def _is_date(name: str) -> bool:

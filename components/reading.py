@@ -17,12 +17,16 @@ from components.duplicates import Record
 from components.images import READABLE, decode_image, is_bearable, measure_image
 from serving.gfile import REQUESTS_AT_ONCE, is_remote
 
+GONE = "gone since the folder was listed"
+
 _EXIF_ORIENTATION = 274  # tag 0x0112 of EXIF 2.32
 _GRID = 512  # pixels a side that the brightness is taken of: a cast of all would take four times the image's memory
 # ISO base media files by their brand; there are many of videos.
 _BRANDS = dict.fromkeys([b"avif", b"avis"], "AVIF") | dict.fromkeys(
     [b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"], "HEIC"
 )
+# Formats by the name that `_kind` gives them; `./graft convert` turns them into JPEGs.
+CONVERTIBLE = ("WebP", "TIFF", "HEIC", "AVIF")
 # By the ends of their names; they may grow while they are read.
 _UNFINISHED = (".crdownload", ".part", ".partial", ".tmp", ".download")
 
@@ -73,8 +77,11 @@ def read_image(
     record = Record(file.path, file.label, file.span, file.split, file.size)
     if file.path.lower().endswith(_UNFINISHED):
         return _broken(record, "unfinished download; bring the whole file, or remove it")
+    path = os.path.join(data, file.path)
     try:
-        encoded = tf.io.gfile.GFile(os.path.join(data, file.path), "rb").read()
+        encoded = tf.io.gfile.GFile(path, "rb").read()
+    except tf.errors.NotFoundError:
+        return _broken(record, "a link to nowhere" if os.path.islink(path) else GONE)
     except tf.errors.OpError as error:
         return _broken(record, f"cannot be read: {_reason(error)}")
     record = dataclasses.replace(record, digest=hashlib.sha256(encoded).hexdigest())

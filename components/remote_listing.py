@@ -5,6 +5,7 @@ makes a connection for it. Of other stores, TensorFlow is asked.
 """
 
 import errno
+import functools
 import glob
 import os
 from collections.abc import Callable, Iterator
@@ -19,16 +20,22 @@ def list_files(root: str, is_passed_over: Callable[[str], bool]) -> Iterator[Rem
 
     Args:
         root: the folder, in a store.
-        is_passed_over: whether what is in a sub-folder of this name is left out.
+        is_passed_over: whether what is in a sub-folder of this name is left out; asked once for each sub-folder.
     Raises:
         OSError: if it cannot be listed.
     """
     if not root.startswith(_GOOGLE):
         yield from walk_remote([root], lambda name: not is_passed_over(name))[0]
         return
+
+    @functools.cache
+    def is_below_passed_over(folder: str) -> bool:
+        above, name = os.path.split(folder)
+        return bool(folder) and (is_below_passed_over(above) or is_passed_over(name))
+
     for file in _list_with_beam(root):
-        folders = os.path.dirname(file.path.removeprefix(join(root, ""))).split("/")
-        if not is_folder_marker(file.path) and not any(map(is_passed_over, folders)):
+        folder = os.path.dirname(file.path.removeprefix(join(root, "")))
+        if not is_folder_marker(file.path) and not is_below_passed_over(folder):
             yield file
 
 

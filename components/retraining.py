@@ -18,7 +18,8 @@ from tfx.dsl.component.experimental.decorators import component
 
 from components import image_set
 from components.artifacts import IngestReport, RunDecision
-from components.gates import check_data, load_quarantine
+from components.data_checks import check_data
+from components.gates import load_quarantine
 from schema.errors import UsageError
 from serving import releases, versions
 from serving.gfile import gfile

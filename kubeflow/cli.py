@@ -8,7 +8,8 @@ from typing import Any
 import click
 
 from pipeline import CONFIG_FILE
-from pipeline.cli import ConfiguredCommand, cli, find_config, main
+from pipeline.cli import ConfiguredCommand, cli, main
+from pipeline.here import find_config
 
 __all__ = ["cli", "main"]
 

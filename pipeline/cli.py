@@ -6,16 +6,24 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from pipeline import CONFIG_FILE
-from schema.errors import GraftError, UsageError, describe_error
+from pipeline.here import DEMO_OUT, choose_workspace, find_config, find_configured_workspace
+from pipeline.printing import as_called, find_command, print_error
+from schema.errors import DataError, GraftError, UsageError
 from serving.gfile import set_defaults
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from pipeline.check import Findings
+    from pipeline.config import Config
+
 VERSION = "0.2.0"
-DEFAULT_OUT, DEMO_OUT = "graft-out", "graft-demo"
+_SAMPLE = 200  # images that init reads: some seconds
 
 
 def _describe_version(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
@@ -40,6 +48,7 @@ def cli() -> None:
     \b
     ./graft demo               see it work on digits that ship with scikit-learn
     ./graft run photos/        your own: photos/cats/*.jpg, photos/dogs/*.jpg
+    ./graft check photos/      what a run would make of it: classes, splits, files that would be left out
     ./graft init photos/       write a graft.toml with everything that can be set
     ./graft predict one.jpg    ask the newest pushed model
     ./graft serve              serve it as TensorFlow Serving does
@@ -54,7 +63,7 @@ def main() -> None:
     warnings.filterwarnings("ignore", message="You are using a non-supported Python version", category=FutureWarning)
     arguments, sys.argv = sys.argv[1:], sys.argv[:1]  # absl, inside TFX, would parse them once more
     try:
-        status = cli.main(arguments, prog_name="./graft", standalone_mode=False)
+        status = cli.main(arguments, prog_name=find_command(), standalone_mode=False)
         sys.exit(status if isinstance(status, int) else 0)
     except click.ClickException as error:
         error.show()
@@ -62,7 +71,7 @@ def main() -> None:
     except click.Abort:
         sys.exit(128 + signal.SIGINT)
     except GraftError as error:
-        click.echo(describe_error(error), err=True)
+        print_error(error)
         sys.exit(error.exit_code)
 
 
@@ -89,19 +98,86 @@ def _output_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return quiet(verbose(as_json(command)))
 
 
-@cli.command()
+@cli.command(short_help="Look at a folder, and write a commented graft.toml.")
 @click.argument("data", required=False, metavar="[DATA]")
 @click.option("--config", "file", default=CONFIG_FILE, show_default=True, metavar="FILE", help="Where to write it.")
-def init(data: str | None, file: str) -> None:
-    """Write a commented graft.toml with everything that can be set.
+@click.option("--minimal", is_flag=True, help="Write only what must be set.")
+def init(data: str | None, file: str, minimal: bool) -> None:
+    """Write a graft.toml with everything that can be set, as comments; of DATA, look at a sample of its images first.
 
     \b
     ./graft init photos/              then: ./graft run
     ./graft init --config night.toml  then: ./graft run --config night.toml
     """
-    from pipeline.init import write_template
+    from rich.console import Console
 
-    click.echo(write_template(file, data))
+    from pipeline.init import check_new, describe_next, write_template
+
+    console = Console()
+    check_new(file)
+    classes: tuple[str, ...] = ()
+    if data:
+        from pipeline.check_report import print_findings
+        from pipeline.load import load_config
+
+        config = load_config(None, {"data": data})
+        findings = _inspect(config, console, sample=_SAMPLE)
+        if findings.problems:
+            raise DataError("\n".join(findings.problems))
+        classes = findings.listing.labels
+        print_findings(findings, config, console)
+    write_template(file, data, classes, minimal)
+    click.echo(as_called(describe_next(file, data)))
+
+
+@cli.command(short_help="Look at a folder as a run would, and say what would come of it.")
+@click.argument("data", required=False, metavar="[DATA]")
+@click.option("--config", "file", metavar="FILE", help=f"TOML file.  [{CONFIG_FILE}, if it is there]")
+@click.option("--sample", type=click.IntRange(1), metavar="N", help="Read N images, spread over all.  [all]")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def check(data: str | None, file: str | None, sample: int | None, as_json: bool) -> int:
+    """Read a folder as a run would, and say what a run would make of it. Writes nothing.
+
+    Classes and splits, what would be left out and why, what is ignored, sizes of the images, disk. The exit code is 3
+    where a run would stop.
+
+    \b
+    ./graft check photos/
+    ./graft check --sample 1000 photos/
+    ./graft check                         the folder in graft.toml
+    """
+    from rich.console import Console
+
+    from pipeline.load import load_config
+
+    file = file or find_config()
+    config = load_config(file, {"data": data})
+    console = Console(quiet=as_json)
+    findings = _inspect(config, console, sample or 0)
+    from pipeline.check_report import make_next_command, print_findings, print_verdict, render_json
+
+    if as_json:
+        click.echo(render_json(findings))
+    else:
+        print_findings(findings, config, console)
+        print_verdict(findings, make_next_command(data, file, CONFIG_FILE), console)
+    return DataError.exit_code if findings.problems else 0
+
+
+def _inspect(config: "Config", console: "Console", sample: int) -> "Findings":
+    """Reads a folder with a bar on a terminal. A wrong folder is known at once, before TensorFlow is imported."""
+    from components import progress
+    from components.layout import list_images
+    from pipeline.progress_display import ProgressDisplay
+    from pipeline.terminal import muted_stderr
+
+    list_images(config.data, config.window_end_text, config.window_days or 0)
+    display = ProgressDisplay(console)
+    with muted_stderr(), display, progress.listen(display.update):  # libjpeg speaks of damaged images itself
+        display.start("Reading")
+        from pipeline.check import inspect
+
+        return inspect(config, sample)
 
 
 @cli.command(cls=ConfiguredCommand)
@@ -201,21 +277,21 @@ def predict(
     ./graft predict cat.jpg --run 20261126T101500-000000
     """
     from components.layout import list_paths
-    from pipeline.terminal import muted_imports
+    from pipeline.terminal import muted_stderr
 
     if run_id:
         from pipeline.workspace import find_trained_model
 
         if model or server:
             raise click.UsageError("--run: expected neither --model nor --server beside it.")
-        model = find_trained_model(out or _configured_out(), run_id)
+        model = find_trained_model(out or find_configured_workspace(), run_id)
     elif out:
         raise click.UsageError("--out goes with --run; --model takes a workspace.")
 
-    with muted_imports():
+    with muted_stderr():
         from serving.predict import describe_model, find_model, find_version, predict_files, print_predictions
     if server:
-        with muted_imports():
+        with muted_stderr():
             from serving.client import connect
         click.echo(f"Model: {model or 'graft'}{label and f', version labelled {label}'}, of the server", err=True)
         with connect(server, model or "graft", label) as client:
@@ -278,30 +354,6 @@ def serve(
     return serve_model(Served(model_dir, host, port, rest_port, batching), server, docker, click.echo)
 
 
-def find_config() -> str | None:
-    """The configuration file that is in force here, if there is one."""
-    return CONFIG_FILE if os.path.exists(CONFIG_FILE) else None
-
-
-def _configured_out() -> str:
-    """The workspace of `./graft run` here."""
-    if not find_config():
-        return DEFAULT_OUT
-    from pipeline.load import load_config
-
-    return load_config(CONFIG_FILE, {"data": os.devnull}).out
-
-
-def choose_workspace() -> str:
-    """Returns the workspace that predict, serve and releases look into where none is named.
-
-    That of `./graft run` here, where a configuration or the workspace itself is here, pushed or not: another model's
-    answer would be taken for its own. Else the demo's, if that is here.
-    """
-    out = _configured_out()
-    return out if find_config() or os.path.isdir(out) or not os.path.isdir(DEMO_OUT) else DEMO_OUT
-
-
 @cli.command(short_help="Show the network as a table.")
 @click.option("--image-size", type=int, metavar="N")
 @click.option("--fine-tune-from", metavar="LAYER|all")
@@ -316,11 +368,11 @@ def model(image_size: int | None, fine_tune_from: str | None, num_classes: int |
     ./graft model --fine-tune-from conv4 --classes 10
     """
     from pipeline.load import load_config
-    from pipeline.terminal import muted_imports
+    from pipeline.terminal import muted_stderr
 
     options = {"data": os.devnull, "image_size": image_size, "fine_tune_from": fine_tune_from}
     config = load_config(find_config(), options)
-    with muted_imports():
+    with muted_stderr():
         from pipeline.network_table import print_network
 
     print_network(config, num_classes or len(config.classes or ("one", "another")))
@@ -340,11 +392,11 @@ def embeddings(out: str | None, prune: bool) -> None:
     from rich.filesize import decimal
 
     from pipeline.embeddings import print_store, prune_store
-    from pipeline.terminal import muted_imports
+    from pipeline.terminal import muted_stderr
 
-    out = out or _configured_out()
+    out = out or find_configured_workspace()
     if prune:
-        with muted_imports():
+        with muted_stderr():
             pruned = prune_store(out)
         click.echo(f"Dropped {pruned.rows:,} rows, {decimal(pruned.freed)}.")
     print_store(out, Console())

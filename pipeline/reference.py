@@ -17,6 +17,9 @@ _HEAD = """\
 # Configuration of Graft; `./graft run` reads it. A line such as #seed = 0 shows the default: uncomment it to change it.
 # Options of `./graft run` override this file. Relative paths are relative to the folder of this file.
 """
+_HEAD_OF_MINIMAL = """\
+# Configuration of Graft; `./graft run` reads it. `./graft run --print-config` shows every key and its value.
+"""
 _BEGIN, _END = "<!-- configuration: made by python -m pipeline.reference README.md -->", "<!-- /configuration -->"
 
 
@@ -39,6 +42,17 @@ def render_template(data: str | None, classes: Sequence[str] = ()) -> str:
         return f"{about}\n#{_assignment(key, value)}"
 
     return "\n".join([_HEAD, *_sections(line)]) + "\n"
+
+
+def render_minimal(data: str | None) -> str:
+    """A `graft.toml` with the folder alone.
+
+    Args:
+        data: value of that key; None leaves a commented example.
+    """
+    key = all_keys()["data"]
+    line = _assignment(key, data) if data else f"#{_assignment(key, key.example)}"
+    return f"{_HEAD_OF_MINIMAL}{line}  # {key.description}\n"
 
 
 def render_effective(config: Config, sources: dict[str, str]) -> str:

@@ -8,14 +8,22 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from components.gates import class_totals
+from components import ignored
+from components.data_checks import class_totals
 from components.pusher import OVERTAKEN
 from pipeline.advice import advise
 from pipeline.config import Config
+from pipeline.example_image import find_image
+from pipeline.here import choose_workspace
+from pipeline.left_out import QUARANTINE, read_quarantine, suggest_conversion
+from pipeline.printing import print_labelled, print_unbroken
 from pipeline.run import Ended, Outcome, describe
 from pipeline.weights import RANDOM
 from pipeline.workspace import Workspace
+from schema.text import printable
 
+Line = tuple[str, str]  # label, and text in rich's markup
+_NOTE = "[yellow]Note:[/]"
 _UNTRAINED_BASE = "The base has random weights: figures show that the chain works, not what ResNet50 can do."
 
 
@@ -37,63 +45,69 @@ def print_report(outcome: Outcome | Ended, config: Config, console: Console) -> 
     workspace = Workspace(pathlib.Path(config.out))
     model_dir = workspace.model_dir(config.model_name)
     lines = [
-        "",
         _data_line(outcome.ingest),
-        *(f"[yellow]Note:[/] {escape(warning)}" for warning in outcome.warnings),
-        *_left_out_line(outcome, workspace),
+        *_left_out_lines(outcome, config, workspace),
+        *((_NOTE, escape(warning)) for warning in outcome.warnings),
         *_embedding_lines(outcome),
-        _training_line(outcome, config),
+        *_training_lines(outcome, config),
         _accuracy_line(outcome.evaluation),
     ]
     if config.weights == RANDOM:
-        lines.append(f"[yellow]Note:[/] {_UNTRAINED_BASE}")
+        lines.append((_NOTE, _UNTRAINED_BASE))
     lines += _verdict_lines(outcome, config, str(model_dir))
     if outcome.removed_versions:
         removed = ", ".join(map(str, outcome.removed_versions))
-        lines.append(f"Removed:  version {removed} (keep_versions is {config.keep_versions})")
-    where = ["", f"Report:   {escape(str(workspace.runs / outcome.run_id))}/ (manifest.json, training_curves.png)"]
+        lines.append(("Removed:", f"version {removed} (keep_versions is {config.keep_versions})"))
+    console.print()
+    for label, text in lines:
+        print_labelled(console, label, text)
+    console.print()
+    report = f"{workspace.runs / outcome.run_id}/ (manifest.json, training_curves.png)"
+    print_unbroken(console, "Report:", report)
     for label, step in zip(("Next:", ""), _next_steps(outcome, config, model_dir), strict=False):
-        where.append(f"{label:<9} {escape(step)}")
-    # On a terminal between words; in a file, and where paths are to be copied, as long as it is.
-    console.print("\n".join(lines), highlight=False, soft_wrap=not console.is_terminal)
-    console.print("\n".join(where), highlight=False, soft_wrap=True)
+        print_unbroken(console, label, step)
 
 
 def _print_ended(outcome: Ended, config: Config, console: Console) -> None:
     """Prints why nothing was trained, and what is live."""
     workspace = Workspace(pathlib.Path(config.out))
     model_dir = workspace.model_dir(config.model_name)
-    left_out = _left_out_line(outcome, workspace)
-    lines = [
-        "",
+    console.print()
+    for label, text in [
         _data_line(outcome.ingest),
-        *left_out,
-        f"Ended:    {escape(outcome.decision.reason)}. Nothing was trained.",
-    ]
+        *_left_out_lines(outcome, config, workspace),
+        ("Ended:", f"{escape(outcome.decision.reason)}. Nothing was trained."),
+    ]:
+        print_labelled(console, label, text)
     if outcome.live_version:
-        lines.append(f"Live:     {escape(f'{model_dir}/{outcome.live_version}')}")
-    lines += ["", "Next:     ./graft run with --force trains all the same"]
-    console.print("\n".join(lines), highlight=False, soft_wrap=True)
+        print_unbroken(console, "Live:", f"{model_dir}/{outcome.live_version}")
+    console.print()
+    print_unbroken(console, "Next:", "./graft run with --force trains all the same")
 
 
-def _data_line(ingest: dict[str, Any]) -> str:
+def _data_line(ingest: dict[str, Any]) -> Line:
     counts = {split: sum(by_label.values()) for split, by_label in ingest["counts"].items()}
     totals = class_totals(ingest["counts"])
     shown = ", ".join(f"{name} {count}" for name, count in list(totals.items())[:10])
     shown += ", ..." if len(totals) > 10 else ""
     window = f"; date folders {ingest['spans'][0]} to {ingest['spans'][-1]}" if ingest["spans"] else ""
-    return (
-        f"Data:     {sum(counts.values())} images of {len(totals)} classes ({escape(shown)}): "
+    return "Data:", (
+        f"{sum(counts.values())} images of {len(totals)} classes ({escape(printable(shown))}): "
         f"{counts['train']} to train, {counts['val']} to validate, {counts['test']} to test{window}"
     )
 
 
-def _left_out_line(outcome: Outcome | Ended, workspace: Workspace) -> list[str]:
-    ingest = outcome.ingest
-    if not ingest["broken"] + ingest["left_out"]:
-        return []
-    where = workspace.runs / outcome.run_id / "quarantine.jsonl"
-    return [f"Left out: {', '.join(_count_left_out(ingest))} ({escape(str(where))})"]
+def _left_out_lines(outcome: Outcome | Ended, config: Config, workspace: Workspace) -> list[Line]:
+    """Says which files of the folder are not in the model: those left out one by one, and those passed over."""
+    ingest, lines = outcome.ingest, []
+    if ingest["broken"] + ingest["left_out"]:
+        quarantine = workspace.runs / outcome.run_id / QUARANTINE
+        lines.append(("Left out:", f"{', '.join(_count_left_out(ingest))}; {escape(str(quarantine))} says why"))
+        if advice := suggest_conversion(read_quarantine(quarantine), config.data):
+            lines.append(("", escape(printable(advice))))
+    if phrases := ignored.describe(ingest["ignored"]):
+        lines.append(("Ignored:", escape(printable(", ".join(phrases)))))
+    return lines
 
 
 def _count_left_out(ingest: dict[str, Any]) -> list[str]:
@@ -107,28 +121,29 @@ def _count_left_out(ingest: dict[str, Any]) -> list[str]:
     return [f"{count} {one if count == 1 else several}" for count, one, several in counts if count]
 
 
-def _embedding_lines(outcome: Outcome) -> list[str]:
+def _embedding_lines(outcome: Outcome) -> list[Line]:
     embedding = outcome.embedding
     lines = []
     if embedding["images"] and not any(c.name == "Embedder" and c.cached for c in outcome.components):
         stored = embedding["images"] - embedding["computed"]
         computed = f"{embedding['computed']} {'image' if embedding['computed'] == 1 else 'images'}"
-        lines.append(f"Embedded: {computed}; {stored} were in the store")
+        lines.append(("Embedded:", f"{computed}; {stored} were in the store"))
     if embedding["note"]:
-        lines.append(f"[yellow]Note:[/] {escape(embedding['note'])}")
+        lines.append((_NOTE, escape(embedding["note"])))
     return lines
 
 
-def _training_line(outcome: Outcome, config: Config) -> str:
+def _training_lines(outcome: Outcome, config: Config) -> list[Line]:
     history = outcome.history
-    text = f"Training: {_describe_phase(history, 'head', config.head_epochs)} of the head"
+    text = f"{_describe_phase(history, 'head', config.head_epochs)} of the head"
     if "fine-tune" in history["scores"]:
         asked = config.fine_tune_epochs
         text += f", {_describe_phase(history, 'fine-tune', asked)} of fine-tuning from {config.fine_tune_from}"
     text += f"; {config.weights} weights, {config.image_size} px"
     [kept] = (row for row in history["epochs"] if row["best"] and row["phase"] == history["kept"])
     what = {"head": "the head alone", "fine-tune": "the fine-tuned model"}[history["kept"]]
-    return f"{text}\nKept:     {what}, of its epoch {kept['epoch']}: {_describe_scores(history)}"
+    best = f"{what}, of its epoch {kept['epoch']}: {_describe_scores(history)}"
+    return [("Training:", text), ("Kept:", best)]
 
 
 def _describe_phase(history: dict[str, Any], phase: str, asked: int) -> str:
@@ -149,34 +164,34 @@ def _describe_scores(history: dict[str, Any]) -> str:
     return text
 
 
-def _accuracy_line(evaluation: dict[str, Any]) -> str:
+def _accuracy_line(evaluation: dict[str, Any]) -> Line:
     low, high = evaluation["accuracy_interval"]
-    return (
-        f"Accuracy: [bold]{evaluation['accuracy']:.3f}[/] on {evaluation['images']} test images "
+    return "Accuracy:", (
+        f"[bold]{evaluation['accuracy']:.3f}[/] on {evaluation['images']} test images "
         f"(95 % confidence {low:.3f} to {high:.3f})"
     )
 
 
-def _verdict_lines(outcome: Outcome, config: Config, model_dir: str) -> list[str]:
+def _verdict_lines(outcome: Outcome, config: Config, model_dir: str) -> list[Line]:
     evaluation = outcome.evaluation
     if not evaluation["blessed"]:
-        reasons = "; ".join(evaluation["failures"])
-        advice = [f"Try:      {escape(sentence)}" for sentence in advise(outcome, config)]
-        return [f"Verdict:  [red]not good enough[/]: {escape(reasons)}. Not pushed; {_stays(outcome)}", *advice]
-    why = f"{evaluation['accuracy']:.3f} where {evaluation['min_accuracy']:.3f} is needed"
-    why += _compare(evaluation)
-    blessed = f"Verdict:  [green]good enough[/]: {escape(why)}"
-    served = _served_lines(outcome)
+        reasons = escape("; ".join(evaluation["failures"]))
+        verdict = f"[red]not good enough[/]: {reasons}. Not pushed; {_stays(outcome)}"
+        return [("Verdict:", verdict), *(("Try:", escape(sentence)) for sentence in advise(outcome, config))]
+    why = f"{evaluation['accuracy']:.3f} where {evaluation['min_accuracy']:.3f} is needed{_compare(evaluation)}"
+    lines = [("Verdict:", f"[green]good enough[/]: {escape(why)}"), *_served_lines(outcome)]
     if outcome.serving and not outcome.serving["blessed"]:
-        return [blessed, *served]
+        return lines
     if outcome.held_back:
-        held_back = f"Pushed:   [yellow]no[/]: {escape('; '.join(outcome.reasons))}. {_stays(outcome).capitalize()}"
-        return [blessed, *served, held_back]
+        return [
+            *lines,
+            ("Pushed:", f"[yellow]no[/]: {escape('; '.join(outcome.reasons))}. {_stays(outcome).capitalize()}"),
+        ]
     state = "Canary:" if outcome.canary else "Pushed:" if outcome.pushed_now else "Live:"
     note = "" if outcome.pushed_now else "  (pushed before; nothing new)"
     if config.canary and outcome.pushed_now and not outcome.canary:
         note = "  (live: there was nothing to try it beside as a canary)"
-    return [blessed, *served, f"{state:<9} {escape(f'{model_dir}/{outcome.pushed_version}')}{note}"]
+    return [*lines, (state, f"{escape(f'{model_dir}/{outcome.pushed_version}')}{note}")]
 
 
 def _stays(outcome: Outcome) -> str:
@@ -184,30 +199,32 @@ def _stays(outcome: Outcome) -> str:
     return f"version {outcome.live_version} stays live." if outcome.live_version else "no version is live yet."
 
 
-def _served_lines(outcome: Outcome) -> list[str]:
+def _served_lines(outcome: Outcome) -> list[Line]:
     """Says how the model did in a model server."""
     serving = outcome.serving
     if not serving:
         return []
     if not serving["blessed"]:
         reasons = "; ".join(serving["reasons"])
-        return [f"Served:   [red]no[/]: {escape(reasons)}. Not pushed; {_stays(outcome)}"]
+        return [("Served:", f"[red]no[/]: {escape(reasons)}. Not pushed; {_stays(outcome)}")]
     images = f"{serving['images']} {'image' if serving['images'] == 1 else 'images'}"
     figures = f"median {serving['median_ms_grpc']:.3g} ms, {serving['memory_mb']:.0f} MB ({serving['server']})"
-    return [f"Served:   {images} by gRPC and REST, with the answers of the evaluation; {escape(figures)}"]
+    return [("Served:", f"{images} by gRPC and REST, with the answers of the evaluation; {escape(figures)}")]
 
 
 def _next_steps(outcome: Outcome, config: Config, model_dir: pathlib.Path) -> list[str]:
-    """What to type: to ask the model, and to make it live where it is not."""
-    where = f"--out {shlex.quote(config.out)} --model {config.model_name}"
+    """Returns the commands to type: to ask the model, and to make it live where it is not."""
+    out, image = shlex.quote(config.out), shlex.quote(find_image(config.data))
+    where = f"--out {out} --model {config.model_name}"
     if outcome.held_back and outcome.held_back["state"] != OVERTAKEN:
         return [f"./graft releases promote {outcome.held_back['version']} {where}"]
     if outcome.canary:
-        canary = f"{model_dir}/{outcome.pushed_version}"
-        return [f"./graft predict IMAGE --model {canary}", f"./graft releases promote {where}"]
+        canary = shlex.quote(f"{model_dir}/{outcome.pushed_version}")
+        return [f"./graft predict {image} --model {canary}", f"./graft releases promote {where}"]
     if outcome.pushed_version:
-        return [f"./graft predict IMAGE --model {model_dir}"]
-    return [f"./graft predict IMAGE --out {shlex.quote(config.out)} --run {outcome.run_id}"]
+        found_by_itself = choose_workspace() == config.out
+        return [f"./graft predict {image}" + ("" if found_by_itself else f" --model {shlex.quote(str(model_dir))}")]
+    return [f"./graft predict {image} --out {out} --run {outcome.run_id}"]
 
 
 def _compare(evaluation: dict[str, Any]) -> str:

@@ -4,19 +4,17 @@ TFX looks its cache up before an executor runs and compares execution properties
 find out by itself - which files there are, which version is live - is found out here and passed as one.
 """
 
-import collections
 import dataclasses
 import hashlib
 import importlib.metadata
 import json
 import os
 import pathlib
-import shlex
 from typing import Any
 
 from components import layout
-from components.gates import check_classes, check_listing
 from components.retraining import check_window, find_newest_day
+from pipeline.classes import find_early_problems, resolve_classes
 from pipeline.config import Config
 from pipeline.disk import MODEL_BYTES, check_free_space
 from pipeline.parameters import absolute
@@ -124,11 +122,7 @@ def _check_early(
     config: Config, listing: layout.Listing, classes: list[str], live: versions.Version | None, workspace: Workspace
 ) -> None:
     """What the gate or the disk would say, too, but only when every image has been read."""
-    counts = collections.Counter(f.label for f in listing.files)
-    problems = check_classes(counts, classes) or check_listing(counts)
-    if problems and live and not config.classes and set(classes) != set(counts):
-        problems.append(_explain_classes(sorted(counts), live.number))
-    if problems:
+    if problems := find_early_problems(config, listing, classes, live):
         raise DataError("\n".join(problems))
     read_before = any(
         "ingest" in manifest and manifest["resolved"]["fingerprint"] == listing.fingerprint
@@ -136,20 +130,6 @@ def _check_early(
     )
     images = 0 if read_before else sum(f.size for f in listing.files)
     check_free_space(config.out, images + MODEL_BYTES)
-
-
-def _explain_classes(found: list[str], live: int) -> str:
-    """The ways on where the folders are not the classes of the live model."""
-    text = (
-        f"The classes are those of the live model, version {live}. For other data, name another workspace with --out."
-    )
-    if len(found) < 2:
-        return text
-    if any("," in name for name in found):
-        way = f"classes = {json.dumps(found, ensure_ascii=False)} in graft.toml"
-    else:
-        way = f"--classes {shlex.quote(','.join(found))}"
-    return f"{text} To go on with these, name them: {way}; both models are then compared on the classes that both know."
 
 
 def _resolve_lineage(
@@ -171,7 +151,7 @@ def _resolve_lineage(
         as_pushed = record.get("pushed_version", live.number) == live.number and not record.get("canary")
         return made if as_pushed else made | {"served": _describe_serving(config, workspace)}
     return {
-        "classes": list(config.classes or record.get("classes") or listing.labels),
+        "classes": resolve_classes(config, listing, live),
         "salt": _resolve_salt(listing, record.get("salt"), workspace),
         "baseline": live.identity if live else versions.NOT_LIVE,
         "served": _describe_serving(config, workspace),

@@ -23,6 +23,7 @@ from pipeline.cleanup import remove_unfinished
 from pipeline.config import Config
 from pipeline.disk import explain_disk_error
 from pipeline.engines import beam_pipeline_args, check_engine, explain_worker_error
+from pipeline.left_out import QUARANTINE, read_quarantine, suggest_conversion
 from pipeline.local_runner import Finished, LocalRunner, make_run_id
 from pipeline.parameters import absolute, make_parameters
 from pipeline.progress_display import ProgressDisplay
@@ -157,7 +158,9 @@ def _run_chain(config: Config, resolved: Resolved, workspace: Workspace, display
         quarantine = _save_quarantine(display.finished, folder)
         if not quarantine:
             raise
-        raise DataError(f"{error}\nThe whole list of files left out: {quarantine}") from error
+        advice = suggest_conversion(read_quarantine(quarantine), config.data)
+        whole = f"The whole list of files left out: {quarantine}"
+        raise DataError("\n".join(filter(None, (str(error), advice, whole)))) from error
     except BaseException as error:
         manifest["failed"] = repr(error)
         raise
@@ -282,7 +285,7 @@ def _save_quarantine(components: list[Finished], folder: pathlib.Path) -> pathli
     """Copies the list of files left out beside the manifest; None if there is none."""
     for component in components:
         if component.name == "ExampleGen":
-            source = pathlib.Path(component.outputs["report"].uri) / "quarantine.jsonl"
+            source = pathlib.Path(component.outputs["report"].uri) / QUARANTINE
             return pathlib.Path(shutil.copy(source, folder)) if source.stat().st_size else None
     return None
 

@@ -11,12 +11,12 @@ import socket
 import subprocess
 from collections.abc import Callable, Iterator
 
+from pipeline.example_image import PLACEHOLDER, find_image
 from schema.errors import GraftError, UsageError
 from serving import launch, models_config, versions
 
 IMAGE = "tensorflow/serving:2.21.0"
 _DEPLOY = pathlib.Path(launch.ROOT, "serving", "deploy")
-_SUFFIXES = {".jpg", ".jpeg", ".png", ".gif", ".bmp"}
 _STARTED = 600.0  # seconds that a server may take to load a model, and Docker to fetch its image
 
 
@@ -181,12 +181,9 @@ def _describe(served: Served) -> list[str]:
 
 
 def _find_image(model_dir: str) -> str:
-    """An image that the live model was trained or tested on, if its folder is still there; or a word in its place."""
+    """Returns an image of the folder that the live model was trained on, if the folder is still there."""
     live = versions.find_live(model_dir)
-    data = pathlib.Path(str(live.record.get("config", {}).get("data", ""))) if live else pathlib.Path()
-    if not data.is_dir() or data == pathlib.Path():
-        return "IMAGE"
-    return next((str(path) for path in data.rglob("*") if path.suffix.lower() in _SUFFIXES), "IMAGE")
+    return find_image(str(live.record.get("config", {}).get("data", ""))) if live else PLACEHOLDER
 
 
 @contextlib.contextmanager

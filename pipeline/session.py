@@ -11,9 +11,10 @@ from rich.console import Console
 
 from components.layout import list_images
 from pipeline.config import Config
+from pipeline.printing import print_error
 from pipeline.terminal import catch_interrupts, redirect_noise
 from pipeline.workspace import prepare
-from schema.errors import GraftError, describe_error
+from schema.errors import GraftError
 from serving.schemes import check_scheme
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def _explain(error: BaseException, interrupted_by: Callable[[], int], log: pathl
         print(f"graft: interrupted. {_AGAIN}", file=stderr, flush=True)
         os._exit(128 + number)  # Beam's threads would finish their bundles first
     if isinstance(error, GraftError):
-        print(describe_error(error), file=stderr, flush=True)
+        print_error(error, stderr)
         return error.exit_code
     logging.error("graft run failed", exc_info=error)
     reason = " ".join(f"{type(error).__name__}: {error}".split())[:_LONG]

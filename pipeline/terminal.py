@@ -11,8 +11,8 @@ from typing import TextIO
 
 
 @contextlib.contextmanager
-def muted_imports() -> Iterator[None]:
-    """Drops what TensorFlow's C++ says while it is imported; no setting silences all of it."""
+def muted_stderr() -> Iterator[None]:
+    """Drops what C++ writes to the standard error, such as TensorFlow at its import; no setting silences all of it."""
     sys.stderr.flush()
     stderr = os.dup(2)
     with open(os.devnull, "w") as devnull:

@@ -10,6 +10,7 @@ import shlex
 from collections.abc import Iterator
 from typing import Any
 
+from pipeline.example_image import find_image
 from schema.errors import GraftError, UsageError
 
 FORMAT = 1  # of the layout below; a change that an older or newer Graft cannot read counts it up
@@ -167,7 +168,8 @@ def describe_last_run(out: str) -> str:
     reasons = [*(last.get("evaluation") or {}).get("failures", []), *serving.get("reasons", [])]
     if not reasons:
         return ""
+    image = shlex.quote(find_image(str((last.get("config") or {}).get("data", ""))))
     return (
         f" The model of the last run was not pushed: {'; '.join(reasons)}. "
-        f"./graft predict IMAGE --out {shlex.quote(out)} --run {last['run_id']} asks it all the same."
+        f"./graft predict {image} --out {shlex.quote(out)} --run {last['run_id']} asks it all the same."
     )

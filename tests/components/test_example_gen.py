@@ -23,7 +23,7 @@ from components.decoded import remove_outdated
 from components.duplicates import Record
 from components.example_gen import ExampleGenExecutor, write_shard
 from components.layout import ImageFile, list_images
-from components.reading import read_image, read_images
+from components.reading import GONE, read_image, read_images
 from components.splits import choose_salt, split_of
 from schema.errors import DataError, UsageError
 
@@ -211,8 +211,16 @@ def test_a_link_to_nowhere_is_quarantined(tmp_path, encode_image):
     (tmp_path / "lost.jpg").symlink_to(tmp_path / "nowhere")
     lost, good = read(["lost.jpg", "good.jpg"], tmp_path, encode_image())
     assert lost.broken
-    assert lost.problem.startswith("cannot be read: ")
+    assert lost.problem == "a link to nowhere"
     assert good.problem == ""
+
+
+def test_a_file_that_vanished_since_it_was_listed_is_said_to(tmp_path, encode_image):
+    """The gate then advises to wait, not to allow more broken files."""
+    (tmp_path / "good.jpg").write_bytes(encode_image())
+    files = [ImageFile(name, "cat", "", "", 3, 0) for name in ("good.jpg", "gone.jpg")]
+    good, gone = read_images(files, str(tmp_path), 1.0, 2)
+    assert (good.problem, gone.problem, gone.broken) == ("", GONE, True)
 
 
 def test_a_file_that_must_not_be_read_is_quarantined_with_the_reason(tmp_path, encode_image, monkeypatch):
@@ -264,8 +272,9 @@ def test_the_report_counts_everything(troubled):
     """Files, what is broken, what was left out, what was ignored, and the images by split and class."""
     counts = troubled.report["counts"]
     by_label = {split: collections.Counter(e["label"].decode() for e in troubled.splits[split]) for split in counts}
-    assert {k: troubled.report[k] for k in ("files", "broken", "left_out", "ignored", "oriented")} == {
-        "files": 25, "broken": 9, "left_out": 4, "ignored": 2, "oriented": 1,
+    assert troubled.report["ignored"] == {"hidden file": {".jpg": 1}, "side file": {".txt": 1}}
+    assert {k: troubled.report[k] for k in ("files", "broken", "left_out", "oriented")} == {
+        "files": 25, "broken": 9, "left_out": 4, "oriented": 1,
     }  # fmt: skip
     assert counts == by_label
     assert sum(sum(c.values()) for c in counts.values()) == 12

@@ -318,8 +318,15 @@ def test_dates_and_splits_of_a_bucket_are_what_they_are_on_disk(bucket, folder):
 def test_hidden_and_side_files_of_a_bucket_are_ignored(bucket, folder):
     """And what is in side folders is not even asked for."""
     fill(bucket, folder, "cat/1.jpg", "cat/notes.txt", "cat/.thumbs/2.jpg", "@eaDir/3.jpg", ".hidden/4.jpg")
+    fill(bucket, folder, "cat/.thumbs/5.jpg", "@eaDir/deep/.x/6.jpg", "loose.jpg")
     listing = list_images(f"{ROOT}/{folder}")
-    assert ([f.path for f in listing.files], listing.ignored) == (["cat/1.jpg"], 1)
+    assert [f.path for f in listing.files] == ["cat/1.jpg"]
+    assert listing.ignored == {
+        "side file": {".txt": 1},
+        "hidden folder": {".thumbs": 1, ".hidden": 1},
+        "folder that a computer made": {"@eaDir": 1},
+        "file beside the class folders": {".jpg": 1},
+    }
     assert not any("thumbs/2" in name or "eaDir/3" in name for _, name in bucket.requests)
 
 

@@ -42,7 +42,7 @@ def test_class_folders_give_the_labels(tmp_path):
     ]
     assert listing.files[0].modified // 10**9 == (tmp_path / "cat/1.jpg").stat().st_mtime_ns // 10**9
     assert listing.labels == ("cat", "dog")
-    assert (listing.window_end, listing.split_folders, listing.ignored) == ("", (), 0)
+    assert (listing.window_end, listing.split_folders, listing.ignored) == ("", (), {})
 
 
 def test_nested_folders_belong_to_the_class_above_them(tmp_path):
@@ -259,7 +259,49 @@ def test_hidden_and_side_files_are_ignored_and_counted(tmp_path):
     fill(tmp_path, "cat/1.jpg", "cat/scan.pdf", "cat/.DS_Store", "cat/Thumbs.db", "cat/labels.CSV", "cat/._1.jpg")
     listing = list_images(str(tmp_path))
     assert [f.path for f in listing.files] == ["cat/1.jpg", "cat/scan.pdf"]
-    assert listing.ignored == 4
+    assert listing.ignored == {"hidden file": {".DS_Store": 1, "._*": 1}, "side file": {"thumbs.db": 1, ".csv": 1}}
+
+
+def test_whatever_is_passed_over_is_counted(tmp_path):
+    """Beside the classes, among them and below them; in each layout once."""
+    fill(tmp_path, "2026-11-23/cat/1.jpg", "2026-11-23/cat/.thumbs/1.jpg", "2026-11-23/loose.jpg", "above.jpg")
+    fill(tmp_path, "2026-11-20/cat/1.jpg", "2026-11-23/@eaDir/1.jpg", "2026-11-23/dog/notes.txt")
+    (tmp_path / "2026-11-23/cat/back").symlink_to(tmp_path)
+    listing = list_images(str(tmp_path), window_days=1)
+    assert [f.path for f in listing.files] == ["2026-11-23/cat/1.jpg"]
+    assert listing.ignored == {
+        "file beside the class folders": {".jpg": 2},
+        "hidden folder": {".thumbs": 1},
+        "folder that a computer made": {"@eaDir": 1},
+        "side file": {".txt": 1},
+        "folder without an image": {"dog": 1},
+        "date folder outside the window": {"2026-11-20": 1},
+        "link that leads back": {"back": 1},
+    }
+
+
+def test_what_lies_beside_ready_made_splits_is_counted(tmp_path):
+    """At the top, and within a split."""
+    fill(tmp_path, "train/cat/1.jpg", "test/cat/2.jpg", "train/loose.png", "list.csv", "loose.jpg")
+    assert list_images(str(tmp_path)).ignored == {
+        "side file": {".csv": 1},
+        "file beside the class folders": {".jpg": 1, ".png": 1},
+    }
+
+
+def test_a_folder_that_vanishes_while_it_is_listed_is_said_to(tmp_path, monkeypatch):
+    """It is not unreadable, and nobody can move it away."""
+    fill(tmp_path, "cat/1.jpg", "dog/1.jpg")
+    scan = os.scandir
+
+    def vanish(path):
+        if os.fspath(path) == str(tmp_path / "dog"):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", vanish)
+    with pytest.raises(DataError, match=r"dog: .* vanished while the folder was read: run again when"):
+        list_images(str(tmp_path))
 
 
 def test_hidden_folders_are_not_read(tmp_path):

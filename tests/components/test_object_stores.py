@@ -166,7 +166,7 @@ def test_images_of_a_store_are_ingested_as_those_of_a_folder(ingested):
     assert len(found) == 40
     assert all(content == read(f"{ingested.root}/photos/{path}") for path, content in found.items())
     assert (ingested.first.report["files"], ingested.first.report["broken"]) == (41, 1)
-    assert ingested.first.report["ignored"] == 1
+    assert ingested.first.report["ignored"] == {"side file": {".txt": 1}}
     assert b"broken.jpg" in read(f"{ingested.first.report_artifact.uri}/quarantine.jsonl")
     written = [name for _, _, names in tf.io.gfile.walk(f"{ingested.root}/first") for name in names]
     assert not [name for name in written if "temporary" in name or name.endswith(".jsonl") != ("quarantine" in name)]

@@ -27,11 +27,12 @@ def test_everything_that_matters_is_said():
     printed = report()
     for text in (
         "60 images of 2 classes (cats [indoor] 30, dogs 30): 20 to train, 20 to validate, 20 to test",
-        "Note: uneven [classes]",
+        "Note:     uneven [classes]",
         "Embedded: 4 images; 36 were in the store",
-        "Note: no [room]",
-        "Left out: 2 broken files, 1 copy of an image, 3 files of images that stand in two classes (",
-        "quarantine.jsonl",
+        "Note:     no [room]",
+        "Left out: 2 broken files, 1 copy of an image, 3 files of images that stand in two classes; ",
+        "quarantine.jsonl says why",
+        "Ignored:  2 side files (.xmp)",
         "Training: 2 of 5 epochs (stopped early) of the head, "
         "1 of 5 epochs (stopped early) of fine-tuning from conv5_block1; random weights",
         "Kept:     the head alone, of its epoch 1: loss 0.200, accuracy 0.900 on val",

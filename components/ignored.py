@@ -1,0 +1,116 @@
+"""Counts the files and folders of a data folder that a run passes over, by kind.
+
+Side files and side folders are those that people and their computers leave beside images. Any other file in a class
+folder claims to be an image: a run quarantines it by name where it is none.
+"""
+
+import collections
+import os
+from collections.abc import Mapping
+
+HIDDEN_FILE, SIDE_FILE, LOOSE_FILE = "hidden file", "side file", "file beside the class folders"
+HIDDEN_FOLDER, SIDE_FOLDER = "hidden folder", "folder that a computer made"
+EMPTY_FOLDER, OUTSIDE_WINDOW, LOOP = "folder without an image", "date folder outside the window", "link that leads back"
+
+# Names in lower case: of Windows and its photo viewers, macOS (an icon's name ends in a carriage return), Synology,
+# Zoner, and of collections.
+_SIDE_FILES = {
+    "thumbs.db",
+    "ehthumbs.db",
+    "ehthumbs_vista.db",
+    "desktop.ini",
+    "icon\r",
+    "synoindex_media_info",
+    "zbthumbnail.info",
+    "license",
+    "readme",
+}
+# Lists and notes; settings of photo editors (Adobe, Apple, RawTherapee, darktable, DxO); checksums; links and logs.
+_SIDE_SUFFIXES = {
+    *(".txt", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".md", ".html", ".ini", ".yaml", ".yml", ".toml"),
+    *(".xmp", ".aae", ".pp3", ".dop"),
+    *(".md5", ".sha1", ".sha256", ".sfv"),
+    *(".url", ".lnk", ".webloc", ".log"),
+}
+# Left beside folders by unpacking (macOS), a NAS (Synology), fsck and Windows; in lower case.
+_SIDE_FOLDERS = {"__macosx", "@eadir", "lost+found", "$recycle.bin", "system volume information"}
+_PLURALS = {
+    LOOSE_FILE: "files beside the class folders",
+    SIDE_FOLDER: "folders that a computer made",
+    EMPTY_FOLDER: "folders without an image",
+    OUTSIDE_WINDOW: "date folders outside the window",
+    LOOP: "links that lead back",
+}
+_SHOWN = 5  # names of a kind
+_NAMES = 1000  # counted apart, of a kind
+_OTHERS = "others"
+
+
+class Ignored:
+    """Counts by kind and name, of files mostly by the end of their name."""
+
+    def __init__(self) -> None:
+        """Counts nothing yet."""
+        self.counts: dict[str, collections.Counter[str]] = {}
+
+    def add(self, kind: str, name: str) -> None:
+        """Counts one more; beyond 1,000 names of a kind the rest is counted as others."""
+        counter = self.counts.setdefault(kind, collections.Counter())
+        counter[name if name in counter or len(counter) < _NAMES else _OTHERS] += 1
+
+    def passes_over_file(self, name: str) -> bool:
+        """Returns whether a run passes over a file of this name; counts the file, if so."""
+        kind = _find_kind_of_file(name)
+        if kind:
+            self.add(kind, _shorten(name))
+        return bool(kind)
+
+    def passes_over_folder(self, name: str) -> bool:
+        """Returns whether a run passes over a folder of this name; counts the folder, if so."""
+        kind = _find_kind_of_folder(name)
+        if kind:
+            self.add(kind, name)
+        return bool(kind)
+
+    def add_loose_file(self, name: str) -> None:
+        """Counts a file beside the class folders."""
+        self.add(LOOSE_FILE, _shorten(name))
+
+
+def describe(counts: Mapping[str, Mapping[str, int]]) -> list[str]:
+    """Returns a phrase for each kind: "61 side files (60 .xmp, 1 thumbs.db)".
+
+    Args:
+        counts: by kind and name, as `Ignored.counts`.
+    """
+    return [_describe_kind(kind, by_name) for kind, by_name in counts.items()]
+
+
+def _describe_kind(kind: str, by_name: Mapping[str, int]) -> str:
+    total = sum(by_name.values())
+    ranked = sorted(by_name.items(), key=lambda item: (-item[1], item[0]))
+    names = [name if count == total or count == 1 else f"{count} {name}" for name, count in ranked[:_SHOWN]]
+    if len(ranked) > _SHOWN:
+        names.append(f"{sum(count for _, count in ranked[_SHOWN:])} others")
+    return f"{total} {kind if total == 1 else _PLURALS.get(kind, f'{kind}s')} ({', '.join(names)})"
+
+
+def _find_kind_of_file(name: str) -> str:
+    lower = name.lower()
+    if name.startswith("."):
+        return HIDDEN_FILE
+    return SIDE_FILE if lower in _SIDE_FILES or os.path.splitext(lower)[1] in _SIDE_SUFFIXES else ""
+
+
+def _find_kind_of_folder(name: str) -> str:
+    if name.startswith("."):
+        return HIDDEN_FOLDER
+    return SIDE_FOLDER if name.lower() in _SIDE_FOLDERS else ""
+
+
+def _shorten(name: str) -> str:
+    """Returns the end of a file's name, in lower case; the whole name where it has no end, or is known by it."""
+    lower = name.lower()
+    if lower.startswith("._"):  # macOS, on a disk that cannot hold what belongs to a file otherwise
+        return "._*"
+    return lower.strip() if lower in _SIDE_FILES else os.path.splitext(lower)[1] or name
