@@ -11,6 +11,7 @@ from tensorflow_metadata.proto.v0 import anomalies_pb2
 from tfx.types import standard_artifacts
 
 from components.artifacts import DataVerdict, IngestReport
+from components.data_checks import find_warnings
 from components.gates import DataGate, DriftGate, read_anomalies
 from components.moments import Moments
 from schema.errors import DataError
