@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import shlex
 import signal
 import sys
 import warnings
@@ -82,13 +83,37 @@ class ConfiguredCommand(click.Command):
         """The command's own options and those of the configuration."""
         from pipeline.options import make_options
 
-        return [*super().get_params(ctx), *make_options()]
+        return [*self._get_own(ctx), *make_options()]
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Writes the options under the headings of the configuration."""
+        """Writes the options under the headings of the configuration, but for those of Beam, which few need."""
         from pipeline.options import write_options
 
-        write_options(super().get_params(ctx), ctx, formatter)
+        write_options(self._get_own(ctx), ctx, formatter)
+
+    def _get_own(self, ctx: click.Context) -> list[click.Parameter]:
+        return [*super().get_params(ctx), _HELP_BEAM]
+
+
+def _describe_beam_options(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
+    if not value:
+        return
+    from pipeline.options import write_beam_options
+
+    formatter = ctx.make_formatter()
+    write_beam_options(formatter)
+    click.echo(formatter.getvalue().rstrip("\n"))
+    ctx.exit()
+
+
+_HELP_BEAM = click.Option(
+    ["--help-beam"],
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_describe_beam_options,
+    help="Show the options of Apache Beam: other runners, workers, Dataflow.",
+)
 
 
 def _output_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -277,7 +302,7 @@ def predict(
     ./graft predict cat.jpg --run 20261126T101500-000000
     """
     from components.layout import list_paths
-    from pipeline.terminal import muted_stderr
+    from pipeline.terminal import muted_stderr, quietly
 
     if run_id:
         from pipeline.workspace import find_trained_model
@@ -309,7 +334,7 @@ def predict(
                 raise UsageError(f"{error}{describe_last_run(workspace)}") from None
         path = find_version(model)
         click.echo(describe_model(path), err=True)
-        failed = print_predictions(predict_files(path, list_paths(images)), as_json)
+        failed = print_predictions(quietly(predict_files(path, list_paths(images))), as_json)
     if failed:
         sys.exit(3)
 
@@ -322,7 +347,7 @@ def predict(
 @click.option("--port", default=8500, show_default=True, type=click.IntRange(1, 65535), help="Of gRPC.")
 @click.option("--rest-port", default=8501, show_default=True, type=click.IntRange(1, 65535), help="Of REST.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen; 0.0.0.0 for every network.")
-@click.option("--batching", is_flag=True, help="Compute requests that come together together.")
+@click.option("--batching", is_flag=True, help="Compute requests that arrive together in one batch.")
 def serve(
     out: str | None,
     model: str | None,
@@ -351,7 +376,8 @@ def serve(
     if port == rest_port:
         raise click.UsageError("--port and --rest-port are the same; gRPC and REST need one each.")
     model_dir = os.path.abspath(find_model_dir(out or choose_workspace(), model))
-    return serve_model(Served(model_dir, host, port, rest_port, batching), server, docker, click.echo)
+    served = Served(model_dir, host, port, rest_port, batching)
+    return serve_model(served, server, docker, lambda text: click.echo(as_called(text)))
 
 
 @cli.command(short_help="Show the network as a table.")
@@ -474,19 +500,22 @@ def rollback(out: str | None, model: str | None, canary: bool) -> None:
 
 @releases.command(short_help="Make the canary live, or another version.")
 @_model_options
-@click.argument("version", required=False, type=int, metavar="[VERSION]")
-def promote(out: str | None, model: str | None, version: int | None) -> None:
+@click.argument("version", required=False, metavar="[VERSION]")
+def promote(out: str | None, model: str | None, version: str | None) -> None:
     """Make the canary live; or an older version, or one that was withdrawn. It gets the next number.
+
+    VERSION is a number, or the folder that `./graft releases rollback` has printed.
 
     \b
     ./graft releases promote
     ./graft releases promote 1795612102
+    ./graft releases promote graft-out/serving/graft/withdrawn-1795612102
     """
-    from pipeline.releases import change, describe_state
+    from pipeline.releases import change, describe_state, read_number
     from serving.releases import promote as promote_version
 
     with change(out or choose_workspace(), model) as model_dir:
-        promote_version(model_dir, version)
+        promote_version(model_dir, read_number(version, model_dir) if version else None)
         click.echo("\n".join(describe_state(model_dir)))
 
 
@@ -524,7 +553,8 @@ def digits(folder: str) -> None:
     """
     from pipeline.sample import write_digits
 
-    click.echo(f"{write_digits(folder)} images in {folder}\nNext: ./graft run --data {folder} --image-size 32")
+    click.echo(f"{write_digits(folder)} images in {folder}")
+    click.echo(as_called(f"Next:     ./graft run {shlex.quote(folder)} --image-size 32"))
 
 
 @sample.command("cats-and-dogs", short_help="3000 photographs of cats and dogs.")
@@ -537,7 +567,8 @@ def cats_and_dogs(folder: str) -> None:
     """
     from pipeline.sample import write_cats_and_dogs
 
-    click.echo(f"{write_cats_and_dogs(folder)} images in {folder}\nNext: ./graft run --data {folder}")
+    click.echo(f"{write_cats_and_dogs(folder)} images in {folder}")
+    click.echo(as_called(f"Next:     ./graft run {shlex.quote(folder)}"))
 
 
 @cli.command(context_settings={"ignore_unknown_options": True})

@@ -34,9 +34,14 @@ def _split_commas(value: Any) -> Any:
     return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
 
 
-def _split_pairs(value: Any) -> Any:
-    """On the command line a table is a=1,b=2."""
-    return dict(part.strip().partition("=")[::2] for part in value.split(",")) if isinstance(value, str) else value
+def _split_ratios(value: Any) -> Any:
+    """On the command line shares are train=0.8,val=0.1,test=0.1, or 0.8,0.1,0.1 in this order."""
+    if not isinstance(value, str):
+        return value
+    parts = [part.strip() for part in value.split(",")]
+    if len(parts) == len(SPLITS) and not any("=" in part for part in parts):
+        return dict(zip(SPLITS, parts, strict=True))
+    return dict(part.partition("=")[::2] for part in parts)
 
 
 def _split_words(value: Any) -> Any:
@@ -160,12 +165,12 @@ class Config(_Frozen):
         ("cats", "dogs"),
         "A,B,...",
     )
-    split_ratios: Annotated[dict[str, PositiveFloat], BeforeValidator(_split_pairs)] = _key(
+    split_ratios: Annotated[dict[str, PositiveFloat], BeforeValidator(_split_ratios)] = _key(
         {"train": 0.7, "val": 0.15, "test": 0.15},
         "Data",
         "shares of the images to train, validate and test; they need not add up to 1",
-        f"{', '.join(SPLITS)}, each a number above 0",
-        metavar="train=X,val=X,test=X",
+        f"{', '.join(SPLITS)}, each a number above 0, such as train=0.8,val=0.1,test=0.1",
+        metavar="TRAIN,VAL,TEST",
     )
     max_bad_fraction: Fraction = _key(0.05, "Data", "share of the files that may be broken before a run stops")
     max_megapixels: Annotated[float, Field(gt=0, le=_LARGEST_MEGAPIXELS)] = _key(

@@ -4,6 +4,7 @@ import difflib
 import json
 import os
 import pathlib
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,6 +20,9 @@ from schema.errors import UsageError
 from serving.gfile import is_remote
 
 DEFAULT = "default"
+_ASSIGNMENT = re.compile(r"""\s*([\w.-]+)\s*=\s*([^"'#\s][^"'#]*?)\s*(?:#.*)?""")  # without quotes
+_NUMBER = re.compile(r"[\d.,_+-]+")
+_SWITCHES = {"yes", "no", "on", "off", "True", "False"}
 
 
 def load_config(file: str | None, options: Mapping[str, Any]) -> Config:
@@ -69,12 +73,16 @@ def _check_places(config: Config) -> None:
 
 def _read_file(file: str) -> dict[str, Any]:
     """The values of a file by full name; what is not a key keeps its name, for the message."""
+    text = ""
     try:
-        tree = tomlkit.parse(pathlib.Path(file).read_text(encoding="utf-8")).unwrap()
+        text = pathlib.Path(file).read_text(encoding="utf-8")
+        tree = tomlkit.parse(text).unwrap()
     except OSError as error:
         raise UsageError(f"{file}: cannot be read: {error.strerror}. `./graft init` writes one.") from None
-    except (ParseError, UnicodeDecodeError) as error:
-        raise UsageError(f"{file}: not valid TOML: {error}. `./graft init` writes a valid one to compare.") from None
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{file}: not valid TOML: {error}. Save it as UTF-8.") from None
+    except ParseError as error:
+        raise UsageError(f"{file}: not valid TOML: {error}. {_suggest(text, error)}") from None
     values: dict[str, Any] = {}
     for name, value in tree.items():
         if name not in _tables():
@@ -87,6 +95,21 @@ def _read_file(file: str) -> dict[str, Any]:
         if isinstance(values.get(name), str):
             values[name] = _resolve_path(name, values[name], os.path.dirname(file))
     return values
+
+
+def _suggest(text: str, error: ParseError) -> str:
+    """Returns what to do about a line that is not TOML: mostly quotes are missing, as in data = photos."""
+    lines = text.splitlines()
+    line = lines[error.line - 1] if 0 < error.line <= len(lines) else ""
+    key, value = match.groups() if (match := _ASSIGNMENT.fullmatch(line)) else ("", "")
+    if value in _SWITCHES:
+        return f"A switch is true or false: {key} = {json.dumps(value in ('yes', 'on', 'True'))}."
+    if value.startswith("[") and value.endswith("]"):
+        items = [item.strip() for item in value[1:-1].split(",")]
+        return f"Texts in a list need quotes: {key} = {json.dumps(items, ensure_ascii=False)}."
+    if value and value[0] not in "[{" and not _NUMBER.fullmatch(value):
+        return f"A text needs quotes: {key} = {json.dumps(value, ensure_ascii=False)}."
+    return "`./graft init` writes a valid one to compare."
 
 
 def _resolve_path(name: str, value: str, folder: str) -> str:

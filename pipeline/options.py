@@ -7,6 +7,8 @@ import click
 from pipeline.keys import Key, all_keys
 from pipeline.reference import to_toml
 
+_BEAM = "Apache Beam"
+
 
 def make_options() -> list[click.Option]:
     """An option for each key; not given is None."""
@@ -17,14 +19,25 @@ def make_options() -> list[click.Option]:
 
 
 def write_options(own: list[click.Parameter], ctx: click.Context, formatter: click.HelpFormatter) -> None:
-    """Writes the help of a command: its own options first, then those of each group."""
+    """Writes the help of a command: its own options first, then those of each group but Beam's."""
     with formatter.section("Options"):
-        formatter.write_dl([record for option in own if (record := option.get_help_record(ctx))])
+        options = (option for option in own if isinstance(option, click.Option))
+        formatter.write_dl([record for option in options if (record := option.get_help_record(ctx))])
     for group, keys in groupby(all_keys().values(), key=lambda key: key.group):
-        with formatter.section(group):
-            formatter.write_dl(
-                [(_spell(key, " / ") if key.is_switch else f"{key.option} {key.metavar}", _help(key)) for key in keys]
-            )
+        if group != _BEAM:
+            _write_group(group, list(keys), formatter)
+
+
+def write_beam_options(formatter: click.HelpFormatter) -> None:
+    """Writes the help of the options of Apache Beam."""
+    _write_group(_BEAM, [key for key in all_keys().values() if key.group == _BEAM], formatter)
+
+
+def _write_group(group: str, keys: list[Key], formatter: click.HelpFormatter) -> None:
+    with formatter.section(group):
+        formatter.write_dl(
+            [(_spell(key, " / ") if key.is_switch else f"{key.option} {key.metavar}", _help(key)) for key in keys]
+        )
 
 
 def _spell(key: Key, between: str = "/") -> str:
@@ -40,7 +53,7 @@ def _help(key: Key) -> str:
 def _on_command_line(value: object) -> str:
     """A default as it would be typed."""
     if isinstance(value, dict):
-        return ",".join(f"{name}={share}" for name, share in value.items())
+        return ",".join(map(str, value.values()))
     if isinstance(value, tuple):
         return ",".join(map(str, value))
     return value if isinstance(value, str) else to_toml(value)

@@ -1,11 +1,13 @@
 """Lays out what a run prints: labelled lines that wrap between words, and commands as the user called Graft."""
 
 import os
+import re
 import shlex
 import sys
 import textwrap
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
@@ -37,10 +39,20 @@ def print_labelled(console: Console, label: str, markup: str) -> None:
     text, head = Text.from_markup(as_called(markup)), Text.from_markup(label)
     head.pad_right(LABEL_WIDTH - len(head))
     width = max(_LEAST_WIDTH, console.width - LABEL_WIDTH) if console.is_terminal else len(text) + 1
-    for line in text.wrap(console, width, overflow="ignore") or [Text()]:
+    for line in text.divide(_find_breaks(text.plain, width)):
         line.rstrip()
         console.print(head + line, highlight=False, soft_wrap=True)
         head = Text(" " * LABEL_WIDTH)
+
+
+def _find_breaks(text: str, width: int) -> list[int]:
+    """Returns the positions at which lines after the first begin. Rich itself would break words that are too long."""
+    breaks, start = [], 0
+    for word in re.finditer(r"\S+", text):
+        if word.start() > start and cell_len(text[start : word.end()]) > width:
+            start = word.start()
+            breaks.append(start)
+    return breaks
 
 
 def print_unbroken(console: Console, label: str, text: str) -> None:

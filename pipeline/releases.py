@@ -59,6 +59,22 @@ def find_model_dir(out: str, model: str | None) -> str:
     return str(serving / (model or names[0]))
 
 
+def read_number(version: str, model_dir: str) -> int:
+    """Reads the number of a version, which a user names by number or by folder, as `rollback` prints it.
+
+    Raises:
+        UsageError: if it is neither, or a folder of another model.
+    """
+    folder, name = os.path.split(version.rstrip("/"))
+    number = name.removeprefix(versions.WITHDRAWN)
+    if not number.isdecimal() or (folder and os.path.realpath(folder) != os.path.realpath(model_dir)):
+        raise UsageError(
+            f"VERSION: expected a number, or a folder in {model_dir} such as {versions.WITHDRAWN}1795612102; "
+            f"got {version!r}."
+        )
+    return int(number)
+
+
 def print_releases(model_dir: str, console: Console) -> None:
     """Prints a row for each version, newest first, and what the labels mean."""
     rows = describe(model_dir)

@@ -82,7 +82,7 @@ def _print_ended(outcome: Ended, config: Config, console: Console) -> None:
     if outcome.live_version:
         print_unbroken(console, "Live:", f"{model_dir}/{outcome.live_version}")
     console.print()
-    print_unbroken(console, "Next:", "./graft run with --force trains all the same")
+    print_labelled(console, "Next:", "the same command with --force trains all the same")
 
 
 def _data_line(ingest: dict[str, Any]) -> Line:

@@ -85,7 +85,7 @@ class Outcome:
         if self.held_back["state"] == OVERTAKEN:
             return [f"version {version} became live meanwhile, and this model was not compared with it; run again"]
         before = "withdrawn before as" if withdrawn else "the same model is the canary,"
-        return [f"{before} version {version}; ./graft releases promote {version} makes it live{' again' * withdrawn}"]
+        return [f"{before} version {version}; `releases promote` makes it live{' again' * withdrawn}"]
 
 
 @dataclasses.dataclass(frozen=True)

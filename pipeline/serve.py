@@ -7,13 +7,13 @@ import pathlib
 import shlex
 import shutil
 import signal
-import socket
 import subprocess
 from collections.abc import Callable, Iterator
 
 from pipeline.example_image import PLACEHOLDER, find_image
 from schema.errors import GraftError, UsageError
 from serving import launch, models_config, versions
+from serving.ports import check_free
 
 IMAGE = "tensorflow/serving:2.21.0"
 _DEPLOY = pathlib.Path(launch.ROOT, "serving", "deploy")
@@ -110,7 +110,7 @@ def serve(served: Served, server: str | None, docker: bool, say: Callable[[str],
     """
     name, command = make_command(served, server, docker)
     for option, port in (("--port", served.port), ("--rest-port", served.rest_port)):
-        _check_free(served.host, option, port)
+        check_free(served.host, port, option)
     say(f"Starting {name} for {served.model_dir}")
     process = subprocess.Popen(command, env=launch.make_environment())
     with _forwarded_signals(process) as stopping, contextlib.ExitStack() as stack:
@@ -126,17 +126,6 @@ def serve(served: Served, server: str | None, docker: bool, say: Callable[[str],
         say("\n".join(_describe(served)))
         status = process.wait()
         return 0 if stopping() else status
-
-
-def _check_free(host: str, option: str, port: int) -> None:
-    try:
-        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as free:
-            free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            free.bind((host, port))
-    except OSError as error:
-        raise UsageError(
-            f"{host}:{port}: cannot listen there: {error.strerror}. Another server may; name another {option}."
-        ) from None
 
 
 def _make_docker_command(served: Served, flags: list[str]) -> list[str]:

@@ -6,8 +6,11 @@ import pathlib
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from typing import TextIO
+from collections.abc import Callable, Iterable, Iterator
+from typing import TextIO, TypeVar, cast
+
+_Item = TypeVar("_Item")
+_END = object()
 
 
 @contextlib.contextmanager
@@ -22,6 +25,17 @@ def muted_stderr() -> Iterator[None]:
     finally:
         os.dup2(stderr, 2)
         os.close(stderr)
+
+
+def quietly(items: Iterable[_Item]) -> Iterator[_Item]:
+    """Yields the same items; drops what C++ says while it computes one, such as libjpeg of a damaged image."""
+    iterator = iter(items)
+    while True:
+        with muted_stderr():
+            item = next(iterator, _END)
+        if item is _END:
+            return
+        yield cast(_Item, item)
 
 
 def redirect_noise(log: pathlib.Path, verbose: bool) -> tuple[TextIO, TextIO]:

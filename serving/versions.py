@@ -27,7 +27,7 @@ EXTRA = "assets.extra"  # TensorFlow Serving ignores what it does not know there
 RECORD = os.path.join(EXTRA, "graft.json")
 NOT_LIVE = "none"
 
-_STAGING, _REMOVED, _WITHDRAWN = ".staging-", ".removed-", "withdrawn-"
+_STAGING, _REMOVED, WITHDRAWN = ".staging-", ".removed-", "withdrawn-"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +57,7 @@ def find_versions(model_dir: str) -> list[Version]:
 
 def find_withdrawn(model_dir: str) -> list[Version]:
     """The versions that were withdrawn, oldest first; their numbers are those that they had."""
-    return _find(model_dir, _WITHDRAWN)
+    return _find(model_dir, WITHDRAWN)
 
 
 def list_numbers(model_dir: str) -> list[int]:
@@ -159,7 +159,7 @@ def finish_interrupted(model_dir: str) -> None:
 
 def withdraw(version: Version) -> Version:
     """Takes a version from the model servers."""
-    return _move(version, f"{_WITHDRAWN}{version.number}")
+    return _move(version, f"{WITHDRAWN}{version.number}")
 
 
 def renumber(version: Version, number: int) -> Version:
@@ -230,7 +230,7 @@ def _list_numbers(model_dir: str, prefix: str) -> list[int]:
 
 def _list_taken(model_dir: str) -> set[int]:
     """A withdrawn version keeps its number: a server that still has it loaded would not load another one instead."""
-    return {*_list_numbers(model_dir, ""), *_list_numbers(model_dir, _WITHDRAWN)}
+    return {*_list_numbers(model_dir, ""), *_list_numbers(model_dir, WITHDRAWN)}
 
 
 def _move(version: Version, name: str) -> Version:

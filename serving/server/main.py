@@ -15,6 +15,7 @@ import click
 from tensorflow_serving.config import model_server_config_pb2
 
 from schema.errors import GraftError, UsageError, describe_error
+from serving.ports import check_free
 from serving.server.configs import (
     Batching,
     Monitoring,
@@ -147,6 +148,8 @@ def run_server(options: Options) -> None:
     stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopped.set())
+    check_free(options.host, options.port, "--port")
+    check_free(options.host, options.rest_api_port, "--rest_api_port")
     metrics = Metrics()
     store = ModelStore(options.read_batching())
     monitoring = options.read_monitoring()

@@ -103,6 +103,16 @@ def test_classes_that_do_not_match_the_folders_are_refused_before_the_ingest(war
     assert "ExampleGen" not in done.stdout
 
 
+def test_options_of_beam_are_told_apart(tmp_path):
+    """Few need them; the help says where they are, and they are taken as all others."""
+    told, beam = (graft("run", option, cwd=tmp_path).stdout for option in ("--help", "--help-beam"))
+    assert "--help-beam" in told
+    assert "--beam-runner" not in told
+    assert all(f"--beam-{name}" in beam for name in ("runner", "job-endpoint", "args"))
+    done = graft("run", "photos", "--beam-parallelism", "3", "--print-config", cwd=tmp_path)
+    assert "parallelism = 3" in done.stdout
+
+
 def test_help_keeps_its_examples_on_lines_of_their_own(tmp_path):
     """To be copied."""
     assert "\n  ./graft run photos/\n" in graft("run", "--help", cwd=tmp_path).stdout

@@ -153,6 +153,48 @@ def test_broken_toml_names_the_file(tmp_path):
         load_config(str(file), {"data": "photos"})
 
 
+@pytest.mark.parametrize(
+    ("line", "advice"),
+    [
+        ("data = photos", 'A text needs quotes: data = "photos".'),
+        ("data = ~/my photos  # here", 'A text needs quotes: data = "~/my photos".'),
+        ("data = 2026/photos", 'A text needs quotes: data = "2026/photos".'),
+        ("weights=random", 'A text needs quotes: weights = "random".'),
+        ("classes = [cats, dogs]", 'Texts in a list need quotes: classes = ["cats", "dogs"].'),
+        ("canary = yes", "A switch is true or false: canary = true."),
+        ("canary = False", "A switch is true or false: canary = false."),
+        ("seed = 1,5", "`./graft init` writes a valid one to compare."),
+        ('data = "photos', "`./graft init` writes a valid one to compare."),
+    ],
+)
+def test_missing_quotes_are_named(tmp_path, line, advice):
+    """The most frequent slip in TOML, with the line as it should be; and the line that is advised is read."""
+    file = tmp_path / "graft.toml"
+    file.write_text(f"seed = 3\n{line}\n")
+    with pytest.raises(UsageError) as caught:
+        load_config(str(file), {"data": "photos"})
+    assert str(caught.value).endswith(f". {advice}")
+    if ": " in advice:
+        file.write_text(advice.partition(": ")[2][:-1])
+        load_config(str(file), {"data": "photos"})
+
+
+@pytest.mark.parametrize(
+    "text", ["0.8,0.1,0.1", "0.8, 0.1 ,0.1", "train=0.8,val=0.1,test=0.1", "test=.1,train=.8,val=.1"]
+)
+def test_shares_of_the_splits_may_be_typed_without_names(text):
+    """In the order train, val, test."""
+    config = load_config(None, {"data": "photos", "split_ratios": text})
+    assert config.split_ratios == {"train": 0.8, "val": 0.1, "test": 0.1}
+
+
+@pytest.mark.parametrize("text", ["0.8,0.2", "0.8", "a,b,c", "0.8,0.1,0.1,0", "train=0.8,0.1,0.1"])
+def test_other_shares_are_told_the_form(text):
+    """With an example."""
+    with pytest.raises(UsageError, match=r"--split-ratios: expected .* such as train=0\.8,val=0\.1,test=0\.1; got"):
+        load_config(None, {"data": "photos", "split_ratios": text})
+
+
 def test_missing_file_is_named(tmp_path):
     """Not a traceback."""
     with pytest.raises(UsageError, match=r"nowhere\.toml: cannot be read"):

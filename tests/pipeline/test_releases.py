@@ -137,6 +137,25 @@ def test_promotion_says_what_is_live(workspace, tmp_path, arguments, gone):
     assert str(gone) not in names(workspace)
 
 
+@pytest.mark.parametrize("named", ["withdrawn-{0}", "graft-out/serving/graft/withdrawn-{0}", "{1}/withdrawn-{0}/"])
+def test_version_is_promoted_by_the_folder_that_rollback_printed(workspace, tmp_path, named):
+    """The name alone, or its path, as it can be copied."""
+    done = graft("releases", "promote", named.format(WITHDRAWN, workspace), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout.splitlines()[0].rpartition("/")[2]) > LIVE
+    assert f"withdrawn-{WITHDRAWN}" not in names(workspace)
+
+
+@pytest.mark.parametrize("named", ["newest", "withdrawn-", "-1", "graft-out/serving/birds/{0}", "withdrawn-{0}x"])
+def test_anything_else_is_no_version(workspace, tmp_path, named):
+    """Least of all the folder of another model; nothing changes."""
+    before = names(workspace)
+    done = graft("releases", "promote", "--", named.format(WITHDRAWN), cwd=tmp_path)
+    assert done.returncode == 2
+    assert "VERSION: expected a number, or a folder in graft-out/serving/graft such as withdrawn-" in done.stderr
+    assert names(workspace) == before
+
+
 def test_keep_says_what_is_gone(workspace, tmp_path):
     """Or that nothing is."""
     assert f"Removed:   {OLDER}\n" in graft("releases", "keep", 3, cwd=tmp_path).stdout

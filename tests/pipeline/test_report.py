@@ -90,8 +90,8 @@ def test_first_version_of_all_is_live_though_a_canary_was_asked_for():
 @pytest.mark.parametrize(
     ("state", "reason"),
     [
-        ("withdrawn", "withdrawn before as version 5; ./graft releases promote 5 makes it live again."),
-        ("canary", "the same model is the canary, version 5; ./graft releases promote 5 makes it live."),
+        ("withdrawn", "withdrawn before as version 5; `releases promote` makes it live again."),
+        ("canary", "the same model is the canary, version 5; `releases promote` makes it live."),
     ],
 )
 def test_model_that_is_held_back_says_why_and_how_to_make_it_live(state, reason):

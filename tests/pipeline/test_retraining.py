@@ -214,8 +214,9 @@ def test_model_that_was_rolled_back_is_held_back(rolled_back, canary, workspace,
     assert outcome.evaluation["blessed"]
     assert (outcome.pushed_version, outcome.held_back) == (None, {"version": withdrawn.number, "state": "withdrawn"})
     assert (
-        f"./graft releases promote {withdrawn.number} makes it live again. Version {canary[2][-1]} stays live."
-        in printed
-    )
+        f"withdrawn before as version {withdrawn.number}; `releases promote` makes it live again. "
+        f"Version {canary[2][-1]} stays live."
+    ) in " ".join(printed.split())
+    assert f"Next:     ./graft releases promote {withdrawn.number} --out {workspace} --model graft\n" in printed
     assert pushed_versions() == canary[2]
     assert read_labels(str(workspace / "serving/graft")) == {"stable": canary[2][-1]}

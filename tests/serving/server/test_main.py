@@ -148,6 +148,14 @@ def test_a_port_that_is_taken_is_said(start, half_plus_two, flag):
     assert (process.returncode, "cannot listen there" in said) == (2, True)
 
 
+def test_a_port_that_is_taken_is_said_before_a_model_is_loaded(monkeypatch, half_plus_two):
+    """Loading takes many seconds."""
+    monkeypatch.setattr("serving.server.main._load", lambda *_: pytest.fail("a model was loaded"))
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(SystemExit) as ended:
+        main([f"--model_base_path={half_plus_two}", f"--port={taken.getsockname()[1]}"])
+    assert ended.value.code == 2
+
+
 def test_a_server_is_started_on_free_ports_and_ended(half_plus_two):
     """As the ServingValidator starts it."""
     with start_server("m", str(half_plus_two)) as server:
