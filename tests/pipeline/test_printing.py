@@ -63,7 +63,7 @@ def test_commands_are_printed_as_graft_was_called(monkeypatch, called, command):
     assert as_called("Type ./graft run, not ./graft-out or `./graft init`.") == (
         f"Type {command} run, not ./graft-out or `{command} init`."
     )
-    assert lay_out(200)[0].endswith(f"{command} predict cat.jpg asks")
+    assert lay_out(300)[0].endswith(f"{command} predict cat.jpg asks")
 
 
 def test_errors_wrap_between_words_on_a_terminal(monkeypatch):
