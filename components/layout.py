@@ -223,8 +223,9 @@ def _walk(folder: str) -> Iterator[str]:
         here = os.path.join(os.path.realpath(parent), "")
         folders[:] = [name for name in folders if not _is_side_folder(name)]
         folders[:] = [name for name in folders if not here.startswith(_resolve(parent, name))]
-        for name in names:
+        for name in [*folders, *names]:
             _check_name(parent, name)
+        for name in names:
             yield os.path.join(parent, name)
 
 
@@ -260,6 +261,19 @@ def _is_file(path: str) -> bool:
         _refuse_folder(error)
 
 
+def list_files(folder: str) -> tuple[list[str], int]:
+    """Lists the files below a folder of this machine, as an ingest does.
+
+    Returns:
+        The paths, sorted, without hidden and side files; and how many of these were passed over.
+    Raises:
+        DataError: if a folder cannot be listed, or a name is not UTF-8.
+    """
+    found = list(_walk(folder))
+    paths = sorted(path for path in found if not _is_side_file(os.path.basename(path)))
+    return paths, len(found) - len(paths)
+
+
 def list_paths(names: Iterable[str]) -> list[str]:
     """Replaces each folder of this machine among some names by the files below it, as an ingest lists them.
 
@@ -275,7 +289,7 @@ def list_paths(names: Iterable[str]) -> list[str]:
         if not os.path.isdir(name):
             paths.append(name)
             continue
-        found = sorted(path for path in _walk(name) if not _is_side_file(os.path.basename(path)))
+        found, _ = list_files(name)
         if not found:
             raise DataError(f"{name}: no file in this folder. Name images, or a folder with images.")
         paths += found
