@@ -5,10 +5,7 @@ All of it is stock TensorFlow ops that can be traced; what serving refuses is re
 
 import tensorflow as tf
 
-# What tf.io.decode_image reads on either stack, by the first bytes of the file. A newer TensorFlow reads WebP
-# as well; refusing it in ingest on both keeps a model servable wherever it was trained.
-JPEG, PNG, GIF, BMP = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM"
-READABLE = {JPEG: "JPEG", PNG: "PNG", GIF: "GIF", BMP: "BMP"}
+from components.formats import BMP, GIF, JPEG, PNG, READABLE
 
 _HEADER = 32  # bytes; all that the sizes below need
 

@@ -233,10 +233,9 @@ def _walk(folder: str, ignored: Ignored) -> Iterator[str]:
         for name in [name for name in folders if here.startswith(_resolve(parent, name))]:
             ignored.add(LOOP, name)
             folders.remove(name)
-        for name in names:
+        for name in [*folders, *names]:
             _check_name(parent, name)
-            if not ignored.passes_over_file(name):
-                yield os.path.join(parent, name)
+        yield from (os.path.join(parent, name) for name in names if not ignored.passes_over_file(name))
 
 
 def _resolve(parent: str, name: str) -> str:
@@ -271,6 +270,18 @@ def _is_file(path: str) -> bool:
         _refuse_folder(error)
 
 
+def list_files(folder: str) -> tuple[list[str], Mapping[str, Mapping[str, int]]]:
+    """Lists the files below a folder of this machine, as an ingest does.
+
+    Returns:
+        The paths, sorted; and what was passed over, by kind and name, as `Listing.ignored`.
+    Raises:
+        DataError: if a folder cannot be listed, or a name is not UTF-8.
+    """
+    ignored = Ignored()
+    return sorted(_walk(folder, ignored)), ignored.counts
+
+
 def list_paths(names: Iterable[str]) -> list[str]:
     """Replaces each folder of this machine among some names by the files below it, as an ingest lists them.
 
@@ -286,7 +297,7 @@ def list_paths(names: Iterable[str]) -> list[str]:
         if not os.path.isdir(name):
             paths.append(name)
             continue
-        found = sorted(_walk(name, Ignored()))
+        found, _ = list_files(name)
         if not found:
             raise DataError(f"{name}: no file in this folder. Name images, or a folder with images.")
         paths += found

@@ -14,21 +14,14 @@ from PIL import Image
 from components import layout, progress
 from components.decoded import DecodedImages
 from components.duplicates import Record
-from components.images import READABLE, decode_image, is_bearable, measure_image
+from components.formats import READABLE, UNFINISHED, name_format
+from components.images import decode_image, is_bearable, measure_image
 from serving.gfile import REQUESTS_AT_ONCE, is_remote
 
 GONE = "gone since the folder was listed"
 
 _EXIF_ORIENTATION = 274  # tag 0x0112 of EXIF 2.32
 _GRID = 512  # pixels a side that the brightness is taken of: a cast of all would take four times the image's memory
-# ISO base media files by their brand; there are many of videos.
-_BRANDS = dict.fromkeys([b"avif", b"avis"], "AVIF") | dict.fromkeys(
-    [b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"], "HEIC"
-)
-# Formats by the name that `_kind` gives them; `./graft convert` turns them into JPEGs.
-CONVERTIBLE = ("WebP", "TIFF", "HEIC", "AVIF")
-# By the ends of their names; they may grow while they are read.
-_UNFINISHED = (".crdownload", ".part", ".partial", ".tmp", ".download")
 
 
 def read_images(
@@ -75,7 +68,7 @@ def read_image(
         Its record; broken, with the reason, if it cannot be served.
     """
     record = Record(file.path, file.label, file.span, file.split, file.size)
-    if file.path.lower().endswith(_UNFINISHED):
+    if file.path.lower().endswith(UNFINISHED):
         return _broken(record, "unfinished download; bring the whole file, or remove it")
     path = os.path.join(data, file.path)
     try:
@@ -110,7 +103,7 @@ def try_to_decode(encoded: bytes, max_megapixels: float) -> tuple[int, int, floa
     if not encoded:
         raise ValueError("empty file")
     if not encoded.startswith(tuple(READABLE)):
-        raise ValueError(f"{_kind(encoded)}; TensorFlow Serving reads {', '.join(READABLE.values())}")
+        raise ValueError(f"{name_format(encoded)}; TensorFlow Serving reads {', '.join(READABLE.values())}")
     try:
         size, brightness = _try(tf.constant(encoded), max_megapixels)
     except tf.errors.OpError as error:
@@ -138,21 +131,6 @@ def _measure_brightness(image: tf.Tensor) -> tf.Tensor:
     """The mean grey level on a grid of pixels; uint8 [height, width, 3] to float32, 0 to 255."""
     step = tf.maximum(1, tf.reduce_max(tf.shape(image)[:2]) // _GRID)
     return tf.reduce_mean(tf.cast(image[::step, ::step], tf.float32))
-
-
-def _kind(encoded: bytes) -> str:
-    """Names a format that is not readable, by its first bytes."""
-    if encoded[:4] == b"RIFF" and encoded[8:12] == b"WEBP":
-        return "WebP"
-    if encoded[:4] in (b"II*\0", b"MM\0*"):
-        return "TIFF"
-    if encoded[:2] == b"\xff\x0a" or encoded[4:8] == b"JXL ":
-        return "JPEG XL"
-    if encoded[4:8] == b"ftyp":
-        return _BRANDS.get(encoded[8:12], "video, not an image")
-    if encoded.lstrip()[:5].lower() in (b"<?xml", b"<svg ", b"<html", b"<!doc"):
-        return "markup, not an image"
-    return "not an image"
 
 
 def _is_oriented(encoded: bytes) -> bool:

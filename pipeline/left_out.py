@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from components.duplicates import CONTRADICTION
-from components.reading import CONVERTIBLE
+from components.formats import CONVERTIBLE
 from serving.gfile import is_remote
 
 QUARANTINE = "quarantine.jsonl"

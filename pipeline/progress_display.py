@@ -33,7 +33,7 @@ class ProgressDisplay:
             SpinnerColumn(),
             TextColumn("{task.description}"),
             BarColumn(bar_width=20),
-            _Figures(table_column=Column(no_wrap=True)),
+            Figures(table_column=Column(no_wrap=True)),
             console=console,
             transient=True,
             redirect_stdout=False,
@@ -104,7 +104,7 @@ class ProgressDisplay:
         self._console.print(f"  {name:<18} {state:>9}", highlight=False)
 
 
-class _Figures(ProgressColumn):
+class Figures(ProgressColumn):
     """How many, how many a second, and how long it will take."""
 
     def render(self, task: Task) -> Text:

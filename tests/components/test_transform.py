@@ -7,7 +7,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from components.images import READABLE, decode_image, measure_image, refuse_bomb
+from components.formats import READABLE
+from components.images import decode_image, measure_image, refuse_bomb
 from components.transform import from_levels, index_labels, preprocess_images, preprocessing_fn, to_levels
 
 MAX_MEGAPIXELS = 1.0  # as in the transform graph of the tests

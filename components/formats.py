@@ -1,0 +1,56 @@
+"""Formats of image files, told apart by their first bytes; without TensorFlow, which takes seconds to import."""
+
+# What tf.io.decode_image reads on either stack, by the first bytes of the file. A newer TensorFlow reads WebP
+# as well; refusing it in ingest on both keeps a model servable wherever it was trained.
+JPEG, PNG, GIF, BMP = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM"
+READABLE = {JPEG: "JPEG", PNG: "PNG", GIF: "GIF", BMP: "BMP"}
+
+# Formats that `./graft convert` turns into JPEG, as `name_format` calls them.
+CONVERTIBLE = ("HEIC", "WebP", "TIFF", "AVIF", "JPEG 2000", "Netpbm")
+
+# Ends of the names that browsers give while they download. Such a file may grow while it is read.
+UNFINISHED = (".crdownload", ".part", ".partial", ".tmp", ".download")
+
+# ISO base media files by their brand; there are many of videos.
+_BRANDS = dict.fromkeys([b"avif", b"avis"], "AVIF") | dict.fromkeys(
+    [b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"], "HEIC"
+)
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the latter two are BigTIFF, for files above 4 GB
+_JPEG_2000 = (b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51")  # in boxes, or the bare codestream
+_NETPBM = tuple(b"P%d" % number for number in range(1, 7))
+
+
+def name_format(encoded: bytes) -> str:
+    """Names the format of a file by its first bytes.
+
+    Args:
+        encoded: the file, or its first 64 bytes.
+    Returns:
+        A name such as "JPEG" or "HEIC"; of other files what they are, such as "video, not an image".
+    """
+    for magic, name in READABLE.items():
+        if encoded.startswith(magic):
+            return name
+    if encoded[:4] == b"RIFF" and encoded[8:12] == b"WEBP":
+        return "WebP"
+    if encoded.startswith(_TIFF):
+        return "TIFF"
+    if encoded.startswith(_JPEG_2000):
+        return "JPEG 2000"
+    if encoded[:2] == b"\xff\x0a" or encoded[4:8] == b"JXL ":
+        return "JPEG XL"
+    if encoded[4:8] == b"ftyp":
+        return _name_brand(encoded)
+    if encoded.startswith(_NETPBM) and encoded[2:3].isspace():
+        return "Netpbm"
+    if encoded.lstrip()[:5].lower() in (b"<?xml", b"<svg ", b"<html", b"<!doc"):
+        return "markup, not an image"
+    return "not an image"
+
+
+def _name_brand(encoded: bytes) -> str:
+    """Names an ISO base media file. The brand mif1 leaves the codec open; the compatible brands behind it tell."""
+    compatible = encoded[16 : min(64, int.from_bytes(encoded[:4], "big"))]
+    if encoded[8:12] in (b"mif1", b"msf1") and b"avif" in compatible:
+        return "AVIF"
+    return _BRANDS.get(encoded[8:12], "video, not an image")
