@@ -242,9 +242,9 @@ def test_class_folders_without_an_image_are_refused(tmp_path):
 
 def test_images_without_class_folders_are_refused(tmp_path):
     """The message counts them and says where they belong."""
-    fill(tmp_path, "1.jpg", "2.jpg")
+    fill(tmp_path / "photos", "1.jpg", "2.jpg")
     with pytest.raises(DataError, match=r"found 2 files and no folder.*Move the images into folders"):
-        list_images(str(tmp_path))
+        list_images(str(tmp_path / "photos"))
 
 
 def test_a_file_in_place_of_the_folder_is_refused(tmp_path):
