@@ -124,12 +124,13 @@ def find_warnings(ingest: dict[str, Any]) -> list[str]:
     if ingest["contradictions"]:
         warnings.append(
             f"{ingest['contradictions']} files were left out because the same image stands in two classes: "
-            "see quarantine.jsonl, and keep it in the right one."
+            "keep it in the right one."
         )
-    if ingest["oriented"]:
+    if oriented := ingest["oriented"]:
+        carry = "image carries" if oriented == 1 else "images carry"
         warnings.append(
-            f"{ingest['oriented']} images carry an EXIF orientation, which is ignored (in serving too): "
-            "they are seen as the sensor saw them."
+            f"{oriented} {carry} an EXIF orientation, which is ignored, in serving too: seen as the sensor saw it. "
+            "`./graft convert` writes JPEGs upright."
         )
     return warnings
 

@@ -95,7 +95,9 @@ def _print_left_out(findings: Findings, config: Config, console: Console) -> Non
         examples = ", ".join(paths[:_EXAMPLES]) + (", ..." if len(paths) > _EXAMPLES else "")
         print_labelled(console, "", escape(f"{len(paths)} x {reason}: {printable(examples)}"))
     if advice := suggest_conversion(findings.left_out, config.data):
-        print_labelled(console, "", escape(advice))
+        what, command = advice
+        print_labelled(console, "", escape(f"{what}:"))
+        print_unbroken(console, "", printable(command))
 
 
 def _describe_sizes(sizes: Sizes, image_size: int) -> str:

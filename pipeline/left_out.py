@@ -37,20 +37,20 @@ def group_by_reason(left_out: Iterable[dict[str, Any]]) -> dict[str, list[str]]:
     return dict(sorted(groups.items(), key=lambda group: -len(group[1])))
 
 
-def suggest_conversion(left_out: Iterable[dict[str, Any]], data: str) -> str:
-    """Returns a sentence with the command that turns files of other formats into JPEGs; "" if there are none.
+def suggest_conversion(left_out: Iterable[dict[str, Any]], data: str) -> tuple[str, str] | None:
+    """Returns which files would be read as JPEGs, and the command that makes them so; None if there are none.
 
     Args:
         left_out: lines of `quarantine.jsonl`.
-        data: the folder that was read; a remote one has no command, for it must be copied first.
+        data: the folder that was read; for a remote one there is no command, for it must be copied first.
     """
     formats = collections.Counter(_shorten(entry["reason"]) for entry in left_out)
     found = [f"{count} {name}" for name, count in formats.most_common() if name in CONVERTIBLE]
     if not found or is_remote(data):
-        return ""
+        return None
+    listed = " and ".join(filter(None, [", ".join(found[:-1]), found[-1]]))
     folder = data.rstrip("/")
-    command = f"./graft convert {shlex.quote(folder)} {shlex.quote(f'{folder}-jpeg')}"
-    return f"{command} turns {' and '.join(found)} into JPEGs."
+    return f"{listed} can be read as JPEG", shlex.join(["./graft", "convert", folder, f"{folder}-jpeg"])
 
 
 def _shorten(reason: str) -> str:

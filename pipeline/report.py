@@ -104,7 +104,7 @@ def _left_out_lines(outcome: Outcome | Ended, config: Config, workspace: Workspa
         quarantine = workspace.runs / outcome.run_id / QUARANTINE
         lines.append(("Left out:", f"{', '.join(_count_left_out(ingest))}; {escape(str(quarantine))} says why"))
         if advice := suggest_conversion(read_quarantine(quarantine), config.data):
-            lines.append(("", escape(printable(advice))))
+            lines.append(("", escape(printable(": ".join(advice)))))
     if phrases := ignored.describe(ingest["ignored"]):
         lines.append(("Ignored:", escape(printable(", ".join(phrases)))))
     return lines

@@ -160,7 +160,8 @@ def _run_chain(config: Config, resolved: Resolved, workspace: Workspace, display
             raise
         advice = suggest_conversion(read_quarantine(quarantine), config.data)
         whole = f"The whole list of files left out: {quarantine}"
-        raise DataError("\n".join(filter(None, (str(error), advice, whole)))) from error
+        lines = [str(error), *([": ".join(advice)] if advice else []), whole]
+        raise DataError("\n".join(lines)) from error
     except BaseException as error:
         manifest["failed"] = repr(error)
         raise

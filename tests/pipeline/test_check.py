@@ -71,13 +71,13 @@ def test_odd_folder_is_told_reason_by_reason(graft, photos):
         "1 x empty file: dogs/empty.jpg",
         "1 x copy of another image: cats/copy.jpeg",
         "2 x the same image in two classes: cats/001.jpeg, dogs/both.jpeg",
-        "./graft convert photos photos-jpeg turns 1 HEIC and 1 WebP and 1 TIFF into JPEGs.",
+        "1 HEIC, 1 WebP and 1 TIFF can be read as JPEG: ./graft convert photos photos-jpeg",
         "1 side file (.xmp)",
         "1 file beside the class folders (.jpg)",
         "1 folder without an image (birds)",
         "1 folder that a computer made (@eaDir)",
         "1 are more than 3 times as long as wide and are squeezed: cats/strip.png",
-        "1 images carry an EXIF orientation",
+        "1 image carries an EXIF orientation",
         "Problem: 5 of 49 files (10.2%) are broken",
     ):
         assert text in said
