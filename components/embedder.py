@@ -124,6 +124,7 @@ class EmbedderExecutor(base_beam_executor.BaseBeamExecutor):
             EmbeddingReport(None, None, 0, 0, AUGMENTED).write(output.uri)
             return
 
+        progress.report("building the base")
         graph = artifact_utils.get_single_uri(input_dict["transform_graph"])
         spec = BaseSpec.from_json(exec_properties["base"])
         spec = spec if fine_tunes else dataclasses.replace(spec, fine_tune_from="")

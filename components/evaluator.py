@@ -21,7 +21,7 @@ from tfx.types import artifact_utils, standard_artifacts, standard_component_spe
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 from tfx.utils import path_utils
 
-from components import summary
+from components import progress, summary
 from components.artifacts import IngestReport
 from components.comparison import Comparison, compare_models
 from components.data_checks import class_totals
@@ -47,6 +47,7 @@ class EvaluatorExecutor(tfx_executor.Executor):
         examples = artifact_utils.get_single_instance(input_dict[standard_component_specs.EXAMPLES_KEY])
         output = artifact_utils.get_single_uri(output_dict[standard_component_specs.EVALUATION_KEY])
         classes = json.loads(exec_properties["classes"])
+        progress.report("counting the test images")
         counts = count_labels(examples)
         live = versions.find_by_identity(exec_properties["model_dir"], exec_properties["baseline"])
         baseline = live if live and live.record.get("classes") == classes else None
@@ -63,6 +64,7 @@ class EvaluatorExecutor(tfx_executor.Executor):
         if baseline:
             staged = _stage_baseline(baseline, staging, candidate)
             input_dict = input_dict | {standard_component_specs.BASELINE_MODEL_KEY: [staged]}
+        progress.report("loading the model")
         super().Do(input_dict, output_dict, exec_properties | _as_property(config))
         if baseline:
             tf.io.gfile.rmtree(staging)
@@ -216,6 +218,7 @@ def _compare(
     counts: dict[str, int],
 ) -> Comparison:
     """Compares with a live version of other classes, on those that both know."""
+    progress.report("loading the live model and the new one")
     common = [name for name in classes if name in live.record.get("classes", [])]
     return compare_models(_model_path(candidate), live.path, _list_test_files(examples), common, counts)
 

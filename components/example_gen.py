@@ -84,6 +84,7 @@ class ExampleGenExecutor(base_beam_executor.BaseBeamExecutor):
         for key in ("data", "model_dir", "decoded"):
             check_scheme(exec_properties[key], key)
         window_end = resolve_window_end(exec_properties["window_end"])
+        progress.report("listing the images")
         listing = layout.list_images(data, window_end, exec_properties["window_days"])
 
         read = ReadFiles(
@@ -94,6 +95,7 @@ class ExampleGenExecutor(base_beam_executor.BaseBeamExecutor):
             exec_properties["code_digest"],
         )
         records = self._read(listing.files, read, os.path.join(report.uri, "records"))
+        progress.report("dividing the images into splits")
         salt = exec_properties["salt"] or _find_salt(exec_properties["model_dir"])
         decided = ingest.decide(listing, records, json.loads(exec_properties["split_ratios"]), salt)
 

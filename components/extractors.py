@@ -14,7 +14,7 @@ _BATCH_ROWS = 32
 def custom_extractors(
     eval_shared_model: Any, eval_config: config_pb2.EvalConfig, tensor_adapter_config: Any
 ) -> list[tfma.extractors.Extractor]:
-    """TFMA's extractors behind one that bounds the batches.
+    """TFMA's extractors between one that bounds the batches and one that counts.
 
     TFMA grows its batches up to 1000 rows; at 600 kB of pixels and several MB of activations an image that is
     the memory of the machine.
@@ -26,11 +26,17 @@ def custom_extractors(
             eval_config=eval_config,
             tensor_adapter_config=tensor_adapter_config,
         ),
+        tfma.extractors.Extractor("CountImages", beam.Map(_count_images)),
     ]
 
 
 def _split_batch(extracts: dict[str, Any]) -> list[dict[str, Any]]:
     batch = extracts[tfma.ARROW_RECORD_BATCH_KEY]
-    progress.report("images evaluated", batch.num_rows)
     starts = range(0, batch.num_rows, _BATCH_ROWS)
     return [extracts | {tfma.ARROW_RECORD_BATCH_KEY: batch.slice(start, _BATCH_ROWS)} for start in starts]
+
+
+def _count_images(extracts: dict[str, Any]) -> dict[str, Any]:
+    """Reports a batch, which has its predictions by now, and hands it on."""
+    progress.report("images evaluated", len(extracts[tfma.INPUT_KEY]))
+    return extracts

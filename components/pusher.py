@@ -17,7 +17,7 @@ from tfx.dsl.components.base import base_component, executor_spec
 from tfx.types import artifact_utils, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 
-from components import image_set, summary
+from components import image_set, progress, summary
 from components.artifacts import IngestReport, RunDecision
 from components.drift import STATISTICS
 from components.moments import FILE as MOMENTS
@@ -196,6 +196,7 @@ def push(
         UsageError: if models.config cannot be read, or no number is free for a canary.
         GraftError, OSError, tf.errors.OpError: if it cannot be written; then nothing is left behind.
     """
+    progress.report("copying the model")
     releases.settle(model_dir)
     with versions.stage(model_dir) as staging:
         versions.copy_tree(model_path, staging)

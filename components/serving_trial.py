@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
+from components import progress
 from components.samples import get_image
 from components.serving_checks import (
     TOLERANCE,
@@ -101,9 +102,13 @@ def try_model(path: str, model_name: str, examples: Sequence[bytes], classes: Se
     try:
         with futures.ThreadPoolExecutor(1) as pool:
             asked_here = pool.submit(_ask_here, path, examples, classes)  # while the server starts
+            progress.report("starting the model server")
             with _serve(path, model_name, limits) as server:
-                answers = _ask_server(server, model_name, images, asked_here.result(), classes, limits)
+                progress.report("asking the model without a server")
+                expected = asked_here.result()
+                answers = _ask_server(server, model_name, images, expected, classes, limits)
                 memory = server.memory_bytes / 1e6
+                progress.report("stopping the model server")
     except _RefusedError as refusal:
         return Verdict(False, list(refusal.args), launch.find_binary() or launch.BUILT_IN, len(examples))
     by_grpc, by_rest = (answer.milliseconds for answer in answers)
@@ -135,8 +140,14 @@ def _ask_signature(loaded: tf.Module, batch: Sequence[bytes]) -> Outputs:
     return {name: value.numpy() for name, value in answer.items()}
 
 
-def _ask_all_ways(ask: Callable[[Sequence[bytes]], Outputs], values: Sequence[bytes]) -> _Answers:
-    """Asks one by one and in batches: what is computed differently, and differs in the last bits."""
+def _ask_all_ways(ask: Callable[[Sequence[bytes]], Outputs], values: Sequence[bytes], step: str = "") -> _Answers:
+    """Asks one by one and in batches: what is computed differently, and differs in the last bits.
+
+    Args:
+        ask: returns the answers to some values.
+        values: what to ask with.
+        step: what to report each answer as; "" reports nothing.
+    """
     answers: dict[str, Outputs] = {}
     milliseconds = []
     for way, size in _WAYS.items():
@@ -144,6 +155,8 @@ def _ask_all_ways(ask: Callable[[Sequence[bytes]], Outputs], values: Sequence[by
         for first in range(0, len(values), size):
             start = time.perf_counter()
             parts.append(ask(values[first : first + size]))
+            if step:
+                progress.report(step, len(values[first : first + size]), len(_WAYS) * len(values))
             if size == 1:
                 milliseconds.append((time.perf_counter() - start) * 1000)
         answers[way] = {name: np.concatenate([part[name] for part in parts]) for name in _OUTPUTS}
@@ -194,7 +207,7 @@ def _ask_server(
             with connect(address, model_name, timeout=limits.timeout) as client:
                 if problems := check_metadata(client.metadata()):
                     raise _RefusedError(*(f"by {face}: {problem}" for problem in problems))
-                both.append(_ask_all_ways(client.ask, images))
+                both.append(_ask_all_ways(client.ask, images, f"answers by {face}"))
         except (ServerError, KeyError, ValueError) as error:  # an answer of another form than the metadata says
             logging.warning("The model server says:\n%s", server.describe_end(), exc_info=error)
             raise _RefusedError(f"by {face}: {_explain(server, error)}") from error

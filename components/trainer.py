@@ -21,7 +21,7 @@ from tfx.types import artifact_utils, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 from tfx.utils import json_utils, proto_utils
 
-from components import curves, devices, model, pixels, samples
+from components import curves, devices, model, pixels, progress, samples
 from components.base import FrozenBase
 from components.embeddings import EmbeddingReport, read_embeddings
 from components.training import HEAD, Images, Inputs, Settings, Trained, count_passes, train
@@ -146,11 +146,13 @@ def run_fn(fn_args: FnArgs) -> None:
     report = EmbeddingReport.read(settings.embeddings)
     chosen = devices.choose_devices(settings.precision)
     with chosen.strategy.scope():
+        progress.report("building the network")
         frozen = FrozenBase(settings.base, fn_args.transform_output)
         keras.utils.set_random_seed(settings.seed)
         passes = count_passes(settings, report.trunk is not None)
         files = fn_args.train_files + fn_args.eval_files
         with pixels.cache_folder(files, settings.image_size, passes, fn_args.model_run_dir) as cache:
+            progress.report("reading what to train on")
             inputs = read_inputs(fn_args, frozen, settings, report, cache)
             trained = train(frozen, inputs, settings, chosen, fn_args.model_run_dir)
         export(frozen, trained.head, trained.kept, fn_args, settings)
@@ -219,8 +221,10 @@ def export(frozen: FrozenBase, head: keras.Model, kept: str, fn_args: FnArgs, se
     transform_output = tft.TFTransformOutput(fn_args.transform_output)
     embedded = {"head": head, "embedding_kind": frozen.kind.to_json()} if kept == HEAD else {}
     path, classes = fn_args.serving_model_dir, list(settings.classes)
+    progress.report("exporting the model")
     export_saved_model(network, transform_output, classes, path, **embedded)
     # Of `test`, which stays unseen: a server decodes them and forgets the answers.
+    progress.report("writing warm-up requests")
     images = map(samples.get_image, samples.sample_examples(list_files(settings.test_files), WARMUP_BATCH))
     write_warmup_requests(path, list(images), settings.model_name)
 
@@ -236,5 +240,6 @@ def write_history(trained: Trained, computed: int, model_run_dir: str) -> None:
     tf.io.gfile.makedirs(model_run_dir)
     with tf.io.gfile.GFile(os.path.join(model_run_dir, "history.json"), "w") as file:
         file.write(json.dumps(history, indent=1))
+    progress.report("drawing the training curves")
     with tf.io.gfile.GFile(os.path.join(model_run_dir, "training_curves.png"), "wb") as file:
         file.write(curves.draw_curves(trained.history, trained.kept))

@@ -245,6 +245,7 @@ def _fine_tune(
     log_dir: str,
 ) -> list[dict[str, Any]]:
     """Phase 2, in the precision of the devices; the base's float32 network gets the weights."""
+    progress.report("building the network to fine-tune")
     base = _copy_base(frozen.network, settings, devices)
     model.freeze_below(base, settings.fine_tune_from)
     if inputs.trunk_train is not None:
@@ -360,6 +361,7 @@ def score(network: keras.Model, val: tf.data.Dataset) -> Score:
         network: compiled.
         val: batches of what it takes and label indices.
     """
+    progress.report("evaluating on the validation images")
     measured = network.evaluate(val, verbose=0, return_dict=True)
     return Score(measured["loss"], measured["accuracy"])
 

@@ -10,12 +10,11 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
-from rich.table import Column
+from rich.progress import Progress, SpinnerColumn, TextColumn
 
 from components import ignored
 from pipeline.printing import as_called
-from pipeline.progress_display import Figures
+from pipeline.progress_display import Bar, Figures
 from schema.text import printable
 
 _SHOWN = 20  # problems on the terminal; --json has all
@@ -138,8 +137,7 @@ def show_progress(total: int) -> Iterator[Callable[[], None]]:
         A function to call after each file.
     """
     console = Console(stderr=True)
-    figures = Figures(table_column=Column(no_wrap=True))
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=20), figures)
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), Bar(console), Figures(console))
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("images", total=total)
         yield lambda: bar.advance(task)

@@ -4,7 +4,6 @@ As TFX's LocalDagRunner, which says nothing of a component but in its log.
 """
 
 import dataclasses
-import datetime
 import time
 from collections.abc import Callable
 from typing import Any
@@ -85,11 +84,6 @@ class LocalRunner(tfx_runner.IrBasedRunner):
             seconds = time.monotonic() - started
             if not self._on_finish(_describe(connection, execution.execution_id, name, seconds)):
                 return
-
-
-def make_run_id() -> str:
-    """The time, as a folder may be named; sorts by age."""
-    return datetime.datetime.now().strftime("%Y%m%dT%H%M%S-%f")
 
 
 def _describe(connection: metadata.Metadata, execution_id: int, name: str, seconds: float) -> Finished:

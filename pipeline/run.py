@@ -24,13 +24,14 @@ from pipeline.config import Config
 from pipeline.disk import explain_disk_error
 from pipeline.engines import beam_pipeline_args, check_engine, explain_worker_error
 from pipeline.left_out import QUARANTINE, read_quarantine, suggest_conversion
-from pipeline.local_runner import Finished, LocalRunner, make_run_id
+from pipeline.local_runner import Finished, LocalRunner
 from pipeline.parameters import absolute, make_parameters
-from pipeline.progress_display import ProgressDisplay
+from pipeline.progress_display import ProgressDisplay, describe_state
 from pipeline.resolve import Resolved, resolve
+from pipeline.run_log import RunLog
 from pipeline.weights import RANDOM
 from pipeline.worker_check import check_workers
-from pipeline.workspace import Workspace, open_workspace
+from pipeline.workspace import Workspace, make_run_id, open_workspace
 from schema.errors import DataError
 from serving import versions
 
@@ -105,23 +106,26 @@ class Ended:
     live_version: int | None
 
 
-def run_pipeline(config: Config, console: Console) -> Outcome | Ended:
+def run_pipeline(config: Config, console: Console, log: RunLog | None = None) -> Outcome | Ended:
     """Runs the whole pipeline in a workspace.
 
     Args:
         config: what the user asked for.
         console: where to say what happens.
+        log: to be told which component runs; knows the run's id.
     Returns:
         What came of it; also in `runs/<run id>/manifest.json`.
     Raises:
         GraftError: for whatever the user can act on.
     """
     check_engine(config.beam, {"data": config.data, "out": config.out})
+    display = ProgressDisplay(console)
     try:
-        with open_workspace(config.out) as workspace:
+        with open_workspace(config.out) as workspace, display, progress.listen(display.update):
+            display.prepare("looking at what has changed since the last run")
             resolved = resolve(config, workspace)
             check_workers(config.beam, _list_places(config, resolved, workspace))
-            return _run_chain(config, resolved, workspace, ProgressDisplay(console))
+            return _run_chain(config, resolved, workspace, display, log)
     except Exception as error:
         if full := explain_disk_error(error, config.out):
             raise full from error
@@ -136,9 +140,11 @@ def _list_places(config: Config, resolved: Resolved, workspace: Workspace) -> di
     return places if resolved.weights == RANDOM else places | {"weights": resolved.weights}
 
 
-def _run_chain(config: Config, resolved: Resolved, workspace: Workspace, display: ProgressDisplay) -> Outcome | Ended:
+def _run_chain(
+    config: Config, resolved: Resolved, workspace: Workspace, display: ProgressDisplay, log: RunLog | None
+) -> Outcome | Ended:
     """Runs the components; whatever happens, the manifest says so."""
-    run_id = make_run_id()
+    run_id = log.run_id if log else make_run_id()
     folder = workspace.runs / run_id
     folder.mkdir()
     manifest: dict[str, Any] = {
@@ -149,8 +155,10 @@ def _run_chain(config: Config, resolved: Resolved, workspace: Workspace, display
     try:
         pipeline = _create_local_pipeline(config, resolved, workspace)
         remove_unfinished(pipeline.metadata_connection_config, workspace.artifacts)
-        with display, progress.listen(display.update):
-            LocalRunner(run_id, display.start, lambda component: _finish(component, display)).run(pipeline)
+        runner = LocalRunner(
+            run_id, lambda name: _start(name, display, log), lambda component: _finish(component, display, log)
+        )
+        runner.run(pipeline)
         outcome = _collect(run_id, display.finished, folder, workspace.model_dir(config.model_name))
         manifest |= describe(outcome)
     except DataError as error:
@@ -179,9 +187,18 @@ def _create_local_pipeline(config: Config, resolved: Resolved, workspace: Worksp
     return create_pipeline(config, parameters, resolved, places, beam_args, metadata)
 
 
-def _finish(component: Finished, display: ProgressDisplay) -> bool:
+def _start(component: str, display: ProgressDisplay, log: RunLog | None) -> None:
+    """Names the component to whoever watches, and in the log."""
+    display.start(component)
+    if log:
+        log.start(component)
+
+
+def _finish(component: Finished, display: ProgressDisplay, log: RunLog | None) -> bool:
     """What the ingest has counted tells how long the later steps will take; the gate, whether there will be any."""
     display.finish(component)
+    if log:
+        log.finish(describe_state(component))
     if component.name == "ExampleGen":
         counts = _read(component, "report", "report.json")["counts"]
         images = {split: sum(by_label.values()) for split, by_label in counts.items()}

@@ -3,17 +3,18 @@
 import dataclasses
 import logging
 import os
-import pathlib
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from components.layout import list_images
 from pipeline.config import Config
 from pipeline.printing import print_error
-from pipeline.terminal import catch_interrupts, redirect_noise
-from pipeline.workspace import prepare
+from pipeline.progress_display import ProgressDisplay
+from pipeline.run_log import RunLog
+from pipeline.terminal import catch_interrupts
+from pipeline.workspace import make_run_id, prepare
 from schema.errors import GraftError
 from serving.schemes import check_scheme
 
@@ -50,17 +51,21 @@ def run_session(config: Config, source: str | None, output: Output, require_push
     # All else takes seconds to import. A wrong folder is known at once, and nothing is made for it.
     check_scheme(config.data, "data")
     list_images(config.data, config.window_end_text, config.window_days or 0)
-    log = prepare(config.out).log
+    path = prepare(config.out).log
     interrupted_by = catch_interrupts()
-    stdout, stderr = redirect_noise(log, output.verbose)
-    console = Console(file=stdout, quiet=output.quiet or output.as_json)
-    details = f"details: {log}" + (f", {source}" if source else "")
+    log = RunLog(path, make_run_id(), output.verbose)
+    # Between the lines of the log a bar would be torn.
+    terminal = False if output.verbose else None
+    console = Console(file=log.stdout, quiet=output.quiet or output.as_json, force_terminal=terminal)
+    details = f"details: {path}" + (f", {source}" if source else "")
     first = f"Graft: {config.data} -> {config.out}   ({details})"
     console.print(first, highlight=False, soft_wrap=True, markup=False)
     try:
-        outcome = _run(config, console, stdout if output.as_json else None)
+        outcome = _run(config, console, log, output.as_json)
     except (Exception, KeyboardInterrupt) as error:
-        return _explain(error, interrupted_by, log, stderr)
+        return _explain(error, interrupted_by, log, str(path))
+    finally:
+        log.flush()
     from pipeline.run import Ended
 
     if isinstance(outcome, Ended):
@@ -68,31 +73,34 @@ def run_session(config: Config, source: str | None, output: Output, require_push
     else:
         reasons = outcome.reasons if outcome.pushed_version is None else []
     if require_push and reasons:
-        print(f"graft: not pushed: {'; '.join(reasons)}", file=stderr, flush=True)
+        print_error(GraftError(f"not pushed: {'; '.join(reasons)}"), log.stderr)
         return NOT_PUSHED
     return 0
 
 
-def _run(config: Config, console: Console, json_to: TextIO | None) -> "Outcome | Ended":
-    from pipeline.report import print_report, render_json
-    from pipeline.run import run_pipeline
+def _run(config: Config, console: Console, log: RunLog, as_json: bool) -> "Outcome | Ended":
+    with ProgressDisplay(console) as display:
+        display.prepare("loading TensorFlow and TFX")
+        from pipeline.report import print_report, render_json
+        from pipeline.run import run_pipeline
 
-    outcome = run_pipeline(config, console)
+    outcome = run_pipeline(config, console, log)
     print_report(outcome, config, console)
-    if json_to:
-        print(render_json(outcome, config), file=json_to, flush=True)
+    if as_json:
+        print(render_json(outcome, config), file=log.stdout, flush=True)
     return outcome
 
 
-def _explain(error: BaseException, interrupted_by: Callable[[], int], log: pathlib.Path, stderr: TextIO) -> int:
+def _explain(error: BaseException, interrupted_by: Callable[[], int], log: RunLog, path: str) -> int:
     """Says why a run ended early; returns the exit code."""
     if number := interrupted_by():
-        print(f"graft: interrupted. {_AGAIN}", file=stderr, flush=True)
+        print(f"graft: interrupted. {_AGAIN}", file=log.stderr, flush=True)
+        log.flush()
         os._exit(128 + number)  # Beam's threads would finish their bundles first
     if isinstance(error, GraftError):
-        print_error(error, stderr)
+        print_error(error, log.stderr)
         return error.exit_code
     logging.error("graft run failed", exc_info=error)
     reason = " ".join(f"{type(error).__name__}: {error}".split())[:_LONG]
-    print(f"graft: unexpected: {reason}\nThe traceback is in {log}", file=stderr, flush=True)
+    print(f"graft: unexpected: {reason}\nThe traceback is in {path}", file=log.stderr, flush=True)
     return GraftError.exit_code

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import datetime
 import fcntl
 import json
 import os
@@ -82,6 +83,11 @@ def prepare(out: str) -> Workspace:
     except OSError as error:
         raise UsageError(f"{out}: cannot be written: {error.strerror}. Choose another folder with --out.") from None
     return workspace
+
+
+def make_run_id() -> str:
+    """Returns the time, as a folder may be named; sorts by age."""
+    return datetime.datetime.now().strftime("%Y%m%dT%H%M%S-%f")
 
 
 def _check_format(out: str, file: pathlib.Path) -> None:

@@ -13,6 +13,7 @@ from image_files import CLASSES
 from small_networks import build_color_classifier
 from tfx.types import artifact_utils, standard_artifacts
 
+from components import progress
 from components.serving_validator import ServingValidatorExecutor
 from schema.errors import GraftError
 from serving import launch, signatures
@@ -122,14 +123,19 @@ def server_says(monkeypatch, tmp_path):
 
 
 def test_a_good_model_is_blessed(validate):
-    """As TFX's InfraValidator marks it, with what was measured."""
-    result = validate()
+    """As TFX's InfraValidator marks it, with what was measured; either way each image is asked alone and in a batch."""
+    events = []
+    with progress.listen(events.append):
+        result = validate()
     assert (result.mark, result.files) == (1, {"INFRA_BLESSED"}), result.verdict
     verdict = result.verdict
     assert (verdict["blessed"], verdict["reasons"], verdict["images"]) == (True, [], 10)
     assert verdict["server"] == "the built-in server"
     assert 0 < verdict["median_ms_grpc"] < 5000 > verdict["median_ms_rest"] > 0
     assert 100 < verdict["memory_mb"] < 4096
+    for step in ("answers by gRPC", "answers by REST"):
+        assert sum(event.done for event in events if event.step == step) == 20
+        assert {event.total for event in events if event.step == step} == {20}
 
 
 def test_a_model_that_is_too_slow_and_too_large_is_refused(validate):

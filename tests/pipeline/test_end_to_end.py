@@ -14,6 +14,7 @@ import tensorflow as tf
 from outcomes import find_output, list_executed
 from tensorflow_serving.apis import prediction_log_pb2
 
+from components import progress
 from components.embedding_store import EmbeddingStore
 from components.samples import get_image
 from components.shards import Kind
@@ -45,8 +46,15 @@ def read_records(files):
 
 
 @pytest.fixture(scope="module")
-def first(run, pushed_versions):
-    outcome, printed = run()
+def events():
+    """What the components of the first run report of their progress."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def first(run, pushed_versions, events):
+    with progress.listen(events.append):
+        outcome, printed = run()
     return outcome, printed, pushed_versions()
 
 
@@ -136,6 +144,37 @@ def test_refused_candidate_says_why_and_can_be_asked(worse, workspace, small_dig
     image = str(next((small_digits / "0").iterdir()))
     [answer] = predict_files(find_trained_model(str(workspace), outcome.run_id), [image])
     assert set(answer.probabilities) == set("0123")
+
+
+def test_evaluator_counts_each_test_image_once(first, events):
+    """Behind the predictions, in batches of 32 at the most."""
+    counted = [event.done for event in events if event.step == "images evaluated"]
+    assert sum(counted) == sum(first[0].ingest["counts"]["test"].values())
+    assert max(counted) <= 32
+
+
+def test_components_say_what_they_do_where_they_count_nothing(first, events):
+    """In this order; the Embedder and the Trainer build the base, the Trainer exports."""
+    steps = list(dict.fromkeys(event.step for event in events if not event.done and not event.note))
+    assert steps == [
+        "listing the images",
+        "dividing the images into splits",
+        "building the base",
+        "images embedded",
+        "building the network",
+        "reading what to train on",
+        "evaluating on the validation images",
+        "building the network to fine-tune",
+        "exporting the model",
+        "writing warm-up requests",
+        "drawing the training curves",
+        "counting the test images",
+        "loading the model",
+        "starting the model server",
+        "asking the model without a server",
+        "stopping the model server",
+        "copying the model",
+    ]
 
 
 def test_model_was_served_before_it_was_pushed(first):
@@ -391,3 +430,19 @@ def test_quiet_run_prints_nothing(warm_python, worse_once_more, workspace):
     command = [warm_python.program, ROOT, "run", "--quiet"]
     done = subprocess.run(command, cwd=workspace.parent, capture_output=True, text=True, timeout=300, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.slow
+def test_log_says_of_each_line_when_in_which_run_and_where(warm_python, worse_once_more, workspace):
+    """Of a run from the command line; nothing in it is said of every component of every run."""
+    (workspace / "graft.log").write_text("")
+    command = [warm_python.program, ROOT, "run", "--quiet", "--head-epochs", "1", "--fine-tune-epochs", "0"]
+    done = subprocess.run(command, cwd=workspace.parent, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    lines = (workspace / "graft.log").read_text().splitlines()
+    run_id = max(path.name for path in (workspace / "runs").iterdir())
+    line = rf"\d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{{3}} {run_id} (?:INFO|WARNING|ERROR|-) (\S+) \S+: .+"
+    components = [re.fullmatch(line, text)[1] for text in lines]
+    assert list(dict.fromkeys(components)) == [*sorted(ALL, key=components.index)]
+    assert not [text for text in lines if "property_predicate" in text]
+    assert [text for text in lines if "INFO Trainer graft: finished: " in text]

@@ -2,7 +2,10 @@
 
 import io
 import re
+import threading
+import time
 import types
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from rich.console import Console
@@ -16,6 +19,11 @@ def component(name, cached=False):
     return types.SimpleNamespace(name=name, cached=cached, seconds=12.34)
 
 
+def plain(printed):
+    """Without the colours and the movements of the cursor."""
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", printed)
+
+
 @pytest.fixture
 def clock(monkeypatch):
     """A time that the test sets."""
@@ -24,9 +32,9 @@ def clock(monkeypatch):
     return now
 
 
-def show(clock, events, terminal=False):
+def show(clock, events, terminal=False, width=100):
     """What is printed while a Trainer reports events, each (seconds passed, event)."""
-    console = Console(file=io.StringIO(), width=100, force_terminal=terminal, legacy_windows=False)
+    console = Console(file=io.StringIO(), width=width, force_terminal=terminal, legacy_windows=False)
     display = ProgressDisplay(console)
     display._bars.get_time = lambda: clock.seconds
     for task in display._bars.tasks:
@@ -65,6 +73,63 @@ def test_on_a_terminal_a_bar_moves(clock):
     assert "Trainer: images embedded" in printed
     assert "20 of 1,000" in printed
     assert re.search(r"Trainer +12\.3 s", printed)
+
+
+def test_step_that_counts_nothing_shows_its_seconds(clock):
+    """Something moves, and there is no bar that stands still; the next step begins at 0."""
+    events = [(1, Event("exporting the model")), (12, Event("exporting the model")), (1, Event("drawing"))]
+    printed = show(clock, events, terminal=True)
+    assert re.search(r"Trainer: exporting the model +12 s", plain(printed))
+    assert re.search(r"Trainer: drawing +0 s", plain(printed))
+    assert "\N{BOX DRAWINGS HEAVY HORIZONTAL}" not in printed
+
+
+@pytest.mark.parametrize("step", ["images embedded", "a step with a name that is longer than sixty columns are wide"])
+def test_narrow_terminal_has_one_whole_line(clock, step):
+    """What is done is cut before the figures are; without a bar and a rate there is room for both."""
+    printed = show(clock, [(1, Event(step, 100, 1000)), (10, Event(step, 100, 1000))], terminal=True, width=60)
+    lines = [line for line in re.split(r"[\r\n]+", plain(printed)) if line.strip() and "12.3 s" not in line]
+    lines = lines[:-1]  # drawn once more behind the end
+    assert max(map(len, map(str.rstrip, lines))) <= 60
+    assert re.fullmatch(r"\S Trainer: \S.* 200 of 1,000, 0:\d\d left *", lines[-1])
+
+
+def test_without_a_terminal_a_step_that_counts_nothing_is_heard_of(clock):
+    """Nothing is reported meanwhile: a clock prints the line."""
+    console = Console(file=io.StringIO(), width=100)
+    display = ProgressDisplay(console)
+    display._bars.get_time = lambda: clock.seconds
+    with display:
+        display.start("Transform")
+        for clock.seconds in (29.0, 31.0, 32.0, 62.0):
+            display.print_if_due()
+        lines = console.file.getvalue().splitlines()
+    assert lines == [f"    still at it: Transform: tracing the preprocessing graph, {n} s" for n in (31, 62)]
+
+
+def test_clock_prints_while_a_component_is_silent(monkeypatch):
+    """In a thread of its own, which ends with the display."""
+    monkeypatch.setattr(progress_display, "_SECONDS_BETWEEN_LINES", 0.0)
+    console = Console(file=io.StringIO(), width=100)
+    before = threading.active_count()
+    with ProgressDisplay(console) as display:
+        display.prepare("loading TensorFlow and TFX")
+        deadline = time.monotonic() + 30
+        while not console.file.getvalue() and time.monotonic() < deadline:
+            time.sleep(0.05)
+    assert re.match(r"    still at it: loading TensorFlow and TFX, \d s\n", console.file.getvalue())
+    while threading.active_count() > before and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert threading.active_count() == before
+
+
+def test_steps_from_several_threads_do_not_meet(clock):
+    """Each takes the place of the other; none finds its own gone."""
+    console = Console(file=io.StringIO(), width=100, force_terminal=True)
+    with ProgressDisplay(console) as display, ThreadPoolExecutor(4) as threads:
+        display.start("ServingValidator")
+        list(threads.map(lambda i: display.update(Event(f"step {i % 7}", 1, 3)), range(2000)))
+        display.finish(component("ServingValidator"))
 
 
 def test_component_that_says_nothing_is_one_line(clock):
