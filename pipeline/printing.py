@@ -36,13 +36,22 @@ def print_labelled(console: Console, label: str, markup: str) -> None:
         label: up to 9 characters in rich's markup, such as "Data:"; "" to go on below the line before.
         markup: the text, in rich's markup.
     """
-    text, head = Text.from_markup(as_called(markup)), Text.from_markup(label)
+    head = Text.from_markup(label)
     head.pad_right(LABEL_WIDTH - len(head))
-    width = max(_LEAST_WIDTH, console.width - LABEL_WIDTH) if console.is_terminal else len(text) + 1
+    _print_wrapped(console, head, Text.from_markup(as_called(markup)), LABEL_WIDTH)
+
+
+def print_indented(console: Console, text: str, indent: int) -> None:
+    """Prints a line some columns in; on a terminal wrapped between words, with what follows 2 columns deeper."""
+    _print_wrapped(console, Text(" " * indent), Text(text), indent + 2)
+
+
+def _print_wrapped(console: Console, head: Text, text: Text, indent: int) -> None:
+    width = max(_LEAST_WIDTH, console.width - indent) if console.is_terminal else len(text) + 1
     for line in text.divide(_find_breaks(text.plain, width)):
         line.rstrip()
         console.print(head + line, highlight=False, soft_wrap=True)
-        head = Text(" " * LABEL_WIDTH)
+        head = Text(" " * indent)
 
 
 def _find_breaks(text: str, width: int) -> list[int]:

@@ -12,6 +12,7 @@ from rich.table import Column
 from rich.text import Text
 
 from components.progress import Event
+from pipeline.printing import print_indented
 
 if TYPE_CHECKING:  # TFX, which takes seconds
     from pipeline.local_runner import Finished
@@ -93,9 +94,7 @@ class ProgressDisplay:
     def update(self, event: Event) -> None:
         """A component says what it does, or how far it is."""
         if event.note:
-            self._console.print(
-                f"    {event.note}", highlight=False, markup=False, soft_wrap=not self._console.is_terminal
-            )
+            print_indented(self._console, event.note, 4)
             return
         with self._lock:
             if event.step not in self._steps:

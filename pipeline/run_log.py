@@ -36,6 +36,8 @@ class RunLog:
     Attributes:
         run_id: in each line.
         stdout, stderr: what a person sees.
+        component: the one that is at work, or "".
+        finished: number of components that have finished.
     """
 
     def __init__(self, path: pathlib.Path, run_id: str, verbose: bool):
@@ -49,6 +51,7 @@ class RunLog:
         sys.stdout.flush()
         sys.stderr.flush()
         self.run_id = run_id
+        self.component, self.finished = "", 0
         self.stdout = os.fdopen(os.dup(1), "w", encoding=sys.stdout.encoding, errors="replace")
         self.stderr = os.fdopen(os.dup(2), "w", encoding=sys.stderr.encoding, errors="replace")
         shown = [self.stderr.fileno()] if verbose else []
@@ -71,11 +74,13 @@ class RunLog:
 
     def start(self, component: str) -> None:
         """Names a component in the lines that follow."""
+        self.component = component
         self._tell(COMPONENT, component)
         logging.getLogger(_OWN).info("started")
 
     def finish(self, state: str) -> None:
         """Says how the component ended: "unchanged", or its seconds."""
+        self.component, self.finished = "", self.finished + 1
         logging.getLogger(_OWN).info("finished: %s", state)
         self._tell(COMPONENT, log_lines.NOTHING)
 

@@ -3,6 +3,7 @@
 import dataclasses
 import logging
 import os
+import pathlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -10,11 +11,12 @@ from rich.console import Console
 
 from components.layout import list_images
 from pipeline.config import Config
+from pipeline.interruption import describe_interruption
 from pipeline.printing import print_error
 from pipeline.progress_display import ProgressDisplay
 from pipeline.run_log import RunLog
 from pipeline.terminal import catch_interrupts
-from pipeline.workspace import make_run_id, prepare
+from pipeline.workspace import Workspace, make_run_id, prepare
 from schema.errors import GraftError
 from serving.schemes import check_scheme
 
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
     from pipeline.run import Ended, Outcome
 
 NOT_PUSHED = 4
-_AGAIN = "The same command goes on from there: what is finished is kept, and what was live is live."
 _LONG = 300  # characters; some errors have the bytes of an image in them
 
 
@@ -63,7 +64,7 @@ def run_session(config: Config, source: str | None, output: Output, require_push
     try:
         outcome = _run(config, console, log, output.as_json)
     except (Exception, KeyboardInterrupt) as error:
-        return _explain(error, interrupted_by, log, str(path))
+        return _explain(error, interrupted_by, log, str(path), config)
     finally:
         log.flush()
     from pipeline.run import Ended
@@ -91,10 +92,11 @@ def _run(config: Config, console: Console, log: RunLog, as_json: bool) -> "Outco
     return outcome
 
 
-def _explain(error: BaseException, interrupted_by: Callable[[], int], log: RunLog, path: str) -> int:
+def _explain(error: BaseException, interrupted_by: Callable[[], int], log: RunLog, path: str, config: Config) -> int:
     """Says why a run ended early; returns the exit code."""
     if number := interrupted_by():
-        print(f"graft: interrupted. {_AGAIN}", file=log.stderr, flush=True)
+        model_dir = Workspace(pathlib.Path(config.out)).model_dir(config.model_name)
+        print_error(GraftError(describe_interruption(log.component, log.finished, str(model_dir))), log.stderr)
         log.flush()
         os._exit(128 + number)  # Beam's threads would finish their bundles first
     if isinstance(error, GraftError):

@@ -46,7 +46,10 @@ def test_interrupted_run_goes_on_where_it_was(warm_python, small_digits, tmp_pat
 
     printed, complaint, code = interrupt(endless, tmp_path, trains, signal.SIGINT)
     assert code == 128 + signal.SIGINT
-    assert "graft: interrupted. The same command goes on from there" in complaint
+    assert complaint == (
+        "graft: interrupted in the Trainer: nothing of it is kept. The same command begins with it and repeats none of "
+        "the 9 before it. No version is live.\n"
+    )
     assert "Trainer" in printed.splitlines()[-1]
     assert "Traceback" not in printed + complaint
     half_written = list((tmp_path / "graft-out" / "pipeline" / "Trainer" / "model_run").iterdir())

@@ -7,7 +7,7 @@ import pty
 import pytest
 from rich.console import Console
 
-from pipeline.printing import as_called, find_command, print_error, print_labelled, print_unbroken
+from pipeline.printing import as_called, find_command, print_error, print_indented, print_labelled, print_unbroken
 from pipeline.terminal import quietly
 from schema.errors import UsageError
 
@@ -40,6 +40,13 @@ def test_text_is_one_line_in_a_file():
 def test_a_coloured_label_is_as_wide_as_another():
     """Markup takes no room; text in brackets that is escaped is shown."""
     assert lay_out(60, label="[yellow]Note:[/]", text=r"\[sic] fine") == ["Note:     [sic] fine"]
+
+
+def test_an_indented_line_goes_on_two_columns_deeper():
+    """So that it is seen to be one."""
+    console = Console(file=io.StringIO(), width=44, force_terminal=True, color_system=None)
+    print_indented(console, "head 1/5: loss 0.685, accuracy 0.788; val loss [0.274]", 4)
+    assert console.file.getvalue() == "    head 1/5: loss 0.685, accuracy 0.788;\n      val loss [0.274]\n"
 
 
 def test_a_command_is_never_wrapped():
