@@ -92,19 +92,22 @@ class ConfiguredCommand(click.Command):
 
         write_options(self._get_own(ctx), ctx, formatter)
 
+    def describe_beam_options(self, ctx: click.Context) -> str:
+        """Returns the help of the options of Beam."""
+        from pipeline.options import write_beam_options
+
+        formatter = ctx.make_formatter()
+        write_beam_options(formatter)
+        return formatter.getvalue().rstrip("\n")
+
     def _get_own(self, ctx: click.Context) -> list[click.Parameter]:
         return [*super().get_params(ctx), _HELP_BEAM]
 
 
-def _describe_beam_options(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
-    if not value:
-        return
-    from pipeline.options import write_beam_options
-
-    formatter = ctx.make_formatter()
-    write_beam_options(formatter)
-    click.echo(formatter.getvalue().rstrip("\n"))
-    ctx.exit()
+def _print_beam_options(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
+    if value and isinstance(ctx.command, ConfiguredCommand):
+        click.echo(ctx.command.describe_beam_options(ctx))
+        ctx.exit()
 
 
 _HELP_BEAM = click.Option(
@@ -112,7 +115,7 @@ _HELP_BEAM = click.Option(
     is_flag=True,
     is_eager=True,
     expose_value=False,
-    callback=_describe_beam_options,
+    callback=_print_beam_options,
     help="Show the options of Apache Beam: other runners, workers, Dataflow.",
 )
 

@@ -1,12 +1,24 @@
 """`./graft`: finds its folder, its environment, and says in one line what is missing."""
 
+import fcntl
 import os
 import pathlib
+import pty
+import re
 import shutil
+import signal
+import struct
 import subprocess
 import sys
+import termios
+import time
 
+import packaging.requirements
 import pytest
+from click.testing import CliRunner
+
+from kubeflow.cli import cli
+from pipeline.cli import VERSION
 
 ROOT = pathlib.Path(__file__).parents[1]
 FAKE_PYTHON = '#!/bin/sh\nshift\necho "arguments: $*"\n'
@@ -34,8 +46,10 @@ def write_executable(path, text):
 def project(tmp_path):
     """A copy of the script with a lock of its own, in a path with spaces; no environment yet."""
     folder = tmp_path / "my project"
-    folder.mkdir()
-    shutil.copy(ROOT / "graft", folder)
+    for name in ("graft", "docs/commands.md", "pipeline/cli.py"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, folder / name)
+    shutil.copytree(ROOT / "pipeline" / "shell", folder / "pipeline" / "shell")
     (folder / "requirements.lock").write_text("nothing==1\n")
     return folder
 
@@ -45,8 +59,8 @@ def tools(tmp_path):
     """A PATH with the tools every machine has and neither Python, uv nor a compiler."""
     folder = tmp_path / "bin"
     folder.mkdir()
-    names = ("sh", "dirname", "readlink", "cat", "cksum", "cut", "sed", "awk", "df", "getconf", "rm", "printf")
-    for name in names:
+    names = "awk cat cksum cp cut date df dirname env getconf grep mkdir mktemp readlink rm sed sh sleep stty"
+    for name in names.split():
         if found := shutil.which(name):
             (folder / name).symlink_to(found)
     return folder
@@ -63,7 +77,9 @@ def test_script_passes_shellcheck():
     """POSIX sh, and no slip of quoting."""
     shellcheck = pathlib.Path(sys.executable).with_name("shellcheck")
     files = [ROOT / "graft", ROOT / ".ci" / "run"]
-    done = subprocess.run([shellcheck, *files], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [shellcheck, "--external-sources", *files], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout
 
 
@@ -78,11 +94,19 @@ def test_arguments_are_handed_over_from_any_folder_and_through_a_link(project, t
         assert done.stdout == "arguments: predict a b.jpg\n", done.stderr
 
 
+def test_options_of_beam_need_no_environment(project, tools):
+    """They stand apart in the help, and are as well known."""
+    asked = CliRunner().invoke(cli, ["run", "--help-beam"], prog_name="./graft", terminal_width=78)
+    done = run(project / "graft", "run", "--help-beam", path=tools)
+    assert (done.returncode, done.stdout, done.stderr) == (0, asked.output, "")
+    assert "No such option '--foo'" in run(project / "graft", "run", "--beam-runner", "x", "--foo", path=tools).stderr
+
+
 def test_changed_lock_sets_up_again(project, tools):
     """What is installed is what the lock says; here, setting up needs the Python that is not there."""
     set_up(project)
     (project / "requirements.lock").write_text("nothing==2\n")
-    assert "no usable Python" in run(project / "graft", path=tools).stderr
+    assert "no usable Python" in run(project / "graft", "model", path=tools).stderr
 
 
 def test_moved_project_sets_up_again(project, tools):
@@ -90,12 +114,12 @@ def test_moved_project_sets_up_again(project, tools):
     set_up(project)
     moved = project.with_name("moved")
     project.rename(moved)
-    assert "no usable Python" in run(moved / "graft", path=tools).stderr
+    assert "no usable Python" in run(moved / "graft", "model", path=tools).stderr
 
 
 def test_no_python_is_one_line_that_says_what_to_install(project, tools):
     """Which versions, and how to name one."""
-    done = run(project / "graft", path=tools)
+    done = run(project / "graft", "model", path=tools)
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1
     assert "needs Python" in done.stderr
@@ -106,12 +130,12 @@ def test_python_that_does_not_run_is_passed_over(project, tools):
     """The shims of pyenv are on PATH and fail."""
     for name in ("python3.10", "python3.11", "python3.12", "python3.13", "python3"):
         write_executable(tools / name, "#!/bin/sh\nexit 127\n")
-    assert "no usable Python" in run(project / "graft", path=tools).stderr
+    assert "no usable Python" in run(project / "graft", "model", path=tools).stderr
 
 
 def test_no_compiler_is_one_line_that_says_what_to_install(project, tools):
     """One dependency has no wheel."""
-    done = run(project / "graft", path=tools, GRAFT_PYTHON=sys.executable)
+    done = run(project / "graft", "model", path=tools, GRAFT_PYTHON=sys.executable)
     assert "apt-get install g++" in done.stderr, done.stderr
     assert not (project / ".venv").exists()
 
@@ -121,19 +145,347 @@ def test_too_little_disk_is_said_before_anything_is_written(project, tools):
     write_executable(tools / "g++", "#!/bin/sh\n")
     (tools / "df").unlink()
     write_executable(tools / "df", "#!/bin/sh\necho header\necho disk 9 9 1048576 9% /\n")
-    done = run(project / "graft", path=tools, GRAFT_PYTHON=sys.executable)
+    done = run(project / "graft", "model", path=tools, GRAFT_PYTHON=sys.executable)
     assert "5 GB of disk are needed" in done.stderr, done.stderr
     assert not (project / ".venv").exists()
 
 
-@pytest.mark.parametrize("tool", ["pip", "uv"])
-def test_failed_installation_is_not_taken_for_a_finished_one(project, tools, tool):
-    """The next start tries again."""
-    write_executable(tools / "g++", "#!/bin/sh\n")
-    if tool == "uv":
-        write_executable(tools / "uv", "#!/bin/sh\n[ $1 != pip ]\n")
-    path = f"{tools}:{os.path.dirname(sys.executable)}"
-    done = run(project / "graft", path=path, GRAFT_PYTHON=sys.executable, PIP_INDEX_URL="file:///nonexistent")
+# --- Without an environment ---
+
+
+def answer(project, tools, *arguments, shell="sh"):
+    """Asks the script where there is neither an environment nor a Python."""
+    return run(shell, str(project / "graft"), *arguments, path=tools)
+
+
+def ask_click(*arguments):
+    """Asks click on 80 columns. Its suggestions are left out: the script has none."""
+    done = CliRunner().invoke(cli, arguments, prog_name="./graft", terminal_width=78)
+    return done.exit_code, done.stdout, re.sub(r" \(?Did you mean.*", "", done.stderr)
+
+
+def walk(command, path=()):
+    yield path, command
+    for name, subcommand in getattr(command, "commands", {}).items():
+        yield from walk(subcommand, (*path, name))
+
+
+COMMANDS = dict(walk(cli))
+
+
+def test_help_of_every_command_needs_no_python(project, tools):
+    """Word for word what click prints."""
+    for path in COMMANDS:
+        done = answer(project, tools, *path, "--help")
+        assert (done.returncode, done.stdout, done.stderr) == ask_click(*path, "--help"), path
+        assert done.stdout.startswith(" ".join(["Usage: ./graft", *path]))
+
+
+def test_unknown_option_of_every_command_needs_no_python(project, tools):
+    """Word for word what click prints; options of pytest are not unknown."""
+    for path in COMMANDS.keys() - {("test",)}:
+        done = answer(project, tools, *path, "--foo")
+        assert (done.returncode, done.stdout, done.stderr) == ask_click(*path, "--foo"), path
+        assert "Error: No such option '--foo'" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "",
+        "-h",
+        "kubeflow",
+        "nosuch",
+        "kubeflow nosuch",
+        "run -x",
+        "run -qx",
+        "run -q=1",
+        "run --head-units -1 --foo",
+        "run --head-units=-1 --foo=1",
+        "run --json=1",
+        "run --out",
+        "run photos -h",
+        "run -qh",
+        "run --out --help --foo",
+        "run --help --foo",
+        "run --no-canary --help",
+        "predict -1",
+        "releases --json --foo",
+        "releases --json -h",
+        "releases -h --foo",
+        "--foo run",
+        "--help nosuch",
+        "test --pdb --help",
+        "test --quick=1",
+        "test -k",
+        "-",
+        "sample it's",
+    ],
+)
+@pytest.mark.parametrize("shell", ["dash", "bash"])
+def test_what_click_refuses_is_refused_in_its_words(project, tools, shell, arguments):
+    """Help and errors, without a Python; in doubt, an environment decides."""
+    if not shutil.which(shell):
+        pytest.skip(f"no {shell} here")
+    done = answer(project, tools, *arguments.split(), shell=shutil.which(shell))
+    if arguments == "test -k":  # click would run pytest
+        assert "no usable Python" in done.stderr
+    else:
+        assert (done.returncode, done.stdout, done.stderr) == ask_click(*arguments.split())
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "run photos",
+        "run --head-units -1",
+        "run --out --foo",
+        "run -- --foo",
+        "run -qv",
+        "releases",
+        "releases --json",
+        "releases keep 3",
+        "predict",
+        "test --lf -x tests/schema",
+        "kubeflow submit --param a=b --wait",
+    ],
+)
+def test_what_click_may_accept_sets_up(project, tools, arguments):
+    """The page refuses nothing that it cannot judge."""
+    done = answer(project, tools, *arguments.split())
     assert done.returncode == 1
-    assert "could not be installed" in done.stderr, done.stderr
+    assert "no usable Python" in done.stderr
+
+
+def test_version_needs_no_python(project, tools):
+    """Its number is that of the source; libraries have none yet."""
+    done = answer(project, tools, "--version")
+    assert done.stdout == f"Graft {VERSION} (not set up yet: the first command that runs anything sets up .venv)\n"
+    assert done.returncode == 0
+
+
+def test_help_comes_through_a_link_from_another_folder(project, tools, tmp_path):
+    """The page is found beside the script."""
+    link = tmp_path / "elsewhere" / "graft"
+    link.parent.mkdir()
+    link.symlink_to(project / "graft")
+    assert run(link, "run", "-h", path=tools, cwd="/").stdout.startswith("Usage: ./graft run ")
+
+
+def test_without_the_page_an_environment_answers(project, tools):
+    """A copy without docs/ works."""
+    (project / "docs" / "commands.md").unlink()
+    assert "no usable Python" in answer(project, tools, "--help").stderr
+
+
+def test_with_an_environment_python_answers(project, tools):
+    """Help and errors, too."""
+    set_up(project)
+    assert run(project / "graft", "--help", path=tools).stdout == "arguments: --help\n"
+
+
+def test_command_is_exported_as_it_was_typed(project, tools):
+    """For the commands that Python prints: a path as it stands, or the name where PATH has it."""
+    set_up(project)
+    write_executable(project / ".venv" / "bin" / "python", '#!/bin/sh\necho "$GRAFT_COMMAND"\n')
+    (tools / "graft").symlink_to(project / "graft")
+    for typed, path, expected in (
+        ("./graft", tools, "./graft"),
+        ("../my project/graft", tools, "../my project/graft"),
+        (str(project / "graft"), tools, str(project / "graft")),
+        ("graft", tools, "graft"),
+    ):
+        done = run("sh", "-c", '"$0"', typed, path=path, cwd=project)
+        assert done.stdout == f"{expected}\n", done.stderr
+    assert run("sh", "graft", path=tools, cwd=project).stdout == "./graft\n"
+
+
+# --- Set-up ---
+
+FAKE_BASE = """#!/bin/sh
+case "$1 $2" in
+    "-c "*) exec {real} "$@" ;;
+    "-m venv") mkdir -p "$3/bin" "$3/lib/python3.10/site-packages" && cp "$0" "$3/bin/python" ;;
+    "-m pip") packages=$(dirname "$0")/../lib/python3.10/site-packages; {pip} ;;
+    *) shift; echo "arguments: $*" ;;
+esac
+"""
+FAKE_UV = """#!/bin/sh
+case "$1 $2" in
+    --version*) ;;
+    venv*) shift 4; mkdir -p "$1/bin" "$1/lib/python3.10/site-packages" && cp "$GRAFT_PYTHON" "$1/bin/python" ;;
+    "pip sync") packages=$VIRTUAL_ENV/lib/python3.10/site-packages; {uv} ;;
+esac
+"""
+DOWNLOADING = """
+echo 'Collecting one==1'
+echo '  Downloading one-1-py3-none-any.whl (9 kB)'
+echo 'Collecting tensorflow==2'
+echo '  Downloading tensorflow-2-cp310-cp310-manylinux_2_17_x86_64.whl (590.6 MB)'
+sleep 0.7
+"""
+INSTALLING = """
+echo 'Installing collected packages: one, tensorflow, three'
+mkdir "$packages/one-1.dist-info" "$packages/tensorflow-2.egg-info"
+echo '  Running setup.py install for pyfarmhash: started'
+sleep 0.7
+"""
+UV_DOWNLOADING = """
+exec >&2
+echo 'Resolved 3 packages in 481ms'
+echo 'Downloading keras (2.0MiB)'
+echo 'Downloading tensorflow (563.3MiB)'
+echo ' Downloaded keras'
+sleep 0.7
+"""
+UV_COMPILING = """
+echo 'Installed 3 packages in 913ms'
+sleep 0.7
+"""
+
+
+@pytest.fixture
+def build(project, tools):
+    """Returns a function that writes stand-ins for Python, pip and uv; returns the arguments of `run`."""
+
+    def write(pip="", uv=None):
+        (project / "requirements.lock").write_text("one==1 \\\n    --hash=x\ntensorflow==2\nthree==3\n")
+        write_executable(tools / "g++", "#!/bin/sh\n")
+        write_executable(tools / "base python", FAKE_BASE.format(real=sys.executable, pip=pip))
+        if uv is not None:
+            write_executable(tools / "uv", FAKE_UV.format(uv=uv))
+        return {"path": str(tools), "GRAFT_PYTHON": str(tools / "base python")}
+
+    return write
+
+
+def run_on_terminal(columns, script, *arguments, path, **environment):
+    """Runs the script with its standard error on a terminal; returns its exit status and what the terminal got."""
+    terminal, end = pty.openpty()
+    fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    process = subprocess.Popen(
+        [str(script), *arguments],
+        env={"PATH": path, "HOME": "/nonexistent", **environment},
+        stdout=subprocess.DEVNULL,
+        stderr=end,
+    )
+    os.close(end)
+    printed = b""
+    while True:
+        try:
+            printed += os.read(terminal, 65536)
+        except OSError:  # the other end is closed
+            break
+    os.close(terminal)
+    return process.wait(timeout=60), printed.decode()
+
+
+def test_set_up_says_how_much_how_long_and_hands_over(project, build):
+    """On a pipe: no line is rewritten, and a short set-up has a line at its start and one at its end."""
+    done = run(project / "graft", "model", **build())
+    assert done.stdout == "arguments: model\n", done.stderr
+    first, second, last = done.stderr.splitlines()
+    assert first.startswith(f"graft: setting up {project}/.venv with Python 3.1")
+    assert second.startswith("graft: 3 packages, 3.5 GB")
+    assert re.fullmatch(r"graft: set up in \d s", last)
+    assert run(project / "graft", "model", path="/usr/bin:/bin").stderr == ""
+
+
+def test_lines_on_a_pipe_come_each_half_minute(project, tools, build):
+    """For the log of CI; here each look at the clock takes 20 s."""
+    (tools / "date").unlink()
+    write_executable(tools / "date", '#!/bin/sh\necho >>"$0.seen"\necho $(($(grep -c "" "$0.seen") * 20))\n')
+    printed = run(project / "graft", "model", **build(DOWNLOADING + INSTALLING)).stderr
+    spent = r"\d+ min \d+ s"
+    assert re.search(rf"^graft: 1 of 3 packages downloaded, {spent}; now tensorflow, 590.6 MB$", printed, re.MULTILINE)
+    assert re.search(rf"^graft: 2 of 3 packages installed, {spent}; now pyfarmhash$", printed, re.MULTILINE), printed
+    assert "\r" not in printed
+
+
+@pytest.mark.parametrize("columns", [60, 120])
+def test_terminal_shows_progress_of_pip_on_one_line(project, build, columns):
+    """No line is as wide as the terminal: it would wrap."""
+    status, printed = run_on_terminal(columns, project / "graft", "model", **build(DOWNLOADING + INSTALLING))
+    shown = [line.strip() for line in re.findall(r"\r([^\r\n]*)", printed)]
+    assert status == 0
+    assert max(len(line) for line in re.findall(r"\r([^\r\n]+)", printed)) == columns - 1  # of spaces
+    now = "; now tensorflow, 590.6 MB" if columns == 120 else ""
+    assert any(re.fullmatch(rf"graft: 1 of 3 packages downloaded, \d s{now}", line) for line in shown), shown
+    assert any(re.fullmatch(r"graft: 2 of 3 packages installed, \d s; now pyfarmhash", line) for line in shown), shown
+    assert re.search(r"\r +\rgraft: set up in \d s\r\n$", printed)
+
+
+def test_terminal_shows_progress_of_uv_on_one_line(project, build):
+    """The log of uv names large packages; then it compiles."""
+    status, printed = run_on_terminal(120, project / "graft", "model", **build(uv=UV_DOWNLOADING + UV_COMPILING))
+    assert status == 0
+    assert re.search(r"\rgraft: downloading, 1 large package left, \d s; now tensorflow, 563.3MiB", printed), printed
+    assert re.search(r"\rgraft: compiling 3 packages to byte code, \d s", printed)
+
+
+@pytest.mark.parametrize("tool", ["pip", "uv"])
+def test_failed_installation_shows_its_errors_and_is_not_taken_for_a_finished_one(project, build, tool):
+    """The next start tries again. Nothing waits for an installer that died."""
+    dying = "echo 'ERROR: first' >&2; echo 'ERROR: second' >&2; kill -9 $$"
+    done = run(project / "graft", "model", **build(dying, uv=dying if tool == "uv" else None))
+    assert done.returncode == 1
+    assert "\nERROR: first\nERROR: second\ngraft: the packages of requirements.lock could not" in done.stderr
     assert not (project / ".venv" / "graft-stamp").exists()
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+@pytest.mark.parametrize("shell", ["dash", "bash"])
+@pytest.mark.parametrize("ignored", ["", "trap '' INT; "], ids=["compiler", "stubborn compiler"])
+def test_interrupted_set_up_leaves_no_process_and_no_stamp(project, tools, build, ignored, shell, number, status):
+    """The installer and what it started end, too."""
+    if not shutil.which(shell):
+        pytest.skip(f"no {shell} here")
+    compiler = tools / "compiler"
+    write_executable(
+        compiler, f"#!/bin/sh\n{ignored}echo $$ >'{tools}/new'\ncp '{tools}/new' '{tools}/id'\nexec tail -f \"$0\"\n"
+    )
+    (tools / "tail").symlink_to(shutil.which("tail"))
+    (tools / "sleep").unlink()
+    write_executable(tools / "sleep", f"#!/bin/sh\nexec {shutil.which('sleep')} 0.01\n")
+    settings = build(f"trap 'cp \"$0\" \"{tools}/cleaned\"' INT; '{compiler}'")
+    process = subprocess.Popen(
+        [shutil.which(shell), project / "graft", "model"],
+        env={"PATH": settings.pop("path"), "HOME": "/nonexistent", "TMPDIR": str(tools), **settings},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    wait_until((tools / "id").exists)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == status, errors
+    assert errors.splitlines()[-1].startswith("graft: set-up stopped after ")
+    compiler_id = int((tools / "new").read_text())
+    wait_until(lambda: has_ended(compiler_id))
+    assert not (project / ".venv" / "graft-stamp").exists()
+    assert not list(tools.glob("tmp.*"))
+    assert ignored or (tools / "cleaned").exists()  # pip removes its temporary files at SIGINT
+
+
+def wait_until(condition):
+    end = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def has_ended(process):
+    """Tells a process that is gone, or only waits for its parent, from a running one."""
+    try:
+        return pathlib.Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+def test_number_of_packages_is_that_of_the_lock(project, tools, build):
+    """Only those whose markers hold here, each once."""
+    settings = build()
+    shutil.copy(ROOT / "requirements.lock", project)
+    lines = re.findall(r"^[A-Za-z0-9].*", (ROOT / "requirements.lock").read_text(), re.MULTILINE)
+    needed = [packaging.requirements.Requirement(line.rstrip(" \\")) for line in lines]
+    names = {one.name for one in needed if one.marker is None or one.marker.evaluate()}
+    assert f"graft: {len(names)} packages, " in run(project / "graft", "model", **settings).stderr

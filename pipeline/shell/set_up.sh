@@ -1,0 +1,146 @@
+# shellcheck shell=sh
+# Makes .venv from requirements.lock, and shows how far it is. Read by `graft`, which sets $root, $venv, $python and $stamp.
+
+# Makes .venv. The stamp is written last, so that the next command repeats a set-up that was interrupted.
+set_up() {
+    started=$(date +%s)
+    said=0
+    installer=
+    scratch=$(mktemp -d)
+    trap 'stop_installer; rm -rf "$scratch"' EXIT
+    trap 'interrupt 129' HUP
+    trap 'interrupt 130' INT
+    trap 'interrupt 143' TERM
+    find_python
+    check_compiler
+    check_disk
+    find_uv
+    total=$(count_packages)
+    say "setting up $venv with Python $version and ${uv:-pip}; this happens once"
+    say "$total packages, 3.5 GB on disk; some minutes, or more where the network is slow"
+    rm -rf "$venv" || fail "$venv cannot be written. Clone the project into a folder of your own."
+    if [ -n "$uv" ]; then
+        run_step "$uv" venv --quiet --python "$base" "$venv" || fail "uv could not make $venv (see above)."
+        run_step env VIRTUAL_ENV="$venv" "$uv" pip sync --color never --compile-bytecode "$root/requirements.lock" || fail_install
+    else
+        run_step "$base" -m venv "$venv" || fail "Python has no venv module. On Debian or Ubuntu: apt-get install python$version-venv"
+        # The lock is complete: with --no-deps, pip need not work that out again.
+        run_step env PIP_QUIET=0 "$python" -m pip install --no-color --no-input --progress-bar off --disable-pip-version-check \
+            --no-deps --require-hashes -r "$root/requirements.lock" || fail_install
+    fi
+    printf '%s\n' "$stamp" >"$venv/graft-stamp"
+    rm -rf "$scratch"
+    trap - EXIT HUP INT TERM
+    say "set up in $(elapsed)"
+}
+
+# Runs a command of the set-up, shows its progress, and prints its errors if it fails.
+# The command gets its own process group: stop_installer then reaches the compilers that pip starts, too.
+run_step() {
+    "$base" -c 'import os, signal, sys
+os.setpgid(0, 0)
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+os.execvp(sys.argv[1], sys.argv[1:])' "$@" >"$scratch/out" 2>"$scratch/errors" &
+    installer=$!
+    while kill -0 "$installer" 2>/dev/null; do
+        # An interrupt may end a command inside: the trap has the last word, not set -e.
+        show_progress || :
+        sleep 0.5 2>/dev/null || sleep 1 || :
+    done
+    status=0
+    wait "$installer" || status=$?
+    installer=
+    clear_line
+    if [ "$status" -ne 0 ]; then
+        if [ -s "$scratch/errors" ]; then cat "$scratch/errors" >&2; else cat "$scratch/out" >&2; fi
+    fi
+    return "$status"
+}
+
+# Rewrites one line of a terminal; elsewhere prints a line each half minute.
+show_progress() {
+    if [ -t 2 ]; then
+        columns=$(stty size <&2 2>/dev/null | cut -d ' ' -f 2)
+        width=$((${columns:-0} > 0 ? columns - 1 : 59))
+        describe_progress
+        line="graft: $progress, $(elapsed)"
+        [ $((${#line} + ${#current})) -gt "$width" ] || line=$line$current
+        clear_line
+        printf "%.${width}s" "$line" >&2
+    elif [ $(($(date +%s) - started - said)) -ge 30 ]; then
+        said=$(($(date +%s) - started))
+        describe_progress
+        say "$progress, $(elapsed)$current"
+    fi
+}
+
+clear_line() {
+    [ ! -t 2 ] || printf "\r%${width:-59}s\r" '' >&2
+}
+
+# Sets $progress and $current, such as "; now tensorflow, 590.6 MB", from the output of pip or uv so far.
+describe_progress() {
+    installed=0
+    for found in "$venv"/lib/python*/site-packages/*.dist-info "$venv"/lib/python*/site-packages/*.egg-info; do
+        [ ! -e "$found" ] || installed=$((installed + 1))
+    done
+    report=$(awk -v total="$total" -v installed="$installed" -f "$root/pipeline/shell/progress.awk" \
+        "$scratch/out" "$scratch/errors") || report="preparing|"
+    progress=${report%%|*}
+    current=${report#*|}
+}
+
+elapsed() {
+    seconds=$(($(date +%s) - started))
+    [ "$seconds" -lt 60 ] || printf '%s min ' $((seconds / 60))
+    printf '%s s' $((seconds % 60))
+}
+
+interrupt() {
+    trap '' HUP INT TERM
+    stop_installer
+    clear_line
+    say "set-up stopped after $(elapsed). Nothing half-made is used: the same command starts again, with what ${uv:-pip} has downloaded."
+    exit "$1"
+}
+
+# Interrupts the process group of the installer; kills it after 5 s.
+stop_installer() {
+    [ -n "$installer" ] || return 0
+    kill -s INT -- "-$installer" 2>/dev/null || kill "$installer" 2>/dev/null || return 0
+    tries=0
+    while kill -s 0 -- "-$installer" 2>/dev/null && [ "$tries" -lt 25 ]; do
+        tries=$((tries + 1))
+        sleep 0.2 2>/dev/null || sleep 1
+    done
+    kill -s KILL -- "-$installer" 2>/dev/null || :
+    wait "$installer" 2>/dev/null || : # else bash reports that it was killed
+}
+
+# Counts the packages of the lock whose markers hold for the Python that is used.
+count_packages() {
+    "$base" -c '
+import os, platform, re, sys
+
+markers = {
+    "sys": sys,
+    "sys_platform": sys.platform,
+    "os_name": os.name,
+    "implementation_name": sys.implementation.name,
+    "platform_machine": platform.machine(),
+    "platform_python_implementation": platform.python_implementation(),
+    "platform_system": platform.system(),
+}
+names = set()
+for line in open(sys.argv[1]):
+    if name := re.match("[A-Za-z0-9._-]+", line):
+        marker = line.partition(";")[2].strip(" \\\n") or "True"
+        marker = re.sub(r"python_full_version (\S+) .3\.(\d+)(\.\*)?.", r"sys.version_info[:2] \1 (3, \2)", marker)
+        if eval(marker, markers):
+            names.add(name[0])
+print(len(names))' "$root/requirements.lock" 2>/dev/null || grep -c '^[A-Za-z0-9._-]' "$root/requirements.lock"
+}
+
+fail_install() {
+    fail "the packages of requirements.lock could not be installed (see above). With a network and some 5 GB of disk, run the same command again."
+}
