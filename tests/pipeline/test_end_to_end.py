@@ -4,6 +4,7 @@ import io
 import json
 import pathlib
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -110,7 +111,7 @@ def test_model_has_learnt_something(first):
     assert outcome.evaluation["accuracy"] > 0.6
 
 
-def test_first_run_says_what_came_of_it(first, workspace):
+def test_first_run_says_what_came_of_it(first, workspace, small_digits):
     """Each component with its time; data, accuracy with its interval, verdict, where the model is, and what next."""
     outcome, printed, _ = first
     for name in ALL:
@@ -121,7 +122,8 @@ def test_first_run_says_what_came_of_it(first, workspace):
     assert f"(95 % confidence {low:.3f} to {high:.3f})" in printed
     assert "The base has random weights" in printed
     assert f"Pushed:   {workspace}/serving/graft/{outcome.pushed_version}\n" in printed
-    assert f"./graft predict IMAGE --model {workspace}/serving/graft" in printed
+    command = shlex.join(["./graft", "predict", str(min((small_digits / "0").iterdir()))])
+    assert f"Next:     {command} --model {workspace}/serving/graft\n" in printed
 
 
 @pytest.mark.slow
@@ -139,9 +141,9 @@ def test_refused_candidate_says_why_and_can_be_asked(worse, workspace, small_dig
     assert "Verdict:  not good enough: test accuracy is" in printed
     assert f"Not pushed; version {versions[-1]} stays live." in printed
     assert "Try:      The base has random weights" in printed
-    command = f"./graft predict IMAGE --out {workspace} --run {outcome.run_id}\n"
-    assert command in printed
-    image = str(next((small_digits / "0").iterdir()))
+    image = str(min((small_digits / "0").iterdir()))
+    command = f"{shlex.join(['./graft', 'predict', image])} --out {workspace} --run {outcome.run_id}"
+    assert f"Next:     {command}\n" in printed
     [answer] = predict_files(find_trained_model(str(workspace), outcome.run_id), [image])
     assert set(answer.probabilities) == set("0123")
 
