@@ -47,19 +47,20 @@ def print_indented(console: Console, text: str, indent: int) -> None:
 
 
 def _print_wrapped(console: Console, head: Text, text: Text, indent: int) -> None:
-    width = max(_LEAST_WIDTH, console.width - indent) if console.is_terminal else len(text) + 1
-    for line in text.divide(_find_breaks(text.plain, width)):
+    widths = (max(_LEAST_WIDTH, console.width - used) for used in (len(head), indent))
+    breaks = _find_breaks(text.plain, *widths) if console.is_terminal else []
+    for line in text.divide(breaks):
         line.rstrip()
         console.print(head + line, highlight=False, soft_wrap=True)
         head = Text(" " * indent)
 
 
-def _find_breaks(text: str, width: int) -> list[int]:
+def _find_breaks(text: str, first_width: int, width: int) -> list[int]:
     """Returns the positions at which lines after the first begin. Rich itself would break words that are too long."""
-    breaks, start = [], 0
+    breaks, start, room = [], 0, first_width
     for word in re.finditer(r"\S+", text):
-        if word.start() > start and cell_len(text[start : word.end()]) > width:
-            start = word.start()
+        if word.start() > start and cell_len(text[start : word.end()]) > room:
+            start, room = word.start(), width
             breaks.append(start)
     return breaks
 

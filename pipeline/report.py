@@ -62,8 +62,8 @@ def print_report(outcome: Outcome | Ended, config: Config, console: Console) -> 
     for label, text in lines:
         print_labelled(console, label, text)
     console.print()
-    report = f"{workspace.runs / outcome.run_id}/ (manifest.json, training_curves.png)"
-    print_unbroken(console, "Report:", report)
+    print_unbroken(console, "Report:", f"{workspace.runs / outcome.run_id}/")
+    print_labelled(console, "", "has manifest.json, training_curves.png")
     for label, step in zip(("Next:", ""), _next_steps(outcome, config, model_dir), strict=False):
         print_unbroken(console, label, step)
 
@@ -127,7 +127,7 @@ def _embedding_lines(outcome: Outcome) -> list[Line]:
     if embedding["images"] and not any(c.name == "Embedder" and c.cached for c in outcome.components):
         stored = embedding["images"] - embedding["computed"]
         computed = f"{embedding['computed']} {'image' if embedding['computed'] == 1 else 'images'}"
-        lines.append(("Embedded:", f"{computed}; {stored} were in the store"))
+        lines.append(("Embedded:", computed + (f"; {stored} more are stored from earlier runs" if stored else "")))
     if embedding["note"]:
         lines.append((_NOTE, escape(embedding["note"])))
     return lines

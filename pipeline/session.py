@@ -12,7 +12,7 @@ from rich.console import Console
 from components.layout import list_images
 from pipeline.config import Config
 from pipeline.interruption import describe_interruption
-from pipeline.printing import print_error
+from pipeline.printing import print_error, print_unbroken
 from pipeline.progress_display import ProgressDisplay
 from pipeline.run_log import RunLog
 from pipeline.terminal import catch_interrupts
@@ -58,9 +58,10 @@ def run_session(config: Config, source: str | None, output: Output, require_push
     # Between the lines of the log a bar would be torn.
     terminal = False if output.verbose else None
     console = Console(file=log.stdout, quiet=output.quiet or output.as_json, force_terminal=terminal)
-    details = f"details: {path}" + (f", {source}" if source else "")
-    first = f"Graft: {config.data} -> {config.out}   ({details})"
-    console.print(first, highlight=False, soft_wrap=True, markup=False)
+    print_unbroken(console, "Graft:", f"{config.data} -> {config.out}")
+    print_unbroken(console, "Log:", os.path.join(config.out, path.name))
+    if source:
+        print_unbroken(console, "Settings:", source)
     try:
         outcome = _run(config, console, log, output.as_json)
     except (Exception, KeyboardInterrupt) as error:

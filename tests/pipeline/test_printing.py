@@ -44,9 +44,9 @@ def test_a_coloured_label_is_as_wide_as_another():
 
 def test_an_indented_line_goes_on_two_columns_deeper():
     """So that it is seen to be one."""
-    console = Console(file=io.StringIO(), width=44, force_terminal=True, color_system=None)
+    console = Console(file=io.StringIO(), width=46, force_terminal=True, color_system=None)
     print_indented(console, "head 1/5: loss 0.685, accuracy 0.788; val loss [0.274]", 4)
-    assert console.file.getvalue() == "    head 1/5: loss 0.685, accuracy 0.788;\n      val loss [0.274]\n"
+    assert console.file.getvalue() == "    head 1/5: loss 0.685, accuracy 0.788; val\n      loss [0.274]\n"
 
 
 def test_a_command_is_never_wrapped():

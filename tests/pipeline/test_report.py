@@ -28,7 +28,7 @@ def test_everything_that_matters_is_said():
     for text in (
         "60 images of 2 classes (cats [indoor] 30, dogs 30): 20 to train, 20 to validate, 20 to test",
         "Note:     uneven [classes]",
-        "Embedded: 4 images; 36 were in the store",
+        "Embedded: 4 images; 36 more are stored from earlier runs",
         "Note:     no [room]",
         "Left out: 2 broken files, 1 copy of an image, 3 files of images that stand in two classes; ",
         "quarantine.jsonl says why",
