@@ -47,14 +47,14 @@ def cli() -> None:
     """Graft turns a folder of labelled images into a served classifier.
 
     \b
-    ./graft demo               see it work on digits that ship with scikit-learn
-    ./graft run photos/        your own: photos/cats/*.jpg, photos/dogs/*.jpg
-    ./graft check photos/      what a run would make of it: classes, splits, files that would be left out
-    ./graft init photos/       write a graft.toml with everything that can be set
-    ./graft convert in/ out/   turn HEIC, WebP, TIFF and others into JPEG first
+    ./graft demo               the whole of it, on real digits
+    ./graft check photos/      what a run would make of it
+    ./graft convert in/ out/   HEIC, WebP, TIFF become JPEG
+    ./graft init photos/       write a commented graft.toml
+    ./graft run photos/        photos/cats/*.jpg, photos/dogs/
     ./graft predict one.jpg    ask the newest pushed model
-    ./graft serve              serve it as TensorFlow Serving does
-    ./graft kubeflow           the same on Kubeflow Pipelines, once or each night
+    ./graft serve              a server, as TensorFlow Serving
+    ./graft kubeflow           the same on Kubeflow Pipelines
     """
 
 
@@ -159,7 +159,7 @@ def init(data: str | None, file: str, minimal: bool) -> None:
     click.echo(as_called(describe_next(file, data)))
 
 
-@cli.command(short_help="Look at a folder as a run would, and say what would come of it.")
+@cli.command(short_help="Say what a run would make of a folder.")
 @click.argument("data", required=False, metavar="[DATA]")
 @click.option("--config", "file", metavar="FILE", help=f"TOML file.  [{CONFIG_FILE}, if it is there]")
 @click.option("--sample", type=click.IntRange(1), metavar="N", help="Read N images, spread over all.  [all]")
@@ -209,7 +209,7 @@ def _inspect(config: "Config", console: "Console", sample: int) -> "Findings":
         return inspect(config, sample)
 
 
-@cli.command(cls=ConfiguredCommand)
+@cli.command(cls=ConfiguredCommand, short_help="Train on a folder of images, evaluate, and push.")
 @click.argument("folder", required=False, metavar="[DATA]")
 @click.option(
     "--config", "file", metavar="FILE", help=f"TOML file; options override it.  [{CONFIG_FILE}, if it is there]"
@@ -310,7 +310,7 @@ def convert(folder: str, out: str, max_megapixels: float, as_json: bool) -> None
         sys.exit(3)
 
 
-@cli.command()
+@cli.command(short_help="Say what is on images.")
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE|FOLDER...")
 @click.option(
     "--model",

@@ -19,6 +19,7 @@ from serving.models_config import CANARY
 from serving.versions import Version
 
 _END_IT = "end it (Ctrl-C there; the same command goes on later from what was finished) and type this again"
+_WIDE = 80  # columns
 _EARLIEST = 1_400_000_000  # a smaller number is no time at which anything was pushed
 
 
@@ -77,16 +78,18 @@ def read_number(version: str, model_dir: str) -> int:
 
 def print_releases(model_dir: str, console: Console) -> None:
     """Prints a row for each version, newest first, and what the labels mean."""
-    rows = describe(model_dir)
-    # One space between columns, so that a row fits on 80.
+    # One space between columns, so that a row fits on 80; with fewer, run and size are left to --json.
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
-    for title in ("version", "state", "pushed (UTC)", "accuracy", "run", "size"):
+    titles = ("version", "state", "pushed (UTC)", "accuracy", "run", "size")
+    shown = len(titles) - 2 if console.is_terminal and console.width < _WIDE else len(titles)
+    for title in titles[:shown]:
         table.add_column(title, no_wrap=True, justify="right" if title in ("version", "accuracy", "size") else "left")
-    for row in rows:
+    for row in describe(model_dir):
         accuracy = "" if row["accuracy"] is None else f"{row['accuracy']:.3f}"
         pushed = (row["pushed_at"] or "").replace("T", " ")[:16]
         state = {"live": "[green]live[/]", "canary": "[yellow]canary[/]"}.get(row["state"], row["state"])
-        table.add_row(str(row["version"]), state, pushed, accuracy, row["run_id"] or "", decimal(row["bytes"]))
+        cells = (str(row["version"]), state, pushed, accuracy, row["run_id"] or "", decimal(row["bytes"]))
+        table.add_row(*cells[:shown])
     console.print(model_dir, highlight=False, soft_wrap=True, markup=False)
     console.print(table)
     console.print(_describe_labels(model_dir), highlight=False, soft_wrap=True, markup=False)

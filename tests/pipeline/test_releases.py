@@ -1,12 +1,15 @@
 """`./graft releases`, as a user types it."""
 
+import io
 import json
 import pathlib
 import subprocess
 import sys
 
 import pytest
+from rich.console import Console
 
+from pipeline.releases import print_releases
 from pipeline.workspace import open_workspace
 from serving.releases import mark_canary
 
@@ -68,6 +71,17 @@ def test_table_fits_on_a_narrow_terminal(workspace, tmp_path):
     printed = graft("releases", cwd=tmp_path).stdout
     assert "…" not in printed
     assert max(map(len, printed.splitlines()[1:7])) <= 80
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_table_cuts_no_number_off_on_a_terminal(workspace, width):
+    """On 60 columns, run and size are left to --json."""
+    console = Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None)
+    print_releases(str(workspace), console)
+    found = rows(console.file.getvalue())
+    assert found[LIVE][:4] == ["live", "2026-09-21", "14:30", "0.900"]
+    assert ("20261125T130749-090055" in found[LIVE]) == (width == 80)
+    assert "…" not in console.file.getvalue()
 
 
 def test_other_programs_get_the_same_as_json(workspace, tmp_path):
