@@ -142,7 +142,7 @@ def _describe(error: Any, values: dict[str, Any], sources: dict[str, str], file:
         return f"{file}: unknown key {name!r}. {hint}"
     if error["type"] == "missing":
         where = f"name it in {file}" if file else f"in a {CONFIG_FILE}, which `./graft init` writes"
-        return f"{key.name}: missing. Give {key.option} DIR, or {where}."
+        return f"{key.name}: missing. Name the folder on the command line, or {where}."
     source = sources[key.name]
     label = source if source == key.option else f"{source}: {key.name}"
     return f"{label}: expected {key.expected}; got {_printable(values[key.name])}."

@@ -141,7 +141,7 @@ def test_switch_is_on_or_off_in_a_file_and_the_command_line_overrides_it(tmp_pat
 
 def test_data_must_be_named():
     """Nothing can be trained on no data."""
-    with pytest.raises(UsageError, match=r"data: missing\. Give --data DIR, or in a graft\.toml"):
+    with pytest.raises(UsageError, match=r"data: missing\. Name the folder on the command line, or in a graft\.toml"):
         load_config(None, {})
 
 
