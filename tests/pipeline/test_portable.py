@@ -370,5 +370,5 @@ def test_error_of_ours_comes_back_from_a_worker_as_itself(external, tmp_path):
         pipeline.run().wait_until_finish(duration=120_000)
     told = explain_worker_error(caught.value)
     assert isinstance(told, UsageError)
-    assert str(told).startswith("data: missing. Give --data DIR")
+    assert str(told).startswith("data: missing. Name the folder on the command line")
     assert "[while running" not in str(told)
