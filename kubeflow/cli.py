@@ -1,6 +1,7 @@
 """`./graft kubeflow`: the commands. Each imports what it needs and no more, as those of pipeline/cli.py do."""
 # ruff: noqa: D301  (click's \b keeps the lines of a paragraph apart)
 
+import shlex
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +11,7 @@ import click
 from pipeline import CONFIG_FILE
 from pipeline.cli import ConfiguredCommand, cli, main
 from pipeline.here import find_config
+from pipeline.printing import as_called
 
 __all__ = ["cli", "main"]
 
@@ -63,7 +65,7 @@ def compile_(
     names["data"] = names["data"] or folder
     config = load_config(file or find_config(), names)
     write_spec(compile_spec(config, image, pipeline_root, stores), output)
-    click.echo(f"{output}\nNext: ./graft kubeflow submit {output}")
+    click.echo(as_called(f"Wrote:    {output}\nNext:     ./graft kubeflow submit {shlex.quote(output)}"))
 
 
 def _server_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -179,7 +181,7 @@ def schedule(
     made = outcome.schedule
     click.echo(_describe_version(spec.name, outcome.version))
     paused = "" if outcome.enabled else f"; it is paused, ./graft kubeflow resume {made.display_name}"
-    click.echo(f"Schedule: {made.display_name} ({made.recurring_run_id}), {outcome.change}{paused}")
+    click.echo(as_called(f"Schedule: {made.display_name} ({made.recurring_run_id}), {outcome.change}{paused}"))
     for older in outcome.left:
         click.echo(f"Left:     {older}, paused: a run of it is going on. The next schedule or delete removes it.")
 
@@ -205,7 +207,7 @@ def schedules(host: str | None, namespace: str | None, experiment: str, as_json:
     elif rows:
         print_schedules(rows, Console())
     else:
-        click.echo(f"No schedule in the experiment {experiment}. Make one with: ./graft kubeflow schedule")
+        click.echo(as_called(f"No schedule in the experiment {experiment}. Make one with: ./graft kubeflow schedule"))
 
 
 @kubeflow.command(short_help="Pause a schedule.")

@@ -244,7 +244,7 @@ def test_compile_hands_over_what_is_configured(graft, monkeypatch, tmp_path):
     typed = graft("compile", str(tmp_path), "--image", "registry/graft:1", "--pipeline-root", "s3://b/r", "--out", "/o")
     assert (typed.code, typed.err) == (0, "")
     assert written == {"graft.yaml": {"data": str(tmp_path), "epochs": 7, "in": ["registry/graft:1", "s3://b/r", None]}}
-    assert "Next: ./graft kubeflow submit graft.yaml" in typed.out
+    assert "Wrote:    graft.yaml\nNext:     ./graft kubeflow submit graft.yaml\n" in typed.out
 
 
 # What goes wrong at the server.
