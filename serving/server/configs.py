@@ -145,7 +145,9 @@ def _parse(path: str, message: Any) -> Any:
     try:
         return text_format.Parse(content.decode("utf-8"), message)
     except (text_format.ParseError, UnicodeDecodeError) as error:
-        raise UsageError(f"Invalid protobuf file: '{path}': {error}") from error
+        # The first half is ParseProtoTextFile's, the second protobuf's text_format.cc's, which writes it to the log.
+        kind = message.DESCRIPTOR.full_name
+        raise UsageError(f"Invalid protobuf file: '{path}': Error parsing text-format {kind}: {error}") from error
 
 
 def _check_model(model: model_server_config_pb2.ModelConfig) -> None:

@@ -1,6 +1,7 @@
 """What a request is answered when it cannot be served; one kind of error for gRPC and REST."""
 
 import grpc
+import tensorflow as tf
 
 # As TensorFlow Serving's http_server.cc, ToHTTPStatusCode.
 _HTTP_STATUS = {
@@ -18,6 +19,8 @@ _HTTP_STATUS = {
     grpc.StatusCode.UNAVAILABLE: 503,
     grpc.StatusCode.UNAUTHENTICATED: 401,
 }
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
+_LONGEST = 500  # characters of TensorFlow's that are repeated; gRPC carries a message in 8 KB of headers
 
 
 class ServingError(Exception):
@@ -53,3 +56,35 @@ def not_found(message: str) -> ServingError:
 def failed_precondition(message: str) -> ServingError:
     """Not with this model, or not yet."""
     return ServingError(grpc.StatusCode.FAILED_PRECONDITION, message)
+
+
+def unimplemented(message: str) -> ServingError:
+    """This server does not have it."""
+    return ServingError(grpc.StatusCode.UNIMPLEMENTED, message)
+
+
+def explain(error: Exception) -> ServingError:
+    """Turns an error of TensorFlow's into an answer, without the place in the graph.
+
+    Args:
+        error: what a call of TensorFlow raised; one that carries no code is taken for the client's fault.
+    """
+    code = grpc.StatusCode.INVALID_ARGUMENT
+    if isinstance(error, tf.errors.OpError):
+        code = _CODES.get(error.error_code, grpc.StatusCode.INTERNAL)
+    return ServingError(code, read_message(error))
+
+
+def read_message(error: Exception) -> str:
+    r"""Returns the first line of an error's message, with raw bytes as \xff.
+
+    TensorFlow repeats what it could not read, such as an image taken for a tf.Example. Its Python binding makes a str
+    of that message, and where it is no UTF-8, raises UnicodeDecodeError instead of TensorFlow's own error.
+    """
+    if isinstance(error, UnicodeDecodeError):
+        text = bytes(error.object).decode(errors="backslashreplace")
+    else:
+        text = str(error.message if isinstance(error, tf.errors.OpError) else error)
+    # Below the reason stand the node, and for each function that was called, where it was defined.
+    reason = next((line.strip() for line in text.splitlines() if line.strip()), type(error).__name__)
+    return reason if len(reason) <= _LONGEST else reason[:_LONGEST] + "..."

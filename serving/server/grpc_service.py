@@ -3,27 +3,23 @@
 import concurrent.futures
 import contextlib
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from typing import TypeVar
+from collections.abc import Iterator, Sequence
 
 import grpc
+from google.protobuf.message import Message
 from tensorflow_serving.apis import (
-    classification_pb2,
     get_model_metadata_pb2,
     get_model_status_pb2,
-    inference_pb2,
     model_management_pb2,
-    model_pb2,
     model_service_pb2_grpc,
     predict_pb2,
     prediction_service_pb2_grpc,
-    regression_pb2,
 )
 
 from schema.errors import UsageError
 from serving.server import inference
 from serving.server.configs import check_model_config
-from serving.server.errors import ServingError, invalid_argument
+from serving.server.errors import ServingError, invalid_argument, read_message, unimplemented
 from serving.server.metrics import Metrics
 from serving.server.models import ModelStore
 
@@ -31,12 +27,9 @@ logger = logging.getLogger(__name__)
 
 _CONNECTION_AGE_MS, _CONNECTION_GRACE_MS = 120_000, 60_000
 
-Request = TypeVar("Request")
-Response = TypeVar("Response")
-
 
 class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
-    """Predict, Classify, Regress, MultiInference, GetModelMetadata."""
+    """Predict and GetModelMetadata; Classify, Regress and MultiInference say what to use instead."""
 
     def __init__(self, store: ModelStore, metrics: Metrics):
         """Answers from the models of a store."""
@@ -47,52 +40,27 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         self, request: predict_pb2.PredictRequest, context: grpc.ServicerContext
     ) -> predict_pb2.PredictResponse:
         """Tensors by name to tensors by name."""
-        return self._answer("Predict", inference.predict, request, request.model_spec, context)
-
-    def Classify(
-        self, request: classification_pb2.ClassificationRequest, context: grpc.ServicerContext
-    ) -> classification_pb2.ClassificationResponse:
-        """Examples to classes and scores."""
-        return self._answer("Classify", inference.classify, request, request.model_spec, context)
-
-    def Regress(
-        self, request: regression_pb2.RegressionRequest, context: grpc.ServicerContext
-    ) -> regression_pb2.RegressionResponse:
-        """Examples to values."""
-        return self._answer("Regress", inference.regress, request, request.model_spec, context)
-
-    def MultiInference(
-        self, request: inference_pb2.MultiInferenceRequest, context: grpc.ServicerContext
-    ) -> inference_pb2.MultiInferenceResponse:
-        """Several of the two above, on the same examples."""
         with _aborting(context):
-            spec = _find_common_spec(request)
-        return self._answer("MultiInference", inference.multi_inference, request, spec, context)
+            _check_spec(request)
+            with self._store.use(request.model_spec) as model, self._metrics.counted(model.name, "Predict", "GRPC"):
+                return inference.predict(model, request)
+
+    def _refuse(self, request: Message, context: grpc.ServicerContext) -> Message:
+        """Says what to use instead."""
+        with _aborting(context):
+            raise unimplemented(inference.ONLY_PREDICT)
+
+    Classify = Regress = MultiInference = _refuse
 
     def GetModelMetadata(
         self, request: get_model_metadata_pb2.GetModelMetadataRequest, context: grpc.ServicerContext
     ) -> get_model_metadata_pb2.GetModelMetadataResponse:
         """The signatures of a model."""
         with _aborting(context):
-            if not request.HasField("model_spec"):
-                raise invalid_argument("Missing ModelSpec")
+            _check_spec(request)
+            inference.check_metadata_fields(request)
             with self._store.use(request.model_spec) as model:
-                return inference.get_metadata(model, request)
-
-    def _answer(
-        self,
-        api: str,
-        compute: Callable[[inference.Model, Request], Response],
-        request: Request,
-        spec: model_pb2.ModelSpec,
-        context: grpc.ServicerContext,
-    ) -> Response:
-        with (
-            _aborting(context),
-            self._store.use(spec) as model,
-            self._metrics.counted(model.name, api, "GRPC"),
-        ):
-            return compute(model, request)
+                return inference.get_metadata(model)
 
 
 class ModelService(model_service_pb2_grpc.ModelServiceServicer):
@@ -107,8 +75,7 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
     ) -> get_model_status_pb2.GetModelStatusResponse:
         """What became of each version."""
         with _aborting(context):
-            if not request.HasField("model_spec"):
-                raise invalid_argument("Missing ModelSpec")
+            _check_spec(request)
             versions = self._store.get_status(request.model_spec)
             return get_model_status_pb2.GetModelStatusResponse(model_version_status=versions)
 
@@ -186,16 +153,11 @@ def _aborting(context: grpc.ServicerContext) -> Iterator[None]:
     except Exception as error:
         if not context.code():  # an abort within is an exception, too
             logger.exception("A request failed")
-            context.abort(grpc.StatusCode.INTERNAL, f"{type(error).__name__}: {error}")
+            context.abort(grpc.StatusCode.INTERNAL, f"{type(error).__name__}: {read_message(error)}")
         raise
 
 
-def _find_common_spec(request: inference_pb2.MultiInferenceRequest) -> model_pb2.ModelSpec:
-    """The model that all tasks of a request mean."""
-    if not request.tasks:
-        raise invalid_argument("Inference request has no tasks.")
-    if any(not task.model_spec.name for task in request.tasks):
-        raise invalid_argument("Found ModelSpec with an empty model name.")
-    if len({task.model_spec.name for task in request.tasks}) > 1:
-        raise invalid_argument("All ModelSpecs in a MultiInferenceRequest must access the same model name.")
-    return request.tasks[0].model_spec
+def _check_spec(request: Message) -> None:
+    """As predict_impl.cc, get_model_metadata_impl.cc and get_model_status_impl.cc."""
+    if not request.HasField("model_spec"):
+        raise invalid_argument("Missing ModelSpec")

@@ -10,6 +10,21 @@ from serving.server.errors import ServingError, invalid_argument
 NUMBER_TOO_BIG = "JSON Parse error: Number too big to be stored in double."
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_GZIP = b"\x1f\x8b"
+_SPACE = re.compile(r"[ \t\n\r]*")
+# Python's words for a mistake, by how they begin, to those of rapidjson's GetParseError_En.
+_SYNTAX_ERRORS = {
+    "Expecting value": "Invalid value.",
+    "Expecting property name": "Missing a name for object member.",
+    "Expecting ':'": "Missing a colon after a name of object member.",
+    "Expecting ','": "Missing a comma or a closing bracket after an object member or an array element.",
+    "Illegal trailing comma before end of object": "Missing a name for object member.",
+    "Illegal trailing comma before end of array": "Invalid value.",
+    "Invalid \\u": "Incorrect hex digit after \\u escape in string.",
+    "Invalid \\esc": "Invalid escape character in string.",
+    "Invalid control": "Invalid encoding in string.",
+    "Unterminated string": "Missing a closing quotation mark in string.",
+}
 _SURROGATE = re.compile(r"\\u[dD]")
 _ECHOED = 200  # characters; a client that sends an image with a mistake does not want it back
 _ECHO = json.JSONEncoder(ensure_ascii=False)
@@ -23,7 +38,7 @@ def load(body: bytes) -> dict[str, Any]:
     """Parses the body of a request.
 
     Args:
-        body: JSON in UTF-8; NaN, Infinity and -Infinity are numbers.
+        body: JSON in UTF-8; NaN, Infinity and -Infinity are numbers. Text after the document is passed over.
     Returns:
         The object that it is.
     Raises:
@@ -36,9 +51,14 @@ def load(body: bytes) -> dict[str, Any]:
 
 
 def _parse(body: bytes) -> Any:
+    if body.startswith(_GZIP):
+        raise invalid_argument(
+            "JSON Parse error: Invalid value. at offset: 0. The body is compressed with gzip, which this server does "
+            "not read: send it uncompressed"
+        )
     try:
         text = body.removeprefix(_BYTE_ORDER_MARK).decode()
-        document = _DECODER.decode(text)
+        document, _ = _DECODER.raw_decode(text, _skip_space(text))
         if _SURROGATE.search(text):
             # Half of a surrogate pair is a string for Python, but no text.
             json.dumps(document, ensure_ascii=False).encode()
@@ -53,6 +73,12 @@ def _parse(body: bytes) -> Any:
     except ValueError:  # Python reads no integer of more than 4300 digits
         raise invalid_argument(NUMBER_TOO_BIG) from None
     return document
+
+
+def _skip_space(text: str) -> int:
+    """Returns the place of the first character that is no space."""
+    space = _SPACE.match(text)
+    return space.end() if space else 0
 
 
 def _to_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -73,8 +99,9 @@ _DECODER = json.JSONDecoder(parse_constant=Constant, object_pairs_hook=_to_objec
 def _syntax_error(error: json.JSONDecodeError) -> ServingError:
     if not error.doc.strip():
         return invalid_argument("JSON Parse error: The document is empty")
+    words = next((words for begin, words in _SYNTAX_ERRORS.items() if error.msg.startswith(begin)), f"{error.msg}.")
     offset = len(error.doc[: error.pos].encode())
-    return invalid_argument(f"JSON Parse error: {error.msg.removesuffix(' at')} at offset: {offset}")
+    return invalid_argument(f"JSON Parse error: {words} at offset: {offset}")
 
 
 def document_error(document: Any, problem: str) -> ServingError:

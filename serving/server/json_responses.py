@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from tensorflow_serving.apis.classification_pb2 import ClassificationResult
-from tensorflow_serving.apis.regression_pb2 import RegressionResult
 
 from serving.server.errors import invalid_argument
+from serving.server.json_values import name_dtype
 
+# The types of AddSingleValueAndAdvance, besides strings and float32; uint16 is not among them.
+_PLAIN = frozenset(map(np.dtype, ["?", "i1", "i2", "i4", "i8", "u1", "u4", "u8", "f8"]))
 _BYTES_SUFFIX = "_bytes"  # such an output is base64, others are text
 # Each is a double without rounding, which 1e23 is not.
 _POWERS_OF_TEN = np.array([float(f"1e{exponent}") for exponent in range(23)])
@@ -44,26 +45,6 @@ def format_predict(outputs: Mapping[str, np.ndarray], is_row: bool) -> bytes:
     return _dump({"outputs": values})
 
 
-def format_classification(result: ClassificationResult) -> bytes:
-    """The answer to :classify: for each example, [label, score] of each class."""
-    if not result.classifications:
-        raise invalid_argument("Cannot convert empty ClassificationResults to JSON")
-    examples = []
-    for classifications in result.classifications:
-        labels = [item.label for item in classifications.classes]
-        scores = _shorten(np.array([item.score for item in classifications.classes], np.float32))
-        examples.append(list(zip(labels, scores.tolist(), strict=True)))
-    return _dump({"results": examples})
-
-
-def format_regression(result: RegressionResult) -> bytes:
-    """The answer to :regress: a number for each example."""
-    if not result.regressions:
-        raise invalid_argument("Cannot convert empty RegressionResults to JSON")
-    values = np.array([item.value for item in result.regressions], np.float32)
-    return _dump({"results": _shorten(values).tolist()})
-
-
 def format_error(message: str) -> bytes:
     """The answer to what failed."""
     return _dump({"error": message})
@@ -90,11 +71,11 @@ def _to_json(name: str, array: np.ndarray) -> Any:
     """Nested lists of what `json` knows."""
     if array.dtype.kind in "OSU":
         return _map_strings(_wrap_bytes if name.endswith(_BYTES_SUFFIX) else _to_text, array).tolist()
-    if array.dtype.kind in "biu" or array.dtype == np.float64:
+    if array.dtype == np.float32:
+        return _shorten(array).tolist()
+    if array.dtype in _PLAIN:
         return array.tolist()
-    if array.dtype in (np.float32, np.float16, tf.bfloat16.as_numpy_dtype):
-        return _shorten(array.astype(np.float32)).tolist()
-    raise invalid_argument(f"Failed to write JSON value for tensor type: {array.dtype}")
+    raise invalid_argument(f"Failed to write JSON value for tensor type: {name_dtype(tf.as_dtype(array.dtype))}")
 
 
 def _map_strings(convert: Callable[[Any], Any], array: np.ndarray) -> np.ndarray:

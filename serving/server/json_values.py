@@ -6,28 +6,26 @@ them; Python walks a list only to find what is wrong in it.
 
 import binascii
 import itertools
-import math
 import re
 from typing import Any, NoReturn
 
-import grpc
 import numpy as np
 import tensorflow as tf
 from tensorflow.core.framework import types_pb2
 
-from serving.server.errors import ServingError, invalid_argument
+from serving.server.errors import ServingError, invalid_argument, unimplemented
 from serving.server.json_documents import NUMBER_TOO_BIG, Constant, describe, name_type
 
 _MOST_LEVELS = 32  # numpy 1 has no more dimensions
 _B64 = "b64"
 _SPACE = re.compile(r"\s+", re.ASCII)
 
-_INTEGERS = (tf.int8, tf.int16, tf.int32, tf.int64, tf.uint8, tf.uint16, tf.uint32, tf.uint64)
-# The largest integer up to which every integer has a number of its own in that type.
-_LAST_EXACT = {tf.bfloat16: 2**8 - 1, tf.float16: 2**11 - 1, tf.float32: 2**24 - 1, tf.float64: 2**53 - 1}
+# The types of AddValueToTensor; neither uint16 nor half nor bfloat16 is among them.
+_INTEGERS = (tf.int8, tf.int16, tf.int32, tf.int64, tf.uint8, tf.uint32, tf.uint64)
+_FLOATS = (tf.float32, tf.float64)
 # What a value may be in Python.
-_FLOATS = frozenset({int, float, Constant})
-STRINGS = frozenset({str, dict})
+_NUMBERS = frozenset({int, float, Constant})
+_STRINGS = frozenset({str, dict})
 
 
 def is_base64(value: Any) -> bool:
@@ -49,7 +47,9 @@ def decode_base64(value: dict[str, Any]) -> bytes:
     if decoded is None:
         decoded = _decode_letters(_SPACE.sub("", value[_B64]))
     if decoded is None:
-        raise invalid_argument("Unable to base64 decode")
+        raise invalid_argument(
+            f"Unable to base64 decode: expected A-Z, a-z, 0-9, + and /, with = at the end, got {describe(value[_B64])}"
+        )
     return decoded
 
 
@@ -127,18 +127,19 @@ def to_vector(values: list[Any], types: set[type], dtype: tf.DType) -> np.ndarra
     Raises:
         ServingError: if a value has another type, or does not fit.
     """
-    if dtype in _LAST_EXACT:
+    if dtype in _FLOATS:
         return _to_floats(values, types, dtype)
     if dtype in _INTEGERS:
         return _to_integers(values, types, dtype)
     if dtype == tf.string:
-        _require(STRINGS, values, types, dtype)
+        _require(_STRINGS, values, types, dtype)
         return _to_strings(values)
     if dtype == tf.bool:
         _require(frozenset({bool}), values, types, dtype)
         return np.array(values, bool)
-    message = f"Conversion of JSON Value: {describe(values)} to type: {_name_dtype(dtype)}"
-    raise ServingError(grpc.StatusCode.UNIMPLEMENTED, message)
+    raise unimplemented(
+        f"Conversion of JSON Value: {describe(values[0] if values else values)} to type: {name_dtype(dtype)}"
+    )
 
 
 def _to_strings(values: list[Any]) -> np.ndarray:
@@ -155,29 +156,16 @@ def _to_integers(values: list[Any], types: set[type], dtype: tf.DType) -> np.nda
 
 
 def _to_floats(values: list[Any], types: set[type], dtype: tf.DType) -> np.ndarray:
-    """Numbers; integers only as far as all of them have a number of their own in that type."""
-    _require(_FLOATS, values, types, dtype)
+    """Converts numbers as rapidjson's GetFloat: to the nearest; too large ones for a float32 become infinite."""
+    _require(_NUMBERS, values, types, dtype)
     try:
         doubles = np.array(values, np.float64)
     except OverflowError:
         raise invalid_argument(NUMBER_TOO_BIG) from None
-    with np.errstate(over="ignore"):
-        numbers = doubles.astype(dtype.as_numpy_dtype)
-    for index in np.flatnonzero(~(np.abs(doubles) <= _LAST_EXACT[dtype])):
-        _check_large(values[index], bool(np.isinf(numbers[index])), dtype)
-    return numbers
-
-
-def _check_large(value: float, overflows: bool, dtype: tf.DType) -> None:
-    if type(value) is Constant:
-        return
-    if type(value) is float and math.isinf(value):
+    if any(type(values[index]) is not Constant for index in np.flatnonzero(np.isinf(doubles))):
         raise invalid_argument(NUMBER_TOO_BIG)
-    # Integers that no integer type holds are doubles, to rapidjson.
-    if overflows or (type(value) is int and -(2**63) <= value < 2**64):
-        raise invalid_argument(
-            f"Cannot convert JSON value: {describe(value)} to {_name_dtype(dtype)} without loss of precision."
-        )
+    with np.errstate(over="ignore"):
+        return doubles.astype(dtype.as_numpy_dtype)
 
 
 def _require(allowed: frozenset[type], values: list[Any], types: set[type], dtype: tf.DType) -> None:
@@ -187,10 +175,10 @@ def _require(allowed: frozenset[type], values: list[Any], types: set[type], dtyp
 
 def _type_error(value: Any, dtype: tf.DType) -> ServingError:
     return invalid_argument(
-        f"JSON Value: {describe(value)} Type: {name_type(value)} is not of expected type: {_name_dtype(dtype)}"
+        f"JSON Value: {describe(value)} Type: {name_type(value)} is not of expected type: {name_dtype(dtype)}"
     )
 
 
-def _name_dtype(dtype: tf.DType) -> str:
+def name_dtype(dtype: tf.DType) -> str:
     """As TensorFlow's DataTypeString has it: float, not float32."""
     return types_pb2.DataType.Name(dtype.as_datatype_enum).removeprefix("DT_").lower()

@@ -19,7 +19,7 @@ from tensorflow_serving.config import file_system_storage_path_source_pb2, model
 
 from serving.server.batching import Batcher
 from serving.server.configs import Batching
-from serving.server.errors import ServingError, failed_precondition, invalid_argument, not_found
+from serving.server.errors import ServingError, failed_precondition, invalid_argument, not_found, read_message
 from serving.server.inference import Model
 from serving.server.memory import release_memory
 from serving.server.servable import Servable
@@ -147,7 +147,9 @@ class ModelStore:
                 self._lock.notify_all()
 
     def get_status(self, spec: model_pb2.ModelSpec) -> list[get_model_status_pb2.ModelVersionStatus]:
-        """What became of each version of a model, newest first; or of the one that is asked for.
+        """Returns the status of each version of a model, newest first; or that of the version asked for by number.
+
+        A label is passed over, as in TensorFlow Serving's get_model_status_impl.cc.
 
         Raises:
             ServingError: if there is none.
@@ -155,10 +157,7 @@ class ModelStore:
         with self._lock:
             watched = self._models.get(spec.name)
             versions = dict(watched.versions) if watched else {}
-            choice = spec.WhichOneof("version_choice")
-            if watched and choice == "version_label":
-                versions = {(number := self._resolve_label(watched, spec.version_label)): versions[number]}
-            elif choice == "version":
+            if spec.WhichOneof("version_choice") == "version":
                 number = spec.version.value
                 if number not in versions:
                     raise not_found(f"Could not find version {number} of model {spec.name}")
@@ -350,7 +349,7 @@ def _to_failure(error: Exception) -> ServingError:
     """What is kept of an error: without the frames that it went through, which hold the graph."""
     if isinstance(error, ServingError):
         return ServingError(error.code, error.message)
-    return ServingError(grpc.StatusCode.INTERNAL, f"{type(error).__name__}: {error}")
+    return ServingError(grpc.StatusCode.INTERNAL, f"{type(error).__name__}: {read_message(error)}")
 
 
 def _describe(version: _Version) -> get_model_status_pb2.ModelVersionStatus:

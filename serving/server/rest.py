@@ -1,4 +1,4 @@
-"""The REST face, an ASGI application: /v1/models/NAME[/versions/N|/labels/L][:predict|:classify|:regress|/metadata]."""
+"""The REST face, an ASGI application: /v1/models/NAME[/versions/N|/labels/L][:predict|/metadata]."""
 
 import asyncio
 import concurrent.futures
@@ -14,28 +14,25 @@ from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
-from tensorflow_serving.apis import (
-    classification_pb2,
-    get_model_metadata_pb2,
-    get_model_status_pb2,
-    model_pb2,
-    regression_pb2,
-)
+from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef
+from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, model_pb2
 
 from serving.protobuf_json import to_dict
 from serving.server import inference, json_requests, json_responses
 from serving.server.configs import Monitoring
-from serving.server.errors import ServingError, invalid_argument
+from serving.server.errors import ServingError, invalid_argument, not_found, read_message, unimplemented
+from serving.server.json_documents import cut
 from serving.server.metrics import CONTENT_TYPE, Metrics
 from serving.server.models import ModelStore
 from serving.server.servable import DEFAULT_SIGNATURE
 
 logger = logging.getLogger(__name__)
 
-# As TensorFlow Serving's http_rest_api_util.cc has them.
-_MODEL = r"(?i:/v1/models/(?P<name>[^/:]+)(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
-_POST = re.compile(_MODEL + r":(?P<method>classify|regress|predict))")
-_GET = re.compile(_MODEL + r"(?P<metadata>/metadata)?)")
+# As TensorFlow Serving's http_rest_api_handler.cc and http_rest_api_util.cc have them.
+_SERVED = re.compile(r"(?i:/v1/).*", re.DOTALL)
+_VERSION = r"(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
+_POST = re.compile(rf"(?i:/v1/models/(?P<name>[^/:]+){_VERSION}:(?P<method>classify|regress|predict))")
+_GET = re.compile(rf"(?i:/v1/models(?:/(?P<name>[^/:]+))?{_VERSION}(?P<metadata>/metadata)?)")
 _LARGEST_VERSION = (1 << 63) - 1
 
 
@@ -81,11 +78,15 @@ class RestApi:
             return Response(status_code=499)  # nobody reads it
         except Exception as error:
             logger.exception("A request failed")
-            return _answer(json_responses.format_error(f"{type(error).__name__}: {error}"), 500)
+            return _answer(json_responses.format_error(f"{type(error).__name__}: {read_message(error)}"), 500)
         return _answer(content, 200)
 
     async def _read_body(self, request: Request) -> bytes:
         """Reads the body, as long as it is no larger and comes no slower than is allowed."""
+        encoding = request.headers.get("content-encoding", "identity")
+        if encoding.lower() != "identity":
+            message = f"Content-Encoding {cut(encoding)} is not read by this server: send the body uncompressed"
+            raise _RefusedError(415, message)
         declared = request.headers.get("content-length", "0")
         if declared.isdigit() and int(declared) > self._most:
             raise _RefusedError(413, f"Request body of {declared} bytes is larger than the maximum of {self._most}")
@@ -103,27 +104,28 @@ class RestApi:
 
     def _dispatch(self, method: str, path: str, body: bytes) -> bytes:
         """Finds out what is asked for; in a thread of its own, for this computes."""
+        if not _SERVED.fullmatch(path):
+            raise not_found(f"Not found: {method} {path}. This server answers below /v1/")
         if method == "POST" and (match := _POST.fullmatch(path)):
-            return self._infer(match["method"].lower(), _to_spec(match), body)
-        if method in ("GET", "HEAD") and (match := _GET.fullmatch(path)):
-            return self._get_metadata(_to_spec(match)) if match["metadata"] else self._get_status(_to_spec(match))
-        if method in ("GET", "HEAD") and path.rstrip("/").lower() == "/v1/models":
-            raise invalid_argument("Missing model name in request.")
+            spec = _to_spec(match)
+            if match["method"].lower() != "predict":
+                raise unimplemented(inference.ONLY_PREDICT)
+            with self._store.use(spec) as model, self._metrics.counted(model.name, "Predict", "REST"):
+                return _predict(model, body)
+        if method == "GET" and (match := _GET.fullmatch(path)):
+            spec = _to_spec(match)
+            if not spec.name:
+                raise invalid_argument("Missing model name in request.")
+            return self._get_metadata(spec) if match["metadata"] else self._get_status(spec)
         raise invalid_argument(f"Malformed request: {method} {path}")
-
-    def _infer(self, method: str, spec: model_pb2.ModelSpec, body: bytes) -> bytes:
-        compute = {"predict": _predict, "classify": _classify, "regress": _regress}[method]
-        with self._store.use(spec) as model, self._metrics.counted(model.name, method.capitalize(), "REST"):
-            return compute(model, body)
 
     def _get_status(self, spec: model_pb2.ModelSpec) -> bytes:
         versions = self._store.get_status(spec)
         return _to_json(get_model_status_pb2.GetModelStatusResponse(model_version_status=versions))
 
     def _get_metadata(self, spec: model_pb2.ModelSpec) -> bytes:
-        request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
         with self._store.use(spec) as model:
-            response = inference.get_metadata(model, request)
+            response = inference.get_metadata(model)
         signatures = get_model_metadata_pb2.SignatureDefMap()
         response.metadata["signature_def"].Unpack(signatures)
         metadata = b'{"signature_def": ' + _to_json(signatures) + b"}"
@@ -152,39 +154,43 @@ def create_app(api: RestApi, metrics: Metrics, monitoring: Monitoring) -> Starle
 
 
 def _predict(model: inference.Model, body: bytes) -> bytes:
-    def find_inputs(signature_name: str) -> dict[str, object]:
+    def find_signature(signature_name: str) -> SignatureDef:
         name = signature_name or DEFAULT_SIGNATURE
         if name not in model.signatures:
             raise invalid_argument(f'Serving signature name: "{name}" not found in signature def')
-        return dict(model.signatures[name].inputs)
+        return model.signatures[name]
 
-    request = json_requests.parse_predict(body, find_inputs)
-    outputs = inference.predict_arrays(model, request.signature_name or DEFAULT_SIGNATURE, request.inputs)
+    request = json_requests.parse_predict(body, find_signature)
+    try:
+        outputs = inference.predict_arrays(model, request.signature_name or DEFAULT_SIGNATURE, request.inputs)
+    except ServingError as error:
+        raise _name_text_input(error, request, body) from error
     return json_responses.format_predict(outputs, request.is_row)
 
 
-def _classify(model: inference.Model, body: bytes) -> bytes:
-    request = classification_pb2.ClassificationRequest()
-    request.model_spec.signature_name, examples = json_requests.parse_examples(body)
-    request.input.CopyFrom(examples)
-    return json_responses.format_classification(inference.classify(model, request).result)
-
-
-def _regress(model: inference.Model, body: bytes) -> bytes:
-    request = regression_pb2.RegressionRequest()
-    request.model_spec.signature_name, examples = json_requests.parse_examples(body)
-    request.input.CopyFrom(examples)
-    return json_responses.format_regression(inference.regress(model, request).result)
+def _name_text_input(error: ServingError, request: json_requests.PredictRequestBody, body: bytes) -> ServingError:
+    """Adds to a refusal that a string input came as text: the graph only tells that this is no image."""
+    texts = [name for name, value in request.inputs.items() if value.dtype == object and value.size]
+    if not texts or b'"b64"' in body or error.code is not grpc.StatusCode.INVALID_ARGUMENT:
+        return error
+    return invalid_argument(
+        f"{error.message}. Input '{texts[0]}' came as text; bytes, such as an image, are sent in base64, as "
+        '{"b64": "..."}'
+    )
 
 
 def _raw_path(request: Request) -> str:
-    """The path as the client sent it: a name may hold an escaped slash."""
+    """The path as the client sent it, for a name may hold an escaped slash; with the query, which makes it malformed.
+
+    As uri_path in TensorFlow Serving's evhttp_request.cc.
+    """
     raw = request.scope.get("raw_path") or request.url.path.encode()
-    return raw.partition(b"?")[0].decode("latin-1")
+    query = request.scope.get("query_string")
+    return (raw.partition(b"?")[0] + (b"?" + query if query else b"")).decode("latin-1")
 
 
 def _to_spec(match: "re.Match[str]") -> model_pb2.ModelSpec:
-    spec = model_pb2.ModelSpec(name=_unquote("model name", match["name"]))
+    spec = model_pb2.ModelSpec(name=_unquote("model name", match["name"] or ""))
     if match["version"]:
         if len(match["version"]) > 19 or int(match["version"]) > _LARGEST_VERSION:
             raise invalid_argument(f"Failed to convert version: {match['version'][:40]} to numeric.")
@@ -198,7 +204,7 @@ def _unquote(what: str, text: str) -> str:
     try:
         return urllib.parse.unquote(text, errors="strict")
     except UnicodeDecodeError:
-        raise invalid_argument(f"Failed to decode {what}: {text}") from None
+        raise invalid_argument(f"Failed to decode {what}:{text}") from None
 
 
 def _to_json(message: Message) -> bytes:

@@ -3,16 +3,14 @@
 import threading
 from collections.abc import Callable, Mapping, Sequence
 
-import grpc
 import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
 
-from serving.server.errors import ServingError, invalid_argument
+from serving.server.errors import explain, invalid_argument
 
 DEFAULT_SIGNATURE = "serving_default"
 _MOST_CALLABLES = 100
-_CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
 class Servable:
@@ -37,7 +35,7 @@ class Servable:
                 meta_graph = tf.compat.v1.saved_model.load(self._session, [tf.saved_model.SERVING], path)
         except Exception as error:  # a torn or foreign file can make any part of the loader fail
             self._session.close()
-            raise _explain(error) from error
+            raise explain(error) from error
         graph.finalize()
         self.signatures: Mapping[str, meta_graph_pb2.SignatureDef] = dict(meta_graph.signature_def)
         self._callables: dict[tuple[tuple[str, ...], tuple[str, ...]], Callable[..., list[np.ndarray]]] = {}
@@ -56,9 +54,11 @@ class Servable:
         """
         call = self._find_callable(tuple(inputs), tuple(outputs))
         try:
-            return list(call(*inputs.values()))
+            values = call(*inputs.values())
         except (tf.errors.OpError, ValueError, TypeError, RuntimeError) as error:
-            raise _explain(error) from error
+            raise explain(error) from error
+        # TensorFlow returns a scalar string as bytes, and any other scalar as numpy's.
+        return [np.array(value, object) if isinstance(value, bytes) else np.asarray(value) for value in values]
 
     def close(self) -> None:
         """Frees the memory; nobody may be using it."""
@@ -87,13 +87,3 @@ def check_dtype(name: str, value: np.ndarray, info: meta_graph_pb2.TensorInfo) -
     given = tf.string if value.dtype == object else tf.as_dtype(value.dtype)
     if given != expected:
         raise invalid_argument(f"Input '{name}': expected values of type {expected.name}, got {given.name}")
-
-
-def _explain(error: Exception) -> ServingError:
-    """An error of TensorFlow's as an answer; what it says of where in the graph is left out."""
-    if not isinstance(error, tf.errors.OpError):
-        return invalid_argument(str(error).partition("\n")[0])
-    text = str(error.message)
-    # Below the reason stand the node, and for each function that was called, where it was defined.
-    reason = next((line for line in text.splitlines() if line.strip()), type(error).__name__)
-    return ServingError(_CODES.get(error.error_code, grpc.StatusCode.INTERNAL), reason.strip())

@@ -1,15 +1,19 @@
 """Warms a version up before it takes requests: the first run of a graph takes seconds, which no client is to wait."""
 
+import logging
 import os
 
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
-from serving.server.errors import ServingError, failed_precondition
-from serving.server.inference import Model, classify, multi_inference, predict, regress
+from serving.server.errors import ServingError, explain, invalid_argument, unimplemented
+from serving.server.inference import Model, predict
+
+logger = logging.getLogger(__name__)
 
 WARMUP_FILE = os.path.join("assets.extra", "tf_serving_warmup_requests")
 _MOST_REQUESTS = 1000
+_PASSED_OVER = ("classify_log", "regress_log", "multi_inference_log")  # no client can ask for these here
 
 
 def warm_up(model: Model, path: str) -> None:
@@ -27,23 +31,20 @@ def warm_up(model: Model, path: str) -> None:
     try:
         for count, record in enumerate(tf.compat.v1.io.tf_record_iterator(file)):
             if count >= _MOST_REQUESTS:
-                raise failed_precondition(f"Number of warmup records exceeds the maximum of {_MOST_REQUESTS}")
+                raise invalid_argument(f"Number of warmup records exceeds the maximum ({_MOST_REQUESTS}) at {file}")
             _replay(model, prediction_log_pb2.PredictionLog.FromString(record))
     except ServingError as error:
         raise ServingError(error.code, f"Encountered an error at warmup request: {error.message}") from error
     except Exception as error:  # a torn file, or other messages in it
-        raise failed_precondition(f"Failed to read the warmup requests in {file}: {error}") from error
+        reason = explain(error)
+        raise ServingError(reason.code, f"Failed to read the warmup requests in {file}: {reason.message}") from error
 
 
 def _replay(model: Model, log: prediction_log_pb2.PredictionLog) -> None:
     kind = log.WhichOneof("log_type")
     if kind == "predict_log":
         predict(model, log.predict_log.request)
-    elif kind == "classify_log":
-        classify(model, log.classify_log.request)
-    elif kind == "regress_log":
-        regress(model, log.regress_log.request)
-    elif kind == "multi_inference_log":
-        multi_inference(model, log.multi_inference_log.request)
+    elif kind in _PASSED_OVER:
+        logger.warning("A warmup request is passed over: %s is not implemented by this server", kind)
     else:
-        raise failed_precondition(f"Unsupported log_type for warmup: {kind}")
+        raise unimplemented(f"Unsupported log_type for warmup: {kind}")

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from ports import pick_port
+from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 from tensorflow_serving.config import model_server_config_pb2
 
@@ -20,7 +21,7 @@ _INFO = tf.compat.v1.saved_model.utils.build_tensor_info
 
 
 def save_half_plus(folder, offset=2.0):
-    """TensorFlow Serving's own test model: y = x / 2 + offset, in TF1, with every kind of signature."""
+    """TensorFlow Serving's own test model: y = x / 2 + offset, in TF1, with a signature that takes tf.Examples."""
     v1 = tf.compat.v1
     with tf.Graph().as_default(), v1.Session() as session:
         half, plus = v1.Variable(0.5, use_resource=False), v1.Variable(offset, use_resource=False)
@@ -34,9 +35,6 @@ def save_half_plus(folder, offset=2.0):
             "serving_default": _DEFS.predict_signature_def({"x": x}, {"y": y}),
             "classify_x_to_y": _DEFS.build_signature_def(
                 {"inputs": inputs}, {"scores": outputs}, "tensorflow/serving/classify"
-            ),
-            "regress_x_to_y": _DEFS.build_signature_def(
-                {"inputs": inputs}, {"outputs": outputs}, "tensorflow/serving/regress"
             ),
         }
         builder = v1.saved_model.builder.SavedModelBuilder(str(folder))
@@ -62,11 +60,37 @@ class Scaled(tf.Module):
     def echo(self, text):
         return {"text": text, "text_bytes": text, "length": tf.strings.length(text)}
 
+    @tf.function(input_signature=[tf.TensorSpec([], tf.string, name="text")])
+    def join(self, text):
+        return {"joined": tf.strings.join([text, "!"]), "length": tf.strings.length(text)}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")])
+    def parse(self, examples):
+        return tf.io.parse_example(examples, {"x": tf.io.FixedLenFeature([1], tf.float32)})
+
+    @tf.function(
+        input_signature=[tf.TensorSpec([None], tf.float32, name="x"), tf.TensorSpec([], tf.float32, name="factor")]
+    )
+    def multiply(self, x, factor):
+        return {"product": x * factor}
+
 
 def save_scaled(folder, scale):
-    """A TF2 model; each answer says which version gave it."""
+    """A TF2 model; each answer says which version gave it. The input `factor` of `multiply` is 3 by default."""
     module = Scaled(scale)
-    tf.saved_model.save(module, str(folder), signatures={"serving_default": module.serve, "echo": module.echo})
+    signatures = {
+        "serving_default": module.serve,
+        "echo": module.echo,
+        "join": module.join,
+        "parse": module.parse,
+        "multiply": module.multiply,
+    }
+    tf.saved_model.save(module, str(folder), signatures=signatures)
+    file = folder / "saved_model.pb"
+    saved = saved_model_pb2.SavedModel.FromString(file.read_bytes())
+    defaults = saved.meta_graphs[0].signature_def["multiply"].defaults
+    defaults["factor"].CopyFrom(tf.make_tensor_proto(3.0))
+    file.write_bytes(saved.SerializeToString())
     return folder
 
 

@@ -69,10 +69,14 @@ def test_a_configuration_without_models_is_none_to_refuse(write, content):
     assert not configs.read_model_config(write(content)).model_config_list.config
 
 
-READERS = [configs.read_model_config, configs.read_batching_parameters, configs.read_monitoring_config]
+READERS = {
+    configs.read_model_config: "ModelServerConfig",
+    configs.read_batching_parameters: "BatchingParameters",
+    configs.read_monitoring_config: "MonitoringConfig",
+}
 
 
-@pytest.mark.parametrize("read", READERS)
+@pytest.mark.parametrize(("read", "kind"), READERS.items())
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
@@ -82,12 +86,13 @@ READERS = [configs.read_model_config, configs.read_batching_parameters, configs.
         (b"\xff\xfe\x00", "utf-8"),
     ],
 )
-def test_what_does_not_parse_is_refused_in_the_real_servers_words(write, read, content, reason):
+def test_what_does_not_parse_is_refused_in_the_real_servers_words(write, read, kind, content, reason):
     """And then with the place and what is wrong there."""
     path = write(content)
     with pytest.raises(UsageError) as caught:
         read(path)
-    assert f"Invalid protobuf file: '{path}'" in str(caught.value)
+    expected = f"Invalid protobuf file: '{path}': Error parsing text-format tensorflow.serving.{kind}: "
+    assert str(caught.value).startswith(expected)
     assert reason in str(caught.value)
 
 

@@ -58,11 +58,6 @@ def fail(call, request):
     return caught.value.code(), caught.value.details()
 
 
-def example(value):
-    feature = {"x": tf.train.Feature(float_list=tf.train.FloatList(value=[value]))}
-    return tf.train.Example(features=tf.train.Features(feature=feature))
-
-
 def test_predict_answers_with_values_and_says_who_answered(half):
     """Name, signature and version are echoed; one float is in float_val, as clients read it."""
     response = half.prediction.Predict(make_request("half", {"x": np.float32([[2.0]])}, outputs=["y"]))
@@ -88,35 +83,6 @@ def test_shapes_that_the_graph_takes_are_taken(half):
     assert list(half.prediction.Predict(request).outputs["y"].float_val) == [3.0]
 
 
-def test_classify_regress_and_both_at_once(half):
-    """On examples; in MultiInference each result says which signature it is of."""
-    classify = classification_pb2.ClassificationRequest()
-    regress, multi = regression_pb2.RegressionRequest(), inference_pb2.MultiInferenceRequest()
-    for request, signature in ((classify, "classify_x_to_y"), (regress, "regress_x_to_y")):
-        request.model_spec.name, request.model_spec.signature_name = "half", signature
-        method = f"tensorflow/serving/{signature.partition('_')[0]}"
-        multi.tasks.add(method_name=method).model_spec.CopyFrom(request.model_spec)
-    for request in (classify, regress, multi):
-        request.input.example_list.examples.extend([example(2.0), example(4.0)])
-    classified = half.prediction.Classify(classify)
-    assert [[c.score for c in row.classes] for row in classified.result.classifications] == [[3.0], [4.0]]
-    assert [r.value for r in half.prediction.Regress(regress).result.regressions] == [3.0, 4.0]
-    both = half.prediction.MultiInference(multi).results
-    assert both[0].classification_result == classified.result
-    assert [r.value for r in both[1].regression_result.regressions] == [3.0, 4.0]
-    assert [r.model_spec.signature_name for r in both] == ["classify_x_to_y", "regress_x_to_y"]
-    assert {r.model_spec.version.value for r in both} == {123}
-
-
-def test_a_context_is_laid_under_each_example(half):
-    """Of a feature that both have, the example's counts."""
-    request = regression_pb2.RegressionRequest()
-    request.model_spec.name, request.model_spec.signature_name = "half", "regress_x_to_y"
-    request.input.example_list_with_context.context.CopyFrom(example(8.0))
-    request.input.example_list_with_context.examples.extend([tf.train.Example(), example(2.0)])
-    assert [r.value for r in half.prediction.Regress(request).result.regressions] == [6.0, 3.0]
-
-
 def test_metadata_is_the_signatures(half):
     """As clients unpack them."""
     request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
@@ -124,19 +90,98 @@ def test_metadata_is_the_signatures(half):
     response = half.prediction.GetModelMetadata(request)
     signatures = get_model_metadata_pb2.SignatureDefMap()
     response.metadata["signature_def"].Unpack(signatures)
-    assert set(signatures.signature_def) == {"serving_default", "classify_x_to_y", "regress_x_to_y"}
+    assert set(signatures.signature_def) == {"serving_default", "classify_x_to_y"}
     assert (response.model_spec.name, response.model_spec.version.value) == ("half", 123)
-    request.metadata_field[:] = ["other"]
+
+
+@pytest.mark.parametrize("fields", [[], ["other"]])
+def test_metadata_other_than_signatures_is_refused(half, fields):
+    """Before the model is looked for, as get_model_metadata_impl.cc does."""
+    request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=fields)
+    request.model_spec.name = "not there"
     assert fail(half.prediction.GetModelMetadata, request)[0] is CODE.INVALID_ARGUMENT
 
 
+@pytest.mark.parametrize(
+    ("method", "request_class"),
+    [
+        ("Classify", classification_pb2.ClassificationRequest),
+        ("Regress", regression_pb2.RegressionRequest),
+        ("MultiInference", inference_pb2.MultiInferenceRequest),
+    ],
+)
+def test_what_is_asked_with_examples_says_what_to_use_instead(half, method, request_class):
+    """And what it says is possible: Predict takes a serialized tf.Example."""
+    code, words = fail(getattr(half.prediction, method), request_class())
+    assert code is CODE.UNIMPLEMENTED
+    assert "Use Predict" in words
+    example = tf.train.Example(
+        features=tf.train.Features(feature={"x": tf.train.Feature(float_list=tf.train.FloatList(value=[2.0]))})
+    )
+    request = make_request("half", {"inputs": [example.SerializeToString()]}, signature="classify_x_to_y")
+    assert list(half.prediction.Predict(request).outputs["scores"].float_val) == [3.0]
+
+
+@pytest.mark.parametrize("how", ["alone", "batched"])
+def test_an_input_with_a_default_may_be_omitted(request, how):
+    """With batching the default, a scalar, cannot be put together with others; TensorFlow Serving says so, too."""
+    stubs = request.getfixturevalue(how)
+    asked = make_request("m", {"x": np.float32([1, 2])}, signature="multiply")
+    given = make_request("m", {"x": np.float32([1, 2]), "factor": np.float32(5)}, signature="multiply")
+    if how == "batched":
+        assert "equal 0th-dimension size" in fail(stubs.prediction.Predict, asked)[1]
+    else:
+        assert list(stubs.prediction.Predict(asked).outputs["product"].float_val) == [3.0, 6.0]
+        assert list(stubs.prediction.Predict(given).outputs["product"].float_val) == [5.0, 10.0]
+
+
+def test_a_scalar_string_is_an_output(alone):
+    """Which TensorFlow hands out as bytes, and no array."""
+    outputs = alone.prediction.Predict(make_request("m", {"text": "a"}, signature="join")).outputs
+    assert list(outputs["joined"].string_val) == [b"a!"]
+    assert list(outputs["length"].int_val) == [1]
+    assert not outputs["joined"].tensor_shape.dim
+
+
+@pytest.mark.parametrize("how", ["alone", "batched"])
+def test_an_error_of_tensorflow_with_raw_bytes_is_told(request, how):
+    """It repeats the bytes that it could not parse; as many as fit into an answer."""
+    stubs = request.getfixturevalue(how)
+    request = make_request("m", {"examples": [b"\xff\xd8" * 10_000]}, signature="parse")
+    code, words = fail(stubs.prediction.Predict, request)
+    assert code is CODE.INVALID_ARGUMENT
+    assert words.startswith("Could not parse example input, value: '\\xff\\xd8\\xff")
+    assert 500 <= len(words) < 600
+
+
+@pytest.mark.parametrize("how", ["alone", "batched"])
+def test_an_input_without_values_is_named_where_the_graph_refuses_it(request, how):
+    """The graph tells of a reduction somewhere within."""
+    stubs = request.getfixturevalue(how)
+    code, words = fail(stubs.prediction.Predict, make_request("m", {"x": np.zeros([0], np.float32)}))
+    assert (code, words.endswith("Input 'x' has no values: its shape is [0]")) == (CODE.INVALID_ARGUMENT, True)
+
+
+def test_a_request_without_a_model_spec_is_refused(half):
+    """As predict_impl.cc, get_model_metadata_impl.cc and get_model_status_impl.cc do."""
+    for call, asked in (
+        (half.prediction.Predict, predict_pb2.PredictRequest()),
+        (half.prediction.GetModelMetadata, get_model_metadata_pb2.GetModelMetadataRequest()),
+        (half.models.GetModelStatus, get_model_status_pb2.GetModelStatusRequest()),
+    ):
+        assert fail(call, asked) == (CODE.INVALID_ARGUMENT, "Missing ModelSpec")
+
+
 def test_status_is_that_of_every_version_or_of_the_one_named(scaled, make_store, connect):
-    """And of a model that is not there, there is none."""
-    stubs = connect(make_store(m=scaled, policy="all"))
+    """A label, whether there is one or not, is passed over; of a model that is not there, there is none."""
+    stubs = connect(make_store(m=scaled, policy="all", labels={"stable": 1}))
     request = get_model_status_pb2.GetModelStatusRequest()
     request.model_spec.name = "m"
     statuses = stubs.models.GetModelStatus(request).model_version_status
     assert [(s.version, s.state, s.status.error_code) for s in statuses] == [(2, 30, 0), (1, 30, 0)]
+    for label in ("stable", "not there"):
+        request.model_spec.version_label = label
+        assert [s.version for s in stubs.models.GetModelStatus(request).model_version_status] == [2, 1]
     request.model_spec.version.value = 1
     assert [s.version for s in stubs.models.GetModelStatus(request).model_version_status] == [1]
     request.model_spec.version.value = 7
@@ -170,7 +215,19 @@ BAD = {
     "another input": (
         {"inputs": {"y": np.float32([[1, 1]])}},
         CODE.INVALID_ARGUMENT,
-        "alias not found in signature: y",
+        "Signature input alias: x(feed name: serving_default_x:0) not found in request and no default value provided. "
+        "Inputs expected to be in the request {y}, or default input alias set: ",
+    ),
+    "no input without a default": (
+        {"signature": "multiply", "inputs": {"factor": 1.0}},
+        CODE.INVALID_ARGUMENT,
+        "Signature input alias: x(feed name: multiply_x:0) not found in request and no default value provided. "
+        "Inputs expected to be in the request {factor}, or default input alias set: factor",
+    ),
+    "another input besides a default": (
+        {"signature": "multiply", "inputs": {"x": np.float32([1]), "y": 1.0}},
+        CODE.INVALID_ARGUMENT,
+        "Inputs contains invalid name. Used request inputs: x, request input: x,y",
     ),
     "two inputs": ({"inputs": {"x": 1.0, "y": 1.0}}, CODE.INVALID_ARGUMENT, "Sent extra: {y}"),
     "wrong type": ({"inputs": {"x": ["text"]}}, CODE.INVALID_ARGUMENT, "expected values of type float32, got string"),
@@ -225,23 +282,6 @@ def test_a_request_that_is_too_large_is_refused(scaled, make_store, connect):
     stubs = connect(make_store(m=scaled), max_request_bytes=10_000)
     request = make_request("m", {"text": [b"x" * 20_000]}, signature="echo")
     assert fail(stubs.prediction.Predict, request)[0] is CODE.RESOURCE_EXHAUSTED
-
-
-def test_the_wrong_method_is_refused(half):
-    """A signature of prediction cannot classify, and an unknown method of MultiInference is not there."""
-    request = classification_pb2.ClassificationRequest()
-    request.model_spec.name = "half"
-    request.input.example_list.examples.append(example(2.0))
-    code, words = fail(half.prediction.Classify, request)
-    assert code is CODE.INVALID_ARGUMENT
-    assert "Expected classification signature method_name to be tensorflow/serving/classify. Was:" in words
-    request.model_spec.signature_name = "classify_x_to_y"
-    request.input.Clear()
-    assert fail(half.prediction.Classify, request) == (CODE.INVALID_ARGUMENT, "Input is empty.")
-    multi = inference_pb2.MultiInferenceRequest()
-    assert fail(half.prediction.MultiInference, multi)[0] is CODE.INVALID_ARGUMENT
-    multi.tasks.add(method_name="other").model_spec.CopyFrom(request.model_spec)
-    assert fail(half.prediction.MultiInference, multi)[0] is CODE.UNIMPLEMENTED
 
 
 def test_another_configuration_is_taken_while_serving(scaled, half_plus_two, make_store, make_config, connect):

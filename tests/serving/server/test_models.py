@@ -104,16 +104,41 @@ def test_a_version_is_warmed_before_it_is_handed_out(folder, make_store, add):
     """By its own warm-up requests; one that fails keeps the version out."""
     store = make_store(m=folder)
     added = add(2)
-    (added / "assets.extra").mkdir()
     log = prediction_log_pb2.PredictionLog()
     log.predict_log.request.model_spec.name = "m"
     log.predict_log.request.inputs["x"].CopyFrom(tf.make_tensor_proto(-ONES))
-    file = str(added / "assets.extra/tf_serving_warmup_requests")
-    with tf.io.TFRecordWriter(file) as writer:
-        writer.write(log.SerializeToString())
+    write_warmup_log(added, log)
     store.refresh()
     assert ask(store) == (1, 1.0)
     assert "warmup request" in store.get_status(to_spec(version=2))[0].status.error_message
+
+
+def write_warmup_log(version, log):
+    """Puts one warm-up request into a version's folder."""
+    (version / "assets.extra").mkdir()
+    with tf.io.TFRecordWriter(str(version / "assets.extra/tf_serving_warmup_requests")) as writer:
+        writer.write(log.SerializeToString())
+
+
+@pytest.mark.parametrize("kind", ["classify_log", "regress_log", "multi_inference_log"])
+def test_a_warm_up_that_no_client_can_ask_for_is_passed_over(folder, make_store, add, kind):
+    """The version is served for what can be asked of it."""
+    log = prediction_log_pb2.PredictionLog()
+    getattr(log, kind).request.SetInParent()
+    write_warmup_log(add(2), log)
+    assert ask(make_store(m=folder)) == (2, 2.0)
+
+
+def test_a_warm_up_that_tensorflow_refuses_with_raw_bytes_says_why(folder, make_store, add):
+    """In the status, without Python's complaint about them."""
+    log = prediction_log_pb2.PredictionLog()
+    log.predict_log.request.model_spec.signature_name = "parse"
+    log.predict_log.request.inputs["examples"].CopyFrom(tf.make_tensor_proto([b"\xff\xd8"]))
+    write_warmup_log(add(2), log)
+    (status,) = make_store(m=folder, policy=2).get_status(to_spec(version=2))
+    assert status.status.error_code == 3
+    reason = "Could not parse example input, value: '\\xff\\xd8'"
+    assert status.status.error_message == f"Encountered an error at warmup request: {reason}"
 
 
 def test_the_old_version_finishes_its_requests(folder, make_store, add):

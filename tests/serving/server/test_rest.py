@@ -2,6 +2,7 @@
 
 import base64
 import contextlib
+import gzip
 import http.client
 import json
 import socket
@@ -80,14 +81,6 @@ def test_rows_and_columns(ask):
     assert ask("/v1/models/half:predict", {"inputs": [2.0, 3.0, 4.0]}) == (200, {"outputs": [3.0, 3.5, 4.0]})
 
 
-def test_classify_and_regress(ask):
-    """On examples."""
-    body = {"signature_name": "classify_x_to_y", "examples": [{"x": 2.0}]}
-    assert ask("/v1/models/half:classify", body) == (200, {"results": [[["", 3.0]]]})
-    body = {"signature_name": "regress_x_to_y", "examples": [{"x": 2.0}, {"x": 4.0}]}
-    assert ask("/v1/models/half:regress", body) == (200, {"results": [3.0, 4.0]})
-
-
 def test_bytes_go_in_and_out_as_base64(ask):
     """Out of an output whose name ends in _bytes; any other string is text."""
     encoded = base64.b64encode("é\n".encode()).decode()
@@ -106,6 +99,20 @@ def test_nan_and_infinity_are_printed_as_such(port):
     assert "-Infinity" in text
 
 
+def test_an_input_with_a_default_may_be_omitted(ask):
+    """In columns and in rows."""
+    body = {"signature_name": "multiply", "inputs": {"x": [1, 2]}}
+    assert ask("/v1/models/m:predict", body) == (200, {"outputs": [3.0, 6.0]})
+    body = {"signature_name": "multiply", "instances": [{"x": 1}, {"x": 2}]}
+    assert ask("/v1/models/m:predict", body) == (200, {"predictions": [3.0, 6.0]})
+
+
+def test_a_scalar_string_is_an_output(ask):
+    """In columns; it has no rows."""
+    body = {"signature_name": "join", "inputs": "a"}
+    assert ask("/v1/models/m:predict", body) == (200, {"outputs": {"joined": "a!", "length": 1}})
+
+
 def test_versions_and_labels_are_in_the_path(ask):
     """In any case of the letters."""
     body = {"instances": [[1, 1]]}
@@ -120,6 +127,7 @@ def test_status_and_metadata(ask):
     status = {"state": "AVAILABLE", "status": {"error_code": "OK", "error_message": ""}}
     assert ask("/v1/models/half") == (200, {"model_version_status": [{"version": "123", **status}]})
     assert ask("/v1/models/m/versions/1")[1]["model_version_status"] == [{"version": "1", **status}]
+    assert ask("/v1/models/m/labels/stable") == ask("/v1/models/m")
     code, metadata = ask("/v1/models/half/metadata")
     assert code == 200
     assert metadata["model_spec"] == {"name": "half", "signature_name": "", "version": "123"}
@@ -134,9 +142,21 @@ BAD = {
     "unknown label": ("/v1/models/m/labels/x:predict", {"instances": [1]}, 400, "version label: x"),
     "status of an unknown model": ("/v1/models/n", None, 404, "Could not find any versions of model n"),
     "no model": ("/v1/models", None, 400, "Missing model name in request."),
+    "a version of no model": ("/v1/models/versions/1", None, 400, "Missing model name in request."),
+    "an empty model": ("/v1/models/", None, 400, "Malformed request: GET /v1/models/"),
+    "a query": (
+        "/v1/models/m:predict?a=b",
+        {"instances": [1]},
+        400,
+        "Malformed request: POST /v1/models/m:predict?a=b",
+    ),
+    "a query is part of the name": ("/v1/models/m?a=b", None, 404, "Could not find any versions of model m?a=b"),
     "unknown verb": ("/v1/models/m:explain", {"instances": [1]}, 400, "Malformed request: POST /v1/models/m:explain"),
-    "another path": ("/v2/anything", None, 400, "Malformed request: GET /v2/anything"),
+    "another path": ("/v1/anything", None, 400, "Malformed request: GET /v1/anything"),
+    "outside the API": ("/v2/anything", None, 404, "Not found: GET /v2/anything"),
+    "the root": ("/", None, 404, "answers below /v1/"),
     "no JSON": ("/v1/models/m:predict", b"\x00\xff", 400, "JSON Parse error"),
+    "gzip": ("/v1/models/m:predict", gzip.compress(b'{"instances": [[1, 1]]}'), 400, "send it uncompressed"),
     "empty body": ("/v1/models/m:predict", b"", 400, "JSON Parse error: The document is empty"),
     "deep JSON": ("/v1/models/m:predict", b'{"instances": ' + b"[" * 40_000, 400, "JSON"),
     "unknown signature": ("/v1/models/m:predict", {"signature_name": "x", "instances": [1]}, 400, '"x" not found'),
@@ -144,7 +164,17 @@ BAD = {
     "broken base64": ("/v1/models/m:predict", {"signature_name": "echo", "instances": [{"b64": "%"}]}, 400, "base64"),
     "refused by the graph": ("/v1/models/m:predict", {"instances": [[-1, 1]]}, 400, "x is negative"),
     "wrong shape": ("/v1/models/m:predict", {"instances": [[[1]], [[2]]]}, 400, ""),
-    "not for classifying": ("/v1/models/m:classify", {"examples": [{"x": 1}]}, 400, "method_name"),
+    "classify": ("/v1/models/m:classify", {"examples": [{"x": 1}]}, 501, "Use Predict"),
+    "regress": ("/v1/models/m/versions/1:REGRESS", {}, 501, "Use Predict"),
+    "raw bytes": (
+        "/v1/models/m:predict",
+        {"signature_name": "parse", "instances": [{"b64": "/9j/"}]},
+        400,
+        "\\xff\\xd8",
+    ),
+    "no base64": ("/v1/models/m:predict", {"signature_name": "parse", "instances": ["/9j/"]}, 400, '{"b64": "..."}'),
+    "no values": ("/v1/models/m:predict", {"inputs": []}, 400, "No values in 'inputs' array"),
+    "no values of a name": ("/v1/models/m:predict", {"inputs": {"x": []}}, 400, "Input 'x' has no values"),
     "too large": ("/v1/models/m:predict", b"x" * (MOST + 1), 413, f"larger than the maximum of {MOST}"),
 }
 
@@ -158,11 +188,27 @@ def test_what_cannot_be_answered_says_so(ask, path, body, status, words):
     assert ask("/v1/models/half:predict", {"instances": [2.0]})[0] == 200
 
 
+@pytest.mark.parametrize("encoding", ["gzip", "br", "deflate, gzip", "GZIP"])
+def test_a_compressed_body_is_refused_in_words(port, encoding):
+    """By its header, before it is read."""
+    url, headers = f"http://127.0.0.1:{port}/v1/models/half:predict", {"Content-Encoding": encoding}
+    response = requests.post(url, data=b"{}", headers=headers, timeout=20)
+    assert (response.status_code, list(response.json())) == (415, ["error"])
+    assert f"Content-Encoding {encoding} is not read" in response.json()["error"]
+    plain = requests.post(url, json={"instances": [2.0]}, headers={"Content-Encoding": "identity"}, timeout=20)
+    assert plain.status_code == 200
+
+
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "OPTIONS"])
 def test_wrong_methods_are_malformed(ask, method):
     """As TensorFlow Serving has it."""
     code, answer = ask("/v1/models/m:predict", {"instances": [1]}, method)
     assert (code, answer) == (400, {"error": f"Malformed request: {method} /v1/models/m:predict"})
+
+
+def test_a_head_is_malformed(port):
+    """As TensorFlow Serving has it: http_rest_api_handler.cc knows GET and POST."""
+    assert requests.head(f"http://127.0.0.1:{port}/v1/models/half", timeout=20).status_code == 400
 
 
 def test_a_large_body_without_a_length_is_cut_off(port):
