@@ -5,6 +5,7 @@ such as a traceback, each has all fields. What did not come through Python's log
 """
 
 import contextlib
+import io
 import logging
 import os
 import pathlib
@@ -70,6 +71,8 @@ class RunLog:
         os.dup2(sink, 2)
         for descriptor in (source, sink, flushed):
             os.close(descriptor)
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(line_buffering=True)  # else what is printed comes behind what was said later
         _log_to_stderr()
 
     def start(self, component: str) -> None:

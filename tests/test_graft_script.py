@@ -3,7 +3,6 @@
 import fcntl
 import os
 import pathlib
-import pty
 import re
 import shutil
 import signal
@@ -16,6 +15,7 @@ import time
 import packaging.requirements
 import pytest
 from click.testing import CliRunner
+from terminals import open_terminal
 
 from kubeflow.cli import cli
 from pipeline.cli import VERSION
@@ -361,7 +361,7 @@ def build(project, tools):
 
 def run_on_terminal(columns, script, *arguments, path, **environment):
     """Runs the script with its standard error on a terminal; returns its exit status and what the terminal got."""
-    terminal, end = pty.openpty()
+    terminal, end = open_terminal()
     fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     process = subprocess.Popen(
         [str(script), *arguments],

@@ -4,7 +4,6 @@ import fcntl
 import io
 import json
 import os
-import pty
 import random
 import resource
 import subprocess
@@ -17,6 +16,7 @@ from heic_files import ADOBE_RGB, EXIF_ONLY, build_heic
 from image_files import FILES, draw, encode, halve
 from odd_colours import adobe_rgb_to_srgb, build_adobe_rgb, build_cmyk, build_tiff, lab_to_srgb
 from PIL import Image
+from terminals import open_terminal
 
 from components.formats import CONVERTIBLE, READABLE
 from components.layout import ImageFile, list_images
@@ -561,7 +561,7 @@ def test_terminal_shows_progress_and_no_tensorflow_is_imported(data, out):
         write(data / "cat" / f"{index}.webp", encode("webp"))
     code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from pipeline.cli import main\n"
     code += "try: main()\nfinally: print('tensorflow' in sys.modules)"
-    ours, theirs = pty.openpty()
+    ours, theirs = open_terminal()
     done = subprocess.run(
         [sys.executable, "-c", code, "convert", data, out],
         stdout=subprocess.PIPE,

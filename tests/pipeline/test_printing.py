@@ -2,10 +2,10 @@
 
 import io
 import os
-import pty
 
 import pytest
 from rich.console import Console
+from terminals import open_terminal
 
 from pipeline.printing import as_called, find_command, print_error, print_indented, print_labelled, print_unbroken
 from pipeline.terminal import quietly
@@ -77,7 +77,7 @@ def test_errors_wrap_between_words_on_a_terminal(monkeypatch):
     """And stay a line each in a file."""
     error = UsageError(f"{PATH}: no such folder. Name a folder with one sub-folder per class.\n  a.jpg: empty file")
     monkeypatch.setattr(os, "get_terminal_size", lambda _: os.terminal_size((60, 20)))
-    parent, child = pty.openpty()
+    parent, child = open_terminal()
     with os.fdopen(child, "w") as terminal:
         print_error(error, terminal)
         lines = os.read(parent, 10_000).decode().splitlines()
