@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 from pipeline.example_image import PLACEHOLDER, find_image
 from schema.errors import GraftError, UsageError
+from schema.text import printable
 from serving import launch, models_config, stop_signals, versions
 from serving.ports import check_free
 
@@ -112,6 +113,7 @@ def serve(served: Served, server: str | None, docker: bool, say: Callable[[str],
         UsageError: if something listens on a port; that one would answer, and be taken for this server.
         GraftError: if it ends before it serves.
     """
+    _mend_config(served, say)
     name, command = make_command(served, server, docker)
     for option, port in (("--port", served.port), ("--rest-port", served.rest_port)):
         check_free(served.host, port, option)
@@ -133,6 +135,13 @@ def serve(served: Served, server: str | None, docker: bool, say: Callable[[str],
         say("\n".join(_describe(served)))
         status = process.wait()
         return 0 if stopping.is_set() else status
+
+
+def _mend_config(served: Served, say: Callable[[str], None]) -> None:
+    """Lets models.config name the folder where it is now. Without a lock: a run beside it has done so at its start."""
+    if former := models_config.mend(served.model_dir):
+        folder = os.path.dirname(served.model_dir)
+        say(f"{models_config.find_file(served.model_dir)} named {printable(former)}; it names {folder} now")
 
 
 def _make_docker_command(served: Served, flags: list[str]) -> list[str]:
