@@ -20,7 +20,7 @@ from apache_beam.runners.portability.local_job_service import BeamJob, LocalJobS
 
 from serving import stop_signals
 
-_GRACE = 2.0  # seconds that the service has to stop
+_GRACE = 2.0  # seconds that the service may take to stop
 
 
 class ParallelJob(BeamJob):
@@ -52,6 +52,7 @@ def main() -> None:
         stop_signals.watch(signals, stopped.set, lambda: os._exit(0), _GRACE)
         stopped.wait()
         service.stop()
+        os._exit(0)  # the end of the interpreter would wait for Beam's threads
 
 
 if __name__ == "__main__":

@@ -22,7 +22,10 @@ def main(parent: int, number: int, command: list[str]) -> None:
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0)
     if os.getppid() == parent:
-        os.execvp(command[0], command)
+        try:
+            os.execvp(command[0], command)
+        except OSError as error:
+            sys.exit(f"{command[0]}: cannot be started: {error.strerror}")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import time
 import psutil
 import pytest
 
+from schema.errors import GraftError
 from serving import launch
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -105,6 +106,15 @@ def test_server_that_does_not_stop_is_killed(stand_in, monkeypatch):
         pass
     assert server.process.returncode == -signal.SIGKILL
     assert stand_in.with_name("asked").exists()
+
+
+def test_program_that_cannot_be_started_is_named(tmp_path):
+    """For another machine, say."""
+    program = tmp_path / "server"
+    program.write_bytes(b"\x7fELF of another machine")
+    program.chmod(0o755)
+    with pytest.raises(GraftError, match=f"ended with 1 .*:\n +{program}: cannot be started: Exec format error$"):
+        launch.start_server("m", ".", str(program)).__enter__()
 
 
 def test_a_wait_for_a_process_is_not_disturbed_by_how_it_was_started(capfd):
