@@ -399,7 +399,8 @@ def serve(
 ) -> int:
     """Start a model server: TensorFlow Serving's if it is on PATH, else the built-in one with the same API.
 
-    It follows what is pushed, rolled back and promoted. Ctrl-C ends it.
+    It follows what is pushed, rolled back and promoted. Ctrl-C or SIGTERM ends it within 3 s, with
+    exit code 0; a second Ctrl-C ends it at once.
 
     \b
     ./graft serve

@@ -9,14 +9,18 @@ Run: .venv/bin/python -m pipeline.job_service [--port 8099] [--port-file FILE]
 
 import argparse
 import logging
+import os
 import pathlib
-import signal
 import threading
 
 from apache_beam.options.pipeline_options import PortableOptions
 from apache_beam.portability.api import beam_job_api_pb2
 from apache_beam.runners.portability.fn_api_runner import fn_runner
 from apache_beam.runners.portability.local_job_service import BeamJob, LocalJobServicer
+
+from serving import stop_signals
+
+_GRACE = 2.0  # seconds that the service may take to stop
 
 
 class ParallelJob(BeamJob):
@@ -38,17 +42,17 @@ def main() -> None:
     parser.add_argument("--port-file", type=pathlib.Path, help="where to write it once it serves")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO)
-    service = LocalJobServicer(beam_job_type=ParallelJob)
-    port = service.start_grpc_server(arguments.port)
-    if arguments.port_file:
-        temporary = arguments.port_file.with_suffix(".tmp")
-        temporary.write_text(str(port))
-        temporary.rename(arguments.port_file)
-    stopped = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopped.set())
-    stopped.wait()
-    service.stop()
+    service, stopped = LocalJobServicer(beam_job_type=ParallelJob), threading.Event()
+    with stop_signals.caught() as signals:
+        port = service.start_grpc_server(arguments.port)
+        if arguments.port_file:
+            temporary = arguments.port_file.with_suffix(".tmp")
+            temporary.write_text(str(port))
+            temporary.rename(arguments.port_file)
+        stop_signals.watch(signals, stopped.set, lambda: os._exit(0), _GRACE)
+        stopped.wait()
+        service.stop()
+        os._exit(0)  # the end of the interpreter would wait for Beam's threads
 
 
 if __name__ == "__main__":

@@ -49,9 +49,10 @@ def find_model_dir(out: str, model: str | None) -> str:
     folders = sorted(path for path in serving.glob("*") if path.is_dir() and _has_versions(str(path)))
     names = [path.name for path in folders]
     if not names:
+        too_large = "".join(versions.describe_too_large(str(path)) for path in serving.glob("*"))
         raise UsageError(
             f"{out}: no pushed model here. Train one with: ./graft run, or name a workspace with --out."
-            f"{describe_last_run(out)}"
+            f"{too_large}{describe_last_run(out)}"
         )
     if model is None and len(names) > 1:
         raise UsageError(f"{out}: more than one model here. Name one with --model: {', '.join(names)}.")
@@ -67,13 +68,13 @@ def read_number(version: str, model_dir: str) -> int:
         UsageError: if it is neither, or a folder of another model.
     """
     folder, name = os.path.split(version.rstrip("/"))
-    number = name.removeprefix(versions.WITHDRAWN)
-    if not number.isdecimal() or (folder and os.path.realpath(folder) != os.path.realpath(model_dir)):
+    number = versions.parse_number(name.removeprefix(versions.WITHDRAWN))
+    if number is None or (folder and os.path.realpath(folder) != os.path.realpath(model_dir)):
         raise UsageError(
             f"VERSION: expected a number, or a folder in {model_dir} such as {versions.WITHDRAWN}1795612102; "
-            f"got {version!r}."
+            f"got {version!r}. The largest number is {versions.LARGEST}."
         )
-    return int(number)
+    return number
 
 
 def print_releases(model_dir: str, console: Console) -> None:
@@ -93,6 +94,8 @@ def print_releases(model_dir: str, console: Console) -> None:
     console.print(model_dir, highlight=False, soft_wrap=True, markup=False)
     console.print(table)
     console.print(_describe_labels(model_dir), highlight=False, soft_wrap=True, markup=False)
+    if too_large := versions.describe_too_large(model_dir):
+        console.print(too_large.strip(), highlight=False, soft_wrap=True, markup=False)
 
 
 def render_json(model_dir: str) -> str:

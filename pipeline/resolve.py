@@ -79,7 +79,8 @@ def resolve(config: Config, workspace: Workspace) -> Resolved:
         UsageError: if the weights cannot be had, or models.config cannot be read.
     """
     listing = layout.list_images(config.data, config.window_end_text, config.window_days or 0)
-    models_config.read(str(workspace.model_dir(config.model_name)))  # the push would stumble over it, an hour later
+    releases.check_pushable(str(workspace.model_dir(config.model_name)), config.canary)
+    models_config.mend(str(workspace.model_dir(config.model_name)))  # the workspace may have been moved
     weights, weights_digest = find_weights(config.weights, config.image_size)
     request: dict[str, Any] = {
         "fingerprint": listing.fingerprint,

@@ -8,15 +8,18 @@ import shlex
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable
 
 from pipeline.example_image import PLACEHOLDER, find_image
 from schema.errors import GraftError, UsageError
-from serving import launch, models_config, versions
+from schema.text import printable
+from serving import launch, models_config, stop_signals, versions
 from serving.ports import check_free
 
 IMAGE = "tensorflow/serving:2.21.0"
 _DEPLOY = pathlib.Path(launch.ROOT, "serving", "deploy")
+_REMOVED = 10.0  # seconds that Docker may take to remove a container
 _STARTED = 600.0  # seconds that a server may take to load a model, and Docker to fetch its image
 
 
@@ -97,35 +100,48 @@ def make_command(served: Served, server: str | None, docker: bool) -> tuple[str,
 def serve(served: Served, server: str | None, docker: bool, say: Callable[[str], None]) -> int:
     """Starts a server, says how to ask it, and stays until it ends.
 
+    The first SIGINT or SIGTERM asks the server to stop; it is killed after `launch.STOP_SECONDS`, or at the second one.
+
     Args:
         served: what to serve.
         server: as for `make_command`.
         docker: as for `make_command`.
         say: prints a line.
     Returns:
-        The exit code.
+        The exit code; 0 where SIGINT or SIGTERM ended it.
     Raises:
         UsageError: if something listens on a port; that one would answer, and be taken for this server.
         GraftError: if it ends before it serves.
     """
+    _mend_config(served, say)
     name, command = make_command(served, server, docker)
     for option, port in (("--port", served.port), ("--rest-port", served.rest_port)):
         check_free(served.host, port, option)
     say(f"Starting {name} for {served.model_dir}")
-    process = subprocess.Popen(command, env=launch.make_environment())
-    with _forwarded_signals(process) as stopping, contextlib.ExitStack() as stack:
+    # A server that is killed with this process needs no grace. Docker's client has to pass the signal on.
+    orphaned = signal.SIGTERM if docker else signal.SIGKILL
+    with stop_signals.caught() as signals, contextlib.ExitStack() as stack:
+        process = launch.start_process(command, orphaned, env=launch.make_environment())
         stack.callback(launch.stop, process)
+        stopping = _stop_at_signal(signals, process)
         if docker:  # ending its client does not end a container
             stack.callback(_remove_container, served)
         try:
             launch.wait_until_available(process, served.rest_address, served.name, _STARTED)
         except GraftError as error:
-            if stopping():
+            if stopping.is_set():
                 return 0
             raise GraftError(f"{name}: {error}") from error
         say("\n".join(_describe(served)))
         status = process.wait()
-        return 0 if stopping() else status
+        return 0 if stopping.is_set() else status
+
+
+def _mend_config(served: Served, say: Callable[[str], None]) -> None:
+    """Lets models.config name the folder where it is now. Without a lock: a run beside it has done so at its start."""
+    if former := models_config.mend(served.model_dir):
+        folder = os.path.dirname(served.model_dir)
+        say(f"{models_config.find_file(served.model_dir)} named {printable(former)}; it names {folder} now")
 
 
 def _make_docker_command(served: Served, flags: list[str]) -> list[str]:
@@ -150,7 +166,8 @@ def _make_docker_command(served: Served, flags: list[str]) -> list[str]:
 
 def _remove_container(served: Served) -> None:
     command = ["docker", "rm", "--force", _container(served)]
-    subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False, timeout=_REMOVED)
 
 
 def _container(served: Served) -> str:
@@ -175,18 +192,13 @@ def _find_image(model_dir: str) -> str:
     return find_image(str(live.record.get("config", {}).get("data", ""))) if live else PLACEHOLDER
 
 
-@contextlib.contextmanager
-def _forwarded_signals(process: "subprocess.Popen[bytes]") -> Iterator[Callable[[], bool]]:
-    """Passes on what ends this process; gives whether something has."""
-    received = []
+def _stop_at_signal(signals: int, process: "subprocess.Popen[bytes]") -> threading.Event:
+    """Ends a process at a signal; returns what is set before that is done."""
+    stopping = threading.Event()
 
-    def forward(number: int, _: object) -> None:
-        received.append(number)
-        process.send_signal(signal.SIGTERM)
+    def stop() -> None:
+        stopping.set()
+        process.terminate()
 
-    before = {number: signal.signal(number, forward) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield lambda: bool(received)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    stop_signals.watch(signals, stop, process.kill, launch.STOP_SECONDS)
+    return stopping

@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import psutil
 import requests
@@ -21,9 +22,10 @@ from schema.errors import GraftError, UsageError
 
 BINARY = "tensorflow_model_server"
 BUILT_IN = "the built-in server"
+_END_WITH_PARENT = pathlib.Path(__file__).with_name("end_with_parent.py")
 ROOT = pathlib.Path(__file__).parents[1]
 _POLL = 0.1  # seconds
-_STOP = 15.0  # seconds that a server has to finish before it is killed
+STOP_SECONDS = 2.5  # that a server has to finish before it is killed; the built-in one takes 2 at the most
 _LAST_LINES = 12  # of what a server said, when it did not start
 # What both servers say before they end because of the model, and not of a port: TensorFlow Serving's server_core.cc.
 _NOT_LOADED = re.compile(r"did not become available: .*?due to error: (.*?)[}, ]*$", re.MULTILINE)
@@ -103,6 +105,26 @@ def make_environment() -> dict[str, str]:
     return os.environ | {"PYTHONPATH": path}
 
 
+def start_process(command: Sequence[str], orphaned: int = signal.SIGKILL, **options: Any) -> "subprocess.Popen[bytes]":
+    """Starts a process that ends with this one, even where this one is killed, and that ignores SIGINT.
+
+    Linux tells a process of its parent's end when the *thread* that started it ends, so that thread has to live for as
+    long as the process is needed.
+
+    Args:
+        command: the program and its arguments.
+        orphaned: the signal that the process gets when this one has ended.
+        **options: those of `subprocess.Popen`.
+    """
+    prefix = [sys.executable, "-I", "-S", str(_END_WITH_PARENT), str(os.getpid()), str(int(orphaned))]
+    # Held back until the process ignores it, so that Ctrl-C meanwhile prints no traceback of its Python.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        return subprocess.Popen([*prefix, *command], **options)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 @contextlib.contextmanager
 def start_server(
     model_name: str,
@@ -112,7 +134,7 @@ def start_server(
     timeout_seconds: float = 120.0,
     environment: Mapping[str, str] | None = None,
 ) -> Iterator[RunningServer]:
-    """Starts a server for one model on free ports of 127.0.0.1, and ends it when the context does.
+    """Starts a server for one model on free ports of 127.0.0.1, and ends it when the context or this process does.
 
     Args:
         model_name: as clients will name it.
@@ -139,9 +161,7 @@ def start_server(
         log = folder / "log"
         file = stack.enter_context(log.open("wb"))
         variables = make_environment() | dict(environment or {})
-        process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT, env=variables
-        )
+        process = start_process(command, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT, env=variables)
         stack.callback(stop, process)
         server = RunningServer(binary or BUILT_IN, grpc_port, rest_port, process, log)
         try:
@@ -156,7 +176,7 @@ def stop(process: "subprocess.Popen[bytes]") -> None:
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)
         try:
-            process.wait(_STOP)
+            process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
             process.kill()
     process.wait()

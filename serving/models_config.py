@@ -2,9 +2,17 @@
 
 A text ModelServerConfig (tensorflow_serving/config/model_server_config.proto), for `--model_config_file`. Graft writes
 the labels and how many versions are loaded; whatever else is in the file is the user's, and stays.
+
+A `base_path` is absolute: TensorFlow Serving refuses a relative one (`ValidateModelConfigList` in
+tensorflow_serving/model_servers/server_core.cc). So that it follows a folder that is moved, copied or renamed, the
+file says in a comment in which folder Graft wrote it. A `base_path` in that folder, under the model's name, is Graft's,
+and is moved along. Any other is the user's.
 """
 
+import contextlib
+import json
 import os
+import re
 import uuid
 from collections.abc import Mapping, Sequence
 
@@ -12,15 +20,18 @@ from google.protobuf import text_format
 from tensorflow_serving.config.model_server_config_pb2 import ModelConfig, ModelServerConfig
 
 from schema.errors import GraftError, UsageError
-from serving.gfile import gfile
+from serving.gfile import gfile, is_remote, join
 
 FILE = "models.config"
 STABLE, CANARY = "stable", "canary"
 
 _HEAD = """\
-# Written by Graft at each push, and by ./graft releases. A base_path, other models, labels and fields are kept;
-# comments are not.
+# Written by Graft at each push, by ./graft releases and by ./graft serve. Other models, labels, fields and a base_path
+# elsewhere are kept; comments are not. A base_path in the next folder follows it where it is moved.
+# folder: {}
 """
+_FOLDER = re.compile(r'^# folder: (".*")$', re.MULTILINE)
+_WITHOUT_FOLDER = "# Written by Graft at each push, and by ./graft releases. A base_path,"  # until 0.3.0
 # The live version and the one before it, so that a rollback waits for no loading; and the canary.
 _LOADED, _LOADED_WITH_CANARY = 2, 3
 
@@ -31,23 +42,83 @@ def find_file(model_dir: str) -> str:
 
 
 def read(model_dir: str) -> ModelServerConfig:
-    """Reads the file; an empty one if it is not there.
+    """Reads the file, with the paths of where its folder is now; an empty one if it is not there.
 
     Args:
         model_dir: the folder of a model.
     Raises:
         UsageError: if it cannot be read, or is not a list of models.
     """
+    return _read(model_dir)[0]
+
+
+def mend(model_dir: str) -> str:
+    """Writes the file anew if its folder was moved, copied or renamed since Graft wrote it.
+
+    Args:
+        model_dir: the folder of a model.
+    Returns:
+        The folder where it was before; "" if there was nothing to mend.
+    Raises:
+        UsageError: as `read`.
+        GraftError: if it cannot be written.
+    """
+    config, former = _read(model_dir)
+    if former:
+        try:
+            _write(model_dir, config)
+        except OSError as error:
+            raise GraftError(
+                f"{find_file(model_dir)}: names the folder {former}, where it was before, and cannot be written: "
+                f"{error.strerror}. Make it writable, or put the folder back."
+            ) from error
+    return former
+
+
+def _read(model_dir: str) -> tuple[ModelServerConfig, str]:
+    """Returns the configuration with the paths of now, and the folder that the file names in their place, or ""."""
     path, config = find_file(model_dir), ModelServerConfig()
     try:
-        text_format.Parse(_read_text(path), config)
+        text = _read_text(path)
+        text_format.Parse(text, config)
     except (text_format.ParseError, UnicodeDecodeError) as error:
         raise _refuse(path, f"not a text ModelServerConfig: {error}") from None
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror}.") from None
     if config.WhichOneof("config") == "custom_model_config":
         raise _refuse(path, "expected a model_config_list; got a custom_model_config")
-    return config
+    return config, _follow(config, text, _find_folder(model_dir))
+
+
+def _follow(config: ModelServerConfig, text: str, folder: str) -> str:
+    """Changes the paths that Graft wrote to those of now; returns the folder that they named if it is another one."""
+    former = ""
+    for model in config.model_config_list.config:
+        before, path = _find_written_folder(text, model), join(folder, model.name)
+        if before and model.base_path == join(before, model.name):
+            former = former if _is_same(model.base_path, path) else before
+            model.base_path = path
+    return former
+
+
+def _find_written_folder(text: str, model: ModelConfig) -> str:
+    """Returns the folder that the file was in when Graft wrote it; "" if Graft has not, or not the path of this model.
+
+    Files of before 0.3.0 do not name it: there every workspace's .../serving/NAME is taken for Graft's.
+    """
+    if found := _FOLDER.search(text):
+        with contextlib.suppress(ValueError):
+            return str(json.loads(found[1]))
+    folder, name = os.path.split(model.base_path)
+    is_workspace = name == model.name and os.path.basename(folder) == "serving"
+    return folder if is_workspace and text.startswith(_WITHOUT_FOLDER) else ""
+
+
+def _is_same(path: str, other: str) -> bool:
+    """Whether two paths are one folder, perhaps by a link or a mount."""
+    if path == other or is_remote(path):
+        return path == other
+    return os.path.exists(path) and os.path.exists(other) and os.path.samefile(path, other)
 
 
 def read_labels(model_dir: str) -> dict[str, int]:
@@ -81,12 +152,17 @@ def write(model_dir: str, config: ModelServerConfig, labels: Mapping[str, int], 
         latest = model.model_version_policy.latest
         latest.num_versions = _count_loaded(model, numbers, latest.num_versions)
     try:
-        _replace(find_file(model_dir), _HEAD + text_format.MessageToString(config, as_utf8=True))
+        _write(model_dir, config)
     except OSError as error:
         raise GraftError(
             f"{find_file(model_dir)}: cannot be written: {error.strerror}. The folders of the versions are as asked; "
             "the labels follow with the next push, or the next of ./graft releases rollback, promote or keep."
         ) from error
+
+
+def _write(model_dir: str, config: ModelServerConfig) -> None:
+    head = _HEAD.format(json.dumps(_find_folder(model_dir)))
+    _replace(find_file(model_dir), head + text_format.MessageToString(config, as_utf8=True))
 
 
 def _count_loaded(model: ModelConfig, numbers: Sequence[int], before: int) -> int:
@@ -103,8 +179,14 @@ def _find_model(config: ModelServerConfig, model_dir: str) -> ModelConfig:
     for model in models:
         if model.name == _name(model_dir):
             return model
-    base_path = model_dir if "://" in model_dir else os.path.abspath(model_dir)
+    base_path = join(_find_folder(model_dir), _name(model_dir))
     return models.add(name=_name(model_dir), base_path=base_path, model_platform="tensorflow")
+
+
+def _find_folder(model_dir: str) -> str:
+    """Returns the folder of the file, as an absolute path or a URI."""
+    folder = os.path.dirname(model_dir.rstrip("/"))
+    return folder if is_remote(folder) else os.path.abspath(folder)
 
 
 def _name(model_dir: str) -> str:

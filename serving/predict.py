@@ -91,7 +91,7 @@ def find_version(model: str) -> str:
     if live is None:
         raise UsageError(
             f"{model}: no model here. Expected a folder with {versions.SAVED_MODEL}, "
-            "or one of numbered versions such as graft-out/serving/graft."
+            f"or one of numbered versions such as graft-out/serving/graft.{versions.describe_too_large(model)}"
         )
     return live.path
 

@@ -76,16 +76,40 @@ def settle(model_dir: str) -> tuple[Releases, ModelServerConfig]:
     Returns:
         The versions, and what models.config says.
     Raises:
-        UsageError: if that cannot be read; then nothing is changed.
+        UsageError: if that cannot be read, or two folders are one version; then nothing is changed.
         GraftError: if something cannot be changed.
     """
     config = models_config.read(model_dir)
+    _refuse_shadowed(model_dir)
     with _explained(model_dir):
         versions.finish_interrupted(model_dir)
         found = read(model_dir)
         if found.live:
             _unmark(found.live)
     return found, config
+
+
+def check_pushable(model_dir: str, canary: bool) -> None:
+    """Refuses what the push at the end of a run would refuse.
+
+    Args:
+        model_dir: the folder of a model.
+        canary: whether a canary is to be pushed.
+    Raises:
+        UsageError: if models.config cannot be read, two folders are one version, or no higher number is free.
+    """
+    models_config.read(model_dir)
+    _refuse_shadowed(model_dir)
+    if not canary:
+        versions.next_number(model_dir)
+
+
+def _refuse_shadowed(model_dir: str) -> None:
+    for ignored, taken in versions.list_shadowed(versions.list_names(model_dir)):
+        raise UsageError(
+            f"{model_dir}: {ignored!r} and {taken!r} are the same version, {versions.parse_number(taken)}, and a model "
+            f"server takes {taken!r} alone. Rename one of the folders, or remove it. Nothing was changed."
+        )
 
 
 def roll_back(model_dir: str) -> Version:

@@ -1,5 +1,8 @@
 """The folder that a model server watches: `serving/<model>/<version>/`, the highest version is live.
 
+A folder is a version by TensorFlow Serving's rule (`ParseVersionNumber` and `IndexChildrenByVersion` in
+tensorflow_serving/sources/storage_path/file_system_storage_path_source.cc): its name is an int64, see `parse_number`.
+
 A version that was withdrawn lies beside the others as `withdrawn-<version>`. That is no number, so a model server
 passes over it, and unloads it when it next looks into the folder.
 
@@ -11,6 +14,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -18,7 +22,7 @@ import uuid
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from schema.errors import GraftError
+from schema.errors import GraftError, UsageError
 from serving import remote_versions
 from serving.gfile import gfile, is_remote, load_tensorflow
 
@@ -26,7 +30,11 @@ SAVED_MODEL = remote_versions.SAVED_MODEL
 EXTRA = "assets.extra"  # TensorFlow Serving ignores what it does not know there
 RECORD = os.path.join(EXTRA, "graft.json")
 NOT_LIVE = "none"
+LARGEST = (1 << 63) - 1
 
+# absl::SimpleAtoi, which TensorFlow Serving 2.21 calls; before (2.16) it took no "+". Leading zeros are fine.
+_NUMBER = re.compile(r"[ \t\n\v\f\r]*([+-]?)0*([0-9]{1,19})[ \t\n\v\f\r]*")
+_DIGITS = re.compile(r"[0-9]+")
 _STAGING, _REMOVED, WITHDRAWN = ".staging-", ".removed-", "withdrawn-"
 
 
@@ -60,9 +68,54 @@ def find_withdrawn(model_dir: str) -> list[Version]:
     return _find(model_dir, WITHDRAWN)
 
 
+def parse_number(name: str) -> int | None:
+    """Returns the number that a model server takes a folder's name for; None if it passes over the folder.
+
+    >>> parse_number("0000000007"), parse_number("9223372036854775808"), parse_number("7.bak")
+    (7, None, None)
+    """
+    found = _NUMBER.fullmatch(name)
+    number = int("".join(found.groups())) if found else None
+    return number if number is not None and -LARGEST - 1 <= number <= LARGEST else None
+
+
+def index_by_number(names: Iterable[str]) -> dict[int, str]:
+    """Returns the names that are versions, by number and in the order of the numbers.
+
+    Of two names with one number, such as 007 and 7, a model server takes the last in the order of the names.
+    """
+    numbers = ((parse_number(name), name) for name in sorted(names))
+    return dict(sorted({number: name for number, name in numbers if number is not None}.items()))
+
+
+def list_shadowed(names: Iterable[str]) -> list[tuple[str, str]]:
+    """Returns the names of versions that a model server ignores, each with the one that it takes for the number."""
+    names = sorted(names)
+    taken = index_by_number(names)
+    numbers = ((name, parse_number(name)) for name in names)
+    return [(name, taken[number]) for name, number in numbers if number is not None and taken[number] != name]
+
+
+def describe_too_large(model_dir: str) -> str:
+    """Names folders whose number no model server takes, in a sentence that begins with a space; "" if there are none.
+
+    `date +%Y%m%d%H%M%S%6N` makes such a number.
+    """
+    names = [name for name in list_names(model_dir) if _DIGITS.fullmatch(name) and parse_number(name) is None]
+    if not names:
+        return ""
+    listed = ", ".join(sorted(names)[:3])
+    return f" Passed over: {listed}. The number of a version is {LARGEST} at the most; rename the folder."
+
+
 def list_numbers(model_dir: str) -> list[int]:
     """The numbers that are taken, complete version or not, in order."""
-    return _list_numbers(model_dir, "")
+    return list(_index(model_dir, ""))
+
+
+def list_names(model_dir: str) -> list[str]:
+    """Returns the names in a model's folder; none if there is no such folder, as in a store before the first push."""
+    return list(gfile(model_dir).listdir(model_dir)) if gfile(model_dir).isdir(model_dir) else []
 
 
 def find_live(model_dir: str) -> Version | None:
@@ -99,8 +152,18 @@ def find_comparable(model_dir: str, identity: str) -> Version | None:
 
 
 def next_number(model_dir: str) -> int:
-    """The number of a version that is to be live: the time in seconds, or more if that is taken."""
-    return max([int(time.time()), *(number + 1 for number in _list_taken(model_dir))])
+    """The number of a version that is to be live: the time in seconds, or more if that is taken.
+
+    Raises:
+        UsageError: if there is no such number.
+    """
+    number = max([int(time.time()), *(number + 1 for number in _list_taken(model_dir))])
+    if number > LARGEST:
+        raise UsageError(
+            f"{model_dir}: no number is free above version {LARGEST}, the largest that a model server takes. "
+            "Rename that folder to a smaller number. Nothing was changed."
+        )
+    return number
 
 
 def free_number_below(model_dir: str, number: int) -> int | None:
@@ -216,21 +279,18 @@ def _variable_files(path: str) -> list[str]:
 
 def _find(model_dir: str, prefix: str) -> list[Version]:
     """The complete versions whose folders are named prefix and number, oldest first."""
-    paths = ((n, os.path.join(model_dir, f"{prefix}{n}")) for n in _list_numbers(model_dir, prefix))
+    paths = ((n, os.path.join(model_dir, prefix + name)) for n, name in _index(model_dir, prefix).items())
     return [Version(n, p, _read_record(p)) for n, p in paths if gfile(p).exists(os.path.join(p, SAVED_MODEL))]
 
 
-def _list_numbers(model_dir: str, prefix: str) -> list[int]:
-    if not gfile(model_dir).isdir(model_dir):  # in a store there is none before the first version
-        return []
-    names = (name for name in gfile(model_dir).listdir(model_dir) if name.startswith(prefix))
-    numbers = (name[len(prefix) :] for name in names)
-    return sorted(int(number) for number in numbers if number.isascii() and number.isdigit())
+def _index(model_dir: str, prefix: str) -> dict[int, str]:
+    """The names behind a prefix that are versions, by number."""
+    return index_by_number(name[len(prefix) :] for name in list_names(model_dir) if name.startswith(prefix))
 
 
 def _list_taken(model_dir: str) -> set[int]:
     """A withdrawn version keeps its number: a server that still has it loaded would not load another one instead."""
-    return {*_list_numbers(model_dir, ""), *_list_numbers(model_dir, WITHDRAWN)}
+    return {*_index(model_dir, ""), *_index(model_dir, WITHDRAWN)}
 
 
 def _move(version: Version, name: str) -> Version:

@@ -1,8 +1,12 @@
 """`python -m serving.server`: the built-in server in a process of its own."""
 
 import os
+import signal
 import warnings
 
+# Ctrl-C during the imports, which take seconds, prints no traceback.
+if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 warnings.filterwarnings("ignore", message="You are using a non-supported Python version", category=FutureWarning)
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 

@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import logging
 import os
-import signal
 import sys
 import threading
 import time
@@ -12,9 +11,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import click
+import grpc
 from tensorflow_serving.config import model_server_config_pb2
 
 from schema.errors import GraftError, UsageError, describe_error
+from serving import stop_signals
 from serving.ports import check_free
 from serving.server.configs import (
     Batching,
@@ -35,7 +36,7 @@ logger = logging.getLogger(__name__)
 
 # As theirs: --flag, --flag=true, --flag=false.
 _SWITCH: dict[str, Any] = {"is_flag": False, "flag_value": "true", "default": "false", "type": bool}
-_GRACE = 5.0  # seconds that requests have to be finished when the server is stopped
+_GRACE = 2.0  # seconds that requests have to be finished when the server is stopped
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,32 +134,50 @@ def serve(**flags: Any) -> None:
         raise UsageError("Both --model_base_path and --model_config_file are empty; one of them says what to serve.")
     if options.port == options.rest_api_port != 0:
         raise UsageError("--rest_api_port cannot be the same as --port. Please use a different port for REST.")
-    run_server(options)
-    sys.stderr.flush()
-    os._exit(0)  # what still loads or computes would hold up the end of the interpreter, or crash in it
+    with stop_signals.caught() as signals:
+        run_server(options, signals)
+        sys.stderr.flush()
+        _exit()
 
 
-def run_server(options: Options) -> None:
-    """Serves until SIGTERM or SIGINT.
+def _exit() -> None:
+    """Ends the process: what still loads or computes would hold up the end of the interpreter, or crash in it."""
+    os._exit(0)
 
+
+def run_server(options: Options, signals: int) -> None:
+    """Serves until SIGTERM or SIGINT. A second one, or `_GRACE` seconds, end the process.
+
+    Args:
+        options: the flags.
+        signals: the file descriptor of `stop_signals.caught`.
     Raises:
         UsageError: if a file or a port is not usable.
         GraftError: if there are versions of a model, but none that can be loaded.
     """
-    stopped = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stopped.set())
+    stopped, serving = threading.Event(), threading.Event()
+
+    def stop() -> None:
+        stopped.set()
+        if not serving.is_set():  # there is no request to finish, and loading cannot be interrupted
+            _exit()
+
+    stop_signals.watch(signals, stop, _exit, _GRACE)
     check_free(options.host, options.port, "--port")
     check_free(options.host, options.rest_api_port, "--rest_api_port")
     metrics = Metrics()
     store = ModelStore(options.read_batching())
     monitoring = options.read_monitoring()
     _load(store, options.read_models())
+    serving.set()
     with contextlib.ExitStack() as stack:
+        grpc_server = None
         if options.port or options.grpc_socket_path:
-            stack.enter_context(_serve_grpc(store, metrics, options))
+            grpc_server = stack.enter_context(_serve_grpc(store, metrics, options))
         if options.rest_api_port:
             stack.enter_context(_serve_rest(store, metrics, monitoring, options))
+        if grpc_server:  # takes no new requests while those by REST are finished
+            stack.callback(grpc_server.stop, _GRACE)
         # In a thread of its own, for it loads and waits: a signal is to end the server at once.
         threading.Thread(target=_follow, args=(store, options, stopped), daemon=True, name="follow").start()
         stopped.wait()
@@ -181,7 +200,7 @@ def _load(store: ModelStore, config: model_server_config_pb2.ModelServerConfig) 
 
 
 @contextlib.contextmanager
-def _serve_grpc(store: ModelStore, metrics: Metrics, options: Options) -> Iterator[None]:
+def _serve_grpc(store: ModelStore, metrics: Metrics, options: Options) -> Iterator[grpc.Server]:
     addresses = [f"{options.host}:{options.port}"] if options.port else []
     if options.grpc_socket_path:
         addresses.append(f"unix:{options.grpc_socket_path}")
@@ -191,7 +210,7 @@ def _serve_grpc(store: ModelStore, metrics: Metrics, options: Options) -> Iterat
     )
     logger.info("Running gRPC ModelServer at %s ...", " and ".join(addresses))
     try:
-        yield
+        yield server
     finally:
         server.stop(_GRACE).wait()
 

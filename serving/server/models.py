@@ -6,6 +6,7 @@ wanted can be had, and the requests that it has are done; as TensorFlow Serving'
 
 import contextlib
 import dataclasses
+import functools
 import logging
 import os
 import threading
@@ -24,6 +25,7 @@ from serving.server.inference import Model
 from serving.server.memory import release_memory
 from serving.server.servable import Servable
 from serving.server.warmup import WARMUP_FILE, warm_up
+from serving.versions import index_by_number, list_shadowed, parse_number
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +33,6 @@ _State = get_model_status_pb2.ModelVersionStatus
 _Policy = file_system_storage_path_source_pb2.FileSystemStoragePathSourceConfig.ServableVersionPolicy
 _LATEST = _Policy.Latest(num_versions=1)
 _SAVED_MODEL_FILES = ("saved_model.pb", "saved_model.pbtxt")
-_LARGEST_VERSION = (1 << 63) - 1
 _DRAIN_SECONDS = 10.0  # that a version has to finish its requests before others are looked at
 
 
@@ -306,7 +307,7 @@ class ModelStore:
 
 
 def _list_versions(base_path: str) -> dict[int, str] | None:
-    """Folders with a number for a name; by number. None if the folder cannot be listed, which says nothing of it.
+    """Folders that are versions, by number. None if the folder cannot be listed, which says nothing of it.
 
     A folder that is not there is no reason to unload anything either: a disk that comes and goes would do that.
     """
@@ -314,8 +315,19 @@ def _list_versions(base_path: str) -> dict[int, str] | None:
         names = [name.rstrip("/") for name in tf.io.gfile.listdir(base_path)]
     except tf.errors.OpError:
         return None
-    paths = {int(name): os.path.join(base_path, name) for name in names if name.isascii() and name.isdigit()}
-    return {n: path for n, path in sorted(paths.items()) if n <= _LARGEST_VERSION and tf.io.gfile.isdir(path)}
+    for ignored, taken in list_shadowed(names):
+        _warn_of_shadowed(base_path, ignored, taken)
+    paths = {n: os.path.join(base_path, name) for n, name in index_by_number(names).items()}
+    return {n: path for n, path in paths.items() if tf.io.gfile.isdir(path)}
+
+
+@functools.cache
+def _warn_of_shadowed(base_path: str, ignored: str, taken: str) -> None:
+    """Says so once, and not each time that the folder is looked at."""
+    logger.warning(
+        "Duplicate version directories detected. Version %d will be loaded from %s, %s will be ignored. (%s)",
+        parse_number(taken), taken, ignored, base_path,
+    )  # fmt: skip
 
 
 def _stamp(path: str) -> tuple[tuple[int, int], ...]:

@@ -60,7 +60,9 @@ def first(run, pushed_versions, events):
 
 
 @pytest.fixture(scope="module")
-def again(first, run, pushed_versions):
+def again(first, run, workspace, pushed_versions):
+    config = workspace / "serving/models.config"
+    config.write_text(config.read_text().replace(f'"{workspace}/', '"/somewhere else/'))  # as if it had been moved here
     outcome, printed = run()
     return outcome, printed, pushed_versions()
 
@@ -270,6 +272,14 @@ def test_same_run_again_executes_nothing_and_pushes_nothing(again, first):
     assert versions == first[2]
     assert outcome.pushed_version == first[0].pushed_version
     assert not outcome.pushed_now
+
+
+@pytest.mark.slow
+def test_run_that_pushes_nothing_lets_models_config_follow_its_folder(again, workspace):
+    """A workspace that was moved is served from where it is now."""
+    text = (workspace / "serving/models.config").read_text()
+    assert "/somewhere else" not in text
+    assert f'base_path: "{workspace}/serving/graft"' in text
 
 
 @pytest.mark.slow

@@ -160,7 +160,9 @@ def test_version_is_promoted_by_the_folder_that_rollback_printed(workspace, tmp_
     assert f"withdrawn-{WITHDRAWN}" not in names(workspace)
 
 
-@pytest.mark.parametrize("named", ["newest", "withdrawn-", "-1", "graft-out/serving/birds/{0}", "withdrawn-{0}x"])
+@pytest.mark.parametrize(
+    "named", ["newest", "withdrawn-", "-", "20261126195812123456", "٣", "graft-out/serving/birds/{0}", "withdrawn-{0}x"]
+)
 def test_anything_else_is_no_version(workspace, tmp_path, named):
     """Least of all the folder of another model; nothing changes."""
     before = names(workspace)
@@ -190,6 +192,20 @@ def test_workspace_is_that_of_the_configuration(workspace, tmp_path):
     (tmp_path / "graft-out").rename(tmp_path / "elsewhere")
     (tmp_path / "graft.toml").write_text('data = "photos"\nout = "elsewhere"\n')
     assert LIVE in rows(graft("releases", cwd=tmp_path).stdout)
+
+
+def test_folder_whose_number_is_too_large_is_named(workspace, tmp_path):
+    """In the list, and where there is no other."""
+    (workspace / str(LIVE)).rename(workspace / "20261126195812123456")
+    done = graft("releases", cwd=tmp_path)
+    assert LIVE not in rows(done.stdout)
+    assert (
+        "Passed over: 20261126195812123456. The number of a version is 9223372036854775807 at the most" in done.stdout
+    )
+    for path in list(workspace.iterdir()):
+        if not path.name.startswith("2"):
+            path.rename(tmp_path / path.name)
+    assert "Passed over: 20261126195812123456" in graft("releases", cwd=tmp_path).stderr
 
 
 def test_two_models_must_be_told_apart(workspace, tmp_path):

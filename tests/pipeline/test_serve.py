@@ -18,6 +18,7 @@ from ports import pick_port, pick_ports
 from kubeflow.cli import main
 from schema.errors import UsageError
 from serving import launch
+from serving.releases import keep
 
 pytestmark = pytest.mark.slow
 
@@ -149,6 +150,19 @@ def test_models_config_is_used_where_it_is(serve, workspace, programs, tmp_path)
     flags = (tmp_path / "arguments").read_text().splitlines()
     assert f"--model_config_file={config}" in flags
     assert "--model_config_file_poll_wait_seconds=1" in flags
+
+
+def test_a_moved_workspace_is_served_from_where_it_is(serve, workspace, programs, tmp_path):
+    """Its models.config named the old folder, in which there is nothing; it is mended, and that is said."""
+    shutil.copytree(workspace / "out", tmp_path / "out")
+    keep(str(tmp_path / "out/serving/echo"), 5)
+    (tmp_path / "out").rename(tmp_path / "moved")
+    code, lines, _ = serve("--out", "moved", path=programs("tensorflow_model_server"))
+    folder = tmp_path / "moved/serving"
+    assert code == 0
+    assert lines[0] == f"{folder}/models.config named {tmp_path}/out/serving; it names {folder} now"
+    assert f'base_path: "{folder}/echo"' in (folder / "models.config").read_text()
+    assert any(line.startswith("Serving:") for line in lines)
 
 
 BAD = {

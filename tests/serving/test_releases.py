@@ -376,6 +376,49 @@ def test_file_that_says_so_already_is_not_written(folder):
     assert os.stat(models_config.find_file(model_dir)).st_mtime == 5
 
 
+@pytest.mark.parametrize("change", CHANGES)
+def test_two_folders_of_one_version_stop_every_change(folder, change):
+    """A server takes one of them: a rollback would withdraw it, and the other would be live under its number."""
+    model_dir = folder("3", "8", "9", "009", "withdrawn-7", canary="8")
+    before = snapshot(model_dir)
+    with pytest.raises(UsageError, match=r"'009' and '9' are the same version, 9, .* takes '9' alone.*Nothing was"):
+        change(model_dir)
+    assert snapshot(model_dir) == before
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_folder_whose_number_is_too_large_is_left_alone(folder, change):
+    """No server takes it for a version: it is not live, and no label means it."""
+    model_dir = folder("3", "8", "9", "withdrawn-7", "20261126195812123456", canary="8")
+    assert releases.read(model_dir).live.number == 9
+    change(model_dir)
+    assert "20261126195812123456" in os.listdir(model_dir)
+    assert config_of(model_dir).version_labels["stable"] in (3, 9, NOW)
+
+
+def test_promotion_without_a_number_above_changes_nothing(folder):
+    """The largest number that a server takes is live."""
+    model_dir = folder("3", str(2**63 - 1))
+    before = snapshot(model_dir)
+    with pytest.raises(UsageError, match="no number is free above version 9223372036854775807"):
+        promote(model_dir, 3)
+    assert snapshot(model_dir) == before
+
+
+@pytest.mark.parametrize("canary", [False, True])
+@pytest.mark.parametrize(
+    ("names", "message"), [(("9", "009"), "are the same version"), ((str(2**63 - 1),), "no number is free above")]
+)
+def test_what_a_push_would_refuse_is_refused_before_the_run(folder, names, message, canary):
+    """An hour of training earlier; a canary needs no number above the live version's."""
+    model_dir = folder(*names)
+    if canary and len(names) == 1:
+        releases.check_pushable(model_dir, canary)
+        return
+    with pytest.raises(UsageError, match=message):
+        releases.check_pushable(model_dir, canary)
+
+
 # Interruptions.
 
 

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from schema.errors import GraftError
+from schema.errors import GraftError, UsageError
 from serving import versions
 from serving.versions import copy_tree, digest_model, find_live, find_versions, find_withdrawn
 
@@ -52,6 +52,61 @@ def test_a_folder_named_with_digits_of_another_script_is_passed_over(tmp_path, n
     make_version(tmp_path / "2")
     make_version(tmp_path / name)
     assert [v.number for v in find_versions(str(tmp_path))] == [2]
+
+
+NAMES = {
+    "7": 7, "007": 7, "0" * 40 + "7": 7, "0": 0, "-0": 0, "-1": -1, " 7": 7, "7 ": 7, "\t7\n": 7, "\v7": 7,
+    "+7": 7, " +7 ": 7,    "9223372036854775807": 2**63 - 1, "-9223372036854775808": -(2**63),
+    "9223372036854775808": None, "-9223372036854775809": None, "20261126195812123456": None, "9" * 5000: None,
+    "": None, " ": None, "-": None, "+": None, "--1": None, "+-7": None, "- 7": None, "7 7": None, "1_0": None,
+    "0x7": None, "7.0": None, "7.bak": None, "\x1c7": None, "\xa07": None, "٣": None, "²": None, "withdrawn-7": None,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "number"), NAMES.items(), ids=lambda value: ascii(value)[:30])
+def test_name_is_a_version_where_a_model_server_takes_it_for_one(name, number):
+    """As the function of TensorFlow's that TensorFlow Serving calls; before 2.21 it took no plus sign."""
+    import tensorflow as tf
+
+    assert versions.parse_number(name) == number
+    try:
+        expected = int(tf.strings.to_number(name, tf.int64))
+    except tf.errors.InvalidArgumentError:
+        expected = None
+    assert number == expected or ("+7" in name and tf.__version__ < "2.21")
+
+
+def test_version_with_leading_zeros_is_a_version_in_its_own_folder(tmp_path):
+    """A date as a number, say; it is withdrawn as its number and comes back under the next one."""
+    make_version(tmp_path / "0000000007")
+    [version] = find_versions(str(tmp_path))
+    assert (version.number, version.path) == (7, str(tmp_path / "0000000007"))
+    assert versions.withdraw(version).path == str(tmp_path / "withdrawn-7")
+
+
+def test_of_two_folders_with_one_number_the_last_by_name_is_the_version(tmp_path):
+    """TensorFlow Serving's IndexChildrenByVersion goes through the names in order, and keeps the last."""
+    for name in ("7", "007", "3"):
+        make_version(tmp_path / name)
+    assert [version.path for version in find_versions(str(tmp_path))] == [str(tmp_path / "3"), str(tmp_path / "7")]
+    assert versions.list_shadowed(["7", "007", "3"]) == [("007", "7")]
+
+
+def test_number_that_no_server_takes_is_passed_over_and_named(tmp_path):
+    """The time in microseconds as a number has 20 digits, one more than an int64."""
+    make_version(tmp_path / "20261126195812123456")
+    make_version(tmp_path / "5")
+    assert find_live(str(tmp_path)).number == 5
+    assert "Passed over: 20261126195812123456." in versions.describe_too_large(str(tmp_path))
+    assert versions.describe_too_large(str(tmp_path / "nowhere")) == ""
+
+
+@pytest.mark.parametrize("name", ["9223372036854775807", "withdrawn-9223372036854775807"])
+def test_no_number_is_made_that_no_server_takes(tmp_path, name):
+    """The largest is taken."""
+    make_version(tmp_path / name)
+    with pytest.raises(UsageError, match=r"no number is free above version 9223372036854775807.*Nothing was changed"):
+        versions.next_number(str(tmp_path))
 
 
 def test_the_highest_complete_version_is_live(tmp_path):

@@ -45,6 +45,18 @@ def ask(store, **spec):
     return model.version, float(outputs["scale"][0])
 
 
+def test_versions_are_those_of_the_rule_for_names(folder, add, caplog):
+    """TensorFlow Serving's: leading zeros, the last of two names with one number, and no number above an int64."""
+    (folder / "1").rename(folder / "007")
+    listed = models._list_versions(str(folder))
+    assert listed == {7: str(folder / "007")}
+    add("7")
+    add("20261126195812123456")
+    for _ in range(2):
+        assert models._list_versions(str(folder)) == {7: str(folder / "7")}
+    assert caplog.text.count("Version 7 will be loaded from 7, 007 will be ignored") == 1
+
+
 def to_spec(version=None, label=None):
     spec = model_pb2.ModelSpec(name="m")
     if version is not None:
