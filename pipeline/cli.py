@@ -338,7 +338,7 @@ def predict(
     ./graft predict new/
     ./graft predict --json *.jpg --model graft-out/serving/graft
     ./graft predict cat.jpg --server grpc://localhost:8500 --label canary
-    ./graft predict cat.jpg --run 20261126T101500-000000
+    ./graft predict cat.jpg --run 20261126T101500-000Z-3f2a
     """
     from components.layout import list_paths
     from pipeline.terminal import muted_stderr, quietly

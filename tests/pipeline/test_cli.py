@@ -181,7 +181,7 @@ def test_the_demo_is_not_asked_where_a_workspace_of_ones_own_is(warm_graft, tmp_
     version = tmp_path / "graft-demo/serving/graft/7"
     (version / "variables").mkdir(parents=True)
     (version / "saved_model.pb").touch()
-    run = tmp_path / "graft-out/runs/20261126T101500-000000"
+    run = tmp_path / "graft-out/runs/20261126T101500-000Z-3f2a"
     manifest = {"run_id": run.name, "evaluation": {"failures": ["test accuracy 0.333 is below the 0.608"]}}
     if here == "graft.toml":
         (tmp_path / here).write_text('data = "photos"\n')
