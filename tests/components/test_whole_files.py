@@ -68,5 +68,7 @@ def test_embeddings_that_are_written_twice_at_once_are_whole(target):
         yield ImageRow(b"1" * 32, b"dog", b"b.jpg")
 
     write_embeddings(str(target), rows(True), np.ones([2, 2048], np.float32))
-    examples = [tf.train.Example.FromString(record) for record in tf.data.TFRecordDataset(str(target)).as_numpy_iterator()]
+    examples = [
+        tf.train.Example.FromString(record) for record in tf.data.TFRecordDataset(str(target)).as_numpy_iterator()
+    ]
     assert [example.features.feature["path"].bytes_list.value[0] for example in examples] == [b"a.jpg", b"b.jpg"]

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import os
 import pathlib
 import re
 import subprocess
@@ -233,3 +234,21 @@ def test_model_table_shows_175_layers_and_their_phases(warm_graft, tmp_path):
     assert rows["conv5_block1_1_conv"][-2:] == ["frozen", "trained"]
     assert rows["conv5_block1_1_bn"][-2:] == ["frozen", "frozen"]
     assert rows["probabilities"][-2:] == ["trained", "trained"]
+
+
+@pytest.mark.slow
+def test_a_user_without_a_home_sees_nothing_of_it():
+    """Matplotlib says in two lines where it keeps its cache instead; Python is started anew, for it has none yet."""
+    code = "import contextlib, sys; sys.argv = ['graft', '--help']; from kubeflow.cli import main\n"
+    code += "with contextlib.suppress(SystemExit):\n    main()\nimport components.curves"
+    environment = {name: value for name, value in os.environ.items() if name not in ("MPLCONFIGDIR", "XDG_CONFIG_HOME")}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=pathlib.Path(__file__).parents[2],
+        env=environment | {"HOME": "/dev/null/none", "XDG_CACHE_HOME": "/dev/null/none"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "./graft demo" in done.stdout or "Usage:" in done.stdout
