@@ -107,7 +107,7 @@ def _find_trouble(error: BaseException) -> _Trouble | None:
         if error.errno not in _ADVICE:
             return None
         path = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else ""
-        return _Trouble(error.errno, path, error.strerror if is_remote(path) else os.strerror(error.errno))
+        return _Trouble(error.errno, path, str(error.strerror) if is_remote(path) else os.strerror(error.errno))
     text = str(error)
     if found := _SQL.search(text):
         return _Trouble(_SQLITE[found[1]], "", found[1])

@@ -9,7 +9,7 @@ import pytest
 
 from components import layout
 from components.layout import list_images, splits_to_draw
-from schema.errors import DataError
+from schema.errors import DataError, UsageError
 
 
 def fill(data, *paths):
@@ -488,7 +488,7 @@ def test_what_is_no_file_of_this_machine_is_said(name, said, tmp_path, monkeypat
     """Before a model is loaded; a file of that name is a file."""
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError) as caught:
-        list_paths(["cat.jpg", name])
+        layout.list_paths(["cat.jpg", name])
     assert said in str(caught.value)
     (tmp_path / "-").write_bytes(b"")
-    assert list_paths(["-", "gs://bucket/a.jpg"]) == ["-", "gs://bucket/a.jpg"]
+    assert layout.list_paths(["-", "gs://bucket/a.jpg"]) == ["-", "gs://bucket/a.jpg"]

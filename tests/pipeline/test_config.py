@@ -83,9 +83,7 @@ def test_a_workspace_whose_path_is_a_pattern_is_refused(tmp_path, monkeypatch, f
     """In the name or above it, which a relative path does not show; data and weights may lie there."""
     (tmp_path / folder).mkdir()
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(
-        UsageError, match=r"^out: .*: expected a path without .* choose another workspace with --out\.$"
-    ):
+    with pytest.raises(UsageError, match=r"^out: .*: expected a path without .*another workspace with --out\.$"):
         load_config(None, {"data": "photos", "out": folder})
     with pytest.raises(UsageError, match="expected a path without"):
         demo.make_config(folder, print)

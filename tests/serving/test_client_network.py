@@ -47,6 +47,12 @@ def serve(certificate=None):
         server.shutdown()
 
 
+def fail(address, message):
+    """Asks a server, which is to end in an error with these words."""
+    with connect(address) as client, pytest.raises(ServerError, match=message):
+        client.status()
+
+
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory):
     """A file with a key and a certificate for 127.0.0.1 that no public authority has signed."""
@@ -73,7 +79,7 @@ def test_a_private_authority_is_named_in_the_environment(certificate, monkeypatc
         address = f"https://127.0.0.1:{server.server_port}"
         with (
             connect(address) as client,
-            pytest.raises(ServerError, match=r"certificate is refused.*REQUESTS_CA_BUNDLE"),
+            pytest.raises(ServerError, match=r"certificate is .*REQUESTS_CA_BUNDLE"),
         ):
             client.status()
         monkeypatch.setenv(variable, str(certificate))
@@ -84,9 +90,8 @@ def test_a_private_authority_is_named_in_the_environment(certificate, monkeypatc
 def test_a_file_of_authorities_that_is_not_there_is_named(certificate, monkeypatch):
     """No traceback."""
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/gone.pem")
-    with serve(certificate) as server, connect(f"https://127.0.0.1:{server.server_port}") as client:
-        with pytest.raises(ServerError, match=r"cannot be reached: .*/gone\.pem"):
-            client.status()
+    with serve(certificate) as server:
+        fail(f"https://127.0.0.1:{server.server_port}", r"cannot be reached: .*/gone\.pem")
 
 
 def test_proxies_are_for_other_machines(monkeypatch):
@@ -125,22 +130,20 @@ def test_grpc_to_this_machine_takes_no_proxy(grpc_port, monkeypatch):
 
 def test_a_port_of_grpc_that_is_asked_by_http_is_called_so(grpc_port):
     """Not the bytes of HTTP/2."""
-    with connect(f"http://127.0.0.1:{grpc_port}") as client:
-        with pytest.raises(
-            ServerError, match=rf"not speak HTTP; a port of gRPC is named grpc://127.0.0.1:{grpc_port}$"
-        ):
-            client.status()
+    fail(f"http://127.0.0.1:{grpc_port}", f"not speak HTTP; .* named grpc://127.0.0.1:{grpc_port}$")
 
 
 def test_a_port_without_tls_that_is_asked_by_https_is_called_so():
     """The version number that OpenSSL finds wrong is that of no TLS at all."""
-    with serve() as server, connect(f"https://127.0.0.1:{server.server_port}") as client:
-        with pytest.raises(ServerError, match=rf"not speak TLS .* named http://127.0.0.1:{server.server_port}$"):
-            client.status()
+    with serve() as server:
+        fail(
+            f"https://127.0.0.1:{server.server_port}", f"not speak TLS .* named http://127.0.0.1:{server.server_port}$"
+        )
 
 
 def test_a_port_of_rest_that_is_asked_by_grpc_is_called_so():
     """Not the frames of HTTP/2."""
-    with serve() as server, connect(f"grpc://127.0.0.1:{server.server_port}") as client:
-        with pytest.raises(ServerError, match=rf"not speak gRPC; .* named http://127.0.0.1:{server.server_port} "):
-            client.status()
+    with serve() as server:
+        fail(
+            f"grpc://127.0.0.1:{server.server_port}", f"not speak gRPC; .* named http://127.0.0.1:{server.server_port} "
+        )
