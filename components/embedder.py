@@ -35,6 +35,7 @@ from components.embedding_store import EmbeddingStore, Rows, free_bytes, list_ki
 from components.embeddings import EMBEDDING_SIZE, EmbeddingReport, ImageRow, read_rows, write_embeddings
 from components.moments import Moments
 from components.shards import Append, Kind
+from components.whole_files import write_whole
 from schema import features
 from schema.errors import GraftError
 from serving.gfile import gfile
@@ -284,7 +285,7 @@ def _merge(results: Iterable[tuple[int, Moments]]) -> tuple[int, Moments]:
 def _write_result(result: tuple[int, Moments], folder: str) -> None:
     """Written by a worker and read by us: a line of Beam's WriteToText would take more steps than the Embedder has."""
     tf.io.gfile.makedirs(folder)
-    with tf.io.gfile.GFile(os.path.join(folder, "computed"), "w") as file:
+    with write_whole(os.path.join(folder, "computed")) as path, tf.io.gfile.GFile(path, "w") as file:
         file.write(str(result[0]))
     result[1].write(folder)
 

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from components.datasets import without_autotune
 from components.shards import Kind
+from components.whole_files import write_whole
 from schema import features
 
 EMBEDDING_SIZE = 2048
@@ -89,19 +90,16 @@ def read_rows(examples: str) -> list[ImageRow]:
 
 
 def write_embeddings(target: str, rows: Iterable[ImageRow], embeddings: np.ndarray) -> None:
-    """Writes one TFRecord file, whole or not at all.
+    """Writes one TFRecord file, whole or not at all: Beam may try a file twice.
 
     Args:
         target: the file.
         rows: of the images.
         embeddings: float32 [num_images, 2048].
     """
-    folder, name = os.path.split(target)
-    temporary = os.path.join(folder, f"_temporary_{name}")
-    with tf.io.TFRecordWriter(temporary) as writer:
+    with write_whole(target) as path, tf.io.TFRecordWriter(path) as writer:
         for row, embedding in zip(rows, embeddings, strict=True):
             writer.write(_make_example(row, embedding).SerializeToString(deterministic=True))
-    tf.io.gfile.rename(temporary, target, overwrite=True)
 
 
 def _make_example(row: ImageRow, embedding: np.ndarray) -> tf.train.Example:

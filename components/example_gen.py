@@ -10,7 +10,6 @@ import datetime
 import hashlib
 import json
 import os
-import uuid
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -30,6 +29,7 @@ from components.decoded import DecodedImages
 from components.duplicates import Record
 from components.read_ahead import read_files
 from components.reading import read_images
+from components.whole_files import write_whole
 from schema import features
 from schema.errors import DataError, UsageError
 from serving import versions
@@ -154,10 +154,8 @@ class ReadFiles(beam.DoFn):
         """Writes a record of each file into one of our own, whole or not at all: Beam may try it twice."""
         target, files = element
         records = read_images(files, self._data, self._max_megapixels, self._total, self._known)
-        temporary = f"{target}.{uuid.uuid4().hex}"
-        with tf.io.gfile.GFile(temporary, "w") as lines:
+        with write_whole(target) as path, tf.io.gfile.GFile(path, "w") as lines:
             lines.write("".join(json.dumps(dataclasses.asdict(record)) + "\n" for record in records))
-        tf.io.gfile.rename(temporary, target, overwrite=True)
 
 
 class ExampleGen(base_beam_component.BaseBeamComponent):
@@ -234,14 +232,11 @@ def write_shard(shard: tuple[str, list[Record]], data: str, total: int = 0) -> N
         DataError: if a file changed or went since it was read.
     """
     target, records = shard
-    folder, name = os.path.split(target)
-    temporary = os.path.join(folder, f"_temporary_{name}")
     files = ((join(data, record.path), record.size) for record in records)
-    with tf.io.TFRecordWriter(temporary) as writer:
+    with write_whole(target) as path, tf.io.TFRecordWriter(path) as writer:
         for record, encoded in zip(records, read_files(files), strict=True):
             writer.write(make_example(record, _check_unchanged(record, encoded)).SerializeToString())
             progress.report("images written", 1, total)
-    tf.io.gfile.rename(temporary, target, overwrite=True)
 
 
 def _check_unchanged(record: Record, encoded: bytes | tf.errors.OpError) -> bytes:

@@ -21,8 +21,9 @@ from typing import NoReturn
 
 from components.folder_hints import suggest_above, suggest_near
 from components.ignored import EMPTY_FOLDER, LOOP, OUTSIDE_WINDOW, Ignored
-from schema.errors import DataError
+from schema.errors import DataError, UsageError
 from schema.features import TRAIN, VAL
+from schema.text import printable
 from serving.gfile import gfile, is_remote, join, list_remote
 
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
@@ -291,9 +292,11 @@ def list_paths(names: Iterable[str]) -> list[str]:
         Paths of files; those of a folder sorted, without hidden and side files.
     Raises:
         DataError: if a folder has no file, or cannot be listed.
+        UsageError: for the standard input, and for an address of the web.
     """
     paths: list[str] = []
     for name in names:
+        _check_is_file_name(name)
         if not os.path.isdir(name):
             paths.append(name)
             continue
@@ -302,6 +305,13 @@ def list_paths(names: Iterable[str]) -> list[str]:
             raise DataError(f"{name}: no file in this folder. Name images, or a folder with images.")
         paths += found
     return paths
+
+
+def _check_is_file_name(name: str) -> None:
+    if name == "-" and not os.path.lexists(name):
+        raise UsageError("-: the standard input is not read. Write the image into a file, and name that.")
+    if name.lower().startswith(("http://", "https://")):
+        raise UsageError(f"{printable(name)}: addresses of the web are not read. Download it, and name the file.")
 
 
 def _children(folder: str, ignored: Ignored | None = None) -> tuple[list[str], list[str]]:

@@ -7,6 +7,8 @@ import os
 import numpy as np
 import tensorflow as tf
 
+from components.whole_files import write_whole
+
 FILE = "moments.npz"
 
 
@@ -47,7 +49,7 @@ class Moments:
         """Writes them into a folder."""
         buffer = io.BytesIO()  # NumPy goes back and forth in a file, which those in a bucket do not allow
         np.savez(buffer, kind=np.array(self.kind), count=self.count, mean=self.mean, squares=self.squares)
-        with tf.io.gfile.GFile(os.path.join(folder, FILE), "wb") as file:
+        with write_whole(os.path.join(folder, FILE)) as path, tf.io.gfile.GFile(path, "wb") as file:
             file.write(buffer.getvalue())
 
     @classmethod

@@ -20,6 +20,7 @@ from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionP
 from components import image_set, progress, summary
 from components.artifacts import IngestReport, RunDecision
 from components.drift import STATISTICS
+from components.graph_digest import digest_output
 from components.moments import FILE as MOMENTS
 from components.retraining import find_newest_day, read_decision, remember_unpushed
 from components.serving_validator import FILE as VERDICT
@@ -31,6 +32,7 @@ PUSHED, PUSHED_VERSION = "pushed", "pushed_version"
 # which version that is not live is the same model, so that this one was not pushed.
 NEW, CANARY, REMOVED_VERSIONS, HELD_BACK = "new", "canary", "removed_versions", "held_back"
 OVERTAKEN = "overtaken"
+_OUTPUT = "probabilities"  # of a model; the rest of what it answers follows from it and the classes
 RUN_ID = "GRAFT_RUN_ID"  # in the environment, where TFX does not tell it
 
 
@@ -263,16 +265,29 @@ def _find_same(
 
 
 def _is_same(version: versions.Version, model_path: str, record: dict[str, Any]) -> bool:
-    """Whether a version was made by the same code for the same images and classes, and has the weights of a model."""
+    """Whether a version has the weights, the classes and the graph of a model.
+
+    The code that made it does not count: an edit that changes none of these makes no other model, and would bring
+    back as live what was withdrawn.
+    """
 
     def shape_of(record: dict[str, Any]) -> list[Any]:
-        config, resolved = record.get("config", {}), record.get("resolved", {})
-        keys = (record, "classes"), (config, "image_size"), (config, "max_megapixels"), (resolved, "code_digest")
-        return [values.get(key) for values, key in keys]
+        config = record.get("config", {})
+        return [record.get("classes"), config.get("image_size"), config.get("max_megapixels")]
 
     if shape_of(version.record) != shape_of(record):
         return False
-    return versions.digest_variables(version.path) == versions.digest_variables(model_path)
+    if versions.digest_variables(version.path) != versions.digest_variables(model_path):
+        return False
+    return _digest_graph(version.path) == _digest_graph(model_path)
+
+
+def _digest_graph(path: str) -> str:
+    """Digests preprocessing and network of a SavedModel; of one that is not Graft's, its bytes."""
+    try:
+        return digest_output(path, _OUTPUT)
+    except (KeyError, ValueError):
+        return versions.digest_model(path)
 
 
 def _load(artifacts: list[types.Artifact], name: str) -> dict[str, Any]:

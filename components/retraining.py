@@ -69,6 +69,7 @@ def RetrainingGate(
     min_new_images: Parameter[int],
     window_days: Parameter[int],
     force: Parameter[int],
+    weights: Parameter[str],
     code_digest: Parameter[str],
 ) -> None:
     """Writes `decision.json`.
@@ -88,15 +89,17 @@ def RetrainingGate(
         min_new_images: how many there must be; DEFAULT_MIN_NEW_IMAGES for 1 with a window of days, else 0.
         window_days: of this window; 0 for all.
         force: whether to train in any case.
+        weights: path or URI of the base's weights, whose bytes make another model; "" where `settings` covers them.
         code_digest: in the cache key only.
     Raises:
-        UsageError: if the window ends before the live model's.
+        UsageError: if the window ends before the live model's, or the weights cannot be read.
     """
     del code_digest
     if min_new_images == DEFAULT_MIN_NEW_IMAGES:
         min_new_images = 1 if window_days else 0
     thresholds = [min_accuracy, max_accuracy_drop]
-    text = json.dumps([settings, head_epochs, fine_tune_epochs, *map(float, thresholds)])
+    made_by = [_digest_weights(weights)] if weights else []
+    text = json.dumps([settings, head_epochs, fine_tune_epochs, *map(float, thresholds), *made_by])
     settings_key = hashlib.sha256(text.encode()).hexdigest()
     found = versions.find_comparable(model_dir, live)
     ingest = _read_ingest(report.uri)
@@ -225,6 +228,21 @@ def read_decision(uri: str) -> Decision:
     """Reads `decision.json`."""
     with tf.io.gfile.GFile(os.path.join(uri, FILE)) as file:
         return Decision(**json.loads(file.read()))
+
+
+def _digest_weights(path: str) -> str:
+    """Digests a file's bytes, hex sha256: one that is replaced in place keeps its name."""
+    digest = hashlib.sha256()
+    try:
+        with tf.io.gfile.GFile(path, "rb") as file:
+            while chunk := file.read(1 << 20):
+                digest.update(chunk)
+    except (tf.errors.OpError, OSError) as error:
+        reason = str(getattr(error, "message", error)).partition("\n")[0]
+        raise UsageError(
+            f"weights: {path}: cannot be read here: {reason}. Name a file that every task can read."
+        ) from None
+    return digest.hexdigest()
 
 
 def _read_memory(model_dir: str) -> dict[str, Any]:

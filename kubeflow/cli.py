@@ -272,6 +272,10 @@ def _check_root(uri: str | None) -> None:
         raise click.UsageError(
             f"--pipeline-root: expected a URI such as gs://bucket/graft, s3://... or minio://..., got {uri!r}."
         )
+    if uri is not None:
+        from serving.wildcards import check_plain
+
+        check_plain(uri, "--pipeline-root", "Name another folder.")
 
 
 def _describe_version(pipeline: str, version: Any) -> str:

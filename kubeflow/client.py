@@ -133,21 +133,25 @@ def find_method(api: Any, name: str) -> Callable[..., Any]:
 
 
 def list_all(list_page: Callable[..., Any], items: str, **arguments: Any) -> list[Any]:
-    """Goes through the pages of a list.
+    """Returns all of a list; as `iterate`."""
+    return list(iterate(list_page, items, **arguments))
+
+
+def iterate(list_page: Callable[..., Any], items: str, **arguments: Any) -> Iterator[Any]:
+    """Goes through the pages of a list; asks for a page when the one before is used up.
 
     Args:
         list_page: a method of kfp.Client.
         items: which field of the answer holds them.
         arguments: of the method.
     """
-    found: list[Any] = []
     token = ""
     while True:
         page = list_page(page_size=100, page_token=token, **arguments)
-        found += getattr(page, items) or []
+        yield from getattr(page, items) or []
         token = page.next_page_token
         if not token:
-            return found
+            return
 
 
 def _find_token() -> ServiceAccountTokenVolumeCredentials | None:

@@ -4,9 +4,11 @@ The chain is that of a local run. What a local run finds out before it starts st
 it out: which files there are, which version is live.
 """
 
+import contextlib
 import dataclasses
 import os
 import pathlib
+import uuid
 from typing import Any
 
 import yaml
@@ -24,6 +26,7 @@ from pipeline.parameters import RunParameters, make_parameters
 from pipeline.resolve import Resolved, digest_code, digest_settings
 from pipeline.weights import IMAGENET, RANDOM
 from schema.errors import UsageError
+from serving.wildcards import check_plain
 
 ENTRY_POINT = ["python", "-m", "kubeflow.entry_point"]
 _DESCRIPTIONS = {
@@ -82,11 +85,13 @@ def write_spec(spec: dict[str, Any], output: str) -> None:
     """
     if not output.endswith((".yaml", ".yml")):
         raise UsageError(f"--output: expected a file named *.yaml, got {output}.")
-    temporary = pathlib.Path(f"{output}.tmp")
+    temporary = pathlib.Path(f"{output}.{uuid.uuid4().hex}.tmp")  # two may write one file at once
     try:
         temporary.write_text(yaml.safe_dump(spec, sort_keys=True, width=120), encoding="utf-8")
         temporary.replace(output)
     except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
         raise UsageError(f"--output: {output}: cannot be written: {error.strerror}.") from None
 
 
@@ -102,6 +107,8 @@ def _check(config: Config, pipeline_root: str, stores: str) -> None:
     places = {"--pipeline-root": pipeline_root, "--stores": stores, "data": config.data}
     if config.weights not in (IMAGENET, RANDOM):
         places["weights"] = config.weights
+    for key in ("--pipeline-root", "--stores"):
+        check_plain(places[key], key, "Name another folder.")
     for key, place in places.items():
         if "://" not in place and not os.path.isabs(place):
             raise UsageError(
@@ -123,7 +130,7 @@ def _resolve(config: Config) -> Resolved:
         fingerprint="",
         window_end="",
         weights=config.weights,
-        weights_digest=config.weights,
+        weights_digest=config.weights if config.weights in (IMAGENET, RANDOM) else "",
         code_digest=code_digest,
         server_digest=code_digest,
         request_key="",

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from kubeflow.client import Server, ServerError, list_all
+from kubeflow.client import Server, ServerError, iterate, list_all
 from kubeflow.compiled import CompiledSpec
 from kubeflow.cron import Cron, parse_cron
 from kubeflow.submit import Version, find_experiment, make_experiment, upload
@@ -260,10 +260,12 @@ def _retire(server: Server, recurring_run: Any) -> bool:
 
 
 def _find_running(server: Server, recurring_run: Any) -> Any:
-    """A run of it that has not ended, among the newest hundred of the experiment."""
-    page = server.client.list_runs(page_size=100, sort_by="created_at desc", experiment_id=recurring_run.experiment_id)
+    """A run of it that has not ended, among all of the experiment; the newest come first, for it is among them."""
+    runs = iterate(
+        server.client.list_runs, "runs", sort_by="created_at desc", experiment_id=recurring_run.experiment_id
+    )
     ended = ("SUCCEEDED", "SKIPPED", "FAILED", "CANCELED")
-    of_it = (r for r in page.runs or [] if r.recurring_run_id == recurring_run.recurring_run_id)
+    of_it = (r for r in runs if r.recurring_run_id == recurring_run.recurring_run_id)
     return next((r for r in of_it if r.state not in ended), None)
 
 

@@ -96,6 +96,7 @@ def create_pipeline(
         min_new_images=parameters.min_new_images,
         window_days=parameters.window_days,
         force=force,
+        weights="" if resolved.weights_digest else resolved.weights,
         code_digest=code_digest,
     )
 

@@ -1,5 +1,6 @@
 """The command line. Each command imports what it needs and no more: TensorFlow takes seconds, TFX more."""
 
+import logging
 import os
 import pathlib
 import shlex
@@ -62,6 +63,7 @@ def main() -> None:
     """Runs the command line; what a user can cause ends in one message, not in a traceback."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     set_defaults()
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it warns of a home that cannot be written, and goes on
     warnings.filterwarnings("ignore", message="You are using a non-supported Python version", category=FutureWarning)
     arguments, sys.argv = sys.argv[1:], sys.argv[:1]  # absl, inside TFX, would parse them once more
     try:
@@ -338,7 +340,7 @@ def predict(
     ./graft predict new/
     ./graft predict --json *.jpg --model graft-out/serving/graft
     ./graft predict cat.jpg --server grpc://localhost:8500 --label canary
-    ./graft predict cat.jpg --run 20261126T101500-000000
+    ./graft predict cat.jpg --run 20261126T101500-000Z-3f2a
     """
     from components.layout import list_paths
     from pipeline.terminal import muted_stderr, quietly
@@ -352,6 +354,7 @@ def predict(
     elif out:
         raise click.UsageError("--out goes with --run; --model takes a workspace.")
 
+    paths = list_paths(images)
     with muted_stderr():
         from serving.predict import describe_model, find_model, find_version, predict_files, print_predictions
     if server:
@@ -359,7 +362,7 @@ def predict(
             from serving.client import connect
         click.echo(f"Model: {model or 'graft'}{label and f', version labelled {label}'}, of the server", err=True)
         with connect(server, model or "graft", label) as client:
-            failed = print_predictions(client.predict(list_paths(images)), as_json)
+            failed = print_predictions(client.predict(paths), as_json)
     elif label:
         raise click.UsageError("--label goes with --server: a server knows which version has which label.")
     else:
@@ -373,7 +376,7 @@ def predict(
                 raise UsageError(f"{error}{describe_last_run(workspace)}") from None
         path = find_version(model)
         click.echo(describe_model(path), err=True)
-        failed = print_predictions(quietly(predict_files(path, list_paths(images))), as_json)
+        failed = print_predictions(quietly(predict_files(path, paths)), as_json)
     if failed:
         sys.exit(3)
 
@@ -410,12 +413,14 @@ def serve(
     from pipeline.releases import find_model_dir
     from pipeline.serve import Served
     from pipeline.serve import serve as serve_model
+    from serving.wildcards import check_plain
 
     if server and docker:
         raise click.UsageError("--server and --docker at once; one of them.")
     if port == rest_port:
         raise click.UsageError("--port and --rest-port are the same; gRPC and REST need one each.")
     model_dir = os.path.abspath(find_model_dir(out or choose_workspace(), model))
+    check_plain(model_dir, "out", "Rename that folder, or copy the workspace elsewhere.")
     served = Served(model_dir, host, port, rest_port, batching)
     return serve_model(served, server, docker, lambda text: click.echo(as_called(text)))
 

@@ -4,7 +4,7 @@ import pathlib
 from collections.abc import Callable
 
 from pipeline.config import Config
-from pipeline.load import load_config
+from pipeline.load import check_out, load_config
 from pipeline.sample import write_digits
 from pipeline.weights import IMAGENET, RANDOM, find_weights
 from pipeline.workspace import prepare
@@ -24,6 +24,7 @@ def make_config(out: str, say: Callable[[str], object]) -> Config:
     Returns:
         A configuration with the ImageNet weights if they can be had, else with random ones.
     """
+    check_out(out)
     prepare(out)
     data = pathlib.Path(out) / "digits"
     if not data.is_dir():

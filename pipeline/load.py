@@ -18,6 +18,7 @@ from pipeline.keys import PATHS, Key, all_keys
 from pipeline.weights import IMAGENET, RANDOM
 from schema.errors import UsageError
 from serving.gfile import is_remote
+from serving.wildcards import check_plain
 
 DEFAULT = "default"
 _ASSIGNMENT = re.compile(r"""\s*([\w.-]+)\s*=\s*([^"'#\s][^"'#]*?)\s*(?:#.*)?""")  # without quotes
@@ -62,6 +63,7 @@ def _check_places(config: Config) -> None:
         raise UsageError(
             f"out: expected a folder of this machine, got {config.out}. On Kubeflow everything is kept in a bucket."
         )
+    check_out(config.out)
     if is_remote(config.data):
         return
     data, out = os.path.realpath(config.data), os.path.realpath(config.out)
@@ -69,6 +71,11 @@ def _check_places(config: Config) -> None:
         raise UsageError(
             f"out: {config.out} lies inside the data folder {config.data}. Name a folder outside it with --out."
         )
+
+
+def check_out(out: str) -> None:
+    """Refuses a workspace whose path, from the root on, is a pattern of file names; the data folder may have one."""
+    check_plain(os.path.abspath(out), "out", "Rename that folder, or choose another workspace with --out.")
 
 
 def _read_file(file: str) -> dict[str, Any]:

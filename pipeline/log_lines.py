@@ -1,4 +1,4 @@
-"""Puts time, run, level and component before each line of `graft.log`; see `run_log`.
+"""Puts time (UTC), run, level and component before each line of `graft.log`; see `run_log`.
 
     log_lines.py RUN_ID [DESCRIPTOR]    from the standard input to the standard error, and to another file descriptor
 
@@ -62,9 +62,10 @@ def parse(line: str) -> list[str]:
 
 def render(run_id: str, component: str, level: str, source: str, text: str) -> str:
     """Returns one line of the log; of a text that is written over itself, as a progress bar is, the last state."""
-    now = datetime.datetime.now().isoformat(sep=" ", timespec="milliseconds")
+    # In UTC, as the run's id; local time has one hour twice when summer time ends.
+    now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
     text = _ESCAPES.sub("", text.rstrip("\r").rpartition("\r")[2])
-    return f"{now} {run_id} {level} {component} {source}: {text}\n"
+    return f"{now}Z {run_id} {level} {component} {source}: {text}\n"
 
 
 def _write(targets: list[int], line: str) -> None:

@@ -45,7 +45,7 @@ class Resolved:
         fingerprint: of the files in the window.
         window_end: the last day of the window, or "".
         weights: "random" or the path of a file.
-        weights_digest: of its contents.
+        weights_digest: of its contents; "" on Kubeflow, where the RetrainingGate reads the file.
         code_digest: of our code and the libraries that shape results.
         server_digest: of what a candidate is tried with: our code, and the built-in server or TensorFlow Serving's.
         request_key: of all of the above but the server, and of the configuration: two runs with the same key make the

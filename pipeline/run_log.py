@@ -1,7 +1,7 @@
-"""`graft.log`: all that a run's process writes, with time, run, level and component in each line.
+"""`graft.log`: all that a run's process writes, with time (UTC), run, level and component in each line.
 
-A line: `2026-11-26 18:11:02.123 20261126T181102-822818 WARNING Trainer tensorflow: text`. Of a record of several lines,
-such as a traceback, each has all fields. What did not come through Python's logging has the source `output`.
+A line: `2026-11-26 18:11:02.123Z 20261126T181102-822Z-3f2a WARNING Trainer tensorflow: text`. Of a record of several
+lines, such as a traceback, each has all fields. What did not come through Python's logging has the source `output`.
 """
 
 import contextlib

@@ -7,7 +7,9 @@ import fcntl
 import json
 import os
 import pathlib
+import secrets
 import shlex
+import uuid
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,6 +18,8 @@ from schema.errors import GraftError, UsageError
 
 FORMAT = 1  # of the layout below; a change that an older or newer Graft cannot read counts it up
 _FORMAT_FILE = "workspace.json"
+_UNFINISHED = f".{_FORMAT_FILE}-"
+_LOCAL_ID = "%Y%m%dT%H%M%S-%f"  # a run's id in Graft 0.2
 _OWN = {"pipeline", "metadata.sqlite", "runs", "serving", "embeddings", "decoded", "graft.log", ".lock"}
 
 
@@ -62,10 +66,14 @@ class Workspace:
     def load_manifests(self) -> list[dict[str, Any]]:
         """What earlier runs wrote of themselves, oldest first; a torn one is passed over."""
         manifests = []
-        for path in sorted(self.runs.glob("*/manifest.json")):
+        for path in sorted(self.runs.glob("*/manifest.json"), key=lambda path: _age(path.parent.name)):
             with contextlib.suppress(OSError, json.JSONDecodeError):
                 manifests.append(json.loads(path.read_text(encoding="utf-8")))
         return manifests
+
+    def list_runs(self) -> list[str]:
+        """The ids of the runs, oldest first."""
+        return sorted((path.name for path in self.runs.glob("*/") if path.is_dir()), key=_age)
 
 
 def prepare(out: str) -> Workspace:
@@ -79,15 +87,40 @@ def prepare(out: str) -> Workspace:
         _check_format(out, workspace.root / _FORMAT_FILE)
         workspace.runs.mkdir(parents=True, exist_ok=True)
         workspace.log.touch()
-        (workspace.root / _FORMAT_FILE).write_text(json.dumps({"format": FORMAT}), encoding="utf-8")
+        _write_format(workspace.root / _FORMAT_FILE)
     except OSError as error:
         raise UsageError(f"{out}: cannot be written: {error.strerror}. Choose another folder with --out.") from None
     return workspace
 
 
 def make_run_id() -> str:
-    """Returns the time, as a folder may be named; sorts by age."""
-    return datetime.datetime.now().strftime("%Y%m%dT%H%M%S-%f")
+    """Returns the time in UTC, as a folder may be named, and 4 random hex digits: two processes may ask at once.
+
+    Sorts by age. Local time would run backwards when summer time ends.
+    """
+    now = datetime.datetime.now(datetime.timezone.utc)
+    return f"{now:%Y%m%dT%H%M%S}-{now.microsecond // 1000:03}Z-{secrets.token_hex(2)}"
+
+
+def _age(run_id: str) -> tuple[str, str]:
+    """Sorts run ids by age; those that Graft 0.2 made are local time, and have no "Z"."""
+    if "Z" not in run_id:
+        with contextlib.suppress(ValueError, OverflowError):
+            local = datetime.datetime.strptime(run_id, _LOCAL_ID).astimezone(datetime.timezone.utc)
+            return local.strftime(_LOCAL_ID), run_id
+    return run_id, run_id
+
+
+def _write_format(file: pathlib.Path) -> None:
+    """Writes `workspace.json` at once, and only where there is none: a run may be at work, and others read it."""
+    if file.exists():
+        return
+    temporary = file.with_name(f"{_UNFINISHED}{uuid.uuid4().hex}")
+    try:
+        temporary.write_text(json.dumps({"format": FORMAT}), encoding="utf-8")
+        temporary.replace(file)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _check_format(out: str, file: pathlib.Path) -> None:
@@ -103,7 +136,8 @@ def _check_format(out: str, file: pathlib.Path) -> None:
                 "Choose another folder with --out; copy serving/ into it to go on from the live model."
             )
     elif file.parent.is_dir():
-        others = [path.name for path in file.parent.iterdir() if path.name not in _OWN]
+        names = [path.name for path in file.parent.iterdir()]
+        others = [name for name in names if name not in _OWN and not name.startswith((_FORMAT_FILE, _UNFINISHED))]
         if others:
             raise UsageError(
                 f"{out}: expected a new folder, an empty one or a workspace; it holds {', '.join(sorted(others)[:3])}. "
@@ -148,7 +182,7 @@ def find_trained_model(out: str, run_id: str) -> str:
         UsageError: if there is no such run, or no model of it.
     """
     workspace = Workspace(pathlib.Path(out))
-    runs = sorted(path.name for path in workspace.runs.glob("*/") if path.is_dir())
+    runs = workspace.list_runs()
     if run_id not in runs:
         example = f", such as {runs[-1]}" if runs else ", and there is none"
         raise UsageError(f"--run: expected the name of a folder in {workspace.runs}{example}; got {run_id!r}.")

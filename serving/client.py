@@ -6,7 +6,10 @@ with connect("grpc://127.0.0.1:8500") as client:
 """
 
 import base64
+import contextlib
+import ipaddress
 import json
+import os
 import pathlib
 import urllib.parse
 from collections.abc import Iterator, Sequence
@@ -36,6 +39,8 @@ BATCH = 8  # images a request
 _TIMEOUT = 30.0  # seconds
 _ATTEMPTS = 4
 _UNLIMITED = -1
+# As `requests` and curl have them, and OpenSSL; the first that is set names a file or folder of authorities.
+_AUTHORITIES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
 _MOST_BYTES = 16 << 20  # a request; the built-in server takes 32 MB, and base64 makes a third more of them
 _REFUSED = {"INVALID_ARGUMENT", "400"}
 _TOO_LARGE = {"RESOURCE_EXHAUSTED", "413"}
@@ -154,6 +159,8 @@ class GrpcClient:
             ("grpc.max_send_message_length", _UNLIMITED),
             ("grpc.max_receive_message_length", _UNLIMITED),
         ]
+        if _is_this_machine(urllib.parse.urlsplit(f"grpc://{address}").hostname or ""):
+            options.append(("grpc.enable_http_proxy", 0))  # gRPC takes https_proxy from the environment, too
         self._address, self._spec, self._timeout = address, spec, timeout
         self._channel = grpc.insecure_channel(address, options)
         self._prediction = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
@@ -202,8 +209,32 @@ class GrpcClient:
         try:
             return method(request, timeout=self._timeout)
         except grpc.RpcError as error:
-            code = error.code().name
-            raise ServerError(f"grpc://{self._address}: {error.details()} ({code})", code) from error
+            code, reason = error.code().name, error.details()
+            if "HTTP/2" in reason:  # such as "Failed parsing HTTP/2 (Expected SETTINGS frame as the first frame, ...)"
+                reason = f"what answers there does not speak gRPC; a port of REST is named http://{self._address}"
+            raise ServerError(f"grpc://{self._address}: {reason} ({code})", code) from error
+
+
+def _make_session(address: str) -> requests.Session:
+    """Makes a session that takes proxies and authorities from the environment, and no passwords.
+
+    A proxy for the web has no way to a server of this machine. To any other, HTTP_PROXY, HTTPS_PROXY and NO_PROXY
+    count as in curl. `trust_env` would read ~/.netrc besides.
+    """
+    session = requests.Session()
+    session.trust_env = False
+    session.verify = next(filter(None, map(os.environ.get, _AUTHORITIES)), True)
+    host = urllib.parse.urlsplit(address).hostname or ""
+    if not _is_this_machine(host):
+        session.proxies = requests.utils.get_environ_proxies(address)
+    return session
+
+
+def _is_this_machine(host: str) -> bool:
+    with contextlib.suppress(ValueError):
+        address = ipaddress.ip_address(host)
+        return address.is_loopback or address.is_unspecified
+    return host == "localhost" or host.endswith(".localhost")
 
 
 class RestClient:
@@ -226,8 +257,7 @@ class RestClient:
             self._url += f"/versions/{spec.version.value}"
         elif choice:
             self._url += f"/labels/{urllib.parse.quote(spec.version_label, safe='')}"
-        self._session = requests.Session()
-        self._session.trust_env = False  # a proxy for the web has no way to a server here
+        self._session = _make_session(address)
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, requests.adapters.HTTPAdapter(max_retries=retries))
 
@@ -268,12 +298,24 @@ class RestClient:
         except requests.exceptions.JSONDecodeError as error:
             message = f"{self._address}: the answer is no JSON (status {response.status_code})"
             raise ServerError(message, str(response.status_code)) from error
-        except requests.RequestException as error:
-            raise ServerError(f"{self._address}: cannot be reached: {_shorten(error)}", "UNAVAILABLE") from error
+        except OSError as error:
+            raise ServerError(f"{self._address}: {self._explain(error)}", "UNAVAILABLE") from error
         if response.status_code != 200:
             reason = answer.get("error", response.reason) if isinstance(answer, dict) else response.reason
             raise ServerError(f"{self._address}: {reason} ({response.status_code})", str(response.status_code))
         return dict(answer)
+
+    def _explain(self, error: OSError) -> str:
+        """Why there is no answer: `requests` raises an OSError also for a file of authorities that is not there."""
+        reason = _shorten(error)
+        host = self._address.partition("://")[2]
+        if "BadStatusLine" in reason:
+            return f"what answers there does not speak HTTP; a port of gRPC is named grpc://{host}"
+        if "CERTIFICATE_VERIFY_FAILED" in str(error):
+            return f"the certificate is refused: {reason}. Name the file of a private authority in {_AUTHORITIES[0]}."
+        if isinstance(error, requests.exceptions.SSLError):
+            return f"what answers there does not speak TLS ({reason}); without TLS a server is named http://{host}"
+        return f"cannot be reached: {reason}"
 
 
 def _predict_all(client: GrpcClient | RestClient, images: Sequence[Image]) -> Iterator[Prediction]:

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from schema.errors import UsageError
 from serving import signatures, versions
+from serving.wildcards import check_plain
 
 _BATCH = 32
 _NO_IMAGE = ("none of JPEG", "Unknown image file format", "Input is empty")  # by Graft's graph, or TensorFlow's decoder
@@ -41,7 +42,7 @@ def find_model(workspaces: Iterable[str]) -> str:
         UsageError: if there is none.
     """
     workspaces = list(workspaces)
-    folders = [f for w in workspaces for f in tf.io.gfile.glob(os.path.join(w, "serving", "*"))]
+    folders = [str(f) for w in workspaces for f in pathlib.Path(w, "serving").glob("*")]
     live = [version for folder in folders if (version := versions.find_live(folder))]
     if not live:
         raise UsageError(
@@ -71,9 +72,11 @@ def load_signature(model: str) -> "tf.types.experimental.ConcreteFunction":
     """Loads `serving_default` of a SavedModel, or of the newest version in a folder.
 
     Raises:
-        UsageError: if there is none.
+        UsageError: if there is none, or its path is a pattern of file names.
     """
-    loaded = tf.saved_model.load(find_version(model))
+    path = find_version(model)
+    check_plain(path, "model", "Rename or copy its folder.")
+    loaded = tf.saved_model.load(path)
     signature = loaded.signatures[signatures.SERVING]
     signature.owner = loaded  # a signature alone does not keep its variables alive
     return signature

@@ -121,6 +121,16 @@ def troubled(tmp_path_factory, make_images, encode_image):
     return result
 
 
+def test_a_folder_whose_path_is_a_pattern_is_read_like_any_other(tmp_path, make_images):
+    """Only a workspace is refused: files of images are opened by name, and those of a neighbour are not taken."""
+    data = tmp_path / "p[1]*?\\{a,b}"
+    for label in ("cat", "dog"):
+        make_images(data, label, 5)
+        make_images(tmp_path / "p1", label, 3)
+    result = ingest(data, tmp_path / "out")
+    assert len(find_paths(result)) == 10
+
+
 def test_every_file_ends_in_exactly_one_place(troubled):
     """In the examples or in the quarantine; only hidden and side files are in neither."""
     files = {path.relative_to(troubled.data).as_posix() for path in troubled.data.rglob("*") if path.is_file()}

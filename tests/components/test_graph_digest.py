@@ -222,6 +222,37 @@ def test_an_unknown_output_is_a_key_error(exported):
         digest_output(exported, "pixel")
 
 
+def export_chain(folder, names, length=500):
+    """Exports a chain of operations on the variables of these names, longer than Python's stack; returns the folder."""
+    module = tf.Module()
+    module.weights = [tf.Variable(float(i), name=name) for i, name in enumerate(names)]
+
+    def to_value(text):
+        value = tf.cast(tf.size(text), tf.float32)
+        for i in range(length):
+            value += module.weights[i % len(names)]
+        return {"value": value}
+
+    module.serve = tf.function(to_value, input_signature=[tf.TensorSpec([None], tf.string, "text")], autograph=False)
+    tf.saved_model.save(module, str(folder), signatures={"serving_default": module.serve})
+    return str(folder)
+
+
+def test_variables_count_by_their_place_and_not_by_name(tmp_path):
+    """Names of layers are counted up; and a deep network is digested, too."""
+    digest = digest_output(export_chain(tmp_path / "1", ["a", "b"]), "value")
+    assert digest_output(export_chain(tmp_path / "2", ["dense_7/kernel", "a"]), "value") == digest
+    assert digest_output(export_chain(tmp_path / "3", ["a"]), "value") != digest
+
+
+def test_what_is_no_saved_model_is_said(tmp_path):
+    """Whatever stands in the file; nothing at all is a message of no graph."""
+    for content in (b"graph", b""):
+        (tmp_path / "saved_model.pb").write_bytes(content)
+        with pytest.raises(ValueError, match="expected a SavedModel of one graph"):
+            digest_output(str(tmp_path), "value")
+
+
 @pytest.fixture(scope="module")
 def transform(tmp_path_factory):
     """Returns a function that makes a transform graph as TFX does; gives the folder of its SavedModel."""

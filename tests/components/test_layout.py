@@ -9,7 +9,7 @@ import pytest
 
 from components import layout
 from components.layout import list_images, splits_to_draw
-from schema.errors import DataError
+from schema.errors import DataError, UsageError
 
 
 def fill(data, *paths):
@@ -474,3 +474,21 @@ def test_a_folder_among_names_stands_for_the_files_below_it(tmp_path):
 def test_a_folder_without_a_file_is_refused(tmp_path):
     with pytest.raises(DataError, match="no file in this folder"):
         layout.list_paths([str(tmp_path)])
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("-", "-: the standard input is not read. Write the image into a file"),
+        ("https://example.org/cat.jpg", "https://example.org/cat.jpg: addresses of the web are not read. Download it"),
+        ("HTTP://EXAMPLE.ORG/A.JPG", "addresses of the web"),
+    ],
+)
+def test_what_is_no_file_of_this_machine_is_said(name, said, tmp_path, monkeypatch):
+    """Before a model is loaded; a file of that name is a file."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError) as caught:
+        layout.list_paths(["cat.jpg", name])
+    assert said in str(caught.value)
+    (tmp_path / "-").write_bytes(b"")
+    assert layout.list_paths(["-", "gs://bucket/a.jpg"]) == ["-", "gs://bucket/a.jpg"]

@@ -129,7 +129,12 @@ def write_notop(model, path):
 
 
 @pytest.mark.parametrize(
-    ("name", "write"), [("notop.h5", write_notop), ("notop.weights.h5", lambda model, path: model.save_weights(path))]
+    ("name", "write"),
+    [
+        ("notop.h5", write_notop),
+        ("o[1]*?\\{a,b}.h5", write_notop),
+        ("notop.weights.h5", lambda model, path: model.save_weights(path)),
+    ],
 )
 def test_a_weights_file_is_really_loaded(base, other_base, tmp_path, name, write):
     """Bit-equal to what was written, BatchNorm's statistics included, and not what was there by chance."""

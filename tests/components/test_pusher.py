@@ -300,23 +300,73 @@ def test_a_push_removes_the_versions_beyond_those_to_keep(run_pusher, tmp_path):
     assert [v.number for v in versions.find_versions(str(tmp_path / "serving"))] == [*numbers[1:], live]
 
 
+class Scale(tf.Module):
+    """Image bytes to their lengths times a weight, plus a number that a graph has as a constant."""
+
+    def __init__(self, added):
+        super().__init__()
+        self.weights = [tf.Variable(2.0, name=f"weight_{tf.random.uniform([])}")]  # another name in each export
+        self.added = added
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")], autograph=False)
+    def serve(self, image_bytes):
+        lengths = tf.strings.length(image_bytes)[:, tf.newaxis]
+        return {"probabilities": tf.cast(lengths, tf.float32) * self.weights[0] + self.added}
+
+
+def export_graph(folder, added=0.0):
+    """Puts the graph of a new export into a folder of `make_model`, whose variables stay."""
+    module = Scale(added)
+    tf.saved_model.save(module, str(folder / "exported"), signatures={"serving_default": module.serve})
+    content = (folder / "exported/saved_model.pb").read_bytes()
+    shutil.rmtree(folder / "exported")
+    (folder / "saved_model.pb").write_bytes(content)
+    return content
+
+
 def test_the_same_weights_exported_again_are_not_pushed_again(run_pusher, tmp_path):
     """A second export of one network has another graph file: names in it count on."""
+    first = export_graph(tmp_path / "model")
     run_pusher()
-    (tmp_path / "model/saved_model.pb").write_bytes(b"the same graph with other names")
+    assert export_graph(tmp_path / "model") != first
     assert run_pusher().get_int_custom_property("new") == 0
 
 
-@pytest.mark.parametrize(
-    "change", [{"config": {"image_size": 64}}, {"classes": ["b", "a"]}, {"resolved": {"code_digest": "2"}}]
-)
-def test_the_same_weights_for_other_images_classes_or_code_are_pushed(run_pusher, tmp_path, change):
+def test_the_same_weights_behind_another_graph_are_pushed(run_pusher, tmp_path):
     """What the graph does with them is another thing."""
+    export_graph(tmp_path / "model")
+    run_pusher()
+    export_graph(tmp_path / "model", added=1.0)
+    assert run_pusher().get_int_custom_property("new") == 1
+
+
+def test_a_graph_that_cannot_be_told_from_another_by_name_counts_by_its_bytes(run_pusher, tmp_path):
+    """That of a model which is not Graft's."""
+    run_pusher()
+    (tmp_path / "model/saved_model.pb").write_bytes(b"another graph")
+    assert run_pusher().get_int_custom_property("new") == 1
+
+
+def change_record(run_pusher, tmp_path, change):
+    """Pushes a model, and changes what its record says."""
+    export_graph(tmp_path / "model")
     run_pusher()
     [version] = versions.find_versions(str(tmp_path / "serving"))
     record = tmp_path / "serving" / str(version.number) / versions.RECORD
     record.write_text(json.dumps(version.record | change))
+
+
+@pytest.mark.parametrize("change", [{"config": {"image_size": 64}}, {"classes": ["b", "a"]}])
+def test_the_same_weights_for_other_images_or_classes_are_pushed(run_pusher, tmp_path, change):
+    """What the outputs mean is another thing."""
+    change_record(run_pusher, tmp_path, change)
     assert run_pusher().get_int_custom_property("new") == 1
+
+
+def test_the_same_model_made_by_other_code_is_not_pushed_again(run_pusher, tmp_path):
+    """An edit that changes neither weights nor graph makes no other model."""
+    change_record(run_pusher, tmp_path, {"resolved": {"code_digest": "2"}})
+    assert run_pusher().get_int_custom_property("new") == 0
 
 
 def test_a_model_that_is_not_the_live_one_is_pushed_again(run_pusher, model, tmp_path):
@@ -413,13 +463,17 @@ def test_a_withdrawn_model_that_was_promoted_is_live_and_not_pushed_again(run_pu
     assert pushed.get_int_custom_property("new") == 0
 
 
-def test_the_weights_of_a_withdrawn_model_made_by_other_code_are_pushed(run_pusher, served, tmp_path):
-    """The code may be what was wrong with it."""
+def test_a_withdrawn_model_does_not_come_back_with_an_edit_of_the_code(run_pusher, served, tmp_path):
+    """The same weights, classes and graph are the model that was withdrawn, whatever code made them again."""
+    export_graph(tmp_path / "model")
     run_pusher()
     withdrawn = releases.roll_back(str(served))
     record = tmp_path / "serving" / f"withdrawn-{withdrawn.number}" / versions.RECORD
     record.write_text(json.dumps(withdrawn.record | {"resolved": {"code_digest": "old"}}))
-    assert run_pusher().get_int_custom_property("new") == 1
+    export_graph(tmp_path / "model")
+    pushed = run_pusher()
+    assert pushed.get_int_custom_property("pushed") == 0
+    assert held_back(pushed) == {"version": withdrawn.number, "state": "withdrawn"}
 
 
 def test_a_push_writes_the_labels(run_pusher, tmp_path):

@@ -190,6 +190,7 @@ def run_gate(tmp_path):
             "min_new_images": retraining.DEFAULT_MIN_NEW_IMAGES,
             "window_days": 0,
             "force": 0,
+            "weights": "",
             "code_digest": "",
         }
         RetrainingGate.EXECUTOR_SPEC.executor_class().Do(
@@ -207,6 +208,24 @@ def pushed(run_gate, tmp_path):
     """The live version of a run of the defaults; it has seen all of SEEN."""
     settings_key = run_gate()[0].settings_key
     return make_live(tmp_path / "serving", settings_key=settings_key, window_end="2026-11-23")
+
+
+def test_weights_that_were_replaced_in_place_make_another_model(run_gate, tmp_path):
+    """On Kubeflow, where nobody looks at the file before; the same bytes are the same weights."""
+    weights = tmp_path / "weights.h5"
+    weights.write_bytes(b"old")
+    make_live(tmp_path / "serving", settings_key=run_gate(weights=str(weights))[0].settings_key)
+    assert not run_gate(weights=str(weights))[0].train
+    weights.write_bytes(b"new")
+    assert run_gate(weights=str(weights))[0].train
+    weights.write_bytes(b"old")
+    assert not run_gate(weights=str(weights))[0].train
+
+
+def test_weights_that_cannot_be_read_are_named(run_gate, tmp_path):
+    """Before hours of work; the message has the path and what to do."""
+    with pytest.raises(UsageError, match=r"weights: .*gone\.h5: cannot be read here: .*No such file.*every task"):
+        run_gate(weights=str(tmp_path / "gone.h5"))
 
 
 def test_the_artifact_says_whether_to_train(run_gate, tmp_path):

@@ -97,6 +97,14 @@ def test_a_parameter_of_a_run_reaches_whoever_reads_it(spec):
         assert inputs["fine_tune_epochs"] == {"componentInputParameter": "fine_tune_epochs"}
 
 
+@pytest.mark.parametrize("weights", ["gs://bucket/w.h5", "random"])
+def test_a_file_of_weights_is_looked_into_by_the_gate_of_each_run(compile_digits, weights):
+    """Its bytes may change where the spec stays; random weights are named in the settings."""
+    spec = compile_digits("gs://bucket/photos", "gs://bucket/graft", weights=weights)
+    given = spec["root"]["dag"]["tasks"]["RetrainingGate"]["inputs"]["parameters"]["weights"]
+    assert given == {"runtimeValue": {"constant": weights if weights != "random" else ""}}
+
+
 def test_what_reads_more_than_its_inputs_is_not_cached(spec):
     """The folder of images and the serving folder are no artifacts."""
     tasks = spec["root"]["dag"]["tasks"]
@@ -162,6 +170,17 @@ def test_a_spec_is_written_as_yaml_or_not_at_all(spec, tmp_path):
     with pytest.raises(UsageError, match=r"nowhere/graft\.yaml: cannot be written: No such file or directory"):
         write_spec(copy.deepcopy(spec), str(tmp_path / "nowhere/graft.yaml"))
     assert [path.name for path in tmp_path.iterdir()] == ["graft.yaml"]
+
+
+@pytest.mark.parametrize("stores", [None, "gs://bucket/graft[1]"])
+def test_a_place_in_a_bucket_that_is_a_pattern_is_refused(stores):
+    """TFX and TensorFlow expand it there, too."""
+    config = load_config(None, {"data": "gs://bucket/photos[1]", "classes": "cat,dog"})
+    root = "gs://bucket/graft" if stores else "gs://bucket/graft?"
+    with pytest.raises(
+        UsageError, match=f"{'--stores' if stores else '--pipeline-root'}: gs://.*expected a path without"
+    ):
+        compile_spec(config, "registry.example/graft:test", root, stores)
 
 
 def test_stores_may_lie_elsewhere_than_artifacts():

@@ -191,6 +191,22 @@ def test_only_those_of_the_name_in_the_experiment_are_touched(schedule, stub):
     assert sorted(kept) == [("graft", "0 0 3 * * *"), ("graft", "0 30 4 * * *"), ("other", "0 0 3 * * *")]
 
 
+@pytest.mark.parametrize("state", ["RUNNING", "SUCCEEDED"])
+def test_a_run_older_than_many_others_is_seen(graft, schedule, stub, state):
+    """Of 250 runs of the experiment it is the first; while it is going on, its schedule stays."""
+    schedule()
+    made = only(stub.recurring_runs)
+    start_run(stub, made, state)
+    for number in range(250):
+        newer = copy.copy(stub.runs["a-run"])
+        newer.run_id, newer.recurring_run_id, newer.state = f"id-{number}", None, "SUCCEEDED"
+        newer.created_at += datetime.timedelta(seconds=number + 1)
+        stub.runs[newer.run_id] = newer
+    typed = graft("delete", "graft", "--host", stub.host)
+    assert ("its run a-run is going on" in typed.err) == (state == "RUNNING")
+    assert bool(stub.recurring_runs) == (state == "RUNNING")
+
+
 def test_more_schedules_than_a_page_holds_are_all_seen(graft, schedule, stub):
     schedule()
     made = only(stub.recurring_runs)

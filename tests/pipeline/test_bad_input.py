@@ -125,7 +125,9 @@ def test_disk_that_is_full_in_the_middle_is_named(tmp_path, run, photos, monkeyp
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), shard[0])
 
     monkeypatch.setattr(example_gen, "write_shard", write)
-    with pytest.raises(GraftError, match=r"out: cannot be written: No space left on device. Make room") as caught:
+    with pytest.raises(
+        GraftError, match=r"out/pipeline/ExampleGen/.*: cannot be written: No space left on device. Make room"
+    ) as caught:
         run()
     assert caught.value.exit_code == 1
     [manifest] = (tmp_path / "out" / "runs").glob("*/manifest.json")

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import os
 import pathlib
 import re
 import subprocess
@@ -181,7 +182,7 @@ def test_the_demo_is_not_asked_where_a_workspace_of_ones_own_is(warm_graft, tmp_
     version = tmp_path / "graft-demo/serving/graft/7"
     (version / "variables").mkdir(parents=True)
     (version / "saved_model.pb").touch()
-    run = tmp_path / "graft-out/runs/20261126T101500-000000"
+    run = tmp_path / "graft-out/runs/20261126T101500-000Z-3f2a"
     manifest = {"run_id": run.name, "evaluation": {"failures": ["test accuracy 0.333 is below the 0.608"]}}
     if here == "graft.toml":
         (tmp_path / here).write_text('data = "photos"\n')
@@ -233,3 +234,21 @@ def test_model_table_shows_175_layers_and_their_phases(warm_graft, tmp_path):
     assert rows["conv5_block1_1_conv"][-2:] == ["frozen", "trained"]
     assert rows["conv5_block1_1_bn"][-2:] == ["frozen", "frozen"]
     assert rows["probabilities"][-2:] == ["trained", "trained"]
+
+
+@pytest.mark.slow
+def test_a_user_without_a_home_sees_nothing_of_it():
+    """Matplotlib says in two lines where it keeps its cache instead; Python is started anew, for it has none yet."""
+    code = "import contextlib, sys; sys.argv = ['graft', '--help']; from kubeflow.cli import main\n"
+    code += "with contextlib.suppress(SystemExit):\n    main()\nimport components.curves"
+    environment = {name: value for name, value in os.environ.items() if name not in ("MPLCONFIGDIR", "XDG_CONFIG_HOME")}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=pathlib.Path(__file__).parents[2],
+        env=environment | {"HOME": "/dev/null/none", "XDG_CACHE_HOME": "/dev/null/none"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "./graft demo" in done.stdout or "Usage:" in done.stdout

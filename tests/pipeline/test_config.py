@@ -3,6 +3,7 @@
 import click
 import pytest
 
+from pipeline import demo
 from pipeline.load import load_config, load_with_sources
 from pipeline.options import make_options
 from schema.errors import UsageError
@@ -75,6 +76,22 @@ def test_lists_and_tables_can_be_written_on_the_command_line():
 def test_class_names_are_composed_as_folder_names_are():
     """A name typed on a Mac is the same class."""
     assert load_config(None, {"data": "photos", "classes": ("cafe\u0301", "bar")}).classes == ("caf\u00e9", "bar")
+
+
+@pytest.mark.parametrize("folder", ["o[1]", "o*", "o?", "o\\p"])
+def test_a_workspace_whose_path_is_a_pattern_is_refused(tmp_path, monkeypatch, folder):
+    """In the name or above it, which a relative path does not show; data and weights may lie there."""
+    (tmp_path / folder).mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match=r"^out: .*: expected a path without .*another workspace with --out\.$"):
+        load_config(None, {"data": "photos", "out": folder})
+    with pytest.raises(UsageError, match="expected a path without"):
+        demo.make_config(folder, print)
+    assert load_config(None, {"data": f"{folder}/a", "weights": f"{folder}/w.h5", "out": "o"}).data == f"{folder}/a"
+    monkeypatch.chdir(folder)
+    with pytest.raises(UsageError, match="expected a path without"):
+        load_config(None, {"data": "photos", "out": "o"})
+    assert list((tmp_path / folder).iterdir()) == []
 
 
 @pytest.mark.parametrize("out", ["photos", "photos/graft-out", "photos/cats/../out"])

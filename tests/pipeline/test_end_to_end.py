@@ -453,7 +453,7 @@ def test_log_says_of_each_line_when_in_which_run_and_where(warm_python, worse_on
     assert done.returncode == 0, done.stderr
     lines = (workspace / "graft.log").read_text().splitlines()
     run_id = max(path.name for path in (workspace / "runs").iterdir())
-    line = rf"\d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{{3}} {run_id} (?:INFO|WARNING|ERROR|-) (\S+) \S+: .+"
+    line = rf"\d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{{3}}Z {run_id} (?:INFO|WARNING|ERROR|-) (\S+) \S+: .+"
     components = [re.fullmatch(line, text)[1] for text in lines]
     assert list(dict.fromkeys(components)) == [*sorted(ALL, key=components.index)]
     assert not [text for text in lines if "property_predicate" in text]

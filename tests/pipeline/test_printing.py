@@ -11,7 +11,7 @@ from pipeline.printing import as_called, find_command, print_error, print_indent
 from pipeline.terminal import quietly
 from schema.errors import UsageError
 
-PATH = "/home/somebody/a-very-long-folder-name/another-one/graft-out/runs/20261126T181102-822818/quarantine.jsonl"
+PATH = "/home/somebody/a-very-long-folder-name/another-one/graft-out/runs/20261126T181102-822Z-3f2a/quarantine.jsonl"
 TEXT = f"2 broken files, 1 copy of an image; {PATH} says why, and ./graft predict cat.jpg asks"
 
 

@@ -38,7 +38,7 @@ def workspace(tmp_path):
         make_version(folder / str(number))
     make_version(folder / f"withdrawn-{WITHDRAWN}", {})
     make_version(folder / str(CANARY), {"pushed_at": "2026-11-25T13:09:00+00:00", "metrics": {"accuracy": 0.98765}})
-    make_version(folder / str(LIVE), {"run_id": "20261125T130749-090055", "metrics": {"accuracy": 0.9}})
+    make_version(folder / str(LIVE), {"run_id": "20261125T130749-090Z-3f2a", "metrics": {"accuracy": 0.9}})
     mark_canary(str(folder / str(CANARY)))
     return folder
 
@@ -62,7 +62,7 @@ def test_table_shows_each_version_with_its_state(workspace, tmp_path, command):
     assert list(found) == [LIVE, CANARY, WITHDRAWN, BEFORE, OLDER]
     assert [cells[0] for cells in found.values()] == ["live", "canary", "withdrawn", "older", "older"]
     assert found[CANARY][1:4] == ["2026-11-25", "13:09", "0.988"]
-    assert found[LIVE] == ["live", "2026-09-21", "14:30", "0.900", "20261125T130749-090055", "1.1", "kB"]
+    assert found[LIVE] == ["live", "2026-09-21", "14:30", "0.900", "20261125T130749-090Z-3f2a", "1.1", "kB"]
     assert found[OLDER] == ["older", "2026-09-21", "14:13", "1.0", "kB"]
 
 

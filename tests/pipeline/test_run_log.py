@@ -12,7 +12,7 @@ import pytest
 from pipeline import log_lines
 
 ROOT = pathlib.Path(__file__).parents[2]
-LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} (\S+) (INFO|WARNING|ERROR|CRITICAL|-) (\S+) (\S+): (.*)")
+LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}Z (\S+) (INFO|WARNING|ERROR|CRITICAL|-) (\S+) (\S+): (.*)")
 START = """
 import logging, os, pathlib, sys, warnings
 from pipeline.run_log import RunLog
@@ -216,5 +216,5 @@ def test_runs_are_told_apart_in_the_log(graft_run):
     graft_run('print("one")')
     *_, lines = graft_run('print("two")')
     runs = {text: run for run, *_, text in lines if text in ("one", "two")}
-    assert re.fullmatch(r"\d{8}T\d{6}-\d{6}", runs["one"])
+    assert re.fullmatch(r"\d{8}T\d{6}-\d{3}Z-[0-9a-f]{4}", runs["one"])
     assert runs["one"] < runs["two"]
