@@ -5,6 +5,7 @@ All of it is stock TensorFlow ops that can be traced; what serving refuses is re
 
 import tensorflow as tf
 
+from components import jpeg_header
 from components.formats import BMP, GIF, JPEG, PNG, READABLE
 
 _HEADER = 32  # bytes; all that the sizes below need
@@ -21,15 +22,14 @@ def measure_image(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     Returns:
         The same, string scalar, and int64 [2], width and height in pixels; of what is no such image, anything.
     Raises:
-        tf.errors.InvalidArgumentError: if the header of a JPEG is broken.
+        tf.errors.InvalidArgumentError: if the header of a JPEG is broken, or too long.
     """
-    encoded = tf.cond(begins_with(encoded, GIF), lambda: _keep_first_frame(encoded), lambda: encoded)
-    size = tf.cond(
-        begins_with(encoded, JPEG),
-        lambda: tf.io.extract_jpeg_shape(encoded, output_type=tf.int64)[1::-1],
-        lambda: _read_size(encoded),
-    )
-    return encoded, tf.ensure_shape(size, [2])
+
+    def measure_other() -> tuple[tf.Tensor, tf.Tensor]:
+        still = tf.cond(begins_with(encoded, GIF), lambda: _keep_first_frame(encoded), lambda: encoded)
+        return still, _read_size(still)
+
+    return tf.cond(begins_with(encoded, JPEG), lambda: (encoded, jpeg_header.read_size(encoded)), measure_other)
 
 
 def _read_size(encoded: tf.Tensor) -> tf.Tensor:
@@ -89,16 +89,19 @@ def decode_image(encoded: tf.Tensor) -> tf.Tensor:
     """
     image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
     image.set_shape([None, None, 3])
-    header = tf.io.decode_raw(encoded, tf.uint8, fixed_length=_HEADER)
-    has_palette = begins_with(encoded, BMP) & (header[28] == 8)  # bits a pixel
-    return tf.cond(has_palette, lambda: _look_up(image, encoded, header[14]), lambda: image)
+    return tf.cond(begins_with(encoded, BMP), lambda: _look_up(image, encoded), lambda: image)
 
 
-def _look_up(image: tf.Tensor, encoded: tf.Tensor, header_size: tf.Tensor) -> tf.Tensor:
-    """The colours of a BMP with a palette, of which TensorFlow gives the positions; as `decode_image` returns."""
-    entries = tf.strings.substr(encoded, 14 + tf.cast(header_size, tf.int32), 4 * 256)
-    palette = tf.reshape(tf.io.decode_raw(entries, tf.uint8, fixed_length=4 * 256), [256, 4])
-    return tf.gather(palette[:, 2::-1], tf.cast(image[..., 0], tf.int32))
+def _look_up(image: tf.Tensor, encoded: tf.Tensor) -> tf.Tensor:
+    """The colours of a BMP; if it has a palette, TensorFlow gives the positions in that. As `decode_image` returns."""
+    header = tf.cast(tf.io.decode_raw(encoded, tf.uint8, fixed_length=_HEADER), tf.int32)
+
+    def look_up() -> tf.Tensor:
+        entries = tf.strings.substr(encoded, 14 + header[14], 4 * 256)
+        palette = tf.reshape(tf.io.decode_raw(entries, tf.uint8, fixed_length=4 * 256), [256, 4])
+        return tf.gather(palette[:, 2::-1], tf.cast(image[..., 0], tf.int32))
+
+    return tf.cond(tf.equal(header[28], 8), look_up, lambda: image)  # bits a pixel
 
 
 def is_bearable(size: tf.Tensor, max_megapixels: float | tf.Tensor) -> tf.Tensor:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     import tensorflow_transform as tft
 
 SERVING, EXAMPLES, TRANSFORM_FEATURES = "serving_default", "examples", "transform_features"
+# Of no string, so that it can be converted to other formats. Not in the contract, for earlier versions lack it.
+PIXELS = "pixels"
 # Only of a model whose base is the frozen one: it is evaluated on embeddings that are there already.
 EMBEDDED_EXAMPLES = "embedded_examples"
 IMAGE_BYTES = "image_bytes"
@@ -51,11 +53,12 @@ class ServedModel(tf.Module):
         self.resources = list(tf.train.TrackableView(layer).children(layer).values())
         self.weights = [weight.value for weight in network.weights]
         self.transform = lambda raw: layer(raw)
-        pixels = tf.TensorSpec(network.input_shape, tf.float32)
-        # A function, so that two signatures share one graph of it.
+        pixels = tf.TensorSpec(network.input_shape, tf.float32, name=PIXELS)
+        # A function, so that the signatures share one graph of it.
         self.network = tf.function(
             lambda batch: network(batch, training=False), input_signature=[pixels], autograph=False
         )
+        self.serve_pixels = tf.function(self._predict_pixels, input_signature=[pixels], autograph=False)
         self.classes = tf.constant(classes)
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name=IMAGE_BYTES)], autograph=False)
@@ -73,6 +76,12 @@ class ServedModel(tf.Module):
         """Serialized tf.Examples with a `label`, string [N], to `label_index` int64 [N, 1]."""
         transformed = self.transform(_parse(examples, features.LABEL))
         return {features.LABEL_INDEX: transformed[features.LABEL_INDEX]}
+
+    def _predict_pixels(self, pixels: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Decoded images, float32 [N, size, size, 3], red, green and blue from 0 to 255, to `probabilities`."""
+        from keras.applications import resnet50  # needed to export, not to load
+
+        return {"probabilities": self.network(resnet50.preprocess_input(pixels))}
 
     def _predict(self, transformed: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         return self.describe(self.network(transformed[features.PIXELS]))
@@ -119,7 +128,7 @@ def export_saved_model(
     head: "keras.Model | None" = None,
     embedding_kind: str = "",
 ) -> None:
-    """Writes a SavedModel with the three signatures, and if its base is the frozen one, a fourth.
+    """Writes a SavedModel with the four signatures, and if its base is the frozen one, a fifth.
 
     `assets.extra/classes.json` lists the class names, for those who cannot ask the model.
 
@@ -139,6 +148,7 @@ def export_saved_model(
         SERVING: served.serve_images,
         EXAMPLES: served.serve_examples,
         TRANSFORM_FEATURES: served.transform_labels,
+        PIXELS: served.serve_pixels,
     }
     if isinstance(served, FrozenServedModel):
         signatures[EMBEDDED_EXAMPLES] = served.serve_embedded

@@ -232,6 +232,7 @@ def test_a_fine_tuned_model_takes_no_embeddings(fine_tuned):
         "serving_default",
         "examples",
         "transform_features",
+        "pixels",
     }
 
 

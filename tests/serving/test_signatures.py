@@ -1,4 +1,4 @@
-"""What the SavedModel exports: three signatures behind one preprocessing graph, in stock TensorFlow ops."""
+"""What the SavedModel exports: four signatures behind one preprocessing graph, in stock TensorFlow ops."""
 
 import pathlib
 import subprocess
@@ -13,9 +13,11 @@ import tensorflow_transform as tft
 from small_networks import build_color_classifier, build_small_base
 
 from components import model
+from components.images import decode_image
 from components.layout import ImageFile
 from components.reading import read_image
-from serving.signatures import EXAMPLES, SERVING, TRANSFORM_FEATURES, export_saved_model, read_last_weights
+from components.transform import resize_image
+from serving.signatures import EXAMPLES, PIXELS, SERVING, TRANSFORM_FEATURES, export_saved_model, read_last_weights
 
 KINDS = ["jpeg", "png", "gray_jpeg", "cmyk_jpeg"]
 
@@ -142,9 +144,33 @@ def test_predictions_have_the_names_types_and_shapes_of_the_contract(loaded, sig
     }
 
 
-def test_there_are_three_signatures(loaded):
+def test_there_are_four_signatures(loaded):
     """And no other way in."""
-    assert set(loaded.signatures) == {"serving_default", "examples", "transform_features"}
+    assert set(loaded.signatures) == {"serving_default", "examples", "transform_features", "pixels"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_pixels_give_the_probabilities_of_the_image_that_they_are_of(loaded, encode_image, kind):
+    """Within 1e-5: decoded and resized by the caller as the preprocessing graph does, red first, from 0 to 255."""
+    images = [encode_image(kind, seed=seed) for seed in range(3)]
+    decoded = np.stack([resize_image(decode_image(tf.constant(image)), 32) for image in images])
+    expected = ask(loaded, SERVING, images)["probabilities"]
+    assert np.ptp(expected[:, 0]) > 1e-3
+    np.testing.assert_allclose(ask(loaded, PIXELS, decoded)["probabilities"], expected, atol=1e-5)
+
+
+def test_the_signature_of_pixels_takes_no_string_and_needs_no_table(loaded):
+    """So that other formats can hold it."""
+    function = loaded.signatures[PIXELS]
+    assert {name: (spec.dtype, spec.shape.as_list()) for name, spec in function.structured_outputs.items()} == {
+        "probabilities": (tf.float32, [None, 2])
+    }
+    (spec,) = function.structured_input_signature[1].values()
+    assert (spec.name, spec.dtype, spec.shape.as_list()) == ("pixels", tf.float32, [None, 32, 32, 3])
+    graph = function.graph.as_graph_def()
+    nodes = [*graph.node, *(node for body in graph.library.function for node in body.node_def)]
+    assert not [node.name for node in nodes if "Table" in node.op or "String" in node.op]
+    assert tf.string.as_datatype_enum not in {node.attr["T"].type for node in nodes}
 
 
 def test_every_row_names_the_classes_in_the_order_of_the_probabilities(loaded, encode_image, classes):

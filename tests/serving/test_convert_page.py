@@ -1,0 +1,100 @@
+"""The code in docs/convert.md, run as it stands there: each way gives the probabilities of `serving_default`."""
+
+import importlib.util
+import pathlib
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_transform as tft
+from image_files import encode
+from small_networks import build_small_base
+
+from components import model
+from serving.signatures import export_saved_model
+
+PAGE = pathlib.Path(__file__).parents[2] / "docs/convert.md"
+
+
+@pytest.fixture(scope="module")
+def sections():
+    """The code of the page: title of a section to its blocks, each a language and a text."""
+    parts = re.split(r"^## (.+)$", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    blocks = (re.findall(r"^```(\w+)\n(.*?)^```$", part, re.MULTILINE | re.DOTALL) for part in parts[2::2])
+    return dict(zip(parts[1::2], blocks, strict=True))
+
+
+@pytest.fixture(scope="module")
+def here(transform_graph, classes, tmp_path_factory):
+    """A working folder with a pushed version and an image, named as the page has them."""
+    embedder = model.build_embedder(build_small_base(32, "random"))
+    images = np.random.default_rng(0).normal(0, 60, (8, 32, 32, 3)).astype(np.float32)
+    network = model.assemble(embedder, model.build_head(embedder.predict_on_batch(images), [4, 4], 2))
+    folder = tmp_path_factory.mktemp("here")
+    path = str(folder / "graft-out/serving/graft/1795612102")
+    export_saved_model(network, tft.TFTransformOutput(transform_graph), classes, path)
+    (folder / "photo.jpg").write_bytes(encode(seed=4))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def first(here, sections):
+    """What the first section leaves, which the others go on from; `probabilities` are those of `serving_default`."""
+    [(_, images), (_, pixels)] = sections["Plain TensorFlow"]
+    names = run(images)
+    expected = names["probabilities"]
+    assert run(pixels, names)["probabilities"] == pytest.approx(expected, abs=1e-5)
+    return names | {"probabilities": expected}
+
+
+def run(code, names=None):
+    """Runs a block behind those that left these names; returns all names."""
+    names = {} if names is None else names
+    exec(code, names)
+    return names
+
+
+def test_plain_tensorflow_and_keras_give_the_same(first, sections):
+    """The signature of pixels as a function, and as a layer."""
+    [(_, code)] = sections["Keras"]
+    assert run(code, dict(first))["probabilities"] == pytest.approx(first["probabilities"], abs=1e-5)
+
+
+def test_tensorflow_lite_takes_pixels_with_builtin_ops_alone(first, sections):
+    """The converter would refuse any other, for they are not allowed."""
+    [(_, convert), (_, ask)] = sections["TensorFlow Lite: pixels"]
+    names = run(ask, run(convert, dict(first)))
+    assert names["probabilities"] == pytest.approx(first["probabilities"], abs=1e-5)
+    assert b"Flex" not in pathlib.Path("pixels.tflite").read_bytes()
+
+
+def test_tensorflow_lite_takes_images_with_the_ops_of_tensorflow(first, sections):
+    """Each op of the preprocessing graph is one that the Flex delegate has."""
+    [(_, convert), (_, ask)] = sections["TensorFlow Lite: images"]
+    names = run(convert, dict(first))
+    try:
+        run(ask, names)
+    except RuntimeError as error:
+        if "Select TensorFlow op(s)" not in str(error):
+            raise
+        pytest.skip(f"converted; TensorFlow {tf.__version__} has no Flex delegate to run it")
+    assert names["probabilities"] == pytest.approx(first["probabilities"], abs=1e-5)
+    assert names["answer"]["label"][0] == first["answer"]["label"][0].numpy()
+
+
+@pytest.mark.skipif(
+    not all(map(importlib.util.find_spec, ("tf2onnx", "onnxruntime"))),
+    reason="needs tf2onnx and onnxruntime",
+)
+def test_onnx_takes_pixels(first, sections):
+    """What the shell has to run runs in a process of its own."""
+    [(_, shell), (_, ask)] = sections["ONNX"]
+    install, convert = shell.splitlines()
+    assert install.startswith("pip install ")
+    subprocess.run([sys.executable, *convert.split()[1:]], check=True, capture_output=True)
+    assert run(ask, dict(first))["probabilities"] == pytest.approx(first["probabilities"], abs=1e-5)
