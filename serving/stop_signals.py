@@ -11,17 +11,19 @@ import os
 import select
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 NUMBERS = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextlib.contextmanager
-def caught() -> Iterator[int]:
-    """Catches both signals; only the main thread may enter. A signal that the process ignores stays ignored.
+def caught(numbers: Collection[int] = NUMBERS) -> Iterator[int]:
+    """Catches the signals; only the main thread may enter.
 
-    After a signal the process is ending: when the context ends, both are ignored for the rest of it.
+    After a signal the process is ending: when the context ends, all are ignored for the rest of it.
 
+    Args:
+        numbers: of the signals.
     Returns:
         A file descriptor from which each signal can be read as a byte, and the end of the context as the end of file.
     """
@@ -29,8 +31,7 @@ def caught() -> Iterator[int]:
     source, sink = os.pipe()
     os.set_blocking(sink, False)
     wakeup = signal.set_wakeup_fd(sink, warn_on_full_buffer=False)
-    heeded = [number for number in NUMBERS if signal.getsignal(number) is not signal.SIG_IGN]
-    before = {number: signal.signal(number, lambda number, _: received.append(number)) for number in heeded}
+    before = {number: signal.signal(number, lambda number, _: received.append(number)) for number in numbers}
     try:
         yield source
     finally:
@@ -39,6 +40,11 @@ def caught() -> Iterator[int]:
         signal.set_wakeup_fd(wakeup)
         os.close(sink)
         os.close(source)
+
+
+def list_heeded() -> list[int]:
+    """Returns those of the signals that the process does not ignore; see `end_with_parent`."""
+    return [number for number in NUMBERS if signal.getsignal(number) is not signal.SIG_IGN]
 
 
 def watch(source: int, stop: Callable[[], None], end: Callable[[], None], seconds: float) -> threading.Thread:

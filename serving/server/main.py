@@ -134,7 +134,7 @@ def serve(**flags: Any) -> None:
         raise UsageError("Both --model_base_path and --model_config_file are empty; one of them says what to serve.")
     if options.port == options.rest_api_port != 0:
         raise UsageError("--rest_api_port cannot be the same as --port. Please use a different port for REST.")
-    with stop_signals.caught() as signals:
+    with stop_signals.caught(stop_signals.list_heeded()) as signals:
         run_server(options, signals)
         sys.stderr.flush()
         _exit()
