@@ -3,10 +3,11 @@
 import dataclasses
 import math
 import pathlib
+import re
 import shutil
 from typing import Any
 
-from components import ingest, layout, model
+from components import ingest, layout
 from components.data_checks import check_data, find_warnings
 from components.duplicates import Record
 from components.pixels import is_on
@@ -19,6 +20,7 @@ from serving import versions
 
 _EMBEDDING_BYTES = 8 << 10  # 2048 float32
 _BFLOAT16_BYTES = 2
+_CHANNELS = {1: 64, 2: 256, 3: 512, 4: 1024, 5: 2048}  # of the output of a stage
 _NARROW = 3  # times as long as wide; the square that the network sees shows little of such an image
 
 
@@ -143,6 +145,25 @@ def _measure_split_features(config: Config) -> int:
     """Returns the bytes that a run keeps of an image so that phase 2 need not compute the frozen part again."""
     if not config.fine_tune_epochs or config.trunk_gb == 0 or is_on(config.augmentation.model_dump()):
         return 0
-    base = model.build_base(config.image_size, model.RANDOM)
-    cut = model.find_cut(base, config.fine_tune_from)
-    return _BFLOAT16_BYTES * math.prod(base.get_layer(cut).output.shape[1:]) if cut else 0
+    shape = find_split_shape(config.fine_tune_from, config.image_size)
+    return _BFLOAT16_BYTES * math.prod(shape) if shape else 0
+
+
+def find_split_shape(fine_tune_from: str, image_size: int) -> tuple[int, ...]:
+    """Returns the shape of what phase 2 starts from: [height, width, channels]; () where it starts with the image.
+
+    From ResNet50's stages (He et al. 2015, table 1) alone: Keras takes seconds to be imported, and to build it.
+
+    Args:
+        fine_tune_from: where phase 2 begins, as in the configuration.
+        image_size: in pixels.
+    """
+    found = re.match(r"conv([2-5])(?:_block(\d))?", fine_tune_from)
+    if not found:
+        return ()
+    stage, block = int(found[1]), int(found[2] or 1)
+    before = stage - (block == 1)  # the stage that the block before belongs to; 1 is the pooling
+    side = image_size
+    for _ in range(max(2, before)):  # conv1 and pool1 halve the sides, and so do stages 3 to 5, rounding up
+        side = -(-side // 2)
+    return side, side, _CHANNELS[before]

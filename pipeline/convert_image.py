@@ -29,6 +29,8 @@ _ORIENTATION = 274  # tag 0x0112 of EXIF 2.32; 1 is upright, and some cameras wr
 # Tags of TIFF 6.0, and DNGVersion of DNG 1.6.
 _SUBFILE_TYPE, _BITS, _PHOTOMETRIC, _SAMPLE_FORMAT, _DNG_VERSION = 254, 258, 262, 339, 50706
 _QUALITY = 95
+_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # markers with the size, as in `components.jpeg_header`
+_MOST_STEPS = 900  # a little fewer than there
 
 
 class ConversionError(ValueError):
@@ -68,17 +70,38 @@ def check_and_orient(encoded: bytes, max_megapixels: float) -> bytes:
         encoded: the file: JPEG, PNG, GIF or BMP.
         max_megapixels: the most that the image may have, in millions of pixels.
     Returns:
-        The same bytes; or an upright JPEG, if the EXIF orientation of a JPEG is another.
+        The same bytes; or an upright JPEG, if the EXIF orientation of a JPEG is another, or ingest would not find
+        its size behind a header of thousands of segments.
     Raises:
         ConversionError: if the image is broken or too large, with the reason.
     """
     with _open(encoded, max_megapixels) as image:
         if image.format in ("JPEG", "MPO"):
-            if _read_orientation(image) in range(2, 9):
+            if _read_orientation(image) in range(2, 9) or _has_long_header(encoded):
                 return _encode(image)
             image.draft("L", (1, 1))  # all bytes are read, and an eighth of the pixels a side computed
         image.load()
     return encoded
+
+
+def _has_long_header(jpeg: bytes) -> bool:
+    """Tells whether `components.jpeg_header` might give up before the size: by its steps, each of 256 bytes or more.
+
+    A step passes a segment at least, so what is counted here is never less than the steps that are taken there.
+    """
+    at, steps = 2, 0
+    while steps < _MOST_STEPS:
+        marker = jpeg.find(b"\xff", at)
+        steps += 1 + (marker - at) // 256
+        code = jpeg[marker + 1 : marker + 2]
+        if marker < 0 or not code or code[0] in _FRAMES:
+            return False
+        if code[0] in (0x00, 0xFF):
+            at = marker + 1
+        else:
+            alone = code[0] == 0x01 or 0xD0 <= code[0] <= 0xDA
+            at = marker + 2 + (0 if alone else int.from_bytes(jpeg[marker + 2 : marker + 4], "big"))
+    return True
 
 
 def convert(encoded: bytes, max_megapixels: float) -> tuple[bytes, int]:

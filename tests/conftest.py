@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import signal
 import sys
 
 import pytest
@@ -12,6 +13,9 @@ from warm import start_warm_python
 os.environ |= {"GCS_READ_CACHE_BLOCK_SIZE_MB": "8", "GCS_STAT_CACHE_MAX_AGE": "0"}
 # absl, inside TFX, would parse the options of pytest once more.
 sys.argv = sys.argv[:1]
+# Whoever starts the tests in the background of a script has SIGINT ignored, in all that they start as well.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 # Several processes of tests share the processors: so do the threads of TensorFlow and of what the tests start.
 if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 0)):
     threads = str(max(1, len(os.sched_getaffinity(0)) // workers))

@@ -434,7 +434,7 @@ def test_failed_installation_shows_its_errors_and_is_not_taken_for_a_finished_on
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
-@pytest.mark.parametrize("shell", ["dash", "bash"])
+@pytest.mark.parametrize("shell", ["dash", pytest.param("bash", marks=pytest.mark.long)])
 @pytest.mark.parametrize("ignored", ["", "trap '' INT; "], ids=["compiler", "stubborn compiler"])
 def test_interrupted_set_up_leaves_no_process_and_no_stamp(project, tools, build, ignored, shell, number, status):
     """The installer and what it started end, too."""

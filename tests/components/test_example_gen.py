@@ -162,7 +162,7 @@ def test_an_example_holds_the_file_as_found(troubled):
         ("cat/text.jpg", "not an image; TensorFlow Serving reads"),
         ("dog/page.jpg", "markup, not an image"),
         ("dog/empty.jpg", "empty file"),
-        ("dog/truncated.jpg", "cannot be decoded: Invalid JPEG data"),
+        ("dog/truncated.jpg", "cannot be decoded: jpeg::Uncompress failed. Invalid JPEG data"),
         ("dog/truncated.png", "cannot be decoded: Invalid PNG data"),
     ],
 )

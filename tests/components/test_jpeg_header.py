@@ -148,13 +148,13 @@ def test_no_damaged_header_is_decoded_to_another_size(read_size, libjpeg, decode
     random = np.random.default_rng(0)
     originals = [JPEGS[kind]() for kind in list(JPEGS)[:8]]
     decoded = 0
-    for index in range(1200):
+    for index in range(400):
         content = mutate(originals[index % len(originals)], random)
         found, own, image = read_size(content), libjpeg(content), decode(content)
         assert own is None or found == own, (index, content)
         assert image is None or found == image, (index, content)
         decoded += image is not None
-    assert 300 < decoded < 900
+    assert 100 < decoded < 900
 
 
 @pytest.mark.parametrize(

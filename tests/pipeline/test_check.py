@@ -9,7 +9,9 @@ from command_line import make_typist
 from image_files import spoil, write_images
 from PIL import Image
 
+from components import model
 from kubeflow.cli import main
+from pipeline.check import find_split_shape
 
 
 @pytest.fixture
@@ -82,6 +84,16 @@ def test_odd_folder_is_told_reason_by_reason(graft, photos):
     ):
         assert text in said
     assert "Next:" not in said
+
+
+@pytest.mark.slow
+def test_disk_of_phase_2_is_that_of_the_layer_where_resnet50_is_cut():
+    """For each layer that it may begin with; an odd size is rounded as the network rounds it."""
+    base = model.build_base(75, model.RANDOM)
+    names = {"all", *(layer.name for layer in base.layers[1:])} | {"conv2", "conv5", "conv3_block4", "conv1"}
+    for name in names:
+        cut = model.find_cut(base, name)
+        assert find_split_shape(name, 75) == (base.get_layer(cut).output.shape[1:] if cut else ()), name
 
 
 def test_splits_of_a_live_model_are_dealt_by_its_salt(graft, photos, tmp_path):

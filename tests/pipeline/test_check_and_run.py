@@ -10,31 +10,25 @@ from rich.console import Console
 from kubeflow.cli import main
 from pipeline.load import load_config
 from pipeline.run import run_pipeline
-
-SETTINGS = {
-    "image_size": 32,
-    "weights": "random",
-    "head_units": (8,),
-    "head_epochs": 1,
-    "fine_tune_epochs": 0,
-    "max_bad_fraction": 0.5,
-}
+from schema.errors import DataError
 
 
 @pytest.mark.slow
-def test_run_does_what_check_said(tmp_path, monkeypatch, capsys, small_base):
-    """The same splits and the same files left out, for the same reasons."""
+def test_run_does_what_check_said(tmp_path, monkeypatch, capsys):
+    """The same splits, the same files left out for the same reasons, and the same words where it stops."""
     monkeypatch.chdir(tmp_path)
     for label in ("cats", "dogs"):
         write_images(tmp_path / "photos", label, 20)
     spoil(tmp_path / "photos")
-    (tmp_path / "graft.toml").write_text("max_bad_fraction = 0.5\nfine_tune_epochs = 0\n")
     found = json.loads(make_typist(monkeypatch, capsys, main)("check", "--json", "photos").out)
 
-    config = load_config(None, {"data": "photos", "out": "out", **SETTINGS})
-    outcome = run_pipeline(config, Console(quiet=True))
+    config = load_config(None, {"data": "photos", "out": "out", "weights": "random", "image_size": 32})
+    with pytest.raises(DataError) as stopped:
+        run_pipeline(config, Console(quiet=True))
 
-    assert outcome.ingest == found["report"]
-    quarantine = tmp_path / "out" / "runs" / outcome.run_id / "quarantine.jsonl"
+    assert str(stopped.value).startswith("\n".join(found["problems"]))
+    [report] = (tmp_path / "out" / "pipeline" / "ExampleGen" / "report").glob("*/report.json")
+    assert json.loads(report.read_text()) == found["report"]
+    [quarantine] = (tmp_path / "out" / "runs").glob("*/quarantine.jsonl")
     assert [json.loads(line) for line in quarantine.read_text().splitlines()] == found["left_out"]
-    assert set(found["warnings"]) <= set(outcome.warnings)
+    assert ": ./graft convert photos photos-jpeg\n" in str(stopped.value)

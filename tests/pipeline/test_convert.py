@@ -28,7 +28,7 @@ from pipeline.convert_names import choose_targets
 
 KINDS = {"webp": "WEBP", "tif": "TIFF", "avif": "AVIF", "jp2": "JPEG2000"}
 # The rows of docs/images.md that are refused, and become JPEG.
-CONVERTED = {"BMP, 1-bit", "WebP", "TIFF", "JPEG 2000"}
+CONVERTED = {"BMP, 1-bit", "WebP", "TIFF", "JPEG 2000", "JPEG whose size stands too far behind"}
 
 
 @pytest.fixture

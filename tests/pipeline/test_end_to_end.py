@@ -442,19 +442,3 @@ def test_quiet_run_prints_nothing(warm_python, worse_once_more, workspace):
     command = [warm_python.program, ROOT, "run", "--quiet"]
     done = subprocess.run(command, cwd=workspace.parent, capture_output=True, text=True, timeout=300, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-
-
-@pytest.mark.slow
-def test_log_says_of_each_line_when_in_which_run_and_where(warm_python, worse_once_more, workspace):
-    """Of a run from the command line; nothing in it is said of every component of every run."""
-    (workspace / "graft.log").write_text("")
-    command = [warm_python.program, ROOT, "run", "--quiet", "--head-epochs", "1", "--fine-tune-epochs", "0"]
-    done = subprocess.run(command, cwd=workspace.parent, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr
-    lines = (workspace / "graft.log").read_text().splitlines()
-    run_id = max(path.name for path in (workspace / "runs").iterdir())
-    line = rf"\d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{{3}}Z {run_id} (?:INFO|WARNING|ERROR|-) (\S+) \S+: .+"
-    components = [re.fullmatch(line, text)[1] for text in lines]
-    assert list(dict.fromkeys(components)) == [*sorted(ALL, key=components.index)]
-    assert not [text for text in lines if "property_predicate" in text]
-    assert [text for text in lines if "INFO Trainer graft: finished: " in text]

@@ -65,6 +65,20 @@ def test_interrupted_run_goes_on_where_it_was(warm_python, small_digits, tmp_pat
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
     assert "fine-tuning 1/1" in done.stdout
     assert re.search(r"^Pushed: +graft-out/serving/graft/\d+$", done.stdout, re.MULTILINE)
+    check_log(tmp_path / "graft-out")
+
+
+def check_log(workspace):
+    """Each line says when, in which run, how grave and where; nothing is said of every component of every run."""
+    lines = (workspace / "graft.log").read_text().splitlines()
+    run_id = max(path.name for path in (workspace / "runs").iterdir())
+    pattern = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}Z (\S+) (?:INFO|WARNING|ERROR|-) (\S+) \S+: .*"
+    found = [re.fullmatch(pattern, line).groups() for line in lines]
+    components = [component for run, component in found if run == run_id and component != "-"]
+    assert list(dict.fromkeys(components))[::12] == ["ExampleGen", "Pusher"]
+    assert len({run for run, _ in found}) == 3
+    assert not [line for line in lines if "property_predicate" in line]
+    assert [line for line in lines if "INFO Trainer graft: finished: " in line]
 
 
 def test_interrupt_within_a_beam_step_is_one_as_well(warm_python, small_digits, tmp_path):

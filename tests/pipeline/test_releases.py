@@ -80,7 +80,7 @@ def test_table_cuts_no_number_off_on_a_terminal(workspace, width):
     print_releases(str(workspace), console)
     found = rows(console.file.getvalue())
     assert found[LIVE][:4] == ["live", "2026-09-21", "14:30", "0.900"]
-    assert ("20261125T130749-090055" in found[LIVE]) == (width == 80)
+    assert any(cell.startswith("20261125T130749") for cell in found[LIVE]) == (width == 80)
     assert "…" not in console.file.getvalue()
 
 

@@ -118,7 +118,7 @@ WAYS = {
 
 
 @pytest.mark.parametrize("trials", [1, pytest.param(100, marks=pytest.mark.long)])
-@pytest.mark.parametrize("steps", [0, SHORT], ids=["idle", "asked"])
+@pytest.mark.parametrize("steps", [pytest.param(0, marks=pytest.mark.long), SHORT], ids=["idle", "asked"])
 @pytest.mark.parametrize("way", WAYS)
 def test_signal_ends_serve_and_its_server(warm_python, workspace, tmp_path, way, steps, trials):
     """With exit code 0 and without a traceback; a request under way is answered, but for a second Ctrl-C."""
