@@ -54,9 +54,9 @@ def find_marker(jpeg: tf.Tensor, start: int, codes: list[int]) -> tuple[tf.Tenso
         MAX_STEPS.
     """
     length = tf.strings.length(jpeg)
-    advances = np.full(256, _SEGMENT, np.int32)  # by code, in bytes
+    advances: np.ndarray = np.full(256, _SEGMENT, np.int32)  # by code, in bytes
     advances[_NO_MARKERS], advances[_WITHOUT_LENGTH], advances[codes] = 1, 2, 0
-    places = np.arange(_WINDOW, dtype=np.int32)
+    places: np.ndarray = np.arange(_WINDOW, dtype=np.int32)
 
     def step(at: tf.Tensor, _: tf.Tensor, count: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         window = tf.strings.substr(jpeg, at, _WINDOW + 3)

@@ -1,5 +1,6 @@
 """`./graft test`: ruff, mypy and pytest on the project itself."""
 
+import os
 import pathlib
 import shlex
 import subprocess
@@ -10,8 +11,10 @@ import click
 
 ROOT = pathlib.Path(__file__).parents[1]
 QUICK, NORMAL, ALL = "not slow and not long", "not long", ""
-# A file of tests shares its fixtures, so it stays on one process. A process takes some 2 GB: hence at most 4.
-_SPREAD = ["-n", "logical", "--maxprocesses", "4", "--dist", "loadfile", "--no-loadscope-reorder"]
+# A process more than there are cores, for a fifth of the time tests wait for a server or a child. A file of tests shares
+# its fixtures, so it stays on one process. A process takes some 2 GB: hence at most 4.
+_PROCESSES = str(min(4, len(os.sched_getaffinity(0)) + 1))
+_SPREAD = ["-n", _PROCESSES, "--dist", "loadfile", "--no-loadscope-reorder"]
 FOLDERS = ["schema", "serving", "components", "pipeline", "kubeflow"]
 
 
