@@ -11,8 +11,8 @@ import click
 
 ROOT = pathlib.Path(__file__).parents[1]
 QUICK, NORMAL, ALL = "not slow and not long", "not long", ""
-# A process more than there are cores, for a fifth of the time tests wait for a server or a child. A file of tests shares
-# its fixtures, so it stays on one process. A process takes some 2 GB: hence at most 4.
+# A process more than there are cores, for tests wait a fifth of the time, for a server or a child. A file of tests
+# shares its fixtures, so it stays on one process. A process takes some 2 GB: hence at most 4.
 _PROCESSES = str(min(4, len(os.sched_getaffinity(0)) + 1))
 _SPREAD = ["-n", _PROCESSES, "--dist", "loadfile", "--no-loadscope-reorder"]
 FOLDERS = ["schema", "serving", "components", "pipeline", "kubeflow"]
