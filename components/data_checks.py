@@ -114,7 +114,7 @@ def _check_splits(ingest: dict[str, Any], classes: list[str]) -> list[str]:
 
 
 def find_warnings(ingest: dict[str, Any]) -> list[str]:
-    """What the user should know about data that is fit for training all the same."""
+    """Returns warnings about data that is fit for training: few test images, uneven classes, odd files."""
     counts, totals = ingest["counts"], class_totals(ingest["counts"])
     warnings = [*_warn_of_few_tested(counts[TEST]), *_warn_of_uneven_classes(totals)]
     for split in SPLITS[1:]:

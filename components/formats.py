@@ -5,6 +5,9 @@
 JPEG, PNG, GIF, BMP = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM"
 READABLE = {JPEG: "JPEG", PNG: "PNG", GIF: "GIF", BMP: "BMP"}
 
+# Codes of a JPEG's markers that hold its size (ITU-T T.81, table B.1); C4, C8 and CC are others.
+JPEG_FRAMES = sorted({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
+
 # Formats that `./graft convert` turns into JPEG, as `name_format` calls them.
 CONVERTIBLE = ("HEIC", "WebP", "TIFF", "AVIF", "JPEG 2000", "Netpbm")
 

@@ -10,8 +10,8 @@ decodes has the size that is found here.
 import numpy as np
 import tensorflow as tf
 
-# Codes of the markers of frame headers, which hold the size (ITU-T T.81, table B.1): C4, C8 and CC are others.
-FRAMES = sorted({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
+from components.formats import JPEG_FRAMES
+
 MAX_STEPS = 1000  # 64 MB of large segments, or 256 kB of small ones and of bytes between; photographs need 1 to 100
 
 _NO_MARKERS = [0x00, 0xFF]  # behind a 0xFF: that byte is of the content, or a fill byte
@@ -31,7 +31,7 @@ def read_size(jpeg: tf.Tensor) -> tf.Tensor:
     Raises:
         tf.errors.InvalidArgumentError: if there is no frame header with a width and a height within MAX_STEPS.
     """
-    at, found = find_marker(jpeg, 2, FRAMES)
+    at, found = find_marker(jpeg, 2, JPEG_FRAMES)
     # Behind marker (2 bytes), length (2) and bits a sample (1): height and width (B.2.2). Past the end there are zeros.
     fields = tf.strings.substr(jpeg, tf.minimum(at + 5, tf.strings.length(jpeg)), 4)
     size = tf.cast(tf.io.decode_raw(fields, tf.uint16, little_endian=False, fixed_length=4)[::-1], tf.int64)

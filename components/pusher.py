@@ -265,7 +265,7 @@ def _find_same(
 
 
 def _is_same(version: versions.Version, model_path: str, record: dict[str, Any]) -> bool:
-    """Whether a version has the weights, the classes and the graph of a model.
+    """Compares a version and a model by weights, classes and graph.
 
     The code that made it does not count: an edit that changes none of these makes no other model, and would bring
     back as live what was withdrawn.

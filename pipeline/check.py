@@ -82,16 +82,14 @@ class Findings:
         return self.read < len(self.listing.files)
 
 
-def inspect(config: Config, sample: int = 0) -> Findings:
+def inspect(config: Config, listing: layout.Listing, sample: int = 0) -> Findings:
     """Reads the images of a folder, as a run with this configuration would.
 
     Args:
         config: what the user asked for.
+        listing: the files of its window.
         sample: the most files to read, spread over all; 0 to read all.
-    Raises:
-        DataError: if the folder is not one of labelled images.
     """
-    listing = layout.list_images(config.data, config.window_end_text, config.window_days or 0)
     live = versions.find_live(str(Workspace(pathlib.Path(config.out)).model_dir(config.model_name)))
     classes = resolve_classes(config, listing, live)
     files = _spread(listing.files, sample)

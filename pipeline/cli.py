@@ -202,13 +202,13 @@ def _inspect(config: "Config", console: "Console", sample: int) -> "Findings":
     from pipeline.progress_display import ProgressDisplay
     from pipeline.terminal import muted_stderr
 
-    list_images(config.data, config.window_end_text, config.window_days or 0)
+    listing = list_images(config.data, config.window_end_text, config.window_days or 0)
     display = ProgressDisplay(console)
     with muted_stderr(), display, progress.listen(display.update):  # libjpeg speaks of damaged images itself
         display.start("Reading")
         from pipeline.check import inspect
 
-        return inspect(config, sample)
+        return inspect(config, listing, sample)
 
 
 @cli.command(cls=ConfiguredCommand, short_help="Train on a folder of images, evaluate, and push.")

@@ -11,7 +11,7 @@ import numpy as np
 import pi_heif
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
-from components.formats import READABLE, name_format
+from components.formats import JPEG_FRAMES, READABLE, name_format
 
 # Pillow's parser of each format. The first bytes choose one, and no other is tried: Pillow knows some forty, of which
 # one starts Ghostscript.
@@ -29,8 +29,7 @@ _ORIENTATION = 274  # tag 0x0112 of EXIF 2.32; 1 is upright, and some cameras wr
 # Tags of TIFF 6.0, and DNGVersion of DNG 1.6.
 _SUBFILE_TYPE, _BITS, _PHOTOMETRIC, _SAMPLE_FORMAT, _DNG_VERSION = 254, 258, 262, 339, 50706
 _QUALITY = 95
-_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # markers with the size, as in `components.jpeg_header`
-_MOST_STEPS = 900  # a little fewer than there
+_MOST_STEPS = 900  # a little fewer than `components.jpeg_header` takes
 
 
 class ConversionError(ValueError):
@@ -94,7 +93,7 @@ def _has_long_header(jpeg: bytes) -> bool:
         marker = jpeg.find(b"\xff", at)
         steps += 1 + (marker - at) // 256
         code = jpeg[marker + 1 : marker + 2]
-        if marker < 0 or not code or code[0] in _FRAMES:
+        if marker < 0 or not code or code[0] in JPEG_FRAMES:
             return False
         if code[0] in (0x00, 0xFF):
             at = marker + 1

@@ -22,7 +22,7 @@ _SHOWN = 20  # problems on the terminal; --json has all
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What was done with one file.
+    """Result of one file: converted, copied, turned, kept from before, or left out.
 
     Attributes:
         path: of the source, relative to its folder.
@@ -41,7 +41,7 @@ class Outcome:
 
 @dataclasses.dataclass(frozen=True)
 class Summary:
-    """What was done with a folder.
+    """Result of a folder: the outcome of each file, and the files that were passed over.
 
     Attributes:
         out: the folder that was written.

@@ -41,7 +41,7 @@ _SQL = re.compile(rf"(?:^|Error when executing query: )({'|'.join(_SQLITE)})(?: 
 
 
 class _Trouble(NamedTuple):
-    """What is wrong with a disk or a store: a number of `errno`, the file where it is known, and the words for it."""
+    """Failure of a disk or a store: number of `errno`, path of the file or "", and the words of the error."""
 
     number: int
     path: str

@@ -173,7 +173,7 @@ class Bar(ProgressColumn):
 
 
 class Figures(ProgressColumn):
-    """How many, how many a second, and how long it will take; or for how long it has run."""
+    """Column with count, rate and time left of a step; with the seconds so far where nothing is counted."""
 
     def __init__(self, console: Console):
         """Takes the console for its width, which may change."""

@@ -3,7 +3,6 @@
 import dataclasses
 import logging
 import os
-import pathlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -52,20 +51,20 @@ def run_session(config: Config, source: str | None, output: Output, require_push
     # All else takes seconds to import. A wrong folder is known at once, and nothing is made for it.
     check_scheme(config.data, "data")
     list_images(config.data, config.window_end_text, config.window_days or 0)
-    path = prepare(config.out).log
+    workspace = prepare(config.out)
     interrupted_by = catch_interrupts()
-    log = RunLog(path, make_run_id(), output.verbose)
+    log = RunLog(workspace.log, make_run_id(), output.verbose)
     # Between the lines of the log a bar would be torn.
     terminal = False if output.verbose else None
     console = Console(file=log.stdout, quiet=output.quiet or output.as_json, force_terminal=terminal)
     print_unbroken(console, "Graft:", f"{config.data} -> {config.out}")
-    print_unbroken(console, "Log:", os.path.join(config.out, path.name))
+    print_unbroken(console, "Log:", os.path.join(config.out, workspace.log.name))
     if source:
         print_unbroken(console, "Settings:", source)
     try:
         outcome = _run(config, console, log, output.as_json)
     except (Exception, KeyboardInterrupt) as error:
-        return _explain(error, interrupted_by, log, str(path), config)
+        return _explain(error, interrupted_by, log, workspace, config.model_name)
     finally:
         log.flush()
     from pipeline.run import Ended
@@ -93,11 +92,13 @@ def _run(config: Config, console: Console, log: RunLog, as_json: bool) -> "Outco
     return outcome
 
 
-def _explain(error: BaseException, interrupted_by: Callable[[], int], log: RunLog, path: str, config: Config) -> int:
+def _explain(
+    error: BaseException, interrupted_by: Callable[[], int], log: RunLog, workspace: Workspace, model_name: str
+) -> int:
     """Says why a run ended early; returns the exit code."""
     if number := interrupted_by():
-        model_dir = Workspace(pathlib.Path(config.out)).model_dir(config.model_name)
-        print_error(GraftError(describe_interruption(log.component, log.finished, str(model_dir))), log.stderr)
+        left = describe_interruption(log.component, log.finished, str(workspace.model_dir(model_name)))
+        print_error(GraftError(left), log.stderr)
         log.flush()
         os._exit(128 + number)  # Beam's threads would finish their bundles first
     if isinstance(error, GraftError):
@@ -105,5 +106,5 @@ def _explain(error: BaseException, interrupted_by: Callable[[], int], log: RunLo
         return error.exit_code
     logging.error("graft run failed", exc_info=error)
     reason = " ".join(f"{type(error).__name__}: {error}".split())[:_LONG]
-    print(f"graft: unexpected: {reason}\nThe traceback is in {path}", file=log.stderr, flush=True)
+    print(f"graft: unexpected: {reason}\nThe traceback is in {workspace.log}", file=log.stderr, flush=True)
     return GraftError.exit_code

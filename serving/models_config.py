@@ -115,7 +115,7 @@ def _find_written_folder(text: str, model: ModelConfig) -> str:
 
 
 def _is_same(path: str, other: str) -> bool:
-    """Whether two paths are one folder, perhaps by a link or a mount."""
+    """Compares two paths; a link to a folder, or a mount of it, is the same folder."""
     if path == other or is_remote(path):
         return path == other
     return os.path.exists(path) and os.path.exists(other) and os.path.samefile(path, other)

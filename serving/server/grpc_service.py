@@ -158,6 +158,6 @@ def _aborting(context: grpc.ServicerContext) -> Iterator[None]:
 
 
 def _check_spec(request: Message) -> None:
-    """As predict_impl.cc, get_model_metadata_impl.cc and get_model_status_impl.cc."""
+    """Refuses a request without ModelSpec, in the words of predict_impl.cc and get_model_{metadata,status}_impl.cc."""
     if not request.HasField("model_spec"):
         raise invalid_argument("Missing ModelSpec")
