@@ -338,8 +338,8 @@ echo 'Downloading tensorflow (563.3MiB)'
 echo ' Downloaded keras'
 sleep 0.7
 """
-UV_COMPILING = """
-echo 'Installed 3 packages in 913ms'
+UV_INSTALLING = """
+echo 'Prepared 3 packages in 913ms'
 sleep 0.7
 """
 
@@ -416,11 +416,11 @@ def test_terminal_shows_progress_of_pip_on_one_line(project, build, columns):
 
 
 def test_terminal_shows_progress_of_uv_on_one_line(project, build):
-    """The log of uv names large packages; then it compiles."""
-    status, printed = run_on_terminal(120, project / "graft", "model", **build(uv=UV_DOWNLOADING + UV_COMPILING))
+    """The log of uv names large packages; then it installs them."""
+    status, printed = run_on_terminal(120, project / "graft", "model", **build(uv=UV_DOWNLOADING + UV_INSTALLING))
     assert status == 0
     assert re.search(r"\rgraft: downloading, 1 large package left, \d s; now tensorflow, 563.3MiB", printed), printed
-    assert re.search(r"\rgraft: compiling 3 packages to byte code, \d s", printed)
+    assert re.search(r"\rgraft: \d of 3 packages installed, \d s", printed)
 
 
 @pytest.mark.parametrize("tool", ["pip", "uv"])

@@ -4,6 +4,7 @@ import functools
 import json
 import types
 
+import light_beam  # noqa: F401
 import numpy as np
 import pyarrow as pa
 import pytest

@@ -3,6 +3,7 @@
 import io
 import shutil
 
+import light_beam  # noqa: F401
 import pytest
 from rich.console import Console
 
@@ -10,6 +11,7 @@ from pipeline.load import load_config
 from pipeline.report import print_report
 from pipeline.run import run_pipeline
 from pipeline.sample import write_digits
+from serving import launch
 from serving.versions import find_versions
 
 IMAGES_A_CLASS = 30
@@ -57,7 +59,15 @@ def workspace(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def run(small_digits, workspace, small_base):
+def warm_servers(warm_python):
+    """Starts the model servers of this process as forks: a server of its own takes seconds to import TensorFlow."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(launch, "make_command", lambda _: [str(warm_python.program), "-m", "serving.server"])
+        yield
+
+
+@pytest.fixture(scope="module")
+def run(small_digits, workspace, small_base, warm_servers):
     """Runs the pipeline on a small base with some settings changed; returns the outcome and what was printed."""
 
     def run_with(**settings):
