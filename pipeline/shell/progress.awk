@@ -21,7 +21,6 @@ function plural(count, noun) { return count " " noun (count == 1 ? "" : "s") }
 /^ *Building [^ ]+==/ { source[$2] = 1 }
 /^ *Built / { delete source[$2] }
 /^Prepared / { installing = 1 }
-/^Installed / { compiling = 1 }
 
 END {
     for (name in size) {
@@ -34,8 +33,7 @@ END {
     for (name in source) sources++
     if (installed > total) installed = total
     if (begun > total) begun = total
-    if (compiling) text = "compiling " plural(total, "package") " to byte code"
-    else if (installing) text = installed " of " plural(total, "package") " installed"
+    if (installing) text = installed " of " plural(total, "package") " installed"
     else if (wheels) text = "building the packages that come as source"
     else if (begun) text = begun - 1 " of " plural(total, "package") " downloaded"
     else if (left) text = "downloading, " plural(left, "large package") " left"

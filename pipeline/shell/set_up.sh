@@ -18,15 +18,16 @@ set_up() {
     total=$(count_packages)
     say "setting up $venv with Python $version and ${uv:-pip}; this happens once"
     say "$total packages, 3.5 GB on disk; some minutes, or more where the network is slow"
+    # Neither compiles: of 23,000 Python files a run imports a quarter, and the first import compiles these.
     rm -rf "$venv" || fail "$venv cannot be written. Clone the project into a folder of your own."
     if [ -n "$uv" ]; then
         run_step "$uv" venv --quiet --python "$base" "$venv" || fail "uv could not make $venv (see above)."
-        run_step env VIRTUAL_ENV="$venv" "$uv" pip sync --color never --compile-bytecode "$root/requirements.lock" || fail_install
+        run_step env VIRTUAL_ENV="$venv" "$uv" pip sync --color never "$root/requirements.lock" || fail_install
     else
         run_step "$base" -m venv "$venv" || fail "Python has no venv module. On Debian or Ubuntu: apt-get install python$version-venv"
         # The lock is complete: with --no-deps, pip need not work that out again.
         run_step env PIP_QUIET=0 "$python" -m pip install --no-color --no-input --progress-bar off --disable-pip-version-check \
-            --no-deps --require-hashes -r "$root/requirements.lock" || fail_install
+            --no-compile --no-deps --require-hashes -r "$root/requirements.lock" || fail_install
     fi
     printf '%s\n' "$stamp" >"$venv/graft-stamp"
     rm -rf "$scratch"
