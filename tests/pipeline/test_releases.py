@@ -98,6 +98,7 @@ def test_other_programs_get_the_same_as_json(workspace, tmp_path):
         "run_id": None,
         "bytes": 1000,
         "path": str(workspace.relative_to(tmp_path) / str(OLDER)),
+        "problem": None,
     }
 
 
