@@ -77,5 +77,5 @@ def _find_problem(value: Any, shape: Any, name: str) -> str:
 
 
 def _describe(value: Any, kinds: tuple[type, ...], name: str) -> str:
-    expected = " or ".join(_KINDS[kind] for kind in kinds if kind is not NoneType)
+    expected = _KINDS[kinds[0]]  # the others are special cases of it, or nothing
     return f"{name + ': ' if name else ''}expected {expected}, got {_KINDS[type(value)]}"
