@@ -284,7 +284,9 @@ def _find_same(
 ) -> tuple[versions.Version | None, dict[str, Any]]:
     """Looks for a model among the versions that are live, canary or withdrawn.
 
-    A model that somebody has withdrawn does not come back by itself, nor does an untried one become live.
+    A model that somebody has withdrawn does not come back by itself, nor does an untried one become live. Where the
+    record of the live version cannot be read, the same model is pushed once more: with a record, it can be compared
+    with again.
 
     Returns:
         The version that is what was asked for; or which other one is the same model, and what that is; or neither.
@@ -293,7 +295,7 @@ def _find_same(
     def is_same(version: versions.Version) -> bool:
         return _is_same(version, model_path, record)
 
-    if found.live and is_same(found.live):
+    if found.live and not found.live.problem and is_same(found.live):
         return found.live, {}
     if found.canary and is_same(found.canary):
         return (found.canary, {}) if canary else (None, {"version": found.canary.number, "state": "canary"})

@@ -186,6 +186,16 @@ def test_a_version_that_became_live_while_the_model_was_copied_is_not_replaced(
     )
 
 
+def test_a_live_model_whose_record_is_damaged_is_pushed_again_with_a_record(run_pusher, served):
+    """By force, the same images may make the same model; without a record, each later run would be refused."""
+    run_pusher()
+    damaged = versions.find_live(str(served))
+    DAMAGES["NUL bytes"](os.path.join(damaged.path, versions.RECORD))
+    assert run_pusher().get_int_custom_property("new") == 1
+    live = versions.find_live(str(served))
+    assert (live.number > damaged.number, live.problem, live.record["settings_key"]) == (True, "", "s1")
+
+
 @pytest.mark.parametrize("damage", [DAMAGES["empty"], DAMAGES["a folder"]])
 def test_a_withdrawn_model_whose_record_is_damaged_does_not_come_back(run_pusher, served, damage):
     """Weights and graph tell that it is the same."""
