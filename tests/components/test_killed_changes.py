@@ -51,17 +51,17 @@ def make_folder(tmp_path):
     return make
 
 
-def push_and_keep(canary):
+def push_and_keep(canary, count):
     def change(model_dir):
         push(str(pathlib.Path(model_dir).parents[1] / "model"), model_dir, {"salt": 1}, canary)
-        releases.keep(model_dir, 2)
+        releases.keep(model_dir, count)
 
     return change
 
 
 CHANGES = {
-    "push": push_and_keep(canary=False),
-    "push of a canary": push_and_keep(canary=True),
+    "push": push_and_keep(canary=False, count=1),
+    "push of a canary": push_and_keep(canary=True, count=2),
     "rollback": releases.roll_back,
     "rollback of the canary": releases.withdraw_canary,
     "promotion of the canary": releases.promote,
@@ -117,6 +117,7 @@ def look(model_dir):
 
 
 LONG = {
+    "keep",
     "push of a canary",
     "rollback of the canary",
     "promotion of an older version",
