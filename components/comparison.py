@@ -23,12 +23,14 @@ class Comparison:
         images: how many test images they have; 0 where nothing was compared.
         accuracy: the live version's, 0 to 1; None where nothing was compared.
         candidate_accuracy: the candidate's.
+        problem: why nothing was compared, in words that follow the name of the version; "" where that is the classes.
     """
 
     classes: list[str]
     images: int = 0
     accuracy: float | None = None
     candidate_accuracy: float | None = None
+    problem: str = ""
 
     @property
     def drop(self) -> float:

@@ -9,11 +9,14 @@ import os
 import numpy as np
 import tensorflow as tf
 import tensorflow_data_validation as tfdv
+from google.protobuf import message
 from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2, statistics_pb2
 
+from components.moments import FILE as MOMENTS
 from components.moments import Moments, measure_distance
 from schema.features import BRIGHTNESS, LABEL, TRAIN
 from serving import versions
+from serving.side_files import DamagedError, read_bytes
 
 STATISTICS = "FeatureStats.pb"  # as TFX's StatisticsGen names it
 _FEW = 50  # images: of fewer, chance alone makes a divergence of 0.3
@@ -27,17 +30,20 @@ def find_statistics_drift(
 
     Args:
         statistics: folder of StatisticsGen's artifact.
-        live: the version to compare with; one that does not tell its statistics, or of fewer than 50 training images,
-            is compared with nothing.
+        live: the version to compare with; one that does not tell its statistics, or has damaged ones, or of fewer than
+            50 training images, is compared with nothing.
         max_label_drift: L-infinity distance between the shares of the classes, 0 to 1.
         max_brightness_drift: Jensen-Shannon divergence between the histograms, 0 to 1.
     Returns:
         What has drifted too far, each with what to do.
     """
-    kept = os.path.join(live.path, versions.EXTRA, STATISTICS)
-    if not tf.io.gfile.exists(kept):
+    try:
+        before = _load_kept(live)
+    except DamagedError:
         return []
-    current, before = load_statistics(os.path.join(statistics, f"Split-{TRAIN}", STATISTICS)), load_statistics(kept)
+    if before is None:
+        return []
+    current = load_statistics(os.path.join(statistics, f"Split-{TRAIN}", STATISTICS))
     if min(found.datasets[0].num_examples for found in (current, before)) < _FEW:
         return []
     schema = _make_schema(max_label_drift, max_brightness_drift)
@@ -57,14 +63,19 @@ def find_embedding_drift(embeddings: str, live: versions.Version, max_embedding_
 
     Args:
         embeddings: folder of the Embedder's artifact.
-        live: the version to compare with; embeddings of another kind (other weights, another size), or of fewer than
-            50 images, are compared with nothing.
+        live: the version to compare with; embeddings of another kind (other weights, another size), of fewer than
+            50 images, or with damaged moments are compared with nothing.
         max_embedding_drift: between the means, in standard deviations of the live model's embeddings.
     Returns:
         The problem, with what to do; or nothing.
     """
-    moments, before = Moments.read(embeddings), Moments.read(os.path.join(live.path, versions.EXTRA))
+    try:
+        moments, before = Moments.read(embeddings), Moments.read_kept(os.path.join(live.path, versions.EXTRA))
+    except DamagedError:
+        return []
     if not moments or not before or moments.kind != before.kind or min(moments.count, before.count) < _FEW:
+        return []
+    if moments.mean.shape != before.mean.shape:
         return []
     distance = measure_distance(moments, before)
     if distance <= max_embedding_drift:
@@ -73,6 +84,48 @@ def find_embedding_drift(embeddings: str, live: versions.Version, max_embedding_
         f"the images drifted: the mean embedding is {distance:.2f} standard deviations from that of version "
         f"{live.number}; max_embedding_drift allows {max_embedding_drift:g}. {_WAYS.format(key='max_embedding_drift')}."
     ]
+
+
+def describe_damaged_statistics(live: versions.Version) -> list[str]:
+    """Returns a warning if the statistics of a version cannot be read."""
+    try:
+        _load_kept(live)
+    except DamagedError as error:
+        return [
+            f"{STATISTICS} of version {live.number} cannot be read ({error}): label mix and brightness were compared "
+            "with nothing"
+        ]
+    return []
+
+
+def describe_damaged_moments(live: versions.Version) -> list[str]:
+    """Returns a warning if the moments of a version's embeddings cannot be read."""
+    try:
+        Moments.read_kept(os.path.join(live.path, versions.EXTRA))
+    except DamagedError as error:
+        return [
+            f"{MOMENTS} of version {live.number} cannot be read ({error}): the embeddings were compared with nothing"
+        ]
+    return []
+
+
+def _load_kept(live: versions.Version) -> statistics_pb2.DatasetFeatureStatisticsList | None:
+    """Reads the statistics beside a version; None if there are none.
+
+    Raises:
+        DamagedError: if there is something that is none of Graft's.
+    """
+    content = read_bytes(os.path.join(live.path, versions.EXTRA, STATISTICS))
+    if content is None:
+        return None
+    try:
+        statistics = statistics_pb2.DatasetFeatureStatisticsList.FromString(content)
+    except message.DecodeError:
+        raise DamagedError("not what StatisticsGen wrote") from None
+    names = {".".join(f.path.step) or f.name for found in statistics.datasets[:1] for f in found.features}
+    if not {LABEL, BRIGHTNESS} <= names:
+        raise DamagedError("not what StatisticsGen wrote: no label or no brightness")
+    return statistics
 
 
 def load_statistics(path: str) -> statistics_pb2.DatasetFeatureStatisticsList:

@@ -219,6 +219,8 @@ def _compare(
 ) -> Comparison:
     """Compares with a live version of other classes, on those that both know."""
     progress.report("loading the live model and the new one")
+    if live.problem:
+        return Comparison([], problem="whose record cannot be read")
     common = [name for name in classes if name in live.record.get("classes", [])]
     return compare_models(_model_path(candidate), live.path, _list_test_files(examples), common, counts)
 

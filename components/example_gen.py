@@ -27,12 +27,12 @@ from components import image_set, ingest, layout, progress
 from components.artifacts import IngestReport
 from components.decoded import DecodedImages
 from components.duplicates import Record
+from components.lineage import find_salt
 from components.read_ahead import read_files
 from components.reading import read_images
 from components.whole_files import write_whole
 from schema import features
 from schema.errors import DataError, UsageError
-from serving import versions
 from serving.gfile import join
 from serving.schemes import check_scheme
 
@@ -84,6 +84,7 @@ class ExampleGenExecutor(base_beam_executor.BaseBeamExecutor):
         for key in ("data", "model_dir", "decoded"):
             check_scheme(exec_properties[key], key)
         window_end = resolve_window_end(exec_properties["window_end"])
+        salt = find_salt(exec_properties["model_dir"], exec_properties["salt"])
         progress.report("listing the images")
         listing = layout.list_images(data, window_end, exec_properties["window_days"])
 
@@ -96,7 +97,6 @@ class ExampleGenExecutor(base_beam_executor.BaseBeamExecutor):
         )
         records = self._read(listing.files, read, os.path.join(report.uri, "records"))
         progress.report("dividing the images into splits")
-        salt = exec_properties["salt"] or _find_salt(exec_properties["model_dir"])
         decided = ingest.decide(listing, records, json.loads(exec_properties["split_ratios"]), salt)
 
         self._write(data, decided, examples.uri)
@@ -185,7 +185,8 @@ class ExampleGen(base_beam_component.BaseBeamComponent):
             max_megapixels: what has more pixels than that, in millions, is quarantined before it is decoded.
             decoded: folder where is kept what has been decoded, for the next run.
             model_dir: the serving folder of the model, for the salt of the live version where none is given.
-            salt: of the split; "" for that of the live version, or for the first the one of `choose_salt`.
+            salt: of the split; "" for that of the live version, or for the first the one of `choose_salt`; NEW_SALT for
+                the latter where the record of the live version cannot be read, too.
             window_end: newest date folder to read; "" for the newest there is.
             window_days: how many days up to it; 0 for all.
             fingerprint: of the files, so that TFX reuses the outputs only while the folder is the same.
@@ -274,12 +275,6 @@ def resolve_window_end(window_end: str) -> str:
     except ValueError:
         raise UsageError(f"window_end: expected a date such as {_DATE}, or nothing; got {window_end!r}.") from None
     return window_end
-
-
-def _find_salt(model_dir: str) -> str:
-    """The live version's: an image that it was tested on must not be trained on later."""
-    live = versions.find_live(model_dir) if model_dir else None
-    return str(live.record.get("salt", "")) if live else ""
 
 
 def _load_records(path: str) -> Iterator[Record]:

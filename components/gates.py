@@ -15,7 +15,13 @@ from tfx.types import standard_artifacts
 
 from components.artifacts import DataVerdict, IngestReport
 from components.data_checks import check_data, find_warnings
-from components.drift import find_embedding_drift, find_statistics_drift
+from components.drift import (
+    describe_damaged_moments,
+    describe_damaged_statistics,
+    find_embedding_drift,
+    find_statistics_drift,
+)
+from components.lineage import describe_unread_record
 from schema.errors import DataError
 from schema.features import SPLITS
 from serving import versions
@@ -48,8 +54,10 @@ def DataGate(
     before = _find_comparable(model_dir, live, json.loads(classes))
     drifts = find_statistics_drift(statistics.uri, before, max_label_drift, max_brightness_drift) if before else []
     _refuse_drift(drifts, force)
+    unread = describe_unread_record(versions.find_comparable(model_dir, live))
+    unread += describe_damaged_statistics(before) if before else []
     with tf.io.gfile.GFile(os.path.join(verdict.uri, FILE), "w") as file:
-        file.write(json.dumps({"warnings": find_warnings(ingest) + drifts}))
+        file.write(json.dumps({"warnings": find_warnings(ingest) + drifts + unread}))
 
 
 @component
@@ -68,8 +76,9 @@ def DriftGate(
     before = _find_comparable(model_dir, live, json.loads(classes))
     drifts = find_embedding_drift(embeddings.uri, before, max_embedding_drift) if before else []
     _refuse_drift(drifts, force)
+    unread = describe_damaged_moments(before) if before else []
     with tf.io.gfile.GFile(os.path.join(verdict.uri, FILE), "w") as file:
-        file.write(json.dumps({"warnings": drifts}))
+        file.write(json.dumps({"warnings": drifts + unread}))
 
 
 def _find_comparable(model_dir: str, live: str, classes: list[str]) -> versions.Version | None:

@@ -10,6 +10,8 @@ from collections.abc import Iterable
 import numpy as np
 import tensorflow as tf
 
+from serving.side_files import DamagedError, read_bytes
+
 FILE = "images.u64"
 _TYPE = np.dtype("<u8")
 
@@ -41,6 +43,20 @@ def read(folder: str) -> np.ndarray | None:
         return None
     with tf.io.gfile.GFile(path, "rb") as file:
         return np.frombuffer(file.read(), _TYPE)
+
+
+def read_kept(folder: str) -> np.ndarray | None:
+    """As `read`, of a version, whose files may be damaged.
+
+    Raises:
+        DamagedError: if there is something that is no set of keys.
+    """
+    content = read_bytes(os.path.join(folder, FILE))
+    if content is None:
+        return None
+    if not content or len(content) % _TYPE.itemsize:
+        raise DamagedError(f"{len(content)} bytes; expected {_TYPE.itemsize} for each image")
+    return np.frombuffer(content, _TYPE)
 
 
 def compare(keys: np.ndarray, seen: np.ndarray) -> tuple[int, int]:

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from components.whole_files import write_whole
+from serving.side_files import DamagedError, read_bytes
 
 FILE = "moments.npz"
 
@@ -59,8 +60,29 @@ class Moments:
         if not tf.io.gfile.exists(path):
             return None
         with tf.io.gfile.GFile(path, "rb") as file:
-            content = io.BytesIO(file.read())
-        with np.load(content, allow_pickle=False) as values:
+            return cls._parse(file.read())
+
+    @classmethod
+    def read_kept(cls, folder: str) -> "Moments | None":
+        """As `read`, of a version, whose files may be damaged.
+
+        Raises:
+            DamagedError: if there is something that is none of them.
+        """
+        content = read_bytes(os.path.join(folder, FILE))
+        if content is None:
+            return None
+        try:
+            moments = cls._parse(content)
+        except Exception as error:  # a torn or foreign file can make any part of NumPy's or zipfile's reader fail
+            raise DamagedError(f"not what the Embedder wrote: {error or type(error).__name__}") from None
+        if moments.mean.ndim != 1 or moments.mean.shape != moments.squares.shape:
+            raise DamagedError("not what the Embedder wrote: mean and squares have not the shape that they should have")
+        return moments
+
+    @classmethod
+    def _parse(cls, content: bytes) -> "Moments":
+        with np.load(io.BytesIO(content), allow_pickle=False) as values:
             return cls(str(values["kind"]), int(values["count"]), values["mean"], values["squares"])
 
 

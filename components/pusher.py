@@ -25,15 +25,30 @@ from components.moments import FILE as MOMENTS
 from components.retraining import find_newest_day, read_decision, remember_unpushed
 from components.serving_validator import FILE as VERDICT
 from schema import features
-from serving import releases, versions
+from schema.errors import GraftError
+from serving import durable, folder_lock, releases, versions
+from serving.gfile import is_remote
 
 PUSHED, PUSHED_VERSION = "pushed", "pushed_version"
 # Ours, beside TFX's two: whether there was something to push, whether it is a canary, which old versions went, and
 # which version that is not live is the same model, so that this one was not pushed.
 NEW, CANARY, REMOVED_VERSIONS, HELD_BACK = "new", "canary", "removed_versions", "held_back"
 OVERTAKEN = "overtaken"
+ANY_VERSION = -1  # where it does not matter which version is live; no version of Graft's has a number below 0
 _OUTPUT = "probabilities"  # of a model; the rest of what it answers follows from it and the classes
 RUN_ID = "GRAFT_RUN_ID"  # in the environment, where TFX does not tell it
+
+
+class OvertakenError(GraftError):
+    """Another version became live while a model was put together that was compared with the one before.
+
+    Attributes:
+        version: the number of the one that is live now.
+    """
+
+    def __init__(self, version: int):
+        super().__init__(f"version {version} became live meanwhile")
+        self.version = version
 
 
 class PusherSpec(ComponentSpec):
@@ -86,23 +101,22 @@ class PusherExecutor(tfx_executor.Executor):
         found = releases.read(model_dir)
         canary = bool(exec_properties["canary"] and found.live)  # the first version of all is live, whatever was asked
         version, held_back = _find_same(found, model_path, record, canary)
-        if version is None and found.live and found.live.number != compared_with:
-            # Another run has pushed meanwhile: what this model was compared with is not what it would replace.
-            held_back = held_back or {"version": found.live.number, "state": OVERTAKEN}
-        same = held_back["version"] if held_back else version and version.number
-        if same and held_back.get("state") != OVERTAKEN:
+        if same := held_back["version"] if held_back else version and version.number:
             reason = f"it is version {same}, which is {held_back.get('state', 'there already')}"
             live = found.live.number if found.live else None
             remember_unpushed(model_dir, live, decision, [reason], refused=bool(held_back))
-        if held_back:
+        new = version is None
+        if version is None and not held_back:
+            record |= self._describe(input_dict) | {"metrics": metrics, "settings_key": decision.settings_key}
+            try:
+                version = push(model_path, model_dir, record, canary, _list_extras(input_dict), compared_with)
+            except OvertakenError as error:
+                held_back = {"version": error.version, "state": OVERTAKEN}
+        if version is None:
             self._MarkNotPushed(pushed)
             pushed.set_string_custom_property(HELD_BACK, json.dumps(held_back))
             return
-        new = version is None
-        if version is None:
-            record |= self._describe(input_dict) | {"metrics": metrics, "settings_key": decision.settings_key}
-            version = push(model_path, model_dir, record, canary, _list_extras(input_dict))
-        else:
+        if not new:
             logging.info("The same model is there as version %d; not pushed again.", version.number)
         self._MarkPushed(pushed, version.path, str(version.number))
         pushed.set_int_custom_property(NEW, int(new))
@@ -181,7 +195,12 @@ class Pusher(base_component.BaseComponent):
 
 
 def push(
-    model_path: str, model_dir: str, record: dict[str, Any], canary: bool = False, extras: Sequence[str] = ()
+    model_path: str,
+    model_dir: str,
+    record: dict[str, Any],
+    canary: bool = False,
+    extras: Sequence[str] = (),
+    compared_with: int | None = ANY_VERSION,
 ) -> versions.Version:
     """Puts a SavedModel into a model's folder as a new version.
 
@@ -191,15 +210,18 @@ def push(
         record: goes into `assets.extra/graft.json`, with what is only known now.
         canary: below the live version, in the place of the canary that there may be.
         extras: files to keep in `assets.extra/` besides.
+        compared_with: the number of the live version that the model was compared with; None for none.
     Returns:
         The version; its number is the time in seconds, or more if that is taken. That of a canary is the highest
         which is free below the live version's.
     Raises:
         UsageError: if models.config cannot be read, or no number is free for a canary.
+        OvertakenError: if another version is live: it is not what this model would replace. Nothing is left behind.
         GraftError, OSError, tf.errors.OpError: if it cannot be written; then nothing is left behind.
     """
     progress.report("copying the model")
     releases.settle(model_dir)
+    _check_live(model_dir, compared_with)  # before 94 MB are copied; what counts is the look under the lock
     with versions.stage(model_dir) as staging:
         versions.copy_tree(model_path, staging)
         if canary:
@@ -207,16 +229,33 @@ def push(
         tf.io.gfile.makedirs(os.path.join(staging, versions.EXTRA))
         for path in extras:
             tf.io.gfile.copy(path, os.path.join(staging, versions.EXTRA, os.path.basename(path)), overwrite=True)
-        digest = versions.digest_model(staging)
-        number = releases.find_canary_number(model_dir) if canary else versions.next_number(model_dir)
-        time = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
-        record = record | {"pushed_version": number, "pushed_at": time, "canary": canary, "model_digest": digest}
-        _write_record(staging, record)
-        target = os.path.join(model_dir, str(number))
-        if canary:
-            releases.make_way(model_dir)
-        versions.place(staging, target)
+        record = record | {"canary": canary, "model_digest": versions.digest_model(staging)}
+        if not is_remote(model_dir):
+            durable.sync_tree(staging)  # which takes long, so that others need not wait for it at the lock
+        with folder_lock.locked(model_dir):
+            _check_live(model_dir, compared_with)
+            return _place(staging, model_dir, record)
+
+
+def _place(staging: str, model_dir: str, record: dict[str, Any]) -> versions.Version:
+    """Gives a staged model its number, with the lock of the folder held."""
+    canary = record["canary"]
+    number = releases.find_canary_number(model_dir) if canary else versions.next_number(model_dir)
+    time = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+    record = record | {"pushed_version": number, "pushed_at": time}
+    _write_record(staging, record)
+    target = os.path.join(model_dir, str(number))
+    if canary:
+        releases.make_way(model_dir)
+    versions.place(staging, target)
     return versions.Version(number, target, record)
+
+
+def _check_live(model_dir: str, compared_with: int | None) -> None:
+    """Refuses to replace what a model was not compared with; where nothing is live, it replaces nothing."""
+    live = versions.find_live(model_dir)
+    if live and compared_with not in (ANY_VERSION, live.number):
+        raise OvertakenError(live.number)
 
 
 def _write_record(path: str, record: dict[str, Any]) -> None:
@@ -245,7 +284,9 @@ def _find_same(
 ) -> tuple[versions.Version | None, dict[str, Any]]:
     """Looks for a model among the versions that are live, canary or withdrawn.
 
-    A model that somebody has withdrawn does not come back by itself, nor does an untried one become live.
+    A model that somebody has withdrawn does not come back by itself, nor does an untried one become live. Where the
+    record of the live version cannot be read, the same model is pushed once more: with a record, it can be compared
+    with again.
 
     Returns:
         The version that is what was asked for; or which other one is the same model, and what that is; or neither.
@@ -254,7 +295,7 @@ def _find_same(
     def is_same(version: versions.Version) -> bool:
         return _is_same(version, model_path, record)
 
-    if found.live and is_same(found.live):
+    if found.live and not found.live.problem and is_same(found.live):
         return found.live, {}
     if found.canary and is_same(found.canary):
         return (found.canary, {}) if canary else (None, {"version": found.canary.number, "state": "canary"})
@@ -275,7 +316,8 @@ def _is_same(version: versions.Version, model_path: str, record: dict[str, Any])
         config = record.get("config", {})
         return [record.get("classes"), config.get("image_size"), config.get("max_megapixels")]
 
-    if shape_of(version.record) != shape_of(record):
+    # A record that cannot be read tells nothing; weights and graph do, and a withdrawn model is not to come back.
+    if not version.problem and shape_of(version.record) != shape_of(record):
         return False
     if versions.digest_variables(version.path) != versions.digest_variables(model_path):
         return False

@@ -23,6 +23,7 @@ from components.gates import load_quarantine
 from schema.errors import UsageError
 from serving import releases, versions
 from serving.gfile import gfile
+from serving.side_files import DamagedError, read_json
 
 FILE = "decision.json"
 TRAIN = "train"  # a property of the artifact, "true" or "false"; Kubeflow's conditions read it
@@ -143,7 +144,7 @@ def decide(
     keys = image_set.read(report)
     assert keys is not None
     digest = hashlib.sha256(keys.tobytes()).hexdigest()
-    seen = image_set.read(os.path.join(live.path, versions.EXTRA)) if live else None
+    seen, damage = _read_seen(live) if live else (None, "")
     new, gone = image_set.compare(keys, seen) if seen is not None else (len(keys), 0)
 
     def say(train: bool, reason: str, refused: bool = False) -> Decision:
@@ -167,7 +168,7 @@ def decide(
     if not live:
         return say(True, "no version is live yet")
     if seen is None:
-        return say(True, f"version {live.number} does not tell which images it has seen")
+        return say(True, f"version {live.number} does not tell which images it has seen{damage and f' ({damage})'}")
     if live.record.get("settings_key") != settings_key:
         return say(True, f"settings or code are not those of version {live.number}")
     if not new and not gone:
@@ -219,9 +220,12 @@ def remember_unpushed(
         "reasons": reasons,
         "refused": refused,
     }
-    gfile(model_dir).makedirs(model_dir)
-    with gfile(model_dir).GFile(os.path.join(model_dir, _MEMORY), "w") as file:
-        file.write(json.dumps(memory, indent=1))
+    try:
+        gfile(model_dir).makedirs(model_dir)
+        with gfile(model_dir).GFile(os.path.join(model_dir, _MEMORY), "w") as file:
+            file.write(json.dumps(memory, indent=1))
+    except OSError as error:  # it only saves a training
+        logging.warning("%s cannot be written: %s", os.path.join(model_dir, _MEMORY), error)
 
 
 def read_decision(uri: str) -> Decision:
@@ -246,19 +250,30 @@ def _digest_weights(path: str) -> str:
 
 
 def _read_memory(model_dir: str) -> dict[str, Any]:
-    path = os.path.join(model_dir, _MEMORY)
-    if not gfile(model_dir).exists(path):
-        return {}
-    with gfile(model_dir).GFile(path) as file:
-        text = file.read()
+    """Reads what `remember_unpushed` wrote; nothing if that is damaged, for it only saves a training."""
     try:
-        return dict(json.loads(text))
-    except (ValueError, TypeError):  # torn; it only saves a training
+        memory = read_json(os.path.join(model_dir, _MEMORY))
+    except DamagedError as error:
+        logging.warning("%s is passed over: %s", os.path.join(model_dir, _MEMORY), error)
         return {}
+    is_whole = isinstance(memory, dict) and type(memory.get("refused")) is bool and _is_texts(memory.get("reasons"))
+    return memory if is_whole else {}
+
+
+def _is_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(text, str) for text in value)
+
+
+def _read_seen(version: versions.Version) -> tuple[np.ndarray | None, str]:
+    """Reads which images a version has seen; where that is damaged, it is as unknown as where it is missing."""
+    try:
+        return image_set.read_kept(os.path.join(version.path, versions.EXTRA)), ""
+    except DamagedError as error:
+        return None, f"{image_set.FILE}: {error}"
 
 
 def _is_made_of(version: versions.Version, keys: np.ndarray) -> bool:
-    seen = image_set.read(os.path.join(version.path, versions.EXTRA))
+    seen = _read_seen(version)[0]
     return seen is not None and np.array_equal(seen, keys)
 
 

@@ -80,7 +80,8 @@ class TrainerExecutor(tfx_executor.GenericExecutor):
             fn_args.custom_config[name] = exec_properties[name]
         if fn_args.custom_config["warm_start"]:
             live = versions.find_by_identity(exec_properties["model_dir"], exec_properties["live"])
-            fn_args.custom_config["live"] = live.path if live else ""
+            # It was trained on images that nobody can tell from those of the new test split.
+            fn_args.custom_config["live"] = live.path if live and not live.problem else ""
         fn_args.custom_config["embeddings"] = artifact_utils.get_single_uri(input_dict["embeddings"])
         test = artifact_utils.get_split_uri(input_dict["examples"], features.TEST)
         fn_args.custom_config["test_files"] = [os.path.join(test, "*")]

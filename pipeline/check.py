@@ -10,6 +10,7 @@ from typing import Any
 from components import ingest, layout
 from components.data_checks import check_data, find_warnings
 from components.duplicates import Record
+from components.lineage import find_record_problems
 from components.pixels import is_on
 from components.reading import read_images
 from pipeline.classes import find_early_problems, resolve_classes
@@ -97,7 +98,7 @@ def inspect(config: Config, listing: layout.Listing, sample: int = 0) -> Finding
     salt = str(live.record.get("salt", "")) if live else ""
     decided = ingest.decide(listing, records, config.split_ratios, salt)
     report, left_out = ingest.describe(decided), ingest.list_left_out(decided)
-    problems = find_early_problems(config, listing, classes, live)
+    problems = find_record_problems(live, config.force) + find_early_problems(config, listing, classes, live)
     whole = len(files) == len(listing.files)
     if whole:
         problems = problems or check_data(report, left_out, classes, config.max_bad_fraction)

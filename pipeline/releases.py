@@ -5,15 +5,18 @@ import datetime
 import json
 import os
 import pathlib
+import stat
 from collections.abc import Iterator
 from typing import Any
 
 from rich.console import Console
 from rich.filesize import decimal
+from rich.markup import escape
 from rich.table import Table
 
 from pipeline.workspace import Workspace, describe_last_run, open_workspace
 from schema.errors import UsageError
+from schema.text import printable
 from serving import models_config, releases, versions
 from serving.models_config import CANARY
 from serving.versions import Version
@@ -89,11 +92,14 @@ def print_releases(model_dir: str, console: Console) -> None:
         accuracy = "" if row["accuracy"] is None else f"{row['accuracy']:.3f}"
         pushed = (row["pushed_at"] or "").replace("T", " ")[:16]
         state = {"live": "[green]live[/]", "canary": "[yellow]canary[/]"}.get(row["state"], row["state"])
-        cells = (str(row["version"]), state, pushed, accuracy, row["run_id"] or "", decimal(row["bytes"]))
+        run = escape(printable(row["run_id"] or ""))
+        cells = (str(row["version"]), state, escape(printable(pushed)), accuracy, run, decimal(row["bytes"]))
         table.add_row(*cells[:shown])
     console.print(model_dir, highlight=False, soft_wrap=True, markup=False)
     console.print(table)
     console.print(_describe_labels(model_dir), highlight=False, soft_wrap=True, markup=False)
+    for line in _describe_damage(model_dir):
+        console.print(line, highlight=False, soft_wrap=True, markup=False)
     if too_large := versions.describe_too_large(model_dir):
         console.print(too_large.strip(), highlight=False, soft_wrap=True, markup=False)
 
@@ -128,9 +134,32 @@ def _describe(version: Version, state: str) -> dict[str, Any]:
         "pushed_at": version.record.get("pushed_at") or _read_time(version.number),
         "accuracy": version.record.get("metrics", {}).get("accuracy"),
         "run_id": version.record.get("run_id"),
-        "bytes": sum(path.stat().st_size for path in pathlib.Path(version.path).rglob("*") if path.is_file()),
+        "bytes": _measure(version.path),
         "path": version.path,
+        "problem": version.problem or None,
     }
+
+
+def _measure(folder: str) -> int:
+    """Adds up the bytes of the files in a folder, which a push beside this may be removing."""
+    size = 0
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):
+                found = os.stat(os.path.join(parent, name))
+                size += found.st_size if stat.S_ISREG(found.st_mode) else 0
+    return size
+
+
+def _describe_damage(model_dir: str) -> list[str]:
+    """Names the versions whose record cannot be read, each with the reason."""
+    found = releases.read(model_dir)
+    return [
+        f"{printable(version.path)}/{versions.RECORD}: {version.problem}. The version is served, and can be rolled "
+        "back and promoted; no model is compared with it."
+        for version in [*found.numbered, *found.withdrawn]
+        if version.problem
+    ]
 
 
 def _read_time(number: int) -> str | None:

@@ -234,7 +234,7 @@ def _compare(evaluation: dict[str, Any]) -> str:
         return ""
     version, common = f"version {baseline['version']}", baseline["classes"]
     if not baseline["compared"]:
-        return f"; not compared with {version}, which shares too few classes with it"
+        return f"; not compared with {version}, {baseline.get('problem') or 'which shares too few classes with it'}"
     if set(common) == set(evaluation["classes"]):
         return f", and {version} has {baseline['accuracy']:.3f}"
     return (

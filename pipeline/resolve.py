@@ -13,6 +13,7 @@ import pathlib
 from typing import Any
 
 from components import layout
+from components.lineage import NEW_SALT, check_record
 from components.retraining import check_window, find_newest_day
 from pipeline.classes import find_early_problems, resolve_classes
 from pipeline.config import Config
@@ -34,6 +35,7 @@ _NOT_REQUESTED |= {"force", "min_new_images", "max_label_drift", "max_brightness
 # is told by itself, for a run on Kubeflow may set it.
 _NOT_SETTINGS = {"window_end", "window_days", "classes", "weights", "model_name", "max_bad_fraction"}
 _NOT_SETTINGS |= {"head_epochs", "fine_tune_epochs", "min_accuracy", "max_accuracy_drop"}
+_MADE = {"classes", "salt", "baseline", "served"}  # what a record has of the run that made the version
 _LIBRARIES = ("tensorflow", "keras", "tensorflow-transform", "tfx")
 
 
@@ -52,7 +54,7 @@ class Resolved:
             same model.
         settings: a digest of what makes a model of images, but for what a run may set.
         classes: in the order of the outputs.
-        salt: of the split, or "" to choose one.
+        salt: of the split, or "" to choose one; NEW_SALT to choose one whatever the record of the live version has.
         baseline: identity of the version that is live, to be compared with; or "none".
         served: the state of the serving folder.
     """
@@ -76,7 +78,7 @@ def resolve(config: Config, workspace: Workspace) -> Resolved:
 
     Raises:
         DataError: if the folder is not one of labelled images, or its classes are not those of the live model.
-        UsageError: if the weights cannot be had, or models.config cannot be read.
+        UsageError: if the weights cannot be had, or models.config or the record of the live version cannot be read.
     """
     listing = layout.list_images(config.data, config.window_end_text, config.window_days or 0)
     releases.check_pushable(str(workspace.model_dir(config.model_name)), config.canary)
@@ -92,6 +94,7 @@ def resolve(config: Config, workspace: Workspace) -> Resolved:
         request | {"config": config.model_dump(mode="json", exclude=_NOT_REQUESTED), "data": absolute(config.data)}
     )
     live = versions.find_live(str(workspace.model_dir(config.model_name)))
+    check_record(live, config.force)
     if live:
         check_window(find_newest_day({file.span for file in listing.files}), live, config.force)
     lineage = _resolve_lineage(config, listing, request_key, live, workspace)
@@ -144,16 +147,16 @@ def _resolve_lineage(
     record = live.record if live else {}
     # trunk_gb makes no other model, so it is no part of the request; but with another one the Embedder runs anew.
     same_trunk = record.get("config", {}).get("trunk_gb") == config.trunk_gb
-    if live and record.get("request_key") == request_key and same_trunk:
+    if live and record.get("request_key") == request_key and same_trunk and record.get("resolved", {}).keys() >= _MADE:
         # This very request made the live version. It is not compared with itself: the properties are those of
         # that run, so that TFX finds every output of it. What the Pusher said holds unless the version was promoted:
         # then it has another number.
-        made = {name: record["resolved"][name] for name in ("classes", "salt", "baseline", "served")}
+        made = {name: record["resolved"][name] for name in _MADE}
         as_pushed = record.get("pushed_version", live.number) == live.number and not record.get("canary")
         return made if as_pushed else made | {"served": _describe_serving(config, workspace)}
     return {
         "classes": resolve_classes(config, listing, live),
-        "salt": _resolve_salt(listing, record.get("salt"), workspace),
+        "salt": NEW_SALT if live and live.problem else _resolve_salt(listing, record.get("salt"), workspace),
         "baseline": live.identity if live else versions.NOT_LIVE,
         "served": _describe_serving(config, workspace),
     }

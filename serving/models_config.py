@@ -20,6 +20,7 @@ from google.protobuf import text_format
 from tensorflow_serving.config.model_server_config_pb2 import ModelConfig, ModelServerConfig
 
 from schema.errors import GraftError, UsageError
+from serving import durable, folder_lock
 from serving.gfile import gfile, is_remote, join
 
 FILE = "models.config"
@@ -31,6 +32,7 @@ _HEAD = """\
 # folder: {}
 """
 _FOLDER = re.compile(r'^# folder: (".*")$', re.MULTILINE)
+_UNFINISHED = re.compile(rf"{re.escape(FILE)}\.[0-9a-f]{{32}}\.tmp")
 _WITHOUT_FOLDER = "# Written by Graft at each push, and by ./graft releases. A base_path,"  # until 0.3.0
 # The live version and the one before it, so that a rollback waits for no loading; and the canary.
 _LOADED, _LOADED_WITH_CANARY = 2, 3
@@ -63,10 +65,12 @@ def mend(model_dir: str) -> str:
         UsageError: as `read`.
         GraftError: if it cannot be written.
     """
-    config, former = _read(model_dir)
+    former = _read(model_dir)[1]
     if former:
         try:
-            _write(model_dir, config)
+            with folder_lock.locked(model_dir):
+                config, former = _read(model_dir)  # another process may have changed the file meanwhile
+                _write(model_dir, config)
         except OSError as error:
             raise GraftError(
                 f"{find_file(model_dir)}: names the folder {former}, where it was before, and cannot be written: "
@@ -132,7 +136,13 @@ def read_labels_of_user(model_dir: str) -> dict[str, int]:
     return {label: number for label, number in read_labels(model_dir).items() if label not in (STABLE, CANARY)}
 
 
-def write(model_dir: str, config: ModelServerConfig, labels: Mapping[str, int], numbers: Sequence[int]) -> None:
+def write(
+    model_dir: str,
+    config: ModelServerConfig,
+    labels: Mapping[str, int],
+    numbers: Sequence[int],
+    leaving: Sequence[int] = (),
+) -> None:
     """Writes the file anew, whole or not at all, with what has changed of a model.
 
     Args:
@@ -141,11 +151,12 @@ def write(model_dir: str, config: ModelServerConfig, labels: Mapping[str, int], 
         labels: what `stable` and `canary` mean.
         numbers: of the versions in the folder. A label of the user's stays as long as its version is among them:
             a server refuses a file with a label that means nothing.
+        leaving: those of them that go next; they keep no label.
     Raises:
         GraftError: if it cannot be written.
     """
-    model = _find_model(config, model_dir)
-    kept = {k: v for k, v in model.version_labels.items() if k not in (STABLE, CANARY) and v in numbers}
+    model, staying = _find_model(config, model_dir), set(numbers) - set(leaving)
+    kept = {k: v for k, v in model.version_labels.items() if k not in (STABLE, CANARY) and v in staying}
     model.version_labels.clear()
     model.version_labels.update(kept | dict(labels))
     if model.model_version_policy.WhichOneof("policy_choice") in (None, "latest"):
@@ -200,6 +211,21 @@ def _read_text(path: str) -> str:
         return str(file.read())
 
 
+def remove_unfinished(model_dir: str) -> None:
+    """Removes what a process left that was killed while it wrote; to be called with the lock of the folder held.
+
+    Raises:
+        OSError: if something cannot be removed.
+    """
+    folder = _find_folder(model_dir)
+    if is_remote(folder):  # there is no lock there: a file may be another process's that is alive
+        return
+    for name in os.listdir(folder):
+        if _UNFINISHED.fullmatch(name):
+            with contextlib.suppress(FileNotFoundError):
+                os.remove(os.path.join(folder, name))
+
+
 def _replace(path: str, text: str) -> None:
     if _read_text(path) == text:
         return
@@ -207,7 +233,11 @@ def _replace(path: str, text: str) -> None:
     try:
         with gfile(path).GFile(temporary, "w") as file:
             file.write(text)
+        if not is_remote(path):
+            durable.sync_file(temporary)
         gfile(path).rename(temporary, path, overwrite=True)
+        if not is_remote(path):
+            durable.sync_folder(os.path.dirname(path))
     except BaseException:
         if gfile(path).exists(temporary):
             gfile(path).remove(temporary)

@@ -4,25 +4,32 @@ The highest number is live: a model server serves it to whoever names no version
 has no `models.config`. A canary therefore has a number below the live version's, and a file inside that says what it
 is; one file, so that it is a canary from the rename that brings it, and stays one whatever becomes of `models.config`.
 
-A change is first a rename in the model's folder (in a store, where there is none, a copy and then a removal: see
-`remote_versions`) and then a new `models.config`. Never the other way round: a server refuses to move a label to a
-version that it has not loaded (unless --allow_version_labels_for_unavailable_models), and tries again when it next
-reads the file. Whoever is interrupted in between has changed what is live; the labels lag, and the next change
-computes them anew from the folder.
+A change is three steps, so that whoever is killed between them leaves no label on a version that is gone:
 
-One process at a time: the callers hold the lock of the workspace.
+1. `models.config` without the labels of the versions that go or get another number. `stable` moves to what will be live
+   without them, which is there already and loaded.
+2. Renames in the model's folder (in a store, where there is none, a copy and then a removal: see `remote_versions`),
+   and removals.
+3. `models.config` by what the folder has now. A new version gets its label here and not before: a server refuses to
+   move a label to a version that it has not loaded (unless --allow_version_labels_for_unavailable_models), and tries
+   again when it next reads the file.
+
+Between the steps the labels lag behind what is live; the next change computes them anew from the folder.
+
+One process at a time: each change holds the lock of the folder (`folder_lock`), in which two workspaces may meet. The
+lock of a workspace is held by the command line besides, so that nothing changes beside a run.
 """
 
 import contextlib
 import dataclasses
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
 from schema.errors import GraftError, UsageError
-from serving import models_config, versions
-from serving.gfile import gfile
+from serving import folder_lock, models_config, versions
+from serving.gfile import gfile, is_remote
 from serving.models_config import CANARY, STABLE
 from serving.versions import Version
 
@@ -68,25 +75,36 @@ def read(model_dir: str) -> Releases:
     return Releases(versions.find_versions(model_dir), versions.find_withdrawn(model_dir))
 
 
-def settle(model_dir: str) -> tuple[Releases, ModelServerConfig]:
-    """What every change begins with: finishes what was interrupted, and looks at what there is.
+@contextlib.contextmanager
+def begin_change(model_dir: str) -> Iterator[tuple[Releases, ModelServerConfig]]:
+    """Takes the lock of the folder, finishes what was interrupted, and looks at what there is.
 
     A version that is live is no canary any more, not even when the next push has made it an older one.
 
-    Returns:
-        The versions, and what models.config says.
+    Yields:
+        The versions, and what models.config says; the lock is held until the end.
     Raises:
         UsageError: if that cannot be read, or two folders are one version; then nothing is changed.
         GraftError: if something cannot be changed.
     """
-    config = models_config.read(model_dir)
-    _refuse_shadowed(model_dir)
-    with _explained(model_dir):
-        versions.finish_interrupted(model_dir)
-        found = read(model_dir)
-        if found.live:
-            _unmark(found.live)
-    return found, config
+    with contextlib.ExitStack() as stack:
+        with _explained(model_dir):
+            stack.enter_context(folder_lock.locked(model_dir))
+        config = models_config.read(model_dir)
+        _refuse_shadowed(model_dir)
+        with _explained(model_dir):
+            versions.finish_interrupted(model_dir)
+            models_config.remove_unfinished(model_dir)
+            found = read(model_dir)
+            if found.live:
+                _unmark(found.live)
+        yield found, config
+
+
+def settle(model_dir: str) -> None:
+    """Finishes what was interrupted; else as `begin_change`, and changes nothing."""
+    with begin_change(model_dir):
+        pass
 
 
 def check_pushable(model_dir: str, canary: bool) -> None:
@@ -121,17 +139,16 @@ def roll_back(model_dir: str) -> Version:
         UsageError: if there is none before, or models.config cannot be read.
         GraftError: if something cannot be renamed or written.
     """
-    found, config = settle(model_dir)
-    live, before = found.live, found.before
-    if live is None or before is None:
-        raise UsageError(_explain_no_way_back(found, model_dir))
-    with _explained(model_dir):
-        for canary in (version for version in found.numbered[:-1] if version.number > before.number):
-            # It would be the highest, and so live. It goes below first: at no moment is an untried version live.
-            _move_below(canary, before, model_dir)
-        withdrawn = versions.withdraw(live)
-    _write_labels(model_dir, config)
-    return withdrawn
+    with begin_change(model_dir) as (found, config):
+        live, before = found.live, found.before
+        if live is None or before is None:
+            raise UsageError(_explain_no_way_back(found, model_dir))
+        untried = [version for version in found.numbered[:-1] if version.number > before.number]
+        with _labels_around(model_dir, found, config, leaving=[*untried, live]):
+            for canary in untried:
+                # It would be the highest, and so live. It goes below first: at no moment is an untried version live.
+                _move_below(canary, before, model_dir)
+            return versions.withdraw(live)
 
 
 def withdraw_canary(model_dir: str) -> Version:
@@ -143,13 +160,11 @@ def withdraw_canary(model_dir: str) -> Version:
         UsageError: if there is none, or models.config cannot be read.
         GraftError: if something cannot be renamed or written.
     """
-    found, config = settle(model_dir)
-    if found.canary is None:
-        raise UsageError(f"{model_dir}: no canary. ./graft run --canary pushes one.")
-    with _explained(model_dir):
-        withdrawn = versions.withdraw(found.canary)
-    _write_labels(model_dir, config)
-    return withdrawn
+    with begin_change(model_dir) as (found, config):
+        if found.canary is None:
+            raise UsageError(f"{model_dir}: no canary. ./graft run --canary pushes one.")
+        with _labels_around(model_dir, found, config, leaving=[found.canary]):
+            return versions.withdraw(found.canary)
 
 
 def promote(model_dir: str, number: int | None = None) -> Version:
@@ -164,14 +179,13 @@ def promote(model_dir: str, number: int | None = None) -> Version:
         UsageError: if there is no such version, it is live already, or models.config cannot be read.
         GraftError: if something cannot be renamed or written.
     """
-    found, config = settle(model_dir)
-    version = _choose(found, number, model_dir)
-    with _explained(model_dir):
-        live = versions.renumber(version, versions.next_number(model_dir))
-    with contextlib.suppress(OSError):  # it is live already; the next change tries again
-        _unmark(live)
-    _write_labels(model_dir, config)
-    return live
+    with begin_change(model_dir) as (found, config):
+        version, next_number = _choose(found, number, model_dir), versions.next_number(model_dir)
+        with _labels_around(model_dir, found, config, leaving=[version]):
+            live = versions.renumber(version, next_number)
+            with contextlib.suppress(OSError):  # it is live already; the next change tries again
+                _unmark(live)
+        return live
 
 
 def keep(model_dir: str, count: int) -> list[int]:
@@ -188,17 +202,16 @@ def keep(model_dir: str, count: int) -> list[int]:
         UsageError: if models.config cannot be read.
         GraftError: if something cannot be removed or written.
     """
-    found, config = settle(model_dir)
-    needed = {*found.labels.values(), *models_config.read_labels_of_user(model_dir).values()}
-    if found.before and count > 1:
-        needed.add(found.before.number)
-    old = [version for version in found.numbered if version.number not in needed]
-    old = [*old[: max(0, len(found.numbered) - count)], *found.withdrawn[: max(0, len(found.withdrawn) - count)]]
-    if gfile(model_dir).isdir(model_dir):
-        with _explained(model_dir):
-            versions.remove(model_dir, old)
-    _write_labels(model_dir, config)
-    return sorted(version.number for version in old)
+    with begin_change(model_dir) as (found, config):
+        needed = {*found.labels.values(), *models_config.read_labels_of_user(model_dir).values()}
+        if found.before and count > 1:
+            needed.add(found.before.number)
+        old = [version for version in found.numbered if version.number not in needed]
+        old = [*old[: max(0, len(found.numbered) - count)], *found.withdrawn[: max(0, len(found.withdrawn) - count)]]
+        with _labels_around(model_dir, found, config, leaving=old):
+            if gfile(model_dir).isdir(model_dir):
+                versions.remove(model_dir, old)
+        return sorted(version.number for version in old)
 
 
 def find_canary_number(model_dir: str) -> int:
@@ -217,10 +230,11 @@ def find_canary_number(model_dir: str) -> int:
 
 
 def make_way(model_dir: str) -> None:
-    """Withdraws the canary, if there is one, for a new one."""
-    canary = read(model_dir).canary
-    if canary:
-        versions.withdraw(canary)
+    """Withdraws the canary, if there is one, for a new one; to be called with the lock of the folder held."""
+    found = read(model_dir)
+    if found.canary:
+        with _labels_around(model_dir, found, models_config.read(model_dir), leaving=[found.canary]):
+            versions.withdraw(found.canary)
 
 
 def mark_canary(path: str) -> None:
@@ -231,12 +245,16 @@ def mark_canary(path: str) -> None:
 
 
 def _is_marked(version: Version) -> bool:
-    return bool(gfile(version.path).exists(os.path.join(version.path, _CANARY_MARK)))
+    """Says whether there is a mark, be it a file, or what a damaged disk or a copy made of it."""
+    mark = os.path.join(version.path, _CANARY_MARK)
+    return bool(gfile(mark).exists(mark)) or (not is_remote(mark) and os.path.islink(mark))
 
 
 def _unmark(version: Version) -> None:
     if _is_marked(version):
-        gfile(version.path).remove(os.path.join(version.path, _CANARY_MARK))
+        mark = os.path.join(version.path, _CANARY_MARK)
+        is_folder = gfile(mark).isdir(mark) and not (not is_remote(mark) and os.path.islink(mark))
+        (gfile(mark).rmtree if is_folder else gfile(mark).remove)(mark)
 
 
 def _choose(found: Releases, number: int | None, model_dir: str) -> Version:
@@ -269,6 +287,39 @@ def _move_below(canary: Version, version: Version, model_dir: str) -> None:
         versions.withdraw(canary)
     else:
         versions.renumber(canary, number)
+
+
+@contextlib.contextmanager
+def _labels_around(
+    model_dir: str, found: Releases, config: ModelServerConfig, leaving: Sequence[Version]
+) -> Iterator[None]:
+    """Writes the labels before and after a change of the folders, see above; and if it fails, as the folders are then.
+
+    Args:
+        model_dir: the folder of a model.
+        found: the versions before the change.
+        config: of models.config, before the change.
+        leaving: the versions that go, or get another number.
+    Raises:
+        GraftError: if something cannot be changed or written. A file that cannot be written before the change is no
+            reason to refuse a rollback.
+    """
+    paths = {version.path for version in leaving}
+    staying = [version for version in found.numbered if version.path not in paths]
+    gone = [version.number for version in found.numbered if version.path in paths]
+    before = ModelServerConfig()
+    before.CopyFrom(config)
+    with contextlib.suppress(GraftError):
+        numbers = [version.number for version in found.numbered]
+        models_config.write(model_dir, before, Releases(staying, []).labels, numbers, gone)
+    try:
+        with _explained(model_dir):
+            yield
+    except BaseException:
+        with contextlib.suppress(GraftError, OSError):
+            _write_labels(model_dir, config)
+        raise
+    _write_labels(model_dir, config)
 
 
 def _write_labels(model_dir: str, config: ModelServerConfig) -> None:

@@ -1,5 +1,6 @@
 """What the SavedModel exports: stock TensorFlow ops only, so that it loads without Keras or TFX."""
 
+import contextlib
 import json
 import os
 from typing import TYPE_CHECKING
@@ -8,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from schema import features
+from serving import side_files
 
 if TYPE_CHECKING:
     import keras
@@ -160,16 +162,19 @@ def export_saved_model(
 
 def read_embedding_kind(path: str) -> str:
     """What embeddings a SavedModel takes by its signature EMBEDDED_EXAMPLES; "" if it takes none."""
-    if not tf.io.gfile.exists(os.path.join(path, _EMBEDDING_KIND)):
+    try:
+        return (side_files.read_bytes(os.path.join(path, _EMBEDDING_KIND)) or b"").decode("utf-8")
+    except (side_files.DamagedError, UnicodeDecodeError):  # then it is asked with images, which it takes in any case
         return ""
-    with tf.io.gfile.GFile(os.path.join(path, _EMBEDDING_KIND)) as file:
-        return str(file.read())
 
 
 def read_classes(path: str) -> list[str]:
-    """The class names in `assets.extra/classes.json` of a SavedModel, in the order of its outputs."""
-    with tf.io.gfile.GFile(os.path.join(path, CLASSES)) as file:
-        return list(json.loads(file.read()))
+    """The class names in `assets.extra/classes.json` of a SavedModel, in the order of its outputs; none if damaged."""
+    with contextlib.suppress(side_files.DamagedError):
+        names = side_files.read_json(os.path.join(path, CLASSES))
+        if isinstance(names, list) and all(isinstance(name, str) for name in names):
+            return names
+    return []
 
 
 def read_last_weights(path: str, count: int) -> list[np.ndarray]:

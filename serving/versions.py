@@ -6,13 +6,13 @@ tensorflow_serving/sources/storage_path/file_system_storage_path_source.cc): its
 A version that was withdrawn lies beside the others as `withdrawn-<version>`. That is no number, so a model server
 passes over it, and unloads it when it next looks into the folder.
 
-A version comes, moves and goes by one rename. In a store such as gs:// there is none; see `remote_versions`.
+A version comes, moves and goes by one rename. In a store such as gs:// there is none; see `remote_versions`. Whoever
+changes something holds the lock of the folder (`folder_lock`); to look, nobody needs it.
 """
 
 import contextlib
 import dataclasses
 import hashlib
-import json
 import os
 import re
 import shutil
@@ -23,8 +23,9 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from schema.errors import GraftError, UsageError
-from serving import remote_versions
+from serving import durable, folder_lock, remote_versions
 from serving.gfile import gfile, is_remote, load_tensorflow
+from serving.record import read_record
 
 SAVED_MODEL = remote_versions.SAVED_MODEL
 EXTRA = "assets.extra"  # TensorFlow Serving ignores what it does not know there
@@ -36,6 +37,8 @@ LARGEST = (1 << 63) - 1
 _NUMBER = re.compile(r"[ \t\n\v\f\r]*([+-]?)0*([0-9]{1,19})[ \t\n\v\f\r]*")
 _DIGITS = re.compile(r"[0-9]+")
 _STAGING, _REMOVED, WITHDRAWN = ".staging-", ".removed-", "withdrawn-"
+_ALIVE = "alive"  # a file in a staging folder, which the process that pushes holds locked
+_OLD_SECONDS = 86400.0  # a push takes less; counts where the file system has no locks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,11 +49,13 @@ class Version:
         number: what the server calls it.
         path: its folder.
         record: what the Pusher wrote of it; empty for a model that Graft did not push.
+        problem: why the record cannot be read, in words; "" if it can, or there is none.
     """
 
     number: int
     path: str
     record: dict[str, Any]
+    problem: str = ""
 
     @property
     def identity(self) -> str:
@@ -176,7 +181,8 @@ def free_number_below(model_dir: str, number: int) -> int | None:
 def stage(model_dir: str) -> Iterator[str]:
     """Gives a path for a folder in which a version is put together; what is left of it in the end is removed.
 
-    Its name is no number, so that a model server passes over it.
+    It lies in a folder whose name is no number, so that a model server passes over it. A file beside it is locked, so
+    that no other push takes the folder for that of a killed process. Not to be called with the folder's lock held.
 
     Args:
         model_dir: the folder of the versions, made if need be. In a store, the path is one of this machine.
@@ -185,18 +191,20 @@ def stage(model_dir: str) -> Iterator[str]:
         with tempfile.TemporaryDirectory(prefix="graft-push-") as folder:
             yield os.path.join(folder, "model")
         return
-    os.makedirs(model_dir, exist_ok=True)
     staging = os.path.join(model_dir, f"{_STAGING}{uuid.uuid4().hex}")
-    try:
-        yield staging
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+    with contextlib.ExitStack() as stack:
+        with folder_lock.locked(model_dir):  # between the folder and its file, it would pass for an abandoned one
+            stack.callback(shutil.rmtree, staging, ignore_errors=True)
+            os.makedirs(staging)
+            stack.enter_context(folder_lock.hold(os.path.join(staging, _ALIVE)))
+        yield os.path.join(staging, "model")
 
 
 def place(staging: str, target: str) -> None:
     """Makes what was put together a version.
 
-    A model server sees it whole or not at all: it comes by one rename, or in a store with `saved_model.pb` last.
+    A model server sees it whole or not at all: it comes by one rename, or in a store with `saved_model.pb` last. It is
+    on the disk before it has its name, so that a power cut cannot make a torn version.
 
     Args:
         staging: a path from `stage`.
@@ -207,17 +215,38 @@ def place(staging: str, target: str) -> None:
     if is_remote(target):
         remote_versions.put(staging, target)
     else:
+        durable.sync_tree(staging)
         gfile(target).rename(staging, target)
+        durable.sync_folder(os.path.dirname(target))
 
 
 def finish_interrupted(model_dir: str) -> None:
-    """Removes what is left of a push, a move or a removal whose process was killed."""
+    """Removes what is left of a push, a move or a removal whose process was killed; to be called with the lock held.
+
+    What another living process stages stays.
+    """
     if is_remote(model_dir):
         remote_versions.finish_interrupted(model_dir)
         return
     for name in os.listdir(model_dir) if os.path.isdir(model_dir) else []:
-        if name.startswith((_STAGING, _REMOVED)):
-            shutil.rmtree(os.path.join(model_dir, name))
+        path = os.path.join(model_dir, name)
+        if name.startswith(_REMOVED) or (name.startswith(_STAGING) and _is_abandoned(path)):
+            _remove_tree(path)
+
+
+def _is_abandoned(staging: str) -> bool:
+    """Says whether the process that made a staging folder is gone."""
+    held = folder_lock.is_held(os.path.join(staging, _ALIVE))
+    if held is None:
+        return time.time() - os.stat(staging).st_mtime > _OLD_SECONDS
+    return not held
+
+
+def _remove_tree(path: str) -> None:
+    """Removes a folder, which its own process may be removing just now."""
+    while os.path.lexists(path):
+        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(path)
 
 
 def withdraw(version: Version) -> Version:
@@ -280,7 +309,8 @@ def _variable_files(path: str) -> list[str]:
 def _find(model_dir: str, prefix: str) -> list[Version]:
     """The complete versions whose folders are named prefix and number, oldest first."""
     paths = ((n, os.path.join(model_dir, prefix + name)) for n, name in _index(model_dir, prefix).items())
-    return [Version(n, p, _read_record(p)) for n, p in paths if gfile(p).exists(os.path.join(p, SAVED_MODEL))]
+    complete = [(n, p) for n, p in paths if gfile(p).exists(os.path.join(p, SAVED_MODEL))]
+    return [Version(n, p, *read_record(os.path.join(p, RECORD))) for n, p in complete]
 
 
 def _index(model_dir: str, prefix: str) -> dict[int, str]:
@@ -300,12 +330,5 @@ def _move(version: Version, name: str) -> Version:
         remote_versions.take_away(version.path)
     else:
         gfile(path).rename(version.path, path)
+        durable.sync_folder(os.path.dirname(path))
     return dataclasses.replace(version, path=path)
-
-
-def _read_record(path: str) -> dict[str, Any]:
-    record = os.path.join(path, RECORD)
-    if not gfile(path).exists(record):
-        return {}
-    with gfile(path).GFile(record) as file:
-        return dict(json.loads(file.read()))

@@ -229,23 +229,31 @@ def _follow(store: ModelStore, options: Options, stopped: threading.Event) -> No
     """Looks at the folders, and at the configuration, until the server is stopped."""
     period = max(options.file_system_poll_wait_seconds, 1)
     config_period = options.model_config_file_poll_wait_seconds if options.model_config_file else 0
-    configured = time.monotonic()
+    configured, told = time.monotonic(), set[str]()
     while not stopped.wait(min(period, config_period or period)):
         if config_period and time.monotonic() >= configured + config_period:
             configured = time.monotonic()
-            with _logged_errors():
+            with _logged_errors(told):
                 store.configure(read_model_config(options.model_config_file))
+                told.clear()
         with _logged_errors():  # whatever became of the configuration
             store.refresh()
 
 
 @contextlib.contextmanager
-def _logged_errors() -> Iterator[None]:
-    """What was served is served on."""
+def _logged_errors(told: set[str] | None = None) -> Iterator[None]:
+    """Logs what goes wrong; loaded models keep serving.
+
+    Args:
+        told: the errors that were logged, and are not to be logged at each look; None to log in any case.
+    """
     try:
         yield
     except (ServingError, UsageError, OSError) as error:
-        logger.error("%s", error)
+        if told is None or str(error) not in told:
+            logger.error("%s", error)
+        if told is not None:
+            told.add(str(error))
     except Exception:
         logger.exception("The models could not be looked at")
 

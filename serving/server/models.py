@@ -33,6 +33,12 @@ _State = get_model_status_pb2.ModelVersionStatus
 _Policy = file_system_storage_path_source_pb2.FileSystemStoragePathSourceConfig.ServableVersionPolicy
 _LATEST = _Policy.Latest(num_versions=1)
 _SAVED_MODEL_FILES = ("saved_model.pb", "saved_model.pbtxt")
+# ServerCore::ReloadConfig's words, in tensorflow_serving/model_servers/server_core.cc: a file that is empty, white
+# space or comments parses as a configuration that says nothing, and is refused. `model_config_list {}` unloads all.
+_EMPTIED = (
+    "Cannot transition to requested config. It is only legal to transition from one ModelConfigList to another. "
+    "The configuration is empty; what is served is served on. Write model_config_list {} to unload all."
+)
 _DRAIN_SECONDS = 10.0  # that a version has to finish its requests before others are looked at
 
 
@@ -96,8 +102,11 @@ class ModelStore:
         """Takes another configuration, and loads what it names.
 
         Raises:
-            ServingError: if a version of a model that is new could not be loaded, or a label points to none.
+            ServingError: if a version of a model that is new could not be loaded, or a label points to none; or if the
+                configuration says nothing, as an empty file does, and models are served.
         """
+        if config.WhichOneof("config") is None and self._models:
+            raise failed_precondition(_EMPTIED)
         entries = {entry.name: entry for entry in config.model_config_list.config}
         with self._refreshing:
             with self._lock:
@@ -185,7 +194,9 @@ class ModelStore:
 
     def close(self) -> None:
         """Unloads everything, after the requests that are being answered, if they do not take too long."""
-        self.configure(model_server_config_pb2.ModelServerConfig())
+        config = model_server_config_pb2.ModelServerConfig()
+        config.model_config_list.SetInParent()
+        self.configure(config)
 
     def _find(self, spec: model_pb2.ModelSpec) -> _Version:
         """The version that a request means."""

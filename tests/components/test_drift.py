@@ -8,11 +8,17 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_data_validation as tfdv
+from damaged_files import DAMAGES
 from tfx.components.statistics_gen.executor import Executor as StatisticsGen
 from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
 from tfx.types import artifact_utils, standard_artifacts
 
-from components.drift import find_embedding_drift, find_statistics_drift
+from components.drift import (
+    describe_damaged_moments,
+    describe_damaged_statistics,
+    find_embedding_drift,
+    find_statistics_drift,
+)
 from components.duplicates import Record
 from components.example_gen import make_example
 from components.make_schema import MakeSchema
@@ -222,3 +228,36 @@ def test_embeddings_that_cannot_be_compared_are_no_drift(find_embedded_drift, no
 def test_fifty_embeddings_are_enough(find_embedded_drift):
     """On either side."""
     assert len(find_embedded_drift(make_moments(9, count=50), make_moments(count=50))) == 1
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_damaged_files_beside_the_live_model_are_compared_with_nothing(serve, tmp_path, damage):
+    """A warning says so, and no run ends; a model of an older Graft has none of them."""
+    live = serve(tmp_path / "serving", {})
+    assert describe_damaged_statistics(live) + describe_damaged_moments(live) == []
+    Moments.of(np.ones((60, 4)), KIND).write(str(tmp_path))
+    for name in ("FeatureStats.pb", "moments.npz"):
+        damage(f"{live.path}/assets.extra/{name}")
+    assert find_statistics_drift(str(tmp_path / "not looked at"), live, 0.1, 0.1) == []
+    assert find_embedding_drift(str(tmp_path), live, 0.1) == []
+    assert re.match(r"FeatureStats\.pb of version 7 cannot be read \(", describe_damaged_statistics(live)[0])
+    assert re.match(r"moments\.npz of version 7 cannot be read \(", describe_damaged_moments(live)[0])
+
+
+@pytest.mark.parametrize("part", [0.1, 0.5, 0.99])
+def test_torn_moments_are_damaged_ones(serve, tmp_path, part):
+    """Whatever is cut off."""
+    Moments.of(np.ones((60, 4)), KIND).write(str(tmp_path))
+    content = (tmp_path / "moments.npz").read_bytes()
+    live = serve(tmp_path / "serving", {"moments.npz": content[: int(len(content) * part)]})
+    assert find_embedding_drift(str(tmp_path), live, 0.1) == []
+    assert len(describe_damaged_moments(live)) == 1
+
+
+def test_moments_of_another_length_are_compared_with_nothing(serve, tmp_path):
+    """NumPy would add them where it can, and fail where it cannot."""
+    Moments.of(np.ones((60, 4)), KIND).write(str(tmp_path))
+    (tmp_path / "other").mkdir()
+    Moments.of(np.zeros((60, 1)), KIND).write(str(tmp_path / "other"))
+    live = serve(tmp_path / "serving", {"moments.npz": (tmp_path / "other/moments.npz").read_bytes()})
+    assert find_embedding_drift(str(tmp_path), live, 0.1) == []

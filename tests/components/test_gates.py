@@ -102,7 +102,8 @@ def push_version(tmp_path, write_statistics, serve):
     def push(images=EVEN, number=7, classes=CLASSES):
         folder = write_statistics(tmp_path / f"statistics of {number}", images)
         statistics = pathlib.Path(folder, "Split-train/FeatureStats.pb").read_bytes()
-        return serve(tmp_path / "serving", {"FeatureStats.pb": statistics}, number, classes=classes).identity
+        record = {"classes": classes} if classes else {}
+        return serve(tmp_path / "serving", {"FeatureStats.pb": statistics}, number, **record).identity
 
     return push
 

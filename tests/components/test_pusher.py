@@ -8,10 +8,11 @@ import time
 
 import pytest
 import tensorflow as tf
+from damaged_files import DAMAGES
 from tfx.types import artifact_utils, standard_artifacts
 
 from components.artifacts import IngestReport, RunDecision
-from components.pusher import PusherExecutor, push
+from components.pusher import OvertakenError, PusherExecutor, push
 from schema.errors import UsageError
 from serving import models_config, releases, versions
 from serving.gfile import gfile
@@ -143,6 +144,64 @@ def test_while_it_is_copied_a_push_is_no_version(model, served, monkeypatch):
     live = versions.find_live(str(served))
     push(str(model), str(served), {})
     assert seen == [[str(live.number)]] * 3
+
+
+def test_every_file_and_folder_is_on_the_disk_before_the_version_has_its_name(model, served, tmp_path, monkeypatch):
+    """A power cut leaves the whole version or none: the record is written last, and synced as well."""
+    calls, fsync, replace = [], os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda file: (calls.append(os.readlink(f"/proc/self/fd/{file}")), fsync(file)))
+    monkeypatch.setattr(os, "replace", lambda *paths: (calls.append(paths), replace(*paths)))
+    (tmp_path / "images.u64").write_bytes(b"8 bytes.")
+    version = push(str(model), str(served), {}, extras=[str(tmp_path / "images.u64")])
+    [renamed] = (index for index, call in enumerate(calls) if isinstance(call, tuple) and call[1] == version.path)
+    staging = calls[renamed][0]
+    inside = (os.path.relpath(path, version.path) for path in (served / str(version.number)).rglob("*"))
+    paths = [staging, *(os.path.join(staging, path) for path in inside)]
+    assert os.path.join(staging, versions.RECORD) in paths
+    assert {path for path in calls[:renamed] if isinstance(path, str)} >= set(paths)
+    last = {path: max(i for i, call in enumerate(calls[:renamed]) if call == path) for path in paths}
+    assert all(last[path] < last[os.path.dirname(path)] for path in paths if path != staging)
+    assert calls[renamed + 1] == str(served)
+
+
+@pytest.mark.parametrize("canary", [False, True])
+def test_a_version_that_became_live_while_the_model_was_copied_is_not_replaced(
+    model, served, tmp_path, monkeypatch, canary
+):
+    """What counts is the look with the lock held."""
+    live, copy_tree = versions.find_live(str(served)), versions.copy_tree
+
+    def copy_slowly(source, target):
+        copy_tree(source, target)
+        monkeypatch.setattr(versions, "copy_tree", copy_tree)
+        push(str(make_model(tmp_path / "other", b"other")), str(served), {})
+
+    monkeypatch.setattr(versions, "copy_tree", copy_slowly)
+    with pytest.raises(OvertakenError) as caught:
+        push(str(model), str(served), {}, canary, compared_with=live.number)
+    found = releases.read(str(served))
+    assert (found.live.number, [v.number for v in found.numbered]) == (
+        caught.value.version,
+        [live.number, found.live.number],
+    )
+
+
+def test_a_live_model_whose_record_is_damaged_is_pushed_again_with_a_record(run_pusher, served):
+    """By force, the same images may make the same model; without a record, each later run would be refused."""
+    run_pusher()
+    damaged = versions.find_live(str(served))
+    DAMAGES["NUL bytes"](os.path.join(damaged.path, versions.RECORD))
+    assert run_pusher().get_int_custom_property("new") == 1
+    live = versions.find_live(str(served))
+    assert (live.number > damaged.number, live.problem, live.record["settings_key"]) == (True, "", "s1")
+
+
+@pytest.mark.parametrize("damage", [DAMAGES["empty"], DAMAGES["a folder"]])
+def test_a_withdrawn_model_whose_record_is_damaged_does_not_come_back(run_pusher, served, damage):
+    """Weights and graph tell that it is the same."""
+    number = int(run_pusher().get_string_custom_property("pushed_version"))
+    damage(os.path.join(releases.roll_back(str(served)).path, versions.RECORD))
+    assert held_back(run_pusher()) == {"version": number, "state": "withdrawn"}
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import hashlib
 import json
 
 import pytest
+from damaged_files import DAMAGES
 
 from components import image_set, retraining
 from components.artifacts import IngestReport, RunDecision
@@ -359,13 +360,41 @@ def test_what_was_not_pushed_does_not_count_beside_another_live_version(run_gate
     assert run_gate(NEW)[0].train
 
 
-@pytest.mark.parametrize("text", ["", '{"settings_key": "', "[]", "{}"])
-def test_a_torn_memory_is_passed_over(run_gate, pushed, tmp_path, text):
-    """It only saves a training."""
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_torn_memory_is_passed_over(run_gate, pushed, tmp_path, damage):
+    """It only saves a training; and one that cannot be written again ends no run."""
     refuse(run_gate, tmp_path, 7)
     [memory] = (path for path in (tmp_path / "serving").iterdir() if path.is_file())
-    memory.write_text(text)
+    damage(str(memory))
+    if memory.is_dir():
+        refuse(run_gate, tmp_path, 7)
     assert run_gate(NEW)[0].train
+
+
+@pytest.mark.parametrize("change", [{"reasons": "bad"}, {"reasons": [7]}, {"refused": 1}], ids=str)
+def test_a_memory_of_another_shape_is_passed_over(run_gate, pushed, tmp_path, change):
+    """Another key would be missing later."""
+    refuse(run_gate, tmp_path, 7)
+    [memory] = (path for path in (tmp_path / "serving").iterdir() if path.is_file())
+    memory.write_text(json.dumps(json.loads(memory.read_text()) | change))
+    assert run_gate(NEW)[0].train
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+@pytest.mark.parametrize("name", ["7", "withdrawn-9"])
+def test_damaged_image_keys_of_a_version_are_unknown_ones(run_gate, pushed, tmp_path, name, damage):
+    """Trained anew, and no traceback."""
+    make_live(tmp_path / "serving", number=9, settings_key=pushed.record["settings_key"])
+    (tmp_path / "serving/9").rename(tmp_path / "serving/withdrawn-9")
+    damage(str(tmp_path / "serving" / name / "assets.extra/images.u64"))
+    assert run_gate(NEW)[0].train
+
+
+def test_damaged_image_keys_are_named(ask, live):
+    """With the reason."""
+    DAMAGES["a number"](f"{live.path}/assets.extra/images.u64")
+    reason = "version 7 does not tell which images it has seen (images.u64: 1 bytes; expected 8 for each image)"
+    assert ask(SEEN, live).reason == reason
 
 
 def test_what_is_remembered_is_no_version(run_gate, pushed, tmp_path):

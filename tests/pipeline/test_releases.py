@@ -7,10 +7,14 @@ import subprocess
 import sys
 
 import pytest
+from damaged_files import SHAPES
 from rich.console import Console
 
-from pipeline.releases import print_releases
+from pipeline.example_image import PLACEHOLDER
+from pipeline.releases import print_releases, render_json
+from pipeline.serve import _find_image
 from pipeline.workspace import open_workspace
+from serving.predict import find_version
 from serving.releases import mark_canary
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -98,6 +102,7 @@ def test_other_programs_get_the_same_as_json(workspace, tmp_path):
         "run_id": None,
         "bytes": 1000,
         "path": str(workspace.relative_to(tmp_path) / str(OLDER)),
+        "problem": None,
     }
 
 
@@ -262,3 +267,48 @@ def test_release_commands_start_no_tensorflow(workspace, tmp_path):
         "assert not {'tensorflow', 'tfx', 'apache_beam', 'keras', 'pydantic'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, timeout=60)
+
+
+@pytest.mark.parametrize("name", [str(OLDER), str(LIVE), f"withdrawn-{WITHDRAWN}"])
+def test_damaged_record_is_named_with_the_reason(workspace, name):
+    """Whichever version it is of."""
+    SHAPES["counts is a number"](str(workspace / name / "assets.extra/graft.json"))
+    console = Console(file=io.StringIO(), width=80)
+    print_releases(str(workspace), console)
+    assert (
+        f"{workspace}/{name}/assets.extra/graft.json: not a record of Graft's: counts: expected an object, got a whole "
+        "number. The version is served, and can be rolled back and promoted; no model is compared with it."
+    ) in console.file.getvalue().splitlines()
+
+
+def test_damaged_record_of_the_live_version_can_be_rolled_back_from(workspace, tmp_path):
+    """There is a way back, and no traceback."""
+    SHAPES["config is a list"](str(workspace / str(LIVE) / "assets.extra/graft.json"))
+    done = graft("releases", "rollback", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"Live:      {workspace.relative_to(tmp_path)}/{BEFORE}" in done.stdout
+
+
+def test_damaged_record_is_a_problem_in_json(workspace):
+    """For another program; null where there is none."""
+    SHAPES["accuracy is a list"](str(workspace / str(LIVE) / "assets.extra/graft.json"))
+    live, *others = json.loads(render_json(str(workspace)))["versions"]
+    assert live["problem"] == "not a record of Graft's: metrics.accuracy: expected a number, got a list"
+    assert (live["accuracy"], live["run_id"], {version["problem"] for version in others}) == (None, None, {None})
+
+
+def test_what_stands_in_a_record_is_printed_as_text(workspace):
+    """Control characters and rich's markup, in a file that anybody may have written."""
+    record = {"run_id": "\x1b[2J[red]x", "pushed_at": "\x1b]0;x"}
+    (workspace / str(LIVE) / "assets.extra/graft.json").write_text(json.dumps(record))
+    console = Console(file=io.StringIO(), width=200)
+    print_releases(str(workspace), console)
+    assert "\x1b" not in console.file.getvalue()
+    assert r"\x1b[2J[red]x" in console.file.getvalue()
+
+
+def test_serve_finds_an_example_beside_a_damaged_record(workspace):
+    """It names none of the folder that the model was trained on."""
+    SHAPES["config is a list"](str(workspace / str(LIVE) / "assets.extra/graft.json"))
+    assert _find_image(str(workspace)) == PLACEHOLDER
+    assert find_version(str(workspace)) == str(workspace / str(LIVE))

@@ -1,6 +1,8 @@
 """Releases: live, canary and withdrawn versions, by their folders, and the labels in models.config."""
 
+import contextlib
 import os
+import pathlib
 import time
 
 import pytest
@@ -8,7 +10,7 @@ from google.protobuf import text_format
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
 from schema.errors import GraftError, UsageError
-from serving import models_config, releases
+from serving import models_config, releases, versions
 from serving.gfile import _LOCAL
 from serving.releases import keep, mark_canary, promote, roll_back, withdraw_canary
 
@@ -54,9 +56,9 @@ def write_config(model_dir, text):
 
 
 def snapshot(model_dir):
-    """Every file beside and below, with what is in it."""
+    """Every file beside and below but the lock, with what is in it."""
     root = os.path.dirname(model_dir)
-    paths = [os.path.join(parent, name) for parent, _, names in os.walk(root) for name in names]
+    paths = [os.path.join(parent, name) for parent, _, names in os.walk(root) for name in names if name != ".lock"]
     return {path: open(path).read() for path in paths}
 
 
@@ -115,7 +117,7 @@ def test_rollback_keeps_the_canary_and_never_makes_it_live(folder, monkeypatch):
     monkeypatch.setattr(_LOCAL, "rename", look)
     roll_back(model_dir)
     found = releases.read(model_dir)
-    assert seen[:2] == [9, 5]
+    assert seen[:3] == [9, 9, 5]  # behind the first labels, the canary's move, and the withdrawal
     assert (found.live.number, found.canary.number, graph(model_dir, "4")) == (5, 4, "8")
     assert dict(config_of(model_dir).version_labels) == {"stable": 5, "canary": 4}
 
@@ -422,18 +424,42 @@ def test_what_a_push_would_refuse_is_refused_before_the_run(folder, names, messa
 # Interruptions.
 
 
-def test_a_change_interrupted_before_the_labels_is_in_effect_and_the_next_one_writes_them(folder, monkeypatch):
-    """A server without models.config has followed already; with it, the labels lag until then."""
-    model_dir = folder("3", "5", "9")
+def test_labels_leave_a_version_before_it_goes(folder, monkeypatch):
+    """Wherever the process is killed, no label means a version that is gone; see test_killed_changes.py, too."""
+    model_dir, seen, withdraw = folder("3", "5", "8", "9", canary="8"), [], versions.withdraw
     keep(model_dir, 5)
-    with monkeypatch.context() as patch:
-        patch.setattr(models_config, "write", interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            roll_back(model_dir)
-    assert releases.read(model_dir).live.number == 5
-    assert dict(config_of(model_dir).version_labels) == {"stable": 9}
+
+    def look(version):
+        seen.append(dict(config_of(model_dir).version_labels))
+        return withdraw(version)
+
+    monkeypatch.setattr(versions, "withdraw", look)
+    roll_back(model_dir)
+    assert seen == [{"stable": 5}]
+    assert dict(config_of(model_dir).version_labels) == {"stable": 5, "canary": 4}
+
+
+def test_a_change_that_fails_takes_the_labels_back(folder, monkeypatch):
+    """What was live is live, and `stable` means it again."""
+    model_dir = folder("3", "8", "9", canary="8")
     keep(model_dir, 5)
-    assert dict(config_of(model_dir).version_labels) == {"stable": 5}
+    before = snapshot(model_dir)
+    monkeypatch.setattr(versions, "withdraw", deny)
+    for change in (withdraw_canary, lambda folder: keep(folder, 5)):
+        with contextlib.suppress(GraftError):
+            change(model_dir)
+        assert snapshot(model_dir) == before
+
+
+def test_rollback_works_where_no_label_can_be_written(folder, monkeypatch):
+    """A full disk takes no file and does take a rename; the message says that the labels follow."""
+    model_dir = folder("3", "9")
+    keep(model_dir, 5)
+    monkeypatch.setattr(_LOCAL, "GFile", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    monkeypatch.setattr(models_config, "_read_text", lambda path: pathlib.Path(path).read_text())
+    with pytest.raises(GraftError, match=r"No space left on device\. The folders of the versions are as asked"):
+        roll_back(model_dir)
+    assert releases.read(model_dir).live.number == 3
 
 
 def interrupt(*_, **__):

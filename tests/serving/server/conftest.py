@@ -123,6 +123,7 @@ def make_config():
 
     def make(labels=None, policy=None, **folders):
         config = model_server_config_pb2.ModelServerConfig()
+        config.model_config_list.SetInParent()  # without a model, too: a configuration that says nothing is refused
         for name, folder in folders.items():
             entry = config.model_config_list.config.add(name=name, base_path=str(folder), model_platform="tensorflow")
             entry.version_labels.update(labels or {})

@@ -1,5 +1,6 @@
 """Versions come and go while requests are answered."""
 
+import contextlib
 import shutil
 import threading
 
@@ -7,11 +8,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import model_pb2, prediction_log_pb2
+from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
-from serving.server import models
+from schema.errors import UsageError
+from serving import models_config
+from serving.server import configs, models
 from serving.server.configs import Batching
 from serving.server.errors import ServingError
 from serving.server.inference import predict_arrays
+from serving.server.main import _logged_errors
 
 pytestmark = pytest.mark.slow
 
@@ -286,3 +291,50 @@ def test_swaps_under_load_fail_no_request_and_mix_no_versions(folder, make_store
     assert {version for version, _ in answers} >= {1, 2, 3}
     assert all(factor == (1.0 if version == 1 else 2.0) for version, factor in answers)
     assert len(answers) > 50
+
+
+@pytest.mark.parametrize(
+    "text", ["", " \n\t\n", "# Written by Graft\n# folder: /srv\n"], ids=["empty", "blank", "comments"]
+)
+def test_an_empty_configuration_unloads_nothing(folder, tmp_path, make_store, text):
+    """ServerCore::ReloadConfig: "It is only legal to transition from one ModelConfigList to another"."""
+    (tmp_path / "models.config").write_text(text)
+    store = make_store(m=folder)
+    with pytest.raises(ServingError, match=r"Cannot transition to requested config\..*what is served is served on"):
+        store.configure(configs.read_model_config(str(tmp_path / "models.config")))
+    assert ask(store) == (1, 1.0)
+
+
+def test_a_torn_configuration_unloads_nothing(folder, tmp_path, make_store):
+    """Wherever it is cut off: it cannot be read, or says nothing, or says all."""
+    models_config.write(str(folder), ModelServerConfig(), {"stable": 1}, [1])
+    text = (tmp_path / "models.config").read_bytes()
+    store, said_all = make_store(m=folder), []
+    for length in range(0, len(text), 3):
+        (tmp_path / "models.config").write_bytes(text[:length])
+        with contextlib.suppress(ServingError, UsageError):
+            store.configure(configs.read_model_config(str(tmp_path / "models.config")))
+            said_all.append(length)
+    assert ask(store) == (1, 1.0)
+    assert all(not text[length:].strip() for length in said_all)
+
+
+def test_a_list_without_a_model_unloads_all_of_them(folder, make_store, make_config):
+    """It says what it wants."""
+    store = make_store(m=folder)
+    store.configure(make_config())
+    with pytest.raises(ServingError, match="Servable not found"):
+        ask(store)
+
+
+def test_a_configuration_that_stays_broken_is_logged_once(caplog):
+    """And not each second; once more when it was right meanwhile."""
+    told = set()
+    for _ in range(3):
+        with _logged_errors(told):
+            raise UsageError("broken")
+    assert caplog.text.count("broken") == 1
+    told.clear()
+    with _logged_errors(told):
+        raise UsageError("broken")
+    assert caplog.text.count("broken") == 2
