@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline import CONFIG_FILE
+from pipeline.ending import Interrupts, end_at_once, interruptible
 from pipeline.here import DEMO_OUT, choose_workspace, find_config, find_configured_workspace
-from pipeline.printing import as_called, find_command, print_error
+from pipeline.printing import as_called, find_command, print_error, print_usage_error
 from schema.errors import DataError, GraftError, UsageError
 from serving.gfile import set_defaults
 
@@ -66,17 +67,30 @@ def main() -> None:
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it warns of a home that cannot be written, and goes on
     warnings.filterwarnings("ignore", message="You are using a non-supported Python version", category=FutureWarning)
     arguments, sys.argv = sys.argv[1:], sys.argv[:1]  # absl, inside TFX, would parse them once more
+    with interruptible() as interrupts:
+        status = _call(arguments, interrupts)
+    sys.exit(status)
+
+
+def _call(arguments: list[str], interrupts: Interrupts) -> int:
+    """Calls a command; returns its exit code."""
     try:
-        status = cli.main(arguments, prog_name=find_command(), standalone_mode=False)
-        sys.exit(status if isinstance(status, int) else 0)
+        try:
+            interrupts.raises = True
+            status = cli.main(arguments, prog_name=find_command(), standalone_mode=False)
+        finally:
+            interrupts.raises = False
+            if interrupts.received:  # whatever a library has made of it
+                end_at_once(128 + signal.SIGINT)
+        return status if isinstance(status, int) else 0
     except click.ClickException as error:
-        error.show()
-        sys.exit(2)
-    except click.Abort:
-        sys.exit(128 + signal.SIGINT)
+        print_usage_error(error)
+        return UsageError.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return 128 + signal.SIGINT
     except GraftError as error:
         print_error(error)
-        sys.exit(error.exit_code)
+        return error.exit_code
 
 
 class ConfiguredCommand(click.Command):
@@ -165,8 +179,9 @@ def init(data: str | None, file: str, minimal: bool) -> None:
 @click.argument("data", required=False, metavar="[DATA]")
 @click.option("--config", "file", metavar="FILE", help=f"TOML file.  [{CONFIG_FILE}, if it is there]")
 @click.option("--sample", type=click.IntRange(1), metavar="N", help="Read N images, spread over all.  [all]")
+@click.option("--follow-links", is_flag=True, default=None, help="Follow links that lead out of the folder.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def check(data: str | None, file: str | None, sample: int | None, as_json: bool) -> int:
+def check(data: str | None, file: str | None, sample: int | None, follow_links: bool | None, as_json: bool) -> int:
     """Read a folder as a run would, and say what a run would make of it. Writes nothing.
 
     Classes and splits, what would be left out and why, what is ignored, sizes of the images, disk. The exit code is 3
@@ -182,7 +197,7 @@ def check(data: str | None, file: str | None, sample: int | None, as_json: bool)
     from pipeline.load import load_config
 
     file = file or find_config()
-    config = load_config(file, {"data": data})
+    config = load_config(file, {"data": data, "follow_links": follow_links})
     console = Console(quiet=as_json)
     findings = _inspect(config, console, sample or 0)
     from pipeline.check_report import make_next_command, print_findings, print_verdict, render_json
@@ -202,7 +217,7 @@ def _inspect(config: "Config", console: "Console", sample: int) -> "Findings":
     from pipeline.progress_display import ProgressDisplay
     from pipeline.terminal import muted_stderr
 
-    listing = list_images(config.data, config.window_end_text, config.window_days or 0)
+    listing = list_images(config.data, config.window_end_text, config.window_days or 0, config.follow_links)
     display = ProgressDisplay(console)
     with muted_stderr(), display, progress.listen(display.update):  # libjpeg speaks of damaged images itself
         display.start("Reading")
@@ -288,8 +303,9 @@ def demo(out: str, quiet: bool, verbose: bool, as_json: bool) -> None:
     metavar="N",
     help="Leave out larger images, as a run does.",
 )
+@click.option("--follow-links", is_flag=True, help="Follow links that lead out of DIR.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of the summary.")
-def convert(folder: str, out: str, max_megapixels: float, as_json: bool) -> None:
+def convert(folder: str, out: str, max_megapixels: float, follow_links: bool, as_json: bool) -> None:
     """Copy a folder of images to OUT, so that a run can read all of them.
 
     HEIC, WebP, AVIF, TIFF, JPEG 2000 and Netpbm become JPEG: upright, in sRGB, without metadata. JPEG, PNG, GIF and
@@ -306,7 +322,7 @@ def convert(folder: str, out: str, max_megapixels: float, as_json: bool) -> None
     from pipeline.convert import convert_folder
     from pipeline.convert_summary import print_summary
 
-    summary = convert_folder(folder, out, max_megapixels)
+    summary = convert_folder(folder, out, max_megapixels, follow_links)
     print_summary(summary, as_json)
     if summary.problems:
         sys.exit(3)

@@ -20,7 +20,7 @@ def read_quarantine(path: pathlib.Path) -> list[dict[str, Any]]:
 
     A run that leaves out no file writes no such list.
     """
-    if not path.exists():
+    if not path.is_file():
         return []
     return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
 

@@ -1,5 +1,6 @@
 """Lays out what a run prints: labelled lines that wrap between words, and commands as the user called Graft."""
 
+import io
 import os
 import re
 import shlex
@@ -7,6 +8,7 @@ import sys
 import textwrap
 from typing import Any
 
+import click
 from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
@@ -83,6 +85,13 @@ def print_error(error: GraftError, stream: Any = None) -> None:
         width = os.get_terminal_size(stream.fileno()).columns
         lines = [part for line in lines for part in _wrap(line, width)]
     print("\n".join(lines), file=stream, flush=True)
+
+
+def print_usage_error(error: click.ClickException) -> None:
+    """Prints click's message to the standard error: usage, hint and what is wrong."""
+    shown = io.StringIO()
+    error.show(shown)
+    print(shown.getvalue(), end="", file=sys.stderr, flush=True)
 
 
 def _wrap(line: str, width: int) -> list[str]:

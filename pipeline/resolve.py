@@ -32,7 +32,7 @@ _NOT_REQUESTED |= _SERVING_LIMITS
 _NOT_REQUESTED |= {"force", "min_new_images", "max_label_drift", "max_brightness_drift", "max_embedding_drift"}
 # What is no setting of a model besides: which images there are, what is fit to train on, and what the RetrainingGate
 # is told by itself, for a run on Kubeflow may set it.
-_NOT_SETTINGS = {"window_end", "window_days", "classes", "weights", "model_name", "max_bad_fraction"}
+_NOT_SETTINGS = {"window_end", "window_days", "follow_links", "classes", "weights", "model_name", "max_bad_fraction"}
 _NOT_SETTINGS |= {"head_epochs", "fine_tune_epochs", "min_accuracy", "max_accuracy_drop"}
 _LIBRARIES = ("tensorflow", "keras", "tensorflow-transform", "tfx")
 
@@ -78,7 +78,7 @@ def resolve(config: Config, workspace: Workspace) -> Resolved:
         DataError: if the folder is not one of labelled images, or its classes are not those of the live model.
         UsageError: if the weights cannot be had, or models.config cannot be read.
     """
-    listing = layout.list_images(config.data, config.window_end_text, config.window_days or 0)
+    listing = layout.list_images(config.data, config.window_end_text, config.window_days or 0, config.follow_links)
     releases.check_pushable(str(workspace.model_dir(config.model_name)), config.canary)
     models_config.mend(str(workspace.model_dir(config.model_name)))  # the workspace may have been moved
     weights, weights_digest = find_weights(config.weights, config.image_size)

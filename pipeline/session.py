@@ -50,7 +50,7 @@ def run_session(config: Config, source: str | None, output: Output, require_push
     """
     # All else takes seconds to import. A wrong folder is known at once, and nothing is made for it.
     check_scheme(config.data, "data")
-    list_images(config.data, config.window_end_text, config.window_days or 0)
+    list_images(config.data, config.window_end_text, config.window_days or 0, config.follow_links)
     workspace = prepare(config.out)
     interrupted_by = catch_interrupts()
     log = RunLog(workspace.log, make_run_id(), output.verbose)

@@ -34,6 +34,7 @@ from schema.errors import GraftError, UsageError
 from serving import signatures
 from serving.predict import Prediction, explain_file, explain_refusal
 from serving.protobuf_json import to_dict
+from serving.regular import read_regular
 
 BATCH = 8  # images a request
 _TIMEOUT = 30.0  # seconds
@@ -360,7 +361,7 @@ def _measure(image: Image) -> int:
 
 
 def _read(image: Image) -> bytes:
-    return image if isinstance(image, bytes) else pathlib.Path(image).read_bytes()
+    return image if isinstance(image, bytes) else read_regular(image)
 
 
 def _name(image: Image) -> str:

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from schema.errors import UsageError
 from serving import signatures, versions
+from serving.regular import read_regular
 from serving.wildcards import check_plain
 
 _BATCH = 32
@@ -136,7 +137,7 @@ def _as_fields(prediction: Prediction) -> dict[str, object]:
 
 def _predict_batch(predict: "tf.types.experimental.ConcreteFunction", paths: list[str]) -> Iterator[Prediction]:
     try:
-        contents = [pathlib.Path(path).read_bytes() for path in paths]
+        contents = [read_regular(path) for path in paths]
         outputs = predict(**{signatures.IMAGE_BYTES: tf.constant(contents)})
     except (OSError, tf.errors.OpError) as error:
         if len(paths) == 1:
