@@ -88,7 +88,7 @@ class Walk:
         self.dropped: set[Root] = set()
         self._data, self._ignored, self._follow_links = data, ignored, follow_links
         self._real_data = os.path.realpath(data)
-        self._inside = (_end(self._real_data),)
+        self._inside: tuple[str, ...] = (_end(self._real_data),)
         self._containers = set(map(os.path.realpath, containers))
         self._visited: dict[str, tuple[Root, bool]] = {}  # real folder to who read it, and whether through a link
         self._linked_files: dict[str, list[Root]] = {}

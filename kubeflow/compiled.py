@@ -107,7 +107,7 @@ def make_parameters(
     _check_date(values.get(WINDOW_END))
     missing = [name for name, p in spec.parameters.items() if name not in values and _is_required(p)]
     if missing:
-        raise UsageError("\n".join(f"missing parameter {name}: --param {name}=..." for name in missing))
+        raise UsageError(*(f"missing parameter {name}: --param {name}=..." for name in missing))
     return values
 
 

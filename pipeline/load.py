@@ -52,7 +52,7 @@ def load_with_sources(file: str | None, options: Mapping[str, Any]) -> tuple[Con
         config = Config(**_nest(values))
     except pydantic.ValidationError as error:
         problems = dict.fromkeys(_describe(e, values, sources, file) for e in error.errors())
-        raise UsageError("\n".join(problems)) from None
+        raise UsageError(*problems) from None
     _check_places(config)
     return config, sources
 

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
 
+from pipeline.printing import print_plain
 from pipeline.workspace import Workspace, describe_last_run, open_workspace
 from schema.errors import UsageError
 from serving import models_config, releases, versions
@@ -91,11 +92,11 @@ def print_releases(model_dir: str, console: Console) -> None:
         state = {"live": "[green]live[/]", "canary": "[yellow]canary[/]"}.get(row["state"], row["state"])
         cells = (str(row["version"]), state, pushed, accuracy, row["run_id"] or "", decimal(row["bytes"]))
         table.add_row(*cells[:shown])
-    console.print(model_dir, highlight=False, soft_wrap=True, markup=False)
+    print_plain(console, model_dir)
     console.print(table)
-    console.print(_describe_labels(model_dir), highlight=False, soft_wrap=True, markup=False)
+    print_plain(console, _describe_labels(model_dir))
     if too_large := versions.describe_too_large(model_dir):
-        console.print(too_large.strip(), highlight=False, soft_wrap=True, markup=False)
+        print_plain(console, too_large.strip())
 
 
 def render_json(model_dir: str) -> str:

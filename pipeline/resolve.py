@@ -124,7 +124,7 @@ def _check_early(
 ) -> None:
     """What the gate or the disk would say, too, but only when every image has been read."""
     if problems := find_early_problems(config, listing, classes, live):
-        raise DataError("\n".join(problems))
+        raise DataError(*problems)
     read_before = any(
         "ingest" in manifest and manifest["resolved"]["fingerprint"] == listing.fingerprint
         for manifest in workspace.load_manifests()
