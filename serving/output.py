@@ -1,5 +1,6 @@
 """Prints, whatever names are in it and whatever the encoding: nothing that is printed commands a terminal."""
 
+import contextlib
 import io
 import logging
 import sys
@@ -12,7 +13,8 @@ def make_streams_safe() -> None:
     """Lets the standard streams escape what their encoding has no character for, where Python would raise an error."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+            with contextlib.suppress(OSError):  # of a file that another has taken the place of; it is set all the same
+                stream.reconfigure(errors="backslashreplace")
 
 
 def echo(*lines: str, err: bool = False, file: TextIO | None = None) -> None:
