@@ -7,6 +7,7 @@ import pytest
 
 from schema.text import escape_json, printable, printable_lines, quote
 
+PERSIAN = "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645"
 HOSTILE = [
     "a\x1b[2J",
     "a\x9bb",
@@ -39,7 +40,7 @@ def test_what_would_command_a_terminal_is_escaped(name):
         ":dog:",
         "[bold]",
         "हाथी",
-        "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645",
+        PERSIAN,
         "👩\u200d🔬",
         "猫 1.jpg",
     ],
