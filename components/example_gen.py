@@ -33,6 +33,7 @@ from components.reading import read_images
 from components.whole_files import write_whole
 from schema import features
 from schema.errors import DataError, UsageError
+from schema.text import printable
 from serving.gfile import join
 from serving.schemes import check_scheme
 
@@ -49,6 +50,7 @@ class ExampleGenSpec(ComponentSpec):
         "split_ratios": ExecutionParameter(type=str),
         "salt": ExecutionParameter(type=str),
         "max_megapixels": ExecutionParameter(type=float),
+        "follow_links": ExecutionParameter(type=int),
         "decoded": ExecutionParameter(type=str),
         "model_dir": ExecutionParameter(type=str),
         "window_end": ExecutionParameter(type=str),
@@ -86,7 +88,9 @@ class ExampleGenExecutor(base_beam_executor.BaseBeamExecutor):
         window_end = resolve_window_end(exec_properties["window_end"])
         salt = find_salt(exec_properties["model_dir"], exec_properties["salt"])
         progress.report("listing the images")
-        listing = layout.list_images(data, window_end, exec_properties["window_days"])
+        listing = layout.list_images(
+            data, window_end, exec_properties["window_days"], bool(exec_properties.get("follow_links"))
+        )
 
         read = ReadFiles(
             data,
@@ -176,6 +180,7 @@ class ExampleGen(base_beam_component.BaseBeamComponent):
         window_days: int = 0,
         fingerprint: str = "",
         code_digest: str = "",
+        follow_links: bool = False,
     ):
         """Describes one ingest.
 
@@ -191,11 +196,13 @@ class ExampleGen(base_beam_component.BaseBeamComponent):
             window_days: how many days up to it; 0 for all.
             fingerprint: of the files, so that TFX reuses the outputs only while the folder is the same.
             code_digest: of our code, for the same reason.
+            follow_links: whether links below the class folders may lead out of the data folder.
         """
         spec = ExampleGenSpec(
             data=data,
             split_ratios=json.dumps(split_ratios),
             max_megapixels=max_megapixels,
+            follow_links=int(follow_links),
             decoded=decoded,
             model_dir=model_dir,
             salt=salt,
@@ -240,9 +247,11 @@ def write_shard(shard: tuple[str, list[Record]], data: str, total: int = 0) -> N
             progress.report("images written", 1, total)
 
 
-def _check_unchanged(record: Record, encoded: bytes | tf.errors.OpError) -> bytes:
+def _check_unchanged(record: Record, encoded: bytes | OSError | tf.errors.OpError) -> bytes:
     if not isinstance(encoded, bytes) or hashlib.sha256(encoded).hexdigest() != record.digest:
-        raise DataError(f"{record.path}: changed while it was read, or is gone. Run again when the folder is at rest.")
+        raise DataError(
+            f"{printable(record.path)}: changed while it was read, or is gone. Run again when the folder is at rest."
+        )
     return encoded
 
 

@@ -50,7 +50,7 @@ def DataGate(
     problems = check_data(ingest, load_quarantine(report.uri), json.loads(classes), max_bad_fraction)
     problems = problems or read_anomalies(anomalies.uri)
     if problems:
-        raise DataError("\n".join(problems))
+        raise DataError(*problems)
     before = _find_comparable(model_dir, live, json.loads(classes))
     drifts = find_statistics_drift(statistics.uri, before, max_label_drift, max_brightness_drift) if before else []
     _refuse_drift(drifts, force)
@@ -89,7 +89,7 @@ def _find_comparable(model_dir: str, live: str, classes: list[str]) -> versions.
 
 def _refuse_drift(drifts: list[str], force: int) -> None:
     if drifts and not force:
-        raise DataError("\n".join(drifts))
+        raise DataError(*drifts)
 
 
 def read_anomalies(uri: str) -> list[str]:

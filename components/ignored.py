@@ -11,6 +11,8 @@ from collections.abc import Mapping
 HIDDEN_FILE, SIDE_FILE, LOOSE_FILE = "hidden file", "side file", "file beside the class folders"
 HIDDEN_FOLDER, SIDE_FOLDER = "hidden folder", "folder that a computer made"
 EMPTY_FOLDER, OUTSIDE_WINDOW, LOOP = "folder without an image", "date folder outside the window", "link that leads back"
+LINK_OUTSIDE, LINK_AGAIN = "link out of the data folder, for follow_links is off", "link to what is read already"
+PIPE, SOCKET, DEVICE = "named pipe, which is no file", "socket, which is no file", "device, which is no file"
 
 # Names in lower case: of Windows and its photo viewers, macOS (an icon's name ends in a carriage return), Synology,
 # Zoner, and of collections.
@@ -40,6 +42,11 @@ _PLURALS = {
     EMPTY_FOLDER: "folders without an image",
     OUTSIDE_WINDOW: "date folders outside the window",
     LOOP: "links that lead back",
+    LINK_OUTSIDE: "links out of the data folder, for follow_links is off",
+    LINK_AGAIN: "links to what is read already",
+    PIPE: "named pipes, which are no files",
+    SOCKET: "sockets, which are no files",
+    DEVICE: "devices, which are no files",
 }
 _SHOWN = 5  # names of a kind
 _NAMES = 1000  # counted apart, of a kind
@@ -75,6 +82,11 @@ class Ignored:
     def add_loose_file(self, name: str) -> None:
         """Counts a file beside the class folders."""
         self.add(LOOSE_FILE, _shorten(name))
+
+
+def is_passed_over(name: str) -> bool:
+    """Tells whether a run passes over a file of this name."""
+    return bool(_find_kind_of_file(name))
 
 
 def describe(counts: Mapping[str, Mapping[str, int]]) -> list[str]:

@@ -6,8 +6,8 @@ Three layouts, told apart by the names of the top folders:
     DATA/<date>/<class>/**                       spans: a date is 2026-11-23
     DATA/{train,val|valid|validation,test}/<class>/**  split already
 
-Links are followed. Hidden and side files and folders are passed over, and counted. The folder may be in a store, such
-as gs://bucket/photos.
+Links are followed as `walk` says. Hidden and side files and folders, and what is no regular file, are passed over and
+counted. The folder may be in a store, such as gs://bucket/photos.
 """
 
 import dataclasses
@@ -17,14 +17,15 @@ import os
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
-from typing import NoReturn
 
 from components.folder_hints import suggest_above, suggest_near
-from components.ignored import EMPTY_FOLDER, LOOP, OUTSIDE_WINDOW, Ignored
+from components.ignored import EMPTY_FOLDER, LINK_OUTSIDE, OUTSIDE_WINDOW, Ignored
+from components.walk import FoundFile, Root, Walk, check_name, refuse_folder
 from schema.errors import DataError, UsageError
 from schema.features import TRAIN, VAL
 from schema.text import printable
 from serving.gfile import gfile, is_remote, join, list_remote
+from serving.regular import find_irregular
 
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _ALMOST_DATE = re.compile(r"(19|20)\d{2}[-_.]?[01]\d[-_.]?[0-3]\d")
@@ -83,13 +84,14 @@ class Listing:
         return digest.hexdigest()
 
 
-def list_images(data: str, window_end: str = "", window_days: int = 0) -> Listing:
+def list_images(data: str, window_end: str = "", window_days: int = 0, follow_links: bool = False) -> Listing:
     """Lists the images below a folder.
 
     Args:
         data: the folder, of this machine or of a store.
         window_end: the last date to read; "" for the newest. Date folders only.
         window_days: how many days up to `window_end`; 0 for all. Date folders only.
+        follow_links: whether links below the class folders may lead out of the data folder.
     Returns:
         The files of that window.
     Raises:
@@ -100,6 +102,8 @@ def list_images(data: str, window_end: str = "", window_days: int = 0) -> Listin
             f"{data}: expected a folder with one sub-folder per class, and this is a file. "
             "If it is an archive, unpack it and name the folder."
         )
+    if kind := find_irregular(data):
+        raise DataError(f"{data}: expected a folder with one sub-folder per class, and this is {kind}.")
     if not gfile(data).isdir(data):
         raise DataError(
             f"{data}: no such folder. {suggest_near(data) or 'Name a folder with one sub-folder per class.'}"
@@ -112,7 +116,7 @@ def list_images(data: str, window_end: str = "", window_days: int = 0) -> Listin
         )
     dates = [name for name in folders if _is_date(name)]
     if dates:
-        listing = _list_spans(data, folders, dates, window_end, window_days)
+        listing = _list_spans(data, folders, dates, (window_end, window_days), follow_links)
     elif all(_ALMOST_DATE.fullmatch(name) for name in folders):
         raise DataError(f"{data}: {_some(folders)} look like dates. Write them as 2026-11-23, or name the classes.")
     elif window_end or window_days:
@@ -121,15 +125,21 @@ def list_images(data: str, window_end: str = "", window_days: int = 0) -> Listin
             f"(found {_some(folders)}). Leave the window out, or sort the class folders into date folders."
         )
     elif _are_splits(data, folders):
-        listing = _list_splits(data, folders)
+        listing = _list_splits(data, folders, follow_links)
     else:
-        listing = _collect(data, [("", "", "")], Ignored())
+        listing = _collect(data, [("", "", "")], Ignored(), follow_links)
     if not listing.files:
-        raise DataError(f"{data}: no image in {len(folders)} folders. Put the images of a class into its folder.")
+        way = "Put the images of a class into its folder."
+        if links := sum(listing.ignored.get(LINK_OUTSIDE, {}).values()):
+            way = f"{links} links lead out of it; --follow-links, or follow_links = true in graft.toml, reads them."
+        raise DataError(f"{data}: no image in {len(folders)} folders. {way}")
     return listing
 
 
-def _list_spans(data: str, folders: list[str], dates: list[str], window_end: str, window_days: int) -> Listing:
+def _list_spans(
+    data: str, folders: list[str], dates: list[str], window: tuple[str, int], follow_links: bool
+) -> Listing:
+    window_end, window_days = window
     others = sorted(set(folders) - set(dates))
     if others:
         raise DataError(
@@ -149,7 +159,7 @@ def _list_spans(data: str, folders: list[str], dates: list[str], window_end: str
     ignored = Ignored()
     for date in sorted(set(dates) - set(spans)):
         ignored.add(OUTSIDE_WINDOW, date)
-    listing = _collect(data, [(span, span, "") for span in spans], ignored)
+    listing = _collect(data, [(span, span, "") for span in spans], ignored, follow_links)
     return dataclasses.replace(listing, window_end=end)
 
 
@@ -175,91 +185,68 @@ def _are_splits(data: str, folders: list[str]) -> bool:
     return False
 
 
-def _list_splits(data: str, folders: list[str]) -> Listing:
+def _list_splits(data: str, folders: list[str], follow_links: bool) -> Listing:
     splits = [_SPLIT_FOLDERS[name.lower()] for name in folders]
     twice = [name for name in folders if splits.count(_SPLIT_FOLDERS[name.lower()]) > 1]
     if twice:
         raise DataError(f"{data}: {_some(twice)} are the same split. Merge them into one folder.")
     roots = [(name, "", split) for name, split in zip(folders, splits, strict=True)]
-    listing = _collect(data, roots, Ignored())
+    listing = _collect(data, roots, Ignored(), follow_links)
     return dataclasses.replace(listing, split_folders=tuple(sorted(splits)))
 
 
-def _collect(data: str, roots: list[tuple[str, str, str]], ignored: Ignored) -> Listing:
+def _collect(data: str, roots: list[tuple[str, str, str]], ignored: Ignored, follow_links: bool) -> Listing:
     """Lists the class folders below each (folder, span, split)."""
-    files: list[ImageFile] = []
     if roots != [("", "", "")]:
         _children(data, ignored)
-    for folder, span, split in roots:
-        root = os.path.join(data, folder) if folder else data
-        for name, full_path, size, modified in (_list_remote if is_remote(root) else _list_local)(root, ignored):
-            path = full_path[len(os.path.join(data, "")) :].replace(os.sep, "/")
-            files.append(ImageFile(path, _normalize(name), span, split, size, modified))
+    prefix = len(os.path.join(data, ""))
+    found = (_list_remote if is_remote(data) else _list_local)(data, roots, ignored, follow_links)
+    files = [
+        ImageFile(f.path[prefix:].replace(os.sep, "/"), f.root.label, f.root.span, f.root.split, f.size, f.modified)
+        for f in found
+    ]
     return Listing(tuple(sorted(files, key=lambda f: f.path)), ignored=ignored.counts)
 
 
-def _list_local(root: str, ignored: Ignored) -> Iterator[tuple[str, str, int, int]]:
-    """Yields the files below class folders: name of the folder, path, size in bytes, modification time in ns."""
-    for name in _children(root, ignored)[0]:
-        empty = True
-        for path in _walk(os.path.join(root, name), ignored):
-            empty = False
-            yield name, path, *_stat(path)
-        if empty:
-            ignored.add(EMPTY_FOLDER, name)
+def _list_local(
+    data: str, roots: list[tuple[str, str, str]], ignored: Ignored, follow_links: bool
+) -> Iterable[FoundFile]:
+    """Finds the files below the class folders of this machine."""
+    folders = [(os.path.join(data, folder) if folder else data, span, split) for folder, span, split in roots]
+    classes = [
+        Root(os.path.join(folder, name), _normalize(name), span, split)
+        for folder, span, split in folders
+        for name in _children(folder, ignored)[0]
+    ]
+    walk = Walk(data, ignored, follow_links, [data, *(folder for folder, _, _ in folders)])
+    walk.walk(classes)
+    filled = {file.root for file in walk.files} | walk.dropped
+    for root in classes:
+        if root not in filled:
+            ignored.add(EMPTY_FOLDER, os.path.basename(root.path))
+    return walk.files
 
 
-def _list_remote(root: str, ignored: Ignored) -> Iterator[tuple[str, str, int, int]]:
-    """The same, in a store; a store has no empty folders."""
+def _list_remote(
+    data: str, roots: list[tuple[str, str, str]], ignored: Ignored, follow_links: bool
+) -> Iterator[FoundFile]:
+    """The same, in a store; a store has no empty folders and no links."""
     from components.remote_listing import list_files
 
-    try:
-        for file in list_files(root, ignored.passes_over_folder):
-            name, slash, _ = file.path.removeprefix(join(root, "")).partition("/")
-            if ignored.passes_over_file(os.path.basename(file.path)):
-                continue
-            if slash:
-                yield name, file.path, file.size, file.modified
-            else:
-                ignored.add_loose_file(name)
-    except OSError as error:
-        _refuse_folder(error)
-
-
-def _walk(folder: str, ignored: Ignored) -> Iterator[str]:
-    """Yields the files below a folder, without side files and folders; follows links but those that lead back up."""
-    for parent, folders, names in os.walk(folder, onerror=_refuse_folder, followlinks=True):
-        here = os.path.join(os.path.realpath(parent), "")
-        folders[:] = [name for name in folders if not ignored.passes_over_folder(name)]
-        for name in [name for name in folders if here.startswith(_resolve(parent, name))]:
-            ignored.add(LOOP, name)
-            folders.remove(name)
-        for name in [*folders, *names]:
-            _check_name(parent, name)
-        yield from (os.path.join(parent, name) for name in names if not ignored.passes_over_file(name))
-
-
-def _resolve(parent: str, name: str) -> str:
-    return os.path.join(os.path.realpath(os.path.join(parent, name)), "")
-
-
-def _stat(path: str) -> tuple[int, int]:
-    """Size in bytes and modification time in nanoseconds; zeros for a link to nowhere, which ingest quarantines."""
-    try:
-        stat = os.stat(path)
-    except OSError:
-        return 0, 0
-    return stat.st_size, stat.st_mtime_ns
-
-
-def _check_name(folder: str, name: str) -> None:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        shown = os.fsencode(name).decode("utf-8", "replace")
-        raise DataError(
-            f"{folder}: the name {shown} in it is not UTF-8. Rename it, for TensorFlow reads no other."
-        ) from None
+    del follow_links
+    for folder, span, split in roots:
+        root = os.path.join(data, folder) if folder else data
+        try:
+            for file in list_files(root, ignored.passes_over_folder):
+                name, slash, _ = file.path.removeprefix(join(root, "")).partition("/")
+                if ignored.passes_over_file(os.path.basename(file.path)):
+                    continue
+                if slash:
+                    yield FoundFile(Root(root, _normalize(name), span, split), file.path, file.size, file.modified)
+                else:
+                    ignored.add_loose_file(name)
+        except OSError as error:
+            refuse_folder(error)
 
 
 def _is_file(path: str) -> bool:
@@ -268,23 +255,35 @@ def _is_file(path: str) -> bool:
     try:
         return bool(gfile(path).exists(path)) and not gfile(path).isdir(path)
     except OSError as error:
-        _refuse_folder(error)
+        refuse_folder(error)
 
 
-def list_files(folder: str) -> tuple[list[str], Mapping[str, Mapping[str, int]]]:
+def list_files(folder: str, follow_links: bool = False) -> tuple[list[str], Mapping[str, Mapping[str, int]]]:
     """Lists the files below a folder of this machine, as an ingest does.
 
+    Args:
+        folder: the folder.
+        follow_links: whether links may lead out of it; a folder in it that is a link is followed in any case.
     Returns:
         The paths, sorted; and what was passed over, by kind and name, as `Listing.ignored`.
     Raises:
         DataError: if a folder cannot be listed, or a name is not UTF-8.
     """
     ignored = Ignored()
-    return sorted(_walk(folder, ignored)), ignored.counts
+    walk = Walk(folder, ignored, follow_links)
+    linked = [os.path.join(folder, name) for name in _list_names(folder)[0] if _is_linked_class(folder, name)]
+    walk.walk([Root(folder), *(Root(path, os.path.basename(path)) for path in linked)])
+    return sorted(file.path for file in walk.files), ignored.counts
+
+
+def _is_linked_class(folder: str, name: str) -> bool:
+    return os.path.islink(os.path.join(folder, name)) and not Ignored().passes_over_folder(name)
 
 
 def list_paths(names: Iterable[str]) -> list[str]:
     """Replaces each folder of this machine among some names by the files below it, as an ingest lists them.
+
+    Links are followed wherever they lead: who asks a model trains on nothing.
 
     Args:
         names: of files and folders.
@@ -300,7 +299,7 @@ def list_paths(names: Iterable[str]) -> list[str]:
         if not os.path.isdir(name):
             paths.append(name)
             continue
-        found, _ = list_files(name)
+        found, _ = list_files(name, follow_links=True)
         if not found:
             raise DataError(f"{name}: no file in this folder. Name images, or a folder with images.")
         paths += found
@@ -323,7 +322,7 @@ def _children(folder: str, ignored: Ignored | None = None) -> tuple[list[str], l
     try:
         folders, files = list_remote(folder) if is_remote(folder) else _list_names(folder)
     except OSError as error:
-        _refuse_folder(error)
+        refuse_folder(error)
     shown = [name for name in files if not ignored.passes_over_file(name)]
     for name in shown:
         ignored.add_loose_file(name)
@@ -333,17 +332,9 @@ def _children(folder: str, ignored: Ignored | None = None) -> tuple[list[str], l
 def _list_names(folder: str) -> tuple[list[str], list[str]]:
     names = sorted(os.listdir(folder))
     for name in names:
-        _check_name(folder, name)
+        check_name(folder, name)
     folders = [name for name in names if os.path.isdir(os.path.join(folder, name))]
     return folders, sorted(set(names) - set(folders))
-
-
-def _refuse_folder(error: OSError) -> NoReturn:
-    if isinstance(error, FileNotFoundError):
-        way = "It vanished while the folder was read: run again when the folder is at rest."
-    else:
-        way = "Make it readable, or move it away."
-    raise DataError(f"{error.filename}: the folder cannot be listed: {error.strerror}. {way}") from error
 
 
 def _normalize(name: str) -> str:

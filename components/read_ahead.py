@@ -5,14 +5,16 @@ Their sizes are given, for TensorFlow's client of Google's storage asks for one 
 
 import collections
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 
 import tensorflow as tf
 
 from serving.gfile import REQUESTS_AT_ONCE, is_remote
+from serving.regular import read_regular
+from serving.threads import thread_pool
 
 
-def read_files(files: Iterable[tuple[str, int]]) -> Iterator[bytes | tf.errors.OpError]:
+def read_files(files: Iterable[tuple[str, int]]) -> Iterator[bytes | OSError | tf.errors.OpError]:
     """Reads files in their order; of a store, the next ones while the first is worked on.
 
     Memory holds at most REQUESTS_AT_ONCE files, and of those of this machine one.
@@ -22,8 +24,8 @@ def read_files(files: Iterable[tuple[str, int]]) -> Iterator[bytes | tf.errors.O
     Yields:
         The bytes of each, or why it cannot be read.
     """
-    waiting: collections.deque[Future[bytes | tf.errors.OpError]] = collections.deque()
-    with ThreadPoolExecutor(REQUESTS_AT_ONCE) as threads:
+    waiting: collections.deque[Future[bytes | OSError | tf.errors.OpError]] = collections.deque()
+    with thread_pool(REQUESTS_AT_ONCE) as threads:
         for path, size in files:
             if not is_remote(path):
                 yield _read(path, size)
@@ -35,10 +37,12 @@ def read_files(files: Iterable[tuple[str, int]]) -> Iterator[bytes | tf.errors.O
             yield waiting.popleft().result()
 
 
-def _read(path: str, size: int) -> bytes | tf.errors.OpError:
+def _read(path: str, size: int) -> bytes | OSError | tf.errors.OpError:
     try:
+        if not is_remote(path):
+            return read_regular(path)
         with tf.io.gfile.GFile(path, "rb") as file:
             content = bytes(file.read(size + 1))
             return content if len(content) <= size else content + bytes(file.read())
-    except tf.errors.OpError as error:
+    except (OSError, tf.errors.OpError) as error:
         return error

@@ -7,7 +7,6 @@ import io
 import os
 import re
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import tensorflow as tf
 from PIL import Image
@@ -18,6 +17,8 @@ from components.duplicates import Record
 from components.formats import READABLE, UNFINISHED, name_format
 from components.images import decode_image, is_bearable, measure_image
 from serving.gfile import REQUESTS_AT_ONCE, is_remote
+from serving.regular import read_regular
+from serving.threads import thread_pool
 
 GONE = "gone since the folder was listed"
 
@@ -46,7 +47,7 @@ def read_images(
         A record of each, in the same order.
     """
     records = []
-    with ThreadPoolExecutor(REQUESTS_AT_ONCE if is_remote(data) else os.cpu_count()) as threads:
+    with thread_pool(REQUESTS_AT_ONCE if is_remote(data) else os.cpu_count()) as threads:
         for record in threads.map(lambda file: read_image(file, data, max_megapixels, decoded), files):
             records.append(record)
             progress.report("images read", 1, total)
@@ -73,9 +74,11 @@ def read_image(
         return _broken(record, "unfinished download; bring the whole file, or remove it")
     path = os.path.join(data, file.path)
     try:
-        encoded = tf.io.gfile.GFile(path, "rb").read()
-    except tf.errors.NotFoundError:
+        encoded = tf.io.gfile.GFile(path, "rb").read() if is_remote(path) else read_regular(path)
+    except (tf.errors.NotFoundError, FileNotFoundError):
         return _broken(record, "a link to nowhere" if os.path.islink(path) else GONE)
+    except OSError as error:
+        return _broken(record, f"cannot be read: {error.strerror}")
     except tf.errors.OpError as error:
         return _broken(record, f"cannot be read: {_reason(error)}")
     record = dataclasses.replace(record, digest=hashlib.sha256(encoded).hexdigest())

@@ -1,7 +1,6 @@
 """`./graft kubeflow`: the commands. Each imports what it needs and no more, as those of pipeline/cli.py do."""
 # ruff: noqa: D301  (click's \b keeps the lines of a paragraph apart)
 
-import shlex
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +10,8 @@ import click
 from pipeline import CONFIG_FILE
 from pipeline.cli import ConfiguredCommand, cli, main
 from pipeline.here import find_config
-from pipeline.printing import as_called
+from pipeline.printing import echo, echo_json, make_console
+from schema.text import quote
 
 __all__ = ["cli", "main"]
 
@@ -65,7 +65,7 @@ def compile_(
     names["data"] = names["data"] or folder
     config = load_config(file or find_config(), names)
     write_spec(compile_spec(config, image, pipeline_root, stores), output)
-    click.echo(as_called(f"Wrote:    {output}\nNext:     ./graft kubeflow submit {shlex.quote(output)}"))
+    echo(f"Wrote:    {output}", f"Next:     ./graft kubeflow submit {quote(output)}")
 
 
 def _server_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -126,12 +126,12 @@ def submit(
     server, recorder = _reach(host, namespace, dry_run)
     version, run = start_run(server, spec, experiment, name, parameters, pipeline_root)
     if recorder:
-        click.echo(recorder.render(), nl=False)
+        echo(*recorder.render().rstrip("\n").split("\n"))
         return
-    click.echo(_describe_version(spec.name, version))
-    click.echo(f"Run:      {run.display_name} ({run.run_id})\nLink:     {link_to(server, run.run_id)}")
+    echo(_describe_version(spec.name, version))
+    echo(f"Run:      {run.display_name} ({run.run_id})", f"Link:     {link_to(server, run.run_id)}")
     if wait:
-        sys.exit(wait_for_run(server, run.run_id, lambda state: click.echo(f"State:    {state}")))
+        sys.exit(wait_for_run(server, run.run_id, lambda state: echo(f"State:    {state}")))
 
 
 @kubeflow.command(short_help="Run a compiled spec at the times of a cron expression.")
@@ -176,14 +176,14 @@ def schedule(
     server, recorder = _reach(host, namespace, dry_run)
     outcome = set_schedule(server, spec, experiment, name or spec.name, times, parameters, pipeline_root)
     if recorder:
-        click.echo(recorder.render(), nl=False)
+        echo(*recorder.render().rstrip("\n").split("\n"))
         return
     made = outcome.schedule
-    click.echo(_describe_version(spec.name, outcome.version))
+    echo(_describe_version(spec.name, outcome.version))
     paused = "" if outcome.enabled else f"; it is paused, ./graft kubeflow resume {made.display_name}"
-    click.echo(as_called(f"Schedule: {made.display_name} ({made.recurring_run_id}), {outcome.change}{paused}"))
+    echo(f"Schedule: {made.display_name} ({made.recurring_run_id}), {outcome.change}{paused}")
     for older in outcome.left:
-        click.echo(f"Left:     {older}, paused: a run of it is going on. The next schedule or delete removes it.")
+        echo(f"Left:     {older}, paused: a run of it is going on. The next schedule or delete removes it.")
 
 
 @kubeflow.command(short_help="List the schedules.")
@@ -196,18 +196,16 @@ def schedules(host: str | None, namespace: str | None, experiment: str, as_json:
     ./graft kubeflow schedules
     ./graft kubeflow schedules --json --host http://localhost:8080
     """
-    from rich.console import Console
-
     from kubeflow.client import connect
     from kubeflow.schedules import describe_schedules, print_schedules, render_json
 
     rows = describe_schedules(connect(host, namespace), experiment)
     if as_json:
-        click.echo(render_json(experiment, rows))
+        echo_json(render_json(experiment, rows))
     elif rows:
-        print_schedules(rows, Console())
+        print_schedules(rows, make_console())
     else:
-        click.echo(as_called(f"No schedule in the experiment {experiment}. Make one with: ./graft kubeflow schedule"))
+        echo(f"No schedule in the experiment {experiment}. Make one with: ./graft kubeflow schedule")
 
 
 @kubeflow.command(short_help="Pause a schedule.")
@@ -222,7 +220,7 @@ def pause(which: str, host: str | None, namespace: str | None, experiment: str) 
     from kubeflow.client import connect
     from kubeflow.schedules import pause_schedule
 
-    click.echo(f"Paused:   {', '.join(pause_schedule(connect(host, namespace), experiment, which))}")
+    echo(f"Paused:   {', '.join(pause_schedule(connect(host, namespace), experiment, which))}")
 
 
 @kubeflow.command(short_help="Resume a schedule.")
@@ -237,7 +235,7 @@ def resume(which: str, host: str | None, namespace: str | None, experiment: str)
     from kubeflow.client import connect
     from kubeflow.schedules import resume_schedule
 
-    click.echo(f"Resumed:  {', '.join(resume_schedule(connect(host, namespace), experiment, which))}")
+    echo(f"Resumed:  {', '.join(resume_schedule(connect(host, namespace), experiment, which))}")
 
 
 @kubeflow.command(short_help="Delete a schedule.")
@@ -252,7 +250,7 @@ def delete(which: str, host: str | None, namespace: str | None, experiment: str)
     from kubeflow.client import connect
     from kubeflow.schedules import delete_schedule
 
-    click.echo(f"Deleted:  {', '.join(delete_schedule(connect(host, namespace), experiment, which))}")
+    echo(f"Deleted:  {', '.join(delete_schedule(connect(host, namespace), experiment, which))}")
 
 
 def _reach(host: str | None, namespace: str | None, dry_run: bool) -> tuple[Any, Any]:

@@ -40,9 +40,9 @@ class ServerError(GraftError):
         status: of HTTP; 0 if there was no answer.
     """
 
-    def __init__(self, message: str, status: int = 0):
+    def __init__(self, *lines: str, status: int = 0):
         """Takes what is to be said, with the status."""
-        super().__init__(message)
+        super().__init__(*lines)
         self.status = status
 
 
@@ -180,7 +180,7 @@ def _send(rest: Any) -> Transport:
         except urllib3.exceptions.HTTPError as error:
             raise ServerError(f"{server} {_explain_silence(error)}") from None
         if "text/html" in response.urllib3_response.headers.get("Content-Type", ""):
-            raise ServerError(f"{server} answers with a web page, as if to log in. Set {_CREDENTIALS}.", 401)
+            raise ServerError(f"{server} answers with a web page, as if to log in. Set {_CREDENTIALS}.", status=401)
         return response
 
     return request
@@ -212,7 +212,7 @@ def _explain_refusal(server: str, url: str, error: kfp_server_api.ApiException) 
         text = f"{server} has it already (409): {message}. If that was another just now, give the same command again."
     else:
         text = f"{server} refuses ({error.status}): {message}."
-    return ServerError(text, error.status)
+    return ServerError(text, status=error.status)
 
 
 def _find_message(error: kfp_server_api.ApiException) -> str:

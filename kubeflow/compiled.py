@@ -5,7 +5,6 @@ import datetime
 import hashlib
 import json
 import math
-import pathlib
 import re
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -14,6 +13,7 @@ import yaml
 
 from pipeline.cli import VERSION
 from schema.errors import UsageError
+from serving.regular import read_regular
 
 WINDOW_END, WINDOW_DAYS, FORCE = "window_end", "window_days", "force"
 # Replaced by the server, for a run of a schedule; the layout is Go's, the time UTC
@@ -56,7 +56,7 @@ def read_spec(path: str) -> CompiledSpec:
     if not path.endswith((".yaml", ".yml")):
         raise UsageError(f"{path}: expected a .yaml file: Kubeflow goes by its name. {_WRITE_ONE}")
     try:
-        documents = [d for d in yaml.safe_load_all(pathlib.Path(path).read_text(encoding="utf-8")) if d is not None]
+        documents = [d for d in yaml.safe_load_all(read_regular(path).decode()) if d is not None]
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror}. {_WRITE_ONE}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -107,7 +107,7 @@ def make_parameters(
     _check_date(values.get(WINDOW_END))
     missing = [name for name, p in spec.parameters.items() if name not in values and _is_required(p)]
     if missing:
-        raise UsageError("\n".join(f"missing parameter {name}: --param {name}=..." for name in missing))
+        raise UsageError(*(f"missing parameter {name}: --param {name}=..." for name in missing))
     return values
 
 

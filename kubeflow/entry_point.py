@@ -18,6 +18,7 @@ from typing import Any
 from kubeflow.version import check_version, read_version
 from schema.errors import GraftError, describe_error
 from serving.gfile import load_tensorflow, set_defaults
+from serving.output import echo, make_streams_safe
 
 # As in backend/src/v2/component/launcher_v2.go of kubeflow/pipelines.
 _LAUNCHER_FOLDERS = {"gs://": "gcs", "s3://": "s3", "minio://": "minio"}
@@ -36,6 +37,7 @@ def main(arguments: Sequence[str]) -> int:
     """
     args, beam_args = _parse(arguments)
     set_defaults()
+    make_streams_safe()
     try:
         check_version(args.compiled_by)
         run_task(args, beam_args)
@@ -52,7 +54,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _explain(error: GraftError) -> int:
-    print(describe_error(error), file=sys.stderr, flush=True)
+    echo(*describe_error(error).split("\n"), err=True)
     return error.exit_code
 
 

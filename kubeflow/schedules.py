@@ -19,6 +19,7 @@ from kubeflow.client import Server, ServerError, iterate, list_all
 from kubeflow.compiled import CompiledSpec
 from kubeflow.cron import Cron, parse_cron
 from kubeflow.submit import Version, find_experiment, make_experiment, upload
+from pipeline.printing import print_plain
 from schema.errors import GraftError, UsageError
 
 _ENABLED = "ENABLED"
@@ -94,8 +95,9 @@ def set_schedule(
         left = [_describe(r) for r in others if not _retire(server, r)]
     except ServerError as error:
         raise ServerError(
-            f"{error}\n{_describe(kept)} is there, and the one before it may be, too. Give the same command again.",
-            error.status,
+            *error.args,
+            f"{_describe(kept)} is there, and the one before it may be, too. Give the same command again.",
+            status=error.status,
         ) from None
     return Outcome(version, kept, change, enabled, left)
 
@@ -166,7 +168,7 @@ def print_schedules(rows: list[dict[str, Any]], console: Console) -> None:
     for row in rows:
         given = " ".join(f"{name}={json.dumps(v, ensure_ascii=False)}" for name, v in row["parameters"].items())
         line = f"{row['name']} ({row['id'][:_SHORT]}): {given or 'the parameters of the spec'}"
-        console.print(line, highlight=False, soft_wrap=True, markup=False)
+        print_plain(console, line)
 
 
 def render_json(experiment: str, rows: list[dict[str, Any]]) -> str:

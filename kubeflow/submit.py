@@ -129,7 +129,8 @@ def wait_for_run(server: Server, run_id: str, say: Callable[[str], None]) -> int
         except ServerError as error:
             failures += 1
             if failures > _PATIENCE or 400 <= error.status < 500:
-                raise ServerError(f"{error}\nThe run goes on: {link_to(server, run_id)}", error.status) from None
+                said = f"The run goes on: {link_to(server, run_id)}"
+                raise ServerError(*error.args, said, status=error.status) from None
             time.sleep(PAUSE)
             continue
         failures = 0

@@ -72,6 +72,7 @@ def create_pipeline(
         data=parameters.data,
         split_ratios=config.split_ratios,
         max_megapixels=config.max_megapixels,
+        follow_links=config.follow_links,
         decoded=places.decoded,
         model_dir=model_dir,
         salt=resolved.salt,

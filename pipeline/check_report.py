@@ -2,7 +2,6 @@
 
 import collections
 import json
-import shlex
 from typing import Any
 
 from rich.console import Console
@@ -16,7 +15,7 @@ from pipeline.config import Config
 from pipeline.left_out import group_by_reason, suggest_conversion
 from pipeline.printing import print_labelled, print_unbroken
 from schema.features import SPLITS
-from schema.text import printable
+from schema.text import printable, quote
 
 _CLASSES = 20  # shown; there may be thousands
 _EXAMPLES = 2  # paths shown of a reason
@@ -122,7 +121,7 @@ def _describe_disk(findings: Findings, config: Config) -> str:
 
 def make_next_command(data: str | None, file: str | None, default_file: str) -> str:
     """Returns the command that trains on what was checked."""
-    words = ["./graft", "run", *([shlex.quote(data)] if data else [])]
+    words = ["./graft", "run", *([quote(data)] if data else [])]
     if file and file != default_file:
-        words += ["--config", shlex.quote(file)]
+        words += ["--config", quote(file)]
     return " ".join(words)

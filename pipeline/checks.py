@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-import click
+from pipeline.printing import echo
 
 ROOT = pathlib.Path(__file__).parents[1]
 QUICK, NORMAL, ALL = "not slow and not long", "not long", ""
@@ -45,5 +45,5 @@ def _report_coverage() -> int:
 
 
 def _run(command: list[str]) -> int:
-    click.echo(f"$ {shlex.join(command)}")
+    echo(f"$ {shlex.join(command)}")
     return subprocess.run([sys.executable, "-m", *command], cwd=ROOT, check=False).returncode

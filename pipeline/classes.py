@@ -2,12 +2,12 @@
 
 import collections
 import json
-import shlex
 
 from components import layout
 from components.data_checks import check_classes, check_listing
 from components.folder_hints import suggest_below
 from pipeline.config import Config
+from schema.text import quote
 from serving import versions
 
 
@@ -47,5 +47,5 @@ def _explain_classes(found: list[str], live: int) -> str:
     if any("," in name for name in found):
         way = f"classes = {json.dumps(found, ensure_ascii=False)} in graft.toml"
     else:
-        way = f"--classes {shlex.quote(','.join(found))}"
+        way = f"--classes {quote(','.join(found))}"
     return f"{text} To go on with these, name them: {way}; both models are then compared on the classes that both know."

@@ -3,7 +3,6 @@
 import logging
 import os
 import pathlib
-import shlex
 import signal
 import sys
 import warnings
@@ -13,10 +12,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline import CONFIG_FILE
+from pipeline.ending import Interrupts, end_at_once, interruptible
 from pipeline.here import DEMO_OUT, choose_workspace, find_config, find_configured_workspace
-from pipeline.printing import as_called, find_command, print_error
+from pipeline.printing import echo, echo_json, find_command, make_console, print_error, print_usage_error
 from schema.errors import DataError, GraftError, UsageError
+from schema.text import quote
 from serving.gfile import set_defaults
+from serving.output import make_streams_safe
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -36,7 +38,7 @@ def _describe_version(ctx: click.Context, parameter: click.Parameter, value: boo
 
     libraries = ("tfx", "tensorflow", "keras", "apache-beam")
     stack = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in libraries)
-    click.echo(f"Graft {VERSION} (Python {platform.python_version()}, {stack})")
+    echo(f"Graft {VERSION} (Python {platform.python_version()}, {stack})")
     ctx.exit()
 
 
@@ -63,20 +65,34 @@ def main() -> None:
     """Runs the command line; what a user can cause ends in one message, not in a traceback."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     set_defaults()
+    make_streams_safe()
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it warns of a home that cannot be written, and goes on
     warnings.filterwarnings("ignore", message="You are using a non-supported Python version", category=FutureWarning)
     arguments, sys.argv = sys.argv[1:], sys.argv[:1]  # absl, inside TFX, would parse them once more
+    with interruptible() as interrupts:
+        status = _call(arguments, interrupts)
+    sys.exit(status)
+
+
+def _call(arguments: list[str], interrupts: Interrupts) -> int:
+    """Calls a command; returns its exit code."""
     try:
-        status = cli.main(arguments, prog_name=find_command(), standalone_mode=False)
-        sys.exit(status if isinstance(status, int) else 0)
+        try:
+            interrupts.raises = True
+            status = cli.main(arguments, prog_name=find_command(), standalone_mode=False)
+        finally:
+            interrupts.raises = False
+            if interrupts.received:  # whatever a library has made of it
+                end_at_once(128 + signal.SIGINT)
+        return status if isinstance(status, int) else 0
     except click.ClickException as error:
-        error.show()
-        sys.exit(2)
-    except click.Abort:
-        sys.exit(128 + signal.SIGINT)
+        print_usage_error(error)
+        return UsageError.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return 128 + signal.SIGINT
     except GraftError as error:
         print_error(error)
-        sys.exit(error.exit_code)
+        return error.exit_code
 
 
 class ConfiguredCommand(click.Command):
@@ -108,7 +124,7 @@ class ConfiguredCommand(click.Command):
 
 def _print_beam_options(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
     if value and isinstance(ctx.command, ConfiguredCommand):
-        click.echo(ctx.command.describe_beam_options(ctx))
+        echo(*ctx.command.describe_beam_options(ctx).split("\n"))
         ctx.exit()
 
 
@@ -140,11 +156,9 @@ def init(data: str | None, file: str, minimal: bool) -> None:
     ./graft init photos/              then: ./graft run
     ./graft init --config night.toml  then: ./graft run --config night.toml
     """
-    from rich.console import Console
-
     from pipeline.init import check_new, describe_next, write_template
 
-    console = Console()
+    console = make_console()
     check_new(file)
     classes: tuple[str, ...] = ()
     if data:
@@ -154,19 +168,20 @@ def init(data: str | None, file: str, minimal: bool) -> None:
         config = load_config(None, {"data": data})
         findings = _inspect(config, console, sample=_SAMPLE)
         if findings.problems:
-            raise DataError("\n".join(findings.problems))
+            raise DataError(*findings.problems)
         classes = findings.listing.labels
         print_findings(findings, config, console)
     write_template(file, data, classes, minimal)
-    click.echo(as_called(describe_next(file, data)))
+    echo(*describe_next(file, data))
 
 
 @cli.command(short_help="Say what a run would make of a folder.")
 @click.argument("data", required=False, metavar="[DATA]")
 @click.option("--config", "file", metavar="FILE", help=f"TOML file.  [{CONFIG_FILE}, if it is there]")
 @click.option("--sample", type=click.IntRange(1), metavar="N", help="Read N images, spread over all.  [all]")
+@click.option("--follow-links", is_flag=True, default=None, help="Follow links that lead out of the folder.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def check(data: str | None, file: str | None, sample: int | None, as_json: bool) -> int:
+def check(data: str | None, file: str | None, sample: int | None, follow_links: bool | None, as_json: bool) -> int:
     """Read a folder as a run would, and say what a run would make of it. Writes nothing.
 
     Classes and splits, what would be left out and why, what is ignored, sizes of the images, disk. The exit code is 3
@@ -177,18 +192,16 @@ def check(data: str | None, file: str | None, sample: int | None, as_json: bool)
     ./graft check --sample 1000 photos/
     ./graft check                         the folder in graft.toml
     """
-    from rich.console import Console
-
     from pipeline.load import load_config
 
     file = file or find_config()
-    config = load_config(file, {"data": data})
-    console = Console(quiet=as_json)
+    config = load_config(file, {"data": data, "follow_links": follow_links})
+    console = make_console(quiet=as_json)
     findings = _inspect(config, console, sample or 0)
     from pipeline.check_report import make_next_command, print_findings, print_verdict, render_json
 
     if as_json:
-        click.echo(render_json(findings))
+        echo_json(render_json(findings))
     else:
         print_findings(findings, config, console)
         print_verdict(findings, make_next_command(data, file, CONFIG_FILE), console)
@@ -202,7 +215,7 @@ def _inspect(config: "Config", console: "Console", sample: int) -> "Findings":
     from pipeline.progress_display import ProgressDisplay
     from pipeline.terminal import muted_stderr
 
-    listing = list_images(config.data, config.window_end_text, config.window_days or 0)
+    listing = list_images(config.data, config.window_end_text, config.window_days or 0, config.follow_links)
     display = ProgressDisplay(console)
     with muted_stderr(), display, progress.listen(display.update):  # libjpeg speaks of damaged images itself
         display.start("Reading")
@@ -251,7 +264,10 @@ def run(
     if print_config:
         from pipeline.reference import render_effective, render_effective_json
 
-        click.echo(render_effective_json(config, sources) if as_json else render_effective(config, sources))
+        if as_json:
+            echo_json(render_effective_json(config, sources))
+        else:
+            echo(*render_effective(config, sources).split("\n"))
         return
     from pipeline.session import Output, run_session
 
@@ -273,7 +289,7 @@ def demo(out: str, quiet: bool, verbose: bool, as_json: bool) -> None:
     from pipeline.demo import make_config
     from pipeline.session import Output, run_session
 
-    config = make_config(out, lambda line: click.echo(line, err=quiet or as_json))
+    config = make_config(out, lambda line: echo(line, err=quiet or as_json))
     sys.exit(run_session(config, None, Output(quiet, verbose, as_json)))
 
 
@@ -288,8 +304,9 @@ def demo(out: str, quiet: bool, verbose: bool, as_json: bool) -> None:
     metavar="N",
     help="Leave out larger images, as a run does.",
 )
+@click.option("--follow-links", is_flag=True, help="Follow links that lead out of DIR.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of the summary.")
-def convert(folder: str, out: str, max_megapixels: float, as_json: bool) -> None:
+def convert(folder: str, out: str, max_megapixels: float, follow_links: bool, as_json: bool) -> None:
     """Copy a folder of images to OUT, so that a run can read all of them.
 
     HEIC, WebP, AVIF, TIFF, JPEG 2000 and Netpbm become JPEG: upright, in sRGB, without metadata. JPEG, PNG, GIF and
@@ -306,7 +323,7 @@ def convert(folder: str, out: str, max_megapixels: float, as_json: bool) -> None
     from pipeline.convert import convert_folder
     from pipeline.convert_summary import print_summary
 
-    summary = convert_folder(folder, out, max_megapixels)
+    summary = convert_folder(folder, out, max_megapixels, follow_links)
     print_summary(summary, as_json)
     if summary.problems:
         sys.exit(3)
@@ -360,7 +377,7 @@ def predict(
     if server:
         with muted_stderr():
             from serving.client import connect
-        click.echo(f"Model: {model or 'graft'}{label and f', version labelled {label}'}, of the server", err=True)
+        echo(f"Model: {model or 'graft'}{label and f', version labelled {label}'}, of the server", err=True)
         with connect(server, model or "graft", label) as client:
             failed = print_predictions(client.predict(paths), as_json)
     elif label:
@@ -375,7 +392,7 @@ def predict(
             except UsageError as error:
                 raise UsageError(f"{error}{describe_last_run(workspace)}") from None
         path = find_version(model)
-        click.echo(describe_model(path), err=True)
+        echo(describe_model(path), err=True)
         failed = print_predictions(quietly(predict_files(path, paths)), as_json)
     if failed:
         sys.exit(3)
@@ -422,7 +439,7 @@ def serve(
     model_dir = os.path.abspath(find_model_dir(out or choose_workspace(), model))
     check_plain(model_dir, "out", "Rename that folder, or copy the workspace elsewhere.")
     served = Served(model_dir, host, port, rest_port, batching)
-    return serve_model(served, server, docker, lambda text: click.echo(as_called(text)))
+    return serve_model(served, server, docker, echo)
 
 
 @cli.command(short_help="Show the network as a table.")
@@ -459,7 +476,6 @@ def embeddings(out: str | None, prune: bool) -> None:
     ./graft embeddings            size, and how many images did not have to be computed again
     ./graft embeddings --prune    after the window of dates moved on, or other weights
     """
-    from rich.console import Console
     from rich.filesize import decimal
 
     from pipeline.embeddings import print_store, prune_store
@@ -469,8 +485,8 @@ def embeddings(out: str | None, prune: bool) -> None:
     if prune:
         with muted_stderr():
             pruned = prune_store(out)
-        click.echo(f"Dropped {pruned.rows:,} rows, {decimal(pruned.freed)}.")
-    print_store(out, Console())
+        echo(f"Dropped {pruned.rows:,} rows, {decimal(pruned.freed)}.")
+    print_store(out, make_console())
 
 
 class _ListByDefault(click.Group):
@@ -512,15 +528,13 @@ def list_releases(out: str | None, model: str | None, as_json: bool) -> None:
     ./graft releases list
     ./graft releases list --json --model graft
     """
-    from rich.console import Console
-
     from pipeline.releases import find_model_dir, print_releases, render_json
 
     model_dir = find_model_dir(out or choose_workspace(), model)
     if as_json:
-        click.echo(render_json(model_dir))
+        echo_json(render_json(model_dir))
     else:
-        print_releases(model_dir, Console())
+        print_releases(model_dir, make_console())
 
 
 @releases.command(short_help="Withdraw the live version, or the canary.")
@@ -540,7 +554,7 @@ def rollback(out: str | None, model: str | None, canary: bool) -> None:
 
     with change(out or choose_workspace(), model) as model_dir:
         withdrawn = withdraw_canary(model_dir) if canary else roll_back(model_dir)
-        click.echo("\n".join([f"Withdrawn: {withdrawn.path}", *describe_state(model_dir)]))
+        echo(f"Withdrawn: {withdrawn.path}", *describe_state(model_dir))
 
 
 @releases.command(short_help="Make the canary live, or another version.")
@@ -561,7 +575,7 @@ def promote(out: str | None, model: str | None, version: str | None) -> None:
 
     with change(out or choose_workspace(), model) as model_dir:
         promote_version(model_dir, read_number(version, model_dir) if version else None)
-        click.echo("\n".join(describe_state(model_dir)))
+        echo(*describe_state(model_dir))
 
 
 @releases.command(short_help="Remove old versions.")
@@ -580,7 +594,7 @@ def keep(out: str | None, model: str | None, count: int) -> None:
 
     with change(out or choose_workspace(), model) as model_dir:
         removed = ", ".join(map(str, keep_versions(model_dir, count))) or "none"
-        click.echo("\n".join([f"Removed:   {removed}", *describe_state(model_dir)]))
+        echo(f"Removed:   {removed}", *describe_state(model_dir))
 
 
 @cli.group()
@@ -598,8 +612,8 @@ def digits(folder: str) -> None:
     """
     from pipeline.sample import write_digits
 
-    click.echo(f"{write_digits(folder)} images in {folder}")
-    click.echo(as_called(f"Next:     ./graft run {shlex.quote(folder)} --image-size 32"))
+    echo(f"{write_digits(folder)} images in {folder}")
+    echo(f"Next:     ./graft run {quote(folder)} --image-size 32")
 
 
 @sample.command("cats-and-dogs", short_help="3000 photographs of cats and dogs.")
@@ -612,8 +626,8 @@ def cats_and_dogs(folder: str) -> None:
     """
     from pipeline.sample import write_cats_and_dogs
 
-    click.echo(f"{write_cats_and_dogs(folder)} images in {folder}")
-    click.echo(as_called(f"Next:     ./graft run {shlex.quote(folder)}"))
+    echo(f"{write_cats_and_dogs(folder)} images in {folder}")
+    echo(f"Next:     ./graft run {quote(folder)}")
 
 
 @cli.command(context_settings={"ignore_unknown_options": True})

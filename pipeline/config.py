@@ -179,6 +179,11 @@ class Config(_Frozen):
         "an image with more megapixels is refused from its header, in serving too",
         f"a number above 0, at most {_LARGEST_MEGAPIXELS}",
     )
+    follow_links: StrictBool = _key(
+        False,
+        "Data",
+        "follow links that lead out of the data folder; a class folder that is a link is always followed",
+    )
     window_end: datetime.date | None = _key(
         None, "Data", "newest date folder to read; by default the newest there is", "", datetime.date(2026, 11, 23)
     )

@@ -6,7 +6,6 @@ has the modification time of its source: thus the same command, given again, kno
 
 import contextlib
 import dataclasses
-import errno
 import fcntl
 import functools
 import hashlib
@@ -24,6 +23,7 @@ from pipeline.convert_summary import Outcome, Summary, show_progress
 from schema.errors import DataError, GraftError, UsageError
 from schema.text import printable
 from serving.gfile import is_remote
+from serving.regular import open_regular
 
 _HEADER = 64  # bytes
 _LARGEST_PIXEL = 8  # bytes: red, green, blue and alpha of 16 bits
@@ -51,7 +51,7 @@ class _Source:
     problem: str = ""
 
 
-def convert_folder(data: str, out: str, max_megapixels: float) -> Summary:
+def convert_folder(data: str, out: str, max_megapixels: float, follow_links: bool = False) -> Summary:
     """Writes a folder that a run can read, with the same class folders and names.
 
     Memory holds one file and its decoded image a core.
@@ -60,6 +60,7 @@ def convert_folder(data: str, out: str, max_megapixels: float) -> Summary:
         data: the folder of images; only read.
         out: the folder to write; made, or an earlier one. No file in it is ever overwritten.
         max_megapixels: the most that an image may have, in millions of pixels.
+        follow_links: whether links may lead out of `data`.
     Returns:
         What was done with each file.
     Raises:
@@ -68,7 +69,7 @@ def convert_folder(data: str, out: str, max_megapixels: float) -> Summary:
         GraftError: if `out` cannot be written, or another process writes there.
     """
     _check_folders(data, out)
-    paths, ignored = list_files(data)
+    paths, ignored = list_files(data, follow_links)
     if not paths:
         raise DataError(f"{printable(data)}: no file in this folder. Name a folder with images.")
     _refuse_links(paths, out)
@@ -175,10 +176,8 @@ def _inspect(data: str, max_megapixels: float, path: str) -> _Source:
 
 
 def _read_header(path: str) -> tuple[bytes, int]:
-    """Returns the first bytes of a file, and its size in bytes; a pipe is not opened, for that would wait."""
-    if not stat.S_ISREG(os.stat(path).st_mode):
-        raise OSError(errno.EINVAL, "not a regular file")
-    with open(path, "rb") as file:
+    """Returns the first bytes of a file, and its size in bytes."""
+    with open_regular(path) as file:
         return file.read(_HEADER), os.fstat(file.fileno()).st_size
 
 
@@ -201,7 +200,7 @@ def _write_source(source: _Source, data: str, target: str, max_megapixels: float
     if source.problem:
         return Outcome(source.path, source.kind, problem=source.problem)
     try:
-        with open(os.path.join(data, source.path), "rb") as file:
+        with open_regular(os.path.join(data, source.path)) as file:
             modified = os.fstat(file.fileno()).st_mtime_ns
             if _is_there(target, modified):
                 return Outcome(source.path, source.kind, "already there")

@@ -4,18 +4,15 @@ import collections
 import contextlib
 import dataclasses
 import json
-import shlex
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-import click
-from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn
 
 from components import ignored
-from pipeline.printing import as_called
+from pipeline.printing import echo, echo_json, make_console
 from pipeline.progress_display import Bar, Figures
-from schema.text import printable
+from schema.text import quote
 
 _SHOWN = 20  # problems on the terminal; --json has all
 
@@ -82,10 +79,13 @@ def print_summary(summary: Summary, as_json: bool) -> None:
     """Prints what was done, on the standard output, and what was left out, on the standard error."""
     problems = summary.problems
     for outcome in problems[:_SHOWN]:
-        click.echo(f"graft: {printable(outcome.path)}: {printable(outcome.problem)}", err=True)
+        echo(f"graft: {outcome.path}: {outcome.problem}", err=True)
     if len(problems) > _SHOWN:
-        click.echo(f"graft: and {len(problems) - _SHOWN} more; --json has all", err=True)
-    click.echo(_render_json(summary) if as_json else "\n".join(_describe(summary)))
+        echo(f"graft: and {len(problems) - _SHOWN} more; --json has all", err=True)
+    if as_json:
+        echo_json(_render_json(summary))
+    else:
+        echo(*_describe(summary))
 
 
 def _render_json(summary: Summary) -> str:
@@ -114,17 +114,17 @@ def _describe(summary: Summary) -> Iterator[str]:
         "Left out": (len(summary.problems), "see above"),
         "Others": (
             summary.others,
-            f"in {printable(summary.out)} that come from none of these; a run reads them, too",
+            f"in {summary.out} that come from none of these; a run reads them, too",
         ),
     }
     for name, (count, note) in figures.items():
         if count:
             yield f"{name + ':':<14} {count:,} {note}"
     if phrases := ignored.describe(summary.ignored):
-        yield f"{'Ignored:':<14} {printable(', '.join(phrases))}"
+        yield f"{'Ignored:':<14} {', '.join(phrases)}"
     if len(summary.problems) < len(summary.outcomes):
         command = "run" if summary.has_classes else "predict"  # without class folders there is nothing to train on
-        yield as_called(f"{'Next:':<14} ./graft {command} {printable(shlex.quote(summary.out))}")
+        yield f"{'Next:':<14} ./graft {command} {quote(summary.out)}"
 
 
 @contextlib.contextmanager
@@ -136,7 +136,7 @@ def show_progress(total: int) -> Iterator[Callable[[], None]]:
     Returns:
         A function to call after each file.
     """
-    console = Console(stderr=True)
+    console = make_console(stderr=True)
     columns = (SpinnerColumn(), TextColumn("{task.description}"), Bar(console), Figures(console))
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("images", total=total)

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from components.decoded import remove_outdated
 from components.embedding_store import EmbeddingStore, list_kinds, measure, remove
+from pipeline.printing import print_plain
 from pipeline.workspace import Workspace, open_workspace
 from schema.errors import UsageError
 from serving import versions
@@ -43,10 +44,10 @@ def print_store(out: str, console: Console) -> None:
         store = EmbeddingStore(str(workspace.embeddings), kind)
         used = "yes" if kind.name in live else "no; --prune removes it"
         table.add_row(kind.layer, f"{len(store.open()):,}", decimal(measure(store.folder)), used)
-    console.print(f"{workspace.embeddings}: {decimal(measure(str(workspace.embeddings)))}", highlight=False)
+    print_plain(console, f"{workspace.embeddings}: {decimal(measure(str(workspace.embeddings)))}")
     console.print(table)
     for line in _hit_rates(workspace):
-        console.print(line, highlight=False)
+        print_plain(console, line)
 
 
 def prune_store(out: str) -> Pruned:

@@ -18,5 +18,7 @@ def find_image(data: str) -> str:
         folders[:] = sorted(name for name in folders if not ignored.passes_over_folder(name))
         for name in sorted(names):
             if os.path.splitext(name)[1].lower() in _SUFFIXES and not ignored.passes_over_file(name):
-                return os.path.join(folder, name)
+                path = os.path.join(folder, name)
+                if os.path.isfile(path):
+                    return path
     return PLACEHOLDER

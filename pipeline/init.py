@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pipeline import CONFIG_FILE
 from pipeline.reference import render_minimal, render_template
 from schema.errors import UsageError
+from schema.text import quote
 from serving.gfile import is_remote
 
 
@@ -42,8 +43,8 @@ def write_template(file: str, data: str | None, classes: Sequence[str] = (), min
         raise UsageError(f"{file}: cannot be written: {error.strerror}. Name another with --config FILE.") from None
 
 
-def describe_next(file: str, data: str | None) -> str:
-    """Says what was written, and which command comes next."""
-    command = "./graft run" + ("" if file == CONFIG_FILE else f" --config {file}")
+def describe_next(file: str, data: str | None) -> list[str]:
+    """Returns lines that say what was written, and which command comes next."""
+    command = "./graft run" + ("" if file == CONFIG_FILE else f" --config {quote(file)}")
     next_step = f"Next:     {command}" if data else f"Set data in it, then: {command}"
-    return f"Wrote:    {file}\n{next_step}"
+    return [f"Wrote:    {file}", next_step]

@@ -3,12 +3,12 @@
 import collections
 import json
 import pathlib
-import shlex
 from collections.abc import Iterable
 from typing import Any
 
 from components.duplicates import CONTRADICTION
 from components.formats import CONVERTIBLE
+from schema.text import quote
 from serving.gfile import is_remote
 
 QUARANTINE = "quarantine.jsonl"
@@ -20,7 +20,7 @@ def read_quarantine(path: pathlib.Path) -> list[dict[str, Any]]:
 
     A run that leaves out no file writes no such list.
     """
-    if not path.exists():
+    if not path.is_file():
         return []
     return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
 
@@ -50,7 +50,7 @@ def suggest_conversion(left_out: Iterable[dict[str, Any]], data: str) -> tuple[s
         return None
     listed = " and ".join(filter(None, [", ".join(found[:-1]), found[-1]]))
     folder = data.rstrip("/")
-    return f"{listed} can be read as JPEG", shlex.join(["./graft", "convert", folder, f"{folder}-jpeg"])
+    return f"{listed} can be read as JPEG", f"./graft convert {quote(folder)} {quote(folder + '-jpeg')}"
 
 
 def _shorten(reason: str) -> str:

@@ -3,7 +3,6 @@
 import difflib
 import json
 import os
-import pathlib
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -18,6 +17,7 @@ from pipeline.keys import PATHS, Key, all_keys
 from pipeline.weights import IMAGENET, RANDOM
 from schema.errors import UsageError
 from serving.gfile import is_remote
+from serving.regular import read_regular
 from serving.wildcards import check_plain
 
 DEFAULT = "default"
@@ -52,7 +52,7 @@ def load_with_sources(file: str | None, options: Mapping[str, Any]) -> tuple[Con
         config = Config(**_nest(values))
     except pydantic.ValidationError as error:
         problems = dict.fromkeys(_describe(e, values, sources, file) for e in error.errors())
-        raise UsageError("\n".join(problems)) from None
+        raise UsageError(*problems) from None
     _check_places(config)
     return config, sources
 
@@ -82,7 +82,7 @@ def _read_file(file: str) -> dict[str, Any]:
     """The values of a file by full name; what is not a key keeps its name, for the message."""
     text = ""
     try:
-        text = pathlib.Path(file).read_text(encoding="utf-8")
+        text = read_regular(file).decode()
         tree = tomlkit.parse(text).unwrap()
     except OSError as error:
         raise UsageError(f"{file}: cannot be read: {error.strerror}. `./graft init` writes one.") from None

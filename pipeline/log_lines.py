@@ -16,14 +16,19 @@ from collections.abc import Iterator
 # Before a line for this process: what it is, and fields. ASCII's own signs for that.
 MARK, FIELD = "\x1e", "\x1f"
 LOG, COMPONENT, FLUSH = "log", "component", "flush"
+_FIELDS = {LOG: 3, COMPONENT: 1, FLUSH: 0}  # the number of each; a name in a line may hold a mark
 NOTHING = "-"
 OUTPUT = "output"  # the source of what did not come through Python's logging
 _LONGEST = 1 << 16  # bytes
 _LEVELS = {"I": "INFO", "W": "WARNING", "E": "ERROR", "F": "CRITICAL"}
 # Abseil's "W0000 00:00:1732... file.cc:1]", and TensorFlow's "2026-11-26 18:11:02.123456: W tensorflow/...".
 _CPP_LEVEL = re.compile(r"([IWEF])\d{4} \d\d:|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+: ([IWEF]) ")
-# Colours, cursor movements, titles; then any other control character. They would act on the terminal that shows them.
-_ESCAPES = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)|[ -~])|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+# Colours, cursor movements, titles; then any other control character and
+# changes of direction. They would act on the terminal that shows them.
+_ESCAPES = re.compile(
+    r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)|[ -~])"
+    r"|[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]"
+)
 
 
 def main(run_id: str, *others: str) -> None:
@@ -53,8 +58,9 @@ def read_lines(source: int) -> Iterator[str]:
 
 def parse(line: str) -> list[str]:
     """Returns what a line is and its fields; of one to be written: level, source and text."""
-    if line.startswith(MARK):
-        return line[1:].split(FIELD, 3)
+    kind, *fields = line[1:].split(FIELD, 3)
+    if line.startswith(MARK) and len(fields) == _FIELDS.get(kind):
+        return [kind, *fields]
     found = _CPP_LEVEL.match(line)
     level = _LEVELS[found[1] or found[2]] if found else NOTHING
     return [LOG, level, OUTPUT, line]

@@ -2,11 +2,11 @@
 
 import keras
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
 from components import model
 from pipeline.config import Config
+from pipeline.printing import echo, make_console
 
 _WIDTH = 120
 
@@ -34,10 +34,10 @@ def print_network(config: Config, num_classes: int) -> None:
             _phase(layer, not in_base),
             _phase(layer, layer.trainable if in_base else True),
         )
-    console = Console()
+    console = make_console()
     console.width = max(console.width, _WIDTH)  # in a narrow terminal or a file, better long lines than cut names
     console.print(table)
-    print(f"{len(base.layers)} layers in the base, {base.count_params():,} parameters; head {head.count_params():,}.")
+    echo(f"{len(base.layers)} layers in the base, {base.count_params():,} parameters; head {head.count_params():,}.")
 
 
 def _phase(layer: keras.layers.Layer, trained: bool) -> str:

@@ -1,17 +1,20 @@
 """Lays out what a run prints: labelled lines that wrap between words, and commands as the user called Graft."""
 
+import io
 import os
 import re
-import shlex
 import sys
 import textwrap
-from typing import Any
+from typing import Any, TextIO
 
+import click
 from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
 from schema.errors import GraftError, describe_error
+from schema.text import printable, printable_lines, quote
+from serving import output
 
 LABEL_WIDTH = 10
 _WRITTEN = "./graft "  # as commands stand in the sources
@@ -20,12 +23,35 @@ _LEAST_WIDTH = 30  # columns of text beside a label, however narrow the terminal
 
 def find_command() -> str:
     """Returns what the user typed to call Graft, fit for a shell: `./graft`, or another path of the script."""
-    return shlex.quote(os.environ.get("GRAFT_COMMAND") or "./graft")
+    return quote(os.environ.get("GRAFT_COMMAND") or "./graft")
 
 
 def as_called(text: str) -> str:
     """Replaces `./graft` in a text by what the user typed, so that a printed command runs where it is read."""
     return text.replace(_WRITTEN, f"{find_command()} ")
+
+
+class _NamesAreData(Console):
+    """Rich's console for texts with names: no `:dog:` becomes a picture, and no control character gets through."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Renders a plain text or the cell of a table."""
+        return super().render_str(printable_lines(text), **options)
+
+
+def make_console(**options: Any) -> Console:
+    """Makes a console to print to; the options are those of rich's."""
+    return _NamesAreData(emoji=False, highlight=False, **options)
+
+
+def echo(*lines: str, err: bool = False) -> None:
+    """Prints lines to the standard output, or to the standard error; commands as the user called Graft."""
+    output.echo(*map(as_called, lines), err=err)
+
+
+def echo_json(document: str, file: TextIO | None = None) -> None:
+    """Prints a JSON document, with the true names in it."""
+    output.echo_json(document, file)
 
 
 def print_labelled(console: Console, label: str, markup: str) -> None:
@@ -36,14 +62,14 @@ def print_labelled(console: Console, label: str, markup: str) -> None:
         label: up to 9 characters in rich's markup, such as "Data:"; "" to go on below the line before.
         markup: the text, in rich's markup.
     """
-    head = Text.from_markup(label)
+    head = Text.from_markup(label, emoji=False)
     head.pad_right(LABEL_WIDTH - len(head))
-    _print_wrapped(console, head, Text.from_markup(as_called(markup)), LABEL_WIDTH)
+    _print_wrapped(console, head, Text.from_markup(as_called(printable(markup)), emoji=False), LABEL_WIDTH)
 
 
 def print_indented(console: Console, text: str, indent: int) -> None:
     """Prints a line some columns in; on a terminal wrapped between words, with what follows 2 columns deeper."""
-    _print_wrapped(console, Text(" " * indent), Text(text), indent + 2)
+    _print_wrapped(console, Text(" " * indent), Text(printable(text)), indent + 2)
 
 
 def _print_wrapped(console: Console, head: Text, text: Text, indent: int) -> None:
@@ -67,7 +93,12 @@ def _find_breaks(text: str, first_width: int, width: int) -> list[int]:
 
 def print_unbroken(console: Console, label: str, text: str) -> None:
     """Prints a path or a command beside a label on one line, however long, so that it can be copied."""
-    console.print(label.ljust(LABEL_WIDTH) + as_called(text), highlight=False, soft_wrap=True, markup=False)
+    print_plain(console, label.ljust(LABEL_WIDTH) + as_called(text))
+
+
+def print_plain(console: Console, line: str) -> None:
+    """Prints one line as it is, however long."""
+    console.print(printable(line), highlight=False, soft_wrap=True, markup=False)
 
 
 def print_error(error: GraftError, stream: Any = None) -> None:
@@ -78,11 +109,18 @@ def print_error(error: GraftError, stream: Any = None) -> None:
         stream: another one to print to.
     """
     stream = stream or sys.stderr
-    lines = as_called(describe_error(error)).splitlines()
+    lines = printable_lines(as_called(describe_error(error))).split("\n")
     if stream.isatty():
         width = os.get_terminal_size(stream.fileno()).columns
         lines = [part for line in lines for part in _wrap(line, width)]
-    print("\n".join(lines), file=stream, flush=True)
+    output.echo(*lines, file=stream)
+
+
+def print_usage_error(error: click.ClickException) -> None:
+    """Prints click's message to the standard error: usage, hint and what is wrong."""
+    shown = io.StringIO()
+    error.show(shown)
+    echo(*shown.getvalue().rstrip("\n").split("\n"), err=True)
 
 
 def _wrap(line: str, width: int) -> list[str]:

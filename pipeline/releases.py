@@ -14,6 +14,7 @@ from rich.filesize import decimal
 from rich.markup import escape
 from rich.table import Table
 
+from pipeline.printing import print_plain
 from pipeline.workspace import Workspace, describe_last_run, open_workspace
 from schema.errors import UsageError
 from schema.text import printable
@@ -95,13 +96,13 @@ def print_releases(model_dir: str, console: Console) -> None:
         run = escape(printable(row["run_id"] or ""))
         cells = (str(row["version"]), state, escape(printable(pushed)), accuracy, run, decimal(row["bytes"]))
         table.add_row(*cells[:shown])
-    console.print(model_dir, highlight=False, soft_wrap=True, markup=False)
+    print_plain(console, model_dir)
     console.print(table)
-    console.print(_describe_labels(model_dir), highlight=False, soft_wrap=True, markup=False)
+    print_plain(console, _describe_labels(model_dir))
     for line in _describe_damage(model_dir):
-        console.print(line, highlight=False, soft_wrap=True, markup=False)
+        print_plain(console, line)
     if too_large := versions.describe_too_large(model_dir):
-        console.print(too_large.strip(), highlight=False, soft_wrap=True, markup=False)
+        print_plain(console, too_large.strip())
 
 
 def render_json(model_dir: str) -> str:

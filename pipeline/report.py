@@ -2,7 +2,6 @@
 
 import json
 import pathlib
-import shlex
 from typing import Any
 
 from rich.console import Console
@@ -20,7 +19,7 @@ from pipeline.printing import print_labelled, print_unbroken
 from pipeline.run import Ended, Outcome, describe
 from pipeline.weights import RANDOM
 from pipeline.workspace import Workspace
-from schema.text import printable
+from schema.text import printable, quote
 
 Line = tuple[str, str]  # label, and text in rich's markup
 _NOTE = "[yellow]Note:[/]"
@@ -214,16 +213,16 @@ def _served_lines(outcome: Outcome) -> list[Line]:
 
 def _next_steps(outcome: Outcome, config: Config, model_dir: pathlib.Path) -> list[str]:
     """Returns the commands to type: to ask the model, and to make it live where it is not."""
-    out, image = shlex.quote(config.out), shlex.quote(find_image(config.data))
+    out, image = quote(config.out), quote(find_image(config.data))
     where = f"--out {out} --model {config.model_name}"
     if outcome.held_back and outcome.held_back["state"] != OVERTAKEN:
         return [f"./graft releases promote {outcome.held_back['version']} {where}"]
     if outcome.canary:
-        canary = shlex.quote(f"{model_dir}/{outcome.pushed_version}")
+        canary = quote(f"{model_dir}/{outcome.pushed_version}")
         return [f"./graft predict {image} --model {canary}", f"./graft releases promote {where}"]
     if outcome.pushed_version:
         found_by_itself = choose_workspace() == config.out
-        return [f"./graft predict {image}" + ("" if found_by_itself else f" --model {shlex.quote(str(model_dir))}")]
+        return [f"./graft predict {image}" + ("" if found_by_itself else f" --model {quote(str(model_dir))}")]
     return [f"./graft predict {image} --out {out} --run {outcome.run_id}"]
 
 

@@ -33,7 +33,7 @@ _NOT_REQUESTED |= _SERVING_LIMITS
 _NOT_REQUESTED |= {"force", "min_new_images", "max_label_drift", "max_brightness_drift", "max_embedding_drift"}
 # What is no setting of a model besides: which images there are, what is fit to train on, and what the RetrainingGate
 # is told by itself, for a run on Kubeflow may set it.
-_NOT_SETTINGS = {"window_end", "window_days", "classes", "weights", "model_name", "max_bad_fraction"}
+_NOT_SETTINGS = {"window_end", "window_days", "follow_links", "classes", "weights", "model_name", "max_bad_fraction"}
 _NOT_SETTINGS |= {"head_epochs", "fine_tune_epochs", "min_accuracy", "max_accuracy_drop"}
 _MADE = {"classes", "salt", "baseline", "served"}  # what a record has of the run that made the version
 _LIBRARIES = ("tensorflow", "keras", "tensorflow-transform", "tfx")
@@ -80,7 +80,7 @@ def resolve(config: Config, workspace: Workspace) -> Resolved:
         DataError: if the folder is not one of labelled images, or its classes are not those of the live model.
         UsageError: if the weights cannot be had, or models.config or the record of the live version cannot be read.
     """
-    listing = layout.list_images(config.data, config.window_end_text, config.window_days or 0)
+    listing = layout.list_images(config.data, config.window_end_text, config.window_days or 0, config.follow_links)
     releases.check_pushable(str(workspace.model_dir(config.model_name)), config.canary)
     models_config.mend(str(workspace.model_dir(config.model_name)))  # the workspace may have been moved
     weights, weights_digest = find_weights(config.weights, config.image_size)
@@ -127,7 +127,7 @@ def _check_early(
 ) -> None:
     """What the gate or the disk would say, too, but only when every image has been read."""
     if problems := find_early_problems(config, listing, classes, live):
-        raise DataError("\n".join(problems))
+        raise DataError(*problems)
     read_before = any(
         "ingest" in manifest and manifest["resolved"]["fingerprint"] == listing.fingerprint
         for manifest in workspace.load_manifests()

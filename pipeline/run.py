@@ -168,8 +168,7 @@ def _run_chain(
             raise
         advice = suggest_conversion(read_quarantine(quarantine), config.data)
         whole = f"The whole list of files left out: {quarantine}"
-        lines = [str(error), *([": ".join(advice)] if advice else []), whole]
-        raise DataError("\n".join(lines)) from error
+        raise DataError(*error.args, *([": ".join(advice)] if advice else []), whole) from error
     except BaseException as error:
         manifest["failed"] = repr(error)
         raise

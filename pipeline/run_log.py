@@ -53,8 +53,8 @@ class RunLog:
         sys.stderr.flush()
         self.run_id = run_id
         self.component, self.finished = "", 0
-        self.stdout = os.fdopen(os.dup(1), "w", encoding=sys.stdout.encoding, errors="replace")
-        self.stderr = os.fdopen(os.dup(2), "w", encoding=sys.stderr.encoding, errors="replace")
+        self.stdout = os.fdopen(os.dup(1), "w", encoding=sys.stdout.encoding, errors="backslashreplace")
+        self.stderr = os.fdopen(os.dup(2), "w", encoding=sys.stderr.encoding, errors="backslashreplace")
         shown = [self.stderr.fileno()] if verbose else []
         source, sink = os.pipe()
         self._flushed, flushed = os.pipe()

@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import os
 import pathlib
-import shlex
 import shutil
 import signal
 import subprocess
@@ -13,7 +12,7 @@ from collections.abc import Callable
 
 from pipeline.example_image import PLACEHOLDER, find_image
 from schema.errors import GraftError, UsageError
-from schema.text import printable
+from schema.text import printable, quote
 from serving import launch, models_config, stop_signals, versions
 from serving.ports import check_free
 
@@ -97,7 +96,7 @@ def make_command(served: Served, server: str | None, docker: bool) -> tuple[str,
     return "the built-in server (no tensorflow_model_server on PATH)", command
 
 
-def serve(served: Served, server: str | None, docker: bool, say: Callable[[str], None]) -> int:
+def serve(served: Served, server: str | None, docker: bool, say: Callable[..., None]) -> int:
     """Starts a server, says how to ask it, and stays until it ends.
 
     The first SIGINT or SIGTERM asks the server to stop; it is killed after `launch.STOP_SECONDS`, or at the second one.
@@ -106,7 +105,7 @@ def serve(served: Served, server: str | None, docker: bool, say: Callable[[str],
         served: what to serve.
         server: as for `make_command`.
         docker: as for `make_command`.
-        say: prints a line.
+        say: prints lines.
     Returns:
         The exit code; 0 where SIGINT or SIGTERM ended it.
     Raises:
@@ -131,13 +130,14 @@ def serve(served: Served, server: str | None, docker: bool, say: Callable[[str],
         except GraftError as error:
             if stopping.is_set():
                 return 0
-            raise GraftError(f"{name}: {error}") from error
-        say("\n".join(_describe(served)))
+            first, *others = error.args
+            raise GraftError(f"{name}: {first}", *others) from error
+        say(*_describe(served))
         status = process.wait()
         return 0 if stopping.is_set() else status
 
 
-def _mend_config(served: Served, say: Callable[[str], None]) -> None:
+def _mend_config(served: Served, say: Callable[..., None]) -> None:
     """Lets models.config name the folder where it is now. Without a lock: a run beside it has done so at its start."""
     if former := models_config.mend(served.model_dir):
         folder = os.path.dirname(served.model_dir)
@@ -176,7 +176,7 @@ def _container(served: Served) -> str:
 
 def _describe(served: Served) -> list[str]:
     """How to ask, in lines that can be copied."""
-    rest, image = f"{served.rest_address}/v1/models/{served.name}", shlex.quote(_find_image(served.model_dir))
+    rest, image = f"{served.rest_address}/v1/models/{served.name}", quote(_find_image(served.model_dir))
     body = f'(printf \'{{"instances": [{{"b64": "\'; base64 -w0 {image}; printf \'"}}]}}\')'
     name = "" if served.name == "graft" else f" --model {served.name}"
     return [

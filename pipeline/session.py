@@ -11,12 +11,13 @@ from rich.console import Console
 from components.layout import list_images
 from pipeline.config import Config
 from pipeline.interruption import describe_interruption
-from pipeline.printing import print_error, print_unbroken
+from pipeline.printing import echo_json, make_console, print_error, print_unbroken
 from pipeline.progress_display import ProgressDisplay
 from pipeline.run_log import RunLog
 from pipeline.terminal import catch_interrupts
 from pipeline.workspace import Workspace, make_run_id, prepare
 from schema.errors import GraftError
+from serving import output as printing
 from serving.schemes import check_scheme
 
 if TYPE_CHECKING:
@@ -50,13 +51,13 @@ def run_session(config: Config, source: str | None, output: Output, require_push
     """
     # All else takes seconds to import. A wrong folder is known at once, and nothing is made for it.
     check_scheme(config.data, "data")
-    list_images(config.data, config.window_end_text, config.window_days or 0)
+    list_images(config.data, config.window_end_text, config.window_days or 0, config.follow_links)
     workspace = prepare(config.out)
     interrupted_by = catch_interrupts()
     log = RunLog(workspace.log, make_run_id(), output.verbose)
     # Between the lines of the log a bar would be torn.
     terminal = False if output.verbose else None
-    console = Console(file=log.stdout, quiet=output.quiet or output.as_json, force_terminal=terminal)
+    console = make_console(file=log.stdout, quiet=output.quiet or output.as_json, force_terminal=terminal)
     print_unbroken(console, "Graft:", f"{config.data} -> {config.out}")
     print_unbroken(console, "Log:", os.path.join(config.out, workspace.log.name))
     if source:
@@ -88,7 +89,7 @@ def _run(config: Config, console: Console, log: RunLog, as_json: bool) -> "Outco
     outcome = run_pipeline(config, console, log)
     print_report(outcome, config, console)
     if as_json:
-        print(render_json(outcome, config), file=log.stdout, flush=True)
+        echo_json(render_json(outcome, config), log.stdout)
     return outcome
 
 
@@ -106,5 +107,5 @@ def _explain(
         return error.exit_code
     logging.error("graft run failed", exc_info=error)
     reason = " ".join(f"{type(error).__name__}: {error}".split())[:_LONG]
-    print(f"graft: unexpected: {reason}\nThe traceback is in {workspace.log}", file=log.stderr, flush=True)
+    printing.echo(f"graft: unexpected: {reason}", f"The traceback is in {workspace.log}", file=log.stderr)
     return GraftError.exit_code

@@ -5,6 +5,7 @@ import pathlib
 
 from pipeline import download
 from schema.errors import UsageError
+from serving.regular import find_irregular, read_regular
 
 IMAGENET, RANDOM = "imagenet", "random"
 # As in keras.applications.resnet: where the file is, and its MD5.
@@ -38,11 +39,12 @@ def find_weights(weights: str, image_size: int) -> tuple[str, str]:
 
 def _check_file(path: pathlib.Path, image_size: int) -> None:
     expected = f"Expected {IMAGENET!r}, {RANDOM!r} or the path of Keras' {_FILE}."
+    if kind := find_irregular(str(path)):
+        raise UsageError(f"weights: {path}: {kind}, and no file. {expected}")
     if not path.is_file():
         raise UsageError(f"weights: {path}: no such file. {expected}")
-    with path.open("rb") as file:
-        if file.read(len(_HDF5)) != _HDF5:
-            raise UsageError(f"weights: {path}: not an HDF5 file. {expected}")
+    if read_regular(path, len(_HDF5)) != _HDF5:
+        raise UsageError(f"weights: {path}: not an HDF5 file. {expected}")
     from components.model import check_weights  # TensorFlow takes seconds
 
     check_weights(str(path), image_size)

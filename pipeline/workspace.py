@@ -8,13 +8,13 @@ import json
 import os
 import pathlib
 import secrets
-import shlex
 import uuid
 from collections.abc import Iterator
 from typing import Any
 
 from pipeline.example_image import find_image
 from schema.errors import GraftError, UsageError
+from schema.text import quote
 
 FORMAT = 1  # of the layout below; a change that an older or newer Graft cannot read counts it up
 _FORMAT_FILE = "workspace.json"
@@ -208,8 +208,8 @@ def describe_last_run(out: str) -> str:
     reasons = [*(last.get("evaluation") or {}).get("failures", []), *serving.get("reasons", [])]
     if not reasons:
         return ""
-    image = shlex.quote(find_image(str((last.get("config") or {}).get("data", ""))))
+    image = quote(find_image(str((last.get("config") or {}).get("data", ""))))
     return (
         f" The model of the last run was not pushed: {'; '.join(reasons)}. "
-        f"./graft predict {image} --out {shlex.quote(out)} --run {last['run_id']} asks it all the same."
+        f"./graft predict {image} --out {quote(out)} --run {last['run_id']} asks it all the same."
     )

@@ -3,11 +3,21 @@
 They live in the lowest layer, so that every other one may raise them.
 """
 
+from schema.text import printable
+
 
 class GraftError(Exception):
     """Something that the user can act on; printed without a traceback."""
 
     exit_code = 1
+
+    def __init__(self, *lines: str):
+        """Takes the lines of the message. Whatever names are in a line, it stays one line and commands no terminal."""
+        super().__init__(*(printable(str(line)) for line in lines))
+
+    def __str__(self) -> str:
+        """Returns the message."""
+        return "\n".join(self.args)
 
 
 class UsageError(GraftError):
@@ -24,4 +34,4 @@ class DataError(GraftError):
 
 def describe_error(error: GraftError) -> str:
     """The message as it is printed: each line says who speaks, but for the indented ones."""
-    return "\n".join(line if line.startswith(" ") else f"graft: {line}" for line in str(error).splitlines())
+    return "\n".join(line if line.startswith(" ") else f"graft: {line}" for line in str(error).split("\n"))

@@ -34,11 +34,13 @@ from schema.errors import GraftError, UsageError
 from serving import signatures
 from serving.predict import Prediction, explain_file, explain_refusal
 from serving.protobuf_json import to_dict
+from serving.regular import read_regular
 
 BATCH = 8  # images a request
 _TIMEOUT = 30.0  # seconds
 _ATTEMPTS = 4
 _UNLIMITED = -1
+_LONGEST = 2000  # characters of a server's answer in a message
 # As `requests` and curl have them, and OpenSSL; the first that is set names a file or folder of authorities.
 _AUTHORITIES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
 _MOST_BYTES = 16 << 20  # a request; the built-in server takes 32 MB, and base64 makes a third more of them
@@ -57,7 +59,7 @@ class ServerError(GraftError):
 
     def __init__(self, message: str, code: str):
         """Takes what the server says, with its code."""
-        super().__init__(message)
+        super().__init__(message if len(message) <= _LONGEST else f"{message[:_LONGEST]}...")
         self.code = code
 
 
@@ -360,7 +362,7 @@ def _measure(image: Image) -> int:
 
 
 def _read(image: Image) -> bytes:
-    return image if isinstance(image, bytes) else pathlib.Path(image).read_bytes()
+    return image if isinstance(image, bytes) else read_regular(image)
 
 
 def _name(image: Image) -> str:

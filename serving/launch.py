@@ -38,9 +38,9 @@ class LoadError(GraftError):
         reason: in its words.
     """
 
-    def __init__(self, message: str, reason: str):
+    def __init__(self, *lines: str, reason: str):
         """Takes what to tell the user, and of it what the server said."""
-        super().__init__(message)
+        super().__init__(*lines)
         self.reason = reason
 
 
@@ -205,9 +205,9 @@ def wait_until_available(
 
 
 def _explain(server: RunningServer, error: GraftError) -> GraftError:
-    message = f"{server.name} {error}:\n{server.describe_end()}"
+    lines = [f"{server.name} {error}:", *server.describe_end().split("\n")]
     not_loaded = _NOT_LOADED.search(server.log.read_text(encoding="utf-8", errors="replace"))
-    return LoadError(message, not_loaded[1]) if not_loaded else GraftError(message)
+    return LoadError(*lines, reason=not_loaded[1]) if not_loaded else GraftError(*lines)
 
 
 def _pick_ports() -> tuple[int, int]:

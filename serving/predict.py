@@ -5,13 +5,14 @@ import json
 import os
 import pathlib
 import re
-import sys
 from collections.abc import Iterable, Iterator
 
 import tensorflow as tf
 
 from schema.errors import UsageError
 from serving import signatures, versions
+from serving.output import echo, echo_json
+from serving.regular import read_regular
 from serving.wildcards import check_plain
 
 _BATCH = 32
@@ -118,13 +119,13 @@ def print_predictions(predictions: Iterable[Prediction], as_json: bool) -> int:
     for prediction in predictions:
         failed += bool(prediction.problem)
         if as_json:
-            print(json.dumps(_as_fields(prediction), ensure_ascii=False))
+            echo_json(json.dumps(_as_fields(prediction), ensure_ascii=False))
         elif prediction.problem:
-            print(f"graft: {prediction.path}: {prediction.problem}", file=sys.stderr)
+            echo(f"graft: {prediction.path}: {prediction.problem}", err=True)
         else:
             ranked = sorted(prediction.probabilities.items(), key=lambda item: -item[1])
             shown = "  ".join(f"{name} {probability:.3f}" for name, probability in ranked[:5])
-            print(f"{prediction.path}: {prediction.label}  ({shown})")
+            echo(f"{prediction.path}: {prediction.label}  ({shown})")
     return failed
 
 
@@ -136,23 +137,18 @@ def _as_fields(prediction: Prediction) -> dict[str, object]:
 
 def _predict_batch(predict: "tf.types.experimental.ConcreteFunction", paths: list[str]) -> Iterator[Prediction]:
     try:
-        contents = [pathlib.Path(path).read_bytes() for path in paths]
+        contents = [read_regular(path) for path in paths]
         outputs = predict(**{signatures.IMAGE_BYTES: tf.constant(contents)})
     except (OSError, tf.errors.OpError) as error:
         if len(paths) == 1:
-            yield Prediction(_printable(paths[0]), problem=_explain(error))
+            yield Prediction(paths[0], problem=_explain(error))
             return
         for path in paths:  # one of them is no image: ask one by one
             yield from _predict_batch(predict, [path])
         return
     classes = [name.decode() for name in outputs["classes"][0].numpy()]
     for path, label, row in zip(paths, outputs["label"].numpy(), outputs["probabilities"].numpy(), strict=True):
-        yield Prediction(_printable(path), label.decode(), dict(zip(classes, map(float, row), strict=True)))
-
-
-def _printable(path: str) -> str:
-    """A name that is not UTF-8 cannot be printed as it is."""
-    return os.fsencode(path).decode("utf-8", "replace")
+        yield Prediction(path, label.decode(), dict(zip(classes, map(float, row), strict=True)))
 
 
 def _explain(error: OSError | tf.errors.OpError) -> str:

@@ -16,6 +16,7 @@ from tensorflow_serving.config import model_server_config_pb2
 
 from schema.errors import GraftError, UsageError, describe_error
 from serving import stop_signals
+from serving.output import PrintableFormatter, echo, make_streams_safe
 from serving.ports import check_free
 from serving.server.configs import (
     Batching,
@@ -127,7 +128,9 @@ class Options:
 @click.option("--max_request_bytes", default=32 << 20, show_default=True, help="Not a flag of theirs.")
 def serve(**flags: Any) -> None:
     """Serve SavedModels as tensorflow_model_server does."""
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname).1s %(message)s")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(PrintableFormatter("%(asctime)s %(levelname).1s %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it tells how to load a SavedModel in TF2
     options = Options(**flags)
     if not options.model_config_file and not options.model_base_path:
@@ -269,11 +272,12 @@ def _parse_channel_arguments(text: str) -> list[tuple[str, str | int]]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line; what a user can cause ends in one message, not in a traceback."""
+    make_streams_safe()
     try:
         serve.main(arguments, prog_name="serving.server", standalone_mode=False)
     except click.ClickException as error:
         error.show()
         sys.exit(2)
     except GraftError as error:
-        click.echo(describe_error(error), err=True)
+        echo(*describe_error(error).split("\n"), err=True)
         sys.exit(error.exit_code)

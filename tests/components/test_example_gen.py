@@ -2,9 +2,11 @@
 
 import collections
 import datetime
+import errno
 import hashlib
 import io
 import json
+import os
 import pathlib
 import shutil
 import threading
@@ -236,14 +238,32 @@ def test_a_file_that_vanished_since_it_was_listed_is_said_to(tmp_path, encode_im
 def test_a_file_that_must_not_be_read_is_quarantined_with_the_reason(tmp_path, encode_image, monkeypatch):
     """Simulated, for root may read all."""
 
-    class Denied:
-        def __init__(self, path, mode):
-            raise tf.errors.PermissionDeniedError(None, None, f"{path}; Permission denied")
+    def deny(path):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
 
-    monkeypatch.setattr(tf.io.gfile, "GFile", Denied)
+    monkeypatch.setattr(reading, "read_regular", deny)
     (record,) = read(["a.jpg"], tmp_path, encode_image())
     assert record.broken
-    assert record.problem.endswith("Permission denied")
+    assert record.problem == "cannot be read: Permission denied"
+
+
+def test_a_pipe_in_the_place_of_a_listed_file_is_quarantined_and_not_opened(tmp_path):
+    """It would wait for a writer for ever."""
+    os.mkfifo(tmp_path / "a.jpg")
+    [record] = read_images([ImageFile("a.jpg", "cat", "", "", 3, 0)], str(tmp_path), 1.0, 1)
+    assert (record.broken, record.problem) == (True, "cannot be read: a named pipe, which is no file")
+    with pytest.raises(DataError, match=r"a\.jpg: changed while it was read"):
+        write_shard((str(tmp_path / "Split-train/data"), [record]), str(tmp_path))
+
+
+def test_links_lead_out_of_the_data_folder_only_where_that_is_wanted(tmp_path, make_images):
+    """A property of the component, and so on Kubeflow as well."""
+    for label in ("cat", "dog"):
+        make_images(tmp_path / "data", label, 4)
+    make_images(tmp_path, "elsewhere", 1)
+    (tmp_path / "data/cat/more").symlink_to(tmp_path / "elsewhere")
+    files = [ingest(tmp_path / "data", tmp_path / f"out{flag}", follow_links=flag).report["files"] for flag in (0, 1)]
+    assert files == [8, 9]
 
 
 def read(names, data, content):

@@ -4,6 +4,7 @@ import errno
 import os
 import pathlib
 import re
+import socket
 
 import pytest
 
@@ -449,12 +450,198 @@ def test_dates_in_another_form_are_refused(tmp_path, name):
         list_images(str(tmp_path))
 
 
-def test_links_are_followed_but_not_back_up(tmp_path):
-    """A linked folder of images counts; a link to a folder above would never end."""
-    fill(tmp_path, "data/cat/1.jpg", "data/dog/1.jpg", "elsewhere/2.jpg")
-    (tmp_path / "data/cat/more").symlink_to(tmp_path / "elsewhere")
-    (tmp_path / "data/cat/up").symlink_to("..")
-    assert list_paths(tmp_path / "data") == ["cat/1.jpg", "cat/more/2.jpg", "dog/1.jpg"]
+def link(path, target):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.symlink_to(target)
+
+
+def make_loop(data):
+    link(data / "cat/up", "..")
+    return {"link that leads back": {"up": 1}}
+
+
+def make_links_each_way(data):
+    """Two of one class to the other, and two back."""
+    for number in "12":
+        link(data / f"cat/l{number}", "../dog")
+        link(data / f"dog/l{number}", "../cat")
+    return {"link to what is read already": {"cat/l1": 1, "cat/l2": 1, "dog/l1": 1, "dog/l2": 1}}
+
+
+def make_class_that_is_another(data):
+    link(data / "kitten", "cat")
+    return {"link to what is read already": {"kitten": 1}}
+
+
+def make_class_of_all(data):
+    link(data / "all", ".")
+    return {"link that leads back": {"all": 1}}
+
+
+def make_linked_files(data):
+    """In the same class and in another, before and behind the real one in sorted order."""
+    link(data / "cat/0.jpg", "1.jpg")
+    link(data / "dog/9.jpg", "../cat/1.jpg")
+    return {"link to what is read already": {"cat/0.jpg": 1, "dog/9.jpg": 1}}
+
+
+def make_links_out(data):
+    fill(data.parent, "elsewhere/2.jpg")
+    link(data / "cat/more", data.parent / "elsewhere")
+    link(data / "cat/two.jpg", data.parent / "elsewhere/2.jpg")
+    link(data / "cat/gone.jpg", data.parent / "nowhere")
+    names = {"cat/more": 1, "cat/two.jpg": 1, "cat/gone.jpg": 1}
+    return {"link out of the data folder, for follow_links is off": names}
+
+
+LINKS = [make_loop, make_links_each_way, make_class_that_is_another, make_class_of_all, make_linked_files]
+
+
+@pytest.mark.parametrize("make", [*LINKS, make_links_out])
+def test_links_add_nothing_to_what_is_read(tmp_path, make):
+    """Each real folder and file is read once, by its real path; what is passed over is counted by name."""
+    fill(tmp_path / "data", "cat/1.jpg", "cat/deep/2.jpg", "dog/3.jpg")
+    ignored = make(tmp_path / "data")
+    listing = list_images(str(tmp_path / "data"))
+    assert [f.path for f in listing.files] == ["cat/1.jpg", "cat/deep/2.jpg", "dog/3.jpg"]
+    assert listing.labels == ("cat", "dog")
+    assert listing.ignored == ignored
+
+
+def test_links_out_of_the_folder_are_followed_where_that_is_wanted(tmp_path):
+    """Each real file once: by the folder, which goes before the file."""
+    fill(tmp_path / "data", "cat/1.jpg", "dog/3.jpg")
+    make_links_out(tmp_path / "data")
+    expected = ["cat/1.jpg", "cat/gone.jpg", "cat/more/2.jpg", "dog/3.jpg"]
+    assert list_paths(tmp_path / "data", follow_links=True) == expected
+    assert list_images(str(tmp_path / "data"), follow_links=True).ignored == {
+        "link to what is read already": {"cat/two.jpg": 1}
+    }
+
+
+def test_a_folder_of_links_out_of_it_names_the_option(tmp_path):
+    """There is no image, and the message says where they are."""
+    fill(tmp_path, "pool/1.jpg")
+    for name in ("cat/1.jpg", "dog/1.jpg"):
+        link(tmp_path / "data" / name, tmp_path / "pool/1.jpg")
+    with pytest.raises(DataError, match=r"no image in 2 folders\. 2 links lead out of it; --follow-links"):
+        list_images(str(tmp_path / "data"))
+
+
+def test_a_class_folder_may_be_a_link_to_anywhere(tmp_path):
+    """So may the data folder be; links within the linked class stay within it, or go to the data folder."""
+    fill(tmp_path, "disk/cats/1.jpg", "disk/cats/old/2.jpg", "disk/secret/4.jpg", "data/dog/3.jpg", "data/.pool/5.jpg")
+    link(tmp_path / "data/cat", "../disk/cats")
+    link(tmp_path / "data/cat/again", "old")
+    link(tmp_path / "data/cat/secret", "../secret")
+    link(tmp_path / "data/cat/5.jpg", tmp_path / "data/.pool/5.jpg")
+    link(tmp_path / "named", "data")
+    listing = list_images(str(tmp_path / "named"))
+    assert [f.path for f in listing.files] == ["cat/1.jpg", "cat/5.jpg", "cat/old/2.jpg", "dog/3.jpg"]
+    assert listing.ignored == {
+        "hidden folder": {".pool": 1},
+        "link to what is read already": {"cat/again": 1},
+        "link out of the data folder, for follow_links is off": {"cat/secret": 1},
+    }
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("cat", "dog"), ("cat/l", "dog/l"), ("train/cat", "test/cat"), ("train/cat/l", "test/cat/l")]
+)
+def test_links_from_two_classes_or_splits_to_one_folder_are_refused(tmp_path, one, other):
+    """None of them is more real than the other, and an image has one class and stands in one split."""
+    fill(tmp_path, "pool/1.jpg", "data/" + ("" if one[0] == "c" else "train/") + "bird/2.jpg")
+    link(tmp_path / "data" / one, tmp_path / "pool")
+    link(tmp_path / "data" / other, tmp_path / "pool")
+    with pytest.raises(DataError, match=r"links lead from both to one folder, .*pool, and an image has one class"):
+        list_images(str(tmp_path / "data"), follow_links=True)
+
+
+def test_links_from_two_classes_to_one_file_contradict_each_other(tmp_path):
+    """Both are listed, for the ingest to leave out both; two of one class are one."""
+    fill(tmp_path, "cat/1.jpg", "dog/2.jpg", ".pool/3.jpg")
+    for name in ("cat/a.jpg", "cat/b.jpg", "dog/a.jpg"):
+        link(tmp_path / name, tmp_path / ".pool/3.jpg")
+    assert list_paths(tmp_path) == ["cat/1.jpg", "cat/a.jpg", "dog/2.jpg", "dog/a.jpg"]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda data: link(data / "train/cat/l", "../../test/cat"),
+        lambda data: link(data / "train/cat/l", "../../test"),
+        lambda data: link(data / "train/cat/l.jpg", "../../test/cat/2.jpg"),
+        lambda data: link(data / "train/mouse", "../test/dog"),
+    ],
+)
+def test_a_link_between_splits_does_not_leak(tmp_path, make):
+    """What is tested stays in test, and is not trained on."""
+    fill(tmp_path, "train/cat/1.jpg", "train/dog/1.jpg", "test/cat/2.jpg", "test/dog/2.jpg")
+    make(tmp_path)
+    assert {f.path: f.split for f in list_images(str(tmp_path)).files} == {
+        "test/cat/2.jpg": "test", "test/dog/2.jpg": "test", "train/cat/1.jpg": "train", "train/dog/1.jpg": "train",
+    }  # fmt: skip
+
+
+def test_a_split_that_is_a_link_to_another_is_empty(tmp_path):
+    """A run then says that there is nothing to test with."""
+    fill(tmp_path, "train/cat/1.jpg", "train/dog/1.jpg")
+    link(tmp_path / "test", "train")
+    listing = list_images(str(tmp_path))
+    assert [f.path for f in listing.files] == ["train/cat/1.jpg", "train/dog/1.jpg"]
+    assert listing.ignored == {"link to what is read already": {"test/cat": 1, "test/dog": 1}}
+
+
+def test_a_day_that_is_a_link_to_another_is_read_once(tmp_path):
+    """The real one wins, even if it is older; a link to a day outside the window is read."""
+    fill(tmp_path, "2026-11-20/cat/1.jpg", "2026-11-21/cat/2.jpg")
+    link(tmp_path / "2026-11-22", "2026-11-20")
+    assert list_paths(tmp_path) == ["2026-11-20/cat/1.jpg", "2026-11-21/cat/2.jpg"]
+    assert list_paths(tmp_path, window_days=1) == ["2026-11-22/cat/1.jpg"]
+
+
+def test_an_ordinary_file_costs_one_stat_and_no_realpath(tmp_path, monkeypatch):
+    """A million files are listed in seconds."""
+    fill(tmp_path, *(f"cat/{number}.jpg" for number in range(50)))
+    calls = []
+    monkeypatch.setattr(os, "readlink", lambda path: calls.append(path))
+    lstat = os.lstat
+    monkeypatch.setattr(os, "lstat", lambda path, **options: calls.append(path) or lstat(path, **options))
+    assert len(list_paths(tmp_path)) == 50
+    assert not [path for path in calls if str(path).endswith(".jpg")]
+
+
+def make_socket(path):
+    server = socket.socket(socket.AF_UNIX)
+    here = os.getcwd()
+    os.chdir(path.parent)  # the path of a socket has some hundred bytes at the most
+    server.bind(path.name)
+    os.chdir(here)
+    return server
+
+
+def test_what_is_no_regular_file_is_passed_over_by_name_and_never_opened(tmp_path, monkeypatch):
+    """A named pipe would wait for a writer for ever; so with a link to one."""
+    fill(tmp_path, "cat/1.jpg", "dog/1.jpg")
+    os.mkfifo(tmp_path / "cat/pipe.jpg")
+    link(tmp_path / "cat/link.jpg", "pipe.jpg")
+    link(tmp_path / "dog/null.jpg", os.devnull)
+    server = make_socket(tmp_path / "dog/s.jpg")
+    listing = list_images(str(tmp_path), follow_links=True)
+    server.close()
+    assert [f.path for f in listing.files] == ["cat/1.jpg", "dog/1.jpg"]
+    assert listing.ignored == {
+        "named pipe, which is no file": {"cat/pipe.jpg": 1, "cat/link.jpg": 1},
+        "socket, which is no file": {"dog/s.jpg": 1},
+        "device, which is no file": {"dog/null.jpg": 1},
+    }
+
+
+def test_a_pipe_in_place_of_the_folder_is_refused(tmp_path):
+    """It is there, and is no folder."""
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(DataError, match=r"pipe: expected a folder .* this is a named pipe"):
+        list_images(str(tmp_path / "pipe"))
 
 
 def test_a_link_to_nowhere_is_listed_for_the_quarantine(tmp_path):
@@ -462,6 +649,15 @@ def test_a_link_to_nowhere_is_listed_for_the_quarantine(tmp_path):
     fill(tmp_path, "cat/1.jpg")
     (tmp_path / "cat/2.jpg").symlink_to(tmp_path / "nowhere")
     assert list_paths(tmp_path) == ["cat/1.jpg", "cat/2.jpg"]
+
+
+def test_a_link_within_a_class_to_nowhere_or_to_a_side_file_is_listed(tmp_path):
+    """Neither is read already."""
+    fill(tmp_path, "cat/1.jpg", "cat/.hidden.jpg")
+    link(tmp_path / "cat/2.jpg", "nowhere.jpg")
+    link(tmp_path / "cat/3.jpg", ".hidden.jpg")
+    link(tmp_path / "cat/4.jpg", "4.jpg")
+    assert list_paths(tmp_path) == ["cat/1.jpg", "cat/2.jpg", "cat/3.jpg", "cat/4.jpg"]
 
 
 def test_a_folder_among_names_stands_for_the_files_below_it(tmp_path):

@@ -43,7 +43,7 @@ def test_a_file_that_cannot_be_read_is_an_error_in_its_place(folder):
     paths = write(folder, 2)
     first, missing, last = read_files([paths[0], (f"{folder}/nowhere", 3), paths[1]])
     assert (first, last) == (b"000", b"001")
-    assert isinstance(missing, tf.errors.NotFoundError)
+    assert isinstance(missing, FileNotFoundError | tf.errors.NotFoundError)
 
 
 def test_no_more_are_read_than_fit_and_those_of_this_machine_one_by_one(folder, monkeypatch):

@@ -105,6 +105,14 @@ def test_a_file_of_weights_is_looked_into_by_the_gate_of_each_run(compile_digits
     assert given == {"runtimeValue": {"constant": weights if weights != "random" else ""}}
 
 
+@pytest.mark.parametrize("follow_links", [True, False])
+def test_whether_links_lead_out_of_the_folder_reaches_the_ingest(compile_digits, follow_links):
+    """A folder that is mounted into the pods may have some."""
+    spec = compile_digits("gs://bucket/photos", "gs://bucket/graft", follow_links=follow_links)
+    given = spec["root"]["dag"]["tasks"]["ExampleGen"]["inputs"]["parameters"]["follow_links"]
+    assert given == {"runtimeValue": {"constant": int(follow_links)}}
+
+
 def test_what_reads_more_than_its_inputs_is_not_cached(spec):
     """The folder of images and the serving folder are no artifacts."""
     tasks = spec["root"]["dag"]["tasks"]

@@ -75,7 +75,7 @@ def test_commands_are_printed_as_graft_was_called(monkeypatch, called, command):
 
 def test_errors_wrap_between_words_on_a_terminal(monkeypatch):
     """And stay a line each in a file."""
-    error = UsageError(f"{PATH}: no such folder. Name a folder with one sub-folder per class.\n  a.jpg: empty file")
+    error = UsageError(f"{PATH}: no such folder. Name a folder with one sub-folder per class.", "  a.jpg: empty file")
     monkeypatch.setattr(os, "get_terminal_size", lambda _: os.terminal_size((60, 20)))
     parent, child = open_terminal()
     with os.fdopen(child, "w") as terminal:

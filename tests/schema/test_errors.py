@@ -1,5 +1,7 @@
 """What a user can cause ends in an exit code of its own."""
 
+import pickle
+
 import pytest
 
 from schema.errors import DataError, GraftError, UsageError, describe_error
@@ -22,5 +24,12 @@ def test_one_handler_catches_what_a_user_can_cause(error):
 
 def test_each_line_says_who_speaks_but_for_lists():
     """Several problems are several messages; the files of one are indented."""
-    message = describe_error(UsageError("one\n  a.jpg: empty\ntwo"))
+    message = describe_error(UsageError("one", "  a.jpg: empty", "two"))
     assert message == "graft: one\n  a.jpg: empty\ngraft: two"
+
+
+def test_a_name_makes_no_line_of_a_message():
+    """Whatever a file is called; neither does it on its way from a worker in another process."""
+    error = DataError("a\nb\x1b[2J\r\u2028.jpg: empty", "two")
+    for same in (error, pickle.loads(pickle.dumps(error))):
+        assert describe_error(same) == "graft: a\\nb\\x1b[2J\\r\\u2028.jpg: empty\ngraft: two"

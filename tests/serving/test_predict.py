@@ -174,7 +174,7 @@ def test_predictions_are_printed_as_json_lines(capsys):
     assert "猫" in out
 
 
-def test_a_name_that_is_not_utf8_is_read_all_the_same(model, pictures, tmp_path):
+def test_a_name_that_is_not_utf8_is_read_all_the_same(model, pictures, tmp_path, capfd):
     """Only printing it needs another spelling."""
     path = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.png")
     try:
@@ -183,7 +183,11 @@ def test_a_name_that_is_not_utf8_is_read_all_the_same(model, pictures, tmp_path)
         pytest.skip("this file system takes UTF-8 names alone")
     [prediction] = predict_files(model, [path])
     assert prediction.label
-    assert prediction.path.endswith("caf\ufffd.png")
+    assert prediction.path == path
+    print_predictions([prediction], as_json=True)
+    assert json.loads(capfd.readouterr().out)["path"] == path
+    print_predictions([prediction], as_json=False)
+    assert "caf\\udce9.png: " in capfd.readouterr().out
 
 
 @pytest.mark.parametrize(
