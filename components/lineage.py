@@ -37,7 +37,7 @@ def check_record(live: versions.Version | None, force: bool) -> None:
         UsageError: if the record cannot be read, and nobody forces it.
     """
     if problems := find_record_problems(live, force):
-        raise UsageError("\n".join(problems))
+        raise UsageError(*problems)
 
 
 def find_record_problems(live: versions.Version | None, force: bool) -> list[str]:
