@@ -37,7 +37,7 @@ def test_an_address_is_shown_without_its_password(address, shown):
     ],
 )
 def test_an_address_that_is_refused_is_told_without_its_password(address):
-    """gRPC knows no basic authentication; the others are no addresses."""
+    """GRPC knows no basic authentication; the others are no addresses."""
     with pytest.raises(UsageError) as caught:
         connect(address)
     assert "secret" not in str(caught.value)

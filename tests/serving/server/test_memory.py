@@ -1,4 +1,4 @@
-"""Requests that are small and unfold to gigabytes, against a server in a process of its own, with its memory measured."""
+"""Requests that unfold to gigabytes, against a server in a process of its own, whose memory is measured."""
 
 import contextlib
 import http.client
@@ -29,7 +29,7 @@ class Attacked:
 
     def __init__(self, pid, grpc_port, rest_port):
         """Takes the number of a process that listens."""
-        self.pid, self.grpc_port, self.rest_port = process, grpc_port, rest_port
+        self.pid, self.grpc_port, self.rest_port = pid, grpc_port, rest_port
 
     def read_memory(self, key="VmRSS"):
         """Returns the resident bytes; of VmHWM, the most since `forget_peak`."""
@@ -86,6 +86,7 @@ def attacked(warm_python, tmp_path_factory):
     tf.saved_model.save(module, str(folder / "model" / "1"), signatures=signatures)
     grpc_port, rest_port = pick_port(), pick_port()
     flags = [f"--port={grpc_port}", f"--rest_api_port={rest_port}", "--model_name=m"]
+    before = list_forks(warm_python.parent)
     process = subprocess.Popen(
         [warm_python.program, "-m", "serving.server", *flags, f"--model_base_path={folder}/model"],
         cwd=folder,
@@ -94,7 +95,8 @@ def attacked(warm_python, tmp_path_factory):
     )
     try:
         launch.wait_until_available(process, f"http://127.0.0.1:{rest_port}", "m", 60)
-        server = Attacked(_find_fork(warm_python.parent, grpc_port), grpc_port, rest_port)
+        (pid,) = list_forks(warm_python.parent) - before
+        server = Attacked(pid, grpc_port, rest_port)
         assert server.post(b'{"instances": ["abc"]}')[0] == 200
         assert server.call(make_message(tf.make_tensor_proto([b"abc"]).SerializeToString()))[0] is grpc.StatusCode.OK
         yield server
@@ -102,11 +104,9 @@ def attacked(warm_python, tmp_path_factory):
         launch.stop(process)
 
 
-def _find_fork(parent, grpc_port):
-    """The fork that serves: `process` only stands for it."""
-    children = pathlib.Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split()
-    flag = f"--port={grpc_port}".encode()
-    return next(pid for pid in children if flag in pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"))
+def list_forks(parent):
+    """The processes that a warm Python runs; what a test starts only stands for one."""
+    return set(pathlib.Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split())
 
 
 def make_message(tensor):

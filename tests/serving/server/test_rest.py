@@ -317,7 +317,7 @@ def test_numbers_come_back_as_they_are(ask):
     np.testing.assert_array_equal(found, 2 * np.abs(np.float32(values)))
 
 
-CHUNKS = b"18\r\n{\"instances\": [[1, 1]]} \r\n0\r\n\r\n"
+CHUNKS = b'18\r\n{"instances": [[1, 1]]} \r\n0\r\n\r\n'
 LENGTH, CHUNKED = b"Content-Length: 24\r\n", b"Transfer-Encoding: chunked\r\n"
 NEXT = b"GET /v1/models/half HTTP/1.1\r\nHost: a\r\n\r\n"
 # By RFC 9112: 6.3 (length), 6.1 (transfer coding), 5 (fields), 7.1 (chunks).
