@@ -77,12 +77,12 @@ def attacked(warm_python, tmp_path_factory):
             return {"length": tf.strings.length(image_bytes)}
 
         @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3], tf.float32, name="pixels")])
-        def pool(self, pixels):
-            return {"mean": tf.reduce_mean(tf.nn.max_pool2d(pixels, 2, 2, "VALID"), [1, 2, 3])}
+        def convolve(self, pixels):
+            return {"mean": tf.reduce_mean(tf.nn.conv2d(pixels, tf.ones([3, 3, 3, 1]), 1, "SAME"), [1, 2, 3])}
 
     folder = tmp_path_factory.mktemp("attacked")
     module = Module()
-    signatures = {"serving_default": module.measure, "pool": module.pool}
+    signatures = {"serving_default": module.measure, "convolve": module.convolve}
     tf.saved_model.save(module, str(folder / "model" / "1"), signatures=signatures)
     grpc_port, rest_port = pick_port(), pick_port()
     flags = [f"--port={grpc_port}", f"--rest_api_port={rest_port}", "--model_name=m"]
@@ -208,7 +208,7 @@ def wait_for_memory(attacked, most):
 def test_a_wrong_rank_does_not_end_the_server(attacked):
     """TensorFlow's CHECK in tensor_format.h would, with all that is served."""
     for values in (b"1.0", b"[1.0]", b"[[1.0]]", b"[[[1.0]]]", b"[[[[[1.0]]]]]"):
-        status, words = attacked.post(b'{"signature_name": "pool", "inputs": %s}' % values)
+        status, words = attacked.post(b'{"signature_name": "convolve", "inputs": %s}' % values)
         assert (status, "input shape is wrong, expected : [?,?,?,3]" in words) == (400, True)
     assert attacked.post(b'{"instances": ["abc"]}') == (200, '{"predictions":[3]}')
 
