@@ -13,7 +13,6 @@ import io
 import json
 import os
 import re
-import urllib.parse
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -24,6 +23,7 @@ import urllib3
 from kfp.client.set_volume_credentials import ServiceAccountTokenVolumeCredentials
 
 from schema.errors import GraftError, UsageError
+from serving.addresses import without_password
 
 TIMEOUT = (5.0, 60.0)  # seconds to connect, and for an answer: the server compiles a run before it answers
 _TOKEN_FILE = "KF_PIPELINES_SA_TOKEN_PATH"
@@ -93,7 +93,7 @@ def connect(host: str | None, namespace: str | None) -> Server:
         ServerError: if it does not answer, or refuses.
     """
     if host and not re.fullmatch(r"https?://[^\s/]+?(:\d{1,5})?(/\S*)?", host):
-        raise UsageError(f"--host: expected http://HOST:PORT or https://HOST, got {_without_password(host)}.")
+        raise UsageError(f"--host: expected http://HOST:PORT or https://HOST, got {without_password(host)}.")
     return make_server(_send, namespace, host=host, credentials=_find_token())
 
 
@@ -115,7 +115,7 @@ def make_server(make_transport: Callable[[Any], Transport], namespace: str | Non
     if for_many and not namespace:
         raise UsageError("this Kubeflow is for many users: name your namespace with --namespace.")
     url = client._healthz_api.api_client.configuration.host
-    return Server(client, os.environ.get("KF_PIPELINES_UI_ENDPOINT") or _without_password(url), namespace)
+    return Server(client, os.environ.get("KF_PIPELINES_UI_ENDPOINT") or without_password(url), namespace)
 
 
 @contextlib.contextmanager
@@ -172,7 +172,7 @@ def _send(rest: Any) -> Transport:
 
     def request(method: str, url: str, **arguments: Any) -> Any:
         arguments["_request_timeout"] = TIMEOUT
-        server = f"the Kubeflow Pipelines API at {_without_password(url).partition('/apis/')[0]}"
+        server = f"the Kubeflow Pipelines API at {without_password(url).partition('/apis/')[0]}"
         try:
             response = send(method, url, **arguments)
         except kfp_server_api.ApiException as error:
@@ -225,8 +225,3 @@ def _find_message(error: kfp_server_api.ApiException) -> str:
     fields = answer if isinstance(answer, dict) else {}
     text = fields.get("error_message") or fields.get("message") or fields.get("error") or error.reason or ""
     return " ".join(str(text).split())[:400].rstrip(".") or "no reason given"
-
-
-def _without_password(url: str) -> str:
-    parts = urllib.parse.urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()

@@ -19,6 +19,7 @@ import grpc
 import numpy as np
 import requests
 import requests.adapters
+import requests.auth
 import tensorflow as tf
 import urllib3
 from tensorflow_serving.apis import (
@@ -32,6 +33,7 @@ from tensorflow_serving.apis import (
 
 from schema.errors import GraftError, UsageError
 from serving import signatures
+from serving.addresses import without_password
 from serving.predict import Prediction, explain_file, explain_refusal
 from serving.protobuf_json import to_dict
 from serving.regular import read_regular
@@ -107,7 +109,8 @@ def connect(
     """Makes a client; nothing is sent yet.
 
     Args:
-        server: such as "grpc://localhost:8500" or "http://localhost:8501".
+        server: such as "grpc://localhost:8500" or "http://localhost:8501"; "https://name:password@host" asks by basic
+            authentication, as curl does.
         model_name: what the server calls it.
         label: such as "stable" or "canary"; or
         version: its number; without either, the server's newest.
@@ -115,7 +118,7 @@ def connect(
     Raises:
         UsageError: if the address is not understood.
     """
-    scheme, host, port = _split_address(server)
+    scheme, host, port, login = _split_address(server)
     if label and version is not None:
         raise UsageError("a version and a label at once; a request can name one of them.")
     spec = model_pb2.ModelSpec(name=model_name)
@@ -124,12 +127,17 @@ def connect(
     if version is not None:
         spec.version.value = version
     if scheme == "grpc":
+        if login:
+            raise UsageError(
+                f"{without_password(server)}: gRPC has no name and password in an address. Leave them out, or ask by "
+                "REST: http://name:password@host:8501."
+            )
         return GrpcClient(f"{host}:{port or 8500}", spec, timeout)
-    return RestClient(f"{scheme}://{host}:{port or 8501}", spec, timeout)
+    return RestClient(f"{scheme}://{host}:{port or 8501}", spec, timeout, login)
 
 
-def _split_address(server: str) -> tuple[str, str, int | None]:
-    """Scheme, host and port of a server; an IPv6 address keeps its brackets."""
+def _split_address(server: str) -> tuple[str, str, int | None, tuple[str, str] | None]:
+    """Scheme, host, port, and name and password for a server; an IPv6 address keeps its brackets."""
     try:
         url = urllib.parse.urlsplit(server)
         port = url.port
@@ -138,9 +146,13 @@ def _split_address(server: str) -> tuple[str, str, int | None]:
     host = url.hostname or ""
     if url.scheme not in ("grpc", "http", "https") or not host or url.path.strip("/"):
         raise UsageError(
-            f"{server}: expected the address of a server, such as grpc://localhost:8500 or http://localhost:8501."
+            f"{without_password(server)}: expected the address of a server, such as grpc://localhost:8500 or "
+            "http://localhost:8501."
         )
-    return url.scheme, f"[{host}]" if ":" in host else host, port
+    login = None
+    if "@" in url.netloc:
+        login = urllib.parse.unquote(url.username or ""), urllib.parse.unquote(url.password or "")
+    return url.scheme, f"[{host}]" if ":" in host else host, port, login
 
 
 class GrpcClient:
@@ -242,8 +254,14 @@ def _is_this_machine(host: str) -> bool:
 class RestClient:
     """Asks by REST; what comes back 503, and what could not be sent at all, is sent again by urllib3, a few times."""
 
-    def __init__(self, address: str, spec: model_pb2.ModelSpec, timeout: float = _TIMEOUT):
-        """Prepares a session with a server such as http://localhost:8501."""
+    def __init__(
+        self,
+        address: str,
+        spec: model_pb2.ModelSpec,
+        timeout: float = _TIMEOUT,
+        login: tuple[str, str] | None = None,
+    ):
+        """Prepares a session with a server such as http://localhost:8501, and a name and password for it."""
         retries = urllib3.Retry(
             total=_ATTEMPTS - 1,
             read=0,
@@ -260,6 +278,8 @@ class RestClient:
         elif choice:
             self._url += f"/labels/{urllib.parse.quote(spec.version_label, safe='')}"
         self._session = _make_session(address)
+        if login:  # in UTF-8, as curl sends it on most machines; `requests` would take Latin-1
+            self._session.auth = requests.auth.HTTPBasicAuth(login[0].encode(), login[1].encode())
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, requests.adapters.HTTPAdapter(max_retries=retries))
 

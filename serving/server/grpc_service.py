@@ -3,16 +3,18 @@
 import concurrent.futures
 import contextlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import grpc
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 from tensorflow_serving.apis import (
     get_model_metadata_pb2,
     get_model_status_pb2,
     model_management_pb2,
+    model_service_pb2,
     model_service_pb2_grpc,
     predict_pb2,
+    prediction_service_pb2,
     prediction_service_pb2_grpc,
 )
 
@@ -20,21 +22,31 @@ from schema.errors import UsageError
 from serving.server import inference
 from serving.server.configs import check_model_config
 from serving.server.errors import ServingError, invalid_argument, read_message, unimplemented
+from serving.server.memory import Budget, Size
 from serving.server.metrics import Metrics
 from serving.server.models import ModelStore
+from serving.server.wire_size import measure_message
 
 logger = logging.getLogger(__name__)
 
+_REQUESTS = {
+    f"/{service.full_name}/{method.name}": method.input_type
+    for file in (prediction_service_pb2, model_service_pb2)
+    for service in file.DESCRIPTOR.services_by_name.values()
+    for method in service.methods
+}
+_COPIES = 3  # of a repeated value: as an array, padded to its shape, and in TensorFlow
 _CONNECTION_AGE_MS, _CONNECTION_GRACE_MS = 120_000, 60_000
 
 
 class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
     """Predict and GetModelMetadata; Classify, Regress and MultiInference say what to use instead."""
 
-    def __init__(self, store: ModelStore, metrics: Metrics):
+    def __init__(self, store: ModelStore, metrics: Metrics, budget: Budget):
         """Answers from the models of a store."""
         self._store = store
         self._metrics = metrics
+        self._budget = budget
 
     def Predict(
         self, request: predict_pb2.PredictRequest, context: grpc.ServicerContext
@@ -43,7 +55,12 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         with _aborting(context):
             _check_spec(request)
             with self._store.use(request.model_spec) as model, self._metrics.counted(model.name, "Predict", "GRPC"):
-                return inference.predict(model, request)
+                # What came as it is has its memory already; a value that is repeated for many elements has not.
+                repeated = _COPIES * (inference.check_inputs(model, request) - request.ByteSize())
+                with self._budget.take(Size(repeated, "Send fewer or smaller tensors in a request"), wait=False):
+                    response = inference.predict(model, request)
+                self._budget.trim_after(response.ByteSize())
+                return response
 
     def _refuse(self, request: Message, context: grpc.ServicerContext) -> Message:
         """Says what to use instead."""
@@ -98,6 +115,40 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
         return response
 
 
+class _Admission(grpc.ServerInterceptor):
+    """Parses a request when there is memory for it, and refuses one that would take too much."""
+
+    def __init__(self, budget: Budget):
+        self._budget = budget
+
+    def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], grpc.RpcMethodHandler],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler:
+        """Puts itself between the bytes and the method."""
+        handler = continuation(handler_call_details)
+        if handler is None:
+            return handler
+        request_type = _REQUESTS[handler_call_details.method]
+
+        def answer(data: bytes, context: grpc.ServicerContext) -> Message:
+            try:
+                with _aborting(context), self._budget.take(measure_message(data, request_type)):
+                    return handler.unary_unary(_parse(handler, data), context)
+            finally:
+                self._budget.trim_after(len(data))
+
+        return grpc.unary_unary_rpc_method_handler(answer, None, handler.response_serializer)
+
+
+def _parse(handler: grpc.RpcMethodHandler, data: bytes) -> Message:
+    try:
+        return handler.request_deserializer(data)
+    except DecodeError:
+        raise ServingError(grpc.StatusCode.INTERNAL, "Exception deserializing request!") from None
+
+
 def start_grpc_server(
     store: ModelStore,
     metrics: Metrics,
@@ -105,6 +156,7 @@ def start_grpc_server(
     threads: int,
     max_request_bytes: int,
     channel_arguments: Sequence[tuple[str, str | int]] = (),
+    budget: Budget | None = None,
 ) -> grpc.Server:
     """Starts to listen.
 
@@ -115,6 +167,7 @@ def start_grpc_server(
         threads: how many requests are worked on at once; more wait.
         max_request_bytes: a larger one is refused with RESOURCE_EXHAUSTED.
         channel_arguments: gRPC's own.
+        budget: of memory, shared with REST; one of its own without.
     Raises:
         UsageError: if an address is taken.
     """
@@ -129,8 +182,12 @@ def start_grpc_server(
         ("grpc.max_concurrent_streams", 2 * threads),
         *channel_arguments,
     ]
-    server = grpc.server(concurrent.futures.ThreadPoolExecutor(threads, "grpc"), options=options)
-    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(PredictionService(store, metrics), server)
+    budget = budget or Budget(threads // 2, max_request_bytes)
+    server = grpc.server(
+        concurrent.futures.ThreadPoolExecutor(threads, "grpc"), interceptors=[_Admission(budget)], options=options
+    )
+    service = PredictionService(store, metrics, budget)
+    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(service, server)
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(store), server)
     for address in addresses:
         try:

@@ -4,14 +4,17 @@ import asyncio
 import contextlib
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from schema.errors import UsageError
+from serving.server.json_responses import format_error
 
 _MOST_CONNECTIONS = 1000  # further ones are answered 503
 _GRACE = 5  # seconds that requests have to be finished when the server is stopped
@@ -59,6 +62,24 @@ class LimitedHttpProtocol(H11Protocol):
         self._deadline = None
 
 
+def _refuse_two_lengths(app: Starlette) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
+    """Answers 400 to a request with Content-Length and Transfer-Encoding, and closes the connection.
+
+    A proxy that goes by the other header would take part of the body for a request (RFC 9112, 6.1 and 6.3). h11 reads
+    the chunks and goes on; what else is ambiguous it refuses itself.
+    """
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        if {b"content-length", b"transfer-encoding"} <= {name for name, _ in scope["headers"]}:
+            content = format_error("Malformed request: Content-Length and Transfer-Encoding at once")
+            refusal = Response(content, 400, {"Connection": "close"}, media_type="application/json")
+            await refusal(scope, receive, send)
+        else:
+            await app(scope, receive, send)
+
+    return answer
+
+
 @contextlib.contextmanager
 def serve_http(app: Starlette, host: str, port: int, timeout_seconds: float) -> Iterator[None]:
     """Serves an application until the context ends; then what has begun is finished.
@@ -72,7 +93,8 @@ def serve_http(app: Starlette, host: str, port: int, timeout_seconds: float) -> 
         UsageError: if something else listens there.
     """
     config = uvicorn.Config(
-        app,
+        _refuse_two_lengths(app),
+        interface="asgi3",
         http=LimitedHttpProtocol,
         ws="none",
         lifespan="off",

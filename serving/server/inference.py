@@ -7,17 +7,21 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import grpc
 import numpy as np
+import tensorflow as tf
 from tensorflow.core.protobuf import meta_graph_pb2
 from tensorflow_serving.apis import get_model_metadata_pb2, model_pb2, predict_pb2
 
 from serving.server.errors import ServingError, failed_precondition, invalid_argument
-from serving.server.servable import DEFAULT_SIGNATURE, check_dtype
-from serving.server.tensors import to_arrays, to_proto
+from serving.server.servable import DEFAULT_SIGNATURE, check_dtype, check_shape
+from serving.server.tensors import find_dtype, list_dims, measure, to_arrays, to_proto
 
 ONLY_PREDICT = (
     "Classify, Regress and MultiInference are not implemented by this server. Use Predict, and give serialized "
     "tf.Examples to the string input of a signature that takes them"
 )
+
+# Rows of a request. As max_batch_size of TensorFlow's BasicBatchScheduler, where batching is on.
+MAX_BATCH = 1000
 
 Run = Callable[[Mapping[str, np.ndarray], Sequence[str]], list[np.ndarray]]
 
@@ -25,12 +29,20 @@ Run = Callable[[Mapping[str, np.ndarray], Sequence[str]], list[np.ndarray]]
 class Model:
     """A version that answers requests: its name and number, its signatures, and how to run it."""
 
-    def __init__(self, name: str, version: int, signatures: Mapping[str, meta_graph_pb2.SignatureDef], run: Run):
-        """Takes `Servable.run`, or `Batcher.run`."""
+    def __init__(
+        self,
+        name: str,
+        version: int,
+        signatures: Mapping[str, meta_graph_pb2.SignatureDef],
+        run: Run,
+        max_batch: int = MAX_BATCH,
+    ):
+        """Takes `Servable.run`, or `Batcher.run`, and the rows that a request may have."""
         self.name = name
         self.version = version
         self.signatures = signatures
         self.run = run
+        self.max_batch = max_batch
 
     def describe(self, signature_name: str = "") -> model_pb2.ModelSpec:
         """Who answers."""
@@ -41,15 +53,32 @@ class Model:
 
 def predict(model: Model, request: predict_pb2.PredictRequest) -> predict_pb2.PredictResponse:
     """Runs a signature on tensors by name."""
+    check_inputs(model, request)
     name = request.model_spec.signature_name or DEFAULT_SIGNATURE
-    if name not in model.signatures:
-        raise failed_precondition(f'Serving signature key "{name}" not found.')
-    _check_names(model.signatures[name], request.inputs)
     outputs = predict_arrays(model, name, to_arrays(request.inputs), request.output_filter)
     response = predict_pb2.PredictResponse(model_spec=model.describe(name))
     for alias, value in outputs.items():
         response.outputs[alias].CopyFrom(to_proto(value))
     return response
+
+
+def check_inputs(model: Model, request: predict_pb2.PredictRequest) -> int:
+    """Compares the inputs of a request with its signature, before they become arrays.
+
+    Returns:
+        The bytes of memory that they take as arrays.
+    Raises:
+        ServingError: if a name or a shape is wrong, or there are too many rows or bytes.
+    """
+    name = request.model_spec.signature_name or DEFAULT_SIGNATURE
+    if name not in model.signatures:
+        raise failed_precondition(f'Serving signature key "{name}" not found.')
+    signature = model.signatures[name]
+    _check_names(signature, request.inputs)
+    for alias, proto in request.inputs.items():
+        check_dtype(alias, find_dtype(alias, proto.dtype), signature.inputs[alias])
+    _check_shapes(model, name, {alias: list_dims(alias, proto) for alias, proto in request.inputs.items()})
+    return measure(request.inputs)
 
 
 def predict_arrays(
@@ -70,7 +99,8 @@ def predict_arrays(
     defaults = {alias: signature.defaults[alias] for alias in set(signature.inputs) - set(inputs)}
     complete = {**inputs, **to_arrays(defaults)}
     for alias, value in complete.items():
-        check_dtype(alias, value, signature.inputs[alias])
+        check_dtype(alias, tf.string if value.dtype == object else tf.as_dtype(value.dtype), signature.inputs[alias])
+    _check_shapes(model, signature_name, {alias: value.shape for alias, value in inputs.items()})
     aliases = _choose_outputs(signature, list(output_filter))
     tensors = {signature.inputs[alias].name: value for alias, value in sorted(complete.items())}
     try:
@@ -78,6 +108,12 @@ def predict_arrays(
     except ServingError as error:
         raise _name_empty_input(error, inputs) from error
     return dict(zip(aliases, values, strict=True))
+
+
+def _check_shapes(model: Model, signature_name: str, shapes: Mapping[str, Sequence[int]]) -> None:
+    signature = model.signatures[signature_name]
+    for alias, shape in shapes.items():
+        check_shape(signature_name, alias, shape, signature.inputs[alias], model.max_batch)
 
 
 def _name_empty_input(error: ServingError, inputs: Mapping[str, np.ndarray]) -> ServingError:

@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from serving.server.errors import ServingError, invalid_argument
+from serving.server.memory import Size
 
 NUMBER_TOO_BIG = "JSON Parse error: Number too big to be stored in double."
 
@@ -26,6 +27,11 @@ _SYNTAX_ERRORS = {
     "Unterminated string": "Missing a closing quotation mark in string.",
 }
 _SURROGATE = re.compile(r"\\u[dD]")
+# Bytes of memory, measured on bodies of 30 MB (Python 3.10): what Python makes of each, and what numpy makes of that.
+_LIST, _OBJECT, _MEMBER, _STRING, _ELEMENT, _LONG_NUMBER = 90, 120, 130, 115, 30, 30
+_TEXT, _WIDE_TEXT = 2, 9  # bytes a byte of the body; one character beyond U+FFFF makes all of them four bytes wide
+# Small integers are objects that Python has already; of three characters and more, most are not.
+_NUMBER_LETTERS = bytes(ord("1") if chr(byte) in "0123456789+-.eE" else ord(" ") for byte in range(256))
 _ECHOED = 200  # characters; a client that sends an image with a mistake does not want it back
 _ECHO = json.JSONEncoder(ensure_ascii=False)
 
@@ -34,7 +40,7 @@ class Constant(float):
     """NaN or Infinity, written out by the client; a plain infinite float is a number that was too big to be read."""
 
 
-def load(body: bytes) -> dict[str, Any]:
+def load(body: bytes | bytearray) -> dict[str, Any]:
     """Parses the body of a request.
 
     Args:
@@ -50,7 +56,31 @@ def load(body: bytes) -> dict[str, Any]:
     return document
 
 
-def _parse(body: bytes) -> Any:
+def measure(body: bytes | bytearray) -> Size:
+    """Returns an upper estimate of the memory in bytes that a body takes once it is parsed and made arrays.
+
+    Python would make gigabytes of 30 MB of empty lists, and take half a minute; this takes 0.2 s.
+    """
+    lists, objects, members, elements = map(body.count, (b"[", b"{", b":", b","))
+    strings = body.count(b'"') // 2 - body.count(b'""')
+    numbers = body.translate(_NUMBER_LETTERS).count(b" 111")
+    num_bytes = (
+        (_TEXT if body.isascii() else _WIDE_TEXT) * len(body)
+        + lists * _LIST
+        + objects * _OBJECT
+        + members * _MEMBER
+        + max(strings, 0) * _STRING
+        + elements * _ELEMENT
+        + numbers * _LONG_NUMBER
+    )
+    return Size(
+        num_bytes,
+        f"{lists} lists, {objects} objects and {elements + 1} elements of JSON. Send fewer instances in a request, "
+        "images as base64, or numbers by gRPC",
+    )
+
+
+def _parse(body: bytes | bytearray) -> Any:
     if body.startswith(_GZIP):
         raise invalid_argument(
             "JSON Parse error: Invalid value. at offset: 0. The body is compressed with gzip, which this server does "

@@ -10,8 +10,10 @@ from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef, TensorInfo
 
 from serving.server import json_values
 from serving.server.errors import ServingError, invalid_argument, unimplemented
+from serving.server.inference import MAX_BATCH
 from serving.server.json_documents import cut, describe, document_error, get_signature_name, load
 from serving.server.json_values import is_base64
+from serving.server.servable import check_rows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,12 +31,15 @@ class PredictRequestBody:
     is_row: bool
 
 
-def parse_predict(body: bytes, find_signature: Callable[[str], SignatureDef]) -> PredictRequestBody:
+def parse_predict(
+    body: bytes | bytearray, find_signature: Callable[[str], SignatureDef], max_batch: int = MAX_BATCH
+) -> PredictRequestBody:
     """Reads the body of a :predict request.
 
     Args:
         body: JSON, with "instances" (one element for each row) or "inputs" (one value for each input).
         find_signature: a signature by its name; "" is the default one.
+        max_batch: rows that a request may have; more are refused before they become arrays.
     Returns:
         The inputs as arrays of the types that the signature asks for. Their shapes are not compared with it.
     Raises:
@@ -44,6 +49,8 @@ def parse_predict(body: bytes, find_signature: Callable[[str], SignatureDef]) ->
     signature_name = get_signature_name(document)
     signature = find_signature(signature_name)
     dtypes = {name: _find_dtype(name, info) for name, info in signature.inputs.items()}
+    if type(document.get("instances")) is list:
+        check_rows("instances", len(document["instances"]), max_batch)
     optional = set(signature.defaults)
     if not dtypes:
         raise invalid_argument(f"Failed to get input map for signature: {cut(signature_name) or 'DEFAULT'}")

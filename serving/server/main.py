@@ -29,6 +29,8 @@ from serving.server.configs import (
 from serving.server.errors import ServingError
 from serving.server.grpc_service import start_grpc_server
 from serving.server.http_server import serve_http
+from serving.server.inference import MAX_BATCH
+from serving.server.memory import Budget
 from serving.server.metrics import Metrics
 from serving.server.models import ModelStore
 from serving.server.rest import RestApi, create_app
@@ -42,7 +44,7 @@ _GRACE = 2.0  # seconds that requests have to be finished when the server is sto
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """What the flags say; names and defaults are those of `tensorflow_model_server`, but for the last two.
+    """What the flags say; names and defaults are those of `tensorflow_model_server`, but for the last three.
 
     Attributes:
         port: of gRPC; 0 for none.
@@ -59,6 +61,7 @@ class Options:
         allow_version_labels_for_unavailable_models: as it is here in any case: a label moves when its version comes.
         host: where to listen.
         max_request_bytes: larger requests are refused.
+        max_batch: rows of a request; more are refused.
     """
 
     port: int
@@ -78,6 +81,7 @@ class Options:
     allow_version_labels_for_unavailable_models: bool
     host: str
     max_request_bytes: int
+    max_batch: int
 
     def read_models(self) -> model_server_config_pb2.ModelServerConfig:
         """The models to serve."""
@@ -126,6 +130,7 @@ class Options:
 @click.option("--allow_version_labels_for_unavailable_models", **_SWITCH, help="Taken, and always so here.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="0.0.0.0 for every network; not a flag of theirs.")
 @click.option("--max_request_bytes", default=32 << 20, show_default=True, help="Not a flag of theirs.")
+@click.option("--max_batch", default=MAX_BATCH, show_default=True, help="Rows of a request. Not a flag of theirs.")
 def serve(**flags: Any) -> None:
     """Serve SavedModels as tensorflow_model_server does."""
     handler = logging.StreamHandler(sys.stderr)
@@ -169,16 +174,17 @@ def run_server(options: Options, signals: int) -> None:
     check_free(options.host, options.port, "--port")
     check_free(options.host, options.rest_api_port, "--rest_api_port")
     metrics = Metrics()
-    store = ModelStore(options.read_batching())
+    store = ModelStore(options.read_batching(), options.max_batch)
+    budget = Budget(options.rest_api_num_threads // 2, options.max_request_bytes)
     monitoring = options.read_monitoring()
     _load(store, options.read_models())
     serving.set()
     with contextlib.ExitStack() as stack:
         grpc_server = None
         if options.port or options.grpc_socket_path:
-            grpc_server = stack.enter_context(_serve_grpc(store, metrics, options))
+            grpc_server = stack.enter_context(_serve_grpc(store, metrics, options, budget))
         if options.rest_api_port:
-            stack.enter_context(_serve_rest(store, metrics, monitoring, options))
+            stack.enter_context(_serve_rest(store, metrics, monitoring, options, budget))
         if grpc_server:  # takes no new requests while those by REST are finished
             stack.callback(grpc_server.stop, _GRACE)
         # In a thread of its own, for it loads and waits: a signal is to end the server at once.
@@ -203,13 +209,13 @@ def _load(store: ModelStore, config: model_server_config_pb2.ModelServerConfig) 
 
 
 @contextlib.contextmanager
-def _serve_grpc(store: ModelStore, metrics: Metrics, options: Options) -> Iterator[grpc.Server]:
+def _serve_grpc(store: ModelStore, metrics: Metrics, options: Options, budget: Budget) -> Iterator[grpc.Server]:
     addresses = [f"{options.host}:{options.port}"] if options.port else []
     if options.grpc_socket_path:
         addresses.append(f"unix:{options.grpc_socket_path}")
     arguments = _parse_channel_arguments(options.grpc_channel_arguments)
     server = start_grpc_server(
-        store, metrics, addresses, options.rest_api_num_threads, options.max_request_bytes, arguments
+        store, metrics, addresses, options.rest_api_num_threads, options.max_request_bytes, arguments, budget
     )
     logger.info("Running gRPC ModelServer at %s ...", " and ".join(addresses))
     try:
@@ -219,9 +225,11 @@ def _serve_grpc(store: ModelStore, metrics: Metrics, options: Options) -> Iterat
 
 
 @contextlib.contextmanager
-def _serve_rest(store: ModelStore, metrics: Metrics, monitoring: Monitoring, options: Options) -> Iterator[None]:
+def _serve_rest(
+    store: ModelStore, metrics: Metrics, monitoring: Monitoring, options: Options, budget: Budget
+) -> Iterator[None]:
     timeout = options.rest_api_timeout_in_ms / 1000
-    api = RestApi(store, metrics, options.rest_api_num_threads, timeout, options.max_request_bytes)
+    api = RestApi(store, metrics, options.rest_api_num_threads, timeout, options.max_request_bytes, budget)
     app = create_app(api, metrics, monitoring)
     with serve_http(app, options.host, options.rest_api_port, timeout):
         logger.info("Exporting HTTP/REST API at:%s:%d ...", options.host, options.rest_api_port)

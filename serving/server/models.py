@@ -21,7 +21,7 @@ from tensorflow_serving.config import file_system_storage_path_source_pb2, model
 from serving.server.batching import Batcher
 from serving.server.configs import Batching
 from serving.server.errors import ServingError, failed_precondition, invalid_argument, not_found, read_message
-from serving.server.inference import Model
+from serving.server.inference import MAX_BATCH, Model
 from serving.server.memory import release_memory
 from serving.server.servable import Servable
 from serving.server.warmup import WARMUP_FILE, warm_up
@@ -86,13 +86,15 @@ class _Watched:
 class ModelStore:
     """The loaded versions of all models."""
 
-    def __init__(self, batching: Batching | None = None):
+    def __init__(self, batching: Batching | None = None, max_batch: int = MAX_BATCH):
         """Loads nothing yet.
 
         Args:
             batching: with it, each version merges its requests.
+            max_batch: rows that a request may have.
         """
         self._batching = batching
+        self._max_batch = max_batch
         self._models: dict[str, _Watched] = {}
         self._lock = threading.Condition()  # of everything above; never held while something is loaded or computed
         self._refreshing = threading.Lock()  # one at a time loads and unloads
@@ -249,7 +251,7 @@ class ModelStore:
         logger.info("Loading servable: {name: %s version: %d} from %s", name, version.number, version.path)
         start = time.monotonic()
         try:
-            model, close = _open(name, version, self._batching)
+            model, close = _open(name, version, self._batching, self._max_batch)
         except Exception as error:  # whatever it is: the other models are to be looked at
             failure = _to_failure(error)
             logger.error("Servable {name: %s version: %d} cannot be loaded: %s", name, version.number, failure.message)
@@ -353,14 +355,14 @@ def _stamp(path: str) -> tuple[tuple[int, int], ...]:
     return tuple(stamps)
 
 
-def _open(name: str, version: _Version, batching: Batching | None) -> tuple[Model, Callable[[], None]]:
+def _open(name: str, version: _Version, batching: Batching | None, max_batch: int) -> tuple[Model, Callable[[], None]]:
     """Loads a version and warms it; returns it, and what frees it."""
     servable = Servable(version.path)
     batcher = None
     try:
         batcher = Batcher(servable, batching) if batching else None
         run = batcher.run if batcher else servable.run
-        model = Model(name, version.number, servable.signatures, run)
+        model = Model(name, version.number, servable.signatures, run, max_batch)
         warm_up(model, version.path)
     except BaseException:
         _close(servable, batcher)

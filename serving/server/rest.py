@@ -21,7 +21,8 @@ from serving.protobuf_json import to_dict
 from serving.server import inference, json_requests, json_responses
 from serving.server.configs import Monitoring
 from serving.server.errors import ServingError, invalid_argument, not_found, read_message, unimplemented
-from serving.server.json_documents import cut
+from serving.server.json_documents import cut, measure
+from serving.server.memory import Budget
 from serving.server.metrics import CONTENT_TYPE, Metrics
 from serving.server.models import ModelStore
 from serving.server.servable import DEFAULT_SIGNATURE
@@ -33,6 +34,7 @@ _SERVED = re.compile(r"(?i:/v1/).*", re.DOTALL)
 _VERSION = r"(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
 _POST = re.compile(rf"(?i:/v1/models/(?P<name>[^/:]+){_VERSION}:(?P<method>classify|regress|predict))")
 _GET = re.compile(rf"(?i:/v1/models(?:/(?P<name>[^/:]+))?{_VERSION}(?P<metadata>/metadata)?)")
+_MOST_BODIES = 8  # of the largest size, as they came; further bytes are answered 503
 _LARGEST_VERSION = (1 << 63) - 1
 
 
@@ -40,7 +42,13 @@ class RestApi:
     """Answers the requests; Starlette calls `respond`."""
 
     def __init__(
-        self, store: ModelStore, metrics: Metrics, threads: int, timeout_seconds: float, max_request_bytes: int
+        self,
+        store: ModelStore,
+        metrics: Metrics,
+        threads: int,
+        timeout_seconds: float,
+        max_request_bytes: int,
+        budget: Budget | None = None,
     ):
         """Describes the limits.
 
@@ -50,38 +58,60 @@ class RestApi:
             threads: how many requests are worked on at once; more wait.
             timeout_seconds: for a client to send its body, and again for the answer.
             max_request_bytes: a larger body is refused with 413.
+            budget: of memory, shared with gRPC; one of its own without.
         """
         self._store = store
         self._metrics = metrics
         self._pool = concurrent.futures.ThreadPoolExecutor(threads, "rest")
         self._timeout = timeout_seconds
         self._most = max_request_bytes
+        self._budget = budget or Budget(threads // 2, max_request_bytes)
+        self._held = 0  # bytes of bodies, of all requests together
 
     async def respond(self, request: Request) -> Response:
         """Answers one request; an error has TensorFlow Serving's kind of body and status."""
+        body = bytearray()
         try:
-            body = await self._read_body(request)
+            return await self._respond(request, body)
+        finally:
+            self._held -= len(body)
+            self._budget.trim_after(len(body))
+
+    async def _respond(self, request: Request, body: bytearray) -> Response:
+        try:
+            await self._read_body(request, body)
             # What waits for a thread when its time is over is dropped; what computes keeps its thread to the end.
             work = asyncio.get_running_loop().run_in_executor(
-                self._pool, self._dispatch, request.method, _raw_path(request), body
+                self._pool, self._answer, request.method, _raw_path(request), body
             )
-            content = await asyncio.wait_for(work, self._timeout)
+            content, status = await asyncio.wait_for(work, self._timeout)
         except _RefusedError as refused:
             # What was not read of the body would be taken for the next request.
-            return _answer(json_responses.format_error(str(refused)), refused.status, {"Connection": "close"})
+            return _respond_json(json_responses.format_error(str(refused)), refused.status, {"Connection": "close"})
         except asyncio.TimeoutError:
             error = ServingError(grpc.StatusCode.DEADLINE_EXCEEDED, "Timed out while the request was computed")
-            return _answer(json_responses.format_error(error.message), error.http_status)
-        except ServingError as error:
-            return _answer(json_responses.format_error(error.message), error.http_status)
+            return _respond_json(json_responses.format_error(error.message), error.http_status)
         except ClientDisconnect:
             return Response(status_code=499)  # nobody reads it
+        return _respond_json(content, status)
+
+    def _answer(self, method: str, path: str, body: bytearray) -> tuple[bytes, int]:
+        """Returns the answer and its status, also of an error.
+
+        A future with an error would keep the whole request: the frame that waits for it and the error's traceback
+        point at each other.
+        """
+        try:
+            return self._dispatch(method, path, body), 200
+        except ServingError as error:
+            return json_responses.format_error(error.message), error.http_status
         except Exception as error:
             logger.exception("A request failed")
-            return _answer(json_responses.format_error(f"{type(error).__name__}: {read_message(error)}"), 500)
-        return _answer(content, 200)
+            return json_responses.format_error(f"{type(error).__name__}: {read_message(error)}"), 500
+        finally:
+            self._budget.trim_after(len(body))
 
-    async def _read_body(self, request: Request) -> bytes:
+    async def _read_body(self, request: Request, body: bytearray) -> None:
         """Reads the body, as long as it is no larger and comes no slower than is allowed."""
         encoding = request.headers.get("content-encoding", "identity")
         if encoding.lower() != "identity":
@@ -90,19 +120,22 @@ class RestApi:
         declared = request.headers.get("content-length", "0")
         if declared.isdigit() and int(declared) > self._most:
             raise _RefusedError(413, f"Request body of {declared} bytes is larger than the maximum of {self._most}")
-        chunks, size = [], 0
         try:
             with anyio.fail_after(self._timeout):
                 async for chunk in request.stream():
-                    size += len(chunk)
-                    if size > self._most:
-                        raise _RefusedError(413, f"Request body is larger than the maximum of {self._most} bytes")
-                    chunks.append(chunk)
+                    self._take(chunk, body)
         except TimeoutError:
             raise _RefusedError(408, f"Request body did not arrive within {self._timeout:g} seconds") from None
-        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
-    def _dispatch(self, method: str, path: str, body: bytes) -> bytes:
+    def _take(self, chunk: bytes, body: bytearray) -> None:
+        if len(body) + len(chunk) > self._most:
+            raise _RefusedError(413, f"Request body is larger than the maximum of {self._most} bytes")
+        if self._held + len(chunk) > _MOST_BODIES * self._most:
+            raise _RefusedError(503, "The server is busy with other large requests; send this one again later")
+        body += chunk
+        self._held += len(chunk)
+
+    def _dispatch(self, method: str, path: str, body: bytearray) -> bytes:
         """Finds out what is asked for; in a thread of its own, for this computes."""
         if not _SERVED.fullmatch(path):
             raise not_found(f"Not found: {method} {path}. This server answers below /v1/")
@@ -111,7 +144,10 @@ class RestApi:
             if match["method"].lower() != "predict":
                 raise unimplemented(inference.ONLY_PREDICT)
             with self._store.use(spec) as model, self._metrics.counted(model.name, "Predict", "REST"):
-                return _predict(model, body)
+                with self._budget.take(measure(body)):
+                    content = _predict(model, body)
+                self._budget.trim_after(len(content))
+                return content
         if method == "GET" and (match := _GET.fullmatch(path)):
             spec = _to_spec(match)
             if not spec.name:
@@ -153,14 +189,14 @@ def create_app(api: RestApi, metrics: Metrics, monitoring: Monitoring) -> Starle
     return Starlette(routes=routes)
 
 
-def _predict(model: inference.Model, body: bytes) -> bytes:
+def _predict(model: inference.Model, body: bytearray) -> bytes:
     def find_signature(signature_name: str) -> SignatureDef:
         name = signature_name or DEFAULT_SIGNATURE
         if name not in model.signatures:
             raise invalid_argument(f'Serving signature name: "{name}" not found in signature def')
         return model.signatures[name]
 
-    request = json_requests.parse_predict(body, find_signature)
+    request = json_requests.parse_predict(body, find_signature, model.max_batch)
     try:
         outputs = inference.predict_arrays(model, request.signature_name or DEFAULT_SIGNATURE, request.inputs)
     except ServingError as error:
@@ -168,7 +204,7 @@ def _predict(model: inference.Model, body: bytes) -> bytes:
     return json_responses.format_predict(outputs, request.is_row)
 
 
-def _name_text_input(error: ServingError, request: json_requests.PredictRequestBody, body: bytes) -> ServingError:
+def _name_text_input(error: ServingError, request: json_requests.PredictRequestBody, body: bytearray) -> ServingError:
     """Adds to a refusal that a string input came as text: the graph only tells that this is no image."""
     texts = [name for name, value in request.inputs.items() if value.dtype == object and value.size]
     if not texts or b'"b64"' in body or error.code is not grpc.StatusCode.INVALID_ARGUMENT:
@@ -211,5 +247,5 @@ def _to_json(message: Message) -> bytes:
     return json.dumps(to_dict(message), indent=2).encode()
 
 
-def _answer(content: bytes, status: int, headers: dict[str, str] | None = None) -> Response:
+def _respond_json(content: bytes, status: int, headers: dict[str, str] | None = None) -> Response:
     return Response(content, status, headers, media_type="application/json")

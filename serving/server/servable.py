@@ -77,13 +77,60 @@ class Servable:
             return self._callables[inputs, outputs]
 
 
-def check_dtype(name: str, value: np.ndarray, info: meta_graph_pb2.TensorInfo) -> None:
+def check_dtype(name: str, given: tf.DType, info: meta_graph_pb2.TensorInfo) -> None:
     """Refuses a value of another type than a signature says; a session would say so in its own, darker words.
 
     Raises:
         ServingError: if it is.
     """
     expected = tf.as_dtype(info.dtype)
-    given = tf.string if value.dtype == object else tf.as_dtype(value.dtype)
     if given != expected:
         raise invalid_argument(f"Input '{name}': expected values of type {expected.name}, got {given.name}")
+
+
+def check_rows(name: str, count: int, most: int) -> None:
+    """Refuses a batch of too many rows, in the words of TensorFlow's shared_batch_scheduler.h.
+
+    Raises:
+        ServingError: if there are more than `most`.
+    """
+    if count > most:
+        raise invalid_argument(
+            f"Task size {count} is larger than maximum input batch size {most}: '{name}' has {count} rows. Send fewer "
+            "in a request, or start the server with a larger --max_batch"
+        )
+
+
+def check_shape(
+    signature_name: str, name: str, shape: Sequence[int], info: meta_graph_pb2.TensorInfo, max_batch: int
+) -> None:
+    """Refuses a value of another shape than a signature says: at some, TensorFlow's kernels abort the process.
+
+    The words are those of IsInputSpecsCorrect in TensorFlow's core/tfrt/saved_model/saved_model.cc, which TensorFlow
+    Serving asks where it runs models by TFRT. [N] is taken for [N, 1]: so the documents of TensorFlow Serving ask
+    half_plus_two.
+
+    Raises:
+        ServingError: if the rank or a known dimension differs, or the batch has more than `max_batch` rows.
+    """
+    expected = None
+    if info.HasField("tensor_shape") and not info.tensor_shape.unknown_rank:
+        expected = [dim.size for dim in info.tensor_shape.dim]
+    if shape and (not expected or expected[0] < 0):
+        check_rows(name, shape[0], max_batch)
+    if expected is None or _is_compatible(shape, expected) or (expected[1:] == [1] and len(shape) == 1):
+        return
+    raise invalid_argument(
+        f"signature {signature_name} input shape is wrong, expected : {_name_shape(expected)}, "
+        f"actual: {_name_shape(shape)}. Input '{name}' {'has no values' if 0 in shape else 'has another shape'}"
+    )
+
+
+def _is_compatible(shape: Sequence[int], expected: Sequence[int]) -> bool:
+    if len(shape) != len(expected):
+        return False
+    return all(size in (found, -1) for found, size in zip(shape, expected, strict=True))
+
+
+def _name_shape(shape: Sequence[int]) -> str:
+    return f"[{','.join('?' if size < 0 else str(size) for size in shape)}]"

@@ -9,8 +9,10 @@ from tensorflow.core.framework import tensor_pb2
 
 from serving.server.errors import invalid_argument
 
-# A TensorProto may give one value for a billion elements; nobody sends so many.
-_MOST_BYTES = 1 << 28  # of all that a request unfolds to
+_MOST_BYTES = 256 << 20  # of all that the tensors of a request unfold to
+# Bytes. A string is a pointer in a list and in an array, and an object of TensorFlow's; its own object besides.
+_STRING, _BYTES_OBJECT = 40, 33
+_COMPLEX = 48  # bytes; a complex number as an object of Python's
 
 _FIELDS = {
     tf.float32: "float_val",
@@ -33,30 +35,55 @@ def to_arrays(protos: Mapping[str, tensor_pb2.TensorProto]) -> dict[str, np.ndar
     Raises:
         ServingError: if a shape and its values do not belong together, or together they would unfold to gigabytes.
     """
-    check_size(sum(_measure(name, proto) for name, proto in protos.items()))
+    measure(protos)
     return {name: _to_array(name, proto) for name, proto in protos.items()}
 
 
-def check_size(num_bytes: int) -> None:
-    """Refuses what would take too much memory.
+def measure(protos: Mapping[str, tensor_pb2.TensorProto]) -> int:
+    """Returns the bytes of memory that tensors take as arrays, here and in TensorFlow.
+
+    A TensorProto may give one value for a billion elements: the last value is repeated.
 
     Raises:
-        ServingError: if it would.
+        ServingError: if that is more than a request may take, a shape is not known, or a type is not valid.
     """
+    num_bytes = sum(_measure(name, proto) for name, proto in protos.items())
     if num_bytes > _MOST_BYTES:
-        raise invalid_argument(f"The request unfolds to {num_bytes} bytes; the maximum is {_MOST_BYTES}")
+        raise invalid_argument(
+            f"The request unfolds to {num_bytes} bytes; the maximum is {_MOST_BYTES}: {_describe_shapes(protos)}. "
+            "Send fewer or smaller tensors in a request"
+        )
+    return num_bytes
 
 
-def _measure(name: str, proto: tensor_pb2.TensorProto) -> int:
-    """The bytes that a tensor will take; where values are missing, the last one is repeated."""
+def list_dims(name: str, proto: tensor_pb2.TensorProto) -> list[int]:
+    """Returns the shape of a tensor.
+
+    Raises:
+        ServingError: if it is not known.
+    """
     dims = [dim.size for dim in proto.tensor_shape.dim]
     if proto.tensor_shape.unknown_rank or any(size < 0 for size in dims):
         raise invalid_argument(f"Input '{name}': the shape must be fully known")
-    dtype = _find_dtype(name, proto.dtype)
-    count, values = math.prod(dims), proto.string_val
-    if not values:
+    return dims
+
+
+def _describe_shapes(protos: Mapping[str, tensor_pb2.TensorProto]) -> str:
+    """Names the shapes of at most three tensors, for an error."""
+    shapes = [f"input '{name}' has the shape {list_dims(name, proto)}" for name, proto in sorted(protos.items())[:3]]
+    return ", ".join(shapes)
+
+
+def _measure(name: str, proto: tensor_pb2.TensorProto) -> int:
+    count = math.prod(list_dims(name, proto))
+    dtype = find_dtype(name, proto.dtype)
+    if dtype.is_complex:
+        return count * (dtype.size + _COMPLEX)
+    if dtype != tf.string:
         return count * dtype.size
-    return sum(map(len, values)) + max(count - len(values), 0) * len(values[-1]) + count * dtype.size
+    values = proto.string_val
+    repeated = max(count - len(values), 0) * len(values[-1]) if values else 0
+    return (count + len(values)) * _STRING + len(values) * _BYTES_OBJECT + 2 * sum(map(len, values)) + repeated
 
 
 def _to_array(name: str, proto: tensor_pb2.TensorProto) -> np.ndarray:
@@ -66,7 +93,12 @@ def _to_array(name: str, proto: tensor_pb2.TensorProto) -> np.ndarray:
         raise invalid_argument(f"Input '{name}': Tensor proto is not valid: {error}") from error
 
 
-def _find_dtype(name: str, number: int) -> tf.DType:
+def find_dtype(name: str, number: int) -> tf.DType:
+    """Returns the type of a tensor by its number in the protobuf.
+
+    Raises:
+        ServingError: if there is none.
+    """
     try:
         dtype = tf.as_dtype(number)
         _ = dtype.size, dtype.as_numpy_dtype

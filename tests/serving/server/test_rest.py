@@ -91,7 +91,7 @@ def test_bytes_go_in_and_out_as_base64(ask):
 
 def test_nan_and_infinity_are_printed_as_such(port):
     """Which is no JSON, and what TensorFlow Serving prints and takes."""
-    body = b'{"instances": [[NaN, Infinity], [1e0, -Infinity]]}'
+    body = b'{"instances": [[NaN], [Infinity], [1e0], [-Infinity]]}'
     url = f"http://127.0.0.1:{port}/v1/models/half:predict"
     text = requests.post(url, data=body, timeout=20).text
     assert "NaN" in text
@@ -315,3 +315,51 @@ def test_numbers_come_back_as_they_are(ask):
     _, answer = ask("/v1/models/m:predict", {"instances": [[abs(v), 0] for v in values]})
     found = np.float32([row["scaled"][0] for row in answer["predictions"]])
     np.testing.assert_array_equal(found, 2 * np.abs(np.float32(values)))
+
+
+CHUNKS = b'18\r\n{"instances": [[1, 1]]} \r\n0\r\n\r\n'
+LENGTH, CHUNKED = b"Content-Length: 24\r\n", b"Transfer-Encoding: chunked\r\n"
+NEXT = b"GET /v1/models/half HTTP/1.1\r\nHost: a\r\n\r\n"
+# By RFC 9112: 6.3 (length), 6.1 (transfer coding), 5 (fields), 7.1 (chunks).
+AMBIGUOUS = {
+    "length and chunks": (LENGTH + CHUNKED, CHUNKS),
+    "chunks and length": (CHUNKED + LENGTH, CHUNKS),
+    "chunks in another case, and length": (b"transfer-encoding:\t CHUNKED \r\n" + LENGTH, CHUNKS),
+    "chunks in a folded line, and length": (b"Transfer-Encoding:\r\n chunked\r\n" + LENGTH, CHUNKS),
+    "two lengths": (LENGTH + b"Content-Length: 25\r\n", CHUNKS),
+    "two lengths in one field": (b"Content-Length: 24, 25\r\n", CHUNKS),
+    "a signed length": (b"Content-Length: +24\r\n", CHUNKS),
+    "a negative length": (b"Content-Length: -1\r\n", CHUNKS),
+    "a length of two numbers": (b"Content-Length: 2 4\r\n", CHUNKS),
+    "a folded length": (b"Content-Length: 2\r\n 4\r\n", CHUNKS),
+    "no length": (b"Content-Length:\r\n", CHUNKS),
+    "a space before the colon": (b"Content-Length : 24\r\n", CHUNKS),
+    "chunked twice": (CHUNKED + CHUNKED, CHUNKS),
+    "chunked twice in one field": (b"Transfer-Encoding: chunked, chunked\r\n", CHUNKS),
+    "another coding": (b"Transfer-Encoding: xchunked\r\n", CHUNKS),
+    "a carriage return alone": (b"X: a\r" + CHUNKED, CHUNKS),
+    "a chunk of signed size": (CHUNKED, b"+" + CHUNKS),
+    "a chunk that goes on": (CHUNKED, CHUNKS.replace(b"\r\n0", b"XX0")),
+    "a line feed alone behind a chunk's size": (CHUNKED, CHUNKS.replace(b"18\r", b"18")),
+}
+
+
+@pytest.mark.parametrize("path", [b"/v1/models/m:predict", PATH.encode()])
+@pytest.mark.parametrize(("fields", "body"), AMBIGUOUS.values(), ids=AMBIGUOUS)
+def test_a_request_of_unclear_length_ends_its_connection(port, path, fields, body):
+    """A proxy before the server may see another end, and take for a request what was part of the body."""
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        connection.sendall(b"POST " + path + b" HTTP/1.1\r\nHost: a\r\n" + fields + b"\r\n" + body + NEXT)
+        answers = b"".join(iter(lambda: connection.recv(1 << 16), b""))
+    assert answers.startswith(b"HTTP/1.1 400 ")
+    assert answers.count(b"HTTP/1.1 ") == 1
+
+
+@pytest.mark.parametrize("fields", [CHUNKED, b"Transfer-Encoding: Chunked\r\n"])
+def test_a_request_in_chunks_is_followed_by_another(port, fields):
+    """Its end is clear."""
+    head = b"POST /v1/models/m:predict HTTP/1.1\r\nHost: a\r\n" + fields
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        connection.sendall(head + b"\r\n" + CHUNKS + NEXT.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+        answers = b"".join(iter(lambda: connection.recv(1 << 16), b""))
+    assert answers.count(b"HTTP/1.1 200 ") == 2
