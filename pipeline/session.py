@@ -3,6 +3,7 @@
 import dataclasses
 import logging
 import os
+import shlex
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from rich.console import Console
 from components.layout import list_images
 from pipeline.config import Config
 from pipeline.interruption import describe_interruption
-from pipeline.printing import print_error, print_unbroken
+from pipeline.printing import as_called, print_error, print_unbroken
 from pipeline.progress_display import ProgressDisplay
 from pipeline.run_log import RunLog
 from pipeline.terminal import catch_interrupts
@@ -106,5 +107,9 @@ def _explain(
         return error.exit_code
     logging.error("graft run failed", exc_info=error)
     reason = " ".join(f"{type(error).__name__}: {error}".split())[:_LONG]
-    print(f"graft: unexpected: {reason}\nThe traceback is in {workspace.log}", file=log.stderr, flush=True)
+    lines = [f"graft: unexpected: {reason}", f"The traceback is in {workspace.log}"]
+    if len(workspace.list_runs()) > 1:
+        out = shlex.quote(str(workspace.root))
+        lines.append(f"If it comes again: ./graft repair --out {out} moves aside what earlier runs have left")
+    print(as_called("\n".join(lines)), file=log.stderr, flush=True)
     return GraftError.exit_code
