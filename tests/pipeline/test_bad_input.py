@@ -118,6 +118,16 @@ def test_too_many_broken_files_stop_at_the_gate(tmp_path, run, photos, encode_im
     assert "Trainer" not in executed(tmp_path)
 
 
+def test_damaged_database_ends_a_run_before_anything_is_read(tmp_path, run, photos):
+    """In one line; what is there stays as it is, and the run leaves no folder of its own."""
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "metadata.sqlite").write_bytes(bytes(4096))
+    with pytest.raises(GraftError, match=r"metadata.sqlite: cannot be used: file is not a database\. .*graft repair"):
+        run()
+    assert not executed(tmp_path)
+    assert not list((tmp_path / "out" / "runs").iterdir())
+
+
 def test_disk_that_is_full_in_the_middle_is_named(tmp_path, run, photos, monkeypatch):
     """Not a traceback of Beam; the same command goes on when there is room.
 
