@@ -6,7 +6,7 @@ import pathlib
 
 from pipeline.cleanup import move_aside
 from pipeline.workspace import Workspace, open_workspace
-from schema.errors import UsageError
+from schema.errors import GraftError, UsageError
 from schema.text import printable
 
 # SQLite's own files are part of the database. It goes first: a journal alone is of no database.
@@ -30,7 +30,7 @@ def repair(out: str) -> Repaired:
         out: the workspace; nothing may run in it.
     Raises:
         UsageError: if it is no workspace.
-        GraftError: if a run is at work there.
+        GraftError: if a run is at work there, or the disk refuses.
     """
     found = Workspace(pathlib.Path(os.path.abspath(out)))
     if not found.exists():
@@ -38,8 +38,13 @@ def repair(out: str) -> Repaired:
     with open_workspace(out, _END_IT) as workspace:
         parts = [pathlib.Path(f"{workspace.metadata}{suffix}") for suffix in _SUFFIXES] + [workspace.artifacts]
         moved = [path for path in parts if os.path.lexists(path)]
-        lost = move_aside(workspace, moved) if moved else None
-        workspace.follow_artifacts(lost)
+        try:
+            lost = move_aside(workspace, moved) if moved else None
+            workspace.follow_artifacts(lost)
+        except OSError as error:
+            raise GraftError(
+                f"{printable(out)}: cannot be changed: {error.strerror}. Mend that, and type the same again."
+            ) from None
         return Repaired(workspace, moved, lost)
 
 

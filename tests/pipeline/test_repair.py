@@ -1,7 +1,9 @@
 """`./graft repair` begins anew and loses nothing."""
 
+import errno
 import json
 import os
+import shutil
 
 import pytest
 from command_line import make_typist
@@ -98,6 +100,25 @@ def test_a_workspace_at_work_is_left_alone(graft, workspace):
     assert ended.code == 1
     assert "another run is at work here" in ended.err
     assert set(os.listdir(workspace.root)) - {".lock"} == before
+
+
+def test_a_repair_that_the_disk_stops_goes_on(graft, workspace, monkeypatch):
+    """The database is moved, then the disk fails; the same command moves the rest."""
+    move = shutil.move
+
+    def fail_at_artifacts(source, target):
+        if source.name == "pipeline":
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+        return move(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "move", fail_at_artifacts)
+        ended = graft("--out", workspace.root)
+    assert (ended.code, ended.out) == (1, "")
+    assert "out: cannot be changed: Read-only file system. Mend that" in ended.err
+    assert graft("--out", workspace.root).code == 0
+    assert len(list(workspace.root.glob("lost-*/*"))) == 2
+    assert not workspace.artifacts.exists()
 
 
 def test_a_folder_that_is_no_workspace_is_left_alone(graft, tmp_path):
