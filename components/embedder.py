@@ -33,6 +33,7 @@ from components.artifacts import IngestReport
 from components.base import EMBEDDING, BaseSpec, FrozenBase
 from components.embedding_store import EmbeddingStore, Rows, free_bytes, list_kinds, measure, remove
 from components.embeddings import EMBEDDING_SIZE, EmbeddingReport, ImageRow, read_rows, write_embeddings
+from components.example_files import list_split
 from components.moments import Moments
 from components.shards import Append, Kind
 from components.whole_files import write_whole
@@ -295,7 +296,7 @@ def _list_files(examples: list[types.Artifact], output: types.Artifact, splits: 
     for split in splits:
         target = artifact_utils.get_split_uri([output], split)
         tf.io.gfile.makedirs(target)
-        for source in sorted(tf.io.gfile.glob(os.path.join(artifact_utils.get_split_uri(examples, split), "*"))):
+        for source in list_split(artifact_utils.get_split_uri(examples, split)):
             yield ExampleFile(source, os.path.join(target, os.path.basename(source)), split)
 
 

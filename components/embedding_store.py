@@ -254,8 +254,11 @@ def list_kinds(root: str) -> list[Kind]:
     """The kinds of rows below a folder, by the names of their folders; what is no store is passed over."""
     kinds = []
     for name in sorted(gfile(root).listdir(root)) if gfile(root).isdir(root) else []:
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            with gfile(root).GFile(os.path.join(root, name, KIND_FILE)) as file:
+        path = os.path.join(root, name, KIND_FILE)
+        if not is_remote(root) and not os.path.isfile(path):  # a pipe would be waited for
+            continue
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
+            with gfile(root).GFile(path) as file:
                 kind = Kind.from_json(file.read())
             if kind.name == name:
                 kinds.append(kind)

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from components.datasets import without_autotune
+from components.example_files import list_split
 from components.shards import Kind
 from components.whole_files import write_whole
 from schema import features
@@ -117,7 +118,7 @@ def read_embeddings(uri: str, split: str, classes: Sequence[str]) -> Embedded:
         split: whose images.
         classes: class names, in the order of the model's outputs.
     """
-    files = sorted(tf.io.gfile.glob(os.path.join(uri, f"Split-{split}", "*")))
+    files = list_split(os.path.join(uri, f"Split-{split}"))
     spec = {name: tf.io.FixedLenFeature([], tf.string) for name in _TEXTS}
     spec[features.EMBEDDING] = tf.io.FixedLenFeature([EMBEDDING_SIZE], tf.float32)
     dataset = tf.data.TFRecordDataset(files).batch(_ROWS).map(lambda records: tf.io.parse_example(records, spec))

@@ -28,6 +28,7 @@ from components.data_checks import class_totals
 from components.datasets import without_autotune
 from components.embeddings import EmbeddingReport
 from components.eval_config import make_eval_config
+from components.example_files import list_split
 from components.threshold import choose_threshold
 from schema import features
 from serving import signatures, versions
@@ -178,7 +179,7 @@ def count_labels(examples: types.Artifact) -> dict[str, int]:
 
 
 def _list_test_files(examples: types.Artifact) -> list[str]:
-    return sorted(tf.io.gfile.glob(os.path.join(artifact_utils.get_split_uri([examples], features.TEST), "*")))
+    return list_split(artifact_utils.get_split_uri([examples], features.TEST))
 
 
 def _find_embedded(

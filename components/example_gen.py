@@ -27,6 +27,7 @@ from components import image_set, ingest, layout, progress
 from components.artifacts import IngestReport
 from components.decoded import DecodedImages
 from components.duplicates import Record
+from components.example_files import name_file
 from components.lineage import find_salt
 from components.read_ahead import read_files
 from components.reading import read_images
@@ -261,8 +262,7 @@ def _shards(decided: ingest.Ingest, uri: str) -> Iterator[tuple[str, list[Record
         members = sorted((r for r in decided.kept if decided.splits[r.path] == split), key=lambda r: r.digest)
         count = max(1, -(-len(members) // _IMAGES_A_SHARD))
         for index in range(count):
-            name = f"data_tfrecord-{index:05d}-of-{count:05d}"
-            yield os.path.join(uri, f"Split-{split}", name), members[index::count]
+            yield os.path.join(uri, f"Split-{split}", name_file(index, count)), members[index::count]
 
 
 def resolve_window_end(window_end: str) -> str:

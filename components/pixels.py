@@ -18,6 +18,7 @@ import tensorflow as tf
 from absl import logging
 
 from components.datasets import PARALLEL_CALLS, READY_BATCHES, without_autotune
+from components.example_files import list_files
 from components.transform import from_levels, to_levels
 from schema import features
 
@@ -54,7 +55,7 @@ def read_levels(
         transformed = transform(tf.io.parse_example(serialized, raw_spec))
         return to_levels(transformed[features.PIXELS]), transformed[features.LABEL_INDEX][:, 0]
 
-    records = tf.data.TFRecordDataset(_list_files(file_patterns))
+    records = tf.data.TFRecordDataset(list_files(file_patterns))
     if keep is not None:
         wanted = tf.constant(keep)
         records = records.enumerate().filter(lambda index, _: wanted[index]).map(lambda _, record: record)
@@ -131,7 +132,7 @@ def cache_folder(file_patterns: list[str], image_size: int, passes: int, parent:
     Yields:
         The folder, or None where each pass is to decode again; the log says which and why.
     """
-    keep, reason = _choose_cache(_list_files(file_patterns), image_size, passes, parent)
+    keep, reason = _choose_cache(list_files(file_patterns), image_size, passes, parent)
     logging.info("Resized images are %s: %s.", "kept on disk" if keep else "not kept on disk", reason)
     if not keep:
         yield None
@@ -164,7 +165,3 @@ def _measure_examples(files: list[str]) -> tuple[float, float]:
     mean_bytes = sum(sample) / max(len(sample), 1)
     framing = 16  # bytes of length and checksums around a TFRecord
     return mean_bytes, sum(tf.io.gfile.stat(name).length for name in files) / (mean_bytes + framing)
-
-
-def _list_files(file_patterns: list[str]) -> list[str]:
-    return sorted(name for pattern in file_patterns for name in tf.io.gfile.glob(pattern))

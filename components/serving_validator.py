@@ -18,9 +18,9 @@ from tfx.types import artifact_utils, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 from tfx.utils import path_utils
 
+from components.example_files import list_files
 from components.samples import sample_examples
 from components.serving_trial import Limits, Verdict, try_model
-from components.trunk import list_files
 from schema import features
 from schema.errors import DataError
 

@@ -11,6 +11,7 @@ import hashlib
 import json
 import math
 import os
+import stat
 import uuid
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -22,11 +23,16 @@ import pyarrow as pa
 SUFFIX, TEMPORARY_SUFFIX, DAMAGED_SUFFIX = ".arrow", ".tmp", ".damaged"
 ABANDONED_SECONDS = 24 * 3600.0  # a shard is written in minutes
 DIGEST_BYTES = 32
+_LARGEST = 1 << 20  # of the sizes in a shape; rows are what a network makes of one image
 _DIGEST = np.dtype(f"S{DIGEST_BYTES}")
 # What Arrow has no type for is kept as its bits.
 _ARROW_TYPES = {"float32": pa.float32(), "bfloat16": pa.uint16()}
 _DTYPES = {"float32": np.dtype(np.float32), "bfloat16": np.dtype(ml_dtypes.bfloat16)}
 _KIND = b"graft"
+# Ends of an Arrow file: the length of the footer in 4 bytes, little endian, and this.
+_MAGIC = b"ARROW1"
+# A key of a field in a schema. pyarrow before 14.0.1 unpickles what stands beside it (CVE-2023-47248).
+_EXTENSION = b"ARROW:extension:"
 # Errors that say nothing of what is in a file; all others are Arrow's, or the disk's.
 _NOT_OF_THE_CONTENT = {errno.ENOENT, errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 
@@ -77,9 +83,18 @@ class Kind:
 
     @classmethod
     def from_json(cls, text: str) -> "Kind":
-        """The inverse of `to_json`."""
+        """Reads what `to_json` wrote.
+
+        Raises:
+            ValueError, KeyError, TypeError: if it is something else.
+        """
         values = json.loads(text)
-        return cls(**values | {"shape": tuple(values["shape"])})
+        kind = cls(**values | {"shape": tuple(values["shape"])})
+        texts = (kind.layer, kind.weights, kind.graph)
+        sizes = all(type(size) is int and 0 < size <= _LARGEST for size in kind.shape)
+        if kind.dtype not in _DTYPES or not all(isinstance(value, str) for value in texts) or not sizes:
+            raise ValueError(f"expected the kind of a row, got {text}")
+        return kind
 
     @property
     def _schema(self) -> pa.Schema:
@@ -161,6 +176,7 @@ class Shard:
         self.path = path
         self._kind = kind
         try:
+            _refuse_special(path)
             with pa.memory_map(path) as file:
                 start = file.read_buffer(1).address
                 batches = _read_batches(file, kind)
@@ -175,7 +191,9 @@ class Shard:
             if error.errno in _NOT_OF_THE_CONTENT:
                 raise
             raise BadShardError(str(error)) from error
-        except (ValueError, pa.ArrowException) as error:
+        except (BadShardError, MemoryError):
+            raise
+        except Exception as error:  # whatever Arrow and NumPy make of bytes that are no shard
             raise BadShardError(str(error)) from error
 
     def read(self, indices: Sequence[int] | np.ndarray, check: bool = False) -> tuple[np.ndarray, np.ndarray]:
@@ -218,13 +236,32 @@ def to_bytes(digest: np.bytes_) -> bytes:
     return bytes(digest).ljust(DIGEST_BYTES, b"\0")
 
 
+def _refuse_special(path: str) -> None:
+    """Refuses a pipe or a device, which would be waited for or read without end."""
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise BadShardError("it is no regular file")
+
+
 def _read_batches(file: pa.MemoryMappedFile, kind: Kind) -> list[pa.RecordBatch]:
+    _refuse_extensions(file)
     file.seek(0)
     reader = pa.ipc.open_file(file)
     found = (reader.schema.metadata or {}).get(_KIND, b"").decode(errors="replace")
     if found != kind.to_json() or reader.schema != kind._schema:
         raise BadShardError("it holds something else")
     return [reader.get_batch(i) for i in range(reader.num_record_batches)]
+
+
+def _refuse_extensions(file: pa.MemoryMappedFile) -> None:
+    """Refuses a file whose schema names an extension type, before Arrow reads the schema and loads that type.
+
+    Arrow takes the schema from the footer, which is never compressed: a key in it stands there as it is.
+    """
+    ending = file.size() - len(_MAGIC) - 4
+    length = int.from_bytes(file.read_at(4, max(ending, 0)), "little")
+    start = max(ending - length, 0)
+    if _EXTENSION in file.read_at(file.size() - start, start):
+        raise BadShardError("it holds something else")
 
 
 def _view(batch: pa.RecordBatch, kind: Kind) -> tuple[np.ndarray, np.ndarray, int]:

@@ -24,8 +24,9 @@ from tfx.utils import json_utils, proto_utils
 from components import curves, devices, model, pixels, progress, samples
 from components.base import FrozenBase
 from components.embeddings import EmbeddingReport, read_embeddings
+from components.example_files import list_files
 from components.training import HEAD, Images, Inputs, Settings, Trained, count_passes, train
-from components.trunk import list_files, open_trunk, read_trunk
+from components.trunk import open_trunk, read_trunk
 from schema import features
 from serving import versions
 from serving.signatures import export_saved_model

@@ -1,6 +1,5 @@
 """What phase 2 starts from: the output of the base below the layers that it trains, read from the embedding store."""
 
-import os
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -69,8 +68,3 @@ def open_trunk(frozen: FrozenBase, store: str, example_files: Sequence[str]) -> 
                 append([digests[file][i] for i in indices], np.asarray(below))
                 progress.report("images through the trunk", len(indices), total)
     return (trunk.open() if total else rows), total
-
-
-def list_files(patterns: Sequence[str]) -> list[str]:
-    """The files that patterns stand for, in order."""
-    return sorted(os.fspath(name) for pattern in patterns for name in tf.io.gfile.glob(pattern))

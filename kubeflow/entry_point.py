@@ -185,10 +185,15 @@ def _runs_elsewhere(beam_args: Sequence[str]) -> bool:
 
 
 def _make_folders(invocation: dict[str, Any]) -> None:
-    """The launcher makes the folders above those of the artifacts."""
+    """Makes the folder of each output, an empty one: an earlier try of the same task may have left some of its files.
+
+    The launcher makes the folders above those of the artifacts.
+    """
     import tensorflow as tf
 
     for _, artifact in _list_artifacts(invocation, ("outputs",)):
+        if tf.io.gfile.isdir(artifact["uri"]):
+            tf.io.gfile.rmtree(artifact["uri"])
         tf.io.gfile.makedirs(artifact["uri"])
 
 

@@ -489,6 +489,23 @@ def embeddings(out: str | None, prune: bool) -> None:
     print_store(out, make_console())
 
 
+@cli.command("repair", short_help="Move aside what a run cannot read any more, and begin anew.")
+@click.option("--out", metavar="DIR", help="Workspace.  [that of ./graft run here]")
+def repair_workspace(out: str | None) -> None:
+    """Move the database of a workspace and TFX's artifacts to a folder lost-... in it; the next run begins anew.
+
+    For where a run says that `metadata.sqlite` or an artifact is damaged. Deletes nothing and asks nothing. What was
+    pushed stays live, embeddings and the runs' reports stay where they are.
+
+    \b
+    ./graft repair
+    ./graft repair --out graft-demo
+    """
+    from pipeline.repair import describe, repair
+
+    echo(*describe(repair(out or find_configured_workspace())))
+
+
 class _ListByDefault(click.Group):
     """A group that lists where it is told to do nothing else."""
 

@@ -12,7 +12,7 @@ from components.decoded import remove_outdated
 from components.embedding_store import EmbeddingStore, list_kinds, measure, remove
 from pipeline.printing import print_plain
 from pipeline.workspace import Workspace, open_workspace
-from schema.errors import UsageError
+from schema.errors import GraftError, UsageError
 from serving import versions
 
 _NOTHING = "There is nothing to see or to prune before a first run: ./graft run"
@@ -91,16 +91,40 @@ def _live_manifests(workspace: Workspace) -> list[dict[str, Any]]:
 
 
 def _live_images(workspace: Workspace) -> dict[str, list[bytes]]:
-    """Digests of the images in use, by kind of row."""
-    from components.embeddings import read_rows  # TensorFlow takes seconds
+    """Digests of the images in use, by kind of row.
 
+    Raises:
+        GraftError: if the artifacts that tell them are gone or damaged: then rows that are in use would be dropped.
+    """
     live: dict[str, list[bytes]] = {}
     for manifest in _live_manifests(workspace):
-        files = (workspace.root / manifest["embedding"]["artifact"]).glob("Split-*/*")
-        digests = [row.digest for file in files for row in read_rows(str(file))]
+        digests = _read_digests(workspace, manifest)
         for name in manifest["embedding"]["kinds"]:
             live.setdefault(name, []).extend(digests)
     return live
+
+
+def _read_digests(workspace: Workspace, manifest: dict[str, Any]) -> list[bytes]:
+    """Reads the digests of the images that a run has embedded."""
+    import tensorflow as tf  # takes seconds
+
+    from components.embeddings import read_rows
+    from components.example_files import list_split
+
+    embedding = manifest["embedding"]
+    folder = workspace.root / embedding.get("artifact", "")
+    splits = sorted(folder.glob("Split-*"))
+    try:
+        digests = [row.digest for split in splits for file in list_split(str(split)) for row in read_rows(file)]
+    except (GraftError, tf.errors.OpError, ValueError):
+        splits = []
+    # A file that is cut between two records, or within 12 bytes behind one, is whole for TensorFlow.
+    if not splits or len(digests) != embedding.get("images", len(digests)):
+        raise GraftError(
+            f"{workspace.root}: nothing was dropped: which images are in use cannot be told, for the artifacts of the "
+            f"run {manifest['run_id']} are gone or damaged. Let ./graft run make them anew, then prune."
+        )
+    return digests
 
 
 def _hit_rates(workspace: Workspace) -> list[str]:

@@ -16,6 +16,8 @@ from tfx.orchestration.local import runner_utils
 from tfx.orchestration.portable import launcher, runtime_parameter_utils, tfx_runner
 from tfx.proto.orchestration import pipeline_pb2
 
+from pipeline.artifact_files import note_files
+
 
 @dataclasses.dataclass(frozen=True)
 class Output:
@@ -87,13 +89,19 @@ class LocalRunner(tfx_runner.IrBasedRunner):
 
 
 def _describe(connection: metadata.Metadata, execution_id: int, name: str, seconds: float) -> Finished:
-    """Asks the metadata what a component has done: the outputs of a cached one are another execution's."""
+    """Asks the metadata what a component has done, and notes the files of its outputs.
+
+    The outputs of a cached component are another execution's, and noted already.
+    """
     with connection as handle:
         [execution] = handle.store.get_executions_by_id([execution_id])
         events = [e for e in handle.store.get_events_by_execution_ids([execution_id]) if _is_output(e)]
         artifacts = {a.id: a for a in handle.store.get_artifacts_by_id([e.artifact_id for e in events])}
+        cached = execution.last_known_state == metadata_store_pb2.Execution.CACHED
+        if not cached:
+            note_files(handle.store, list(artifacts.values()))
     outputs = {e.path.steps[0].key: _output(artifacts[e.artifact_id]) for e in events}
-    return Finished(name, seconds, execution.last_known_state == metadata_store_pb2.Execution.CACHED, outputs)
+    return Finished(name, seconds, cached, outputs)
 
 
 def _is_output(event: metadata_store_pb2.Event) -> bool:

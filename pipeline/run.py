@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import logging
 import pathlib
 import shutil
 from typing import Any
@@ -18,9 +19,11 @@ from components.pusher import CANARY, HELD_BACK, NEW, OVERTAKEN, PUSHED, PUSHED_
 from components.retraining import TRAIN, Decision, read_decision
 from components.serving_validator import FILE as VERDICT_FILE
 from components.summary import FILE as SUMMARY_FILE
+from pipeline.artifact_files import forget_damaged
 from pipeline.chain import Places, create_pipeline
-from pipeline.cleanup import remove_unfinished
+from pipeline.cleanup import remove_unfinished, set_unknown_aside
 from pipeline.config import Config
+from pipeline.database import check_database, open_database
 from pipeline.disk import explain_disk_error
 from pipeline.engines import beam_pipeline_args, check_engine, explain_worker_error
 from pipeline.left_out import QUARANTINE, read_quarantine, suggest_conversion
@@ -31,8 +34,9 @@ from pipeline.resolve import Resolved, resolve
 from pipeline.run_log import RunLog
 from pipeline.weights import RANDOM
 from pipeline.worker_check import check_workers
-from pipeline.workspace import Workspace, make_run_id, open_workspace
+from pipeline.workspace import Workspace, make_run_id, open_workspace, write_json
 from schema.errors import DataError
+from schema.text import printable
 from serving import versions
 
 
@@ -122,6 +126,7 @@ def run_pipeline(config: Config, console: Console, log: RunLog | None = None) ->
     display = ProgressDisplay(console)
     try:
         with open_workspace(config.out) as workspace, display, progress.listen(display.update):
+            check_database(workspace)
             display.prepare("looking at what has changed since the last run")
             resolved = resolve(config, workspace)
             check_workers(config.beam, _list_places(config, resolved, workspace))
@@ -154,7 +159,7 @@ def _run_chain(
     }
     try:
         pipeline = _create_local_pipeline(config, resolved, workspace)
-        remove_unfinished(pipeline.metadata_connection_config, workspace.artifacts)
+        _clear_artifacts(pipeline, workspace)
         runner = LocalRunner(
             run_id, lambda name: _start(name, display, log), lambda component: _finish(component, display, log)
         )
@@ -174,7 +179,7 @@ def _run_chain(
         raise
     finally:
         manifest["seconds"] = {c.name: round(c.seconds, 2) for c in display.finished}
-        _write_json(folder / "manifest.json", manifest)
+        write_json(folder / "manifest.json", manifest)
     return outcome
 
 
@@ -184,6 +189,18 @@ def _create_local_pipeline(config: Config, resolved: Resolved, workspace: Worksp
     metadata = sqlite_metadata_connection_config(str(workspace.metadata))
     beam_args = beam_pipeline_args(config.beam, str(workspace.root))
     return create_pipeline(config, parameters, resolved, places, beam_args, metadata)
+
+
+def _clear_artifacts(pipeline: Pipeline, workspace: Workspace) -> None:
+    """Sees to it that each executor finds an empty folder, and that TFX reuses no damaged artifact."""
+    store = open_database(workspace, pipeline.metadata_connection_config)
+    remove_unfinished(store, workspace.artifacts)
+    notes = [f"{file}: damaged; made again, with all that was made of it" for file in forget_damaged(store)]
+    if lost := set_unknown_aside(store, workspace):
+        notes.append(f"{lost}: holds the artifacts of a database that is lost; they are made anew")
+    for note in notes:
+        logging.warning(note)
+        progress.report("", note=printable(note))
 
 
 def _start(component: str, display: ProgressDisplay, log: RunLog | None) -> None:
@@ -309,9 +326,3 @@ def _save_quarantine(components: list[Finished], folder: pathlib.Path) -> pathli
 
 def _read(component: Finished, key: str, name: str) -> dict[str, Any]:
     return dict(json.loads((pathlib.Path(component.outputs[key].uri) / name).read_text(encoding="utf-8")))
-
-
-def _write_json(path: pathlib.Path, value: dict[str, Any]) -> None:
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(value, indent=1, ensure_ascii=False), encoding="utf-8")
-    temporary.replace(path)

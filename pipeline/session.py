@@ -11,12 +11,13 @@ from rich.console import Console
 from components.layout import list_images
 from pipeline.config import Config
 from pipeline.interruption import describe_interruption
-from pipeline.printing import echo_json, make_console, print_error, print_unbroken
+from pipeline.printing import as_called, echo_json, make_console, print_error, print_unbroken
 from pipeline.progress_display import ProgressDisplay
 from pipeline.run_log import RunLog
 from pipeline.terminal import catch_interrupts
 from pipeline.workspace import Workspace, make_run_id, prepare
 from schema.errors import GraftError
+from schema.text import quote
 from serving import output as printing
 from serving.schemes import check_scheme
 
@@ -107,5 +108,9 @@ def _explain(
         return error.exit_code
     logging.error("graft run failed", exc_info=error)
     reason = " ".join(f"{type(error).__name__}: {error}".split())[:_LONG]
-    printing.echo(f"graft: unexpected: {reason}", f"The traceback is in {workspace.log}", file=log.stderr)
+    lines = [f"graft: unexpected: {reason}", f"The traceback is in {workspace.log}"]
+    if len(workspace.list_runs()) > 1:
+        out = quote(str(workspace.root))
+        lines.append(f"If it comes again: ./graft repair --out {out} moves aside what earlier runs have left")
+    printing.echo(*map(as_called, lines), file=log.stderr)
     return GraftError.exit_code

@@ -20,6 +20,7 @@ FORMAT = 1  # of the layout below; a change that an older or newer Graft cannot 
 _FORMAT_FILE = "workspace.json"
 _UNFINISHED = f".{_FORMAT_FILE}-"
 _LOCAL_ID = "%Y%m%dT%H%M%S-%f"  # a run's id in Graft 0.2
+LOST = "lost-"  # begins the names of folders with what was moved aside
 _OWN = {"pipeline", "metadata.sqlite", "runs", "serving", "embeddings", "decoded", "graft.log", ".lock"}
 
 
@@ -63,17 +64,59 @@ class Workspace:
         """What TensorFlow Serving watches."""
         return self.root / "serving" / model_name
 
+    def exists(self) -> bool:
+        """Tells whether a run, or what is left of one, is here."""
+        return any(os.path.lexists(path) for path in (self.root / _FORMAT_FILE, self.metadata, self.artifacts))
+
     def load_manifests(self) -> list[dict[str, Any]]:
         """What earlier runs wrote of themselves, oldest first; a torn one is passed over."""
-        manifests = []
+        return list(self._read_manifests().values())
+
+    def follow_artifacts(self, moved_to: pathlib.Path | None) -> None:
+        """Corrects the paths of artifacts in the manifests: those of moved ones, and those of ones that are gone.
+
+        A later run may make an artifact of the same name, which is not the one that the manifest means.
+
+        Args:
+            moved_to: folder in the workspace that has what was moved, under the same names; or None.
+        """
+        for file, manifest in self._read_manifests().items():
+            places = [(manifest, "trained_model"), (manifest.get("embedding"), "artifact")]
+            changed = [_follow(self.root, moved_to, *place) for place in places]
+            if any(changed):
+                write_json(file, manifest)
+
+    def _read_manifests(self) -> dict[pathlib.Path, dict[str, Any]]:
+        manifests = {}
         for path in sorted(self.runs.glob("*/manifest.json"), key=lambda path: _age(path.parent.name)):
-            with contextlib.suppress(OSError, json.JSONDecodeError):
-                manifests.append(json.loads(path.read_text(encoding="utf-8")))
+            with contextlib.suppress(OSError, ValueError):
+                manifest = json.loads(path.read_text(encoding="utf-8"))
+                if isinstance(manifest, dict):
+                    manifests[path] = manifest
         return manifests
 
     def list_runs(self) -> list[str]:
         """The ids of the runs, oldest first."""
         return sorted((path.name for path in self.runs.glob("*/") if path.is_dir()), key=_age)
+
+
+def write_json(path: pathlib.Path, value: dict[str, Any]) -> None:
+    """Writes a file of JSON, whole or not at all."""
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(value, indent=1, ensure_ascii=False), encoding="utf-8")
+    temporary.replace(path)
+
+
+def _follow(root: pathlib.Path, moved_to: pathlib.Path | None, holder: Any, key: str) -> bool:
+    """Corrects one path of an artifact in a manifest, or removes it; returns whether it did."""
+    path = holder.get(key) if isinstance(holder, dict) else None
+    if not isinstance(path, str) or (root / path).exists():
+        return False
+    if moved_to and (moved_to / path).exists():
+        holder[key] = str((moved_to / path).relative_to(root))
+    else:
+        del holder[key]
+    return True
 
 
 def prepare(out: str) -> Workspace:
@@ -137,7 +180,8 @@ def _check_format(out: str, file: pathlib.Path) -> None:
             )
     elif file.parent.is_dir():
         names = [path.name for path in file.parent.iterdir()]
-        others = [name for name in names if name not in _OWN and not name.startswith((_FORMAT_FILE, _UNFINISHED))]
+        own = (_FORMAT_FILE, _UNFINISHED, LOST)
+        others = [name for name in names if name not in _OWN and not name.startswith(own)]
         if others:
             raise UsageError(
                 f"{out}: expected a new folder, an empty one or a workspace; it holds {', '.join(sorted(others)[:3])}. "

@@ -10,12 +10,14 @@ from collections.abc import Iterable, Iterator
 import tensorflow as tf
 
 from schema.errors import UsageError
+from schema.text import printable
 from serving import signatures, versions
 from serving.output import echo, echo_json
 from serving.regular import read_regular
 from serving.wildcards import check_plain
 
 _BATCH = 32
+_LONG = 200  # characters of an error of TensorFlow
 _NO_IMAGE = ("none of JPEG", "Unknown image file format", "Input is empty")  # by Graft's graph, or TensorFlow's decoder
 
 
@@ -73,12 +75,18 @@ def load_signature(model: str) -> "tf.types.experimental.ConcreteFunction":
     """Loads `serving_default` of a SavedModel, or of the newest version in a folder.
 
     Raises:
-        UsageError: if there is none, or its path is a pattern of file names.
+        UsageError: if there is none, it cannot be loaded, or its path is a pattern of file names.
     """
     path = find_version(model)
     check_plain(path, "model", "Rename or copy its folder.")
-    loaded = tf.saved_model.load(path)
-    signature = loaded.signatures[signatures.SERVING]
+    try:
+        loaded = tf.saved_model.load(path)
+        signature = loaded.signatures[signatures.SERVING]
+    except Exception as error:  # of a torn file TensorFlow raises OSError, OpError, ValueError, KeyError or IndexError
+        reason = printable(" ".join(str(error).split())[:_LONG])
+        raise UsageError(
+            f"{path}: cannot be loaded, so it is damaged or no pushed model: {reason}. Name another."
+        ) from error
     signature.owner = loaded  # a signature alone does not keep its variables alive
     return signature
 

@@ -40,7 +40,7 @@ def write_examples(serialize):
         for split in SPLITS:
             target = folder / f"Split-{split}"
             target.mkdir(parents=True)
-            files = files_by_split.get(split, [])
+            files = files_by_split.get(split, [[]])
             for index, images in enumerate(files):
                 with tf.io.TFRecordWriter(str(target / f"data_tfrecord-{index:05d}-of-{len(files):05d}")) as writer:
                     for encoded, label in images:

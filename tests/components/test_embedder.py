@@ -9,6 +9,7 @@ import types
 import numpy as np
 import pytest
 import tensorflow_transform as tft
+from hostile_shards import write_shard_with_code
 from image_files import CLASSES
 
 from components import model, pixels, progress
@@ -152,7 +153,7 @@ def test_fine_tuning_later_adds_the_trunk(embed, examples, small_base, tmp_path)
 def test_a_damaged_shard_is_computed_again_and_never_trusted(
     embed, first, examples, small_base, tmp_path, caplog, damage
 ):
-    """Torn, of another kind, or with a flipped bit: a warning, and the embeddings are right."""
+    """Torn, of another kind, or with a flipped bit: a warning, and the embeddings are right. So with code beside it."""
     shards = sorted((tmp_path / "store" / first.report.kind.name).glob("*.arrow"))
     content = bytearray(shards[0].read_bytes())
     if damage == "cut":
@@ -163,6 +164,8 @@ def test_a_damaged_shard_is_computed_again_and_never_trusted(
     else:
         content[len(content) // 2] ^= 0x10
         shards[0].write_bytes(content)
+    for kind in (first.report.kind, first.report.trunk):
+        write_shard_with_code(tmp_path / "store" / kind.name / "code.arrow", kind, tmp_path / "touched")
     again = embed(examples, tmp_path / "again", store=tmp_path / "store")
     assert "computed again" in caplog.text
     assert 0 < again.report.computed < 12
@@ -170,6 +173,7 @@ def test_a_damaged_shard_is_computed_again_and_never_trusted(
     assert all(np.allclose(before[digest], now[digest], rtol=1e-5, atol=1e-5) for digest in before)
     embed(examples, tmp_path / "third", store=tmp_path / "store")  # a shard that was set aside took good rows with it
     assert embed(examples, tmp_path / "fourth", store=tmp_path / "store").report.computed == 0
+    assert not (tmp_path / "touched").exists()
 
 
 def test_a_run_that_was_killed_leaves_what_it_finished(embed, examples, small_base, tmp_path, monkeypatch):

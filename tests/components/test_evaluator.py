@@ -13,6 +13,7 @@ from components import summary
 from components.artifacts import IngestReport
 from components.embeddings import EmbeddingReport
 from components.evaluator import EvaluatorExecutor, count_labels
+from components.example_files import name_file
 from components.threshold import DEFAULT_MIN_ACCURACY, choose_threshold
 from serving import versions
 
@@ -23,7 +24,7 @@ def test_labels_are_counted_in_the_test_split_alone(tmp_path, serialize):
     for split, shards in contents.items():
         (tmp_path / f"Split-{split}").mkdir()
         for index, labels in enumerate(shards):
-            with tf.io.TFRecordWriter(str(tmp_path / f"Split-{split}" / f"data_tfrecord-{index}")) as writer:
+            with tf.io.TFRecordWriter(str(tmp_path / f"Split-{split}" / name_file(index, len(shards)))) as writer:
                 for label in labels.split():
                     writer.write(serialize(b"image", label))
     examples = standard_artifacts.Examples()
@@ -45,7 +46,7 @@ def evaluate(tmp_path, serialize, monkeypatch):
         (folder / "assets.extra").mkdir()
         (folder / "assets.extra/graft.json").write_text(json.dumps({"classes": ["cat", "dog"]}))
     (tmp_path / "examples/Split-test").mkdir(parents=True)
-    with tf.io.TFRecordWriter(str(tmp_path / "examples/Split-test/data_tfrecord-0")) as writer:
+    with tf.io.TFRecordWriter(str(tmp_path / "examples/Split-test/data_tfrecord-00000-of-00001")) as writer:
         for label in ("cat", "dog"):
             writer.write(serialize(b"image", label))
     (tmp_path / "embeddings").mkdir()

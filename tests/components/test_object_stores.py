@@ -12,6 +12,7 @@ import pytest
 import tensorflow as tf
 from apache_beam.io import filesystem
 from apache_beam.testing.util import assert_that, equal_to
+from hostile_shards import write_shard_with_code
 from tensorflow_metadata.proto.v0 import schema_pb2
 from tfx.components.util import tfxio_utils
 from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
@@ -215,15 +216,18 @@ def embed(ingested, graph, spec, name):
     return types.SimpleNamespace(uri=output.uri, report=EmbeddingReport.read(output.uri))
 
 
-def test_embeddings_are_kept_in_the_store(ingested, remote_graph, small_base, spec):
-    """Each image goes through the base once; a second run and phase 2 find all of it."""
+def test_embeddings_are_kept_in_the_store(ingested, remote_graph, small_base, spec, tmp_path):
+    """Each image goes through the base once; a second run and phase 2 find all of it, and pass over what is code."""
     from components.base import FrozenBase
 
     first = embed(ingested, remote_graph, spec, "embeddings")
     images = sum(sum(first.values()) for s, first in ingested.first.report["counts"].items() if s != "test")
     assert (first.report.images, first.report.computed) == (images, images)
-    assert embed(ingested, remote_graph, spec, "later").report.computed == 0
     store = f"{ingested.root}/store"
+    for kind in (first.report.kind, first.report.trunk):
+        write_shard_with_code(tmp_path / "code.arrow", kind, tmp_path / "touched")
+        tf.io.gfile.copy(str(tmp_path / "code.arrow"), f"{store}/{kind.name}/code.arrow", overwrite=True)
+    assert embed(ingested, remote_graph, spec, "later").report.computed == 0
     assert set(list_kinds(store)) == {first.report.kind, first.report.trunk}
     assert measure(store) > images * first.report.kind.row_bytes
     assert free_bytes(store) > 0
@@ -232,6 +236,7 @@ def test_embeddings_are_kept_in_the_store(ingested, remote_graph, small_base, sp
     files = tf.io.gfile.glob(f"{artifact_utils.get_split_uri([ingested.first.examples], 'val')}/*")
     rows, computed = open_trunk(FrozenBase(spec, remote_graph), store, files)
     assert computed == 0
+    assert not (tmp_path / "touched").exists()
     assert rows.read(rows.find(digests)).shape == (len(digests), *first.report.trunk.shape)
 
 

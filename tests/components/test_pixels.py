@@ -11,6 +11,7 @@ import tensorflow_transform as tft
 from absl import logging
 
 from components import pixels
+from components.example_files import name_file
 
 OFF = {"flip": "none", "rotation": 0.0, "zoom": 0.0, "contrast": 0.0}
 COUNT = 10
@@ -21,13 +22,15 @@ def examples(tmp_path_factory, make_images, serialize):
     """Two TFRecord files of 10 images in all, cats and dogs in turn; returns the pattern."""
     folder = tmp_path_factory.mktemp("examples")
     images = {label: make_images(folder / "images", label, COUNT // 2) for label in ("cat", "dog")}
+    split = folder / "Split-train"
+    split.mkdir()
     pairs = list(zip(*images.values(), strict=True))
     for shard, part in enumerate((pairs[:2], pairs[2:])):
-        with tf.io.TFRecordWriter(str(folder / f"train-{shard}")) as writer:
+        with tf.io.TFRecordWriter(str(split / name_file(shard, 2))) as writer:
             for cat, dog in part:
                 writer.write(serialize(cat.read_bytes(), "cat"))
                 writer.write(serialize(dog.read_bytes(), "dog"))
-    return str(folder / "train-*")
+    return str(split / "*")
 
 
 @pytest.fixture(scope="module")

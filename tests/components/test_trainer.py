@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_transform as tft
+from hostile_shards import write_shard_with_code
 from PIL import Image
 from tfx import types
 from tfx.components.trainer.fn_args_utils import FnArgs
@@ -169,11 +170,12 @@ def test_phase_2_starts_from_what_the_embedder_has_kept(fine_tuned):
 
 
 def test_what_was_pruned_meanwhile_is_computed_again(train, fine_tuned, val_examples, tmp_path):
-    """The Embedder's artifact is older than the store: the Trainer fills it, and trains the same model."""
+    """The Embedder's artifact is older than the store: the Trainer fills it, passes over what is code, and trains."""
 
     def prune(embedded):
         kept = EmbeddingStore(embedded.store, embedded.report.trunk)
         assert kept.prune([]) == 16
+        write_shard_with_code(f"{kept.folder}/code.arrow", kept.kind, tmp_path / "touched")
 
     again = train(
         tmp_path,
@@ -184,6 +186,7 @@ def test_what_was_pruned_meanwhile_is_computed_again(train, fine_tuned, val_exam
         fine_tune_learning_rate=1e-3,
     )
     assert again.trunk_computed == 16
+    assert not (tmp_path / "touched").exists()
     expected = predict(fine_tuned.model, val_examples)
     np.testing.assert_allclose(predict(again.model, val_examples), expected, atol=1e-3)
 

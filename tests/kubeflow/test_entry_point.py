@@ -183,3 +183,14 @@ def test_what_this_pod_writes_goes_where_the_launcher_looks(monkeypatch, tmp_pat
     """Whatever runs Beam, the Trainer is one process."""
     told = run_task(monkeypatch, tmp_path, executor, *beam_args)
     assert all(uri.startswith(str(tmp_path / "root/gcs/bucket")) for uri in told.values())
+
+
+def test_outputs_of_an_earlier_try_are_removed_before_the_next(tmp_path):
+    """An executor writes into an empty folder, which is made where there is none."""
+    left = tmp_path / "examples/Split-train/data_tfrecord-00000-of-00003"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"images of the first try")
+    uris = {key: str(tmp_path / key) for key in ("examples", "report")}
+    outputs = {"artifacts": {key: {"artifacts": [{"uri": uri}]} for key, uri in uris.items()}}
+    entry_point._make_folders({"outputs": outputs})
+    assert {key: list((tmp_path / key).iterdir()) for key in uris} == {"examples": [], "report": []}

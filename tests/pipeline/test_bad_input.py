@@ -118,8 +118,24 @@ def test_too_many_broken_files_stop_at_the_gate(tmp_path, run, photos, encode_im
     assert "Trainer" not in executed(tmp_path)
 
 
+def test_damaged_database_ends_a_run_before_anything_is_read(tmp_path, run, photos):
+    """In one line; what is there stays as it is, and the run leaves no folder of its own."""
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "metadata.sqlite").write_bytes(bytes(4096))
+    with pytest.raises(GraftError, match=r"metadata.sqlite: cannot be used: file is not a database\. .*graft repair"):
+        run()
+    assert not executed(tmp_path)
+    assert not list((tmp_path / "out" / "runs").iterdir())
+
+
 def test_disk_that_is_full_in_the_middle_is_named(tmp_path, run, photos, monkeypatch):
-    """Not a traceback of Beam; the same command goes on when there is room."""
+    """Not a traceback of Beam; the same command goes on when there is room.
+
+    What a run left whose database is lost is out of the way by then, and kept.
+    """
+    left = "pipeline/ExampleGen/examples/1/Split-train/data_tfrecord-00001-of-00002"
+    (tmp_path / "out" / left).parent.mkdir(parents=True)
+    (tmp_path / "out" / left).write_text("images that are gone")
 
     def write(shard, *_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), shard[0])
@@ -133,6 +149,8 @@ def test_disk_that_is_full_in_the_middle_is_named(tmp_path, run, photos, monkeyp
     [manifest] = (tmp_path / "out" / "runs").glob("*/manifest.json")
     assert "failed" in json.loads(manifest.read_text())
     assert not list((tmp_path / "out" / "pipeline").glob("*/*/*/Split-train/*"))
+    [lost] = (tmp_path / "out").glob(f"lost-*/{left}")
+    assert lost.read_text() == "images that are gone"
 
 
 @pytest.mark.parametrize(

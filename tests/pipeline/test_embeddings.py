@@ -2,8 +2,14 @@
 
 import json
 
-from pipeline.embeddings import _live_manifests
+import numpy as np
+import pytest
+
+from components.embedding_store import EmbeddingStore
+from components.shards import Kind
+from pipeline.embeddings import _live_manifests, prune_store
 from pipeline.workspace import Workspace
+from schema.errors import GraftError
 
 
 def write_run(root, run_id):
@@ -34,3 +40,26 @@ def test_it_is_kept_for_the_newest_run_and_for_what_is_live(tmp_path):
     assert kept() == ["run-1", "run-3"]
     write_version(tmp_path, 3, "run-3")
     assert kept() == ["run-3"]
+
+
+FILE = "Split-train/data_tfrecord-00000-of-00001"
+LEFT = {"gone": {}, "foreign": {"Split-train/other": b""}, "torn": {FILE: bytes(99)}, "cut": {FILE: b""}}
+
+
+@pytest.mark.parametrize("left", LEFT.values(), ids=LEFT)
+def test_nothing_is_dropped_where_the_images_in_use_are_not_known(tmp_path, left):
+    """The artifacts of the newest run are gone, foreign or torn: the rows may be those of its images."""
+    kind = Kind("embedding", "weights", "graph", (4,), "float32")
+    store = EmbeddingStore(str(tmp_path / "embeddings"), kind)
+    with store.append() as append:
+        append([b"1" * 32], np.zeros((1, 4), np.float32))
+    folder = tmp_path / "pipeline/Embedder/embeddings/8"
+    for name, content in left.items():
+        (folder / name).parent.mkdir(parents=True)
+        (folder / name).write_bytes(content)
+    (tmp_path / "runs/run-1").mkdir(parents=True)
+    embedding = {"kinds": [kind.name], "images": 1, "artifact": str(folder.relative_to(tmp_path))}
+    (tmp_path / "runs/run-1/manifest.json").write_text(json.dumps({"run_id": "run-1", "embedding": embedding}))
+    with pytest.raises(GraftError, match=r"nothing was dropped: .* run run-1 are gone or damaged"):
+        prune_store(str(tmp_path))
+    assert len(store.open()) == 1

@@ -202,3 +202,24 @@ def test_a_name_that_is_not_utf8_is_read_all_the_same(model, pictures, tmp_path,
 def test_a_model_is_named_by_where_it_lies(path, words):
     """Model, version and workspace; another folder as it is."""
     assert describe_model(path) == words
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        ("saved_model.pb", 99),
+        ("saved_model.pb", 0),
+        ("variables/variables.index", 9),
+        ("variables/variables.index", None),
+    ],
+)
+def test_a_model_that_is_torn_is_refused_in_one_line(model, tmp_path, name, size):
+    """Whatever TensorFlow raises for it; the folder is named."""
+    shutil.copytree(model, tmp_path / "7")
+    file = tmp_path / "7" / name
+    file.unlink() if size is None else os.truncate(file, size)
+    with pytest.raises(
+        UsageError, match=r"/7: cannot be loaded, so it is damaged or no pushed model: .*Name another\."
+    ) as e:
+        load_signature(str(tmp_path / "7"))
+    assert "\n" not in str(e.value)
