@@ -358,6 +358,8 @@ def predict(
     ./graft predict --json *.jpg --model graft-out/serving/graft
     ./graft predict cat.jpg --server grpc://localhost:8500 --label canary
     ./graft predict cat.jpg --run 20261126T101500-000Z-3f2a
+
+    A SavedModel is code that runs here: name models of your own alone.
     """
     from components.layout import list_paths
     from pipeline.terminal import muted_stderr, quietly
@@ -421,6 +423,9 @@ def serve(
 
     It follows what is pushed, rolled back and promoted. Ctrl-C or SIGTERM ends it within 3 s, with
     exit code 0; a second Ctrl-C ends it at once.
+
+    A SavedModel is code that runs in the server: serve models of your own alone. Any client of the gRPC port may have
+    the server load another one, so keep that port among machines that you trust.
 
     \b
     ./graft serve

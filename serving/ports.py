@@ -1,5 +1,6 @@
-"""Checks that a port is free before a model is loaded for it, which takes many seconds."""
+"""Checks ports before a model is loaded for them, which takes many seconds, and says who reaches them."""
 
+import ipaddress
 import socket
 
 from schema.errors import UsageError
@@ -23,3 +24,15 @@ def check_free(host: str, port: int, option: str) -> None:
         raise UsageError(
             f"{host}:{port}: cannot listen there: {error.strerror}. Another server may; name another {option}."
         ) from None
+
+
+def is_loopback(host: str) -> bool:
+    """Returns whether only this machine reaches what listens there.
+
+    >>> is_loopback("127.0.0.2"), is_loopback("::1"), is_loopback("localhost"), is_loopback("0.0.0.0")
+    (True, True, True, False)
+    """
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:  # a name; the address behind it may change
+        return False

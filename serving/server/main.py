@@ -17,7 +17,7 @@ from tensorflow_serving.config import model_server_config_pb2
 from schema.errors import GraftError, UsageError, describe_error
 from serving import stop_signals
 from serving.output import PrintableFormatter, echo, make_streams_safe
-from serving.ports import check_free
+from serving.ports import check_free, is_loopback
 from serving.server.configs import (
     Batching,
     Monitoring,
@@ -39,6 +39,10 @@ logger = logging.getLogger(__name__)
 
 # As theirs: --flag, --flag=true, --flag=false.
 _SWITCH: dict[str, Any] = {"is_flag": False, "flag_value": "true", "default": "false", "type": bool}
+_OPEN_PORT = (
+    "any client of the gRPC port may have this server load a SavedModel that the server can read "
+    "(HandleReloadConfigRequest), and a SavedModel is code. Let only machines that you trust reach the port."
+)
 _GRACE = 2.0  # seconds that requests have to be finished when the server is stopped
 
 
@@ -217,6 +221,8 @@ def _serve_grpc(store: ModelStore, metrics: Metrics, options: Options, budget: B
     server = start_grpc_server(
         store, metrics, addresses, options.rest_api_num_threads, options.max_request_bytes, arguments, budget
     )
+    if options.port and not is_loopback(options.host):
+        logger.warning("%s: %s", options.host, _OPEN_PORT)
     logger.info("Running gRPC ModelServer at %s ...", " and ".join(addresses))
     try:
         yield server
