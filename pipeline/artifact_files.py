@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 import ml_metadata as mlmd
 from ml_metadata.proto import metadata_store_pb2
 
+from serving import durable
+
 FILES = "graft_files"  # property of an artifact: JSON, path in it to size in bytes
 _LIVE, _DELETED = metadata_store_pb2.Artifact.LIVE, metadata_store_pb2.Artifact.DELETED
 
@@ -23,10 +25,8 @@ def note_files(store: mlmd.MetadataStore, artifacts: Sequence[metadata_store_pb2
         artifacts: of a component that has just finished; in folders of this machine.
     """
     for artifact in artifacts:
-        sizes = {}
-        for path in _list_files(artifact.uri):
-            _flush(path)
-            sizes[os.path.relpath(path, artifact.uri)] = os.path.getsize(path)
+        durable.sync_tree(artifact.uri)
+        sizes = {os.path.relpath(path, artifact.uri): os.path.getsize(path) for path in _list_files(artifact.uri)}
         artifact.custom_properties[FILES].string_value = json.dumps(sizes, sort_keys=True)
     store.put_artifacts(artifacts)
 
@@ -64,11 +64,3 @@ def _list_files(folder: str) -> Iterator[str]:
 def _measure(path: str) -> int | None:
     """Returns the size of a file in bytes; None if there is no such file."""
     return os.path.getsize(path) if os.path.isfile(path) else None
-
-
-def _flush(path: str) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -2,10 +2,10 @@
 
 import json
 import os
-import stat
 from typing import Any
 
 from serving.gfile import gfile, is_remote
+from serving.regular import open_regular
 
 MOST_BYTES = 256 << 20  # of a file; the confusion matrix of 5,000 classes fits into the record of a version
 
@@ -24,22 +24,17 @@ def read_bytes(path: str) -> bytes | None:
     if is_remote(path):
         return _read_remote(path)
     try:
-        # A pipe would keep whoever opens it waiting for a writer.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open_regular(path) as file:
+            _check_size(os.fstat(file.fileno()).st_size)
+            return file.read(MOST_BYTES)
     except FileNotFoundError:
         if os.path.lexists(path):
             raise DamagedError("a link to a file that is not there") from None
         return None
+    except IsADirectoryError:
+        raise DamagedError("a folder, not a file") from None
     except OSError as error:
         raise DamagedError(f"cannot be read: {error.strerror}") from None
-    try:
-        _check_regular(os.fstat(descriptor))
-        with open(descriptor, "rb", closefd=False) as file:
-            return file.read(MOST_BYTES)
-    except OSError as error:
-        raise DamagedError(f"cannot be read: {error.strerror}") from None
-    finally:
-        os.close(descriptor)
 
 
 def read_json(path: str) -> Any:
@@ -65,12 +60,6 @@ def read_json(path: str) -> Any:
     if value is None:
         raise DamagedError("expected a JSON document, got null")
     return value
-
-
-def _check_regular(found: os.stat_result) -> None:
-    if not stat.S_ISREG(found.st_mode):
-        raise DamagedError("a folder, not a file" if stat.S_ISDIR(found.st_mode) else "no regular file")
-    _check_size(found.st_size)
 
 
 def _check_size(size: int) -> None:

@@ -51,6 +51,7 @@ def test_reason_names_the_part_and_both_types(tmp_path):
 
 def test_record_that_may_not_be_read_is_damaged_and_not_missing(tmp_path, monkeypatch):
     """A version without a record counts as another tool's, and a run would split the images anew."""
+    (tmp_path / "graft.json").write_text("{}")
     monkeypatch.setattr(os, "open", lambda *_: (_ for _ in ()).throw(PermissionError(13, "Permission denied")))
     assert read_record(str(tmp_path / "graft.json")) == ({}, "cannot be read: Permission denied")
 
