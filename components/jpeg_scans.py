@@ -33,8 +33,8 @@ def describe_excess(jpeg: tf.Tensor, frame: tf.Tensor, size: tf.Tensor) -> tf.Te
 
     def describe() -> tf.Tensor:
         scans = count_scans(jpeg, frame)
-        reason = ["a JPEG with ", tf.strings.as_string(scans), " scans; of its size ", tf.strings.as_string(most)]
-        return tf.where(scans > most, tf.strings.join([*reason, " are read at most"]), "0")
+        reason = ["a JPEG with ", tf.strings.as_string(scans), " scans (of its size, ", tf.strings.as_string(most)]
+        return tf.where(scans > most, tf.strings.join([*reason, " are read at most)"]), "0")
 
     def search() -> tf.Tensor:
         return tf.cond(tf.size(find_pair(jpeg, bytes([0xFF, _START]))) > most, describe, lambda: "0")

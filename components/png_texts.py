@@ -27,7 +27,11 @@ def describe_excess(png: tf.Tensor) -> tf.Tensor:
         before, behind = tf.gather(content, at), tf.gather(content, at + 3)
         texts = (tf.equal(before, ord("z")) | tf.equal(before, ord("i"))) & tf.equal(behind, ord("t"))
         number = tf.reduce_sum(tf.cast(texts, tf.int32))
-        reason = ["a PNG with ", tf.strings.as_string(number), f" compressed text chunks; {MAX_TEXTS} are read at most"]
+        reason = [
+            "a PNG with ",
+            tf.strings.as_string(number),
+            f" compressed text chunks ({MAX_TEXTS} are read at most)",
+        ]
         return tf.where(number > MAX_TEXTS, tf.strings.join(reason), "0")
 
     return tf.cond(tf.strings.length(png) > _HARMLESS, count, lambda: "0")
