@@ -38,7 +38,7 @@ def read_size(jpeg: tf.Tensor) -> tf.Tensor:
     fields = tf.strings.substr(jpeg, tf.minimum(at + 5, tf.strings.length(jpeg)), 4)
     size = tf.cast(tf.io.decode_raw(fields, tf.uint16, little_endian=False, fixed_length=4)[::-1], tf.int64)
     known = found & (tf.reduce_min(size) > 0)
-    excess = tf.cond(known, lambda: jpeg_scans.describe_excess(jpeg, at, size), lambda: "0")
+    excess = jpeg_scans.describe_excess(jpeg, at, size)
     verdict = tf.where(known, excess, f"no size in the first {MAX_STEPS} steps of its header")
     return size + tf.strings.to_number(verdict, tf.int64)  # raises the verdict if it is no number
 

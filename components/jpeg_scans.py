@@ -6,7 +6,7 @@ from components.byte_search import find_pair
 
 # A pass costs 0.1 to 0.7 ns a pixel. Progressive photographs have 5 to 12 scans, baseline ones 1 to 4.
 MAX_SCANS = 16  # of any image
-_PIXELS, _PIXELS_A_BYTE = 500e6, 100  # to pass over; so small images may have more
+_PIXELS, _PIXELS_A_BYTE = 1e9, 100  # to pass over; so small images may have more
 _BYTES_A_SCAN = 10  # the least: a marker and a header of one component (ITU-T T.81, B.2.3)
 _START, _END = 0xDA, 0xD9
 _FIRST_CODE = 0xC0  # codes below are reserved; libjpeg stops at them
@@ -26,20 +26,20 @@ def describe_excess(jpeg: tf.Tensor, frame: tf.Tensor, size: tf.Tensor) -> tf.Te
     Returns:
         String scalar; "0" of a JPEG that can be decoded.
     """
-    length = tf.strings.length(jpeg)
-    pixels = tf.cast(tf.reduce_prod(tf.maximum(size, 1)), tf.float64)
-    passes = (_PIXELS + _PIXELS_A_BYTE * tf.cast(length, tf.float64)) / pixels
-    most = tf.cast(tf.clip_by_value(passes, MAX_SCANS, 1e9), tf.int32)
+    length = tf.cast(tf.strings.length(jpeg), tf.float64)
+    pixels = tf.cast(tf.reduce_prod(size), tf.float64)
 
-    def describe() -> tf.Tensor:
+    def search() -> tf.Tensor:
+        most = tf.cast(tf.maximum((_PIXELS + _PIXELS_A_BYTE * length) / pixels, MAX_SCANS), tf.int32)
+        seem = tf.size(find_pair(jpeg, bytes([0xFF, _START])))
+        return tf.cond(seem > most, lambda: describe(most), lambda: "0")
+
+    def describe(most: tf.Tensor) -> tf.Tensor:
         scans = count_scans(jpeg, frame)
         reason = ["a JPEG with ", tf.strings.as_string(scans), " scans (of its size, ", tf.strings.as_string(most)]
         return tf.where(scans > most, tf.strings.join([*reason, " are read at most)"]), "0")
 
-    def search() -> tf.Tensor:
-        return tf.cond(tf.size(find_pair(jpeg, bytes([0xFF, _START]))) > most, describe, lambda: "0")
-
-    return tf.cond(length // _BYTES_A_SCAN > most, search, lambda: "0")
+    return tf.cond(length * pixels > _PIXELS * _BYTES_A_SCAN, search, lambda: "0")
 
 
 def count_scans(jpeg: tf.Tensor, frame: tf.Tensor) -> tf.Tensor:

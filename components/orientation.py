@@ -5,6 +5,7 @@ PNG to look behind its pixels. So it gets an image of one pixel with these parts
 """
 
 import io
+import itertools
 import re
 import struct
 from collections.abc import Iterator
@@ -12,13 +13,12 @@ from collections.abc import Iterator
 from PIL import Image
 
 from components.formats import JPEG, PNG
+from components.jpeg_segments import SCAN, walk_segments
 
 _ORIENTATION = 274  # tag 0x0112 of EXIF 2.32
 _MOST_PARTS = 100_000  # segments or chunks to pass over; ingest reads on without an orientation
 _LARGEST = 1 << 16  # bytes of a part: the most of a JPEG's segment
-_MARKER = re.compile(rb"\xff+([^\x00\xff])", re.DOTALL)
-_SCAN, _APP1 = 0xDA, 0xE1
-_WITHOUT_LENGTH = (0x01, *range(0xD0, 0xDA))
+_APP1 = 0xE1
 _SEGMENTS = (b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0")  # EXIF 2.32, 4.7.2; XMP part 3, 1.1.3
 _CHUNKS = re.compile(rb"eXIf|.TXt(Raw profile type exif|XML:com\.adobe\.xmp)\0|tEXtRaw profile type exif\0", re.DOTALL)
 
@@ -43,18 +43,12 @@ def is_oriented(encoded: bytes) -> bool:
 
 def _find_segments(jpeg: bytes) -> Iterator[tuple[bytes, bytes]]:
     """Finds the segments of a JPEG's header that hold EXIF or XMP; yields the kind and the whole segment."""
-    at = 2
-    for _ in range(_MOST_PARTS):
-        marker = _MARKER.search(jpeg, at)
-        if not marker or (code := marker[1][0]) == _SCAN:
+    for code, at, length in itertools.islice(walk_segments(jpeg), _MOST_PARTS):
+        if code == SCAN:
             return
-        at = marker.end()
-        if code not in _WITHOUT_LENGTH:
-            length = int.from_bytes(jpeg[at : at + 2], "big")
-            for kind in _SEGMENTS if code == _APP1 else ():
-                if jpeg.startswith(kind, at + 2):
-                    yield kind, b"\xff\xe1" + jpeg[at : at + length]
-            at += length
+        for kind in _SEGMENTS if code == _APP1 else ():
+            if jpeg.startswith(kind, at + 2):
+                yield kind, b"\xff\xe1" + jpeg[at : at + length]
 
 
 def _find_chunks(png: bytes) -> Iterator[tuple[bytes, bytes]]:

@@ -20,9 +20,12 @@ def describe_excess(png: tf.Tensor) -> tf.Tensor:
         String scalar; "0" of a PNG that can be decoded.
     """
 
-    def count() -> tf.Tensor:
-        # zTXt and iTXt (PNG specification, 11.3.3); tEXt is not compressed, and of iCCP libpng unfolds one alone.
+    def search() -> tf.Tensor:
         at = find_pair(png, b"TX")
+        return tf.cond(tf.size(at) > MAX_TEXTS, lambda: describe(at), lambda: "0")
+
+    def describe(at: tf.Tensor) -> tf.Tensor:
+        # zTXt and iTXt (PNG specification, 11.3.3); tEXt is not compressed, and of iCCP libpng unfolds one alone.
         content = tf.io.decode_raw(tf.strings.join(["\0", png, "\0\0"]), tf.uint8)  # a place further each
         before, behind = tf.gather(content, at), tf.gather(content, at + 3)
         texts = (tf.equal(before, ord("z")) | tf.equal(before, ord("i"))) & tf.equal(behind, ord("t"))
@@ -34,4 +37,4 @@ def describe_excess(png: tf.Tensor) -> tf.Tensor:
         ]
         return tf.where(number > MAX_TEXTS, tf.strings.join(reason), "0")
 
-    return tf.cond(tf.strings.length(png) > _HARMLESS, count, lambda: "0")
+    return tf.cond(tf.strings.length(png) > _HARMLESS, search, lambda: "0")
