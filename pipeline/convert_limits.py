@@ -7,7 +7,7 @@ from components.jpeg_segments import SCAN, walk_segments
 
 _MOST_SEGMENTS = 50_000  # of a JPEG; 12 microseconds each
 _MOST_BETWEEN = 1_000_000  # bytes between the segments of a JPEG's header; a microsecond each
-_MOST_BLOCKS = 4_000  # of a GIF before its picture, 1 MB; a comment is copied for each
+_MOST_COPIED = 2e10  # bytes, of a GIF before its picture: the comment so far is copied for each block; a second or two
 # As components.jpeg_scans, which needs TensorFlow.
 _MOST_SCANS, _PIXELS, _PIXELS_A_BYTE = 16, 1e9, 100
 
@@ -24,8 +24,8 @@ def refuse_costly(encoded: bytes) -> None:
     """
     if encoded.startswith(JPEG):
         _refuse_jpeg(encoded)
-    elif encoded.startswith(GIF) and _count_blocks(encoded) > _MOST_BLOCKS:
-        raise ConversionError(f"a GIF with more than {_MOST_BLOCKS} blocks before its picture")
+    elif encoded.startswith(GIF) and _has_long_comments(encoded):
+        raise ConversionError("a GIF with too many blocks of comments before its picture")
 
 
 def _refuse_jpeg(jpeg: bytes) -> None:
@@ -46,12 +46,14 @@ def _refuse_jpeg(jpeg: bytes) -> None:
         raise ConversionError(f"a JPEG with {scans} scans (of its size, {most} are read at most)")
 
 
-def _count_blocks(gif: bytes) -> int:
-    """Counts the blocks of a GIF before its first frame, up to one more than are read."""
+def _has_long_comments(gif: bytes) -> bool:
+    """Tells whether Pillow would copy too much for the blocks of a GIF before its first frame."""
     at, blocks = 13 + (3 * (2 << gif[10] % 8) if len(gif) > 10 and gif[10] >= 128 else 0), 0
-    while gif[at : at + 1] == b"!" and blocks <= _MOST_BLOCKS:
+    while gif[at : at + 1] == b"!":
         at += 2
-        while at < len(gif) and gif[at] and blocks <= _MOST_BLOCKS:
+        while at < len(gif) and gif[at]:
             at, blocks = at + 1 + gif[at], blocks + 1
-        at, blocks = at + 1, blocks + 1
-    return blocks
+            if blocks * at > _MOST_COPIED:
+                return True
+        at += 1
+    return False
