@@ -5,8 +5,9 @@ All of it is stock TensorFlow ops that can be traced; what serving refuses is re
 
 import tensorflow as tf
 
-from components import jpeg_header
+from components import jpeg_header, png_texts
 from components.formats import BMP, GIF, JPEG, PNG, READABLE
+from components.gif_frame import keep_first_frame
 
 _HEADER = 32  # bytes; all that the sizes below need
 
@@ -22,12 +23,14 @@ def measure_image(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     Returns:
         The same, string scalar, and int64 [2], width and height in pixels; of what is no such image, anything.
     Raises:
-        tf.errors.InvalidArgumentError: if the header of a JPEG is broken, or too long.
+        tf.errors.InvalidArgumentError: if the header of a JPEG is broken, or too long; if a JPEG has too many scans, or
+            a PNG too many compressed texts.
     """
 
     def measure_other() -> tuple[tf.Tensor, tf.Tensor]:
-        still = tf.cond(begins_with(encoded, GIF), lambda: _keep_first_frame(encoded), lambda: encoded)
-        return still, _read_size(still)
+        still = tf.cond(begins_with(encoded, GIF), lambda: keep_first_frame(encoded), lambda: encoded)
+        excess = tf.cond(begins_with(encoded, PNG), lambda: png_texts.describe_excess(encoded), lambda: "0")
+        return still, _read_size(still) + tf.strings.to_number(excess, tf.int64)  # raises the excess if it is no number
 
     return tf.cond(begins_with(encoded, JPEG), lambda: (encoded, jpeg_header.read_size(encoded)), measure_other)
 
@@ -44,32 +47,6 @@ def _read_size(encoded: tf.Tensor) -> tf.Tensor:
     bitmap = tf.where(bitmap < 1 << 31, bitmap, (1 << 32) - bitmap)
     size = tf.where(begins_with(encoded, BMP), bitmap, integers(6, 10, [1, 1 << 8]))  # GIF's screen
     return tf.where(begins_with(encoded, PNG), integers(16, 24, big_endian), size)  # PNG's IHDR
-
-
-def _keep_first_frame(gif: tf.Tensor) -> tf.Tensor:
-    """Walks through the blocks of a GIF (GIF89a, sections 15 to 22) to the end of the first frame; string scalar."""
-    content = tf.io.decode_raw(gif, tf.uint8)
-    size = tf.size(content)
-
-    def byte(position: tf.Tensor) -> tf.Tensor:
-        # No tf.cond: within the condition of a loop, TensorFlow 2.16 then returns an empty batch.
-        return tf.where(position < size, tf.cast(content[tf.minimum(position, size - 1)], tf.int32), 0)
-
-    def table_size(flags: tf.Tensor) -> tf.Tensor:
-        return tf.where(flags < 128, 0, 3 * tf.bitwise.left_shift(2, flags % 8))
-
-    def skip_data(position: tf.Tensor) -> tf.Tensor:  # blocks of a length and as many bytes, up to a length of 0
-        return tf.while_loop(lambda p: byte(p) > 0, lambda p: [p + 1 + byte(p)], [position])[0] + 1
-
-    first = 13 + table_size(byte(10))
-    frame = tf.while_loop(lambda p: tf.equal(byte(p), ord("!")), lambda p: [skip_data(p + 2)], [first])[0]
-    end = skip_data(frame + 11 + table_size(byte(frame + 9)))
-
-    def cut() -> tf.Tensor:
-        parts = [(0, 6), (frame + 5, 4), (10, end - 10)]
-        return tf.strings.join([*(tf.strings.substr(gif, start, length) for start, length in parts), ";"])
-
-    return tf.cond(tf.equal(byte(frame), ord(",")) & (frame + 10 < size), cut, lambda: gif)
 
 
 def begins_with(encoded: tf.Tensor, magic: bytes) -> tf.Tensor:

@@ -10,6 +10,7 @@ decodes has the size that is found here.
 import numpy as np
 import tensorflow as tf
 
+from components import jpeg_scans
 from components.formats import JPEG_FRAMES
 
 MAX_STEPS = 1000  # 64 MB of large segments, or 256 kB of small ones and of bytes between; photographs need 1 to 100
@@ -29,13 +30,16 @@ def read_size(jpeg: tf.Tensor) -> tf.Tensor:
     Returns:
         int64 [2], in pixels.
     Raises:
-        tf.errors.InvalidArgumentError: if there is no frame header with a width and a height within MAX_STEPS.
+        tf.errors.InvalidArgumentError: if there is no frame header with a width and a height within MAX_STEPS, or if
+            there are too many scans behind it.
     """
     at, found = find_marker(jpeg, 2, JPEG_FRAMES)
     # Behind marker (2 bytes), length (2) and bits a sample (1): height and width (B.2.2). Past the end there are zeros.
     fields = tf.strings.substr(jpeg, tf.minimum(at + 5, tf.strings.length(jpeg)), 4)
     size = tf.cast(tf.io.decode_raw(fields, tf.uint16, little_endian=False, fixed_length=4)[::-1], tf.int64)
-    verdict = tf.where(found & (tf.reduce_min(size) > 0), "0", f"no size in the first {MAX_STEPS} steps of its header")
+    known = found & (tf.reduce_min(size) > 0)
+    excess = jpeg_scans.describe_excess(jpeg, at, size)
+    verdict = tf.where(known, excess, f"no size in the first {MAX_STEPS} steps of its header")
     return size + tf.strings.to_number(verdict, tf.int64)  # raises the verdict if it is no number
 
 

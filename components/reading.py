@@ -3,26 +3,24 @@
 import dataclasses
 import functools
 import hashlib
-import io
 import os
 import re
 from collections.abc import Sequence
 
 import tensorflow as tf
-from PIL import Image
 
 from components import layout, progress
 from components.decoded import DecodedImages
 from components.duplicates import Record
 from components.formats import READABLE, UNFINISHED, name_format
 from components.images import decode_image, is_bearable, measure_image
+from components.orientation import is_oriented
 from serving.gfile import REQUESTS_AT_ONCE, is_remote
 from serving.regular import read_regular
 from serving.threads import thread_pool
 
 GONE = "gone since the folder was listed"
 
-_EXIF_ORIENTATION = 274  # tag 0x0112 of EXIF 2.32
 _GRID = 512  # pixels a side that the brightness is taken of: a cast of all would take four times the image's memory
 
 
@@ -84,7 +82,7 @@ def read_image(
     record = dataclasses.replace(record, digest=hashlib.sha256(encoded).hexdigest())
     known = decoded.find(record.digest) if decoded else None
     try:
-        width, height, brightness, oriented = known or (*try_to_decode(encoded, max_megapixels), _is_oriented(encoded))
+        width, height, brightness, oriented = known or (*try_to_decode(encoded, max_megapixels), is_oriented(encoded))
     except ValueError as error:
         return _broken(record, str(error))
     if (megapixels := width * height / 1e6) > max_megapixels:
@@ -141,13 +139,6 @@ def _measure_brightness(image: tf.Tensor) -> tf.Tensor:
     """The mean grey level on a grid of pixels; uint8 [height, width, 3] to float32, 0 to 255."""
     step = tf.maximum(1, tf.reduce_max(tf.shape(image)[:2]) // _GRID)
     return tf.reduce_mean(tf.cast(image[::step, ::step], tf.float32))
-
-
-def _is_oriented(encoded: bytes) -> bool:
-    try:
-        return Image.open(io.BytesIO(encoded)).getexif().get(_EXIF_ORIENTATION, 1) != 1
-    except Exception:  # Pillow's parsers raise many kinds, and TensorFlow has read the image already.
-        return False
 
 
 def _broken(record: Record, problem: str) -> Record:

@@ -17,7 +17,8 @@ from typing import TypeVar
 
 from components.formats import UNFINISHED, name_format
 from components.layout import list_files
-from pipeline.convert_image import ConversionError, can_convert, check_and_orient, convert, set_up_pillow
+from pipeline.convert_image import can_convert, check_and_orient, convert, set_up_pillow
+from pipeline.convert_limits import ConversionError
 from pipeline.convert_names import choose_targets
 from pipeline.convert_summary import Outcome, Summary, show_progress
 from schema.errors import DataError, GraftError, UsageError

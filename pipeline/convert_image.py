@@ -12,6 +12,7 @@ import pi_heif
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from components.formats import JPEG_FRAMES, READABLE, name_format
+from pipeline.convert_limits import ConversionError, refuse_costly
 
 # Pillow's parser of each format. The first bytes choose one, and no other is tried: Pillow knows some forty, of which
 # one starts Ghostscript.
@@ -30,10 +31,6 @@ _ORIENTATION = 274  # tag 0x0112 of EXIF 2.32; 1 is upright, and some cameras wr
 _SUBFILE_TYPE, _BITS, _PHOTOMETRIC, _SAMPLE_FORMAT, _DNG_VERSION = 254, 258, 262, 339, 50706
 _QUALITY = 95
 _MOST_STEPS = 900  # a little fewer than `components.jpeg_header` takes
-
-
-class ConversionError(ValueError):
-    """The reason why a file is left out, in words for the list of such files."""
 
 
 def can_convert(kind: str) -> bool:
@@ -125,6 +122,7 @@ def convert(encoded: bytes, max_megapixels: float) -> tuple[bytes, int]:
 @contextlib.contextmanager
 def _open(encoded: bytes, max_megapixels: float) -> Iterator[Image.Image]:
     """Reads the header of an image; whatever goes wrong with the image inside is a ConversionError."""
+    refuse_costly(encoded)
     try:
         with Image.open(io.BytesIO(encoded), formats=[_PARSERS[name_format(encoded)]]) as image:
             megapixels = image.width * image.height / 1e6

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from command_line import make_typist
 from heic_files import ADOBE_RGB, EXIF_ONLY, build_heic
-from image_files import FILES, draw, encode, halve
+from image_files import FILES, add_scans, draw, encode, halve, insert_comment, insert_texts
 from odd_colours import adobe_rgb_to_srgb, build_adobe_rgb, build_cmyk, build_tiff, lab_to_srgb
 from PIL import Image
 from terminals import open_terminal
@@ -584,3 +584,26 @@ def test_terminal_shows_progress_and_no_tensorflow_is_imported(data, out):
 def test_every_format_that_a_run_advises_to_convert_can_be_converted():
     """And no other: the advice of a run and of check is true."""
     assert set(CONVERTIBLE) == set(convert_image._PARSERS) - set(READABLE.values())
+
+
+@pytest.mark.parametrize(
+    ("hostile", "reason"),
+    [
+        (lambda: insert(b"\xff" * 5_000_000), "a JPEG with more than 1000000 bytes between its segments"),
+        (lambda: insert(b"\xff\xe5\0\2" * 1_000_000), "a JPEG with more than 50000 segments"),
+        (lambda: add_scans(1100), "a JPEG with 1106 scans (of its size, 1001 are read at most)"),
+        (lambda: insert_comment(encode("gif"), *[b"x"] * 2_000_000), "a GIF with too many blocks of comments"),
+        (lambda: insert_texts(encode("png"), 400), "cannot be decoded: Decompressed data too large"),
+    ],
+)
+def test_small_files_that_cost_minutes_are_left_out(hostile, reason):
+    """Before Pillow reads their header; what is behind an image counts for nothing."""
+    with pytest.raises(convert_image.ConversionError, match=re.escape(reason)):
+        convert_image.check_and_orient(hostile(), 100.0)
+    photograph = add_scans(3) + b"\xff\xda" * 9000
+    assert convert_image.check_and_orient(photograph, 100.0) == photograph
+
+
+def insert(content):
+    """A JPEG with bytes behind its first two."""
+    return encode("jpeg")[:2] + content + encode("jpeg")[2:]

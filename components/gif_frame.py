@@ -1,0 +1,60 @@
+"""The first frame of a GIF, cut out in stock TensorFlow ops, in a time that is linear in the bytes of the file."""
+
+import tensorflow as tf
+
+_WINDOW = 1 << 14  # bytes that a step looks at
+
+
+def keep_first_frame(gif: tf.Tensor) -> tf.Tensor:
+    """Walks through the blocks of a GIF (GIF89a, sections 15 to 22) to the end of the first frame; string scalar."""
+    content = tf.io.decode_raw(gif, tf.uint8)
+    size = tf.size(content)
+
+    def byte(position: tf.Tensor) -> tf.Tensor:
+        return tf.where(position < size, tf.cast(content[tf.minimum(position, size - 1)], tf.int32), 0)
+
+    def table_size(flags: tf.Tensor) -> tf.Tensor:
+        return tf.where(flags < 128, 0, 3 * tf.bitwise.left_shift(2, flags % 8))
+
+    first = 13 + table_size(byte(10))
+    is_extension = tf.equal(byte(first), ord("!"))
+    frame = tf.cond(is_extension, lambda: _skip_blocks(content, first + 2, extensions=True), lambda: first)
+    end = _skip_blocks(content, frame + 11 + table_size(byte(frame + 9)))
+
+    def cut() -> tf.Tensor:
+        parts = [(0, 6), (frame + 5, 4), (10, end - 10)]
+        return tf.strings.join([*(tf.strings.substr(gif, start, length) for start, length in parts), ";"])
+
+    return tf.cond(tf.equal(byte(frame), ord(",")) & (frame + 10 < size), cut, lambda: gif)
+
+
+def _skip_blocks(content: tf.Tensor, start: tf.Tensor, extensions: bool = False) -> tf.Tensor:
+    """Walks from block to block, each a length and as many bytes, and over the length of 0 that ends them.
+
+    A step looks at all bytes of a window at once, as `jpeg_header.find_marker` does: a file of blocks of one byte
+    would take a step of the loop, 10 microseconds, for each of them.
+
+    Args:
+        content: uint8 [size], the file.
+        start: the place of the first length, in bytes.
+        extensions: whether the blocks of extensions that follow are passed over as well.
+    Returns:
+        int32 scalar, the place behind; of a file that ends before, a place behind its end.
+    """
+    size = tf.size(content)
+
+    def step(at: tf.Tensor, _: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        window = tf.cast(content[at : at + _WINDOW + 1], tf.int32)
+        length, behind = window[:_WINDOW], tf.concat([window[1 : _WINDOW + 1], [0]], 0)[: tf.size(window[:_WINDOW])]
+        # An extension begins with "!" and a label.
+        at_end = tf.where(tf.equal(behind, ord("!")), 3, 0) if extensions else 0
+        advance = tf.where(length > 0, length + 1, at_end)
+        places = tf.range(tf.size(length))
+        target = tf.where(places + advance < tf.size(length), places + advance, places)
+        # Large blocks, which are the rule, need half as many doublings as small ones.
+        goes_on = lambda target: tf.gather(target, target[0]) > target[0]  # noqa: E731
+        [target] = tf.while_loop(goes_on, lambda target: [tf.gather(target, target)], [target])
+        last = tf.gather(advance, target[0])
+        return at + target[0] + last, last
+
+    return tf.while_loop(lambda at, last: (last > 0) & (at < size), step, [start, tf.constant(1)])[0] + 1
