@@ -187,6 +187,7 @@ def test_a_candidate_of_other_classes_that_is_worse_is_not_blessed(evaluate):
         "images": 10,
         "accuracy": 1.0,
         "candidate_accuracy": 0.5,
+        "problem": "",
     }
 
 
@@ -211,6 +212,7 @@ def test_a_live_version_of_no_common_class_is_named_but_not_compared(evaluate):
         "images": 0,
         "accuracy": None,
         "candidate_accuracy": None,
+        "problem": "",
     }
 
 
@@ -226,4 +228,5 @@ def test_a_live_version_of_the_same_classes_is_described_in_the_same_words(evalu
         "images": 10,
         "accuracy": 1.0,
         "candidate_accuracy": 0.5,
+        "problem": "",
     }

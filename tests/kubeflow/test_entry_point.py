@@ -116,7 +116,11 @@ def test_bad_data_ends_a_task_with_its_own_exit_code(tmp_path):
     """One line in the log of the pod, and 3; no traceback."""
     invocation = {
         "inputs": {
-            "parameterValues": {"data": "/nowhere", "model_dir": "", "decoded": "", "window_end": "", "window_days": 0}
+            "parameterValues": {
+                "data": "/nowhere",
+                **dict.fromkeys(("model_dir", "salt", "decoded", "window_end"), ""),
+                "window_days": 0,
+            }
         },
         "outputs": {
             "artifacts": {

@@ -176,4 +176,4 @@ def test_journals_go_with_the_database(workspace):
     repaired = repair(str(workspace.root))
     assert not list(workspace.root.glob("metadata*"))
     assert len(list(repaired.lost.glob("metadata*"))) == 4
-    assert "metadata.sqlite, metadata.sqlite-journal, metadata.sqlite-wal" in describe(repaired)
+    assert "metadata.sqlite, metadata.sqlite-journal, metadata.sqlite-wal" in describe(repaired)[0]

@@ -441,7 +441,8 @@ def test_other_program_reads_what_came_of_a_run(
     outcome = json.loads(done.stdout)
     version = good_after_rollback[0].pushed_version
     assert outcome["model"] == str(workspace / "serving" / "graft" / str(version))
-    assert (outcome["pushed_version"], outcome["pushed_now"], outcome["cached"]) == (version, False, ALL)
+    # The Pusher looks anew: the run before has made the statistics again, which are an input of it.
+    assert (outcome["pushed_version"], outcome["pushed_now"], outcome["cached"]) == (version, False, ALL[:-1])
     assert outcome["evaluation"]["blessed"]
     assert (pathlib.Path(outcome["report"]) / "manifest.json").is_file()
 
