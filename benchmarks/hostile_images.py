@@ -77,7 +77,8 @@ def scans(width: int, height: int, number: int, mode: str = "L", **options: obje
 
 def long_pixels(size: int) -> bytes:
     """A PNG whose compressed pixels go on behind its last row."""
-    packed = zlib.compress(bytes(1000 * size), 9)
+    compressor, megabyte = zlib.compressobj(9), bytes(1_000_000)
+    packed = b"".join(compressor.compress(megabyte) for _ in range(size // 1000)) + compressor.flush()
     return encode("PNG")[:33] + chunk(b"IDAT", packed) + chunk(b"IEND")
 
 

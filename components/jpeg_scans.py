@@ -57,12 +57,15 @@ def count_scans(jpeg: tf.Tensor, frame: tf.Tensor) -> tf.Tensor:
     content = tf.io.decode_raw(tf.strings.substr(jpeg, frame, tf.strings.length(jpeg) - frame), tf.uint8)
     behind = content[1:]
     with_length = (behind >= _FIRST_CODE) & (behind < 0xFF) & ((behind < _WITHOUT_LENGTH[0]) | (behind >= _END))
-    places = tf.cast(tf.where(tf.equal(content[:-1], 0xFF) & with_length)[:, 0], tf.int32)
+    markers = tf.equal(content[:-1], 0xFF) & with_length
+    places = tf.cast(tf.where(markers)[:, 0], tf.int32)
     code = tf.gather(behind, places)
     padded = tf.cast(tf.concat([content, [0, 0, 0, 0]], 0), tf.int32)
     segment = 256 * tf.gather(padded, places + 2) + tf.gather(padded, places + 3)
     number = tf.size(places)
-    following = tf.searchsorted(places, places + 2 + segment)
+    # Markers before each byte; tf.searchsorted would do as well, but TensorFlow Lite's flex delegate has no LowerBound.
+    before = tf.concat([[0], tf.cumsum(tf.cast(markers, tf.int32))], 0)
+    following = tf.gather(before, tf.minimum(places + 2 + segment, tf.size(behind)))
     # The last place, behind all others, leads to itself; and so does the end of the image.
     target = tf.concat([tf.where(tf.equal(code, _END), number, following), [number]], 0)
     scans = tf.concat([tf.cast(tf.equal(code, _START), tf.int32), [0]], 0)
