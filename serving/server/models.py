@@ -24,6 +24,7 @@ from serving.server.errors import ServingError, failed_precondition, invalid_arg
 from serving.server.inference import MAX_BATCH, Model
 from serving.server.memory import release_memory
 from serving.server.servable import Servable
+from serving.server.turns import Turns
 from serving.server.warmup import WARMUP_FILE, warm_up
 from serving.versions import index_by_number, list_shadowed, parse_number
 
@@ -95,6 +96,7 @@ class ModelStore:
         """
         self._batching = batching
         self._max_batch = max_batch
+        self._turns = Turns()
         self._models: dict[str, _Watched] = {}
         self._lock = threading.Condition()  # of everything above; never held while something is loaded or computed
         self._refreshing = threading.Lock()  # one at a time loads and unloads
@@ -251,7 +253,7 @@ class ModelStore:
         logger.info("Loading servable: {name: %s version: %d} from %s", name, version.number, version.path)
         start = time.monotonic()
         try:
-            model, close = _open(name, version, self._batching, self._max_batch)
+            model, close = _open(name, version, self._batching, self._max_batch, self._turns)
         except Exception as error:  # whatever it is: the other models are to be looked at
             failure = _to_failure(error)
             logger.error("Servable {name: %s version: %d} cannot be loaded: %s", name, version.number, failure.message)
@@ -355,13 +357,15 @@ def _stamp(path: str) -> tuple[tuple[int, int], ...]:
     return tuple(stamps)
 
 
-def _open(name: str, version: _Version, batching: Batching | None, max_batch: int) -> tuple[Model, Callable[[], None]]:
+def _open(
+    name: str, version: _Version, batching: Batching | None, max_batch: int, turns: Turns
+) -> tuple[Model, Callable[[], None]]:
     """Loads a version and warms it; returns it, and what frees it."""
     servable = Servable(version.path)
     batcher = None
     try:
         batcher = Batcher(servable, batching) if batching else None
-        run = batcher.run if batcher else servable.run
+        run = batcher.run if batcher else functools.partial(turns.run, servable.run)
         model = Model(name, version.number, servable.signatures, run, max_batch)
         warm_up(model, version.path)
     except BaseException:

@@ -1,0 +1,82 @@
+"""Which request is computed next."""
+
+import threading
+import time
+
+import pytest
+
+from serving.server import turns
+from serving.server.errors import ServingError
+
+
+class Queue:
+    """One turn, which the first request holds until `finish`."""
+
+    def __init__(self):
+        self.turns = turns.Turns(1)
+        self.computed = []
+        self._held, self._threads = threading.Event(), []
+        self._start(lambda *_: self._held.wait(10))
+        wait_until(lambda: not self.turns._free)
+
+    def come(self, name):
+        """Lets a request come behind the others."""
+        waiting = len(self.turns._waiting)
+        self._start(lambda *_: self.computed.append(name))
+        wait_until(lambda: len(self.turns._waiting) > waiting)
+
+    def finish(self):
+        """Ends the first request; returns the others in the order in which they were computed."""
+        self._held.set()
+        for thread in self._threads:
+            thread.join(10)
+        return self.computed
+
+    def _start(self, compute):
+        self._threads.append(threading.Thread(target=self.turns.run, args=(compute, {}, [])))
+        self._threads[-1].start()
+
+
+def wait_until(condition):
+    while not condition():
+        time.sleep(0.001)
+
+
+@pytest.fixture
+def queue():
+    made = Queue()
+    yield made
+    made.finish()
+
+
+def test_requests_are_computed_in_the_order_of_their_coming(queue):
+    """As long as none of them waits long."""
+    for name in "abc":
+        queue.come(name)
+    assert queue.finish() == ["a", "b", "c"]
+
+
+def test_the_newest_is_next_once_requests_wait_long(queue, monkeypatch):
+    """Behind costly ones, it would wait until its client has given up."""
+    monkeypatch.setattr(turns, "_LONG", 0.0)
+    for name in "abc":
+        queue.come(name)
+    assert queue.finish() == ["c", "b", "a"]
+
+
+def test_a_request_that_fails_gives_its_turn_back():
+    """The next one is computed."""
+    only = turns.Turns(1)
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError):
+            only.run(lambda *_: 1 / 0, {}, [])
+
+
+def test_a_request_that_waits_too_long_is_refused_and_takes_no_turn(queue, monkeypatch):
+    """Its client may send it again; the one behind it is computed."""
+    monkeypatch.setattr(turns, "_WAIT", 0.01)
+    with pytest.raises(ServingError, match="busy"):
+        queue.turns.run(lambda *_: queue.computed.append("late"), {}, [])
+    monkeypatch.undo()
+    queue.come("a")
+    assert queue.finish() == ["a"]
