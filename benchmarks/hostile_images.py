@@ -1,4 +1,4 @@
-"""What does the costliest small file of each kind take: seconds of one core, and memory, in ingest and in the graph?
+"""Measures the costliest small file of each kind: seconds of one core, and memory, in ingest and in the graph.
 
 Each file is read in a process of its own, with a limit to its time and memory. The memory is what it adds to that of
 an ordinary image.

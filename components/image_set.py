@@ -46,7 +46,7 @@ def read(folder: str) -> np.ndarray | None:
 
 
 def read_kept(folder: str) -> np.ndarray | None:
-    """As `read`, of a version, whose files may be damaged.
+    """Reads the file of a version, which may be damaged; returns as `read`.
 
     Raises:
         DamagedError: if there is something that is no set of keys.

@@ -1,4 +1,4 @@
-"""What a run takes over from the live version: the salt of its split. And what it does where that cannot be read."""
+"""Takes the salt of the split over from the live version, and says what happens where its record cannot be read."""
 
 from schema.errors import UsageError
 from schema.text import printable

@@ -64,7 +64,7 @@ class Moments:
 
     @classmethod
     def read_kept(cls, folder: str) -> "Moments | None":
-        """As `read`, of a version, whose files may be damaged.
+        """Reads the file of a version, which may be damaged; returns as `read`.
 
         Raises:
             DamagedError: if there is something that is none of them.

@@ -16,7 +16,7 @@ _END_IT = "end it (Ctrl-C there) and type this again"
 
 @dataclasses.dataclass(frozen=True)
 class Repaired:
-    """What was moved, and the folder it is in now; None if there was nothing to move."""
+    """Files and folders that were moved, and the folder they are in now; None if there was nothing to move."""
 
     workspace: Workspace
     moved: list[pathlib.Path]
