@@ -176,7 +176,9 @@ def test_a_full_queue_turns_requests_away(make, recorder):
     batcher = make(max_batch_size=1, max_enqueued_batches=2)
     answers = []
     threads = [threading.Thread(target=lambda: answers.append(ask_all(batcher, [rows(1)])[0])) for _ in range(6)]
-    for thread in threads:
+    threads[0].start()
+    assert recorder.entered.wait(20)  # it waits no more, so that the queue has two places
+    for thread in threads[1:]:
         thread.start()
     wait_until(lambda: len(answers) == 3)
     recorder.gate.set()
