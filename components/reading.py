@@ -20,6 +20,7 @@ from serving.regular import read_regular
 from serving.threads import thread_pool
 
 GONE = "gone since the folder was listed"
+_VERDICT = "StringToNumberOp could not correctly convert string: "  # so the graph says what it does not decode at all
 
 _GRID = 512  # pixels a side that the brightness is taken of: a cast of all would take four times the image's memory
 
@@ -109,7 +110,7 @@ def try_to_decode(encoded: bytes, max_megapixels: float) -> tuple[int, int, floa
     try:
         size, brightness = _trace_try()(tf.constant(encoded), tf.constant(max_megapixels, tf.float64))
     except tf.errors.OpError as error:
-        raise ValueError(f"cannot be decoded: {_reason(error)}") from error
+        raise ValueError(_explain(error)) from error
     width, height = size.numpy().tolist()
     return width, height, float(brightness)
 
@@ -145,9 +146,14 @@ def _broken(record: Record, problem: str) -> Record:
     return dataclasses.replace(record, problem=problem, broken=True)
 
 
+def _explain(error: tf.errors.OpError) -> str:
+    """Says why an image is refused: in the words of the graph, or else in those of TensorFlow's decoder."""
+    reason = _reason(error)
+    return reason.removeprefix(_VERDICT) if reason.startswith(_VERDICT) else f"cannot be decoded: {reason}"
+
+
 def _reason(error: tf.errors.OpError) -> str:
     """What TensorFlow says went wrong, without where in the graph, and without the name of a file."""
     lines = [line for line in str(error.message).splitlines() if line and not line[0].isspace()]
     text = lines[-1].split("}} ")[-1].rpartition("; ")[2]
-    text = text.removeprefix("StringToNumberOp could not correctly convert string: ")  # so the graph raises a verdict
     return re.sub(r"\s*\[Op:\w+\].*$", "", text)
