@@ -8,14 +8,15 @@ from collections.abc import Callable, Iterator, Sequence
 import grpc
 from google.protobuf.message import DecodeError, Message
 from tensorflow_serving.apis import (
+    classification_pb2,
     get_model_metadata_pb2,
     get_model_status_pb2,
+    inference_pb2,
     model_management_pb2,
-    model_service_pb2,
     model_service_pb2_grpc,
     predict_pb2,
-    prediction_service_pb2,
     prediction_service_pb2_grpc,
+    regression_pb2,
 )
 
 from schema.errors import UsageError
@@ -29,11 +30,15 @@ from serving.server.wire_size import measure_message
 
 logger = logging.getLogger(__name__)
 
+# Types of the requests, by method. Those of model_service_pb2 say so as well, but it cannot be imported beside protobuf 6.
 _REQUESTS = {
-    f"/{service.full_name}/{method.name}": method.input_type
-    for file in (prediction_service_pb2, model_service_pb2)
-    for service in file.DESCRIPTOR.services_by_name.values()
-    for method in service.methods
+    "/tensorflow.serving.PredictionService/Predict": predict_pb2.PredictRequest.DESCRIPTOR,
+    "/tensorflow.serving.PredictionService/Classify": classification_pb2.ClassificationRequest.DESCRIPTOR,
+    "/tensorflow.serving.PredictionService/Regress": regression_pb2.RegressionRequest.DESCRIPTOR,
+    "/tensorflow.serving.PredictionService/MultiInference": inference_pb2.MultiInferenceRequest.DESCRIPTOR,
+    "/tensorflow.serving.PredictionService/GetModelMetadata": get_model_metadata_pb2.GetModelMetadataRequest.DESCRIPTOR,
+    "/tensorflow.serving.ModelService/GetModelStatus": get_model_status_pb2.GetModelStatusRequest.DESCRIPTOR,
+    "/tensorflow.serving.ModelService/HandleReloadConfigRequest": model_management_pb2.ReloadConfigRequest.DESCRIPTOR,
 }
 _COPIES = 3  # of a repeated value: as an array, padded to its shape, and in TensorFlow
 _CONNECTION_AGE_MS, _CONNECTION_GRACE_MS = 120_000, 60_000
