@@ -30,7 +30,7 @@ from serving.server.wire_size import measure_message
 
 logger = logging.getLogger(__name__)
 
-# Types of the requests, by method. Those of model_service_pb2 say so as well, but it cannot be imported beside protobuf 6.
+# Types of the requests, by method. model_service_pb2 has them as well, but cannot be imported beside protobuf 6.
 _REQUESTS = {
     "/tensorflow.serving.PredictionService/Predict": predict_pb2.PredictRequest.DESCRIPTOR,
     "/tensorflow.serving.PredictionService/Classify": classification_pb2.ClassificationRequest.DESCRIPTOR,
