@@ -24,7 +24,7 @@ from typing import Any
 
 from benchmarks.graft_run import TO_THE_END, load_manifest, measure, run_graft
 from benchmarks.photographs_folder import write_photographs
-from pipeline.sample import write_digits
+from pipeline.downloads.sample import write_digits
 from schema import features
 
 GRAFT, GRAFT_ALL, SCRIPT = "graft", "graft, all layers", "script"

@@ -23,14 +23,14 @@ from tensorflow_transform.tf_metadata.dataset_metadata import DatasetMetadata
 from tfx.types import artifact_utils, standard_artifacts
 
 from benchmarks.photographs_folder import write_photographs
-from components import model
 from components.artifacts import IngestReport
-from components.base import BaseSpec
-from components.duplicates import Record
-from components.embedder import DEFAULT_TRUNK_GB, EmbedderExecutor
-from components.example_gen import make_example
-from components.make_schema import read_schema
-from components.transform import preprocessing_fn
+from components.embedder.backbone import BaseSpec
+from components.embedder.component import DEFAULT_TRUNK_GB, EmbedderExecutor
+from components.example_gen.component import make_example
+from components.example_gen.duplicates import Record
+from components.network import resnet
+from components.schema_gen import read_schema
+from components.transform.preprocessing import preprocessing_fn
 from schema import features
 
 BATCH, IMAGE_SIZE, SHARD = 32, 224, 1024
@@ -73,7 +73,7 @@ def time_embedder(examples: pathlib.Path, graph: pathlib.Path, out: pathlib.Path
     for name, artifact in artifacts.items():
         artifact.uri = str(uris[name])
     artifacts["examples"].split_names = artifact_utils.encode_split_names(list(features.SPLITS))
-    spec = BaseSpec(model.RANDOM, 0, IMAGE_SIZE, "conv5_block1" if trunk else "")
+    spec = BaseSpec(resnet.RANDOM, 0, IMAGE_SIZE, "conv5_block1" if trunk else "")
     properties = {"base": spec.to_json(), "fine_tune_epochs": int(trunk), "store": str(out / "store")}
     started = time.monotonic()
     EmbedderExecutor().Do(
@@ -89,7 +89,7 @@ class BareLoop:
 
     def __init__(self) -> None:
         """Builds and traces."""
-        embedder = model.build_embedder(model.build_base(IMAGE_SIZE, model.RANDOM))
+        embedder = resnet.build_embedder(resnet.build_base(IMAGE_SIZE, resnet.RANDOM))
         self._forward = tf.function(lambda batch: embedder(batch, training=False), jit_compile=False)
         random = np.random.default_rng(0)
         shape = (BATCH, IMAGE_SIZE, IMAGE_SIZE, 3)

@@ -22,9 +22,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import tensorflow as tf
 from PIL import Image
 
-from components.layout import ImageFile
-from components.reading import read_image
-from components.transform import preprocess_images
+from components.example_gen.layout import ImageFile
+from components.example_gen.reading import read_image
+from components.transform.preprocessing import preprocess_images
 
 MAX_MEGAPIXELS = 100.0
 SECONDS, MEMORY = 120, 12 << 30  # limits of a process

@@ -17,9 +17,9 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from components import model
-from components.pixels import read_levels, to_pixels
-from components.transform import preprocess_images
+from components.network import resnet
+from components.transform.pixels import read_levels, to_pixels
+from components.transform.preprocessing import preprocess_images
 from schema import features
 
 WIDTH, HEIGHT, IMAGE_SIZE, BATCH = 4000, 3000, 224, 16
@@ -69,7 +69,7 @@ def main() -> None:
         images = to_pixels(read_levels([examples], transform, BATCH, cache=str(pathlib.Path(folder, "levels"))))
         first = rate(images)
         later = rate(images)
-        embedder = model.build_embedder(model.build_base(IMAGE_SIZE, model.RANDOM))
+        embedder = resnet.build_embedder(resnet.build_base(IMAGE_SIZE, resnet.RANDOM))
         embedder.predict_on_batch(np.zeros([BATCH, IMAGE_SIZE, IMAGE_SIZE, 3], np.float32))
         base = rate(images, embedder.predict_on_batch)
     print(f"{count} photographs of {WIDTH} x {HEIGHT} pixels, {size / 1e6:.1f} MB each, resized to {IMAGE_SIZE}")

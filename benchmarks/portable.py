@@ -1,7 +1,7 @@
 """What do worker processes cost the Embedder? Images a second through two of them, against the direct runner.
 
-A job server (`pipeline.job_service`) and a worker pool of Beam's run beside this process. The runners take turns, each
-with the same files of examples and an empty store. The start is left out (processes, imports, building the base,
+A job server (`pipeline.beam.job_service`) and a worker pool of Beam's run beside this process. The runners take turns,
+each with the same files of examples and an empty store. The start is left out (processes, imports, building the base,
 opening the graph, tracing): it is what a run takes for one batch a worker, less what these batches take. The embeddings
 of all runs must be equal to the last bit.
 
@@ -29,14 +29,14 @@ from tfx.types import artifact_utils, standard_artifacts
 
 from benchmarks.embedder import BATCH, IMAGE_SIZE, write_transform_graph
 from benchmarks.photographs_folder import write_photographs
-from components import model
 from components.artifacts import IngestReport
-from components.base import BaseSpec
-from components.duplicates import Record
-from components.embedder import DEFAULT_TRUNK_GB, EmbedderExecutor
-from components.example_gen import make_example
-from pipeline.config import Beam
-from pipeline.engines import beam_pipeline_args
+from components.embedder.backbone import BaseSpec
+from components.embedder.component import DEFAULT_TRUNK_GB, EmbedderExecutor
+from components.example_gen.component import make_example
+from components.example_gen.duplicates import Record
+from components.network import resnet
+from pipeline.beam.engines import beam_pipeline_args
+from pipeline.config.config import Beam
 from schema import features
 
 WORKERS, FILES = 2, 8
@@ -70,7 +70,7 @@ def time_embedder(examples: pathlib.Path, graph: pathlib.Path, out: pathlib.Path
     artifacts["examples"].split_names = artifact_utils.encode_split_names(list(features.SPLITS))
     outputs = {"embeddings": [artifacts.pop("embeddings")]}
     properties = {
-        "base": BaseSpec(model.RANDOM, 0, IMAGE_SIZE, "").to_json(),
+        "base": BaseSpec(resnet.RANDOM, 0, IMAGE_SIZE, "").to_json(),
         "fine_tune_epochs": 0,
         "store": str(out / "store"),
         "trunk_gb": DEFAULT_TRUNK_GB,
@@ -96,7 +96,7 @@ def serve(folder: pathlib.Path, threads: int) -> Iterator[Beam]:
     if threads:
         environment |= {"TF_NUM_INTRAOP_THREADS": str(threads)}
     commands = [
-        ["pipeline.job_service", "--port", "0", "--port-file", str(port_file)],
+        ["pipeline.beam.job_service", "--port", "0", "--port-file", str(port_file)],
         ["apache_beam.runners.worker.worker_pool_main", "--service_port", str(pool_port)],
     ]
     with (folder / "services.log").open("wb") as log:

@@ -73,7 +73,7 @@ def run_once(
 
 def measure_imports() -> float:
     """Seconds that a process takes which only imports what `./graft run` imports; the median of three."""
-    command = (sys.executable, "-c", "import pipeline.run, pipeline.report")
+    command = (sys.executable, "-c", "import pipeline.local.run, pipeline.local.report")
     return statistics.median(measure(*command).seconds for _ in range(3))
 
 

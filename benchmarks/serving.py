@@ -26,9 +26,10 @@ import numpy as np
 import requests
 import tensorflow as tf
 
-from serving import signatures, versions
-from serving.client import Client, connect
-from serving.launch import ROOT, RunningServer, find_binary, start_server
+from serving.client.client import Client, connect
+from serving.client.launch import ROOT, RunningServer, find_binary, start_server
+from serving.export import signatures
+from serving.releases import versions
 
 CLIENTS = (1, 8, 32)
 BATCH = 8

@@ -1,4 +1,4 @@
-"""The machine learning: one file a component, named after it."""
+"""The machine learning: one folder a component, named after it, and what they share."""
 
 import os
 

@@ -9,8 +9,8 @@ import click
 
 from pipeline import CONFIG_FILE
 from pipeline.cli import ConfiguredCommand, cli, main
-from pipeline.here import find_config
-from pipeline.printing import echo, echo_json, make_console
+from pipeline.config.here import find_config
+from pipeline.console.printing import echo, echo_json, make_console
 from schema.text import quote
 
 __all__ = ["cli", "main"]
@@ -59,7 +59,7 @@ def compile_(
     ./graft kubeflow compile gs://bucket/photos --classes cats,dogs --image REGISTRY/graft:1 --pipeline-root gs://bucket/graft
     """
     from kubeflow.compile import compile_spec, write_spec
-    from pipeline.load import load_config
+    from pipeline.config.load import load_config
 
     names = {name.replace("__", "."): value for name, value in options.items()}
     names["data"] = names["data"] or folder
@@ -271,7 +271,7 @@ def _check_root(uri: str | None) -> None:
             f"--pipeline-root: expected a URI such as gs://bucket/graft, s3://... or minio://..., got {uri!r}."
         )
     if uri is not None:
-        from serving.wildcards import check_plain
+        from serving.storage.wildcards import check_plain
 
         check_plain(uri, "--pipeline-root", "Name another folder.")
 

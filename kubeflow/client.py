@@ -23,7 +23,7 @@ import urllib3
 from kfp.client.set_volume_credentials import ServiceAccountTokenVolumeCredentials
 
 from schema.errors import GraftError, UsageError
-from serving.addresses import without_password
+from serving.client.addresses import without_password
 
 TIMEOUT = (5.0, 60.0)  # seconds to connect, and for an answer: the server compiles a run before it answers
 _TOKEN_FILE = "KF_PIPELINES_SA_TOKEN_PATH"

@@ -19,14 +19,14 @@ from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner
 
 from kubeflow import conform
 from kubeflow.version import read_version
+from pipeline.beam.engines import beam_pipeline_args, check_engine
 from pipeline.chain import Places, create_pipeline
-from pipeline.config import Config
-from pipeline.engines import beam_pipeline_args, check_engine
+from pipeline.config.config import Config
+from pipeline.downloads.weights import IMAGENET, RANDOM
 from pipeline.parameters import RunParameters, make_parameters
 from pipeline.resolve import Resolved, digest_code, digest_settings
-from pipeline.weights import IMAGENET, RANDOM
 from schema.errors import UsageError
-from serving.wildcards import check_plain
+from serving.storage.wildcards import check_plain
 
 ENTRY_POINT = ["python", "-m", "kubeflow.entry_point"]
 _DESCRIPTIONS = {

@@ -13,7 +13,7 @@ import yaml
 
 from pipeline.cli import VERSION
 from schema.errors import UsageError
-from serving.regular import read_regular
+from serving.storage.regular import read_regular
 
 WINDOW_END, WINDOW_DAYS, FORCE = "window_end", "window_days", "force"
 # Replaced by the server, for a run of a schedule; the layout is Go's, the time UTC

@@ -14,7 +14,7 @@ from tfx.dsl.components.base.base_component import BaseComponent
 from tfx.types.artifact import Artifact
 from tfx.utils import name_utils
 
-from components.retraining import TRAIN
+from components.gates.retraining import TRAIN
 from schema.errors import GraftError
 
 _GATE = "RetrainingGate"

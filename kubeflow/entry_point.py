@@ -17,8 +17,8 @@ from typing import Any
 
 from kubeflow.version import check_version, read_version
 from schema.errors import GraftError, describe_error
-from serving.gfile import load_tensorflow, set_defaults
-from serving.output import echo, make_streams_safe
+from serving.process.output import echo, make_streams_safe
+from serving.storage.gfile import load_tensorflow, set_defaults
 
 # As in backend/src/v2/component/launcher_v2.go of kubeflow/pipelines.
 _LAUNCHER_FOLDERS = {"gs://": "gcs", "s3://": "s3", "minio://": "minio"}
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str]) -> int:
     except GraftError as error:
         return _explain(error)
     except Exception as error:
-        from pipeline.engines import explain_worker_error
+        from pipeline.beam.engines import explain_worker_error
 
         known = explain_worker_error(error)
         if known is None:
@@ -206,7 +206,7 @@ def _satisfy_launcher(invocation: dict[str, Any]) -> None:
 
 
 def _set_flags() -> None:
-    """As `pipeline.local_runner` does: batches are bounded in bytes and not in rows."""
+    """As `pipeline.local.runner` does: batches are bounded in bytes and not in rows."""
     from absl import flags
 
     flags.FLAGS(["graft"])

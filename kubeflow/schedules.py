@@ -19,7 +19,7 @@ from kubeflow.client import Server, ServerError, iterate, list_all
 from kubeflow.compiled import CompiledSpec
 from kubeflow.cron import Cron, parse_cron
 from kubeflow.submit import Version, find_experiment, make_experiment, upload
-from pipeline.printing import print_plain
+from pipeline.console.printing import print_plain
 from schema.errors import GraftError, UsageError
 
 _ENABLED = "ENABLED"

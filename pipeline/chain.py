@@ -10,22 +10,22 @@ from tfx.components import ExampleValidator, StatisticsGen, Transform
 from tfx.orchestration.pipeline import Pipeline
 from tfx.proto import transform_pb2
 
-from components.embedder import DEFAULT_TRUNK_GB, Embedder
-from components.evaluator import Evaluator
-from components.example_gen import ExampleGen
-from components.gates import DataGate, DriftGate
-from components.make_schema import MakeSchema
-from components.pixels import is_on
-from components.pusher import Pusher
-from components.retraining import RetrainingGate
-from components.serving_validator import ServingValidator
-from components.trainer import Trainer
-from components.training import Settings
-from pipeline.config import Config
+from components.embedder.component import DEFAULT_TRUNK_GB, Embedder
+from components.evaluator.component import Evaluator
+from components.example_gen.component import ExampleGen
+from components.gates.data import DataGate, DriftGate
+from components.gates.retraining import RetrainingGate
+from components.pusher.component import Pusher
+from components.schema_gen import MakeSchema
+from components.serving_validator.component import ServingValidator
+from components.trainer.component import Trainer
+from components.trainer.training import Settings
+from components.transform.pixels import is_on
+from pipeline.config.config import Config
 from pipeline.parameters import RunParameters
 from pipeline.resolve import Resolved
 from schema.features import SPLITS, TRAIN
-from serving.versions import NOT_LIVE
+from serving.releases.versions import NOT_LIVE
 
 NAME = "graft"
 
@@ -130,7 +130,7 @@ def create_pipeline(
     transform = Transform(
         examples=examples,
         schema=schema,
-        preprocessing_fn="components.transform.preprocessing_fn",
+        preprocessing_fn="components.transform.preprocessing.preprocessing_fn",
         splits_config=transform_pb2.SplitsConfig(analyze=[TRAIN], transform=list(SPLITS)),
         custom_config={
             "image_size": config.image_size,

@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline import CONFIG_FILE
-from pipeline.ending import Interrupts, end_at_once, interruptible
-from pipeline.here import DEMO_OUT, choose_workspace, find_config, find_configured_workspace
-from pipeline.printing import echo, echo_json, find_command, make_console, print_error, print_usage_error
+from pipeline.config.here import DEMO_OUT, choose_workspace, find_config, find_configured_workspace
+from pipeline.console.ending import Interrupts, end_at_once, interruptible
+from pipeline.console.printing import echo, echo_json, find_command, make_console, print_error, print_usage_error
 from schema.errors import DataError, GraftError, UsageError
 from schema.text import quote
-from serving.gfile import set_defaults
-from serving.output import make_streams_safe
+from serving.process.output import make_streams_safe
+from serving.storage.gfile import set_defaults
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from pipeline.check import Findings
-    from pipeline.config import Config
+    from pipeline.check.check import Findings
+    from pipeline.config.config import Config
 
 VERSION = "0.2.0"
 _SAMPLE = 200  # images that init reads: some seconds
@@ -100,19 +100,19 @@ class ConfiguredCommand(click.Command):
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """The command's own options and those of the configuration."""
-        from pipeline.options import make_options
+        from pipeline.config.options import make_options
 
         return [*self._get_own(ctx), *make_options()]
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Writes the options under the headings of the configuration, but for those of Beam, which few need."""
-        from pipeline.options import write_options
+        from pipeline.config.options import write_options
 
         write_options(self._get_own(ctx), ctx, formatter)
 
     def describe_beam_options(self, ctx: click.Context) -> str:
         """Returns the help of the options of Beam."""
-        from pipeline.options import write_beam_options
+        from pipeline.config.options import write_beam_options
 
         formatter = ctx.make_formatter()
         write_beam_options(formatter)
@@ -156,14 +156,14 @@ def init(data: str | None, file: str, minimal: bool) -> None:
     ./graft init photos/              then: ./graft run
     ./graft init --config night.toml  then: ./graft run --config night.toml
     """
-    from pipeline.init import check_new, describe_next, write_template
+    from pipeline.commands.init import check_new, describe_next, write_template
 
     console = make_console()
     check_new(file)
     classes: tuple[str, ...] = ()
     if data:
-        from pipeline.check_report import print_findings
-        from pipeline.load import load_config
+        from pipeline.check.report import print_findings
+        from pipeline.config.load import load_config
 
         config = load_config(None, {"data": data})
         findings = _inspect(config, console, sample=_SAMPLE)
@@ -192,13 +192,13 @@ def check(data: str | None, file: str | None, sample: int | None, follow_links: 
     ./graft check --sample 1000 photos/
     ./graft check                         the folder in graft.toml
     """
-    from pipeline.load import load_config
+    from pipeline.config.load import load_config
 
     file = file or find_config()
     config = load_config(file, {"data": data, "follow_links": follow_links})
     console = make_console(quiet=as_json)
     findings = _inspect(config, console, sample or 0)
-    from pipeline.check_report import make_next_command, print_findings, print_verdict, render_json
+    from pipeline.check.report import make_next_command, print_findings, print_verdict, render_json
 
     if as_json:
         echo_json(render_json(findings))
@@ -211,15 +211,15 @@ def check(data: str | None, file: str | None, sample: int | None, follow_links: 
 def _inspect(config: "Config", console: "Console", sample: int) -> "Findings":
     """Reads a folder with a bar on a terminal. A wrong folder is known at once, before TensorFlow is imported."""
     from components import progress
-    from components.layout import list_images
-    from pipeline.progress_display import ProgressDisplay
-    from pipeline.terminal import muted_stderr
+    from components.example_gen.layout import list_images
+    from pipeline.console.terminal import muted_stderr
+    from pipeline.local.progress_display import ProgressDisplay
 
     listing = list_images(config.data, config.window_end_text, config.window_days or 0, config.follow_links)
     display = ProgressDisplay(console)
     with muted_stderr(), display, progress.listen(display.update):  # libjpeg speaks of damaged images itself
         display.start("Reading")
-        from pipeline.check import inspect
+        from pipeline.check.check import inspect
 
         return inspect(config, listing, sample)
 
@@ -255,21 +255,21 @@ def run(
     ./graft run daily/ --window-days 30     date folders: daily/2026-11-23/cats/
     ./graft run --quiet --require-push      from cron, with a graft.toml
     """
-    from pipeline.load import load_with_sources
+    from pipeline.config.load import load_with_sources
 
     file = file or find_config()
     names = {name.replace("__", "."): value for name, value in options.items()}
     names["data"] = names["data"] or folder
     config, sources = load_with_sources(file, names)
     if print_config:
-        from pipeline.reference import render_effective, render_effective_json
+        from pipeline.config.reference import render_effective, render_effective_json
 
         if as_json:
             echo_json(render_effective_json(config, sources))
         else:
             echo(*render_effective(config, sources).split("\n"))
         return
-    from pipeline.session import Output, run_session
+    from pipeline.commands.session import Output, run_session
 
     sys.exit(run_session(config, file, Output(quiet, verbose, as_json), require_push))
 
@@ -286,8 +286,8 @@ def demo(out: str, quiet: bool, verbose: bool, as_json: bool) -> None:
     ./graft demo
     ./graft demo --out /tmp/demo --verbose
     """
-    from pipeline.demo import make_config
-    from pipeline.session import Output, run_session
+    from pipeline.commands.demo import make_config
+    from pipeline.commands.session import Output, run_session
 
     config = make_config(out, lambda line: echo(line, err=quiet or as_json))
     sys.exit(run_session(config, None, Output(quiet, verbose, as_json)))
@@ -320,8 +320,8 @@ def convert(folder: str, out: str, max_megapixels: float, follow_links: bool, as
     \b
     ./graft convert photos/ photos-jpeg/     then: ./graft run photos-jpeg/
     """
-    from pipeline.convert import convert_folder
-    from pipeline.convert_summary import print_summary
+    from pipeline.convert.convert import convert_folder
+    from pipeline.convert.summary import print_summary
 
     summary = convert_folder(folder, out, max_megapixels, follow_links)
     print_summary(summary, as_json)
@@ -361,11 +361,11 @@ def predict(
 
     A SavedModel is code that runs here: name models of your own alone.
     """
-    from components.layout import list_paths
-    from pipeline.terminal import muted_stderr, quietly
+    from components.example_gen.layout import list_paths
+    from pipeline.console.terminal import muted_stderr, quietly
 
     if run_id:
-        from pipeline.workspace import find_trained_model
+        from pipeline.workspace.workspace import find_trained_model
 
         if model or server:
             raise click.UsageError("--run: expected neither --model nor --server beside it.")
@@ -375,10 +375,10 @@ def predict(
 
     paths = list_paths(images)
     with muted_stderr():
-        from serving.predict import describe_model, find_model, find_version, predict_files, print_predictions
+        from serving.client.predict import describe_model, find_model, find_version, predict_files, print_predictions
     if server:
         with muted_stderr():
-            from serving.client import connect
+            from serving.client.client import connect
         echo(f"Model: {model or 'graft'}{label and f', version labelled {label}'}, of the server", err=True)
         with connect(server, model or "graft", label) as client:
             failed = print_predictions(client.predict(paths), as_json)
@@ -386,7 +386,7 @@ def predict(
         raise click.UsageError("--label goes with --server: a server knows which version has which label.")
     else:
         if not model or (pathlib.Path(model) / "serving").is_dir():
-            from pipeline.workspace import describe_last_run
+            from pipeline.workspace.workspace import describe_last_run
 
             workspace = model or choose_workspace()
             try:
@@ -432,10 +432,10 @@ def serve(
     ./graft serve --docker
     ./graft serve --out graft-demo --port 9500 --rest-port 9501
     """
-    from pipeline.releases import find_model_dir
-    from pipeline.serve import Served
-    from pipeline.serve import serve as serve_model
-    from serving.wildcards import check_plain
+    from pipeline.commands.releases import find_model_dir
+    from pipeline.commands.serve import Served
+    from pipeline.commands.serve import serve as serve_model
+    from serving.storage.wildcards import check_plain
 
     if server and docker:
         raise click.UsageError("--server and --docker at once; one of them.")
@@ -460,13 +460,13 @@ def model(image_size: int | None, fine_tune_from: str | None, num_classes: int |
     ./graft model
     ./graft model --fine-tune-from conv4 --classes 10
     """
-    from pipeline.load import load_config
-    from pipeline.terminal import muted_stderr
+    from pipeline.config.load import load_config
+    from pipeline.console.terminal import muted_stderr
 
     options = {"data": os.devnull, "image_size": image_size, "fine_tune_from": fine_tune_from}
     config = load_config(find_config(), options)
     with muted_stderr():
-        from pipeline.network_table import print_network
+        from pipeline.commands.network_table import print_network
 
     print_network(config, num_classes or len(config.classes or ("one", "another")))
 
@@ -483,8 +483,8 @@ def embeddings(out: str | None, prune: bool) -> None:
     """
     from rich.filesize import decimal
 
-    from pipeline.embeddings import print_store, prune_store
-    from pipeline.terminal import muted_stderr
+    from pipeline.commands.embeddings import print_store, prune_store
+    from pipeline.console.terminal import muted_stderr
 
     out = out or find_configured_workspace()
     if prune:
@@ -506,7 +506,7 @@ def repair_workspace(out: str | None) -> None:
     ./graft repair
     ./graft repair --out graft-demo
     """
-    from pipeline.repair import describe, repair
+    from pipeline.workspace.repair import describe, repair
 
     echo(*describe(repair(out or find_configured_workspace())))
 
@@ -550,7 +550,7 @@ def list_releases(out: str | None, model: str | None, as_json: bool) -> None:
     ./graft releases list
     ./graft releases list --json --model graft
     """
-    from pipeline.releases import find_model_dir, print_releases, render_json
+    from pipeline.commands.releases import find_model_dir, print_releases, render_json
 
     model_dir = find_model_dir(out or choose_workspace(), model)
     if as_json:
@@ -571,8 +571,8 @@ def rollback(out: str | None, model: str | None, canary: bool) -> None:
     ./graft releases rollback
     ./graft releases rollback --canary    end the trial
     """
-    from pipeline.releases import change, describe_state
-    from serving.releases import roll_back, withdraw_canary
+    from pipeline.commands.releases import change, describe_state
+    from serving.releases.releases import roll_back, withdraw_canary
 
     with change(out or choose_workspace(), model) as model_dir:
         withdrawn = withdraw_canary(model_dir) if canary else roll_back(model_dir)
@@ -592,8 +592,8 @@ def promote(out: str | None, model: str | None, version: str | None) -> None:
     ./graft releases promote 1795612102
     ./graft releases promote graft-out/serving/graft/withdrawn-1795612102
     """
-    from pipeline.releases import change, describe_state, read_number
-    from serving.releases import promote as promote_version
+    from pipeline.commands.releases import change, describe_state, read_number
+    from serving.releases.releases import promote as promote_version
 
     with change(out or choose_workspace(), model) as model_dir:
         promote_version(model_dir, read_number(version, model_dir) if version else None)
@@ -611,8 +611,8 @@ def keep(out: str | None, model: str | None, count: int) -> None:
     \b
     ./graft releases keep 3
     """
-    from pipeline.releases import change, describe_state
-    from serving.releases import keep as keep_versions
+    from pipeline.commands.releases import change, describe_state
+    from serving.releases.releases import keep as keep_versions
 
     with change(out or choose_workspace(), model) as model_dir:
         removed = ", ".join(map(str, keep_versions(model_dir, count))) or "none"
@@ -632,7 +632,7 @@ def digits(folder: str) -> None:
     \b
     ./graft sample digits digits/
     """
-    from pipeline.sample import write_digits
+    from pipeline.downloads.sample import write_digits
 
     echo(f"{write_digits(folder)} images in {folder}")
     echo(f"Next:     ./graft run {quote(folder)} --image-size 32")
@@ -646,7 +646,7 @@ def cats_and_dogs(folder: str) -> None:
     \b
     ./graft sample cats-and-dogs photos/
     """
-    from pipeline.sample import write_cats_and_dogs
+    from pipeline.downloads.sample import write_cats_and_dogs
 
     echo(f"{write_cats_and_dogs(folder)} images in {folder}")
     echo(f"Next:     ./graft run {quote(folder)}")
@@ -666,7 +666,7 @@ def test(quick: bool, everything: bool, coverage: bool, pytest_arguments: tuple[
     ./graft test tests/components -k gate
     ./graft test -n 0 --pdb tests/schema    one process, and a debugger where it fails
     """
-    from pipeline import checks
+    from pipeline.commands import checks
 
     if quick and everything:
         raise click.UsageError("--quick and --all: expected one of them, got both.")

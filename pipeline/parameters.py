@@ -3,10 +3,10 @@
 import dataclasses
 import os
 
-from components.retraining import DEFAULT_MIN_NEW_IMAGES
-from components.threshold import DEFAULT_MIN_ACCURACY
-from pipeline.config import Config
-from serving.gfile import is_remote
+from components.evaluator.threshold import DEFAULT_MIN_ACCURACY
+from components.gates.retraining import DEFAULT_MIN_NEW_IMAGES
+from pipeline.config.config import Config
+from serving.storage.gfile import is_remote
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,19 +12,21 @@ import os
 import pathlib
 from typing import Any
 
-from components import layout
-from components.lineage import NEW_SALT, check_record
-from components.retraining import check_window, find_newest_day
-from pipeline.classes import find_early_problems, resolve_classes
-from pipeline.config import Config
-from pipeline.disk import MODEL_BYTES, check_free_space
+from components.example_gen import layout
+from components.example_gen.lineage import NEW_SALT, check_record
+from components.gates.retraining import check_window, find_newest_day
+from pipeline.check.classes import find_early_problems, resolve_classes
+from pipeline.config.config import Config
+from pipeline.downloads.weights import find_weights
 from pipeline.parameters import absolute
-from pipeline.weights import find_weights
-from pipeline.workspace import Workspace
+from pipeline.workspace.disk import MODEL_BYTES, check_free_space
+from pipeline.workspace.workspace import Workspace
 from schema.errors import DataError
-from serving import launch, models_config, releases, versions
+from serving.client import launch
+from serving.releases import models_config, releases, versions
 
 _SOURCES = ("schema", "serving", "components")
+_SERVER = "serving/server"  # a digest of its own
 # Keys that change nothing about the model; the folder of images goes into the digest as an absolute path.
 _NOT_REQUESTED = {"out", "data", "canary", "keep_versions", "trunk_gb", "beam"}
 # They make no other model; but one that was refused for them is not refused for others.
@@ -190,7 +192,8 @@ def digest_code() -> str:
 
     TFX's cache hashes the name of a function, not what it does.
     """
-    return _digest(_read_sources(*_SOURCES) | {name: importlib.metadata.version(name) for name in _LIBRARIES})
+    sources = {path: text for path, text in _read_sources(*_SOURCES).items() if not path.startswith(f"{_SERVER}/")}
+    return _digest(sources | {name: importlib.metadata.version(name) for name in _LIBRARIES})
 
 
 def digest_server(code_digest: str) -> str:
@@ -198,13 +201,13 @@ def digest_server(code_digest: str) -> str:
     binary = launch.find_binary()
     stat = os.stat(binary) if binary else None
     described = [binary, stat.st_size, stat.st_mtime_ns] if stat else []
-    return _digest([code_digest, _read_sources("serving/server"), described])
+    return _digest([code_digest, _read_sources(_SERVER), described])
 
 
 def _read_sources(*folders: str) -> dict[str, str]:
-    """Path to content of the sources in some of our folders; those below them are not looked at."""
+    """Path to content of the sources in some of our folders, and below them."""
     root = pathlib.Path(__file__).parents[1]
-    files = sorted(path for name in folders for path in (root / name).iterdir() if path.suffix in (".py", ".pbtxt"))
+    files = sorted(path for name in folders for path in (root / name).rglob("*") if path.suffix in (".py", ".pbtxt"))
     return {str(path.relative_to(root)): path.read_text(encoding="utf-8") for path in files}
 
 

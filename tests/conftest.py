@@ -9,7 +9,7 @@ import pytest
 from image_files import CLASSES, FILES, encode, write_images
 from warm import start_warm_python
 
-# As `./graft` sets them: serving.gfile.set_defaults. Before any test module imports TensorFlow.
+# As `./graft` sets them: serving.storage.gfile.set_defaults. Before any test module imports TensorFlow.
 os.environ |= {"GCS_READ_CACHE_BLOCK_SIZE_MB": "8", "GCS_STAT_CACHE_MAX_AGE": "0"}
 # Whoever called `/somewhere/graft test` reads that in each next step; the tests expect `./graft`.
 os.environ.pop("GRAFT_COMMAND", None)
@@ -79,13 +79,13 @@ def warm_python(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def small_base():
-    """Puts `build_small_base` in the place of `model.build_base`, and returns it."""
+    """Puts `build_small_base` in the place of `resnet.build_base`, and returns it."""
     from small_networks import build_small_base
 
-    from components import model
+    from components.network import resnet
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(model, "build_base", build_small_base)
+        patch.setattr(resnet, "build_base", build_small_base)
         yield build_small_base
 
 
@@ -112,8 +112,8 @@ def transform_graph(tmp_path_factory):
     import tensorflow_transform.beam as tft_beam
     from tensorflow_transform.tf_metadata.dataset_metadata import DatasetMetadata
 
-    from components.make_schema import read_schema
-    from components.transform import preprocessing_fn
+    from components.schema_gen import read_schema
+    from components.transform.preprocessing import preprocessing_fn
 
     folder = tmp_path_factory.mktemp("transform")
     config = {"classes": CLASSES, "image_size": IMAGE_SIZE, "max_megapixels": MAX_MEGAPIXELS}

@@ -15,9 +15,9 @@ import grpc
 from tensorflow_serving.config import model_server_config_pb2
 
 from schema.errors import GraftError, UsageError, describe_error
-from serving import stop_signals
-from serving.output import PrintableFormatter, echo, make_streams_safe
-from serving.ports import check_free, is_loopback
+from serving.process import stop_signals
+from serving.process.output import PrintableFormatter, echo, make_streams_safe
+from serving.process.ports import check_free, is_loopback
 from serving.server.configs import (
     Batching,
     Monitoring,

@@ -18,6 +18,7 @@ import tensorflow as tf
 from tensorflow_serving.apis import get_model_status_pb2, model_pb2
 from tensorflow_serving.config import file_system_storage_path_source_pb2, model_server_config_pb2
 
+from serving.releases.versions import index_by_number, list_shadowed, parse_number
 from serving.server.batching import Batcher
 from serving.server.configs import Batching
 from serving.server.errors import ServingError, failed_precondition, invalid_argument, not_found, read_message
@@ -26,7 +27,6 @@ from serving.server.memory import release_memory
 from serving.server.servable import Servable
 from serving.server.turns import Turns
 from serving.server.warmup import WARMUP_FILE, warm_up
-from serving.versions import index_by_number, list_shadowed, parse_number
 
 logger = logging.getLogger(__name__)
 

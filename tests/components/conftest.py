@@ -14,13 +14,13 @@ from image_files import CLASSES
 from tensorflow_data_validation.statistics import stats_impl
 from tfx.types import artifact_utils, standard_artifacts
 
-from components import embedder
 from components.artifacts import IngestReport
-from components.base import BaseSpec, FrozenBase
-from components.embedder import DEFAULT_TRUNK_GB, EmbedderExecutor
-from components.embeddings import EmbeddingReport
+from components.embedder import component
+from components.embedder.artifact import EmbeddingReport
+from components.embedder.backbone import BaseSpec, FrozenBase
+from components.embedder.component import DEFAULT_TRUNK_GB, EmbedderExecutor
 from schema.features import SPLITS
-from serving import versions
+from serving.releases import versions
 
 SPEC = BaseSpec(weights="random", seed=0, image_size=32, fine_tune_from="conv5_block3")
 
@@ -56,7 +56,7 @@ def write_examples(serialize):
 def bases():
     """Builds and traces a base once for all runs of the Embedder of a module, which do not change it."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(embedder, "FrozenBase", functools.cache(FrozenBase))
+        patch.setattr(component, "FrozenBase", functools.cache(FrozenBase))
         yield
 
 

@@ -23,12 +23,12 @@ import numpy as np
 import pytest
 from apache_beam.internal.gcp import auth
 
-from components import remote_shards, shard_cache
-from components.embedding_store import EmbeddingStore, list_kinds, measure, remove
-from components.layout import list_images
-from components.shards import Kind
+from components.example_gen.layout import list_images
+from components.row_store import remote_shards, shard_cache
+from components.row_store.shards import Kind
+from components.row_store.store import EmbeddingStore, list_kinds, measure, remove
 from schema.errors import DataError, GraftError
-from serving import releases, versions
+from serving.releases import releases, versions
 
 pytestmark = pytest.mark.slow
 

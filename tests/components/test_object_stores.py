@@ -18,18 +18,19 @@ from tfx.components.util import tfxio_utils
 from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
 from tfx.types import artifact_utils, standard_artifacts
 
-from components import reading
 from components.artifacts import IngestReport
-from components.embedder import DEFAULT_TRUNK_GB, EmbedderExecutor
-from components.embedding_store import EmbeddingStore, free_bytes, list_kinds, measure
-from components.embeddings import EmbeddingReport, read_embeddings
-from components.example_gen import ExampleGenExecutor
-from components.layout import list_images
-from components.pusher import push
-from components.trunk import open_trunk
+from components.embedder.artifact import EmbeddingReport, read_embeddings
+from components.embedder.backbone_cache import open_trunk
+from components.embedder.component import DEFAULT_TRUNK_GB, EmbedderExecutor
+from components.example_gen import reading
+from components.example_gen.component import ExampleGenExecutor
+from components.example_gen.layout import list_images
+from components.pusher.component import push
+from components.row_store.store import EmbeddingStore, free_bytes, list_kinds, measure
 from schema.errors import DataError, UsageError
 from schema.features import SPLITS
-from serving import models_config, releases, schemes, versions
+from serving.releases import models_config, releases, versions
+from serving.storage import schemes
 
 pytestmark = pytest.mark.slow
 
@@ -218,7 +219,7 @@ def embed(ingested, graph, spec, name):
 
 def test_embeddings_are_kept_in_the_store(ingested, remote_graph, small_base, spec, tmp_path):
     """Each image goes through the base once; a second run and phase 2 find all of it, and pass over what is code."""
-    from components.base import FrozenBase
+    from components.embedder.backbone import FrozenBase
 
     first = embed(ingested, remote_graph, spec, "embeddings")
     images = sum(sum(first.values()) for s, first in ingested.first.report["counts"].items() if s != "test")

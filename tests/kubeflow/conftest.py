@@ -4,7 +4,7 @@ import pytest
 from kfp_api_stub import KfpApiStub
 
 from kubeflow.compile import compile_spec
-from pipeline.load import load_config
+from pipeline.config.load import load_config
 
 SETTINGS = {
     "classes": ("0", "1", "2"),

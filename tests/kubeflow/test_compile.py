@@ -12,7 +12,7 @@ from strict_spec_checks import CheckedSpec
 
 from kubeflow.compile import compile_spec, write_spec
 from kubeflow.version import read_version
-from pipeline.load import load_config
+from pipeline.config.load import load_config
 from schema.errors import UsageError
 
 TASKS = {

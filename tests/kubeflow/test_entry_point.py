@@ -132,7 +132,7 @@ def test_bad_data_ends_a_task_with_its_own_exit_code(tmp_path):
     spec = {"parameters": {"window_days": {"parameterType": "NUMBER_INTEGER"}}}
     ended = run_entry_point(
         "--component", "ExampleGen", "--compiled_by", read_version(), "--artifact_types", json.dumps(TYPES),
-        "--executor_class_path", "components.example_gen.ExampleGenExecutor",
+        "--executor_class_path", "components.example_gen.component.ExampleGenExecutor",
         "--json_serialized_invocation_args", json.dumps(invocation),
         "--json_serialized_inputs_spec_args", json.dumps(spec), cwd=tmp_path,
     )  # fmt: skip
@@ -168,7 +168,11 @@ def run_task(monkeypatch, tmp_path, executor, *beam_args):
 def test_what_workers_elsewhere_write_stays_in_the_bucket(monkeypatch, tmp_path):
     """They see no folder of this pod; the launcher finds a small file in its own, and is content."""
     told = run_task(
-        monkeypatch, tmp_path, "components.example_gen.ExampleGenExecutor", "--runner=FlinkRunner", "--parallelism=2"
+        monkeypatch,
+        tmp_path,
+        "components.example_gen.component.ExampleGenExecutor",
+        "--runner=FlinkRunner",
+        "--parallelism=2",
     )
     assert all(uri.startswith("gs://bucket/") for uri in told.values())
     [written] = (path for path in (tmp_path / "root/gcs/bucket").rglob("*") if path.is_file())
@@ -178,8 +182,8 @@ def test_what_workers_elsewhere_write_stays_in_the_bucket(monkeypatch, tmp_path)
 @pytest.mark.parametrize(
     ("executor", "beam_args"),
     [
-        ("components.example_gen.ExampleGenExecutor", []),
-        ("components.trainer.TrainerExecutor", ["--runner=FlinkRunner"]),
+        ("components.example_gen.component.ExampleGenExecutor", []),
+        ("components.trainer.component.TrainerExecutor", ["--runner=FlinkRunner"]),
     ],
     ids=["Beam in this pod", "no Beam"],
 )

@@ -6,8 +6,8 @@ import shutil
 import pytest
 from strict_executor import StrictBackend
 
-from pipeline.sample import write_digits
-from serving import versions
+from pipeline.downloads.sample import write_digits
+from serving.releases import versions
 
 pytestmark = pytest.mark.slow
 

@@ -7,12 +7,12 @@ import light_beam  # noqa: F401
 import pytest
 from rich.console import Console
 
-from pipeline.load import load_config
-from pipeline.report import print_report
-from pipeline.run import run_pipeline
-from pipeline.sample import write_digits
-from serving import launch
-from serving.versions import find_versions
+from pipeline.config.load import load_config
+from pipeline.downloads.sample import write_digits
+from pipeline.local.report import print_report
+from pipeline.local.run import run_pipeline
+from serving.client import launch
+from serving.releases.versions import find_versions
 
 IMAGES_A_CLASS = 30
 SETTINGS = {

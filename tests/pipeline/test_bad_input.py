@@ -9,9 +9,9 @@ import pathlib
 import pytest
 from rich.console import Console
 
-from components import example_gen
-from pipeline.load import load_config
-from pipeline.run import run_pipeline
+from components.example_gen import component
+from pipeline.config.load import load_config
+from pipeline.local.run import run_pipeline
 from schema.errors import DataError, GraftError
 
 
@@ -140,7 +140,7 @@ def test_disk_that_is_full_in_the_middle_is_named(tmp_path, run, photos, monkeyp
     def write(shard, *_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), shard[0])
 
-    monkeypatch.setattr(example_gen, "write_shard", write)
+    monkeypatch.setattr(component, "write_shard", write)
     with pytest.raises(
         GraftError, match=r"out/pipeline/ExampleGen/.*: cannot be written: No space left on device. Make room"
     ) as caught:

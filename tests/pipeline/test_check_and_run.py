@@ -8,8 +8,8 @@ from image_files import spoil, write_images
 from rich.console import Console
 
 from kubeflow.cli import main
-from pipeline.load import load_config
-from pipeline.run import run_pipeline
+from pipeline.config.load import load_config
+from pipeline.local.run import run_pipeline
 from schema.errors import DataError
 
 

@@ -54,7 +54,7 @@ def test_help_starts_no_tensorflow(tmp_path):
 @pytest.mark.slow
 def test_predict_starts_no_tfx(tmp_path):
     """TensorFlow is all that a prediction needs."""
-    modules = imported_by("import serving.predict", tmp_path)
+    modules = imported_by("import serving.client.predict", tmp_path)
     assert "tensorflow" in modules
     assert not modules & {"tfx", "apache_beam", "tensorflow_transform"}
 
@@ -62,7 +62,7 @@ def test_predict_starts_no_tfx(tmp_path):
 @pytest.mark.slow
 def test_run_starts_no_google_cloud_client(tmp_path):
     """It costs seconds, and no local run uses it; Beam itself imports those of its own I/O."""
-    modules = imported_by("import pipeline.run", tmp_path)
+    modules = imported_by("import pipeline.local.run", tmp_path)
     assert "tfx.components" in modules
     assert not {m for m in modules if m.startswith(("tfx.v1", "google.cloud.aiplatform"))}
 
@@ -240,7 +240,7 @@ def test_model_table_shows_175_layers_and_their_phases(warm_graft, tmp_path):
 def test_a_user_without_a_home_sees_nothing_of_it():
     """Matplotlib says in two lines where it keeps its cache instead; Python is started anew, for it has none yet."""
     code = "import contextlib, sys; sys.argv = ['graft', '--help']; from kubeflow.cli import main\n"
-    code += "with contextlib.suppress(SystemExit):\n    main()\nimport components.curves"
+    code += "with contextlib.suppress(SystemExit):\n    main()\nimport components.trainer.curves"
     environment = {name: value for name, value in os.environ.items() if name not in ("MPLCONFIGDIR", "XDG_CONFIG_HOME")}
     done = subprocess.run(
         [sys.executable, "-c", code],

@@ -3,13 +3,13 @@
 import pytest
 from damaged_files import DAMAGES
 
-from components import layout
-from components.lineage import NEW_SALT
-from pipeline import check
-from pipeline.load import load_config
-from pipeline.workspace import Workspace
+from components.example_gen import layout
+from components.example_gen.lineage import NEW_SALT
+from pipeline.check import check
+from pipeline.config.load import load_config
+from pipeline.workspace.workspace import Workspace
 from schema.errors import UsageError
-from serving import releases, versions
+from serving.releases import releases, versions
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]
 

@@ -9,7 +9,12 @@ from pipeline.resolve import digest_code, digest_server
 @pytest.fixture
 def sources(tmp_path, monkeypatch):
     """A small Graft in the place of the real one."""
-    for path in ("schema/features.py", "serving/client.py", "serving/server/main.py", "components/model.py"):
+    for path in (
+        "schema/features.py",
+        "serving/client/client.py",
+        "serving/server/main.py",
+        "components/network/resnet.py",
+    ):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text("")
     monkeypatch.setattr(resolve, "__file__", str(tmp_path / "pipeline/resolve.py"))
@@ -20,7 +25,7 @@ def sources(tmp_path, monkeypatch):
 def test_a_change_of_the_model_runs_everything(sources):
     """And the server is tried again, too."""
     code, server = digest_code(), digest_server(digest_code())
-    (sources / "components/model.py").write_text("layers = 3")
+    (sources / "components/network/resnet.py").write_text("layers = 3")
     assert digest_code() != code
     assert digest_server(digest_code()) != server
 

@@ -17,11 +17,11 @@ from outcomes import find_output, list_executed
 from tensorflow_serving.apis import prediction_log_pb2
 
 from components import progress
-from components.embedding_store import EmbeddingStore
-from components.samples import get_image
-from components.shards import Kind
-from pipeline.workspace import find_trained_model
-from serving.predict import predict_files
+from components.row_store.shards import Kind
+from components.row_store.store import EmbeddingStore
+from components.transform.samples import get_image
+from pipeline.workspace.workspace import find_trained_model
+from serving.client.predict import predict_files
 
 ROOT = pathlib.Path(__file__).parents[2]
 WORSE = {"head_learning_rate": 1e-9}
@@ -363,7 +363,7 @@ def test_store_says_what_it_holds_and_drops_what_is_unused(worse_once_more, one_
     """`./graft embeddings`: size, hit rate; a store of other weights goes with --prune, what is in use stays."""
     from rich.console import Console
 
-    from pipeline.embeddings import print_store, prune_store
+    from pipeline.commands.embeddings import print_store, prune_store
 
     images = one_new_image[0].embedding["images"]
     other = EmbeddingStore(str(workspace / "embeddings"), Kind("embedding", "other", "graph", (4,), "float32"))

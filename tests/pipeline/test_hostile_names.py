@@ -13,8 +13,8 @@ import pytest
 from example_outcome import CONFIG, EVALUATION, OUTCOME
 from terminals import open_terminal
 
-from pipeline.printing import make_console
-from pipeline.report import print_report
+from pipeline.console.printing import make_console
+from pipeline.local.report import print_report
 
 ROOT = pathlib.Path(__file__).parents[2]
 CLASSES = ["\x1b[2J\x1b]0;title\x07cat", ":dog:\u009b31m[bold]", "e\u0301\u202egpj\r\n.x"]

@@ -26,11 +26,11 @@ from tfx.types import artifact_utils, standard_artifacts
 from warm import start_warm_python
 
 from components.artifacts import IngestReport
-from components.embedder import EmbedderExecutor
-from pipeline.config import Beam
-from pipeline.engines import beam_pipeline_args, check_engine, explain_worker_error
-from pipeline.load import load_config
-from pipeline.worker_check import check_workers
+from components.embedder.component import EmbedderExecutor
+from pipeline.beam.engines import beam_pipeline_args, check_engine, explain_worker_error
+from pipeline.beam.worker_check import check_workers
+from pipeline.config.config import Beam
+from pipeline.config.load import load_config
 from schema import features
 from schema.errors import UsageError
 
@@ -160,7 +160,7 @@ def external(start_job_server, pool):
 @pytest.fixture(scope="module")
 def on_two_workers(start_job_server, external):
     """The same, for two worker processes at once."""
-    return external | {"job_endpoint": start_job_server("pipeline.job_service"), "parallelism": 2}
+    return external | {"job_endpoint": start_job_server("pipeline.beam.job_service"), "parallelism": 2}
 
 
 @pytest.fixture(scope="module")
@@ -298,7 +298,7 @@ def embed(here, workspace, keys, target):
     outcome, uris = here
     connection = metadata.sqlite_metadata_connection_config(str(workspace / "metadata.sqlite"))
     with metadata.Metadata(connection) as handle:
-        execution = handle.store.get_executions_by_type("components.embedder.Embedder")[0]
+        execution = handle.store.get_executions_by_type("components.embedder.component.Embedder")[0]
     properties = {k: getattr(v, v.WhichOneof("value")) for k, v in execution.custom_properties.items()}
     kinds = {"examples": standard_artifacts.Examples, "embeddings": standard_artifacts.Examples}
     kinds |= {"transform_graph": standard_artifacts.TransformGraph, "report": IngestReport}

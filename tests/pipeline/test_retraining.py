@@ -13,12 +13,12 @@ import tensorflow as tf
 from outcomes import find_output, list_executed
 from PIL import Image
 
-from components.embeddings import EmbeddingReport, read_embeddings
-from components.retraining import Decision
-from pipeline.run import Ended
+from components.embedder.artifact import EmbeddingReport, read_embeddings
+from components.gates.retraining import Decision
+from pipeline.local.run import Ended
 from schema.errors import DataError, UsageError
-from serving.models_config import read_labels
-from serving.releases import promote, roll_back
+from serving.releases.models_config import read_labels
+from serving.releases.releases import promote, roll_back
 
 pytestmark = pytest.mark.slow
 

@@ -11,9 +11,9 @@ import tensorflow as tf
 from command_line import make_typist
 from outcomes import find_output, list_executed
 
-from pipeline import local_runner
 from pipeline.cli import main
-from pipeline.repair import repair
+from pipeline.local import runner
+from pipeline.workspace.repair import repair
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]
 
@@ -66,7 +66,7 @@ def test_way_out_of_an_artifact_without_a_note_works(run, workspace, small_digit
     """One that an older Graft has written: the run ends as unexpected, and what it prints leads on."""
     repair(str(workspace))
     with monkeypatch.context() as patch:
-        patch.setattr(local_runner, "note_files", lambda store, artifacts: None)
+        patch.setattr(runner, "note_files", lambda store, artifacts: None)
         outcome, _ = run(**HEAD)
     cut(pathlib.Path(find_output(outcome, "Transform", "transform_graph"), "transform_fn/saved_model.pb"))
     values = settings | HEAD | {"dropout": 0.1}

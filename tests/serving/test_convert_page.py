@@ -13,8 +13,8 @@ import tensorflow_transform as tft
 from image_files import encode
 from small_networks import build_small_base
 
-from components import model
-from serving.signatures import export_saved_model
+from components.network import resnet
+from serving.export.signatures import export_saved_model
 
 PAGE = pathlib.Path(__file__).parents[2] / "docs/convert.md"
 
@@ -30,9 +30,9 @@ def sections():
 @pytest.fixture(scope="module")
 def here(transform_graph, classes, tmp_path_factory):
     """A working folder with a pushed version and an image, named as the page has them."""
-    embedder = model.build_embedder(build_small_base(32, "random"))
+    embedder = resnet.build_embedder(build_small_base(32, "random"))
     images = np.random.default_rng(0).normal(0, 60, (8, 32, 32, 3)).astype(np.float32)
-    network = model.assemble(embedder, model.build_head(embedder.predict_on_batch(images), [4, 4], 2))
+    network = resnet.assemble(embedder, resnet.build_head(embedder.predict_on_batch(images), [4, 4], 2))
     folder = tmp_path_factory.mktemp("here")
     path = str(folder / "graft-out/serving/graft/1795612102")
     export_saved_model(network, tft.TFTransformOutput(transform_graph), classes, path)

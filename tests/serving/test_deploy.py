@@ -19,7 +19,7 @@ from google.protobuf import text_format
 from kubernetes import client
 from tensorflow_serving.config import model_server_config_pb2
 
-from serving import models_config
+from serving.releases import models_config
 from serving.server import configs
 
 DEPLOY = pathlib.Path(__file__).parents[2] / "serving/deploy"

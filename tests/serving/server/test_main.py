@@ -20,8 +20,8 @@ from ports import pick_port
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from schema.errors import GraftError
-from serving import launch
-from serving.launch import start_server
+from serving.client import launch
+from serving.client.launch import start_server
 from serving.server.main import main
 
 pytestmark = pytest.mark.slow

@@ -15,7 +15,7 @@ from ports import pick_port
 from tensorflow.core.framework import tensor_pb2, types_pb2
 from tensorflow_serving.apis import predict_pb2
 
-from serving import launch
+from serving.client import launch
 
 pytestmark = pytest.mark.slow
 

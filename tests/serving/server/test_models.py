@@ -11,7 +11,7 @@ from tensorflow_serving.apis import model_pb2, prediction_log_pb2
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
 from schema.errors import UsageError
-from serving import models_config
+from serving.releases import models_config
 from serving.server import configs, models
 from serving.server.configs import Batching
 from serving.server.errors import ServingError

@@ -1,0 +1,1 @@
+"""What the frozen base makes of each image, once for all runs."""

@@ -1,0 +1,133 @@
+"""The embeddings of one run, as an artifact: TFRecords of tf.Examples without the image, and with its embedding."""
+
+import dataclasses
+import json
+import os
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from components.example_files import list_split
+from components.row_store.shards import Kind
+from components.tfdata import without_autotune
+from schema import features
+from serving.storage.whole_files import write_whole
+
+EMBEDDING_SIZE = 2048
+_REPORT = "report.json"  # beside the splits
+_ROWS = 1024  # parsed at once; 8 MB
+_TEXTS = (features.DIGEST, features.LABEL, features.PATH)
+
+
+@dataclasses.dataclass(frozen=True)
+class Embedded:
+    """Images as the head sees them, in the order on disk.
+
+    Attributes:
+        embeddings: float32 [num_images, 2048].
+        labels: class indices int64 [num_images].
+        digests: sha256 of each image's bytes.
+    """
+
+    embeddings: np.ndarray
+    labels: np.ndarray
+    digests: list[bytes]
+
+
+@dataclasses.dataclass(frozen=True)
+class EmbeddingReport:
+    """What the Embedder says of its run.
+
+    Attributes:
+        kind: of the embeddings; None if there are none, for images are augmented.
+        trunk: of what is kept for fine-tuning; None if nothing is.
+        images: how many there are in the splits.
+        computed: how many went through the base; the others came from the store.
+        note: why something is not kept, or "".
+    """
+
+    kind: Kind | None
+    trunk: Kind | None
+    images: int
+    computed: int
+    note: str
+
+    def write(self, uri: str) -> None:
+        """Writes it beside the splits."""
+        values = dataclasses.asdict(self) | {
+            name: kind.to_json() if kind else None for name, kind in (("kind", self.kind), ("trunk", self.trunk))
+        }
+        with tf.io.gfile.GFile(os.path.join(uri, _REPORT), "w") as file:
+            file.write(json.dumps(values, indent=1))
+
+    @classmethod
+    def read(cls, uri: str) -> "EmbeddingReport":
+        """Reads what `write` wrote."""
+        with tf.io.gfile.GFile(os.path.join(uri, _REPORT)) as file:
+            values = json.loads(file.read())
+        kinds = {name: Kind.from_json(values[name]) if values[name] else None for name in ("kind", "trunk")}
+        return cls(**values | kinds)
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageRow:
+    """What is said of an image, but the image: sha256 of its bytes, class name and path, as bytes."""
+
+    digest: bytes
+    label: bytes
+    path: bytes
+
+
+def read_rows(examples: str) -> list[ImageRow]:
+    """Reads what a TFRecord file of ExampleGen says of its images, in the order of the file."""
+    spec = {name: tf.io.FixedLenFeature([], tf.string) for name in _TEXTS}
+    dataset = tf.data.TFRecordDataset(examples).batch(32).map(lambda records: tf.io.parse_example(records, spec))
+    rows = []
+    for batch in without_autotune(dataset).as_numpy_iterator():
+        columns = (batch[name] for name in _TEXTS)
+        rows += [ImageRow(bytes.fromhex(d.decode()), label, path) for d, label, path in zip(*columns, strict=True)]
+    return rows
+
+
+def write_embeddings(target: str, rows: Iterable[ImageRow], embeddings: np.ndarray) -> None:
+    """Writes one TFRecord file, whole or not at all: Beam may try a file twice.
+
+    Args:
+        target: the file.
+        rows: of the images.
+        embeddings: float32 [num_images, 2048].
+    """
+    with write_whole(target) as path, tf.io.TFRecordWriter(path) as writer:
+        for row, embedding in zip(rows, embeddings, strict=True):
+            writer.write(_make_example(row, embedding).SerializeToString(deterministic=True))
+
+
+def _make_example(row: ImageRow, embedding: np.ndarray) -> tf.train.Example:
+    texts = {features.DIGEST: row.digest.hex().encode(), features.LABEL: row.label, features.PATH: row.path}
+    feature = {k: tf.train.Feature(bytes_list=tf.train.BytesList(value=[v])) for k, v in texts.items()}
+    feature[features.EMBEDDING] = tf.train.Feature(float_list=tf.train.FloatList(value=embedding.tolist()))
+    return tf.train.Example(features=tf.train.Features(feature=feature))
+
+
+def read_embeddings(uri: str, split: str, classes: Sequence[str]) -> Embedded:
+    """Reads a split of the artifact.
+
+    Args:
+        uri: of the artifact.
+        split: whose images.
+        classes: class names, in the order of the model's outputs.
+    """
+    files = list_split(os.path.join(uri, f"Split-{split}"))
+    spec = {name: tf.io.FixedLenFeature([], tf.string) for name in _TEXTS}
+    spec[features.EMBEDDING] = tf.io.FixedLenFeature([EMBEDDING_SIZE], tf.float32)
+    dataset = tf.data.TFRecordDataset(files).batch(_ROWS).map(lambda records: tf.io.parse_example(records, spec))
+    index = {name.encode(): i for i, name in enumerate(classes)}
+    embeddings: list[np.ndarray] = [np.zeros([0, EMBEDDING_SIZE], np.float32)]
+    labels: list[int] = []
+    digests: list[bytes] = []
+    for batch in without_autotune(dataset).as_numpy_iterator():
+        embeddings.append(batch[features.EMBEDDING])
+        labels += [index[label] for label in batch[features.LABEL]]
+        digests += [bytes.fromhex(digest.decode()) for digest in batch[features.DIGEST]]
+    return Embedded(np.concatenate(embeddings), np.array(labels, np.int64), digests)

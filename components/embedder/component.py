@@ -1,0 +1,388 @@
+"""Embedder: runs the frozen base once over each image that it has not seen before.
+
+What is computed goes into the embedding store, which is kept from run to run; the artifact holds the embeddings of
+this run, and only refers to the store. Where phase 2 trains but the top of the base, the same pass keeps what lies
+below that, so that an epoch costs no more than what it trains.
+
+An element of the Beam pipeline is a file of ExampleGen: the worker that gets it reads the images, runs the base in
+batches, and writes. Beam's RunInference would pass each image through Beam's own buffers and leave the reading to
+one thread; here tf.data decodes the next batches while the base computes, and memory holds a few of them.
+"""
+
+import contextlib
+import dataclasses
+import json
+import os
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+import tensorflow as tf
+from absl import logging
+from apache_beam.utils import shared
+from tfx import types
+from tfx.components.util import examples_utils
+from tfx.dsl.components.base import base_beam_component, base_beam_executor, executor_spec
+from tfx.proto import example_gen_pb2
+from tfx.types import artifact_utils, standard_artifacts
+from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
+
+from components import progress
+from components.artifacts import IngestReport
+from components.embedder.artifact import EMBEDDING_SIZE, EmbeddingReport, ImageRow, read_rows, write_embeddings
+from components.embedder.backbone import EMBEDDING, BaseSpec, FrozenBase
+from components.embedder.moments import Moments
+from components.example_files import list_split
+from components.row_store.shards import Append, Kind
+from components.row_store.store import EmbeddingStore, Rows, free_bytes, list_kinds, measure, remove
+from schema import features
+from schema.errors import GraftError
+from serving.storage.gfile import gfile
+from serving.storage.whole_files import write_whole
+
+DEFAULT_TRUNK_GB = -1.0
+_GB = 1e9
+_CHECKED_IMAGES = 8
+_TOLERANCE = 1e-2  # of the embeddings' own size; batches of other sizes and other processors differ in the last bits
+_DEFAULT_DISK_SHARE = 0.5  # of what is free, for what phase 2 starts from
+AUGMENTED = "images are augmented, so every epoch runs them through the base anew: nothing is kept or reused"
+
+
+class EmbedderSpec(ComponentSpec):
+    """The contract of the Embedder."""
+
+    PARAMETERS = {
+        "base": ExecutionParameter(type=str),
+        "fine_tune_epochs": ExecutionParameter(type=int),
+        "store": ExecutionParameter(type=str),
+        "trunk_gb": ExecutionParameter(type=float),
+        "augmented": ExecutionParameter(type=int),
+        "weights_digest": ExecutionParameter(type=str),
+        "code_digest": ExecutionParameter(type=str),
+    }
+    INPUTS = {
+        "examples": ChannelParameter(type=standard_artifacts.Examples),
+        "transform_graph": ChannelParameter(type=standard_artifacts.TransformGraph),
+        "report": ChannelParameter(type=IngestReport),
+    }
+    OUTPUTS = {"embeddings": ChannelParameter(type=standard_artifacts.Examples)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """What a worker needs to know; a few hundred bytes.
+
+    Attributes:
+        base: how to build the frozen base.
+        transform_graph: the folder of the transform graph.
+        store: the folder of the embedding store.
+        kind: of the embeddings.
+        trunk: of what phase 2 starts from; None to keep nothing of that.
+        total: how many images there are at the most; for the progress.
+    """
+
+    base: BaseSpec
+    transform_graph: str
+    store: str
+    kind: Kind
+    trunk: Kind | None
+    total: int
+
+
+@dataclasses.dataclass(frozen=True)
+class ExampleFile:
+    """A file of ExampleGen, the file to write, and the split of its images."""
+
+    source: str
+    target: str
+    split: str
+
+    @property
+    def fine_tuned(self) -> bool:
+        """Whether phase 2 will train or validate on its images."""
+        return self.split != features.TEST
+
+
+class EmbedderExecutor(base_beam_executor.BaseBeamExecutor):
+    """Finds out what is to be kept, spreads the files over the workers, and counts."""
+
+    def Do(
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Writes the `embeddings` of the splits, and a report of what they cost."""
+        self._log_startup(input_dict, output_dict, exec_properties)
+        output = artifact_utils.get_single_instance(output_dict["embeddings"])
+        # A head alone is evaluated on embeddings; a fine-tuned model needs the images of `test` themselves.
+        fine_tunes = exec_properties["fine_tune_epochs"] > 0
+        splits = [features.TRAIN, features.VAL] if fine_tunes else list(features.SPLITS)
+        examples_utils.set_payload_format(output, example_gen_pb2.FORMAT_TF_EXAMPLE)
+        output.split_names = artifact_utils.encode_split_names(splits)
+        if exec_properties["augmented"]:
+            logging.info("Embeddings: %s.", AUGMENTED)
+            EmbeddingReport(None, None, 0, 0, AUGMENTED).write(output.uri)
+            return
+
+        progress.report("building the base")
+        graph = artifact_utils.get_single_uri(input_dict["transform_graph"])
+        spec = BaseSpec.from_json(exec_properties["base"])
+        spec = spec if fine_tunes else dataclasses.replace(spec, fine_tune_from="")
+        base = FrozenBase(spec, graph)
+        counts = _count_images(artifact_utils.get_single_uri(input_dict["report"]))
+        files = list(_list_files(input_dict["examples"], output, splits))
+        store, trunk, note = exec_properties["store"], None, ""
+        if base.trunk_kind:
+            images = counts[features.TRAIN] + counts[features.VAL]
+            trunk, note = _choose_trunk(store, base.trunk_kind, images, exec_properties["trunk_gb"], files)
+        total = sum(counts[split] for split in splits)
+        work = Work(spec, graph, store, base.kind, trunk, total)
+        computed, moments = self._embed(work, files, output.uri, base)
+        moments.write(output.uri)
+        EmbeddingReport(base.kind, trunk, total, computed, note).write(output.uri)
+
+    def _embed(self, work: Work, files: list[ExampleFile], uri: str, base: FrozenBase) -> tuple[int, Moments]:
+        """Embeds the files on Beam; returns how many images went through the base, and the moments of `train`."""
+        result = os.path.join(uri, ".result")
+        embed_file = EmbedFile(work)
+        worker = embed_file.acquire_worker(base)  # held until the end: workers of this process share it
+        with self._make_beam_pipeline() as pipeline:
+            _ = (
+                pipeline
+                | "Files" >> beam.Create(files)
+                | "SpreadFiles" >> beam.Reshuffle()
+                | "Embed" >> beam.ParDo(embed_file)
+                | "Sum" >> beam.CombineGlobally(_merge)
+                | "WriteResult" >> beam.Map(_write_result, result)
+            )
+        del worker
+        with tf.io.gfile.GFile(os.path.join(result, "computed")) as file:
+            computed = int(file.read())
+        moments = Moments.read(result)
+        assert moments is not None
+        tf.io.gfile.rmtree(result)
+        return computed, moments
+
+
+class EmbedFile(beam.DoFn):
+    """Embeds the images of one file; the workers of a process share one base."""
+
+    def __init__(self, work: Work):
+        """Takes what is small and the same for all; the base is built by the worker."""
+        self._work = work
+        self._shared = shared.Shared()
+
+    def setup(self) -> None:
+        """Builds the base, or takes the one that another thread has built."""
+        self._worker = self.acquire_worker()
+
+    def acquire_worker(self, base: FrozenBase | None = None) -> "Worker":
+        """What the threads of this process share; with this base, unless it is there already or nobody holds it."""
+        return self._shared.acquire(lambda: Worker(self._work, base))
+
+    def process(self, element: ExampleFile) -> Iterator[tuple[int, Moments]]:
+        """Yields how many images went through the base, and the moments of those to train on."""
+        yield self._worker.embed(element)
+
+
+class Worker:
+    """A built base and what was in the store when it was built."""
+
+    def __init__(self, work: Work, base: FrozenBase | None = None):
+        """Opens the store, and builds the base if none is given.
+
+        Raises:
+            GraftError: if the base is another than that of the process that hands out the work.
+        """
+        self._work = work
+        self._base = base or FrozenBase(work.base, work.transform_graph)
+        if self._base.kind != work.kind:
+            raise GraftError("The base's weights differ between the machines of this run; give each the same file.")
+        self._store = EmbeddingStore(work.store, work.kind)
+        self._rows = self._store.open()
+        self._trunk = EmbeddingStore(work.store, work.trunk) if work.trunk else None
+        self._trunk_rows = self._trunk.open() if self._trunk else None
+        self._checked = False
+
+    def embed(self, file: ExampleFile) -> tuple[int, Moments]:
+        """Writes the embeddings of a file's images.
+
+        Returns:
+            How many of them were not in the store; and the moments of all, or of none if they are not trained on.
+        Raises:
+            GraftError: if the store holds something else than what the base makes of the images.
+        """
+        rows = read_rows(file.source)
+        digests = [row.digest for row in rows]
+        positions = self._rows.find(digests)
+        stored = self._rows.check(positions)
+        embeddings: np.ndarray = np.zeros([len(rows), *self._work.kind.shape], np.float32)
+        embeddings[stored] = self._rows.read(positions[stored])
+        trunk = self._trunk if file.fine_tuned else None
+        if stored.any() and not self._checked:
+            self._check_stored(file.source, stored, embeddings, with_trunk=trunk is not None)
+        todo = ~stored
+        if trunk and self._trunk_rows is not None:
+            todo |= self._trunk_rows.find(digests) < 0
+        progress.report("images embedded", int((~todo).sum()), self._work.total)
+        if todo.any():
+            self._compute(file, rows, todo, embeddings, trunk)
+        write_embeddings(file.target, rows, embeddings)
+        trained = embeddings if file.split == features.TRAIN else embeddings[:0]
+        return int(todo.sum()), Moments.of(trained, self._work.kind.to_json())
+
+    def _check_stored(self, source: str, stored: np.ndarray, embeddings: np.ndarray, with_trunk: bool) -> None:
+        """Computes a few embeddings anew, once a worker: nobody trains on those of another base."""
+        keep = stored & (np.cumsum(stored) <= _CHECKED_IMAGES)
+        [(indices, expected, _)] = self._base.run(source, keep, with_trunk)
+        difference = np.abs(embeddings[indices] - expected).max() / max(float(np.abs(expected).max()), 1e-9)
+        if not difference < _TOLERANCE:
+            raise GraftError(
+                f"{self._work.store}: the embeddings are not what the base makes of the images (they differ by "
+                f"{difference:.2g} of their size). Remove this folder, and run again."
+            )
+        self._checked = True
+
+    def _compute(
+        self,
+        file: ExampleFile,
+        rows: list[ImageRow],
+        todo: np.ndarray,
+        embeddings: np.ndarray,
+        trunk: EmbeddingStore | None,
+    ) -> None:
+        """Runs images through the base; fills `embeddings` in, and adds to the store what is not there."""
+        with self._store.append() as append, _append_to(trunk) as append_trunk:
+            for indices, batch, below in self._base.run(file.source, todo, with_trunk=trunk is not None):
+                embeddings[indices] = batch
+                digests = [rows[i].digest for i in indices]
+                _append_new(append, digests, batch, self._rows)
+                if below is not None and self._trunk_rows is not None:
+                    _append_new(append_trunk, digests, below, self._trunk_rows)
+                progress.report("images embedded", len(batch), self._work.total)
+
+
+def _append_new(append: Append, digests: list[bytes], rows: np.ndarray, present: Rows) -> None:
+    """Appends the rows of images that a store does not have; of a shard that was set aside, it has none any more."""
+    new = np.flatnonzero(present.find(digests) < 0)
+    if len(new):
+        append([digests[i] for i in new], rows[new])
+
+
+def _append_to(store: EmbeddingStore | None) -> contextlib.AbstractContextManager[Append]:
+    return store.append() if store else contextlib.nullcontext(lambda digests, rows: None)
+
+
+def _merge(results: Iterable[tuple[int, Moments]]) -> tuple[int, Moments]:
+    """Adds up what became of several files; Beam merges the sums likewise, those of no files included."""
+    computed, moments = 0, Moments.of(np.zeros([0, EMBEDDING_SIZE]), "")
+    for count, part in results:
+        computed, moments = computed + count, moments.merge(part)
+    return computed, moments
+
+
+def _write_result(result: tuple[int, Moments], folder: str) -> None:
+    """Written by a worker and read by us: a line of Beam's WriteToText would take more steps than the Embedder has."""
+    tf.io.gfile.makedirs(folder)
+    with write_whole(os.path.join(folder, "computed")) as path, tf.io.gfile.GFile(path, "w") as file:
+        file.write(str(result[0]))
+    result[1].write(folder)
+
+
+def _list_files(examples: list[types.Artifact], output: types.Artifact, splits: list[str]) -> Iterator[ExampleFile]:
+    """Makes the folders of the splits; a file of ours for each of ExampleGen's, of the same name."""
+    for split in splits:
+        target = artifact_utils.get_split_uri([output], split)
+        tf.io.gfile.makedirs(target)
+        for source in list_split(artifact_utils.get_split_uri(examples, split)):
+            yield ExampleFile(source, os.path.join(target, os.path.basename(source)), split)
+
+
+def _count_images(report: str) -> dict[str, int]:
+    """Images by split, as the ingest reports them."""
+    with tf.io.gfile.GFile(os.path.join(report, "report.json")) as file:
+        counts = json.loads(file.read())["counts"]
+    return {split: sum(by_label.values()) for split, by_label in counts.items()}
+
+
+class Embedder(base_beam_component.BaseBeamComponent):
+    """Turns examples into embeddings; each image goes through the base once in its life."""
+
+    SPEC_CLASS = EmbedderSpec
+    EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(EmbedderExecutor)
+
+    def __init__(
+        self,
+        examples: types.BaseChannel,
+        transform_graph: types.BaseChannel,
+        report: types.BaseChannel,
+        base: BaseSpec,
+        fine_tune_epochs: int,
+        store: str,
+        trunk_gb: float = DEFAULT_TRUNK_GB,
+        augmented: bool = False,
+        weights_digest: str = "",
+        code_digest: str = "",
+    ):
+        """Describes one pass.
+
+        Args:
+            examples: of ExampleGen.
+            transform_graph: of Transform; decodes and resizes.
+            report: of ExampleGen, for the number of images.
+            base: how to build it, and where phase 2 cuts it.
+            fine_tune_epochs: whether there is a phase 2, if there are any: its model is evaluated on images, and
+                `test` is not embedded.
+            store: the folder of the embedding store.
+            trunk_gb: how much of the disk, in 10^9 bytes, what phase 2 starts from may take; 0 for nothing,
+                DEFAULT_TRUNK_GB for half of what is free.
+            augmented: whether images change from epoch to epoch, so that there is nothing to keep.
+            weights_digest: of the weights file, so that TFX does not reuse the embeddings of another.
+            code_digest: of our code, for the same reason.
+        """
+        spec = EmbedderSpec(
+            examples=examples,
+            transform_graph=transform_graph,
+            report=report,
+            base=base.to_json(),
+            fine_tune_epochs=fine_tune_epochs,
+            store=store,
+            trunk_gb=trunk_gb,
+            augmented=int(augmented),
+            weights_digest=weights_digest,
+            code_digest=code_digest,
+            embeddings=types.Channel(type=standard_artifacts.Examples),
+        )
+        super().__init__(spec=spec)
+
+
+def _choose_trunk(
+    root: str, kind: Kind, images: int, gigabytes: float, files: list[ExampleFile]
+) -> tuple[Kind | None, str]:
+    """Decides whether what phase 2 starts from is kept, and makes room for it.
+
+    Returns:
+        The kind, or None; and the reason if it is not kept.
+    """
+    gfile(root).makedirs(root)
+    kept = {other: measure(os.path.join(root, other.name)) for other in list_kinds(root) if other.layer != EMBEDDING}
+    free = free_bytes(root)
+    budget = gigabytes * _GB if gigabytes >= 0 else _DEFAULT_DISK_SHARE * (free + sum(kept.values()))
+    needed = images * kind.row_bytes
+    if needed > budget:
+        note = (
+            f"what fine-tuning starts from would take {needed / _GB:.1f} GB, and the budget is {budget / _GB:.1f} GB: "
+            "each epoch runs the frozen part again"
+        )
+        logging.info("Embeddings: %s.", note)
+        return None, note
+    for other, size in kept.items():
+        if other != kind and sum(kept.values()) + needed > budget:
+            remove(root, other)
+            logging.info("Embedding store: removed %s, %.1f GB, to make room.", other.name, size / _GB)
+    if kept.get(kind, 0) + needed > budget:
+        live = [row.digest for file in files if file.fine_tuned for row in read_rows(file.source)]
+        EmbeddingStore(root, kind).prune(live)
+    return kind, ""

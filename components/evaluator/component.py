@@ -1,0 +1,238 @@
+"""Evaluator: TFMA on the test split, against thresholds and against the version that is live.
+
+A subclass of TFX's: it finds the baseline in the serving folder, sets the threshold that depends on the data,
+compares with a live version of other classes, bounds the batches, and writes `summary.json` for people beside
+TFMA's files.
+"""
+
+import collections
+import json
+import os
+from typing import Any
+
+import tensorflow as tf
+from google.protobuf import json_format
+from tensorflow_model_analysis.proto import config_pb2
+from tfx import types
+from tfx.components.evaluator import constants
+from tfx.components.evaluator import executor as tfx_executor
+from tfx.dsl.components.base import base_beam_component, executor_spec
+from tfx.types import artifact_utils, standard_artifacts, standard_component_specs
+from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
+from tfx.utils import path_utils
+
+from components import progress
+from components.artifacts import IngestReport
+from components.embedder.artifact import EmbeddingReport
+from components.evaluator import summary
+from components.evaluator.comparison import Comparison, compare_models
+from components.evaluator.eval_config import make_eval_config
+from components.evaluator.threshold import choose_threshold
+from components.example_files import list_split
+from components.gates.data_checks import class_totals
+from components.tfdata import without_autotune
+from schema import features
+from serving.export import signatures
+from serving.releases import versions
+
+
+class EvaluatorExecutor(tfx_executor.Executor):
+    """Evaluates the candidate, and the live version where there is one."""
+
+    def Do(
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """As TFX's; the baseline is looked up, not an input."""
+        candidate = artifact_utils.get_single_instance(input_dict[standard_component_specs.MODEL_KEY])
+        examples = artifact_utils.get_single_instance(input_dict[standard_component_specs.EXAMPLES_KEY])
+        output = artifact_utils.get_single_uri(output_dict[standard_component_specs.EVALUATION_KEY])
+        classes = json.loads(exec_properties["classes"])
+        progress.report("counting the test images")
+        counts = count_labels(examples)
+        live = versions.find_by_identity(exec_properties["model_dir"], exec_properties["baseline"])
+        baseline = live if live and live.record.get("classes") == classes else None
+        # TFMA takes one class list for both models; where they differ, the comparison is our own.
+        comparison = _compare(candidate, live, examples, classes, counts) if live and not baseline else None
+        max_drop = exec_properties["max_accuracy_drop"]
+        threshold = choose_threshold(exec_properties["min_accuracy"], _count_images(input_dict["report"]))
+        embedded = _find_embedded(input_dict["embeddings"], candidate, baseline)
+        signature = signatures.EMBEDDED_EXAMPLES if embedded else signatures.EXAMPLES
+        config = make_eval_config(len(classes), threshold.value, max_drop, bool(baseline), signature)
+        if embedded:
+            input_dict = input_dict | {standard_component_specs.EXAMPLES_KEY: [embedded]}
+        staging = os.path.join(output, ".baseline")  # and not a temporary folder: Beam's workers may be elsewhere
+        if baseline:
+            staged = _stage_baseline(baseline, staging, candidate)
+            input_dict = input_dict | {standard_component_specs.BASELINE_MODEL_KEY: [staged]}
+        progress.report("loading the model")
+        super().Do(input_dict, output_dict, exec_properties | _as_property(config))
+        if baseline:
+            tf.io.gfile.rmtree(staging)
+        blessing = artifact_utils.get_single_instance(output_dict[standard_component_specs.BLESSING_KEY])
+        # The id of an artifact that we made up; TFX's container entry point would look for its name in vain.
+        blessing.mlmd_artifact.custom_properties.pop(constants.ARTIFACT_PROPERTY_BASELINE_MODEL_ID_KEY, None)
+        refusals = summary.describe_drop(comparison, max_drop) if comparison else []
+        if refusals:
+            _refuse(blessing)
+        summary.write_summary(output, classes, threshold, live.number if live else None, comparison, refusals)
+
+
+class EvaluatorSpec(ComponentSpec):
+    """What TFX's executor reads, and what ours needs besides; TFX's own is closed."""
+
+    PARAMETERS = {
+        standard_component_specs.EXAMPLE_SPLITS_KEY: ExecutionParameter(type=str),
+        standard_component_specs.MODULE_PATH_KEY: ExecutionParameter(type=str),
+        "classes": ExecutionParameter(type=str),
+        "model_dir": ExecutionParameter(type=str),
+        "baseline": ExecutionParameter(type=str),
+        "min_accuracy": ExecutionParameter(type=float),
+        "max_accuracy_drop": ExecutionParameter(type=float),
+        "code_digest": ExecutionParameter(type=str),
+    }
+    INPUTS = {
+        standard_component_specs.EXAMPLES_KEY: ChannelParameter(type=standard_artifacts.Examples),
+        "embeddings": ChannelParameter(type=standard_artifacts.Examples),
+        "report": ChannelParameter(type=IngestReport),
+        standard_component_specs.MODEL_KEY: ChannelParameter(type=standard_artifacts.Model),
+    }
+    OUTPUTS = {
+        standard_component_specs.EVALUATION_KEY: ChannelParameter(type=standard_artifacts.ModelEvaluation),
+        standard_component_specs.BLESSING_KEY: ChannelParameter(type=standard_artifacts.ModelBlessing),
+    }
+
+
+class Evaluator(base_beam_component.BaseBeamComponent):
+    """TFX's Evaluator, with the live version as baseline."""
+
+    SPEC_CLASS = EvaluatorSpec
+    EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(EvaluatorExecutor)
+
+    def __init__(
+        self,
+        examples: types.BaseChannel,
+        embeddings: types.BaseChannel,
+        report: types.BaseChannel,
+        model: types.BaseChannel,
+        classes: list[str],
+        model_dir: str,
+        baseline: str,
+        min_accuracy: float,
+        max_accuracy_drop: float,
+        code_digest: str,
+    ):
+        """Describes one evaluation.
+
+        Args:
+            examples: raw examples with a `test` split.
+            embeddings: of the Embedder; where they have a `test` split too, a model that takes them is asked with
+                these, and no image goes through the base again.
+            report: of ExampleGen, with the images by class.
+            model: the candidate.
+            classes: class names, in the order of the outputs.
+            model_dir: the serving folder of the model.
+            baseline: identity of the live version, so that TFX does not reuse a verdict against another one;
+                "none" compares with nothing, "" leaves it to the executor.
+            min_accuracy: to be blessed; DEFAULT_MIN_ACCURACY for the largest class's share of all images plus 0.1.
+            max_accuracy_drop: how much below the baseline is still blessed; where their class lists differ, on the
+                classes that both know.
+            code_digest: of our code.
+        """
+        spec = EvaluatorSpec(
+            examples=examples,
+            embeddings=embeddings,
+            report=report,
+            model=model,
+            example_splits=json.dumps([features.TEST]),
+            module_path="components.evaluator.extractors",  # a module of its own: TFX loads it anew each time
+            classes=json.dumps(classes),
+            model_dir=model_dir,
+            baseline=baseline,
+            min_accuracy=min_accuracy,
+            max_accuracy_drop=max_accuracy_drop,
+            code_digest=code_digest,
+            evaluation=types.Channel(type=standard_artifacts.ModelEvaluation),
+            blessing=types.Channel(type=standard_artifacts.ModelBlessing),
+        )
+        super().__init__(spec=spec)
+
+
+def _as_property(config: config_pb2.EvalConfig) -> dict[str, str]:
+    text = json_format.MessageToJson(config, preserving_proto_field_name=True)
+    return {standard_component_specs.EVAL_CONFIG_KEY: text}
+
+
+def _count_images(report: list[types.Artifact]) -> dict[str, int]:
+    """Counts the images of all splits by class."""
+    path = os.path.join(artifact_utils.get_single_uri(report), "report.json")
+    with tf.io.gfile.GFile(path) as file:
+        return class_totals(json.loads(file.read())["counts"])
+
+
+def count_labels(examples: types.Artifact) -> dict[str, int]:
+    """Counts the test examples by class."""
+    spec = {features.LABEL: tf.io.FixedLenFeature([], tf.string)}
+    records = tf.data.TFRecordDataset(_list_test_files(examples)).batch(32)
+    labels = without_autotune(records.map(lambda batch: tf.io.parse_example(batch, spec)[features.LABEL]))
+    return dict(collections.Counter(label.decode() for batch in labels.as_numpy_iterator() for label in batch))
+
+
+def _list_test_files(examples: types.Artifact) -> list[str]:
+    return list_split(artifact_utils.get_split_uri([examples], features.TEST))
+
+
+def _find_embedded(
+    embeddings: list[types.Artifact], candidate: types.Artifact, baseline: versions.Version | None
+) -> types.Artifact | None:
+    """The embeddings to evaluate on; None if there are none of the test split, or a model takes no such ones."""
+    artifact = artifact_utils.get_single_instance(embeddings)
+    kind = EmbeddingReport.read(artifact.uri).kind
+    if kind is None or features.TEST not in artifact_utils.decode_split_names(artifact.split_names):
+        return None
+    paths = [_model_path(candidate), *([baseline.path] if baseline else [])]
+    fits = all(signatures.read_embedding_kind(path) == kind.to_json() for path in paths)
+    return artifact if fits else None
+
+
+def _model_path(model: types.Artifact) -> str:
+    return str(path_utils.serving_model_path(model.uri, path_utils.is_old_model_artifact(model)))
+
+
+def _stage_baseline(live: versions.Version, staging: str, candidate: types.Artifact) -> types.Artifact:
+    """Hands a version over as a Model artifact, whose URI holds `Format-Serving/`.
+
+    A copy: the version may be rolled back or pruned while it is evaluated.
+    """
+    versions.copy_tree(live.path, os.path.join(staging, "Format-Serving"))
+    baseline = standard_artifacts.Model()
+    baseline.uri = staging
+    baseline.mlmd_artifact.properties.MergeFrom(candidate.mlmd_artifact.properties)
+    return baseline
+
+
+def _compare(
+    candidate: types.Artifact,
+    live: versions.Version,
+    examples: types.Artifact,
+    classes: list[str],
+    counts: dict[str, int],
+) -> Comparison:
+    """Compares with a live version of other classes, on those that both know."""
+    progress.report("loading the live model and the new one")
+    if live.problem:
+        return Comparison([], problem="whose record cannot be read")
+    common = [name for name in classes if name in live.record.get("classes", [])]
+    return compare_models(_model_path(candidate), live.path, _list_test_files(examples), common, counts)
+
+
+def _refuse(blessing: types.Artifact) -> None:
+    """Takes a blessing back, file and property, as TFX's executor writes a refusal."""
+    blessed = os.path.join(blessing.uri, constants.BLESSED_FILE_NAME)
+    if tf.io.gfile.exists(blessed):
+        tf.io.gfile.remove(blessed)
+    with tf.io.gfile.GFile(os.path.join(blessing.uri, constants.NOT_BLESSED_FILE_NAME), "w") as file:
+        file.write("")
+    blessing.set_int_custom_property(constants.ARTIFACT_PROPERTY_BLESSED_KEY, constants.NOT_BLESSED_VALUE)

@@ -1,0 +1,131 @@
+"""What TFMA found, as one JSON for people and for the record of a version: `summary.json`."""
+
+import dataclasses
+import json
+import os
+from typing import Any
+
+import tensorflow as tf
+import tensorflow_model_analysis as tfma
+from scipy.stats import binomtest
+from tensorflow_model_analysis.proto import validation_result_pb2
+
+from components.evaluator.comparison import Comparison
+from components.evaluator.threshold import Threshold
+
+FILE = "summary.json"
+ACCURACY = "sparse_categorical_accuracy"
+_ROUNDING = 1e-9  # 0.8 - 0.7 is a little more than 0.1
+
+
+def write_summary(
+    uri: str,
+    classes: list[str],
+    threshold: Threshold,
+    live: int | None,
+    comparison: Comparison | None,
+    refusals: list[str],
+) -> None:
+    """Writes `summary.json` beside TFMA's own files.
+
+    Args:
+        uri: of the ModelEvaluation artifact.
+        classes: class names, in the order of the outputs.
+        threshold: the bound that was applied, and its origin.
+        live: the number of the live version, if there is one.
+        comparison: with that version; None if TFMA compared them.
+        refusals: why the model is not blessed, besides what TFMA found.
+    """
+    compared_by_tfma = live is not None and comparison is None
+    candidate = tfma.load_eval_result(uri, model_name="candidate" if compared_by_tfma else None)
+    validation = tfma.load_validation_result(uri)
+    matrix = confusion_matrix(candidate, len(classes))
+    images = sum(map(sum, matrix))
+    accuracy = _metrics(candidate, ())[ACCURACY]
+    interval = accuracy_interval(sum(matrix[i][i] for i in range(len(classes))), images)
+    if compared_by_tfma:
+        baseline = tfma.load_eval_result(uri, model_name="baseline")
+        comparison = Comparison(classes, images, _metrics(baseline, ())[ACCURACY], accuracy)
+    summary = {
+        "images": images,
+        "accuracy": accuracy,
+        "accuracy_interval": interval,
+        "min_accuracy": threshold.value,
+        "min_accuracy_reason": threshold.reason,
+        "blessed": validation.validation_ok and not refusals,
+        "failures": _failures(validation, threshold.reason) + refusals,
+        "baseline": _describe_baseline(live, comparison) if live is not None and comparison else None,
+        "classes": {name: _class_metrics(candidate, matrix, index) for index, name in enumerate(classes)},
+        "confusion_matrix": matrix,
+    }
+    with tf.io.gfile.GFile(os.path.join(uri, FILE), "w") as file:
+        file.write(json.dumps(summary, indent=1, ensure_ascii=False))
+
+
+def describe_drop(comparison: Comparison, max_accuracy_drop: float) -> list[str]:
+    """Says so if the candidate is too far below a live version of other classes; else says nothing."""
+    if comparison.drop <= max_accuracy_drop + _ROUNDING:
+        return []
+    return [
+        f"test accuracy on the {len(comparison.classes)} classes that both know is {comparison.drop:.3f} below "
+        f"the live version's; max_accuracy_drop allows {max_accuracy_drop:.3f}"
+    ]
+
+
+def _describe_baseline(live: int, comparison: Comparison) -> dict[str, Any]:
+    return {"version": live, "compared": comparison.images > 0, **dataclasses.asdict(comparison)}
+
+
+def accuracy_interval(correct: int, images: int) -> tuple[float, float]:
+    """The 95 % confidence interval of an accuracy, after Wilson (1927): it holds for few images, too."""
+    interval = binomtest(correct, images).proportion_ci(method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+def confusion_matrix(result: tfma.EvalResult, num_classes: int) -> list[list[int]]:
+    """Counts of test images: a row per actual class, a column per most probable class."""
+    matrix = [[0] * num_classes for _ in range(num_classes)]
+    plots = dict(result.plots)[()]
+    cells = plots[""][""]["multiClassConfusionMatrixAtThresholds"]["matrices"][0]["entries"]
+    for cell in cells:
+        row, column = cell.get("actualClassId", 0), cell.get("predictedClassId", 0)
+        matrix[row][column] = round(cell.get("numWeightedExamples", 0))
+    return matrix
+
+
+def _class_metrics(result: tfma.EvalResult, matrix: list[list[int]], index: int) -> dict[str, Any]:
+    hits, actual = matrix[index][index], sum(matrix[index])
+    predicted = sum(row[index] for row in matrix)
+    metrics = _metrics(result, (), f"classId:{index}")
+    return {
+        "images": actual,
+        "precision": hits / predicted if predicted else None,
+        "recall": hits / actual if actual else None,
+        "auc": metrics["auc"],
+        "calibration": metrics["calibration"],
+    }
+
+
+def _metrics(result: tfma.EvalResult, slice_key: tuple[Any, ...], sub_key: str = "") -> dict[str, Any]:
+    """Metric name to value, for one slice and one class; NaN as None."""
+    metrics = dict(result.slicing_metrics)[slice_key][""][sub_key]
+    values = {name: value.get("doubleValue") for name, value in metrics.items()}
+    return {name: value if isinstance(value, float) and value == value else None for name, value in values.items()}
+
+
+def _failures(validation: validation_result_pb2.ValidationResult, reason: str) -> list[str]:
+    """Describes each threshold of TFMA's that was missed; `reason` is the origin of the absolute one."""
+    failures = []
+    for validated in validation.metric_validations_per_slice:
+        for failure in validated.failures:
+            failures.append(_describe(failure, reason))
+    return failures
+
+
+def _describe(failure: validation_result_pb2.ValidationFailure, reason: str) -> str:
+    value = failure.metric_value.double_value.value
+    if failure.metric_threshold.HasField("value_threshold"):
+        bound = failure.metric_threshold.value_threshold.lower_bound.value
+        return f"test accuracy {value:.3f} is below the {bound:.3f} that is needed ({reason})"
+    drop = -failure.metric_threshold.change_threshold.absolute.value
+    return f"test accuracy is {-value:.3f} below the live version's; max_accuracy_drop allows {drop:.3f}"

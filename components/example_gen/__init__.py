@@ -1,0 +1,1 @@
+"""Data in: from a folder of images to examples, split and without duplicates."""

@@ -1,0 +1,301 @@
+"""ExampleGen: from a folder of labelled images to tf.Examples in three splits.
+
+Two passes, both on Beam. The first reads every file, decodes it unless an earlier run has, and keeps a record of a
+few hundred bytes; duplicates are found and splits drawn on these records. The second writes the bytes of what is
+kept, each file straight into its shard. No image ever passes a shuffle, so memory does not grow with the data.
+"""
+
+import dataclasses
+import datetime
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import apache_beam as beam
+import tensorflow as tf
+from apache_beam.utils import shared
+from tfx import types
+from tfx.components.util import examples_utils
+from tfx.dsl.components.base import base_beam_component, base_beam_executor, executor_spec
+from tfx.proto import example_gen_pb2
+from tfx.types import artifact_utils, standard_artifacts
+from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
+
+from components import progress
+from components.artifacts import IngestReport
+from components.example_files import name_file
+from components.example_gen import image_set, ingest, layout
+from components.example_gen.decode_cache import DecodedImages
+from components.example_gen.duplicates import Record
+from components.example_gen.lineage import find_salt
+from components.example_gen.reading import read_images
+from schema import features
+from schema.errors import DataError, UsageError
+from schema.text import printable
+from serving.storage.gfile import join
+from serving.storage.read_ahead import read_files
+from serving.storage.schemes import check_scheme
+from serving.storage.whole_files import write_whole
+
+_IMAGES_A_SHARD = 1024  # the work of one worker of the Embedder: some twenty seconds of a CPU
+_DATE, _UNREPLACED = "2026-11-23", "[[ScheduledTime"
+_FILES_A_BUNDLE = 512  # read by one worker at a time; many, for its threads wait for the last of them
+
+
+class ExampleGenSpec(ComponentSpec):
+    """The contract of ExampleGen."""
+
+    PARAMETERS = {
+        "data": ExecutionParameter(type=str),
+        "split_ratios": ExecutionParameter(type=str),
+        "salt": ExecutionParameter(type=str),
+        "max_megapixels": ExecutionParameter(type=float),
+        "follow_links": ExecutionParameter(type=int),
+        "decoded": ExecutionParameter(type=str),
+        "model_dir": ExecutionParameter(type=str),
+        "window_end": ExecutionParameter(type=str),
+        "window_days": ExecutionParameter(type=int),
+        "fingerprint": ExecutionParameter(type=str),
+        "code_digest": ExecutionParameter(type=str),
+    }
+    INPUTS: dict[str, ChannelParameter] = {}
+    OUTPUTS = {
+        "examples": ChannelParameter(type=standard_artifacts.Examples),
+        "report": ChannelParameter(type=IngestReport),
+    }
+
+
+class ExampleGenExecutor(base_beam_executor.BaseBeamExecutor):
+    """Reads, checks, splits and writes."""
+
+    def Do(
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Writes the `examples` and the `report`; succeeds whatever the images are like.
+
+        TFX deletes the outputs of an executor that fails, and the list of broken files with them: it is the
+        gate, behind this, that stops a run.
+        """
+        self._log_startup(input_dict, output_dict, exec_properties)
+        examples = artifact_utils.get_single_instance(output_dict["examples"])
+        report = artifact_utils.get_single_instance(output_dict["report"])
+        data = exec_properties["data"]
+        for key in ("data", "model_dir", "decoded"):
+            check_scheme(exec_properties[key], key)
+        window_end = resolve_window_end(exec_properties["window_end"])
+        salt = find_salt(exec_properties["model_dir"], exec_properties["salt"])
+        progress.report("listing the images")
+        listing = layout.list_images(
+            data, window_end, exec_properties["window_days"], bool(exec_properties.get("follow_links"))
+        )
+
+        read = ReadFiles(
+            data,
+            exec_properties["max_megapixels"],
+            len(listing.files),
+            exec_properties["decoded"],
+            exec_properties["code_digest"],
+        )
+        records = self._read(listing.files, read, os.path.join(report.uri, "records"))
+        progress.report("dividing the images into splits")
+        decided = ingest.decide(listing, records, json.loads(exec_properties["split_ratios"]), salt)
+
+        self._write(data, decided, examples.uri)
+        examples_utils.set_payload_format(examples, example_gen_pb2.FORMAT_TF_EXAMPLE)
+        examples.split_names = artifact_utils.encode_split_names(list(features.SPLITS))
+        _write_report(report.uri, decided)
+
+    def _read(self, files: Sequence[layout.ImageFile], read: "ReadFiles", records_dir: str) -> list[Record]:
+        """Reads every file once; returns a record of each."""
+        bundles = [
+            (os.path.join(records_dir, f"{i:012d}.jsonl"), files[i : i + _FILES_A_BUNDLE])
+            for i in range(0, len(files), _FILES_A_BUNDLE)
+        ]
+        tf.io.gfile.makedirs(records_dir)
+        with self._make_beam_pipeline() as pipeline:
+            _ = (
+                pipeline
+                | "Files" >> beam.Create(bundles)
+                | "SpreadFiles" >> beam.Reshuffle()
+                | "Read" >> beam.ParDo(read)
+            )
+        records = [record for target, _ in bundles for record in _load_records(target)]
+        tf.io.gfile.rmtree(records_dir)
+        return records
+
+    def _write(self, data: str, decided: ingest.Ingest, uri: str) -> None:
+        """Writes the examples of each split in shards; every file straight into its shard."""
+        for split in features.SPLITS:
+            tf.io.gfile.makedirs(os.path.join(uri, f"Split-{split}"))
+        with self._make_beam_pipeline() as pipeline:
+            _ = (
+                pipeline
+                | "Shards" >> beam.Create(list(_shards(decided, uri)))
+                | "SpreadShards" >> beam.Reshuffle()
+                | "WriteShards" >> beam.Map(write_shard, data, len(decided.splits))
+            )
+
+
+class ReadFiles(beam.DoFn):
+    """Reads files, and decodes those that no run has decoded before."""
+
+    def __init__(self, data: str, max_megapixels: float, total: int, decoded: str, code_digest: str):
+        """Takes what is small and the same for all; as for `ExampleGen`, and how many files there are."""
+        self._data = data
+        self._max_megapixels = max_megapixels
+        self._total = total
+        self._decoded, self._code_digest = decoded, code_digest
+        self._shared = shared.Shared()
+
+    def setup(self) -> None:
+        """Opens what is known, or takes what another thread has opened."""
+        self._known = self._shared.acquire(lambda: DecodedImages(self._decoded, self._code_digest))
+
+    def process(self, element: tuple[str, Sequence[layout.ImageFile]]) -> None:
+        """Writes a record of each file into one of our own, whole or not at all: Beam may try it twice."""
+        target, files = element
+        records = read_images(files, self._data, self._max_megapixels, self._total, self._known)
+        with write_whole(target) as path, tf.io.gfile.GFile(path, "w") as lines:
+            lines.write("".join(json.dumps(dataclasses.asdict(record)) + "\n" for record in records))
+
+
+class ExampleGen(base_beam_component.BaseBeamComponent):
+    """Turns a folder of labelled images into tf.Examples, and says what it left out."""
+
+    SPEC_CLASS = ExampleGenSpec
+    EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(ExampleGenExecutor)
+
+    def __init__(
+        self,
+        data: str,
+        split_ratios: dict[str, float],
+        max_megapixels: float,
+        decoded: str,
+        model_dir: str = "",
+        salt: str = "",
+        window_end: str = "",
+        window_days: int = 0,
+        fingerprint: str = "",
+        code_digest: str = "",
+        follow_links: bool = False,
+    ):
+        """Describes one ingest.
+
+        Args:
+            data: the folder; see `layout` for what it may look like.
+            split_ratios: share of train, val and test.
+            max_megapixels: what has more pixels than that, in millions, is quarantined before it is decoded.
+            decoded: folder where is kept what has been decoded, for the next run.
+            model_dir: the serving folder of the model, for the salt of the live version where none is given.
+            salt: of the split; "" for that of the live version, or for the first the one of `choose_salt`; NEW_SALT for
+                the latter where the record of the live version cannot be read, too.
+            window_end: newest date folder to read; "" for the newest there is.
+            window_days: how many days up to it; 0 for all.
+            fingerprint: of the files, so that TFX reuses the outputs only while the folder is the same.
+            code_digest: of our code, for the same reason.
+            follow_links: whether links below the class folders may lead out of the data folder.
+        """
+        spec = ExampleGenSpec(
+            data=data,
+            split_ratios=json.dumps(split_ratios),
+            max_megapixels=max_megapixels,
+            follow_links=int(follow_links),
+            decoded=decoded,
+            model_dir=model_dir,
+            salt=salt,
+            window_end=window_end,
+            window_days=window_days,
+            fingerprint=fingerprint,
+            code_digest=code_digest,
+            examples=types.Channel(type=standard_artifacts.Examples),
+            report=types.Channel(type=IngestReport),
+        )
+        super().__init__(spec=spec)
+
+
+def make_example(record: Record, encoded: bytes) -> tf.train.Example:
+    """The example of one image: each feature has one value."""
+    values = {
+        features.IMAGE: encoded,
+        features.LABEL: record.label.encode(),
+        features.PATH: record.path.encode(),
+        features.DIGEST: record.digest.encode(),
+    }
+    feature = {k: tf.train.Feature(bytes_list=tf.train.BytesList(value=[v])) for k, v in values.items()}
+    feature[features.BRIGHTNESS] = tf.train.Feature(float_list=tf.train.FloatList(value=[record.brightness]))
+    return tf.train.Example(features=tf.train.Features(feature=feature))
+
+
+def write_shard(shard: tuple[str, list[Record]], data: str, total: int = 0) -> None:
+    """Writes one TFRecord file, whole or not at all: Beam may try a shard twice.
+
+    Args:
+        shard: the file to write, and the records of its images.
+        data: the folder that their paths are relative to.
+        total: how many images are written in all; for the progress.
+    Raises:
+        DataError: if a file changed or went since it was read.
+    """
+    target, records = shard
+    files = ((join(data, record.path), record.size) for record in records)
+    with write_whole(target) as path, tf.io.TFRecordWriter(path) as writer:
+        for record, encoded in zip(records, read_files(files), strict=True):
+            writer.write(make_example(record, _check_unchanged(record, encoded)).SerializeToString())
+            progress.report("images written", 1, total)
+
+
+def _check_unchanged(record: Record, encoded: bytes | OSError | tf.errors.OpError) -> bytes:
+    if not isinstance(encoded, bytes) or hashlib.sha256(encoded).hexdigest() != record.digest:
+        raise DataError(
+            f"{printable(record.path)}: changed while it was read, or is gone. Run again when the folder is at rest."
+        )
+    return encoded
+
+
+def _shards(decided: ingest.Ingest, uri: str) -> Iterator[tuple[str, list[Record]]]:
+    """Pairs of a target file and its records. By digest: a fixed order that mixes the classes."""
+    for split in features.SPLITS:
+        members = sorted((r for r in decided.kept if decided.splits[r.path] == split), key=lambda r: r.digest)
+        count = max(1, -(-len(members) // _IMAGES_A_SHARD))
+        for index in range(count):
+            yield os.path.join(uri, f"Split-{split}", name_file(index, count)), members[index::count]
+
+
+def resolve_window_end(window_end: str) -> str:
+    """The date that is meant; on Kubeflow it comes from a parameter of the run, which nobody has checked.
+
+    Args:
+        window_end: a date; "" for the newest date folder; or a word that Kubeflow should have replaced by the time of
+            a scheduled run and, of a pinned version of a pipeline, does not (kubeflow/pipelines, issue 12494): today.
+    Raises:
+        UsageError: if it is something else.
+    """
+    if window_end.startswith(_UNREPLACED):
+        return datetime.datetime.now(datetime.timezone.utc).date().isoformat()
+    try:
+        if window_end:
+            date = datetime.datetime.strptime(window_end, "%Y-%m-%d").date()
+            if date.isoformat() != window_end:  # 2026-1-2: no folder is called so
+                raise ValueError
+    except ValueError:
+        raise UsageError(f"window_end: expected a date such as {_DATE}, or nothing; got {window_end!r}.") from None
+    return window_end
+
+
+def _load_records(path: str) -> Iterator[Record]:
+    with tf.io.gfile.GFile(path) as lines:
+        for line in lines.read().splitlines():
+            yield Record(**json.loads(line))
+
+
+def _write_report(uri: str, decided: ingest.Ingest) -> None:
+    with tf.io.gfile.GFile(os.path.join(uri, "quarantine.jsonl"), "w") as file:
+        file.write("".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in ingest.list_left_out(decided)))
+    image_set.write(uri, image_set.make((r.digest, r.label) for r in decided.kept))
+    with tf.io.gfile.GFile(os.path.join(uri, "report.json"), "w") as file:
+        file.write(json.dumps(ingest.describe(decided), indent=1, ensure_ascii=False))

@@ -1,0 +1,95 @@
+"""Decides on each file that was read: kept or left out, and in which split. Reads and writes no file."""
+
+import collections
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from components.example_gen.duplicates import CONTRADICTION, Record, resolve_duplicates
+from components.example_gen.layout import Listing, splits_to_draw
+from components.example_gen.splits import choose_salt, count_splits, split_of
+from schema.features import TRAIN
+
+
+@dataclasses.dataclass(frozen=True)
+class Ingest:
+    """The decision on all files of a window.
+
+    Attributes:
+        listing: the files as they were listed.
+        records: one of each file, in the order of their paths; with a problem where the file is left out.
+        splits: path to split, of the images that are kept.
+        salt: of the split.
+    """
+
+    listing: Listing
+    records: list[Record]
+    splits: dict[str, str]
+    salt: int
+
+    @property
+    def kept(self) -> list[Record]:
+        """Records of the images that are kept."""
+        return [record for record in self.records if not record.problem]
+
+
+def decide(listing: Listing, records: Iterable[Record], ratios: Mapping[str, float], salt: str = "") -> Ingest:
+    """Leaves out duplicates, and deals the other good images to the splits.
+
+    Args:
+        listing: the files as they were listed.
+        records: of each file, as read.
+        ratios: share of train, val and test.
+        salt: of the split; "" to choose the one that deals best.
+    """
+    decided = sorted(_resolve_all(records), key=lambda r: r.path)
+    good = [record for record in decided if not record.problem]
+    drawn = _find_ratios_to_draw(ratios, listing.split_folders)
+    to_draw = {r.path for r in good if r.split in ("", TRAIN)}
+    chosen = int(salt) if salt else choose_salt(((r.label, r.digest) for r in good if r.path in to_draw), drawn)
+    splits = {r.path: split_of(r.digest, chosen, drawn) if r.path in to_draw else r.split for r in good}
+    return Ingest(listing, decided, splits, chosen)
+
+
+def describe(ingest: Ingest) -> dict[str, Any]:
+    """Builds `report.json`: numbers of files by what became of them, and of images by split and class."""
+    records, kept = ingest.records, ingest.kept
+    return {
+        "files": len(records),
+        "broken": sum(r.broken for r in records),
+        "contradictions": sum(r.problem.startswith(CONTRADICTION) for r in records),
+        "left_out": sum(bool(r.problem) and not r.broken for r in records),
+        "ignored": ingest.listing.ignored,
+        "oriented": sum(r.oriented for r in kept),
+        "salt": ingest.salt,
+        "window_end": ingest.listing.window_end,
+        "fingerprint": ingest.listing.fingerprint,
+        "spans": sorted({r.span for r in kept if r.span}),
+        "counts": count_splits((ingest.splits[r.path], r.label) for r in kept),
+    }
+
+
+def list_left_out(ingest: Ingest) -> list[dict[str, Any]]:
+    """Builds the lines of `quarantine.jsonl`: path, label and reason of each file that is left out."""
+    return [
+        {"path": r.path, "label": r.label, "reason": r.problem, "broken": r.broken} for r in ingest.records if r.problem
+    ]
+
+
+def _find_ratios_to_draw(ratios: Mapping[str, float], split_folders: tuple[str, ...]) -> Mapping[str, float]:
+    """Returns the shares of the splits that are dealt: all three, or those that did not come ready-made."""
+    if not split_folders:
+        return ratios
+    return {s: ratios[s] for s in (TRAIN, *splits_to_draw(split_folders))}
+
+
+def _resolve_all(records: Iterable[Record]) -> Iterator[Record]:
+    """Yields the same records; of those that share a digest, all but one at the most with a problem."""
+    by_digest: dict[str, list[Record]] = collections.defaultdict(list)
+    for record in records:
+        if record.broken:
+            yield record
+        else:
+            by_digest[record.digest].append(record)
+    for group in by_digest.values():
+        yield from resolve_duplicates(group)

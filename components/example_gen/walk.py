@@ -1,0 +1,246 @@
+"""Walks folders of this machine: each real folder once, each real file once, whatever links lead where.
+
+The rules for links, in words:
+
+- A class folder, and a date or split folder, may itself be a link to anywhere.
+- A link below it leads to what is inside the data folder, or inside a class folder's real place; others are passed over
+  unless `follow_links` is set. (`rsync --safe-links` passes over by the text of a link; here it is where it ends.)
+- The real path wins over a link, and of links the first in sorted order: a link to a folder or file that is read anyway
+  is passed over, in the same class or in another. (`find -L` reads it once a path.)
+- Links from two classes, or from two splits, to one folder that is read nowhere else contradict each other. Two such
+  links to one file are both listed, and the ingest says of both that the image stands in two classes.
+- A hard link is a copy: no path of it is more real than another. Ingest leaves out copies by their bytes.
+
+Links are told by what `scandir` says of an entry, so that an ordinary file costs no more than its `stat`. What is
+neither a file nor a folder is passed over and never opened.
+"""
+
+import dataclasses
+import os
+import stat
+from collections.abc import Sequence
+from typing import NoReturn
+
+from components.example_gen.ignored import DEVICE, LINK_AGAIN, LINK_OUTSIDE, LOOP, PIPE, SOCKET, Ignored, is_passed_over
+from schema.errors import DataError
+from schema.text import printable
+
+_KINDS = {stat.S_IFIFO: PIPE, stat.S_IFSOCK: SOCKET, stat.S_IFCHR: DEVICE, stat.S_IFBLK: DEVICE}
+
+
+@dataclasses.dataclass(frozen=True)
+class Root:
+    """A class folder.
+
+    Attributes:
+        path: of the folder.
+        label: the class.
+        span: the date folder, or "".
+        split: the split folder, or "".
+    """
+
+    path: str
+    label: str = ""
+    span: str = ""
+    split: str = ""
+
+    def agrees(self, other: "Root") -> bool:
+        """Tells whether an image may stand in both: they are of the same class and split."""
+        return (self.label, self.split) == (other.label, other.split)
+
+
+@dataclasses.dataclass(frozen=True)
+class FoundFile:
+    """A file below a class folder: its path; size in bytes and modification time in ns, 0 of a link to nowhere."""
+
+    root: Root
+    path: str
+    size: int
+    modified: int
+
+
+@dataclasses.dataclass(frozen=True)
+class _Link:
+    path: str
+    real_parent: str
+    target: str  # its real path
+    root: Root
+
+
+class Walk:
+    """One walk through the class folders of a data folder.
+
+    Attributes:
+        files: the files that were found, in no order.
+        dropped: class folders that are links to what is read already.
+    """
+
+    def __init__(self, data: str, ignored: Ignored, follow_links: bool = False, containers: Sequence[str] = ()):
+        """Prepares a walk.
+
+        Args:
+            data: the data folder.
+            ignored: counts what is passed over.
+            follow_links: whether links may lead out of the data folder.
+            containers: the data folder, date and split folders, if their own files are in no class.
+        """
+        self.files: list[FoundFile] = []
+        self.dropped: set[Root] = set()
+        self._data, self._ignored, self._follow_links = data, ignored, follow_links
+        self._real_data = os.path.realpath(data)
+        self._inside: tuple[str, ...] = (_end(self._real_data),)
+        self._containers = set(map(os.path.realpath, containers))
+        self._visited: dict[str, tuple[Root, bool]] = {}  # real folder to who read it, and whether through a link
+        self._linked_files: dict[str, list[Root]] = {}
+        self._links: list[tuple[str, str, Root]] = []  # path, real folder that it is in, class folder
+
+    def walk(self, roots: Sequence[Root]) -> None:
+        """Finds the files below class folders: first those of real folders, then those behind links.
+
+        Raises:
+            DataError: if a folder cannot be listed, a name is not UTF-8, or links put one folder into two classes.
+        """
+        real_paths = {root: os.path.realpath(root.path) for root in roots}
+        linked = {root for root in roots if real_paths[root] != self._place(root.path)}
+        self._inside += tuple(_end(real_paths[root]) for root in linked)
+        for root in roots:
+            if root not in linked:
+                self._descend(root.path, real_paths[root], root, False)
+        for root in sorted(linked, key=lambda root: root.path):
+            self._follow_folder(_Link(root.path, self._place(os.path.dirname(root.path)), real_paths[root], root))
+            if self._visited.get(real_paths[root], (None, False))[0] is not root:
+                self.dropped.add(root)
+        own, file_links = {root.path for root in roots}, []
+        while self._links:
+            links = sorted((link for link in self._links if link[0] not in own), key=lambda link: link[0])
+            self._links = []
+            for path, real_parent, root in links:
+                link = _Link(path, real_parent, os.path.realpath(path), root)
+                if not os.path.isdir(path):
+                    file_links.append(link)
+                elif not self._ignored.passes_over_folder(os.path.basename(path)) and self._may_follow(link):
+                    self._follow_folder(link)
+        for link in sorted(file_links, key=lambda link: link.path):
+            if not self._ignored.passes_over_file(os.path.basename(link.path)) and self._may_follow(link):
+                self._follow_file(link)
+
+    def _descend(self, path: str, real: str, root: Root, through_link: bool) -> None:
+        """Reads a folder and the real folders below it; keeps the links in them for later."""
+        folders = [(path, real)]
+        while folders:
+            folder, real_folder = folders.pop()
+            if not self._enter(folder, real_folder, root, through_link):
+                continue
+            for entry in _list_entries(folder):
+                check_name(folder, entry.name)
+                if entry.is_symlink():
+                    self._links.append((entry.path, real_folder, root))
+                elif entry.is_dir(follow_symlinks=False):
+                    if not self._ignored.passes_over_folder(entry.name):
+                        folders.append((entry.path, os.path.join(real_folder, entry.name)))
+                elif not self._ignored.passes_over_file(entry.name):
+                    self._add(entry.path, root)
+
+    def _enter(self, path: str, real: str, root: Root, through_link: bool) -> bool:
+        """Marks a real folder as read; returns whether it was not yet.
+
+        Raises:
+            DataError: if links alone lead there, and from two classes or splits.
+        """
+        if real in self._containers:
+            self._pass_over(LINK_AGAIN, path)
+            return False
+        if real not in self._visited:
+            self._visited[real] = root, through_link
+            return True
+        other, was_linked = self._visited[real]
+        if was_linked and not other.agrees(root):
+            raise DataError(
+                f"{printable(path)} and {printable(other.path)}: links lead from both to one folder, "
+                f"{printable(real)}, and an image has one class and one split. Remove one of the links."
+            )
+        self._pass_over(LINK_AGAIN, path)
+        return False
+
+    def _follow_folder(self, link: _Link) -> None:
+        if _end(link.real_parent).startswith(_end(link.target)):
+            self._ignored.add(LOOP, os.path.basename(link.path))
+        else:
+            self._descend(link.path, link.target, link.root, True)
+
+    def _follow_file(self, link: _Link) -> None:
+        """Adds a linked file, unless it is read by its real path, or by another link of the same class and split."""
+        if not os.path.isfile(link.path):  # it leads to nowhere, or to what is no file: it is named as that
+            self._add(link.path, link.root)
+            return
+        folder, name = os.path.split(link.target)
+        reader, was_linked = (None, False) if is_passed_over(name) else self._visited.get(folder, (None, False))
+        readers = [*self._linked_files.get(link.target, []), *([reader] if reader else [])]
+        if (reader and not was_linked) or any(other.agrees(link.root) for other in readers):
+            self._pass_over(LINK_AGAIN, link.path)
+            return
+        self._linked_files.setdefault(link.target, []).append(link.root)
+        self._add(link.path, link.root)
+
+    def _may_follow(self, link: _Link) -> bool:
+        leads_back = _end(link.real_parent).startswith(_end(link.target))
+        allowed = self._follow_links or leads_back or _end(link.target).startswith(self._inside)
+        if not allowed:
+            self._pass_over(LINK_OUTSIDE, link.path)
+        return allowed
+
+    def _add(self, path: str, root: Root) -> None:
+        """Adds a file; passes over what is none. A link to nowhere is added, for the ingest to name it."""
+        try:
+            status = os.stat(path)
+        except OSError:
+            self.files.append(FoundFile(root, path, 0, 0))
+            return
+        if stat.S_ISREG(status.st_mode):
+            self.files.append(FoundFile(root, path, status.st_size, status.st_mtime_ns))
+        else:
+            self._pass_over(_KINDS.get(stat.S_IFMT(status.st_mode), DEVICE), path)
+
+    def _pass_over(self, kind: str, path: str) -> None:
+        self._ignored.add(kind, os.path.relpath(path, self._data).replace(os.sep, "/"))
+
+    def _place(self, path: str) -> str:
+        """Returns where a path would be if nothing below the data folder were a link."""
+        return os.path.normpath(os.path.join(self._real_data, os.path.relpath(path, self._data)))
+
+
+def _end(folder: str) -> str:
+    return os.path.join(folder, "")
+
+
+def _list_entries(folder: str) -> list["os.DirEntry[str]"]:
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except OSError as error:
+        refuse_folder(error)
+
+
+def check_name(folder: str, name: str) -> None:
+    """Refuses a name that TensorFlow cannot open.
+
+    Raises:
+        DataError: if it is not UTF-8.
+    """
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        shown = printable(os.fsencode(name).decode("utf-8", "replace"))
+        raise DataError(
+            f"{printable(folder)}: the name {shown} in it is not UTF-8. Rename it, for TensorFlow reads no other."
+        ) from None
+
+
+def refuse_folder(error: OSError) -> NoReturn:
+    """Raises a DataError for a folder that cannot be listed."""
+    if isinstance(error, FileNotFoundError):
+        way = "It vanished while the folder was read: run again when the folder is at rest."
+    else:
+        way = "Make it readable, or move it away."
+    name = printable(str(error.filename))
+    raise DataError(f"{name}: the folder cannot be listed: {error.strerror}. {way}") from error

@@ -1,0 +1,186 @@
+"""How far the images have drifted from those of the live model.
+
+Label mix and brightness by TFDV's drift comparators, against the statistics that are kept beside the model; what the
+base sees in them by the distance between the means of the embeddings.
+"""
+
+import os
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_data_validation as tfdv
+from google.protobuf import message
+from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2, statistics_pb2
+
+from components.embedder.moments import FILE as MOMENTS
+from components.embedder.moments import Moments, measure_distance
+from schema.features import BRIGHTNESS, LABEL, TRAIN
+from serving.releases import versions
+from serving.storage.side_files import DamagedError, read_bytes
+
+STATISTICS = "FeatureStats.pb"  # as TFX's StatisticsGen names it
+_FEW = 50  # images: of fewer, chance alone makes a divergence of 0.3
+_WAYS = "Look at the newest images; if they are right, raise {key}, or force the run"
+
+
+def find_statistics_drift(
+    statistics: str, live: versions.Version, max_label_drift: float, max_brightness_drift: float
+) -> list[str]:
+    """Compares the label mix and the brightness of the training images.
+
+    Args:
+        statistics: folder of StatisticsGen's artifact.
+        live: the version to compare with; one that does not tell its statistics, or has damaged ones, or of fewer than
+            50 training images, is compared with nothing.
+        max_label_drift: L-infinity distance between the shares of the classes, 0 to 1.
+        max_brightness_drift: Jensen-Shannon divergence between the histograms, 0 to 1.
+    Returns:
+        What has drifted too far, each with what to do.
+    """
+    try:
+        before = _load_kept(live)
+    except DamagedError:
+        return []
+    if before is None:
+        return []
+    current = load_statistics(os.path.join(statistics, f"Split-{TRAIN}", STATISTICS))
+    if min(found.datasets[0].num_examples for found in (current, before)) < _FEW:
+        return []
+    schema = _make_schema(max_label_drift, max_brightness_drift)
+    anomalies = tfdv.validate_statistics(current, schema, previous_statistics=before)
+    distances = {tuple(info.path.step): info.drift_measurements[0] for info in anomalies.drift_skew_info}
+    problems = []
+    label, brightness = distances[(LABEL,)], distances[(BRIGHTNESS,)]
+    if label.value > label.threshold:
+        problems.append(_describe_labels(current, before, label, live.number))
+    if brightness.value > brightness.threshold:
+        problems.append(_describe_brightness(current, before, brightness, live.number))
+    return problems
+
+
+def find_embedding_drift(embeddings: str, live: versions.Version, max_embedding_drift: float) -> list[str]:
+    """Compares what the base sees in the training images.
+
+    Args:
+        embeddings: folder of the Embedder's artifact.
+        live: the version to compare with; embeddings of another kind (other weights, another size), of fewer than
+            50 images, or with damaged moments are compared with nothing.
+        max_embedding_drift: between the means, in standard deviations of the live model's embeddings.
+    Returns:
+        The problem, with what to do; or nothing.
+    """
+    try:
+        moments, before = Moments.read(embeddings), Moments.read_kept(os.path.join(live.path, versions.EXTRA))
+    except DamagedError:
+        return []
+    if not moments or not before or moments.kind != before.kind or min(moments.count, before.count) < _FEW:
+        return []
+    if moments.mean.shape != before.mean.shape:
+        return []
+    distance = measure_distance(moments, before)
+    if distance <= max_embedding_drift:
+        return []
+    return [
+        f"the images drifted: the mean embedding is {distance:.2f} standard deviations from that of version "
+        f"{live.number}; max_embedding_drift allows {max_embedding_drift:g}. {_WAYS.format(key='max_embedding_drift')}."
+    ]
+
+
+def describe_damaged_statistics(live: versions.Version) -> list[str]:
+    """Returns a warning if the statistics of a version cannot be read."""
+    try:
+        _load_kept(live)
+    except DamagedError as error:
+        return [
+            f"{STATISTICS} of version {live.number} cannot be read ({error}): label mix and brightness were compared "
+            "with nothing"
+        ]
+    return []
+
+
+def describe_damaged_moments(live: versions.Version) -> list[str]:
+    """Returns a warning if the moments of a version's embeddings cannot be read."""
+    try:
+        Moments.read_kept(os.path.join(live.path, versions.EXTRA))
+    except DamagedError as error:
+        return [
+            f"{MOMENTS} of version {live.number} cannot be read ({error}): the embeddings were compared with nothing"
+        ]
+    return []
+
+
+def _load_kept(live: versions.Version) -> statistics_pb2.DatasetFeatureStatisticsList | None:
+    """Reads the statistics beside a version; None if there are none.
+
+    Raises:
+        DamagedError: if there is something that is none of Graft's.
+    """
+    content = read_bytes(os.path.join(live.path, versions.EXTRA, STATISTICS))
+    if content is None:
+        return None
+    try:
+        statistics = statistics_pb2.DatasetFeatureStatisticsList.FromString(content)
+    except message.DecodeError:
+        raise DamagedError("not what StatisticsGen wrote") from None
+    names = {".".join(f.path.step) or f.name for found in statistics.datasets[:1] for f in found.features}
+    if not {LABEL, BRIGHTNESS} <= names:
+        raise DamagedError("not what StatisticsGen wrote: no label or no brightness")
+    return statistics
+
+
+def load_statistics(path: str) -> statistics_pb2.DatasetFeatureStatisticsList:
+    """Reads statistics as StatisticsGen writes them."""
+    with tf.io.gfile.GFile(path, "rb") as file:
+        return statistics_pb2.DatasetFeatureStatisticsList.FromString(file.read())
+
+
+def _make_schema(max_label_drift: float, max_brightness_drift: float) -> schema_pb2.Schema:
+    schema = schema_pb2.Schema()
+    label = schema.feature.add(name=LABEL, type=schema_pb2.BYTES)
+    label.drift_comparator.infinity_norm.threshold = max_label_drift
+    brightness = schema.feature.add(name=BRIGHTNESS, type=schema_pb2.FLOAT)
+    brightness.drift_comparator.jensen_shannon_divergence.threshold = max_brightness_drift
+    return schema
+
+
+def _describe_labels(
+    current: statistics_pb2.DatasetFeatureStatisticsList,
+    before: statistics_pb2.DatasetFeatureStatisticsList,
+    measured: anomalies_pb2.DriftSkewInfo.Measurement,
+    live: int,
+) -> str:
+    shares, old = _read_shares(current), _read_shares(before)
+    name = max(sorted({*shares, *old}), key=lambda label: abs(shares.get(label, 0) - old.get(label, 0)))
+    return (
+        f"the label mix drifted: {shares.get(name, 0):.0%} of the images are {name}, and {old.get(name, 0):.0%} of "
+        f"those of version {live} were; max_label_drift allows {measured.threshold:g}. "
+        f"{_WAYS.format(key='max_label_drift')}."
+    )
+
+
+def _describe_brightness(
+    current: statistics_pb2.DatasetFeatureStatisticsList,
+    before: statistics_pb2.DatasetFeatureStatisticsList,
+    measured: anomalies_pb2.DriftSkewInfo.Measurement,
+    live: int,
+) -> str:
+    mean, old = (_find_feature(statistics, BRIGHTNESS).num_stats.mean for statistics in (current, before))
+    return (
+        f"the brightness drifted: the mean grey level is {mean:.0f}, and was {old:.0f} in the images of version {live} "
+        f"(Jensen-Shannon divergence {measured.value:.2f}; max_brightness_drift allows {measured.threshold:g}). "
+        f"{_WAYS.format(key='max_brightness_drift')}."
+    )
+
+
+def _read_shares(statistics: statistics_pb2.DatasetFeatureStatisticsList) -> dict[str, float]:
+    buckets = _find_feature(statistics, LABEL).string_stats.rank_histogram.buckets
+    counts = {bucket.label: bucket.sample_count for bucket in buckets}
+    total = float(np.sum(list(counts.values()))) or 1.0
+    return {label: count / total for label, count in counts.items()}
+
+
+def _find_feature(
+    statistics: statistics_pb2.DatasetFeatureStatisticsList, name: str
+) -> statistics_pb2.FeatureNameStatistics:
+    features = statistics.datasets[0].features
+    return next(feature for feature in features if list(feature.path.step) == [name] or feature.name == name)

@@ -1,0 +1,1 @@
+"""The network: ResNet50 with a head of our own."""

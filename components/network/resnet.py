@@ -1,0 +1,315 @@
+"""The network: ResNet50 without its top, global average pooling, and a dense head.
+
+The head alone is trained on embeddings first (phase 1), then the upper part of the base with it (phase 2).
+"""
+
+import contextlib
+import hashlib
+import itertools
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+
+import h5py
+import keras
+import numpy as np
+import tensorflow as tf
+
+from components.network.adam import FusedAdam
+from schema.errors import UsageError
+
+EMBEDDING_SIZE = 2048
+_LEAST_VARIANCE = 1e-3  # of a feature, as a share of the mean variance
+RANDOM, IMAGENET = "random", "imagenet"
+ALL = "all"
+_NOTOP_FILE = "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5"
+_KERAS_3_SUFFIX = ".weights.h5"
+
+
+def build_base(image_size: int, weights: str, seed: int = 0, policy: str = "float32") -> keras.Model:
+    """Builds ResNet50 without its top.
+
+    Args:
+        image_size: in pixels, at least 32.
+        weights: path or URI of a weights file in Keras' `notop` format or of Keras 3's `save_weights`; "random"; or
+            "imagenet", which Keras downloads (a local run has found the file before).
+        seed: of random weights; the same seed gives the same weights in every process.
+        policy: Keras' dtype policy, such as "mixed_bfloat16"; the weights are float32 with any.
+    Returns:
+        A model of 175 layers; float32 [batch, size, size, 3] to [batch, size / 32, size / 32, 2048].
+    Raises:
+        UsageError: if the file holds other weights, or cannot be fetched.
+    """
+    if weights == RANDOM:
+        keras.utils.set_random_seed(seed)
+    with _dtype_policy(policy):
+        base = _build_resnet(image_size, IMAGENET if weights == IMAGENET else None)
+    if "://" in weights:
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, os.path.basename(weights))
+            tf.io.gfile.copy(weights, path)
+            _load_weights(base, path)
+    elif weights not in (RANDOM, IMAGENET):
+        _load_weights(base, weights)
+    return base
+
+
+def _build_resnet(image_size: int, weights: str | None) -> keras.Model:
+    try:
+        return keras.applications.ResNet50(include_top=False, weights=weights, input_shape=(image_size, image_size, 3))
+    except Exception as error:
+        if weights is None:
+            raise
+        raise UsageError(  # Keras raises no class of its own where a download fails
+            f"weights: the ImageNet weights cannot be fetched from here ({str(error).splitlines()[0][:200]}). Put the "
+            f"file {_NOTOP_FILE} into the image or into a bucket, and name it with --weights."
+        ) from error
+
+
+@contextlib.contextmanager
+def _dtype_policy(policy: str) -> Iterator[None]:
+    """Of the layers that are built in this context; keras.applications takes no other way."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def digest_weights(base: keras.Model) -> str:
+    """A digest of a network's weights, hex sha256, wherever they came from."""
+    digest = hashlib.sha256()
+    for weights in base.get_weights():
+        digest.update(repr(weights.shape).encode())
+        digest.update(np.ascontiguousarray(weights))
+    return digest.hexdigest()
+
+
+def check_weights(path: str, image_size: int) -> None:
+    """Tries a weights file before a run starts; takes some seconds.
+
+    Args:
+        path: of a weights file, as for `build_base`.
+        image_size: in pixels, at least 32.
+    Raises:
+        UsageError: if the file holds other weights.
+    """
+    build_base(image_size, path)
+
+
+def find_mismatch(path: str, base: keras.Model) -> str:
+    """Compares the layers in a weights file with those of a network, by name and shapes.
+
+    Args:
+        path: of a weights file in HDF5 by layer, as before Keras 3.
+        base: the network.
+    Returns:
+        The first difference in words, or "" if there is none.
+    Raises:
+        OSError: if the file is not HDF5.
+        KeyError: if it is broken.
+    """
+    shapes = _read_shapes(path)
+    for layer in filter(lambda layer: layer.weights, base.layers):
+        if layer.name not in shapes:
+            return f"the file has no layer {layer.name!r}"
+        for expected, found in itertools.zip_longest([w.shape for w in layer.weights], shapes.pop(layer.name)):
+            if expected != found:
+                return f"layer {layer.name}: expected {expected or 'nothing more'}, the file has {found or 'nothing'}"
+    return next((f"the file has the layer {name!r}, which ResNet50 without top has not" for name in shapes), "")
+
+
+def _read_shapes(path: str) -> dict[str, list[tuple[int, ...]]]:
+    """Layer name to the shapes of its weights, in the order of the file; layers without weights are left out."""
+    with h5py.File(path) as file:
+        layers = file if "layer_names" in file.attrs else file.get("model_weights", file)  # that of a whole model
+        names = {_decode(name): layers[name].attrs["weight_names"] for name in layers.attrs.get("layer_names", [])}
+        return {name: [layers[name][w].shape for w in weights] for name, weights in names.items() if len(weights)}
+
+
+def _decode(name: str | bytes) -> str:
+    return name.decode() if isinstance(name, bytes) else name
+
+
+def _load_weights(base: keras.Model, path: str) -> None:
+    """Loads as Keras does, by the order of the layers; their names are only for saying what is wrong."""
+    try:
+        base.load_weights(path)
+    except (OSError, ValueError, KeyError) as error:
+        raise UsageError(
+            f"{path}: these are not weights of ResNet50 without its top ({_explain(path, base, error)}). "
+            f"Expected the file {_NOTOP_FILE}, or one like it, or what Keras 3 saved as *{_KERAS_3_SUFFIX}."
+        ) from error
+
+
+def _explain(path: str, base: keras.Model, error: Exception) -> str:
+    try:
+        mismatch = "" if path.endswith(_KERAS_3_SUFFIX) else find_mismatch(path, base)
+    except (OSError, KeyError):
+        mismatch = ""
+    return mismatch or str(error).splitlines()[0][:200]
+
+
+def build_embedder(base: keras.Model) -> keras.Model:
+    """The base and global average pooling; float32 [batch, size, size, 3] to [batch, 2048].
+
+    BatchNorm runs in inference mode whatever is trainable: its statistics are ImageNet's.
+    """
+    images = keras.Input(base.input_shape[1:], name="pixels")
+    return keras.Model(images, pool(base(images, training=False)), name="embedder")
+
+
+def pool(features: keras.KerasTensor) -> keras.KerasTensor:
+    """Global average pooling in float32, whatever the base computes in; [batch, h, w, c] to [batch, c]."""
+    return keras.layers.GlobalAveragePooling2D(name="embedding", dtype="float32")(features)
+
+
+def standardize(embeddings: np.ndarray) -> keras.layers.Normalization:
+    """Scales embeddings to zero mean and unit variance.
+
+    Without this a head of four layers does not learn on features that are not scaled.
+
+    Args:
+        embeddings: float32 [num_images, 2048], from the frozen base.
+    Returns:
+        A layer with mean and variance fixed; float32 [batch, 2048] in and out. A feature that hardly varies is
+        scaled as if it varied a little: fine-tuning wakes dead features, and divided by nothing they explode.
+    Raises:
+        ValueError: if there are no rows.
+    """
+    if not len(embeddings):
+        raise ValueError("standardize: expected at least one embedding, got none")
+    variance = embeddings.var(axis=0)
+    floor = _LEAST_VARIANCE * variance.mean() or 1.0
+    return keras.layers.Normalization(
+        mean=embeddings.mean(axis=0), variance=np.maximum(variance, floor), name="standardize"
+    )
+
+
+def build_head(embeddings: np.ndarray, units: Sequence[int], num_classes: int, dropout: float = 0.0) -> keras.Model:
+    """Builds the dense head.
+
+    Args:
+        embeddings: float32 [num_images, 2048], those of the training split; for `standardize`.
+        units: width of each hidden layer, ReLU.
+        num_classes: at least 2.
+        dropout: share of units dropped after each hidden layer in training; 0 <= dropout < 1.
+    Returns:
+        float32 [batch, 2048] to probabilities float32 [batch, num_classes].
+    """
+    inputs = keras.Input([EMBEDDING_SIZE], name="embedding")
+    outputs = standardize(embeddings)(inputs)
+    for index, width in enumerate(units, 1):
+        outputs = keras.layers.Dense(width, activation="relu", name=f"dense_{index}")(outputs)
+        if dropout:
+            outputs = keras.layers.Dropout(dropout, name=f"dropout_{index}")(outputs)
+    outputs = keras.layers.Dense(num_classes, activation="softmax", name="probabilities")(outputs)
+    return keras.Model(inputs, outputs, name="head")
+
+
+def assemble(embedder: keras.Model, head: keras.Model) -> keras.Model:
+    """The whole network, sharing the weights of both; float32 [batch, size, size, 3] to [batch, classes]."""
+    return keras.Model(embedder.inputs[0], head(embedder.outputs[0]), name="graft")
+
+
+def freeze(base: keras.Model) -> None:
+    """Makes no layer trainable; until `freeze_below`."""
+    for layer in base.layers:
+        layer.trainable = False
+
+
+def freeze_below(base: keras.Model, fine_tune_from: str) -> None:
+    """Makes the layers from a block (or layer) on trainable, but no BatchNorm.
+
+    Args:
+        base: from `build_base`; changed in place.
+        fine_tune_from: prefix of layer names, such as "conv5_block1" or "conv5", or "all".
+    Raises:
+        UsageError: if no layer is called so.
+    """
+    start = 0 if fine_tune_from == ALL else _first_layer(base, fine_tune_from)
+    for index, layer in enumerate(base.layers):
+        layer.trainable = index >= start and not isinstance(layer, keras.layers.BatchNormalization)
+
+
+def _first_layer(base: keras.Model, prefix: str) -> int:
+    for index, layer in enumerate(base.layers):
+        if layer.name == prefix or layer.name.startswith(prefix + "_"):
+            return index
+    blocks = sorted({layer.name.split("_")[0] for layer in base.layers if layer.name.startswith("conv")})
+    raise UsageError(
+        f"fine_tune_from: no layer of ResNet50 is called {prefix!r}. "
+        f"Expected {ALL!r}, a stage ({', '.join(blocks)}), a block such as conv5_block1, or a layer."
+    )
+
+
+def find_cut(base: keras.Model, fine_tune_from: str) -> str | None:
+    """Finds where to cut a base in two: all that phase 2 trains lies above.
+
+    Args:
+        base: from `build_base`.
+        fine_tune_from: as for `freeze_below`.
+    Returns:
+        The last layer below that all else goes through, the end of a block; None if there is none.
+    Raises:
+        UsageError: if no layer is called so.
+    """
+    if fine_tune_from == ALL:
+        return None
+    below = base.layers[: _first_layer(base, fine_tune_from)]
+    return next((x.name for x in reversed(below) if x.name == "pool1_pool" or x.name.endswith("_out")), None)
+
+
+def split_base(base: keras.Model, cut: str) -> tuple[keras.Model, keras.Model]:
+    """Cuts a base in two, which share its weights.
+
+    Args:
+        base: from `build_base`.
+        cut: a layer, from `find_cut`.
+    Returns:
+        The trunk, from images to the output of that layer, and the rest, from there on.
+    """
+    features = base.get_layer(cut).output
+    return keras.Model(base.inputs[0], features, name="trunk"), keras.Model(features, base.outputs[0], name="top")
+
+
+def assemble_above(base: keras.Model, cut: str, head: keras.Model) -> keras.Model:
+    """The network above a cut, sharing the weights of both; from the features there to [batch, classes]."""
+    _, top = split_base(base, cut)
+    features = keras.Input(top.input_shape[1:], dtype=top.inputs[0].dtype, name="features")
+    return keras.Model(features, head(pool(top(features, training=False))), name="above")
+
+
+def compile_for_training(
+    model: keras.Model, learning_rate: float, label_smoothing: float = 0.0, jit_compile: bool = False
+) -> None:
+    """Compiles for either phase, so that the two cannot drift apart.
+
+    Args:
+        model: to probabilities float32 [batch, num_classes]; labels are class indices.
+        learning_rate: of Adam.
+        label_smoothing: share of the target that is spread over all classes; 0 <= label_smoothing < 1.
+        jit_compile: whether to compile with XLA; on a CPU it makes the forward pass slower, not faster.
+    """
+
+    def smoothed(labels: tf.Tensor, probabilities: tf.Tensor) -> tf.Tensor:
+        targets = keras.ops.one_hot(keras.ops.cast(labels, "int32"), probabilities.shape[-1])
+        return keras.losses.categorical_crossentropy(targets, probabilities, label_smoothing=label_smoothing)
+
+    model.compile(
+        optimizer=FusedAdam(learning_rate),
+        loss=smoothed if label_smoothing else "sparse_categorical_crossentropy",
+        metrics=["accuracy"],
+        jit_compile=jit_compile,
+    )
+    _build_state(model)
+
+
+def _build_state(model: keras.Model) -> None:
+    """Makes the variables of optimizer, loss and metrics; a step that has to make them is traced twice."""
+    model.optimizer.build(model.trainable_variables)
+    labels, probabilities = tf.zeros([1], tf.int64), tf.ones([1, model.output_shape[-1]])
+    model.compute_loss(None, labels, probabilities)
+    model.compute_metrics(None, labels, probabilities)
+    model.reset_metrics()

@@ -1,0 +1,1 @@
+"""The last step: a SavedModel becomes a version in the serving folder."""

@@ -1,0 +1,292 @@
+"""The embedding store: what the frozen base makes of each image, computed once and kept from run to run.
+
+A folder per kind of row, and in it append-only shards. There is no index and no lock: who opens it reads the digests
+of all shards, and a row that two runs have both written is there twice, and equal. It may be in a store such as gs://;
+see `remote_shards`.
+"""
+
+import contextlib
+import functools
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import numpy as np
+from absl import logging
+
+from components.row_store import shard_cache
+from components.row_store.remote_shards import RemoteShard, list_remote_shards, write_remote_shard
+from components.row_store.shards import (
+    ABANDONED_SECONDS,
+    DAMAGED_SUFFIX,
+    DIGEST_BYTES,
+    SUFFIX,
+    TEMPORARY_SUFFIX,
+    Append,
+    BadShardError,
+    Kind,
+    Shard,
+    to_bytes,
+    write_shard,
+)
+from serving.storage.gfile import gfile, is_remote, walk_remote
+
+KIND_FILE = "kind.json"
+_COPIED_ROWS = 32  # at once; of the trunk's, a row has 400 kB
+_OPENED_AT_ONCE = 8  # in a store; Google's client takes 64 MB of memory for each file that it reads
+
+
+class EmbeddingStore:
+    """Rows of one kind below a folder."""
+
+    def __init__(self, root: str, kind: Kind):
+        """Describes a store; nothing is made or read yet.
+
+        Args:
+            root: of the stores of all kinds.
+            kind: of the rows.
+        """
+        self.kind = kind
+        self.folder = os.path.join(root, kind.name)
+
+    @contextlib.contextmanager
+    def append(self) -> Iterator[Append]:
+        """Adds rows, which others see when the context ends; see `shards.write_shard`."""
+        if not gfile(self.folder).isdir(self.folder):
+            gfile(self.folder).makedirs(self.folder)
+        self._write_kind()
+        write = write_remote_shard if is_remote(self.folder) else write_shard
+        with write(self.folder, self.kind) as append:
+            yield append
+
+    def open(self) -> "Rows":
+        """What is there now; torn and foreign shards are passed over with a warning."""
+        return Rows(self.kind, list(_open_shards(self.folder, self.kind)))
+
+    def _write_kind(self) -> None:
+        """For people, and for who lists the stores; whole or not at all."""
+        path = os.path.join(self.folder, KIND_FILE)
+        if gfile(path).exists(path):
+            return
+        if is_remote(path):
+            with gfile(path).GFile(path, "w") as file:
+                file.write(self.kind.to_json())
+            return
+        temporary = f"{path}.{uuid.uuid4().hex}{TEMPORARY_SUFFIX}"
+        with open(temporary, "w", encoding="utf-8") as file:
+            file.write(self.kind.to_json())
+        os.replace(temporary, path)
+
+    def prune(self, live: Sequence[bytes]) -> int:
+        """Drops rows, those too that another run has just added and that are not among the live ones.
+
+        Args:
+            live: digests of the images whose rows stay.
+        Returns:
+            How many rows are gone.
+        """
+        live_digests = np.array(live, f"S{DIGEST_BYTES}")
+        dropped = 0
+        for shard in _open_shards(self.folder, self.kind):
+            keep = np.flatnonzero(np.isin(shard.digests, live_digests))
+            if len(keep) == len(shard.digests):
+                continue
+            try:
+                copied = self._copy(shard, keep) if len(keep) else 0
+            except BadShardError as error:  # of a store: it was not read when it was opened
+                _warn_of_bad_shard(shard.path, error)
+                continue
+            with contextlib.suppress(FileNotFoundError):  # pruned by another process as well
+                shard.remove()
+            dropped += len(shard.digests) - copied
+        return dropped
+
+    def _copy(self, shard: Shard | RemoteShard, keep: np.ndarray) -> int:
+        """Appends some rows of a shard, those that are damaged left out; returns how many it has copied."""
+        copied = 0
+        with self.append() as append:
+            for chunk in np.split(keep, range(_COPIED_ROWS, len(keep), _COPIED_ROWS)):
+                rows, intact = shard.read(chunk, check=True)
+                if intact.any():
+                    append([to_bytes(shard.digests[i]) for i in chunk[intact]], rows[intact])
+                copied += int(intact.sum())
+        return copied
+
+
+class Rows:
+    """The rows of a store as it was when it was opened."""
+
+    def __init__(self, kind: Kind, shards: Sequence[Shard | RemoteShard]):
+        """Sorts the digests of all shards; 50 bytes of memory a row."""
+        self.kind = kind
+        self._shards = shards
+        self._set_aside: np.ndarray = np.zeros(len(shards), bool)
+        digests = [shard.digests for shard in shards] or [np.zeros(0, f"S{DIGEST_BYTES}")]
+        all_digests = np.concatenate(digests)
+        order = np.argsort(all_digests, kind="stable")
+        self._digests = all_digests[order]
+        self._shard = np.repeat(np.arange(len(digests), dtype=np.int32), [len(d) for d in digests])[order]
+        self._row = np.concatenate([np.arange(len(d), dtype=np.int32) for d in digests])[order]
+
+    def __len__(self) -> int:
+        """How many rows there are."""
+        return len(self._digests)
+
+    def find(self, digests: Sequence[bytes]) -> np.ndarray:
+        """Looks images up.
+
+        Args:
+            digests: sha256 of their bytes.
+        Returns:
+            int64 [num_images]: a position for `read`, or -1.
+        """
+        wanted = np.array(digests, f"S{DIGEST_BYTES}")
+        if not len(self):
+            return np.full(len(wanted), -1)
+        positions = np.minimum(np.searchsorted(self._digests, wanted), len(self) - 1)
+        found = (self._digests[positions] == wanted) & ~self._set_aside[self._shard[positions]]
+        return np.where(found, positions, -1)
+
+    def read(self, positions: np.ndarray) -> np.ndarray:
+        """Reads rows.
+
+        Args:
+            positions: int64 [num_rows], from `find`; none is -1.
+        Returns:
+            [num_rows, *shape], of the kind's type.
+        Raises:
+            IndexError: if a position is -1.
+        """
+        if (positions < 0).any():
+            raise IndexError("expected positions of rows that are there, got -1")
+        rows = np.empty([len(positions), *self.kind.shape], self.kind.numpy_dtype)
+        for shard, chosen in self._by_shard(positions):
+            rows[chosen], _ = self._shards[shard].read(self._row[positions[chosen]])
+        return rows
+
+    def check(self, positions: np.ndarray) -> np.ndarray:
+        """Compares rows with their checksums, which costs reading them.
+
+        A shard with a damaged row is set aside, and from then on `find` finds none of its rows.
+
+        Args:
+            positions: int64 [num_rows], from `find`; -1 fails.
+        Returns:
+            bool [num_rows]: whether a row is what was written, and can be read by whoever opens the store next.
+        """
+        for shard, chosen in self._by_shard(positions):
+            for part in np.split(chosen, range(_COPIED_ROWS, len(chosen), _COPIED_ROWS)):
+                if not self._is_intact(shard, self._row[positions[part]]):
+                    self._set_shard_aside(shard)
+                    break
+        return (positions >= 0) & ~self._set_aside[self._shard[positions]] if len(self) else positions >= 0
+
+    def _by_shard(self, positions: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+        """Shard by shard, in which places of `positions` its rows are."""
+        present = np.flatnonzero(positions >= 0)
+        shards = self._shard[positions[present]]
+        for shard in np.unique(shards):
+            yield int(shard), present[shards == shard]
+
+    def _is_intact(self, shard: int, rows: np.ndarray) -> bool:
+        try:
+            return bool(self._shards[shard].read(rows, check=True)[1].all())
+        except FileNotFoundError:  # pruned, or set aside by another process
+            return False
+        except BadShardError:
+            return False
+
+    def _set_shard_aside(self, shard: int) -> None:
+        logging.warning("%s: damaged; set aside, and its images are computed again.", self._shards[shard].path)
+        self._set_aside[shard] = True
+        with contextlib.suppress(OSError):
+            self._shards[shard].set_aside()
+
+
+def _open_shards(folder: str, kind: Kind) -> Iterator[Shard | RemoteShard]:
+    if is_remote(folder):
+        with ThreadPoolExecutor(_OPENED_AT_ONCE) as threads:
+            opened = threads.map(
+                lambda found: _try_to_open(functools.partial(RemoteShard, found[0], kind, found[1]), found[0]),
+                list_remote_shards(folder),
+            )
+        yield from filter(None, opened)
+        return
+    if not os.path.isdir(folder):
+        return
+    for name in sorted(os.listdir(folder)):
+        path = os.path.join(folder, name)
+        if name.endswith((TEMPORARY_SUFFIX, DAMAGED_SUFFIX)):
+            _remove_abandoned(path)
+        if name.endswith(SUFFIX) and (shard := _try_to_open(functools.partial(Shard, path, kind), path)):
+            yield shard
+
+
+_AnyShard = TypeVar("_AnyShard", Shard, RemoteShard)
+
+
+def _try_to_open(open_shard: Callable[[], _AnyShard], path: str) -> _AnyShard | None:
+    try:
+        return open_shard()
+    except FileNotFoundError:
+        return None  # pruned meanwhile
+    except BadShardError as error:
+        _warn_of_bad_shard(path, error)
+        return None
+
+
+def _warn_of_bad_shard(path: str, error: BadShardError) -> None:
+    logging.warning("%s: not a shard of this store (%s); its images are computed again.", path, error)
+
+
+def _remove_abandoned(path: str) -> None:
+    """Removes what a killed run left, and what was damaged; not what another run writes right now."""
+    with contextlib.suppress(OSError):
+        if time.time() - os.path.getmtime(path) > ABANDONED_SECONDS:
+            os.remove(path)
+
+
+def list_kinds(root: str) -> list[Kind]:
+    """The kinds of rows below a folder, by the names of their folders; what is no store is passed over."""
+    kinds = []
+    for name in sorted(gfile(root).listdir(root)) if gfile(root).isdir(root) else []:
+        path = os.path.join(root, name, KIND_FILE)
+        if not is_remote(root) and not os.path.isfile(path):  # a pipe would be waited for
+            continue
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
+            with gfile(root).GFile(path) as file:
+                kind = Kind.from_json(file.read())
+            if kind.name == name:
+                kinds.append(kind)
+    return kinds
+
+
+def measure(folder: str) -> int:
+    """The bytes on disk of a store, or of all below a root."""
+    if is_remote(folder):
+        return sum(file.size for file in walk_remote([folder])[0]) if gfile(folder).isdir(folder) else 0
+    total = 0
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):
+                total += os.path.getsize(os.path.join(parent, name))
+    return total
+
+
+def free_bytes(root: str) -> int:
+    """How much of the disk is free for rows; of a store such as gs://, where copies of its shards are kept."""
+    return shard_cache.free_bytes() if is_remote(root) else shutil.disk_usage(root).free
+
+
+def remove(root: str, kind: Kind) -> None:
+    """Removes all rows of a kind."""
+    folder = os.path.join(root, kind.name)
+    if is_remote(folder):
+        with contextlib.suppress(FileNotFoundError):
+            gfile(folder).rmtree(folder)
+    else:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,1 @@
+"""The training: the head, and then the last blocks of the base."""

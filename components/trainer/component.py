@@ -1,0 +1,250 @@
+"""Trainer: reads what the Embedder has made ready, trains in two phases, and exports the better model.
+
+TFX's component with one channel more: its own is closed.
+"""
+
+import dataclasses
+import json
+import os
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import tensorflow as tf
+import tensorflow_transform as tft
+from tfx import types
+from tfx.components.trainer import executor as tfx_executor
+from tfx.components.trainer.fn_args_utils import FnArgs
+from tfx.dsl.components.base import base_component, executor_spec
+from tfx.proto import trainer_pb2
+from tfx.types import artifact_utils, standard_artifacts
+from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
+from tfx.utils import json_utils, proto_utils
+
+from components import progress
+from components.embedder.artifact import EmbeddingReport, read_embeddings
+from components.embedder.backbone import FrozenBase
+from components.embedder.backbone_cache import open_trunk, read_trunk
+from components.example_files import list_files
+from components.network import resnet
+from components.trainer import curves, devices
+from components.trainer.training import HEAD, Images, Inputs, Settings, Trained, count_passes, train
+from components.transform import pixels, samples
+from schema import features
+from serving.export.signatures import export_saved_model
+from serving.export.warmup_requests import WARMUP_BATCH, write_warmup_requests
+from serving.releases import versions
+
+
+class TrainerSpec(ComponentSpec):
+    """TFX's contract, and the embeddings."""
+
+    PARAMETERS = {
+        "train_args": ExecutionParameter(type=str),
+        "eval_args": ExecutionParameter(type=str),
+        "custom_config": ExecutionParameter(type=str),
+        "head_epochs": ExecutionParameter(type=int),
+        "fine_tune_epochs": ExecutionParameter(type=int),
+        "model_dir": ExecutionParameter(type=str),
+        "live": ExecutionParameter(type=str),
+    }
+    INPUTS = {
+        "examples": ChannelParameter(type=standard_artifacts.Examples),
+        "embeddings": ChannelParameter(type=standard_artifacts.Examples),
+        "transform_graph": ChannelParameter(type=standard_artifacts.TransformGraph),
+        "schema": ChannelParameter(type=standard_artifacts.Schema),
+    }
+    OUTPUTS = {
+        "model": ChannelParameter(type=standard_artifacts.Model),
+        "model_run": ChannelParameter(type=standard_artifacts.ModelRun),
+    }
+
+
+class TrainerExecutor(tfx_executor.GenericExecutor):
+    """TFX's, which tells where everything is, the embeddings and the test split included."""
+
+    def Do(
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Calls `run_fn`; TFX's looks it up by its name, and loads this module once more for that."""
+        self._log_startup(input_dict, output_dict, exec_properties)
+        run_fn(self._GetFnArgs(input_dict, output_dict, exec_properties))
+
+    def _GetFnArgs(
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> FnArgs:
+        fn_args = super()._GetFnArgs(input_dict, output_dict, exec_properties)
+        for name in ("head_epochs", "fine_tune_epochs"):  # a run may set them, wherever the rest was fixed
+            fn_args.custom_config[name] = exec_properties[name]
+        if fn_args.custom_config["warm_start"]:
+            live = versions.find_by_identity(exec_properties["model_dir"], exec_properties["live"])
+            # It was trained on images that nobody can tell from those of the new test split.
+            fn_args.custom_config["live"] = live.path if live and not live.problem else ""
+        fn_args.custom_config["embeddings"] = artifact_utils.get_single_uri(input_dict["embeddings"])
+        test = artifact_utils.get_split_uri(input_dict["examples"], features.TEST)
+        fn_args.custom_config["test_files"] = [os.path.join(test, "*")]
+        return fn_args
+
+
+class Trainer(base_component.BaseComponent):
+    """Trains a model on examples and on their embeddings."""
+
+    SPEC_CLASS = TrainerSpec
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(TrainerExecutor)
+
+    def __init__(
+        self,
+        examples: types.BaseChannel,
+        embeddings: types.BaseChannel,
+        transform_graph: types.BaseChannel,
+        schema: types.BaseChannel,
+        custom_config: dict[str, Any],
+        head_epochs: int,
+        fine_tune_epochs: int,
+        model_dir: str = "",
+        live: str = versions.NOT_LIVE,
+    ):
+        """Describes one training.
+
+        Args:
+            examples: of ExampleGen.
+            embeddings: of the Embedder.
+            transform_graph: of Transform.
+            schema: of the examples.
+            custom_config: `Settings` as a dictionary, but for what follows.
+            head_epochs: of phase 1.
+            fine_tune_epochs: of phase 2.
+            model_dir: the serving folder of the model, for a warm start.
+            live: identity of the version to start from; "none" for none, "" for the one that is live then.
+        """
+        spec = TrainerSpec(
+            examples=examples,
+            embeddings=embeddings,
+            transform_graph=transform_graph,
+            schema=schema,
+            train_args=proto_utils.proto_to_json(trainer_pb2.TrainArgs(splits=[features.TRAIN])),
+            eval_args=proto_utils.proto_to_json(trainer_pb2.EvalArgs(splits=[features.VAL])),
+            custom_config=json_utils.dumps(custom_config),
+            head_epochs=head_epochs,
+            fine_tune_epochs=fine_tune_epochs,
+            model_dir=model_dir,
+            live=live,
+            model=types.Channel(type=standard_artifacts.Model),
+            model_run=types.Channel(type=standard_artifacts.ModelRun),
+        )
+        super().__init__(spec=spec)
+
+
+def run_fn(fn_args: FnArgs) -> None:
+    """Trains and exports.
+
+    Args:
+        fn_args: paths of the examples and the transform graph, where the model and its logs go, and `Settings`.
+    """
+    settings = Settings(**fn_args.custom_config)
+    report = EmbeddingReport.read(settings.embeddings)
+    chosen = devices.choose_devices(settings.precision)
+    with chosen.strategy.scope():
+        progress.report("building the network")
+        frozen = FrozenBase(settings.base, fn_args.transform_output)
+        keras.utils.set_random_seed(settings.seed)
+        passes = count_passes(settings, report.trunk is not None)
+        files = fn_args.train_files + fn_args.eval_files
+        with pixels.cache_folder(files, settings.image_size, passes, fn_args.model_run_dir) as cache:
+            progress.report("reading what to train on")
+            inputs = read_inputs(fn_args, frozen, settings, report, cache)
+            trained = train(frozen, inputs, settings, chosen, fn_args.model_run_dir)
+        export(frozen, trained.head, trained.kept, fn_args, settings)
+    write_history(trained, inputs.computed, fn_args.model_run_dir)
+
+
+def read_inputs(
+    fn_args: FnArgs, frozen: FrozenBase, settings: Settings, report: EmbeddingReport, cache: str | None
+) -> Inputs:
+    """Gathers what there is to train on.
+
+    Args:
+        fn_args: names the files.
+        frozen: the base.
+        settings: of batches, order and augmentation.
+        report: of the Embedder.
+        cache: folder for resized images, or None.
+    """
+    images = None
+    if count_passes(settings, report.trunk is not None):
+        transform = tft.TFTransformOutput(fn_args.transform_output).transform_features_layer()
+        images = read_images(fn_args, transform, settings, cache)
+    if report.kind is None:
+        return Inputs(images, None, None)
+    train_embedded, val_embedded = (
+        read_embeddings(settings.embeddings, split, settings.classes) for split in (features.TRAIN, features.VAL)
+    )
+    if report.trunk is None:
+        return Inputs(images, train_embedded, val_embedded)
+    rows, computed = open_trunk(frozen, settings.store, list_files(fn_args.train_files + fn_args.eval_files))
+    trunk_train = read_trunk(rows, train_embedded, settings.batch_size, settings.seed)
+    trunk_val = read_trunk(rows, val_embedded, settings.batch_size)
+    return Inputs(images, train_embedded, val_embedded, trunk_train, trunk_val, computed)
+
+
+def read_images(
+    fn_args: FnArgs,
+    transform: Callable[[dict[str, tf.Tensor]], dict[str, tf.Tensor]],
+    settings: Settings,
+    cache: str | None,
+) -> Images:
+    """Makes the datasets of a run; nothing is read yet.
+
+    Args:
+        fn_args: names the files.
+        transform: the transform graph.
+        settings: of batches, order and augmentation.
+        cache: folder for resized images, or None.
+    """
+    train_cache, val_cache = (os.path.join(cache, split) if cache else None for split in (features.TRAIN, features.VAL))
+    batch_size, seed = settings.batch_size, settings.seed
+    augment = pixels.build_augmentation(settings.augmentation, seed)
+    plain = pixels.read_levels(fn_args.train_files, transform, batch_size, cache=train_cache)
+    shuffled = pixels.read_levels(fn_args.train_files, transform, batch_size, seed, train_cache)
+    val = pixels.read_levels(fn_args.eval_files, transform, batch_size, cache=val_cache)
+    return Images(
+        plain=pixels.to_pixels(plain),
+        shuffled=pixels.to_pixels(shuffled, augment),
+        val=pixels.to_pixels(val),
+    )
+
+
+def export(frozen: FrozenBase, head: keras.Model, kept: str, fn_args: FnArgs, settings: Settings) -> None:
+    """Writes the SavedModel; with the frozen base, it can be asked with embeddings as well."""
+    network = resnet.assemble(resnet.build_embedder(frozen.network), head)
+    transform_output = tft.TFTransformOutput(fn_args.transform_output)
+    embedded = {"head": head, "embedding_kind": frozen.kind.to_json()} if kept == HEAD else {}
+    path, classes = fn_args.serving_model_dir, list(settings.classes)
+    progress.report("exporting the model")
+    export_saved_model(network, transform_output, classes, path, **embedded)
+    # Of `test`, which stays unseen: a server decodes them and forgets the answers.
+    progress.report("writing warm-up requests")
+    images = map(samples.get_image, samples.sample_examples(list_files(settings.test_files), WARMUP_BATCH))
+    write_warmup_requests(path, list(images), settings.model_name)
+
+
+def write_history(trained: Trained, computed: int, model_run_dir: str) -> None:
+    """Writes `history.json` and `training_curves.png` beside the TensorBoard logs."""
+    history = {
+        "kept": trained.kept,
+        "scores": {phase: dataclasses.asdict(score) for phase, score in trained.scores.items()},
+        "epochs": trained.history,
+        "trunk_computed": computed,
+    }
+    tf.io.gfile.makedirs(model_run_dir)
+    with tf.io.gfile.GFile(os.path.join(model_run_dir, "history.json"), "w") as file:
+        file.write(json.dumps(history, indent=1))
+    progress.report("drawing the training curves")
+    with tf.io.gfile.GFile(os.path.join(model_run_dir, "training_curves.png"), "wb") as file:
+        file.write(curves.draw_curves(trained.history, trained.kept))

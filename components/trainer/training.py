@@ -1,0 +1,392 @@
+"""The two phases: the head on embeddings, then the upper part of the base with it; the better of the two is kept."""
+
+import dataclasses
+import math
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from absl import logging
+
+from components import progress
+from components.embedder.artifact import Embedded
+from components.embedder.backbone import BaseSpec, FrozenBase
+from components.network import resnet
+from components.tfdata import READY_BATCHES, without_autotune
+from components.trainer.callbacks import ReportProgress
+from components.trainer.devices import Devices
+from components.transform import pixels
+from serving.export.signatures import read_classes, read_last_weights
+
+HEAD, FINE_TUNE = "head", "fine-tune"
+BALANCED = "balanced"
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What the pipeline hands to `run_fn` as `custom_config`.
+
+    Attributes:
+        classes: class names, in the order of the outputs.
+        image_size: in pixels.
+        weights: path of a `notop` weights file, or "random".
+        head_units: width of each hidden layer of the head.
+        dropout: share of units dropped after each hidden layer of the head while it trains.
+        head_epochs, head_learning_rate: phase 1.
+        fine_tune_epochs, fine_tune_learning_rate: phase 2; 0 epochs leave it out.
+        fine_tune_from: the first block that phase 2 trains, or "all".
+        precision: of phase 2, see `devices.choose_devices`.
+        batch_size: images a step.
+        early_stopping_patience: epochs without a lower loss on `val` before a phase ends.
+        label_smoothing: share of the target that is spread over all classes.
+        class_weights: "balanced" weighs rare classes up in training, see `balance`; or "none".
+        augmentation: random changes of training images, see `pixels.build_augmentation`.
+        seed: of weights, order and augmentation.
+        store: the folder of the embedding store.
+        model_name: what servers will call the model.
+        cache_key: what the results depend on besides; TFX hashes it, nothing reads it.
+        warm_start: whether to start from the live model's head.
+        embeddings: the folder of the Embedder's artifact; the Trainer's executor fills it in.
+        test_files: patterns of the files of the test split, likewise; no image of them is trained on.
+        live: the SavedModel whose head this one starts from, see `warm_start_head`, likewise; "" for none.
+    """
+
+    classes: list[str]
+    image_size: int
+    weights: str
+    head_units: list[int]
+    dropout: float
+    head_epochs: int
+    head_learning_rate: float
+    fine_tune_epochs: int
+    fine_tune_learning_rate: float
+    fine_tune_from: str
+    precision: str
+    batch_size: int
+    early_stopping_patience: int
+    label_smoothing: float
+    class_weights: str
+    augmentation: dict[str, Any]
+    seed: int
+    store: str
+    model_name: str
+    cache_key: dict[str, str]
+    warm_start: bool = False
+    embeddings: str = ""
+    test_files: Sequence[str] = ()
+    live: str = ""
+
+    @property
+    def base(self) -> BaseSpec:
+        """How to build the base."""
+        return BaseSpec(self.weights, self.seed, self.image_size, self.fine_tune_from if self.fine_tune_epochs else "")
+
+
+@dataclasses.dataclass(frozen=True)
+class Images:
+    """Batches of pixels and label indices, as `pixels.to_pixels` gives them.
+
+    Attributes:
+        plain: the training images as they are, in the order on disk.
+        shuffled: the training images in another order each epoch, augmented if asked.
+        val: the validation images.
+    """
+
+    plain: tf.data.Dataset
+    shuffled: tf.data.Dataset
+    val: tf.data.Dataset
+
+
+@dataclasses.dataclass(frozen=True)
+class Inputs:
+    """Everything that there is to train on.
+
+    Attributes:
+        images: of the splits; None where the others serve.
+        train, val: their embeddings; None where images are augmented.
+        trunk_train, trunk_val: what phase 2 starts from, if it is kept.
+        computed: how many images had to go through the trunk for that once more.
+    """
+
+    images: Images | None
+    train: Embedded | None
+    val: Embedded | None
+    trunk_train: tf.data.Dataset | None = None
+    trunk_val: tf.data.Dataset | None = None
+    computed: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Score:
+    """Loss and accuracy on `val`, which decide what is exported.
+
+    The loss first, for the epochs of a phase and between the phases alike: on the few images of `val` an accuracy moves
+    in steps, and says nothing of how sure the model is.
+    """
+
+    loss: float
+    accuracy: float
+
+    def is_worse_than(self, other: "Score") -> bool:
+        """Higher loss, or the same at a lower accuracy; a loss that has diverged to NaN is worse than any other."""
+        return self._rank() < other._rank()
+
+    def _rank(self) -> tuple[bool, float, float]:
+        converged = math.isfinite(self.loss)
+        return converged, -self.loss if converged else 0.0, self.accuracy
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """What came of both phases.
+
+    Attributes:
+        head: the dense head.
+        history: a row per epoch.
+        kept: the phase whose weights the base and the head have in the end.
+        scores: of each phase that was trained, at its best epoch.
+    """
+
+    head: keras.Model
+    history: list[dict[str, Any]]
+    kept: str
+    scores: dict[str, Score]
+
+
+def train(frozen: FrozenBase, inputs: Inputs, settings: Settings, devices: Devices, log_dir: str) -> Trained:
+    """Trains in both phases.
+
+    Args:
+        frozen: the base; in the end its network has the weights that are to be exported.
+        inputs: what to train and to validate on.
+        settings: of both phases.
+        devices: what to train on.
+        log_dir: for TensorBoard.
+    """
+    if inputs.train is None or inputs.val is None:
+        assert inputs.images is not None
+        head, labels, history, head_score = _train_head_on_images(frozen, inputs.images, settings, devices, log_dir)
+    else:
+        head, labels = build_head(inputs.train.embeddings, settings), inputs.train.labels
+        val = batch_embeddings(inputs.val, settings.batch_size)
+        shuffled = batch_embeddings(inputs.train, settings.batch_size, settings.seed)
+        history = train_phase(HEAD, head, shuffled, val, labels, settings, devices, log_dir)
+        head_score = score(head, val)
+    if not settings.fine_tune_epochs:
+        return Trained(head, history, HEAD, {HEAD: head_score})
+
+    before = frozen.network.get_weights(), head.get_weights()
+    history += _fine_tune(frozen, head, inputs, labels, settings, devices, log_dir)
+    scores = {HEAD: head_score, FINE_TUNE: _score_fine_tuned(frozen, head, inputs, settings)}
+    if scores[FINE_TUNE].is_worse_than(head_score):
+        frozen.network.set_weights(before[0])
+        head.set_weights(before[1])
+        return Trained(head, history, HEAD, scores)
+    return Trained(head, history, FINE_TUNE, scores)
+
+
+def batch_embeddings(embedded: Embedded, batch_size: int, shuffle_seed: int | None = None) -> tf.data.Dataset:
+    """Batches embeddings and label indices; with a seed in another order each epoch.
+
+    The size of a batch is left open, so that the last and smaller one does not trace a step once more.
+    """
+    rows = tf.data.Dataset.from_tensor_slices((embedded.embeddings, embedded.labels))
+    if shuffle_seed is not None:
+        rows = rows.shuffle(len(embedded.labels), seed=shuffle_seed)
+    return without_autotune(rows.batch(batch_size).prefetch(READY_BATCHES))
+
+
+def build_head(embeddings: np.ndarray, settings: Settings) -> keras.Model:
+    """The head for these embeddings, float32 [num_images, 2048]; see `resnet.build_head`."""
+    head = resnet.build_head(embeddings, settings.head_units, len(settings.classes), settings.dropout)
+    if settings.live:
+        warm_start_head(head, settings.live, settings.classes)
+    return head
+
+
+def warm_start_head(head: keras.Model, path: str, classes: list[str]) -> None:
+    """Starts from the head of another model; the base starts from its own weights always, as do the embeddings.
+
+    Args:
+        head: from `resnet.build_head`; changed in place, unless the other has other classes or another shape.
+        path: of a SavedModel.
+        classes: class names, in the order of the outputs.
+    """
+    variables = read_last_weights(path, len(head.weights))
+    fits = [v.shape for v in variables] == [tuple(w.shape) for w in head.weights] and read_classes(path) == classes
+    if fits:
+        head.set_weights(variables)
+    logging.info("Warm start from %s: %s.", path, "yes" if fits else "no, its head or its classes are others")
+
+
+def _train_head_on_images(
+    frozen: FrozenBase, images: Images, settings: Settings, devices: Devices, log_dir: str
+) -> tuple[keras.Model, np.ndarray, list[dict[str, Any]], Score]:
+    """Phase 1 where images change from epoch to epoch, so that no embedding is there twice."""
+    logging.info("Images are augmented, so phase 1 runs them through the frozen base in each epoch.")
+    base = _copy_base(frozen.network, settings, devices)
+    resnet.freeze(base)
+    embedder = resnet.build_embedder(base)
+    embeddings, labels = embed(embedder, images.plain)
+    head = build_head(embeddings, settings)
+    network = resnet.assemble(embedder, head)
+    history = train_phase(HEAD, network, images.shuffled, images.val, labels, settings, devices, log_dir)
+    return head, labels, history, score(network, images.val)
+
+
+def _fine_tune(
+    frozen: FrozenBase,
+    head: keras.Model,
+    inputs: Inputs,
+    labels: np.ndarray,
+    settings: Settings,
+    devices: Devices,
+    log_dir: str,
+) -> list[dict[str, Any]]:
+    """Phase 2, in the precision of the devices; the base's float32 network gets the weights."""
+    progress.report("building the network to fine-tune")
+    base = _copy_base(frozen.network, settings, devices)
+    resnet.freeze_below(base, settings.fine_tune_from)
+    if inputs.trunk_train is not None:
+        network = resnet.assemble_above(base, str(frozen.cut), head)
+        train_data, val_data = inputs.trunk_train, inputs.trunk_val
+    else:
+        network = resnet.assemble(resnet.build_embedder(base), head)
+        assert inputs.images is not None
+        train_data, val_data = inputs.images.shuffled, inputs.images.val
+    history = train_phase(FINE_TUNE, network, train_data, val_data, labels, settings, devices, log_dir)
+    frozen.network.set_weights(base.get_weights())
+    return history
+
+
+def _copy_base(network: keras.Model, settings: Settings, devices: Devices) -> keras.Model:
+    """The same base, to be trained in the precision of the devices."""
+    base = resnet.build_base(settings.image_size, settings.weights, settings.seed, devices.policy)
+    base.set_weights(network.get_weights())
+    return base
+
+
+def _score_fine_tuned(frozen: FrozenBase, head: keras.Model, inputs: Inputs, settings: Settings) -> Score:
+    """Evaluates in float32, as it will be served."""
+    if inputs.trunk_val is not None:
+        network, val = resnet.assemble_above(frozen.network, str(frozen.cut), head), inputs.trunk_val
+    else:
+        assert inputs.images is not None
+        network, val = resnet.assemble(resnet.build_embedder(frozen.network), head), inputs.images.val
+    resnet.compile_for_training(network, settings.fine_tune_learning_rate, settings.label_smoothing)
+    return score(network, val)
+
+
+def embed(embedder: keras.Model, images: tf.data.Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Runs the frozen base once over each image.
+
+    Args:
+        embedder: from `resnet.build_embedder`.
+        images: batches of pixels and label indices, from `pixels.to_pixels`.
+    Returns:
+        Embeddings float32 [num_images, 2048] and label indices int64 [num_images].
+    """
+    embeddings, labels = [], []
+    for batch, indices in images:
+        embeddings.append(embedder.predict_on_batch(batch))
+        labels.append(indices.numpy())
+        progress.report("images embedded", len(indices))
+    return np.concatenate(embeddings), np.concatenate(labels)
+
+
+def train_phase(
+    phase: str,
+    network: keras.Model,
+    train: tf.data.Dataset,
+    val: tf.data.Dataset,
+    labels: np.ndarray,
+    settings: Settings,
+    devices: Devices,
+    log_dir: str,
+) -> list[dict[str, Any]]:
+    """Trains what is trainable of a network, and leaves it at its best epoch.
+
+    Args:
+        phase: HEAD or FINE_TUNE; decides on epochs and learning rate.
+        network: the head, the head with what lies between it and the trunk, or the whole.
+        train: batches of what the network takes and label indices, in another order each epoch.
+        val: the same of `val`, in any order.
+        labels: int64 [num_images], of `train`; batches do not tell their number.
+        settings: of both phases.
+        devices: what to train on.
+        log_dir: for TensorBoard.
+    Returns:
+        A row per epoch; `best` marks the one whose weights the network has.
+    """
+    learning_rate, epochs, step = {
+        HEAD: (settings.head_learning_rate, settings.head_epochs, "head"),
+        FINE_TUNE: (settings.fine_tune_learning_rate, settings.fine_tune_epochs, "fine-tuning"),
+    }[phase]
+    resnet.compile_for_training(network, learning_rate, settings.label_smoothing, devices.jit_compile)
+    fitted = network.fit(
+        train,
+        validation_data=val,
+        epochs=epochs,
+        class_weight=balance(labels, len(settings.classes)) if settings.class_weights == BALANCED else None,
+        callbacks=[
+            keras.callbacks.EarlyStopping(
+                monitor="val_loss", patience=settings.early_stopping_patience, restore_best_weights=True
+            ),
+            keras.callbacks.TensorBoard(os.path.join(log_dir, "tensorboard", phase), write_graph=False),
+            ReportProgress(step, math.ceil(len(labels) / settings.batch_size)),
+        ],
+        verbose=0,
+    )
+    return _rows(fitted.history, phase)
+
+
+def balance(labels: np.ndarray, num_classes: int) -> dict[int, float]:
+    """Weighs each class by the inverse of its share, as scikit-learn's `compute_class_weight("balanced")`.
+
+    Args:
+        labels: class indices int64 [num_images]; every class is among them.
+        num_classes: how many there are.
+    Returns:
+        Class index to weight; over all images the mean is 1.
+    """
+    counts = np.bincount(labels, minlength=num_classes)
+    return dict(enumerate((len(labels) / (num_classes * counts)).tolist()))
+
+
+def score(network: keras.Model, val: tf.data.Dataset) -> Score:
+    """Evaluates a network as it is now, whichever epoch that is.
+
+    Args:
+        network: compiled.
+        val: batches of what it takes and label indices.
+    """
+    progress.report("evaluating on the validation images")
+    measured = network.evaluate(val, verbose=0, return_dict=True)
+    return Score(measured["loss"], measured["accuracy"])
+
+
+def count_passes(settings: Settings, has_trunk: bool) -> int:
+    """How often the Trainer reads each image."""
+    passes = settings.fine_tune_epochs if not has_trunk else 0
+    return passes + (1 + settings.head_epochs if pixels.is_on(settings.augmentation) else 0)
+
+
+def _rows(history: dict[str, list[float]], phase: str) -> list[dict[str, Any]]:
+    """Returns Keras' history as one row an epoch."""
+    best = find_best_epoch(history["val_loss"])
+    return [
+        {"phase": phase, "epoch": i + 1, "best": i == best} | {k: float(v[i]) for k, v in history.items()}
+        for i in range(len(history["loss"]))
+    ]
+
+
+def find_best_epoch(val_losses: Sequence[float]) -> int:
+    """Returns the index of the epoch that Keras' EarlyStopping restores: the first with the lowest loss.
+
+    Args:
+        val_losses: of each epoch; where all have diverged to NaN, it restores the first.
+    """
+    return min(range(len(val_losses)), key=lambda i: val_losses[i] if math.isfinite(val_losses[i]) else math.inf)

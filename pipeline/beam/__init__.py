@@ -1,0 +1,1 @@
+"""Apache Beam: runners, their arguments and their workers."""

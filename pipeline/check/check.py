@@ -1,0 +1,168 @@
+"""Reads a folder as a run would, and finds what a run would make of it. Writes nothing."""
+
+import dataclasses
+import math
+import pathlib
+import re
+import shutil
+from typing import Any
+
+from components.example_gen import ingest, layout
+from components.example_gen.duplicates import Record
+from components.example_gen.lineage import find_record_problems
+from components.example_gen.reading import read_images
+from components.gates.data_checks import check_data, find_warnings
+from components.transform.pixels import is_on
+from pipeline.check.classes import find_early_problems, resolve_classes
+from pipeline.config.config import Config
+from pipeline.workspace.disk import MODEL_BYTES
+from pipeline.workspace.workspace import Workspace
+from serving.releases import versions
+
+_EMBEDDING_BYTES = 8 << 10  # 2048 float32
+_BFLOAT16_BYTES = 2
+_CHANNELS = {1: 64, 2: 256, 3: 512, 4: 1024, 5: 2048}  # of the output of a stage
+_NARROW = 3  # times as long as wide; the square that the network sees shows little of such an image
+
+
+@dataclasses.dataclass(frozen=True)
+class Sizes:
+    """Sizes of the images that are kept, in pixels.
+
+    Attributes:
+        smallest, median, largest: (width, height), ordered by area.
+        enlarged: number of images with a side shorter than `image_size`.
+        narrow: paths of images more than three times as long as wide, or as wide as long.
+    """
+
+    smallest: tuple[int, int]
+    median: tuple[int, int]
+    largest: tuple[int, int]
+    enlarged: int
+    narrow: list[str]
+
+
+@dataclasses.dataclass(frozen=True)
+class Disk:
+    """Bytes of disk: needed by a first run; kept besides for phase 2, where there is room; and free."""
+
+    needed: int
+    split_features: int
+    free: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Findings:
+    """Findings about a folder.
+
+    Attributes:
+        listing: its files.
+        read: number of files that were read; fewer than there are, if only a sample was.
+        report: `report.json` as ExampleGen would write it, of the files that were read.
+        left_out: lines of `quarantine.jsonl`, of the files that were read.
+        sizes: of the images that are kept; None if none is.
+        problems: reasons why a run would stop, with what to do.
+        warnings: what a run would warn of.
+        disk: what a first run needs of it.
+        live: number of the live version, whose classes and salt a run takes over; or None.
+    """
+
+    listing: layout.Listing
+    read: int
+    report: dict[str, Any]
+    left_out: list[dict[str, Any]]
+    sizes: Sizes | None
+    problems: list[str]
+    warnings: list[str]
+    disk: Disk
+    live: int | None
+
+    @property
+    def is_sample(self) -> bool:
+        """True if not every file was read."""
+        return self.read < len(self.listing.files)
+
+
+def inspect(config: Config, listing: layout.Listing, sample: int = 0) -> Findings:
+    """Reads the images of a folder, as a run with this configuration would.
+
+    Args:
+        config: what the user asked for.
+        listing: the files of its window.
+        sample: the most files to read, spread over all; 0 to read all.
+    """
+    live = versions.find_live(str(Workspace(pathlib.Path(config.out)).model_dir(config.model_name)))
+    classes = resolve_classes(config, listing, live)
+    files = _spread(listing.files, sample)
+    records = read_images(files, config.data, config.max_megapixels, len(files))
+    salt = str(live.record.get("salt", "")) if live else ""
+    decided = ingest.decide(listing, records, config.split_ratios, salt)
+    report, left_out = ingest.describe(decided), ingest.list_left_out(decided)
+    problems = find_record_problems(live, config.force) + find_early_problems(config, listing, classes, live)
+    whole = len(files) == len(listing.files)
+    if whole:
+        problems = problems or check_data(report, left_out, classes, config.max_bad_fraction)
+    return Findings(
+        listing=listing,
+        read=len(files),
+        report=report,
+        left_out=left_out,
+        sizes=_measure(decided.kept, config.image_size),
+        problems=problems,
+        warnings=find_warnings(report) if whole else [],
+        disk=_estimate_disk(listing, config),
+        live=live.number if live else None,
+    )
+
+
+def _spread(files: tuple[layout.ImageFile, ...], most: int) -> tuple[layout.ImageFile, ...]:
+    """Returns every nth file, so that there are no more than `most`; by path, so that each class has its share."""
+    return files[:: -(-len(files) // most)] if most else files
+
+
+def _measure(kept: list[Record], image_size: int) -> Sizes | None:
+    if not kept:
+        return None
+    ordered = sorted(kept, key=lambda r: (r.width * r.height, r.path))
+    smallest, median, largest = (
+        (r.width, r.height) for r in (ordered[0], ordered[(len(ordered) - 1) // 2], ordered[-1])
+    )
+    narrow = [r.path for r in kept if max(r.width, r.height) > _NARROW * min(r.width, r.height)]
+    enlarged = sum(min(r.width, r.height) < image_size for r in kept)
+    return Sizes(smallest, median, largest, enlarged, narrow)
+
+
+def _estimate_disk(listing: layout.Listing, config: Config) -> Disk:
+    images = len(listing.files)
+    needed = sum(f.size for f in listing.files) + MODEL_BYTES + images * _EMBEDDING_BYTES
+    out = pathlib.Path(config.out).absolute()
+    existing = next(folder for folder in (out, *out.parents) if folder.is_dir())
+    return Disk(needed, images * _measure_split_features(config), shutil.disk_usage(existing).free)
+
+
+def _measure_split_features(config: Config) -> int:
+    """Returns the bytes that a run keeps of an image so that phase 2 need not compute the frozen part again."""
+    if not config.fine_tune_epochs or config.trunk_gb == 0 or is_on(config.augmentation.model_dump()):
+        return 0
+    shape = find_split_shape(config.fine_tune_from, config.image_size)
+    return _BFLOAT16_BYTES * math.prod(shape) if shape else 0
+
+
+def find_split_shape(fine_tune_from: str, image_size: int) -> tuple[int, ...]:
+    """Returns the shape of what phase 2 starts from: [height, width, channels]; () where it starts with the image.
+
+    From ResNet50's stages (He et al. 2015, table 1) alone: Keras takes seconds to be imported, and to build it.
+
+    Args:
+        fine_tune_from: where phase 2 begins, as in the configuration.
+        image_size: in pixels.
+    """
+    found = re.match(r"conv([2-5])(?:_block(\d))?", fine_tune_from)
+    if not found:
+        return ()
+    stage, block = int(found[1]), int(found[2] or 1)
+    before = stage - (block == 1)  # the stage that the block before belongs to; 1 is the pooling
+    side = image_size
+    for _ in range(max(2, before)):  # conv1 and pool1 halve the sides, and so do stages 3 to 5, rounding up
+        side = -(-side // 2)
+    return side, side, _CHANNELS[before]

@@ -1,0 +1,51 @@
+"""Chooses the class list of a run, and checks the folders against it before an image is read."""
+
+import collections
+import json
+
+from components.example_gen import layout
+from components.example_gen.folder_hints import suggest_below
+from components.gates.data_checks import check_classes, check_listing
+from pipeline.config.config import Config
+from schema.text import quote
+from serving.releases import versions
+
+
+def resolve_classes(config: Config, listing: layout.Listing, live: versions.Version | None) -> list[str]:
+    """Returns the class list of a run: as configured, else of the live model, else of the folders."""
+    record = live.record if live else {}
+    return list(config.classes or record.get("classes") or listing.labels)
+
+
+def find_early_problems(
+    config: Config, listing: layout.Listing, classes: list[str], live: versions.Version | None
+) -> list[str]:
+    """Returns the problems that the names and numbers of files show, each with what to do.
+
+    Args:
+        config: what the user asked for.
+        listing: the files.
+        classes: the class list of the run.
+        live: the version whose classes they are, if they are not those of the folder.
+    """
+    counts = collections.Counter(f.label for f in listing.files)
+    problems = check_classes(counts, classes) or check_listing(counts)
+    if len(counts) < 2 and (hint := suggest_below(config.data)):
+        problems.append(hint)
+    if problems and live and not config.classes and set(classes) != set(counts):
+        problems.append(_explain_classes(sorted(counts), live.number))
+    return problems
+
+
+def _explain_classes(found: list[str], live: int) -> str:
+    """The ways on where the folders are not the classes of the live model."""
+    text = (
+        f"The classes are those of the live model, version {live}. For other data, name another workspace with --out."
+    )
+    if len(found) < 2:
+        return text
+    if any("," in name for name in found):
+        way = f"classes = {json.dumps(found, ensure_ascii=False)} in graft.toml"
+    else:
+        way = f"--classes {quote(','.join(found))}"
+    return f"{text} To go on with these, name them: {way}; both models are then compared on the classes that both know."

@@ -1,0 +1,127 @@
+"""Prints what `./graft check` and `./graft init` found in a folder."""
+
+import collections
+import json
+from typing import Any
+
+from rich.console import Console
+from rich.filesize import decimal
+from rich.markup import escape
+from rich.table import Table
+
+from components.example_gen import ignored
+from pipeline.check.check import Findings, Sizes
+from pipeline.check.left_out import group_by_reason, suggest_conversion
+from pipeline.config.config import Config
+from pipeline.console.printing import print_labelled, print_unbroken
+from schema.features import SPLITS
+from schema.text import printable, quote
+
+_CLASSES = 20  # shown; there may be thousands
+_EXAMPLES = 2  # paths shown of a reason
+
+
+def print_findings(findings: Findings, config: Config, console: Console) -> None:
+    """Prints classes with their splits, what would be left out and why, sizes, disk, and warnings."""
+    files, classes = len(findings.listing.files), len(findings.listing.labels)
+    noun = "class" if classes == 1 else "classes"
+    read = f"; {findings.read:,} of them were read, spread over all" if findings.is_sample else ""
+    print_labelled(console, "Data:", f"{escape(config.data)}: {files:,} files in {classes} {noun}{read}")
+    if not findings.is_sample:
+        console.print(_make_table(findings), highlight=False)
+    _print_left_out(findings, config, console)
+    if phrases := ignored.describe(findings.listing.ignored):
+        print_labelled(console, "Ignored:", escape(printable(", ".join(phrases))))
+    if findings.sizes:
+        print_labelled(console, "Sizes:", escape(_describe_sizes(findings.sizes, config.image_size)))
+    print_labelled(console, "Disk:", _describe_disk(findings, config))
+    for warning in findings.warnings:
+        print_labelled(console, "[yellow]Note:[/]", escape(printable(warning)))
+
+
+def print_verdict(findings: Findings, next_command: str, console: Console) -> None:
+    """Prints whether a run would go on, with the command that starts it, or why not."""
+    if not findings.problems:
+        print_unbroken(console, "Next:", next_command)
+        return
+    for label, problem in zip(("Problem:", *[""] * len(findings.problems)), findings.problems, strict=False):
+        print_labelled(console, label, escape(printable(problem)))
+
+
+def render_json(findings: Findings) -> str:
+    """Returns the findings as one line of JSON."""
+    sizes = findings.sizes
+    values: dict[str, Any] = {
+        "files": len(findings.listing.files),
+        "read": findings.read,
+        "report": findings.report,
+        "left_out": findings.left_out,
+        "sizes": sizes and vars(sizes),
+        "disk": vars(findings.disk),
+        "live_version": findings.live,
+        "warnings": findings.warnings,
+        "problems": findings.problems,
+    }
+    return json.dumps(values, ensure_ascii=False)
+
+
+def _make_table(findings: Findings) -> Table:
+    """Builds a row for each class: files, files left out, and images by split."""
+    files = collections.Counter(f.label for f in findings.listing.files)
+    lost = collections.Counter(entry["label"] for entry in findings.left_out)
+    counts = findings.report["counts"]
+    table = Table(box=None, pad_edge=True)
+    for title in ("class", "files", "left out", *SPLITS):
+        table.add_column(title, justify="left" if title == "class" else "right", overflow="fold")
+    for label in sorted(files)[:_CLASSES]:
+        split = (f"{counts[s].get(label, 0):,}" for s in SPLITS)
+        table.add_row(escape(printable(label)), f"{files[label]:,}", f"{lost[label]:,}", *split)
+    if len(files) > _CLASSES:
+        table.add_row(f"and {len(files) - _CLASSES} more")
+    sums = (f"{sum(counts[s].values()):,}" for s in SPLITS)
+    table.add_row("all", f"{files.total():,}", f"{lost.total():,}", *sums)
+    return table
+
+
+def _print_left_out(findings: Findings, config: Config, console: Console) -> None:
+    broken = findings.report["broken"]
+    if not findings.left_out:
+        print_labelled(console, "Left out:", "none")
+        return
+    share = f"{broken} broken, {broken / findings.read:.1%}; a run stops above {config.max_bad_fraction:.1%}"
+    print_labelled(console, "Left out:", f"{len(findings.left_out)} files ({share})")
+    for reason, paths in group_by_reason(findings.left_out).items():
+        examples = ", ".join(paths[:_EXAMPLES]) + (", ..." if len(paths) > _EXAMPLES else "")
+        print_labelled(console, "", escape(f"{len(paths)} x {reason}: {printable(examples)}"))
+    if advice := suggest_conversion(findings.left_out, config.data):
+        what, command = advice
+        print_labelled(console, "", escape(f"{what}:"))
+        print_unbroken(console, "", printable(command))
+
+
+def _describe_sizes(sizes: Sizes, image_size: int) -> str:
+    smallest, median, largest = (
+        f"{width} x {height}" for width, height in (sizes.smallest, sizes.median, sizes.largest)
+    )
+    text = f"{smallest} to {largest} pixels, the median {median}; the network sees {image_size} x {image_size}"
+    if sizes.enlarged:
+        text += f". {sizes.enlarged} have a shorter side and are enlarged"
+    if sizes.narrow:
+        text += f". {len(sizes.narrow)} are more than 3 times as long as wide and are squeezed: {sizes.narrow[0]}"
+    return printable(text)
+
+
+def _describe_disk(findings: Findings, config: Config) -> str:
+    disk = findings.disk
+    text = f"a first run needs about {decimal(disk.needed)}"
+    if disk.split_features:
+        text += f", and keeps {decimal(disk.split_features)} more for fine-tuning where there is room"
+    return f"{text}; {decimal(disk.free)} are free for {escape(config.out)}"
+
+
+def make_next_command(data: str | None, file: str | None, default_file: str) -> str:
+    """Returns the command that trains on what was checked."""
+    words = ["./graft", "run", *([quote(data)] if data else [])]
+    if file and file != default_file:
+        words += ["--config", quote(file)]
+    return " ".join(words)

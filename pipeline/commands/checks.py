@@ -1,0 +1,49 @@
+"""`./graft test`: ruff, mypy and pytest on the project itself."""
+
+import os
+import pathlib
+import shlex
+import subprocess
+import sys
+from collections.abc import Sequence
+
+from pipeline.console.printing import echo
+
+ROOT = pathlib.Path(__file__).parents[2]
+QUICK, NORMAL, ALL = "not slow and not long", "not long", ""
+# A process more than there are cores, for tests wait a fifth of the time, for a server or a child. A file of tests
+# shares its fixtures, so it stays on one process. A process takes some 2 GB: hence at most 4.
+_PROCESSES = str(min(4, len(os.sched_getaffinity(0)) + 1))
+_SPREAD = ["-n", _PROCESSES, "--dist", "loadfile", "--no-loadscope-reorder"]
+FOLDERS = ["schema", "serving", "components", "pipeline", "kubeflow"]
+
+
+def run_checks(selection: str, coverage: bool, pytest_arguments: Sequence[str]) -> int:
+    """Runs each check and stops at the first that fails.
+
+    Args:
+        selection: pytest's expression of marks: `QUICK`, `NORMAL` or `ALL`.
+        coverage: whether to measure branch coverage, and print it by folder.
+        pytest_arguments: for pytest, behind our own: pytest takes the last of two that contradict each other.
+    Returns:
+        The exit code of the check that failed, or 0.
+    """
+    pytest = ["pytest", *_SPREAD, "-m", selection]
+    if coverage:
+        pytest += ["--cov", "--cov-report="]
+    for command in (["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"], [*pytest, *pytest_arguments]):
+        if status := _run(command):
+            return status
+    return _report_coverage() if coverage else 0
+
+
+def _report_coverage() -> int:
+    for folder in FOLDERS:
+        if status := _run(["coverage", "report", "--format=total", f"--include={folder}/*"]):
+            return status
+    return _run(["coverage", "report", "--format=total"])
+
+
+def _run(command: list[str]) -> int:
+    echo(f"$ {shlex.join(command)}")
+    return subprocess.run([sys.executable, "-m", *command], cwd=ROOT, check=False).returncode

@@ -1,0 +1,166 @@
+"""Loads the configuration: a file overrides the defaults, options override the file."""
+
+import difflib
+import json
+import os
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import pydantic
+import tomlkit
+from tomlkit.exceptions import ParseError
+
+from pipeline import CONFIG_FILE
+from pipeline.config.config import Config
+from pipeline.config.keys import PATHS, Key, all_keys
+from pipeline.downloads.weights import IMAGENET, RANDOM
+from schema.errors import UsageError
+from serving.storage.gfile import is_remote
+from serving.storage.regular import read_regular
+from serving.storage.wildcards import check_plain
+
+DEFAULT = "default"
+_ASSIGNMENT = re.compile(r"""\s*([\w.-]+)\s*=\s*([^"'#\s][^"'#]*?)\s*(?:#.*)?""")  # without quotes
+_NUMBER = re.compile(r"[\d.,_+-]+")
+_SWITCHES = {"yes", "no", "on", "off", "True", "False"}
+
+
+def load_config(file: str | None, options: Mapping[str, Any]) -> Config:
+    """Merges defaults, a file and options, in this order.
+
+    Args:
+        file: path of a TOML file, or None. Relative paths in it are relative to its folder.
+        options: by name ("seed", "beam.args"); None means not given.
+    Returns:
+        A checked configuration.
+    Raises:
+        UsageError: naming each key that is unknown or wrong, what was expected and what came.
+    """
+    return load_with_sources(file, options)[0]
+
+
+def load_with_sources(file: str | None, options: Mapping[str, Any]) -> tuple[Config, dict[str, str]]:
+    """As `load_config`; and where the value of each key comes from: "default", the file or the option."""
+    values = _read_file(file) if file else {}
+    sources = dict.fromkeys(all_keys(), DEFAULT) | dict.fromkeys(values, file or "")
+    for name, value in options.items():
+        if value is not None:
+            values[name] = os.path.expanduser(value) if name in PATHS else value
+            sources[name] = all_keys()[name].option
+    try:
+        config = Config(**_nest(values))
+    except pydantic.ValidationError as error:
+        problems = dict.fromkeys(_describe(e, values, sources, file) for e in error.errors())
+        raise UsageError(*problems) from None
+    _check_places(config)
+    return config, sources
+
+
+def _check_places(config: Config) -> None:
+    """A workspace among the images would be read as a class; and it has a database and a lock, which no store has."""
+    if is_remote(config.out):
+        raise UsageError(
+            f"out: expected a folder of this machine, got {config.out}. On Kubeflow everything is kept in a bucket."
+        )
+    check_out(config.out)
+    if is_remote(config.data):
+        return
+    data, out = os.path.realpath(config.data), os.path.realpath(config.out)
+    if os.path.commonpath([data, out]) == data:
+        raise UsageError(
+            f"out: {config.out} lies inside the data folder {config.data}. Name a folder outside it with --out."
+        )
+
+
+def check_out(out: str) -> None:
+    """Refuses a workspace whose path, from the root on, is a pattern of file names; the data folder may have one."""
+    check_plain(os.path.abspath(out), "out", "Rename that folder, or choose another workspace with --out.")
+
+
+def _read_file(file: str) -> dict[str, Any]:
+    """The values of a file by full name; what is not a key keeps its name, for the message."""
+    text = ""
+    try:
+        text = read_regular(file).decode()
+        tree = tomlkit.parse(text).unwrap()
+    except OSError as error:
+        raise UsageError(f"{file}: cannot be read: {error.strerror}. `./graft init` writes one.") from None
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{file}: not valid TOML: {error}. Save it as UTF-8.") from None
+    except ParseError as error:
+        raise UsageError(f"{file}: not valid TOML: {error}. {_suggest(text, error)}") from None
+    values: dict[str, Any] = {}
+    for name, value in tree.items():
+        if name not in _tables():
+            values[name] = value
+        elif isinstance(value, dict):
+            values |= {f"{name}.{key}": inner for key, inner in value.items()}
+        else:
+            raise UsageError(f"{file}: {name}: expected a table, [{name}] on a line of its own; got {value!r}.")
+    for name in PATHS:
+        if isinstance(values.get(name), str):
+            values[name] = _resolve_path(name, values[name], os.path.dirname(file))
+    return values
+
+
+def _suggest(text: str, error: ParseError) -> str:
+    """Returns what to do about a line that is not TOML: mostly quotes are missing, as in data = photos."""
+    lines = text.splitlines()
+    line = lines[error.line - 1] if 0 < error.line <= len(lines) else ""
+    key, value = match.groups() if (match := _ASSIGNMENT.fullmatch(line)) else ("", "")
+    if value in _SWITCHES:
+        return f"A switch is true or false: {key} = {json.dumps(value in ('yes', 'on', 'True'))}."
+    if value.startswith("[") and value.endswith("]"):
+        items = [item.strip() for item in value[1:-1].split(",")]
+        return f"Texts in a list need quotes: {key} = {json.dumps(items, ensure_ascii=False)}."
+    if value and value[0] not in "[{" and not _NUMBER.fullmatch(value):
+        return f"A text needs quotes: {key} = {json.dumps(value, ensure_ascii=False)}."
+    return "`./graft init` writes a valid one to compare."
+
+
+def _resolve_path(name: str, value: str, folder: str) -> str:
+    if is_remote(value) or (name == "weights" and value in (IMAGENET, RANDOM)):
+        return value
+    return os.path.join(folder, os.path.expanduser(value)) if value else value
+
+
+def _tables() -> set[str]:
+    return {name.partition(".")[0] for name in all_keys() if "." in name}
+
+
+def _nest(values: dict[str, Any]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for name, value in values.items():
+        table, dot, key = name.partition(".")
+        if dot and table in _tables():
+            tree.setdefault(table, {})[key] = value
+        else:
+            tree[name] = value
+    return tree
+
+
+def _describe(error: Any, values: dict[str, Any], sources: dict[str, str], file: str | None) -> str:
+    name = ".".join(str(part) for part in error["loc"])
+    key = _find_key(name)
+    if key is None:
+        close = difflib.get_close_matches(name, all_keys(), n=1)
+        hint = f"Did you mean {close[0]}?" if close else f"Known: {', '.join(all_keys())}."
+        return f"{file}: unknown key {name!r}. {hint}"
+    if error["type"] == "missing":
+        where = f"name it in {file}" if file else f"in a {CONFIG_FILE}, which `./graft init` writes"
+        return f"{key.name}: missing. Name the folder on the command line, or {where}."
+    source = sources[key.name]
+    label = source if source == key.option else f"{source}: {key.name}"
+    return f"{label}: expected {key.expected}; got {_printable(values[key.name])}."
+
+
+def _find_key(name: str) -> Key | None:
+    """The key that a part of it belongs to: head_units.0 is of head_units."""
+    while name and name not in all_keys():
+        name = name.rpartition(".")[0]
+    return all_keys().get(name)
+
+
+def _printable(value: Any) -> str:
+    return value if isinstance(value, str) and value.strip() else json.dumps(value, default=str, ensure_ascii=False)

@@ -1,0 +1,59 @@
+"""The options of `./graft run` that come from the configuration: one for each key, under its heading."""
+
+from itertools import groupby
+
+import click
+
+from pipeline.config.keys import Key, all_keys
+from pipeline.config.reference import to_toml
+
+_BEAM = "Apache Beam"
+
+
+def make_options() -> list[click.Option]:
+    """An option for each key; not given is None."""
+    return [
+        click.Option([_spell(k), k.parameter], default=None, metavar=k.metavar, help=_help(k))
+        for k in all_keys().values()
+    ]
+
+
+def write_options(own: list[click.Parameter], ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    """Writes the help of a command: its own options first, then those of each group but Beam's."""
+    with formatter.section("Options"):
+        options = (option for option in own if isinstance(option, click.Option))
+        formatter.write_dl([record for option in options if (record := option.get_help_record(ctx))])
+    for group, keys in groupby(all_keys().values(), key=lambda key: key.group):
+        if group != _BEAM:
+            _write_group(group, list(keys), formatter)
+
+
+def write_beam_options(formatter: click.HelpFormatter) -> None:
+    """Writes the help of the options of Apache Beam."""
+    _write_group(_BEAM, [key for key in all_keys().values() if key.group == _BEAM], formatter)
+
+
+def _write_group(group: str, keys: list[Key], formatter: click.HelpFormatter) -> None:
+    with formatter.section(group):
+        formatter.write_dl(
+            [(_spell(key, " / ") if key.is_switch else f"{key.option} {key.metavar}", _help(key)) for key in keys]
+        )
+
+
+def _spell(key: Key, between: str = "/") -> str:
+    """An option; a switch has two, the second to override a file."""
+    return f"{key.option}{between}--no-{key.option[2:]}" if key.is_switch else key.option
+
+
+def _help(key: Key) -> str:
+    default = "" if key.default is None else f"  [{_on_command_line(key.default)}]"
+    return f"{key.description}{default}"
+
+
+def _on_command_line(value: object) -> str:
+    """A default as it would be typed."""
+    if isinstance(value, dict):
+        return ",".join(map(str, value.values()))
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return value if isinstance(value, str) else to_toml(value)

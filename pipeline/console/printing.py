@@ -1,0 +1,132 @@
+"""Lays out what a run prints: labelled lines that wrap between words, and commands as the user called Graft."""
+
+import io
+import os
+import re
+import sys
+import textwrap
+from typing import Any, TextIO
+
+import click
+from rich.cells import cell_len
+from rich.console import Console
+from rich.text import Text
+
+from schema.errors import GraftError, describe_error
+from schema.text import printable, printable_lines, quote
+from serving.process import output
+
+LABEL_WIDTH = 10
+_WRITTEN = "./graft "  # as commands stand in the sources
+_LEAST_WIDTH = 30  # columns of text beside a label, however narrow the terminal
+
+
+def find_command() -> str:
+    """Returns what the user typed to call Graft, fit for a shell: `./graft`, or another path of the script."""
+    return quote(os.environ.get("GRAFT_COMMAND") or "./graft")
+
+
+def as_called(text: str) -> str:
+    """Replaces `./graft` in a text by what the user typed, so that a printed command runs where it is read."""
+    return text.replace(_WRITTEN, f"{find_command()} ")
+
+
+class _NamesAreData(Console):
+    """Rich's console for texts with names: no `:dog:` becomes a picture, and no control character gets through."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Renders a plain text or the cell of a table."""
+        return super().render_str(printable_lines(text), **options)
+
+
+def make_console(**options: Any) -> Console:
+    """Makes a console to print to; the options are those of rich's."""
+    return _NamesAreData(emoji=False, highlight=False, **options)
+
+
+def echo(*lines: str, err: bool = False) -> None:
+    """Prints lines to the standard output, or to the standard error; commands as the user called Graft."""
+    output.echo(*map(as_called, lines), err=err)
+
+
+def echo_json(document: str, file: TextIO | None = None) -> None:
+    """Prints a JSON document, with the true names in it."""
+    output.echo_json(document, file)
+
+
+def print_labelled(console: Console, label: str, markup: str) -> None:
+    """Prints a text beside a label; on a terminal wrapped between words, below its first line.
+
+    Args:
+        console: where to print.
+        label: up to 9 characters in rich's markup, such as "Data:"; "" to go on below the line before.
+        markup: the text, in rich's markup.
+    """
+    head = Text.from_markup(label, emoji=False)
+    head.pad_right(LABEL_WIDTH - len(head))
+    _print_wrapped(console, head, Text.from_markup(as_called(printable(markup)), emoji=False), LABEL_WIDTH)
+
+
+def print_indented(console: Console, text: str, indent: int) -> None:
+    """Prints a line some columns in; on a terminal wrapped between words, with what follows 2 columns deeper."""
+    _print_wrapped(console, Text(" " * indent), Text(printable(text)), indent + 2)
+
+
+def _print_wrapped(console: Console, head: Text, text: Text, indent: int) -> None:
+    widths = (max(_LEAST_WIDTH, console.width - used) for used in (len(head), indent))
+    breaks = _find_breaks(text.plain, *widths) if console.is_terminal else []
+    for line in text.divide(breaks):
+        line.rstrip()
+        console.print(head + line, highlight=False, soft_wrap=True)
+        head = Text(" " * indent)
+
+
+def _find_breaks(text: str, first_width: int, width: int) -> list[int]:
+    """Returns the positions at which lines after the first begin. Rich itself would break words that are too long."""
+    breaks, start, room = [], 0, first_width
+    for word in re.finditer(r"\S+", text):
+        if word.start() > start and cell_len(text[start : word.end()]) > room:
+            start, room = word.start(), width
+            breaks.append(start)
+    return breaks
+
+
+def print_unbroken(console: Console, label: str, text: str) -> None:
+    """Prints a path or a command beside a label on one line, however long, so that it can be copied."""
+    print_plain(console, label.ljust(LABEL_WIDTH) + as_called(text))
+
+
+def print_plain(console: Console, line: str) -> None:
+    """Prints one line as it is, however long."""
+    console.print(printable(line), highlight=False, soft_wrap=True, markup=False)
+
+
+def print_error(error: GraftError, stream: Any = None) -> None:
+    """Prints a message to the standard error; on a terminal wrapped between words.
+
+    Args:
+        error: with the message.
+        stream: another one to print to.
+    """
+    stream = stream or sys.stderr
+    lines = printable_lines(as_called(describe_error(error))).split("\n")
+    if stream.isatty():
+        width = os.get_terminal_size(stream.fileno()).columns
+        lines = [part for line in lines for part in _wrap(line, width)]
+    output.echo(*lines, file=stream)
+
+
+def print_usage_error(error: click.ClickException) -> None:
+    """Prints click's message to the standard error: usage, hint and what is wrong."""
+    shown = io.StringIO()
+    error.show(shown)
+    echo(*shown.getvalue().rstrip("\n").split("\n"), err=True)
+
+
+def _wrap(line: str, width: int) -> list[str]:
+    """Wraps a line between words; a path is one word, and stays whole even where it is longer than a line."""
+    indent = " " * (len(line) - len(line.lstrip()) + 2)
+    width = max(_LEAST_WIDTH, width - 1)
+    return textwrap.wrap(
+        line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False, drop_whitespace=True
+    ) or [""]

@@ -1,0 +1,1 @@
+"""`./graft convert`: images that TensorFlow cannot read become some that it can."""

@@ -1,0 +1,265 @@
+"""`./graft convert`: copies a folder of images, and turns what Graft does not read into JPEG.
+
+Of each file the first bytes are read, then a name is chosen, then it is copied or converted. A file of the new folder
+has the modification time of its source: thus the same command, given again, knows what it has written.
+"""
+
+import contextlib
+import dataclasses
+import fcntl
+import functools
+import hashlib
+import os
+import stat
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from components.example_gen.layout import list_files
+from components.images.formats import UNFINISHED, name_format
+from pipeline.convert.limits import ConversionError
+from pipeline.convert.names import choose_targets
+from pipeline.convert.pillow import can_convert, check_and_orient, convert, set_up_pillow
+from pipeline.convert.summary import Outcome, Summary, show_progress
+from schema.errors import DataError, GraftError, UsageError
+from schema.text import printable
+from serving.storage.gfile import is_remote
+from serving.storage.regular import open_regular
+
+_HEADER = 64  # bytes
+_LARGEST_PIXEL = 8  # bytes: red, green, blue and alpha of 16 bits
+_BMP_BITS = (8, 24, 32)  # a pixel; TensorFlow reads no other
+
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Source:
+    """A file to copy or to convert.
+
+    Attributes:
+        path: relative to the folder of images, with "/".
+        kind: its format, such as "HEIC".
+        readable: whether Graft reads it as it is.
+        problem: why it can be neither copied nor converted; "" if it can.
+    """
+
+    path: str
+    kind: str = ""
+    readable: bool = False
+    problem: str = ""
+
+
+def convert_folder(data: str, out: str, max_megapixels: float, follow_links: bool = False) -> Summary:
+    """Writes a folder that a run can read, with the same class folders and names.
+
+    Memory holds one file and its decoded image a core.
+
+    Args:
+        data: the folder of images; only read.
+        out: the folder to write; made, or an earlier one. No file in it is ever overwritten.
+        max_megapixels: the most that an image may have, in millions of pixels.
+        follow_links: whether links may lead out of `data`.
+    Returns:
+        What was done with each file.
+    Raises:
+        DataError: if `data` is missing, is a file, holds no file or cannot be listed.
+        UsageError: if one folder is inside the other, or not on this machine.
+        GraftError: if `out` cannot be written, or another process writes there.
+    """
+    _check_folders(data, out)
+    paths, ignored = list_files(data, follow_links)
+    if not paths:
+        raise DataError(f"{printable(data)}: no file in this folder. Name a folder with images.")
+    _refuse_links(paths, out)
+    with _lock(out), set_up_pillow(max_megapixels):
+        earlier, _ = list_files(out)
+        prefix = len(os.path.join(data, ""))
+        inspect = functools.partial(_inspect, data, max_megapixels)
+        sources = _map(inspect, [path[prefix:] for path in paths], lambda: None)
+        good = {source.path: source.kind if source.readable else "" for source in sources if not source.problem}
+        targets = {path: os.path.join(out, target) for path, target in choose_targets(good).items()}
+
+        def write(source: _Source) -> Outcome:
+            return _write_source(source, data, targets.get(source.path, ""), max_megapixels)
+
+        with show_progress(len(paths)) as advance:
+            outcomes = _map(write, sources, advance)
+    others = len(set(earlier) - set(targets.values()))  # a run would read these, too
+    return Summary(out, tuple(outcomes), ignored, others, any("/" in path for path in good))
+
+
+def _check_folders(data: str, out: str) -> None:
+    for folder in (data, out):
+        if is_remote(folder):
+            raise UsageError(f"{folder}: expected a folder of this machine. Copy the images here first.")
+    shown, shown_out = printable(data), printable(out)
+    if os.path.isfile(data):
+        raise DataError(f"{shown}: expected a folder with images, and this is a file. Name the folder that it is in.")
+    if not os.path.isdir(data):
+        raise DataError(f"{shown}: no such folder. Name a folder with images.")
+    if os.path.lexists(out) and not os.path.isdir(out):
+        raise UsageError(f"{shown_out}: expected a folder, or a new name, and this is a file. Name another folder.")
+    here, there = (os.path.join(os.path.realpath(folder), "") for folder in (data, out))
+    if here.startswith(there) or there.startswith(here):
+        raise UsageError(
+            f"{shown_out}: expected a folder beside {shown}, and one of them is inside the other. "
+            "Name another folder to write."
+        )
+
+
+def _refuse_links(paths: Iterable[str], out: str) -> None:
+    """Refuses a folder of images with a link to what is written: each time there would be more to convert."""
+    there = os.path.join(os.path.realpath(out), "")
+    for folder in sorted({os.path.dirname(path) for path in paths}):
+        if os.path.join(os.path.realpath(folder), "").startswith(there):
+            raise UsageError(f"{printable(folder)}: leads into the folder to write. Name another one.")
+
+
+@contextlib.contextmanager
+def _lock(out: str) -> Iterator[None]:
+    """Makes the folder if need be, and locks it for one process."""
+    try:
+        os.makedirs(out, exist_ok=True)
+        folder = os.open(out, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise _explain(error, out) from error
+    try:
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise GraftError(
+                f"{printable(out)}: another ./graft convert writes here. Wait until it has ended."
+            ) from None
+        except OSError:  # NFS locks only what is open for writing, and a folder never is
+            pass
+        yield
+    finally:
+        os.close(folder)
+
+
+def _map(function: Callable[[_Item], _Result], items: Iterable[_Item], advance: Callable[[], None]) -> list[_Result]:
+    """Calls a function with each item on all cores, and returns the results in order.
+
+    After an error or Ctrl-C no further item is begun.
+    """
+    threads = ThreadPoolExecutor(os.cpu_count())
+    results = []
+    try:
+        for result in threads.map(function, items):
+            results.append(result)
+            advance()
+    finally:
+        threads.shutdown(cancel_futures=True)
+    return results
+
+
+def _inspect(data: str, max_megapixels: float, path: str) -> _Source:
+    """Reads the first bytes of a file."""
+    if path.lower().endswith(UNFINISHED):
+        return _Source(path, problem="unfinished download; bring the whole file, or remove it")
+    try:
+        header, size = _read_header(os.path.join(data, path))
+    except OSError as error:
+        return _Source(path, problem=f"cannot be read: {error.strerror}")
+    kind = name_format(header)
+    if not header:
+        problem = "empty file"
+    elif not can_convert(kind):
+        problem = kind if kind.endswith("not an image") else f"{kind} cannot be converted"
+    elif size > max_megapixels * 1e6 * _LARGEST_PIXEL + (1 << 20):
+        problem = f"{size / 1e6:.0f} MB are more than {max_megapixels:g} megapixels take (--max-megapixels)"
+    else:
+        return _Source(path, kind, _is_readable(kind, header, size))
+    return _Source(path, kind, problem=problem)
+
+
+def _read_header(path: str) -> tuple[bytes, int]:
+    """Returns the first bytes of a file, and its size in bytes."""
+    with open_regular(path) as file:
+        return file.read(_HEADER), os.fstat(file.fileno()).st_size
+
+
+def _is_readable(kind: str, header: bytes, size: int) -> bool:
+    """Tells whether Graft reads a format: all JPEG, PNG and GIF, and BMP uncompressed and not a byte longer."""
+    if kind != "BMP":
+        return kind in ("JPEG", "PNG", "GIF")
+    start, width, height = (int.from_bytes(header[at : at + 4], "little", signed=True) for at in (10, 18, 22))
+    bits, compression = int.from_bytes(header[28:30], "little"), header[30:34]
+    row = (bits * width + 31) // 32 * 4
+    return bits in _BMP_BITS and not any(compression) and size == start + row * abs(height)
+
+
+def _write_source(source: _Source, data: str, target: str, max_megapixels: float) -> Outcome:
+    """Copies or converts one file, if that is not done yet.
+
+    Raises:
+        GraftError: if it cannot be written.
+    """
+    if source.problem:
+        return Outcome(source.path, source.kind, problem=source.problem)
+    try:
+        with open_regular(os.path.join(data, source.path)) as file:
+            modified = os.fstat(file.fileno()).st_mtime_ns
+            if _is_there(target, modified):
+                return Outcome(source.path, source.kind, "already there")
+            encoded = file.read()
+        if source.readable:
+            content, frames = check_and_orient(encoded, max_megapixels), 1
+            action = "copied" if content is encoded else "turned"
+        else:
+            content, frames = convert(encoded, max_megapixels)
+            action = "converted"
+    except OSError as error:
+        return Outcome(source.path, source.kind, problem=f"cannot be read: {error.strerror}")
+    except ConversionError as error:
+        return Outcome(source.path, source.kind, problem=str(error))
+    _write(target, content, modified)
+    return Outcome(source.path, source.kind, action, frames)
+
+
+def _is_there(target: str, modified: int) -> bool:
+    """Tells whether a target has been written from its source, by the modification time in nanoseconds.
+
+    Raises:
+        ConversionError: if there is another file, or one of an older source: it is never overwritten.
+    """
+    try:
+        there = os.lstat(target)
+    except FileNotFoundError:
+        return False
+    # FAT keeps 2 seconds, exFAT a hundredth of a second.
+    rounded = there.st_mtime_ns % 10_000_000 == 0 and abs(there.st_mtime_ns - modified) < 2_000_000_000
+    if stat.S_ISREG(there.st_mode) and (there.st_mtime_ns == modified or rounded):
+        return True
+    raise ConversionError(
+        f"{target} is there already, from another file or an older state; remove it to convert this one"
+    )
+
+
+def _write(target: str, content: bytes, modified: int) -> None:
+    """Writes a file whole or not at all, with the modification time of its source."""
+    folder, name = os.path.split(target)
+    # Short, for a name may have 255 bytes; hidden, for a run passes hidden files over.
+    temporary = os.path.join(folder, f".graft-{hashlib.sha256(name.encode()).hexdigest()[:16]}.part")
+    try:
+        os.makedirs(folder, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(temporary)  # of a process that was killed
+        with open(temporary, "xb") as file:
+            file.write(content)
+        os.utime(temporary, ns=(modified, modified))
+        os.replace(temporary, target)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            os.remove(temporary)
+        raise _explain(error, target) from error
+
+
+def _explain(error: OSError, path: str) -> GraftError:
+    return GraftError(
+        f"{printable(path)}: cannot be written: {error.strerror}. Make room or make the folder writable, and run "
+        "the same command again: what is finished is kept. Or name another folder."
+    )

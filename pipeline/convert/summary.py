@@ -1,0 +1,143 @@
+"""Shows how far `./graft convert` is, and what it has done."""
+
+import collections
+import contextlib
+import dataclasses
+import json
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from rich.progress import Progress, SpinnerColumn, TextColumn
+
+from components.example_gen import ignored
+from pipeline.console.printing import echo, echo_json, make_console
+from pipeline.local.progress_display import Bar, Figures
+from schema.text import quote
+
+_SHOWN = 20  # problems on the terminal; --json has all
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """Result of one file: converted, copied, turned, kept from before, or left out.
+
+    Attributes:
+        path: of the source, relative to its folder.
+        kind: its format, such as "HEIC".
+        action: "converted", "copied", "turned" or "already there"; "" if it was left out.
+        frames: the number of pages or frames in a converted file.
+        problem: why it was left out, or "".
+    """
+
+    path: str
+    kind: str
+    action: str = ""
+    frames: int = 1
+    problem: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Summary:
+    """Result of a folder: the outcome of each file, and the files that were passed over.
+
+    Attributes:
+        out: the folder that was written.
+        outcomes: one a file, in the order of their paths.
+        ignored: files and folders that were passed over, by kind and name.
+        others: the number of files in `out` that come from none of these.
+        has_classes: whether images are in sub-folders.
+    """
+
+    out: str
+    outcomes: tuple[Outcome, ...]
+    ignored: Mapping[str, Mapping[str, int]]
+    others: int
+    has_classes: bool
+
+    @property
+    def problems(self) -> list[Outcome]:
+        """The files that were left out."""
+        return [outcome for outcome in self.outcomes if outcome.problem]
+
+    @property
+    def converted(self) -> dict[str, int]:
+        """The number of converted files by format, the most frequent first."""
+        kinds = collections.Counter(o.kind for o in self.outcomes if o.action == "converted")
+        return dict(sorted(kinds.items(), key=lambda kind: (-kind[1], kind[0])))
+
+    def count(self, action: str) -> int:
+        """Counts the files with which this was done."""
+        return sum(outcome.action == action for outcome in self.outcomes)
+
+    @property
+    def first_of_several(self) -> int:
+        """The number of converted files that had more pages or frames than the one that was taken."""
+        return sum(outcome.frames > 1 for outcome in self.outcomes)
+
+
+def print_summary(summary: Summary, as_json: bool) -> None:
+    """Prints what was done, on the standard output, and what was left out, on the standard error."""
+    problems = summary.problems
+    for outcome in problems[:_SHOWN]:
+        echo(f"graft: {outcome.path}: {outcome.problem}", err=True)
+    if len(problems) > _SHOWN:
+        echo(f"graft: and {len(problems) - _SHOWN} more; --json has all", err=True)
+    if as_json:
+        echo_json(_render_json(summary))
+    else:
+        echo(*_describe(summary))
+
+
+def _render_json(summary: Summary) -> str:
+    figures: dict[str, Any] = {
+        "out": summary.out,
+        "converted": summary.converted,
+        "copied": summary.count("copied"),
+        "turned": summary.count("turned"),
+        "already_there": summary.count("already there"),
+        "first_of_several": summary.first_of_several,
+        "ignored": summary.ignored,
+        "others": summary.others,
+        "not_converted": [{"path": outcome.path, "reason": outcome.problem} for outcome in summary.problems],
+    }
+    return json.dumps(figures, indent=2)
+
+
+def _describe(summary: Summary) -> Iterator[str]:
+    converted = ", ".join(f"{count:,} {kind}" for kind, count in summary.converted.items())
+    yield f"Converted:     {converted or 'none'}"
+    figures = {
+        "Copied": (summary.count("copied"), "as they are"),
+        "Turned": (summary.count("turned"), "JPEG with an EXIF orientation, written anew"),
+        "Already there": (summary.count("already there"), "since an earlier time, and kept"),
+        "Pages dropped": (summary.first_of_several, "files with several pages or frames: the first is taken"),
+        "Left out": (len(summary.problems), "see above"),
+        "Others": (
+            summary.others,
+            f"in {summary.out} that come from none of these; a run reads them, too",
+        ),
+    }
+    for name, (count, note) in figures.items():
+        if count:
+            yield f"{name + ':':<14} {count:,} {note}"
+    if phrases := ignored.describe(summary.ignored):
+        yield f"{'Ignored:':<14} {', '.join(phrases)}"
+    if len(summary.problems) < len(summary.outcomes):
+        command = "run" if summary.has_classes else "predict"  # without class folders there is nothing to train on
+        yield f"{'Next:':<14} ./graft {command} {quote(summary.out)}"
+
+
+@contextlib.contextmanager
+def show_progress(total: int) -> Iterator[Callable[[], None]]:
+    """Shows a bar with rate and time left, if the standard error is a terminal.
+
+    Args:
+        total: the number of files.
+    Returns:
+        A function to call after each file.
+    """
+    console = make_console(stderr=True)
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), Bar(console), Figures(console))
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("images", total=total)
+        yield lambda: bar.advance(task)

@@ -1,0 +1,61 @@
+"""Finds the weights of the base before a run starts, so that a missing file costs seconds and not a run."""
+
+import hashlib
+import pathlib
+
+from pipeline.downloads import download
+from schema.errors import UsageError
+from serving.storage.regular import find_irregular, read_regular
+
+IMAGENET, RANDOM = "imagenet", "random"
+# As in keras.applications.resnet: where the file is, and its MD5.
+_FILE = "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5"
+_URL = "https://storage.googleapis.com/tensorflow/keras-applications/resnet/" + _FILE
+_MD5 = "4d473c1dd8becc155b73f8504c6f6626"
+_SUBFOLDER = "models"  # of Keras' cache
+_HDF5 = b"\x89HDF\r\n\x1a\n"
+
+
+def find_weights(weights: str, image_size: int) -> tuple[str, str]:
+    """Resolves the `weights` setting.
+
+    Args:
+        weights: "imagenet", "random", or the path of a file in Keras' notop format.
+        image_size: in pixels, at least 32; what a file of one's own is tried with.
+    Returns:
+        "random" or the path of a file; and a digest of its contents.
+    Raises:
+        UsageError: if there is no such file, no way to fetch it, or something else in it.
+    """
+    if weights == RANDOM:
+        return RANDOM, RANDOM
+    if weights == IMAGENET:
+        path = _fetch_imagenet()
+    else:
+        path = pathlib.Path(weights).expanduser().absolute()
+        _check_file(path, image_size)
+    return str(path), hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _check_file(path: pathlib.Path, image_size: int) -> None:
+    expected = f"Expected {IMAGENET!r}, {RANDOM!r} or the path of Keras' {_FILE}."
+    if kind := find_irregular(str(path)):
+        raise UsageError(f"weights: {path}: {kind}, and no file. {expected}")
+    if not path.is_file():
+        raise UsageError(f"weights: {path}: no such file. {expected}")
+    if read_regular(path, len(_HDF5)) != _HDF5:
+        raise UsageError(f"weights: {path}: not an HDF5 file. {expected}")
+    from components.network.resnet import check_weights  # TensorFlow takes seconds
+
+    check_weights(str(path), image_size)
+
+
+def _fetch_imagenet() -> pathlib.Path:
+    try:
+        return download.fetch(_URL, _FILE, _SUBFOLDER, _MD5)
+    except download.FetchError as error:
+        raise UsageError(
+            f"weights: the ImageNet weights cannot be fetched ({error}). Bring the file {_FILE} "
+            f"(MD5 {_MD5}) into {download.CACHE / _SUBFOLDER}, or name it with --weights FILE; "
+            "or train without them: --weights random."
+        ) from None

@@ -1,0 +1,204 @@
+"""Shows how a run goes: a line per component, and while it runs what it does and how far it is."""
+
+import threading
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from rich.console import Console, RenderableType
+from rich.progress import Progress, ProgressColumn, SpinnerColumn, Task, TaskID
+from rich.progress_bar import ProgressBar
+from rich.table import Column
+from rich.text import Text
+
+from components.progress import Event
+from pipeline.console.printing import print_indented
+
+if TYPE_CHECKING:  # TFX, which takes seconds
+    from pipeline.local.runner import Finished
+
+_SECONDS_BETWEEN_LINES = 30.0
+_NARROW = 80  # columns; with fewer there is neither a bar nor a rate
+_BAR_WIDTH = 20
+# What TFX's own components do; they report nothing.
+_STEPS_OF_TFX = {
+    "StatisticsGen": "computing statistics of the images",
+    "ExampleValidator": "comparing the statistics with the schema",
+    "Transform": "tracing the preprocessing graph",
+}
+# What a component does when all are counted, where that is TFX's code, too.
+_STEPS_AFTER = {"images evaluated": "computing and writing the metrics"}
+
+
+class ProgressDisplay:
+    """On a terminal a bar with rate and time left, or the seconds of a step; elsewhere a plain line now and then."""
+
+    def __init__(self, console: Console):
+        """Prints to a console."""
+        self.finished: list[Finished] = []
+        self._console = console
+        self._totals: dict[str, int] = {}
+        self._component = ""
+        self._steps: dict[str, TaskID] = {}
+        self._said = 0.0
+        self._lock = threading.RLock()  # events come from any thread, and a step takes the place of another
+        self._ended = threading.Event()
+        # Live would send what TFX prints to the console as well.
+        self._bars = Progress(
+            SpinnerColumn(table_column=Column(no_wrap=True)),
+            _Description(),
+            Bar(console),
+            Figures(console),
+            console=console,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+            disable=not console.is_terminal,
+        )
+
+    def __enter__(self) -> "ProgressDisplay":
+        """Starts the moving lines, or what looks each second whether a plain line is due."""
+        self._bars.start()
+        if not self._console.is_terminal:
+            threading.Thread(target=self._tick, daemon=True).start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Ends them, whatever happened."""
+        self._ended.set()
+        with self._lock:
+            self._clear()
+            self._bars.stop()
+            if error and self._component:
+                self._print_component(self._component, "stopped")
+
+    def expect(self, step: str, total: int) -> None:
+        """Says how many there will be of what a component counts."""
+        self._totals[step] = total
+
+    def prepare(self, step: str) -> None:
+        """Says what is done before the first component."""
+        with self._lock:
+            self._said = time.monotonic()
+            self._show("", step)
+
+    def start(self, component: str) -> None:
+        """A component starts."""
+        with self._lock:
+            self._component = component
+            self._said = time.monotonic()
+            self._show("", self._describe_step(_STEPS_OF_TFX.get(component, "")))
+
+    def update(self, event: Event) -> None:
+        """A component says what it does, or how far it is."""
+        if event.note:
+            print_indented(self._console, event.note, 4)
+            return
+        with self._lock:
+            if event.step not in self._steps:
+                self._show(event.step, self._describe_step(event.step))
+            total = event.total or self._totals.get(event.step)
+            self._bars.update(self._steps[event.step], advance=event.done, total=total)
+            self.print_if_due()
+            if self._find_task().finished:
+                self._show("", self._describe_step(_STEPS_AFTER.get(event.step, "")))
+
+    def finish(self, component: "Finished") -> None:
+        """Says how long it took."""
+        with self._lock:
+            self._clear()
+            self._component = ""
+            self.finished.append(component)
+            self._print_component(component.name, describe_state(component))
+
+    def print_if_due(self) -> None:
+        """Without a terminal, prints where the component is if nothing was printed for long."""
+        with self._lock:
+            due = time.monotonic() - self._said > _SECONDS_BETWEEN_LINES
+            if self._console.is_terminal or not due or not self._steps:
+                return
+            self._said = time.monotonic()
+            task = self._find_task()
+            line = f"{task.description}: " if task.completed else f"still at it: {task.description}, "
+            self._console.print(f"    {line}{describe(task)}", highlight=False, markup=False)
+
+    def _tick(self) -> None:
+        while not self._ended.wait(1.0):
+            self.print_if_due()
+
+    def _describe_step(self, step: str) -> str:
+        return ": ".join(filter(None, [self._component, step]))
+
+    def _show(self, step: str, description: str) -> None:
+        """Takes the place of what was shown before; without a step, for what a component does and does not report."""
+        self._clear()
+        self._steps[step] = self._bars.add_task(description, total=None)
+
+    def _find_task(self) -> Task:
+        [task] = (task for task in self._bars.tasks if task.id in self._steps.values())
+        return task
+
+    def _clear(self) -> None:
+        for task in self._steps.values():
+            self._bars.remove_task(task)
+        self._steps.clear()
+
+    def _print_component(self, name: str, state: str) -> None:
+        self._console.print(f"  {name:<18} {state:>9}", highlight=False)
+
+
+class _Description(ProgressColumn):
+    """Component and step, on one line: where there is no room, this column is cut and no other."""
+
+    def render(self, task: Task) -> Text:
+        """Renders the description, without markup."""
+        return Text(task.description, no_wrap=True, overflow="ellipsis")
+
+
+class Bar(ProgressColumn):
+    """A bar for what has a total."""
+
+    def __init__(self, console: Console):
+        """Takes the console for its width, which may change."""
+        super().__init__(Column(no_wrap=True))
+        self._console = console
+
+    def render(self, task: Task) -> RenderableType:
+        """Renders the bar; nothing where it would not move, or has no room."""
+        if not task.total or self._console.width < _NARROW:
+            return Text("")
+        return ProgressBar(total=task.total, completed=task.completed, width=_BAR_WIDTH)
+
+
+class Figures(ProgressColumn):
+    """Column with count, rate and time left of a step; with the seconds so far where nothing is counted."""
+
+    def __init__(self, console: Console):
+        """Takes the console for its width, which may change."""
+        super().__init__(Column(no_wrap=True))
+        self._console = console
+
+    def render(self, task: Task) -> Text:
+        """Renders the figures of one step."""
+        return Text(describe(task, with_rate=self._console.width >= _NARROW))
+
+
+def describe(task: Task, with_rate: bool = True) -> str:
+    """Returns how far a step is: "640 of 1,186, 13.1/s, 0:42 left"; where nothing is counted, its time: "31 s"."""
+    if not task.completed:
+        return f"{task.elapsed or 0:.0f} s"
+    done = f"{task.completed:,.0f}" + (f" of {task.total:,.0f}" if task.total else "")
+    rate = task.completed / task.elapsed if task.elapsed else 0.0
+    words = [done, f"{rate:,.1f}/s" if rate < 10 else f"{rate:,.0f}/s"] if with_rate else [done]
+    if task.total and rate:
+        left = round(max(0.0, task.total - task.completed) / rate)
+        hours, minutes = left // 3600, left // 60 % 60
+        words.append((f"{hours}:{minutes:02}" if hours else f"{minutes}") + f":{left % 60:02} left")
+    return ", ".join(words)
+
+
+def describe_state(component: "Finished") -> str:
+    """Returns "unchanged", or how long a component took: "5.3 s"."""
+    return "unchanged" if component.cached else f"{component.seconds:.1f} s"

@@ -1,0 +1,82 @@
+"""Checks ML Metadata's database before a run relies on it; what is wrong ends in one line that says the way out."""
+
+import contextlib
+import os
+import sqlite3
+import stat
+
+import ml_metadata as mlmd
+from ml_metadata.proto import metadata_store_pb2
+
+from pipeline.workspace.disk import explain_disk_error
+from pipeline.workspace.workspace import Workspace
+from schema.errors import GraftError
+from schema.text import printable, quote
+
+_LOCK_SECONDS = 2.0  # a program that only reads has ended by then
+_KEPT = "What was pushed stays live; embeddings stay, too, so that no image goes through the base again."
+
+
+def check_database(workspace: Workspace) -> None:
+    """Asks SQLite whether the database can be read and written; one that is not there is made by the run.
+
+    Args:
+        workspace: locked by this process.
+    Raises:
+        GraftError: if it is damaged, locked, or cannot be opened.
+    """
+    path = workspace.metadata
+    if not os.path.lexists(path):
+        return
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise describe_damage(workspace, "it is no file")
+        with open(path, "r+b"):
+            pass
+        with contextlib.closing(sqlite3.connect(path, timeout=_LOCK_SECONDS, isolation_level=None)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            [[verdict]] = connection.execute("PRAGMA quick_check(1)")
+            connection.execute("ROLLBACK")
+    except OSError as error:
+        raise GraftError(
+            f"{printable(str(path))}: cannot be opened: {error.strerror}. "
+            "Make it readable and writable, or choose another folder with --out."
+        ) from None
+    except sqlite3.DatabaseError as error:
+        if "locked" in str(error):
+            raise GraftError(
+                f"{printable(str(path))}: another program has locked it. End that program, and run again."
+            ) from None
+        if explain_disk_error(error, str(workspace.root)):
+            raise
+        raise describe_damage(workspace, str(error)) from None
+    if verdict != "ok":
+        raise describe_damage(workspace, verdict)
+
+
+def open_database(workspace: Workspace, connection: metadata_store_pb2.ConnectionConfig) -> mlmd.MetadataStore:
+    """Opens the database, and makes it where there is none.
+
+    Args:
+        workspace: locked by this process.
+        connection: of the database.
+    Raises:
+        GraftError: if it is not one that ML Metadata can read, such as that of an older version.
+    """
+    try:
+        store = mlmd.MetadataStore(connection)
+        store.get_execution_types()
+    except Exception as error:  # its own errors have no common class that both stacks know
+        if explain_disk_error(error, str(workspace.root)):
+            raise
+        raise describe_damage(workspace, str(error)) from error
+    return store
+
+
+def describe_damage(workspace: Workspace, reason: str) -> GraftError:
+    """Returns the error for a database that cannot be used, with the way out."""
+    out = quote(str(workspace.root))
+    return GraftError(
+        f"{printable(str(workspace.metadata))}: cannot be used: {printable(' '.join(reason.split()))}. "
+        f"Move it aside with ./graft repair --out {out}, and run again. {_KEPT}"
+    )

@@ -1,0 +1,259 @@
+"""The folder that a run writes to, and the lock that keeps two runs apart."""
+
+import contextlib
+import dataclasses
+import datetime
+import fcntl
+import json
+import os
+import pathlib
+import secrets
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+from pipeline.workspace.example_image import find_image
+from schema.errors import GraftError, UsageError
+from schema.text import quote
+
+FORMAT = 1  # of the layout below; a change that an older or newer Graft cannot read counts it up
+_FORMAT_FILE = "workspace.json"
+_UNFINISHED = f".{_FORMAT_FILE}-"
+_LOCAL_ID = "%Y%m%dT%H%M%S-%f"  # a run's id in Graft 0.2
+LOST = "lost-"  # begins the names of folders with what was moved aside
+_OWN = {"pipeline", "metadata.sqlite", "runs", "serving", "embeddings", "decoded", "graft.log", ".lock"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Workspace:
+    """Where things lie below `out`."""
+
+    root: pathlib.Path
+
+    @property
+    def artifacts(self) -> pathlib.Path:
+        """TFX's pipeline root."""
+        return self.root / "pipeline"
+
+    @property
+    def metadata(self) -> pathlib.Path:
+        """ML Metadata's SQLite file."""
+        return self.root / "metadata.sqlite"
+
+    @property
+    def embeddings(self) -> pathlib.Path:
+        """What the frozen base makes of each image, from run to run."""
+        return self.root / "embeddings"
+
+    @property
+    def decoded(self) -> pathlib.Path:
+        """Which images need not be decoded again to know that they can be."""
+        return self.root / "decoded"
+
+    @property
+    def runs(self) -> pathlib.Path:
+        """A folder per run: manifest, log, training curves."""
+        return self.root / "runs"
+
+    @property
+    def log(self) -> pathlib.Path:
+        """What TFX, Beam and TensorFlow say."""
+        return self.root / "graft.log"
+
+    def model_dir(self, model_name: str) -> pathlib.Path:
+        """What TensorFlow Serving watches."""
+        return self.root / "serving" / model_name
+
+    def exists(self) -> bool:
+        """Tells whether a run, or what is left of one, is here."""
+        return any(os.path.lexists(path) for path in (self.root / _FORMAT_FILE, self.metadata, self.artifacts))
+
+    def load_manifests(self) -> list[dict[str, Any]]:
+        """What earlier runs wrote of themselves, oldest first; a torn one is passed over."""
+        return list(self._read_manifests().values())
+
+    def follow_artifacts(self, moved_to: pathlib.Path | None) -> None:
+        """Corrects the paths of artifacts in the manifests: those of moved ones, and those of ones that are gone.
+
+        A later run may make an artifact of the same name, which is not the one that the manifest means.
+
+        Args:
+            moved_to: folder in the workspace that has what was moved, under the same names; or None.
+        """
+        for file, manifest in self._read_manifests().items():
+            places = [(manifest, "trained_model"), (manifest.get("embedding"), "artifact")]
+            changed = [_follow(self.root, moved_to, *place) for place in places]
+            if any(changed):
+                write_json(file, manifest)
+
+    def _read_manifests(self) -> dict[pathlib.Path, dict[str, Any]]:
+        manifests = {}
+        for path in sorted(self.runs.glob("*/manifest.json"), key=lambda path: _age(path.parent.name)):
+            with contextlib.suppress(OSError, ValueError):
+                manifest = json.loads(path.read_text(encoding="utf-8"))
+                if isinstance(manifest, dict):
+                    manifests[path] = manifest
+        return manifests
+
+    def list_runs(self) -> list[str]:
+        """The ids of the runs, oldest first."""
+        return sorted((path.name for path in self.runs.glob("*/") if path.is_dir()), key=_age)
+
+
+def write_json(path: pathlib.Path, value: dict[str, Any]) -> None:
+    """Writes a file of JSON, whole or not at all."""
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(value, indent=1, ensure_ascii=False), encoding="utf-8")
+    temporary.replace(path)
+
+
+def _follow(root: pathlib.Path, moved_to: pathlib.Path | None, holder: Any, key: str) -> bool:
+    """Corrects one path of an artifact in a manifest, or removes it; returns whether it did."""
+    path = holder.get(key) if isinstance(holder, dict) else None
+    if not isinstance(path, str) or (root / path).exists():
+        return False
+    if moved_to and (moved_to / path).exists():
+        holder[key] = str((moved_to / path).relative_to(root))
+    else:
+        del holder[key]
+    return True
+
+
+def prepare(out: str) -> Workspace:
+    """Makes the folders of a workspace, if it is not one yet.
+
+    Raises:
+        UsageError: if it cannot be written, or is something else.
+    """
+    workspace = Workspace(pathlib.Path(os.path.abspath(out)))
+    try:
+        _check_format(out, workspace.root / _FORMAT_FILE)
+        workspace.runs.mkdir(parents=True, exist_ok=True)
+        workspace.log.touch()
+        _write_format(workspace.root / _FORMAT_FILE)
+    except OSError as error:
+        raise UsageError(f"{out}: cannot be written: {error.strerror}. Choose another folder with --out.") from None
+    return workspace
+
+
+def make_run_id() -> str:
+    """Returns the time in UTC, as a folder may be named, and 4 random hex digits: two processes may ask at once.
+
+    Sorts by age. Local time would run backwards when summer time ends.
+    """
+    now = datetime.datetime.now(datetime.timezone.utc)
+    return f"{now:%Y%m%dT%H%M%S}-{now.microsecond // 1000:03}Z-{secrets.token_hex(2)}"
+
+
+def _age(run_id: str) -> tuple[str, str]:
+    """Sorts run ids by age; those that Graft 0.2 made are local time, and have no "Z"."""
+    if "Z" not in run_id:
+        with contextlib.suppress(ValueError, OverflowError):
+            local = datetime.datetime.strptime(run_id, _LOCAL_ID).astimezone(datetime.timezone.utc)
+            return local.strftime(_LOCAL_ID), run_id
+    return run_id, run_id
+
+
+def _write_format(file: pathlib.Path) -> None:
+    """Writes `workspace.json` at once, and only where there is none: a run may be at work, and others read it."""
+    if file.exists():
+        return
+    temporary = file.with_name(f"{_UNFINISHED}{uuid.uuid4().hex}")
+    try:
+        temporary.write_text(json.dumps({"format": FORMAT}), encoding="utf-8")
+        temporary.replace(file)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _check_format(out: str, file: pathlib.Path) -> None:
+    """Refuses a folder that holds something else, and a workspace of another format."""
+    if file.exists():
+        try:
+            found = json.loads(file.read_text(encoding="utf-8"))["format"]
+        except (ValueError, KeyError, TypeError):
+            found = "unknown"
+        if found != FORMAT:
+            raise UsageError(
+                f"{out}: a workspace of another version of Graft (format {found}; this one writes {FORMAT}). "
+                "Choose another folder with --out; copy serving/ into it to go on from the live model."
+            )
+    elif file.parent.is_dir():
+        names = [path.name for path in file.parent.iterdir()]
+        own = (_FORMAT_FILE, _UNFINISHED, LOST)
+        others = [name for name in names if name not in _OWN and not name.startswith(own)]
+        if others:
+            raise UsageError(
+                f"{out}: expected a new folder, an empty one or a workspace; it holds {', '.join(sorted(others)[:3])}. "
+                "Choose another folder with --out."
+            )
+
+
+@contextlib.contextmanager
+def open_workspace(out: str, otherwise: str = "choose another folder with --out") -> Iterator[Workspace]:
+    """Makes the workspace if need be and locks it for one run.
+
+    Args:
+        out: the folder.
+        otherwise: what to do but wait, where another run has it.
+    Raises:
+        UsageError: if it cannot be written.
+        GraftError: if another run has it.
+    """
+    workspace = prepare(out)
+    with open(workspace.root / ".lock", "a+", encoding="utf-8") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            raise GraftError(
+                f"{out}: another run is at work here (process {lock.read().strip() or 'unknown'}). "
+                f"Wait for it, or {otherwise}."
+            ) from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield workspace
+
+
+def find_trained_model(out: str, run_id: str) -> str:
+    """Returns the path of the SavedModel that a run trained, whether it was pushed or not.
+
+    Args:
+        out: the workspace.
+        run_id: of the run; a folder below `runs/`.
+    Raises:
+        UsageError: if there is no such run, or no model of it.
+    """
+    workspace = Workspace(pathlib.Path(out))
+    runs = workspace.list_runs()
+    if run_id not in runs:
+        example = f", such as {runs[-1]}" if runs else ", and there is none"
+        raise UsageError(f"--run: expected the name of a folder in {workspace.runs}{example}; got {run_id!r}.")
+    try:
+        trained = json.loads((workspace.runs / run_id / "manifest.json").read_text(encoding="utf-8"))["trained_model"]
+    except (OSError, ValueError, KeyError):
+        raise UsageError(f"--run: the run {run_id} has trained no model, or has not ended. Name another.") from None
+    path = workspace.root / trained
+    if not (path / "saved_model.pb").exists():
+        raise UsageError(f"--run: the model of the run {run_id} is gone: there is no {path}. Name another run.")
+    return str(path)
+
+
+def describe_last_run(out: str) -> str:
+    """Says why the last run of a workspace pushed nothing; "" if there is none, or it pushed. Begins with a space."""
+    manifests = Workspace(pathlib.Path(out)).load_manifests()
+    if not manifests:
+        return ""
+    last = manifests[-1]
+    if last.get("failed"):
+        return f" The last run, {last['run_id']}, stopped: {str(last['failed']).splitlines()[0]}"
+    serving = last.get("serving") or {}
+    reasons = [*(last.get("evaluation") or {}).get("failures", []), *serving.get("reasons", [])]
+    if not reasons:
+        return ""
+    image = quote(find_image(str((last.get("config") or {}).get("data", ""))))
+    return (
+        f" The model of the last run was not pushed: {'; '.join(reasons)}. "
+        f"./graft predict {image} --out {quote(out)} --run {last['run_id']} asks it all the same."
+    )

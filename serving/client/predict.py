@@ -1,0 +1,186 @@
+"""Asks a pushed model what is on images. Imports TensorFlow alone: what works here works in any client."""
+
+import dataclasses
+import json
+import os
+import pathlib
+import re
+from collections.abc import Iterable, Iterator
+
+import tensorflow as tf
+
+from schema.errors import UsageError
+from schema.text import printable
+from serving.export import signatures
+from serving.process.output import echo, echo_json
+from serving.releases import versions
+from serving.storage.regular import read_regular
+from serving.storage.wildcards import check_plain
+
+_BATCH = 32
+_LONG = 200  # characters of an error of TensorFlow
+_NO_IMAGE = ("none of JPEG", "Unknown image file format", "Input is empty")  # by Graft's graph, or TensorFlow's decoder
+
+
+@dataclasses.dataclass(frozen=True)
+class Prediction:
+    """What the model says of one image.
+
+    Attributes:
+        path: of the image.
+        label: the most probable class; "" if the image could not be read.
+        probabilities: by class name.
+        problem: why there is no prediction.
+    """
+
+    path: str
+    label: str = ""
+    probabilities: dict[str, float] = dataclasses.field(default_factory=dict)
+    problem: str = ""
+
+
+def find_model(workspaces: Iterable[str]) -> str:
+    """The newest pushed version in any of the workspaces.
+
+    Raises:
+        UsageError: if there is none.
+    """
+    workspaces = list(workspaces)
+    folders = [str(f) for w in workspaces for f in pathlib.Path(w, "serving").glob("*")]
+    live = [version for folder in folders if (version := versions.find_live(folder))]
+    if not live:
+        raise UsageError(
+            f"no pushed model in {' or '.join(workspaces)} here. Train one with: ./graft run --data DIR "
+            "(or ./graft demo), or name one with --model DIR."
+        )
+    return max(live, key=lambda version: version.number).path
+
+
+def predict_files(model: str, paths: list[str]) -> Iterator[Prediction]:
+    """Predicts images, in batches, in the order given.
+
+    Args:
+        model: folder of a SavedModel, or of versions of one.
+        paths: of JPEG, PNG, GIF or BMP files.
+    Returns:
+        A prediction each; one that could not be read says so and does not disturb the others.
+    Raises:
+        UsageError: if there is no such model.
+    """
+    predict = load_signature(model)
+    for start in range(0, len(paths), _BATCH):
+        yield from _predict_batch(predict, paths[start : start + _BATCH])
+
+
+def load_signature(model: str) -> "tf.types.experimental.ConcreteFunction":
+    """Loads `serving_default` of a SavedModel, or of the newest version in a folder.
+
+    Raises:
+        UsageError: if there is none, it cannot be loaded, or its path is a pattern of file names.
+    """
+    path = find_version(model)
+    check_plain(path, "model", "Rename or copy its folder.")
+    try:
+        loaded = tf.saved_model.load(path)
+        signature = loaded.signatures[signatures.SERVING]
+    except Exception as error:  # of a torn file TensorFlow raises OSError, OpError, ValueError, KeyError or IndexError
+        reason = printable(" ".join(str(error).split())[:_LONG])
+        raise UsageError(
+            f"{path}: cannot be loaded, so it is damaged or no pushed model: {reason}. Name another."
+        ) from error
+    signature.owner = loaded  # a signature alone does not keep its variables alive
+    return signature
+
+
+def find_version(model: str) -> str:
+    """Returns the folder of a SavedModel: the one that is named, or the live version in a folder of versions.
+
+    Raises:
+        UsageError: if there is none.
+    """
+    if tf.io.gfile.exists(os.path.join(model, versions.SAVED_MODEL)):
+        return model
+    live = versions.find_live(model)
+    if live is None:
+        raise UsageError(
+            f"{model}: no model here. Expected a folder with {versions.SAVED_MODEL}, "
+            f"or one of numbered versions such as graft-out/serving/graft.{versions.describe_too_large(model)}"
+        )
+    return live.path
+
+
+def describe_model(path: str) -> str:
+    """Returns a line that names a model, its version and its workspace, by where it lies."""
+    version = pathlib.PurePath(path)
+    name, serving = version.parent, version.parent.parent
+    if serving.name != "serving":
+        return f"Model: {path}"
+    return f"Model: {name.name}, version {version.name}, of the workspace {serving.parent}"
+
+
+def print_predictions(predictions: Iterable[Prediction], as_json: bool) -> int:
+    """Prints a line each to the standard output; what could not be read to the standard error, unless it is JSON.
+
+    Returns:
+        How many could not be read.
+    """
+    failed = 0
+    for prediction in predictions:
+        failed += bool(prediction.problem)
+        if as_json:
+            echo_json(json.dumps(_as_fields(prediction), ensure_ascii=False))
+        elif prediction.problem:
+            echo(f"graft: {prediction.path}: {prediction.problem}", err=True)
+        else:
+            ranked = sorted(prediction.probabilities.items(), key=lambda item: -item[1])
+            shown = "  ".join(f"{name} {probability:.3f}" for name, probability in ranked[:5])
+            echo(f"{prediction.path}: {prediction.label}  ({shown})")
+    return failed
+
+
+def _as_fields(prediction: Prediction) -> dict[str, object]:
+    if prediction.problem:
+        return {"path": prediction.path, "error": prediction.problem}
+    return {"path": prediction.path, "label": prediction.label, "probabilities": prediction.probabilities}
+
+
+def _predict_batch(predict: "tf.types.experimental.ConcreteFunction", paths: list[str]) -> Iterator[Prediction]:
+    try:
+        contents = [read_regular(path) for path in paths]
+        outputs = predict(**{signatures.IMAGE_BYTES: tf.constant(contents)})
+    except (OSError, tf.errors.OpError) as error:
+        if len(paths) == 1:
+            yield Prediction(paths[0], problem=_explain(error))
+            return
+        for path in paths:  # one of them is no image: ask one by one
+            yield from _predict_batch(predict, [path])
+        return
+    classes = [name.decode() for name in outputs["classes"][0].numpy()]
+    for path, label, row in zip(paths, outputs["label"].numpy(), outputs["probabilities"].numpy(), strict=True):
+        yield Prediction(path, label.decode(), dict(zip(classes, map(float, row), strict=True)))
+
+
+def _explain(error: OSError | tf.errors.OpError) -> str:
+    if isinstance(error, OSError):
+        return explain_file(error)
+    if isinstance(error, tf.errors.InvalidArgumentError):
+        return explain_refusal(str(error.message))
+    return str(error.message).splitlines()[0]
+
+
+def explain_file(error: OSError) -> str:
+    """Why a file cannot be read."""
+    if isinstance(error, FileNotFoundError):
+        return "no such file"
+    if isinstance(error, IsADirectoryError):
+        return "a folder; expected images: name the files in it"
+    return f"cannot be read: {error.strerror}"
+
+
+def explain_refusal(text: str) -> str:
+    """Why a model refuses an image, from what TensorFlow says, here or in a server."""
+    if too_large := re.search(r"more than [\d.]+ megapixels", text):
+        return f"{too_large[0]}, which the model refuses"
+    if any(words in text for words in _NO_IMAGE):
+        return "not an image that TensorFlow reads; expected JPEG, PNG, GIF or BMP"
+    return "cannot be decoded: cut off or damaged"

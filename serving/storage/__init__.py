@@ -1,0 +1,1 @@
+"""The one way to touch a file, on this machine or in a bucket."""

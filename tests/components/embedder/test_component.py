@@ -1,0 +1,273 @@
+"""The Embedder: each image goes through the base once in its life; what is kept is never trusted blindly."""
+
+import dataclasses
+import json
+import pathlib
+import shutil
+import types
+
+import numpy as np
+import pytest
+import tensorflow_transform as tft
+from hostile_shards import write_shard_with_code
+from image_files import CLASSES
+
+from components import progress
+from components.embedder.artifact import read_embeddings, read_rows
+from components.embedder.backbone import FrozenBase
+from components.embedder.component import Work, Worker
+from components.embedder.moments import Moments
+from components.network import resnet
+from components.row_store.store import EmbeddingStore
+from components.transform import pixels
+from schema.errors import GraftError, UsageError
+
+pytestmark = pytest.mark.slow
+
+SPLITS = ("train", "val", "test")
+
+
+@pytest.fixture(scope="module")
+def images(make_images, tmp_path_factory):
+    """(bytes, label) of 14 images, cats and dogs in turn."""
+    folder = tmp_path_factory.mktemp("images")
+    paths = {label: make_images(folder, label, 7) for label in CLASSES}
+    pairs = zip(*paths.values(), strict=True)
+    return [(path.read_bytes(), label) for pair in pairs for label, path in zip(paths, pair, strict=True)]
+
+
+@pytest.fixture(scope="module")
+def split_images(images):
+    """8 images to train in two files, 4 to validate, 2 to test."""
+    return {"train": [images[:5], images[5:8]], "val": [images[8:12]], "test": [images[12:]]}
+
+
+@pytest.fixture(scope="module")
+def examples(write_examples, split_images, tmp_path_factory):
+    return write_examples(tmp_path_factory.mktemp("examples") / "written", split_images)
+
+
+@pytest.fixture(scope="module")
+def embedded_once(embed, examples, small_base, tmp_path_factory):
+    """A first run, with phase 2, on an empty store."""
+    return embed(examples, tmp_path_factory.mktemp("first") / "out")
+
+
+@pytest.fixture
+def first(embedded_once, tmp_path):
+    """That run with a store of the test's own."""
+    store = shutil.copytree(embedded_once.store, tmp_path / "store")
+    return types.SimpleNamespace(**vars(embedded_once) | {"store": str(store)})
+
+
+@pytest.fixture
+def retrained_examples(write_examples, split_images, make_images, tmp_path):
+    """The same with two new images of the training split, and one that is gone."""
+    new = [(path.read_bytes(), "cat") for path in make_images(tmp_path / "new images", "cat", 2, first=50)]
+    train = [split_images["train"][0][1:], split_images["train"][1] + new]
+    return write_examples(tmp_path / "retrained", split_images | {"train": train})
+
+
+def read_all(embedded):
+    """Digest to embedding, of all splits that are embedded."""
+    splits = json.loads(embedded.artifact.split_names)
+    read = [read_embeddings(embedded.uri, split, CLASSES) for split in splits]
+    return {d: e for r in read for d, e in zip(r.digests, r.embeddings, strict=True)}
+
+
+def test_embeddings_are_those_of_the_base_with_their_labels(embed, examples, transform_graph, small_base, tmp_path):
+    """Of every image, in the order of the examples; within the last bits of one forward pass over all of them."""
+    embedded = embed(examples, tmp_path / "out", fine_tune_epochs=0)
+    embedder = resnet.build_embedder(small_base(32, "random"))
+    transform = tft.TFTransformOutput(transform_graph).transform_features_layer()
+    for split, count in zip(SPLITS, (8, 4, 2), strict=True):
+        files = [str(examples / f"Split-{split}" / "*")]
+        [(batch, labels)] = pixels.to_pixels(pixels.read_levels(files, transform, 32))
+        found = read_embeddings(embedded.uri, split, CLASSES)
+        assert len(found.labels) == count
+        np.testing.assert_allclose(found.embeddings, embedder.predict_on_batch(batch), rtol=1e-4, atol=1e-4)
+        np.testing.assert_array_equal(found.labels, labels)
+    assert (embedded.report.images, embedded.report.computed) == (14, 14)
+
+
+def test_what_the_trunk_gives_is_kept_of_the_images_that_are_fine_tuned(embed, examples, small_base, tmp_path):
+    """Of train and val and not of test, which is not embedded; in bfloat16 what the base gives at the cut."""
+    embedded = embed(examples, tmp_path / "out")
+    assert (embedded.report.trunk.layer, embedded.report.trunk.shape) == ("conv4_block6_out", (2, 2, 16))
+    rows = EmbeddingStore(embedded.store, embedded.report.trunk).open()
+    assert len(rows) == 12
+    assert json.loads(embedded.artifact.split_names) == ["train", "val"]
+    [test] = (examples / "Split-test").iterdir()
+    assert (rows.find([row.digest for row in read_rows(str(test))]) == -1).all()
+    below = rows.read(rows.find(read_embeddings(embedded.uri, "val", CLASSES).digests)).astype(np.float32)
+    _, top = resnet.split_base(small_base(32, "random"), "conv4_block6_out")
+    expected = read_embeddings(embedded.uri, "val", CLASSES).embeddings
+    rounding = 2**-8 * expected.max()
+    np.testing.assert_allclose(resnet.pool(top(below, training=False)).numpy(), expected, atol=rounding)
+
+
+def test_only_new_images_go_through_the_base(embed, first, examples, retrained_examples, small_base, tmp_path):
+    """Those of the store are bit-equal; nothing is appended twice."""
+    again = embed(retrained_examples, tmp_path / "again", store=tmp_path / "store")
+    assert (again.report.images, again.report.computed) == (13, 2)
+    before, now = read_all(first), read_all(again)
+    assert len(set(now) - set(before)) == 2
+    assert all(np.array_equal(before[digest], now[digest]) for digest in set(now) & set(before))
+    assert len(EmbeddingStore(again.store, again.report.kind).open()) == 14
+    assert len(EmbeddingStore(again.store, again.report.trunk).open()) == 14
+
+
+def test_nothing_new_costs_no_forward_pass(embed, first, examples, small_base, tmp_path):
+    """And gives the same artifact."""
+    again = embed(examples, tmp_path / "again", store=tmp_path / "store")
+    assert again.report.computed == 0
+    for path in pathlib.Path(first.uri).glob("Split-*/*"):
+        assert (pathlib.Path(again.uri) / path.relative_to(first.uri)).read_bytes() == path.read_bytes()
+
+
+def test_stored_embeddings_of_another_base_are_refused(embed, first, examples, small_base, tmp_path):
+    """Whatever the store says: a few images of it are embedded anew."""
+    store = tmp_path / "other"
+    with EmbeddingStore(store, first.report.kind).append() as append:
+        append(list(read_all(first)), np.ones((12, 2048), np.float32))
+    with pytest.raises(GraftError, match=r"not what the base makes of the images .* Remove this folder"):
+        embed(examples, tmp_path / "second", store=store)
+
+
+def test_a_head_alone_keeps_no_trunk(embed, examples, small_base, tmp_path):
+    """There is nothing to fine-tune, wherever that would begin; `test` is embedded, for the evaluation."""
+    embedded = embed(examples, tmp_path / "out", fine_tune_epochs=0)
+    assert (embedded.report.trunk, embedded.report.note) == (None, "")
+    assert json.loads(embedded.artifact.split_names) == ["train", "val", "test"]
+    assert [path.name for path in pathlib.Path(embedded.store).iterdir()] == [embedded.report.kind.name]
+
+
+def test_fine_tuning_later_adds_the_trunk(embed, examples, small_base, tmp_path):
+    """The embeddings are there; the images go through the base once more for what is not, and nothing is doubled."""
+    embed(examples, tmp_path / "head", fine_tune_epochs=0, store=tmp_path / "store")
+    embedded = embed(examples, tmp_path / "both", store=tmp_path / "store")
+    assert embedded.report.computed == 12
+    assert len(EmbeddingStore(embedded.store, embedded.report.kind).open()) == 14
+    assert len(EmbeddingStore(embedded.store, embedded.report.trunk).open()) == 12
+
+
+@pytest.mark.parametrize("damage", ["cut", "foreign", "flipped"])
+def test_a_damaged_shard_is_computed_again_and_never_trusted(
+    embed, first, examples, small_base, tmp_path, caplog, damage
+):
+    """Torn, of another kind, or with a flipped bit: a warning, and the embeddings are right. So with code beside it."""
+    shards = sorted((tmp_path / "store" / first.report.kind.name).glob("*.arrow"))
+    content = bytearray(shards[0].read_bytes())
+    if damage == "cut":
+        shards[0].write_bytes(content[: len(content) // 2])
+    elif damage == "foreign":
+        [foreign, *_] = (tmp_path / "store" / first.report.trunk.name).glob("*.arrow")
+        shards[0].write_bytes(foreign.read_bytes())
+    else:
+        content[len(content) // 2] ^= 0x10
+        shards[0].write_bytes(content)
+    for kind in (first.report.kind, first.report.trunk):
+        write_shard_with_code(tmp_path / "store" / kind.name / "code.arrow", kind, tmp_path / "touched")
+    again = embed(examples, tmp_path / "again", store=tmp_path / "store")
+    assert "computed again" in caplog.text
+    assert 0 < again.report.computed < 12
+    before, now = read_all(first), read_all(again)
+    assert all(np.allclose(before[digest], now[digest], rtol=1e-5, atol=1e-5) for digest in before)
+    embed(examples, tmp_path / "third", store=tmp_path / "store")  # a shard that was set aside took good rows with it
+    assert embed(examples, tmp_path / "fourth", store=tmp_path / "store").report.computed == 0
+    assert not (tmp_path / "touched").exists()
+
+
+def test_a_run_that_was_killed_leaves_what_it_finished(embed, examples, small_base, tmp_path, monkeypatch):
+    """The second file of the training images fails: the next run computes only what the first has not."""
+    run = FrozenBase.run
+
+    def fail_later(self, source, keep, with_trunk):
+        if "00001-of-00002" in source:
+            raise OSError(28, "No space left on device")
+        return run(self, source, keep, with_trunk)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FrozenBase, "run", fail_later)
+        with pytest.raises(Exception, match="No space left on device"):
+            embed(examples, tmp_path / "killed", store=tmp_path / "store")
+    assert not list((tmp_path / "store").rglob("*.tmp"))
+    again = embed(examples, tmp_path / "again", store=tmp_path / "store")
+    assert 3 <= again.report.computed < 12
+
+
+def test_augmentation_switches_the_stores_off(embed, examples, small_base, tmp_path, caplog):
+    """Nothing is computed, read or written, and the log says so."""
+    caplog.set_level("INFO", logger="absl")
+    embedded = embed(examples, tmp_path / "out", augmented=1)
+    assert (embedded.report.kind, embedded.report.trunk, embedded.report.computed) == (None, None, 0)
+    assert "images are augmented" in caplog.text
+    assert not pathlib.Path(embedded.store).exists()
+    assert Moments.read(embedded.uri) is None
+
+
+def test_a_budget_that_is_too_small_keeps_no_trunk(embed, examples, small_base, tmp_path):
+    """Embeddings are kept; the report says what would have been needed."""
+    embedded = embed(examples, tmp_path / "out", trunk_gb=12 * 128 / 1e9 - 1e-9)
+    assert embedded.report.trunk is None
+    assert "would take 0.0 GB, and the budget is 0.0 GB" in embedded.report.note
+    assert embed(examples, tmp_path / "enough", trunk_gb=12 * 128 / 1e9).report.trunk
+
+
+def test_what_others_start_from_makes_room(embed, examples, retrained_examples, small_base, tmp_path, spec):
+    """With room for one trunk alone, that of another base goes; and of the same one, images that are gone."""
+    other = embed(examples, tmp_path / "other", dataclasses.replace(spec, seed=1), store=tmp_path / "store")
+    mine = embed(examples, tmp_path / "mine", store=tmp_path / "store", trunk_gb=30e-6)
+    assert len(EmbeddingStore(mine.store, other.report.trunk).open()) == 12
+    embed(examples, tmp_path / "poor", store=tmp_path / "store", trunk_gb=8e-6)
+    assert len(EmbeddingStore(mine.store, other.report.trunk).open()) == 0
+    assert len(EmbeddingStore(mine.store, mine.report.trunk).open()) == 12
+    assert len(EmbeddingStore(mine.store, other.report.kind).open()) == 12  # embeddings are small, and stay
+    embed(retrained_examples, tmp_path / "new", store=tmp_path / "store", trunk_gb=3e-6)
+    assert len(EmbeddingStore(mine.store, mine.report.trunk).open()) == 13
+
+
+def test_a_base_of_other_weights_shares_nothing(embed, first, examples, small_base, tmp_path, spec):
+    """The seed of random weights is another base; so is another file."""
+    other = embed(examples, tmp_path / "other", dataclasses.replace(spec, seed=1), store=tmp_path / "store")
+    assert other.report.computed == 12
+
+
+def test_a_worker_with_another_base_refuses_to_work(examples, transform_graph, small_base, tmp_path, spec):
+    """A machine of a cluster whose weights file differs would spoil the store."""
+    kind = FrozenBase(dataclasses.replace(spec, seed=1), transform_graph).kind
+    with pytest.raises(GraftError, match="weights differ between the machines"):
+        Worker(Work(spec, transform_graph, str(tmp_path), kind, None, 0))
+
+
+def test_an_unknown_layer_fails_before_the_first_image(embed, examples, small_base, tmp_path, spec):
+    """With the names that there are."""
+    with pytest.raises(UsageError, match="no layer of ResNet50 is called 'conv9'"):
+        embed(examples, tmp_path / "out", dataclasses.replace(spec, fine_tune_from="conv9"))
+
+
+def test_progress_counts_every_image_once(embed, first, examples, retrained_examples, small_base, tmp_path):
+    """Those of the store, too."""
+    events = []
+    with progress.listen(events.append):
+        embed(retrained_examples, tmp_path / "again", store=tmp_path / "store")
+    assert sum(e.done for e in events) == 13
+    assert {e.total for e in events if e.step == "images embedded"} == {13}
+
+
+@pytest.mark.parametrize("fine_tune_epochs", [0, 1])
+def test_the_moments_of_the_training_images_stand_beside_the_embeddings(
+    embed, examples, small_base, tmp_path, fine_tune_epochs
+):
+    """Of both files together and of no other split, whether they were computed or are from the store."""
+    for name in ("computed", "stored"):
+        options = {"fine_tune_epochs": fine_tune_epochs, "store": tmp_path / "store"}
+        embedded = embed(examples, tmp_path / name, **options)
+        found = Moments.read(embedded.uri)
+        trained = read_embeddings(embedded.uri, "train", CLASSES).embeddings.astype(np.float64)
+        assert (found.kind, found.count) == (embedded.report.kind.to_json(), 8)
+        np.testing.assert_allclose(found.mean, trained.mean(axis=0), rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(found.squares / 8, trained.var(axis=0), rtol=1e-9, atol=1e-12)
+        files = {path.name for path in (tmp_path / name).iterdir() if not path.name.startswith("Split-")}
+        assert files == {"moments.npz", "report.json"}
+    assert embedded.report.computed == 0

@@ -1,0 +1,44 @@
+"""The Embedder on a machine of its own, with the real ResNet50."""
+
+import pathlib
+import subprocess
+import sys
+
+import cloudpickle
+import pytest
+import tensorflow as tf
+
+from components.embedder.artifact import read_rows
+from components.embedder.backbone import FrozenBase
+from components.embedder.component import ExampleFile, Work
+
+pytestmark = pytest.mark.slow
+
+
+def test_work_reaches_a_process_that_shares_nothing(write_examples, make_images, transform_graph, tmp_path, spec):
+    """What Beam sends to a worker pickles small; a fresh process embeds with the real ResNet50 from it."""
+    images = [(path.read_bytes(), "cat") for path in make_images(tmp_path / "images", "cat", 5)]
+    examples = write_examples(tmp_path / "examples", {"train": [images]})
+    frozen = FrozenBase(spec, transform_graph)
+    work = Work(spec, transform_graph, str(tmp_path / "store"), frozen.kind, frozen.trunk_kind, 5)
+    [source, *_] = sorted(map(str, (examples / "Split-train").iterdir()))
+    target = tmp_path / "embedded"
+    pickled = cloudpickle.dumps((work, ExampleFile(source, str(target), "train")))
+    assert len(pickled) < 4000
+    (tmp_path / "work").write_bytes(pickled)
+    root = pathlib.Path(__file__).parents[3]
+    code = f"""
+import sys; sys.path.insert(0, {str(root)!r})
+import pickle
+from components.embedder.component import Worker
+work, file = pickle.load(open({str(tmp_path / "work")!r}, "rb"))
+computed, moments = Worker(work).embed(file)
+print("COMPUTED", computed, "MOMENTS OF", moments.count)
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=True, timeout=300, capture_output=True, text=True)
+    assert "COMPUTED 5 MOMENTS OF 5" in done.stdout
+    assert len(read_rows(str(target))) == 5
+    [record, *_] = tf.data.TFRecordDataset(str(target))
+    example = tf.train.Example.FromString(record.numpy())
+    assert set(example.features.feature) == {"digest", "label", "path", "embedding"}
+    assert len(example.features.feature["embedding"].float_list.value) == 2048

@@ -1,0 +1,67 @@
+"""How bright an image is, as it is read: what tells a camera that was turned to the wall."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from components.example_gen.decode_cache import DecodedImages
+from components.example_gen.layout import ImageFile
+from components.example_gen.reading import read_images, try_to_decode
+
+BLACK, GREY, WHITE = 0, 100, 255
+
+
+def encode(pixels, kind="PNG"):
+    """The bytes of an image file."""
+    file = io.BytesIO()
+    Image.fromarray(np.asarray(pixels, np.uint8)).save(file, kind)
+    return file.getvalue()
+
+
+def measure(content, max_megapixels=100.0):
+    return try_to_decode(content, max_megapixels)[2]
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "GIF"])
+@pytest.mark.parametrize("level", [BLACK, GREY, WHITE])
+def test_an_image_of_one_level_is_as_bright_as_that(kind, level):
+    """From 0 of a black one to 255 of a white one, gray or in colour."""
+    for shape in ((12, 20), (12, 20, 3)):
+        assert measure(encode(np.full(shape, level), kind)) == pytest.approx(level, abs=1)
+
+
+def test_the_brightness_is_the_mean_of_pixels_and_colours():
+    """A third of the pixels are red, the others black."""
+    pixels = np.zeros((30, 30, 3))
+    pixels[:10, :, 0] = WHITE
+    assert measure(encode(pixels)) == pytest.approx(WHITE / 9)
+
+
+@pytest.mark.parametrize("shape", [(1700, 2000, 3), (3000, 40, 3), (1, 3000, 3)])
+def test_the_brightness_of_a_large_image_is_taken_all_over_it(shape):
+    """Of a grid of its pixels, from edge to edge and in each direction."""
+    pixels = np.random.default_rng(0).integers(0, 256, shape)
+    pixels[: shape[0] // 2] //= 4
+    pixels[:, shape[1] // 2 :] //= 2
+    assert measure(encode(pixels)) == pytest.approx(pixels.mean(), rel=0.1)
+
+
+def test_an_image_that_is_too_large_has_no_brightness():
+    """It is not decoded."""
+    content = encode(np.full((1000, 1001), WHITE))
+    assert try_to_decode(content, 1.0) == (1001, 1000, 0.0)
+    assert try_to_decode(content, 1.1) == (1001, 1000, WHITE)
+
+
+def test_the_brightness_is_kept_with_what_decoding_told(tmp_path):
+    """To the bit, for the next run does not decode the image."""
+    pixels = np.random.default_rng(0).integers(0, 256, (31, 17, 3))
+    (tmp_path / "a.png").write_bytes(encode(pixels))
+    file = ImageFile("a.png", "cat", "", "", 0, 0)
+    [first] = read_images([file], str(tmp_path), 1.0, 1, DecodedImages(str(tmp_path / "decoded"), "code"))
+    kept = DecodedImages(str(tmp_path / "decoded"), "code")
+    assert kept.find(first.digest) == (17, 31, first.brightness, False)
+    assert first.brightness == pytest.approx(pixels.mean(), rel=1e-5)
+    assert read_images([file], str(tmp_path), 1.0, 1, kept) == [first]

@@ -1,0 +1,193 @@
+"""A push, a rollback, a promotion or a removal that is killed at any step: what is served, and what the labels mean."""
+
+import os
+import pathlib
+import shutil
+
+import pytest
+import tensorflow as tf
+from google.protobuf import text_format
+from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
+
+from components.pusher.component import push
+from serving.releases import models_config, releases, versions
+
+KILLED, DONE = 9, 0
+GRAPHS = {"3": b"3", "5": b"5", "8": b"8", "9": b"9", "withdrawn-7": b"7"}
+# The calls that change something on the disk; whoever is killed is killed before one of them.
+STEPS = [(os, "replace"), (os, "unlink"), (os, "remove"), (os, "rmdir"), (tf.io.gfile, "copy")]
+
+
+def write_model(folder, graph):
+    (folder / "variables").mkdir(parents=True)
+    (folder / "saved_model.pb").write_bytes(graph)
+    (folder / "variables/variables.index").write_bytes(b"index")
+    (folder / "variables/variables.data-00000-of-00001").write_bytes(b"variables")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def fast_disk(monkeypatch):
+    """The disk need not keep anything: no power is cut here."""
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+
+
+@pytest.fixture
+def make_folder(tmp_path):
+    """Returns a function that makes a serving folder with versions in each state, and a model to push."""
+    write_model(tmp_path / "model", b"new")
+    write_model(tmp_path / "first/graft/3", b"3")
+    for name, graph in GRAPHS.items():
+        shutil.rmtree(tmp_path / "first/graft" / name, ignore_errors=True)
+        write_model(tmp_path / "first/graft" / name, graph)
+    releases.mark_canary(str(tmp_path / "first/graft/8"))
+    releases.keep(str(tmp_path / "first/graft"), 9)
+
+    def make(name):
+        shutil.copytree(tmp_path / "first", tmp_path / name)
+        # A copy: its own path stands in models.config as soon as something is changed.
+        return str(tmp_path / name / "graft")
+
+    return make
+
+
+def push_and_keep(canary, count):
+    def change(model_dir):
+        push(str(pathlib.Path(model_dir).parents[1] / "model"), model_dir, {"salt": 1}, canary)
+        releases.keep(model_dir, count)
+
+    return change
+
+
+CHANGES = {
+    "push": push_and_keep(canary=False, count=1),
+    "push of a canary": push_and_keep(canary=True, count=2),
+    "rollback": releases.roll_back,
+    "rollback of the canary": releases.withdraw_canary,
+    "promotion of the canary": releases.promote,
+    "promotion of an older version": lambda model_dir: releases.promote(model_dir, 3),
+    "promotion of a withdrawn version": lambda model_dir: releases.promote(model_dir, 7),
+    "keep": lambda model_dir: releases.keep(model_dir, 1),
+}
+
+
+def change_in_fork(change, model_dir, kill_at):
+    """Makes a change in another process, which ends itself before its nth step, and runs no `finally` then."""
+    process = os.fork()
+    if process:
+        return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+    try:
+        steps = iter(range(kill_at))
+        for owner, name in STEPS:
+            setattr(owner, name, count(getattr(owner, name), steps))
+        change(model_dir)
+        os._exit(DONE)
+    finally:
+        os._exit(1)
+
+
+def count(call, steps):
+    def step(*arguments, **options):
+        if next(steps, None) is None:
+            os._exit(KILLED)
+        return call(*arguments, **options)
+
+    return step
+
+
+def read_labels(model_dir):
+    with open(models_config.find_file(model_dir)) as file:
+        config = text_format.Parse(file.read(), ModelServerConfig())
+    return dict(config.model_config_list.config[0].version_labels)
+
+
+def graph_of(version):
+    """Of a version that is there with all of its files."""
+    files = sorted(os.path.relpath(p, version.path) for p in pathlib.Path(version.path).rglob("*") if p.is_file())
+    assert {"saved_model.pb", "variables/variables.index", "variables/variables.data-00000-of-00001"} <= set(files)
+    return (pathlib.Path(version.path) / "saved_model.pb").read_bytes()
+
+
+def look(model_dir):
+    """Checks what holds at every moment; returns the graph that is live."""
+    found = releases.read(model_dir)
+    graphs = {version.number: graph_of(version) for version in found.numbered}
+    assert set(read_labels(model_dir).values()) <= set(graphs)
+    return graphs[found.live.number]
+
+
+LONG = {
+    "keep",
+    "push of a canary",
+    "rollback of the canary",
+    "promotion of an older version",
+    "promotion of a withdrawn version",
+}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [pytest.param(CHANGES[name], id=name, marks=[pytest.mark.long] * (name in LONG)) for name in CHANGES],
+)
+def test_killed_anywhere_no_label_means_a_version_that_is_gone(make_folder, change):
+    """What is live is what was or what was asked for; the next change finds its way and leaves nothing behind."""
+    done = make_folder("done")
+    before = look(done)
+    change(done)
+    after, kill_at, status = look(done), 0, KILLED
+    while status == KILLED:
+        model_dir = make_folder(f"killed at {kill_at}")
+        status = change_in_fork(change, model_dir, kill_at)
+        assert status in (KILLED, DONE)
+        assert look(model_dir) in (before, after)
+        releases.keep(model_dir, 9)
+        assert look(model_dir) in (before, after)
+        assert read_labels(model_dir) == releases.read(model_dir).labels
+        assert not [name for name in os.listdir(model_dir) if name.startswith(".")]
+        assert sorted(os.listdir(os.path.dirname(model_dir))) == [".lock", "graft", "models.config"]
+        kill_at += 1
+    assert look(model_dir) == after
+    assert kill_at > 2
+
+
+def test_what_a_living_process_stages_stays(make_folder):
+    """Of two pushes at once, none takes the other's folder for that of a killed process."""
+    model_dir = make_folder("two")
+    with versions.stage(model_dir) as staging:
+        write_model(pathlib.Path(staging), b"slow")
+        releases.keep(model_dir, 9)
+        push(str(pathlib.Path(model_dir).parents[1] / "model"), model_dir, {})
+        assert os.path.exists(os.path.join(staging, "saved_model.pb"))
+    assert not [name for name in os.listdir(model_dir) if name.startswith(".")]
+
+
+def push_in_fork(model_dir, graph, count):
+    """Pushes one model after the other from another process, each with a graph of its own, and keeps them all."""
+    process = os.fork()
+    if process:
+        return process
+    try:
+        for index in range(count):
+            name = f"{graph}.{index}"
+            model = write_model(pathlib.Path(model_dir).parents[1] / f"model {name}", name.encode())
+            push(str(model), model_dir, {"salt": index})
+            releases.keep(model_dir, 100)
+        os._exit(DONE)
+    finally:
+        os._exit(1)
+
+
+@pytest.mark.parametrize(("processes", "pushes"), [(2, 4), pytest.param(2, 20, marks=pytest.mark.long)])
+def test_pushes_of_two_pipelines_at_once_all_succeed(tmp_path, processes, pushes):
+    """Each is whole and has a number of its own, and the label means the last one. Before, 39 of 40 failed."""
+    model_dir = str(tmp_path / "serving/graft")
+    started = [push_in_fork(model_dir, graph, pushes) for graph in range(processes)]
+    assert [os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) for process in started] == [DONE] * processes
+    found = releases.read(model_dir)
+    assert all(version.record["pushed_version"] == version.number for version in found.numbered)
+    expected = {f"{graph}.{index}".encode() for graph in range(processes) for index in range(pushes)}
+    graphs = [graph_of(version) for version in found.numbered]
+    assert len(graphs) == processes * pushes
+    assert set(graphs) == expected
+    assert read_labels(model_dir) == {"stable": found.live.number} == found.labels
+    assert not [name for name in os.listdir(model_dir) if not name.isdigit()]

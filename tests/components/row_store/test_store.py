@@ -1,0 +1,463 @@
+"""Rows are found by the digest of their image, whoever wrote them; what is not a whole row is not there."""
+
+import contextlib
+import dataclasses
+import os
+import pathlib
+import resource
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+from absl import logging
+
+from components.row_store.shards import Kind
+from components.row_store.store import KIND_FILE, EmbeddingStore, list_kinds, measure, remove
+
+EMBEDDING = Kind("embedding", "weights", "graph", (2048,), "float32")
+TRUNK = Kind("conv4_block6_out", "weights", "graph", (2, 2, 8), "bfloat16")
+DAY = 24 * 3600.0
+
+
+def make_digest(number):
+    """Digests of 32 bytes in no order; every other one ends in zeros, which numpy takes for padding."""
+    zeros = 8 * (number % 2)
+    return np.random.default_rng(number).bytes(32 - zeros) + bytes(zeros)
+
+
+def make_row(kind, number):
+    """The row of an image, [*shape]: whoever computes it, it is the same."""
+    return np.random.default_rng(number).standard_normal(kind.shape).astype(kind.numpy_dtype)
+
+
+def add(store, numbers, batch_size=4):
+    """Appends one shard, the rows of some images, in batches; returns its path."""
+    before = set(list_shards(store))
+    with store.append() as append:
+        for begin in range(0, len(numbers), batch_size):
+            batch = numbers[begin : begin + batch_size]
+            append([make_digest(n) for n in batch], np.stack([make_row(store.kind, n) for n in batch]))
+    [path] = set(list_shards(store)) - before
+    return path
+
+
+def list_shards(store):
+    return sorted(pathlib.Path(store.folder).glob("*.arrow"))
+
+
+def find(rows, numbers):
+    return rows.find([make_digest(n) for n in numbers])
+
+
+def list_found(store, numbers):
+    """Which of some images have a row in a store; fails if one is not the row of its image."""
+    rows = store.open()
+    positions = find(rows, numbers)
+    found = [n for n, position in zip(numbers, positions, strict=True) if position >= 0]
+    for number, row in zip(found, rows.read(positions[positions >= 0]), strict=True):
+        assert row.tobytes() == make_row(store.kind, number).tobytes()
+    return found
+
+
+def check(store, numbers):
+    """Opens a store and checks the rows of some images."""
+    rows = store.open()
+    return rows.check(find(rows, numbers)).tolist()
+
+
+def flip(path, row):
+    """Turns a bit over inside a row; the file keeps its length."""
+    content = bytearray(path.read_bytes())
+    content[content.index(row.tobytes()) + 9] ^= 4
+    path.write_bytes(content)
+
+
+def set_age(path, seconds):
+    os.utime(path, (time.time() - seconds,) * 2)
+
+
+@contextlib.contextmanager
+def limit(what, value):
+    """Sets a limit of this process, such as the length of a file that it writes."""
+    before = resource.getrlimit(what)
+    resource.setrlimit(what, (value, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(what, before)
+
+
+@pytest.fixture
+def log(caplog):
+    """What was logged."""
+    caplog.set_level("INFO", logger=logging.get_absl_logger().name)
+    return caplog
+
+
+@pytest.fixture
+def store(tmp_path):
+    return EmbeddingStore(str(tmp_path / "store"), TRUNK)
+
+
+@pytest.mark.parametrize("kind", [EMBEDDING, TRUNK], ids=lambda kind: kind.dtype)
+def test_what_was_appended_is_found_and_read(tmp_path, kind):
+    """Bit-equal and in the order asked for, over several shards of several batches; by a store opened anew."""
+    store = EmbeddingStore(str(tmp_path), kind)
+    for numbers in (range(10), range(10, 13), range(13, 22)):
+        add(store, numbers)
+    rows = EmbeddingStore(str(tmp_path), kind).open()
+    assert len(rows) == 22
+    asked = [*range(21, -1, -1), 5, 5]
+    read = rows.read(find(rows, asked))
+    assert (read.dtype, read.shape) == (kind.numpy_dtype, (24, *kind.shape))
+    assert read.tobytes() == np.stack([make_row(kind, n) for n in asked]).tobytes()
+
+
+@pytest.mark.parametrize("digest", [bytes(32), b"\1" + bytes(31), bytes(31) + b"\1", b"\xff" * 32])
+def test_a_row_is_found_whatever_its_digest(store, digest):
+    """Zeros at either end are part of it, and others that begin alike are other images."""
+    add(store, [2, 4])
+    with store.append() as append:
+        append([digest], make_row(TRUNK, 1)[np.newaxis])
+    rows = store.open()
+    [position] = rows.find([digest])
+    np.testing.assert_array_equal(rows.read(np.array([position])), [make_row(TRUNK, 1)])
+    others = [digest[:-1] + b"\2", b"\2" + digest[1:]]
+    np.testing.assert_array_equal(rows.find(others), [-1, -1])
+
+
+def test_images_that_are_not_there_have_no_position(store):
+    """-1, among others that are there; before the first, behind the last and between."""
+    add(store, [1, 3, 5])
+    rows = store.open()
+    positions = rows.find([bytes(32), make_digest(3), b"\xff" * 32, *map(make_digest, range(6, 20))])
+    assert (positions >= 0).tolist() == [False, True] + 15 * [False]
+    assert (positions[positions < 0] == -1).all()
+    assert rows.find([]).shape == (0,)
+    assert rows.read(rows.find([])).shape == (0, *TRUNK.shape)
+
+
+@pytest.mark.parametrize("made", [False, True], ids=["no folder", "no rows"])
+def test_an_empty_store_has_no_rows(store, made):
+    """It can be asked as any other."""
+    if made:
+        with store.append():
+            pass
+    rows = store.open()
+    assert len(rows) == 0
+    np.testing.assert_array_equal(find(rows, [1, 2]), [-1, -1])
+    np.testing.assert_array_equal(rows.check(find(rows, [1, 2])), [False, False])
+    assert rows.read(rows.find([])).shape == (0, *TRUNK.shape)
+    assert store.prune([]) == 0
+
+
+def test_a_shard_is_seen_when_its_context_ends(store):
+    """By who opens then; rows that are open stay as they were."""
+    with store.append() as append:
+        append([make_digest(1)], make_row(TRUNK, 1)[np.newaxis])
+        before = store.open()
+        assert len(before) == 0
+    assert len(before) == 0
+    assert list_found(store, [1]) == [1]
+
+
+def test_a_failed_append_adds_nothing(store):
+    """The error passes, and what was there is there; no temporary file is left."""
+    add(store, [1])
+    files = sorted(os.listdir(store.folder))
+
+    def fail():
+        with store.append() as append:
+            append([make_digest(2)], make_row(TRUNK, 2)[np.newaxis])
+            raise RuntimeError("out of memory")
+
+    with pytest.raises(RuntimeError, match="out of memory"):
+        fail()
+    assert sorted(os.listdir(store.folder)) == files
+    assert list_found(store, [1, 2]) == [1]
+
+
+def append_many(root, first):
+    """What a writer does: 30 shards of 3 rows; of the images below 100, each writer writes the same ones."""
+    store = EmbeddingStore(root, TRUNK)
+    for shard in range(30):
+        numbers = [shard, first + 2 * shard, first + 2 * shard + 1]
+        with store.append() as append:
+            for n in numbers:
+                append([make_digest(n)], make_row(TRUNK, n)[np.newaxis])
+
+
+def append_in_threads(root, firsts):
+    threads = [threading.Thread(target=append_many, args=(root, first)) for first in firsts]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def append_in_processes(root, firsts):
+    code = "import runpy, sys; runpy.run_path(sys.argv[1])['append_many'](sys.argv[2], int(sys.argv[3]))"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    processes = [
+        subprocess.Popen([sys.executable, "-c", code, __file__, root, str(first)], env=environment) for first in firsts
+    ]
+    assert [process.wait() for process in processes] == [0, 0]
+
+
+@pytest.mark.parametrize("append_at_once", [append_in_threads, append_in_processes])
+def test_of_two_writers_at_once_nothing_is_lost(tmp_path, append_at_once):
+    """All of both is there, and what both have written is there twice and equal."""
+    append_at_once(str(tmp_path), (100, 200))
+    store = EmbeddingStore(str(tmp_path), TRUNK)
+    assert len(store.open()) == 180
+    numbers = [*range(30), *range(100, 160), *range(200, 260)]
+    assert list_found(store, numbers) == numbers
+    assert list_kinds(str(tmp_path)) == [TRUNK]
+
+
+def test_torn_and_foreign_shards_are_passed_over(store, tmp_path, log):
+    """Each with a warning that names it; the others are read, and the files stay."""
+    torn = [add(store, [n]) for n in (1, 2, 3)]
+    torn[0].write_bytes(torn[0].read_bytes()[:-1])
+    torn[1].write_bytes(torn[1].read_bytes()[:300])
+    torn[2].write_bytes(b"")
+    foreign = [torn[0].with_name("text.arrow"), torn[0].with_name("other.arrow")]
+    foreign[0].write_text("This is not a shard.")
+    other = EmbeddingStore(str(tmp_path), dataclasses.replace(TRUNK, weights="other"))
+    add(other, [4]).rename(foreign[1])
+    whole = add(store, [5, 6])
+    assert list_found(store, range(8)) == [5, 6]
+    for path in torn + foreign:
+        assert f"{path}: not a shard of this store" in log.text
+    assert whole.name not in log.text
+    assert {*torn, *foreign, whole} == set(list_shards(store))
+
+
+def test_a_damaged_row_fails_its_check(store, log):
+    """The others pass; its shard is set aside with a warning, and who opens then has no row of it."""
+    whole, damaged = add(store, [1, 2]), add(store, [3, 4, 5])
+    flip(damaged, make_row(TRUNK, 4))
+    rows = store.open()
+    assert len(rows) == 5
+    intact = rows.check(find(rows, [1, 9, 3, 4]))
+    assert (intact.dtype, intact.tolist()[:2], intact[3]) == (bool, [True, False], False)
+    assert f"{damaged}: damaged" in log.text
+    assert list_shards(store) == [whole]
+    assert list_found(store, range(9)) == [1, 2]
+
+
+def test_rows_that_pass_their_check_are_there_for_who_opens_next(store):
+    """Who computes what failed and opens again has all rows: of a shard that is set aside, none passes."""
+    flip(add(store, [3, 4, 5]), make_row(TRUNK, 4))
+    numbers = [3, 4, 5]
+    intact = check(store, numbers)
+    assert list_found(store, numbers) == [n for n, ok in zip(numbers, intact, strict=True) if ok]
+
+
+def test_a_check_of_whole_rows_changes_nothing(store, log):
+    """No file is touched, nothing is logged."""
+    path = add(store, [1, 2, 3])
+    rows = store.open()
+    assert rows.check(find(rows, [3, 1])).tolist() == [True, True]
+    assert rows.check(rows.find([])).tolist() == []
+    assert list_shards(store) == [path]
+    assert log.text == ""
+
+
+def test_a_damaged_shard_that_another_run_has_set_aside_is_no_error(store):
+    """Both have found it."""
+    path = add(store, [1])
+    flip(path, make_row(TRUNK, 1))
+    rows, others = store.open(), store.open()
+    assert not others.check(find(others, [1])).any()
+    assert not rows.check(find(rows, [1])).any()
+
+
+def test_images_of_a_damaged_row_can_be_appended_again(store):
+    """What was computed again is what is found."""
+    flip(add(store, [1, 2]), make_row(TRUNK, 1))
+    check(store, [1, 2])
+    add(store, [1, 2])
+    assert list_found(store, [1, 2]) == [1, 2]
+
+
+def test_a_copy_of_a_damaged_row_is_found_when_its_shard_is_set_aside(store):
+    """Two runs have written it, and one shard is damaged."""
+    for _ in range(2):
+        add(store, [1])
+    flip(list_shards(store)[0], make_row(TRUNK, 1))
+    assert check(store, [1]) == [False]
+    assert check(store, [1]) == [True]
+
+
+@pytest.mark.parametrize("name", ["0.tmp", "0.arrow.damaged"])
+@pytest.mark.parametrize(("age", "stays"), [(DAY - 60, True), (DAY + 60, False)], ids=["fresh", "after a day"])
+def test_what_a_killed_run_left_is_removed_after_a_day(store, name, age, stays):
+    """What is younger may be written right now by another run."""
+    path = add(store, [1]).with_name(name)
+    path.write_bytes(b"half a shard")
+    set_age(path, age)
+    assert list_found(store, [1]) == [1]
+    assert path.exists() == stays
+
+
+def test_old_shards_stay(store):
+    """Rows have no age."""
+    set_age(add(store, [1]), 1000 * DAY)
+    assert list_found(store, [1]) == [1]
+
+
+def test_pruning_keeps_live_rows_and_drops_the_others(store):
+    """Equal values; the count is of what is gone, and live images without a row are no matter."""
+    untouched = add(store, range(5))
+    mixed, dead = add(store, range(5, 15)), add(store, range(15, 20))
+    live = [*range(12), 40]
+    assert store.prune([make_digest(n) for n in live]) == 8
+    assert list_found(store, range(50)) == [*range(12)]
+    assert len(store.open()) == 12
+    assert untouched in list_shards(store)
+    assert not mixed.exists()
+    assert not dead.exists()
+    assert store.prune([make_digest(n) for n in live]) == 0
+
+
+def test_pruning_frees_the_disk(tmp_path):
+    """What it drops takes no room any more, whether or not its shard has live rows."""
+    store = EmbeddingStore(str(tmp_path), EMBEDDING)
+    for first in (0, 20):
+        add(store, range(first, first + 20), 20)
+    store.prune([make_digest(1)])
+    assert measure(store.folder) < 3 * EMBEDDING.row_bytes
+
+
+def test_pruning_without_live_images_leaves_an_empty_store(store):
+    """Which can be filled again."""
+    add(store, range(3))
+    assert store.prune([]) == 3
+    assert list_shards(store) == []
+    add(store, [7])
+    assert list_found(store, [1, 7]) == [7]
+
+
+def test_pruning_does_not_make_damaged_rows_whole(store):
+    """Written anew they would have a checksum that fits; they are dropped and counted."""
+    flip(add(store, range(4)), make_row(TRUNK, 2))
+    assert store.prune([make_digest(n) for n in (1, 2)]) == 3
+    assert list_found(store, range(4)) == [1]
+
+
+def test_rows_that_were_pruned_meanwhile_fail_their_check(store):
+    """Another process prunes: nothing is read from where they were, and `find` does not find them any more."""
+    add(store, range(4))
+    rows = store.open()
+    store.prune([])
+    assert not rows.check(find(rows, [2, 3])).any()
+    assert (find(rows, [2, 3]) == -1).all()
+
+
+def test_an_interrupted_pruning_loses_nothing(store, monkeypatch):
+    """What it keeps is written before the old shard is removed; there twice, a row is the same."""
+    add(store, range(4))
+    original = os.remove
+
+    def interrupt(path):
+        if str(path).endswith(".arrow"):
+            raise KeyboardInterrupt
+        original(path)
+
+    monkeypatch.setattr(os, "remove", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        store.prune([make_digest(1)])
+    monkeypatch.undo()
+    assert list_found(store, range(4)) == [0, 1, 2, 3]
+    assert store.prune([make_digest(1)]) == 3
+    assert list_found(store, range(4)) == [1]
+
+
+def test_two_prunings_at_once_are_no_error(store, monkeypatch):
+    """The other run was quicker and has removed the shard."""
+    add(store, range(4))
+    original = os.remove
+
+    def remove_twice(path):
+        original(path)
+        original(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "remove", remove_twice)
+        store.prune([make_digest(1)])
+    assert list_found(store, range(4)) == [1]
+
+
+@pytest.mark.parametrize("length", [0, 2000], ids=["at once", "in the middle of a shard"])
+def test_a_full_disk_leaves_what_was_there(tmp_path, length):
+    """An OSError, no temporary file, and a store that is read and listed as before."""
+    store = EmbeddingStore(str(tmp_path), EMBEDDING)
+    path = add(store, [1])
+    with limit(resource.RLIMIT_FSIZE, length), pytest.raises(OSError, match="large"):
+        add(store, [2])
+    assert sorted(os.listdir(store.folder)) == sorted([path.name, KIND_FILE])
+    assert list_found(store, [1, 2]) == [1]
+    assert list_kinds(str(tmp_path)) == [EMBEDDING]
+
+
+def test_a_store_may_have_more_shards_than_a_process_may_open_files(store):
+    """Each run adds some, and 1024 files are soon reached: a mapped shard needs no open file."""
+    for number in range(30):
+        add(store, [number])
+    next_file = os.dup(0)
+    os.close(next_file)
+    with limit(resource.RLIMIT_NOFILE, next_file + 20):
+        rows = store.open()
+    assert len(rows) == 30
+
+
+def test_the_kinds_below_a_folder_are_listed(tmp_path):
+    """What is no store is passed over: files, folders without a description, with a broken one or that of another."""
+    for kind in (TRUNK, EMBEDDING):
+        add(EmbeddingStore(str(tmp_path), kind), [1])
+    (tmp_path / "notes.txt").write_text("text")
+    texts = {
+        "a-copy": TRUNK.to_json(), "empty": "", "list": "[]", "number": "1", "null": "null", "bare": "{}",
+        "half": TRUNK.to_json()[:9], "shape": '{"shape": 1}',
+        "less": '{"layer": "a", "shape": [1]}', "more": TRUNK.to_json()[:-1] + ', "more": 1}',
+    }  # fmt: skip
+    for name, text in texts.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / KIND_FILE).write_text(text)
+    (tmp_path / "binary").mkdir()
+    (tmp_path / "binary" / KIND_FILE).write_bytes(b"\xff\xfe")
+    (tmp_path / "nothing").mkdir()
+    assert list_kinds(str(tmp_path)) == [TRUNK, EMBEDDING]
+    assert list_kinds(str(tmp_path / "missing")) == []
+
+
+def test_kinds_do_not_mix(tmp_path):
+    """An image has a row of each kind, or of one alone."""
+    stores = [EmbeddingStore(str(tmp_path), kind) for kind in (TRUNK, dataclasses.replace(TRUNK, graph="other"))]
+    add(stores[0], [1, 2])
+    assert list_found(stores[0], [1, 2]) == [1, 2]
+    assert list_found(stores[1], [1, 2]) == []
+
+
+def test_what_a_store_takes_is_measured(tmp_path):
+    """In bytes, of one kind or of all; nothing where nothing is."""
+    stores = [EmbeddingStore(str(tmp_path), kind) for kind in (TRUNK, EMBEDDING)]
+    sizes = [add(s, [1, 2]).stat().st_size + len(s.kind.to_json()) for s in stores]
+    assert [measure(s.folder) for s in stores] == sizes
+    assert measure(str(tmp_path)) == sum(sizes)
+    assert measure(str(tmp_path / "missing")) == 0
+
+
+def test_a_kind_is_removed_with_all_its_rows(tmp_path):
+    """The others stay; one that is not there is removed already."""
+    stores = [EmbeddingStore(str(tmp_path), kind) for kind in (TRUNK, EMBEDDING)]
+    for s in stores:
+        add(s, [1])
+    for _ in range(2):
+        remove(str(tmp_path), TRUNK)
+    assert list_kinds(str(tmp_path)) == [EMBEDDING]
+    assert (list_found(stores[0], [1]), list_found(stores[1], [1])) == ([], [1])

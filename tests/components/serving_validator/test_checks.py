@@ -1,0 +1,138 @@
+"""What a served model must answer; each thing that is wrong is said in words."""
+
+import copy
+
+import numpy as np
+import pytest
+from image_files import CLASSES
+
+from components.serving_validator.checks import check_agreement, check_metadata, check_outputs
+
+
+def make_outputs(probabilities, labels=(b"cat", b"dog"), classes=(b"cat", b"dog")):
+    """As they come by gRPC."""
+    count = len(probabilities)
+    return {
+        "probabilities": np.array(probabilities, np.float32),
+        "label": np.array(labels, object),
+        "classes": np.array([classes] * count, object),
+    }
+
+
+EXPECTED = make_outputs([[0.9, 0.1], [0.2, 0.8]])
+
+
+def tensor(dtype, *sizes):
+    return {"dtype": dtype, "tensor_shape": {"dim": [{"size": str(s)} for s in sizes], "unknown_rank": False}}
+
+
+PREDICTION = {
+    "probabilities": tensor("DT_FLOAT", -1, 2),
+    "label": tensor("DT_STRING", -1),
+    "classes": tensor("DT_STRING", -1, 2),
+}
+SIGNATURES = {
+    "serving_default": {"inputs": {"image_bytes": tensor("DT_STRING", -1)}, "outputs": {**PREDICTION}},
+    "examples": {"inputs": {"examples": tensor("DT_STRING", -1)}, "outputs": PREDICTION},
+    "transform_features": {
+        "inputs": {"examples": tensor("DT_STRING", -1)},
+        "outputs": {"label_index": tensor("DT_INT64", -1, 1)},
+    },
+    "__saved_model_init_op": {"inputs": {}, "outputs": {"__saved_model_init_op": {"tensor_shape": {}, "dtype": 0}}},
+}
+
+
+@pytest.fixture
+def signatures():
+    """Those of the contract, to be changed."""
+    return copy.deepcopy(SIGNATURES)
+
+
+def check(signatures):
+    return check_metadata({"metadata": {"signature_def": {"signature_def": signatures}}})
+
+
+def test_signatures_of_the_contract_are_fine(signatures):
+    """And others beside them."""
+    assert check(signatures) == []
+
+
+def test_a_signature_that_is_missing_is_named(signatures):
+    """For clients ask by name."""
+    del signatures["examples"]
+    assert check(signatures) == ["there is no signature examples"]
+
+
+@pytest.mark.parametrize(
+    ("output", "value", "said"),
+    [
+        ("label", tensor("DT_INT64", -1), "label (DT_INT64, rank 1)"),
+        ("label", tensor("DT_STRING", -1, 1), "label (DT_STRING, rank 2)"),
+        ("label", {"dtype": "DT_STRING", "tensor_shape": {"unknown_rank": True}}, "label (DT_STRING, rank None)"),
+        ("name", tensor("DT_STRING", -1), "name (DT_STRING, rank 1)"),
+    ],
+)
+def test_a_tensor_of_another_name_type_or_rank_is_named(signatures, output, value, said):
+    """With what was expected."""
+    signatures["serving_default"]["outputs"][output] = value
+    [problem] = check(signatures)
+    assert problem.startswith("the outputs of serving_default are classes (DT_STRING, rank 2), ")
+    assert said in problem.partition("; expected ")[0]
+    assert "label (DT_STRING, rank 1)" in problem.partition("; expected ")[2]
+
+
+def test_the_same_answer_is_fine():
+    """By REST texts are no bytes, and probabilities float64; batches differ in the last bits."""
+    assert check_outputs(EXPECTED, EXPECTED, CLASSES) == ""
+    by_rest = make_outputs([[0.9000049, 0.0999951], [0.2, 0.8]], ("cat", "dog"), ("cat", "dog"))
+    assert check_outputs(by_rest, EXPECTED, CLASSES) == ""
+    assert check_agreement(by_rest, EXPECTED) == ""
+
+
+@pytest.mark.parametrize(
+    ("outputs", "problem"),
+    [
+        (make_outputs([[0.9, 0.1]], (b"cat",)), "probabilities has the shape [1, 2]; expected [2, 2]"),
+        (make_outputs([[0.9, 0.1], [0.2, 0.8]], (b"cat",)), "label has the shape [1]; expected [2]"),
+        (
+            make_outputs([[0.9, 0.1], [0.2, 0.8]], classes=(b"dog", b"cat")),
+            "the classes are dog, cat; expected cat, dog",
+        ),
+        (make_outputs([[0.9, 0.1], [0.2, 0.7]]), "the probabilities of an image add up to 0.9; expected 1"),
+        (make_outputs([[0.9, 0.1], [np.nan, 0.8]]), "the probabilities of an image add up to nan; expected 1"),
+        (
+            make_outputs([[0.9, 0.1], [0.3, 0.7]]),
+            "probabilities are off by up to 0.1 from those of `examples` in this process",
+        ),
+        (
+            make_outputs([[0.9, 0.1], [0.2, 0.8]], (b"cat", b"cat")),
+            "an image is labelled 'cat' where 'dog' is the most probable",
+        ),
+        (
+            make_outputs([[0.9, 0.1], [0.2, 0.8]], (b"\xff", b"dog")),
+            "an image is labelled '\ufffd' where 'cat' is the most probable",
+        ),
+    ],
+)
+def test_another_answer_is_described(outputs, problem):
+    """The first thing that is wrong, for the rest may only follow from it."""
+    assert check_outputs(outputs, EXPECTED, CLASSES) == problem
+
+
+def test_another_build_may_round_otherwise():
+    """As far as is told; what is further off is refused there, too."""
+    rounded = make_outputs([[0.9005, 0.0995], [0.2, 0.8]])
+    assert check_outputs(rounded, EXPECTED, CLASSES).startswith("probabilities are off by up to 0.0005")
+    assert check_outputs(rounded, EXPECTED, CLASSES, tolerance=1e-3) == ""
+    assert check_outputs(rounded, EXPECTED, CLASSES, tolerance=1e-4) != ""
+
+
+def test_of_two_classes_as_probable_either_may_be_the_label():
+    """A batch of another size may tip the scales."""
+    even = make_outputs([[0.5, 0.5]], (b"dog",))
+    assert check_outputs(even, make_outputs([[0.500001, 0.499999]], (b"cat",)), CLASSES) == ""
+
+
+def test_disagreement_is_measured():
+    """Of two answers that are each near enough to a third."""
+    assert check_agreement(make_outputs([[0.9, 0.1]]), make_outputs([[0.8, 0.2]])) == "differ by up to 0.1"

@@ -1,0 +1,380 @@
+"""The Trainer: what it reads, checks and exports."""
+
+import dataclasses
+import io
+import json
+import math
+from types import SimpleNamespace
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_transform as tft
+from hostile_shards import write_shard_with_code
+from PIL import Image
+from tfx import types
+from tfx.components.trainer.fn_args_utils import FnArgs
+from tfx.components.util import examples_utils
+from tfx.proto import example_gen_pb2
+from tfx.types import artifact_utils, standard_artifacts
+from training_settings import AUGMENTED, OFF, SETTINGS
+
+from components.row_store.store import EmbeddingStore
+from components.trainer import component, training
+from components.trainer.devices import choose_devices
+from components.trainer.training import FINE_TUNE, HEAD, Inputs, Settings
+from components.transform.samples import get_image
+from serving.export import signatures
+from serving.releases import versions
+from serving.server.inference import Model
+from serving.server.servable import Servable
+from serving.server.warmup import warm_up
+
+pytestmark = pytest.mark.slow
+
+PHASE_2_LEARNS = {
+    "head_epochs": 1,
+    "head_learning_rate": 1e-7,
+    "fine_tune_epochs": 4,
+    "fine_tune_learning_rate": 1e-3,
+}
+
+
+@pytest.fixture(scope="module")
+def examples(tmp_path_factory, make_images, write_examples):
+    """10 training and 6 validation images in two files and one, half cats, half dogs."""
+    folder = tmp_path_factory.mktemp("examples")
+
+    def make(count, first):
+        paths = {label: make_images(folder / "images", label, count, first=first) for label in SETTINGS.classes}
+        pairs = zip(*paths.values(), strict=True)
+        return [(p.read_bytes(), label) for pair in pairs for label, p in zip(paths, pair, strict=True)]
+
+    train = make(5, 0)
+    files = {"train": [train[:6], train[6:]], "val": [make(3, 5)], "test": [make(1, 8)]}
+    return write_examples(folder / "written", files)
+
+
+@pytest.fixture(scope="module")
+def large_examples(tmp_path_factory, write_examples):
+    """As many, of noise: files of 12 kB, which resized take 3 kB."""
+    random = np.random.default_rng(0)
+
+    def make(index):
+        file = io.BytesIO()
+        Image.fromarray(random.integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(file, "PNG")
+        return file.getvalue(), SETTINGS.classes[index % 2]
+
+    files = {split: [[make(i) for i in range(count)]] for split, count in (("train", 10), ("val", 6))}
+    return write_examples(tmp_path_factory.mktemp("large") / "written", files)
+
+
+@pytest.fixture(scope="module")
+def train(examples, transform_graph, embed, small_base):
+    """Returns a function that embeds, and runs `run_fn` with other settings; gives the folders it wrote."""
+
+    def run(out, data=examples, between=None, trunk_gb=1.0, **changes):
+        settings = dataclasses.replace(SETTINGS, store=str(out / "store"), **changes)
+        augmented = int(settings.augmentation != OFF)
+        embedded = embed(
+            data,
+            out / "embeddings",
+            dataclasses.replace(settings.base, fine_tune_from=settings.fine_tune_from),
+            settings.fine_tune_epochs,
+            out / "store",
+            augmented=augmented,
+            trunk_gb=trunk_gb,
+        )
+        if between:
+            between(embedded)
+        fn_args = FnArgs(
+            train_files=[str(data / "Split-train" / "*")],
+            eval_files=[str(data / "Split-val" / "*")],
+            transform_output=transform_graph,
+            serving_model_dir=str(out / "model"),
+            model_run_dir=str(out / "run"),
+            custom_config=dataclasses.asdict(settings)
+            | {"embeddings": embedded.uri, "test_files": [str(data / "Split-test" / "*")]},
+        )
+        component.run_fn(fn_args)
+        history = json.loads((out / "run/history.json").read_text())
+        return SimpleNamespace(model=str(out / "model"), run=out / "run", embedded=embedded, **history)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def val_examples(examples):
+    """The validation examples, serialized."""
+    return read_records(examples / "Split-val")
+
+
+def read_records(folder):
+    """The examples of a split, serialized."""
+    return tf.constant([r.numpy() for r in tf.data.TFRecordDataset(sorted(map(str, folder.iterdir())))])
+
+
+def predict(path, examples):
+    return tf.saved_model.load(path).signatures["examples"](examples=examples)["probabilities"].numpy()
+
+
+@pytest.fixture(scope="module")
+def head_only(train, tmp_path_factory):
+    """A run without phase 2."""
+    return train(tmp_path_factory.mktemp("head_only"))
+
+
+@pytest.fixture(scope="module")
+def fine_tuned(train, tmp_path_factory):
+    """A run whose head has learnt next to nothing, and phase 2 has."""
+    out = tmp_path_factory.mktemp("fine_tuned")
+    return train(out, **PHASE_2_LEARNS)
+
+
+def test_history_and_curves_are_written(head_only):
+    """A row per epoch with its phase, and a picture; the logs for TensorBoard stand beside."""
+    assert head_only.kept == HEAD
+    assert [(row["phase"], row["epoch"]) for row in head_only.epochs] == [(HEAD, 1), (HEAD, 2)]
+    for row in head_only.epochs:
+        assert all(math.isfinite(row[key]) for key in ("loss", "accuracy", "val_loss", "val_accuracy"))
+    with Image.open(io.BytesIO((head_only.run / "training_curves.png").read_bytes())) as picture:
+        assert picture.format == "PNG"
+    assert list((head_only.run / "tensorboard" / HEAD).rglob("events.out.tfevents.*"))
+
+
+def test_a_fine_tuned_model_that_is_worse_on_val_is_not_exported(train, head_only, val_examples, tmp_path):
+    """A learning rate without bounds ruins the network: what is exported is the head, as if phase 2 had never been."""
+    ruined = train(tmp_path, fine_tune_epochs=1, fine_tune_learning_rate=1e30)
+    assert [row["phase"] for row in ruined.epochs] == [HEAD, HEAD, FINE_TUNE]
+    assert not ruined.epochs[-1]["val_loss"] < ruined.epochs[1]["val_loss"]
+    assert ruined.kept == HEAD
+    np.testing.assert_allclose(predict(ruined.model, val_examples), predict(head_only.model, val_examples), atol=1e-5)
+
+
+def test_a_fine_tuned_model_that_is_better_on_val_is_exported(fine_tuned, val_examples):
+    """The model scores on `val` what the history says."""
+    best = min((row for row in fine_tuned.epochs if row["phase"] == FINE_TUNE), key=lambda row: row["val_loss"])
+    assert fine_tuned.kept == FINE_TUNE
+    assert best["val_loss"] < fine_tuned.epochs[0]["val_loss"]
+    probabilities = predict(fine_tuned.model, val_examples)
+    labels = np.array([0, 1] * 3)
+    assert (probabilities.argmax(axis=1) == labels).mean() == pytest.approx(best["val_accuracy"])
+    # What phase 2 starts from is kept in bfloat16.
+    assert -np.log(probabilities[range(6), labels]).mean() == pytest.approx(best["val_loss"], rel=2e-2, abs=1e-3)
+
+
+def test_phase_2_starts_from_what_the_embedder_has_kept(fine_tuned):
+    """No image goes through the trunk in the Trainer."""
+    assert fine_tuned.embedded.report.trunk.layer == "conv4_block6_out"
+    assert fine_tuned.trunk_computed == 0
+
+
+def test_what_was_pruned_meanwhile_is_computed_again(train, fine_tuned, val_examples, tmp_path):
+    """The Embedder's artifact is older than the store: the Trainer fills it, passes over what is code, and trains."""
+
+    def prune(embedded):
+        kept = EmbeddingStore(embedded.store, embedded.report.trunk)
+        assert kept.prune([]) == 16
+        write_shard_with_code(f"{kept.folder}/code.arrow", kept.kind, tmp_path / "touched")
+
+    again = train(
+        tmp_path,
+        between=prune,
+        head_epochs=1,
+        head_learning_rate=1e-7,
+        fine_tune_epochs=4,
+        fine_tune_learning_rate=1e-3,
+    )
+    assert again.trunk_computed == 16
+    assert not (tmp_path / "touched").exists()
+    expected = predict(fine_tuned.model, val_examples)
+    np.testing.assert_allclose(predict(again.model, val_examples), expected, atol=1e-3)
+
+
+def test_without_a_budget_phase_2_reads_the_images(train, fine_tuned, val_examples, tmp_path, caplog):
+    """Nothing is kept, the log and the report say why; the model is the same but for the rounding."""
+    caplog.set_level("INFO", logger="absl")
+    poor = train(tmp_path, trunk_gb=0.0, **PHASE_2_LEARNS)
+    assert poor.embedded.report.trunk is None
+    assert "the budget is 0.0 GB: each epoch runs the frozen part again" in poor.embedded.report.note
+    assert poor.embedded.report.note in caplog.text
+    assert [row["phase"] for row in poor.epochs] == [row["phase"] for row in fine_tuned.epochs]
+
+
+@pytest.mark.parametrize("kind", ["head_only", "fine_tuned"])
+def test_a_server_warms_an_exported_model_up_with_images_of_the_test_split(request, examples, kind):
+    """One, a batch, and one as an example; and nothing of the images that were trained on."""
+    path = request.getfixturevalue(kind).model
+    servable = Servable(path)
+    asked = []
+
+    def run(inputs, outputs):
+        asked.extend(inputs.values())
+        return servable.run(inputs, outputs)
+
+    warm_up(Model("graft", 1, servable.signatures, run), path)
+    test = [get_image(example) for example in read_records(examples / "Split-test").numpy()]
+    assert [len(values) for values in asked] == [1, 2, 1]
+    assert [list(asked[0]), sorted(asked[1]), get_image(asked[2][0])] == [test[:1], sorted(test), test[0]]
+    assert signatures.read_classes(path) == SETTINGS.classes
+
+
+def test_a_head_alone_can_be_asked_with_embeddings(head_only, examples, val_examples):
+    """The answer is that for the image itself; and the model says which embeddings it takes."""
+    assert signatures.read_embedding_kind(head_only.model) == head_only.embedded.report.kind.to_json()
+    embedded = read_records(head_only.run.parent / "embeddings" / "Split-val")
+    answer = tf.saved_model.load(head_only.model).signatures["embedded_examples"](examples=embedded)
+    np.testing.assert_allclose(answer["probabilities"], predict(head_only.model, val_examples), atol=1e-5)
+    assert set(answer) == {"probabilities", "label", "classes"}
+
+
+def test_a_fine_tuned_model_takes_no_embeddings(fine_tuned):
+    """They are those of another base."""
+    assert signatures.read_embedding_kind(fine_tuned.model) == ""
+    assert set(tf.saved_model.load(fine_tuned.model).signatures) == {
+        "serving_default",
+        "examples",
+        "transform_features",
+        "pixels",
+    }
+
+
+def test_a_warm_start_trains_on_from_the_live_model(train, head_only, tmp_path):
+    """A step of next to nothing leaves the head where it begins: at that of the live model, and not at a random one."""
+    nothing = {"head_epochs": 1, "head_learning_rate": 1e-12}
+    live, warm, cold = (
+        signatures.read_last_weights(path, 4)
+        for path in (
+            head_only.model,
+            train(tmp_path / "warm", live=head_only.model, **nothing).model,
+            train(tmp_path / "cold", **nothing).model,
+        )
+    )
+    for a, b in zip(warm, live, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-7)
+    assert np.abs(cold[0] - live[0]).max() > 1e-4
+
+
+def make_artifact(kind, uri, **properties):
+    artifact = kind()
+    artifact.uri = str(uri)
+    for name, value in properties.items():
+        setattr(artifact, name, value)
+    return [artifact]
+
+
+@pytest.fixture
+def read_settings(tmp_path):
+    """Returns a function that asks the executor for the settings of a training; gives what `run_fn` would read."""
+    (tmp_path / "schema").mkdir()
+    (tmp_path / "schema/schema.pbtxt").touch()
+    splits = artifact_utils.encode_split_names(["train", "val", "test"])
+    inputs = {
+        "examples": make_artifact(standard_artifacts.Examples, tmp_path / "examples", split_names=splits),
+        "embeddings": make_artifact(standard_artifacts.Examples, tmp_path / "embeddings", split_names=splits),
+        "transform_graph": make_artifact(standard_artifacts.TransformGraph, tmp_path / "graph"),
+        "schema": make_artifact(standard_artifacts.Schema, tmp_path / "schema"),
+    }
+    outputs = {
+        "model": make_artifact(standard_artifacts.Model, tmp_path / "model"),
+        "model_run": make_artifact(standard_artifacts.ModelRun, tmp_path / "run"),
+    }
+    examples_utils.set_payload_format(inputs["examples"][0], example_gen_pb2.FORMAT_TF_EXAMPLE)
+
+    def read(warm_start=False, **properties):
+        channels = {name: types.Channel(type=type(artifact)) for name, [artifact] in inputs.items()}
+        defaults = {"head_epochs": 2, "fine_tune_epochs": 0, "model_dir": str(tmp_path / "serving")}
+        config = dataclasses.asdict(dataclasses.replace(SETTINGS, warm_start=warm_start))
+        made = component.Trainer(**channels, custom_config=config, **defaults | properties)
+        executor = component.TrainerExecutor()
+        return Settings(**executor._GetFnArgs(inputs, outputs, made.exec_properties).custom_config)
+
+    return read
+
+
+def test_the_epochs_of_a_run_count_and_not_those_of_the_settings(read_settings):
+    """A run on Kubeflow may set them."""
+    settings = read_settings(head_epochs=7, fine_tune_epochs=3)
+    assert (settings.head_epochs, settings.fine_tune_epochs) == (7, 3)
+    assert settings.base.fine_tune_from == "conv5_block3"
+    assert dataclasses.replace(settings, fine_tune_epochs=0).base.fine_tune_from == ""
+
+
+def test_the_folders_of_a_run_are_told(read_settings, tmp_path):
+    """The embeddings, and the test images for the warm-up of a server."""
+    settings = read_settings()
+    assert settings.embeddings == str(tmp_path / "embeddings")
+    assert settings.test_files == [str(tmp_path / "examples/Split-test/*")]
+
+
+@pytest.fixture
+def serving(tmp_path):
+    """Two versions; the identity of the one that was live when the run began, and of the one that is live now."""
+    for number in (8, 9):
+        (tmp_path / f"serving/{number}/variables").mkdir(parents=True)
+        for name in ("saved_model.pb", "variables/variables.index"):
+            (tmp_path / f"serving/{number}" / name).write_text(name)
+    return [version.identity for version in versions.find_versions(str(tmp_path / "serving"))]
+
+
+def test_a_warm_start_is_from_the_version_that_was_live(read_settings, serving, tmp_path):
+    """When the run began, if that is known; without a version it is none, and the start is cold."""
+    assert read_settings(warm_start=True, live=serving[0]).live == str(tmp_path / "serving/8")
+    assert read_settings(warm_start=True, live="").live == str(tmp_path / "serving/9")
+    assert read_settings(warm_start=True, live="none").live == ""
+    assert read_settings(warm_start=True, live="", model_dir=str(tmp_path / "nowhere")).live == ""
+
+
+def test_unless_it_is_asked_for_the_start_is_cold(read_settings, serving):
+    """Whatever is live."""
+    assert read_settings(live=serving[1]).live == ""
+
+
+def test_the_export_holds_no_optimizer(fine_tuned, small_base):
+    """Adam's slots would triple the file: no more floats than the network has."""
+    [data] = (fine_tuned.run.parent / "model/variables").glob("variables.data-*")
+    head = (2048 + 2048) + 2048 * 8 + 8 + 8 * 2 + 2
+    assert data.stat().st_size < 4 * (small_base(32, "random").count_params() + head) * 1.2
+
+
+def test_an_augmented_run_exports_what_it_validated_and_leaves_no_images_behind(
+    train, large_examples, tmp_path, caplog
+):
+    """Neither `val` nor what is exported is augmented; resized images were on disk meanwhile."""
+    caplog.set_level("INFO", logger="absl")
+    augmented = train(tmp_path, large_examples, augmentation=AUGMENTED)
+    best = min(augmented.epochs, key=lambda row: row["val_loss"])
+    val = tf.constant(
+        [r.numpy() for r in tf.data.TFRecordDataset([str(p) for p in (large_examples / "Split-val").iterdir()])]
+    )
+    loss = -np.log(predict(augmented.model, val)[range(6), np.array([0, 1] * 3)]).mean()
+    assert loss == pytest.approx(best["val_loss"], rel=1e-3, abs=1e-5)
+    assert "so every epoch runs them through the base anew: nothing is kept or reused" in caplog.text
+    assert not (tmp_path / "store").exists()
+    assert "Resized images are kept on disk" in caplog.text
+    assert [path.name for path in augmented.run.iterdir() if path.is_dir()] == ["tensorboard"]
+
+
+@pytest.mark.parametrize("augmentation", [OFF, AUGMENTED], ids=["plain", "augmented"])
+def test_resized_images_on_disk_change_nothing(
+    large_examples, transform_graph, small_base, frozen_like, tmp_path, augmentation
+):
+    """The same history and weights to the bit after both phases, with them and without."""
+    settings = dataclasses.replace(SETTINGS, fine_tune_epochs=2, augmentation=augmentation)
+    fn_args = FnArgs(
+        train_files=[str(large_examples / "Split-train" / "*")], eval_files=[str(large_examples / "Split-val" / "*")]
+    )
+    transform = tft.TFTransformOutput(transform_graph).transform_features_layer()
+
+    def run(cache):
+        keras.utils.set_random_seed(0)
+        inputs = Inputs(component.read_images(fn_args, transform, settings, cache), None, None)
+        frozen = frozen_like(small_base(32, "random"))
+        trained = training.train(frozen, inputs, settings, choose_devices("float32"), str(tmp_path / "logs"))
+        return trained.history, frozen.network.get_weights(), trained.head.get_weights()
+
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    np.testing.assert_equal(run(str(cache)), run(None))
+    assert {path.name.split(".")[0] for path in cache.iterdir()} == {"train", "val"}

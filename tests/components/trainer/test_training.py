@@ -1,0 +1,409 @@
+"""The two phases: what each trains, what it leaves alone, and which of them is kept."""
+
+import dataclasses
+import math
+import pathlib
+import subprocess
+import types
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_transform as tft
+from sklearn.utils.class_weight import compute_class_weight
+from training_settings import AUGMENTED, SETTINGS
+
+from components import progress
+from components.embedder.artifact import Embedded
+from components.network import resnet
+from components.trainer import training
+from components.trainer.devices import Devices, choose_devices
+from components.trainer.training import FINE_TUNE, HEAD, Images, Inputs, Score
+from components.transform import pixels
+from serving.export.signatures import export_saved_model
+
+pytestmark = pytest.mark.slow
+
+PHASE_2_LEARNS = {"fine_tune_epochs": 4, "head_learning_rate": 1e-7, "fine_tune_learning_rate": 1e-4}
+
+
+@pytest.fixture(scope="module")
+def devices():
+    """One device, float32."""
+    return choose_devices("float32")
+
+
+@pytest.fixture(scope="module")
+def training_files(tmp_path_factory, make_images, serialize):
+    """A TFRecord of 10 images, half cats, half dogs."""
+    folder = tmp_path_factory.mktemp("examples")
+    paths = {label: make_images(folder / "images", label, 5) for label in SETTINGS.classes}
+    with tf.io.TFRecordWriter(str(folder / "train-0")) as writer:
+        for pair in zip(*paths.values(), strict=True):
+            for label, path in zip(paths, pair, strict=True):
+                writer.write(serialize(path.read_bytes(), label))
+    return [str(folder / "train-0")]
+
+
+@pytest.fixture(scope="module")
+def phases(training_files, transform_graph, devices, tmp_path_factory):
+    """The weights before phase 1, after it and after phase 2, and what phase 2 was told to train."""
+    logs = str(tmp_path_factory.mktemp("logs"))
+    keras.utils.set_random_seed(0)
+    settings = dataclasses.replace(SETTINGS, fine_tune_epochs=1, fine_tune_from="conv5_block2")
+    transform = tft.TFTransformOutput(transform_graph).transform_features_layer()
+    images = pixels.to_pixels(pixels.read_levels(training_files, transform, 4))
+    base = resnet.build_base(32, "random")
+    resnet.freeze_below(base, settings.fine_tune_from)
+    rng = np.random.default_rng(0)
+    base.set_weights([w if w.ndim == 4 else rng.uniform(0.5, 1, w.shape) for w in base.get_weights()])
+    embedder = resnet.build_embedder(base)
+    stages = [copy_weights(base)]
+    embeddings, labels = training.embed(embedder, images)
+    head = resnet.build_head(embeddings, [8], 2)
+    untrained = head.get_weights()
+    batches = training.batch_embeddings(Embedded(embeddings, labels, []), 4)
+    training.train_phase(HEAD, head, batches, batches, labels, settings, devices, logs)
+    stages.append(copy_weights(base))
+    trained = head.get_weights()
+    network = resnet.assemble(embedder, head)
+    training.train_phase(FINE_TUNE, network, images, images, labels, settings, devices, logs)
+    stages.append(copy_weights(base))
+    return types.SimpleNamespace(base=stages, head=[untrained, trained, head.get_weights()])
+
+
+def copy_weights(network):
+    """Layer name to its weights."""
+    return {layer.name: [np.copy(w) for w in layer.get_weights()] for layer in network.layers if layer.weights}
+
+
+def find_changed(before, after):
+    return {name for name in before if not all(map(np.array_equal, before[name], after[name]))}
+
+
+def test_phase_1_trains_the_head_and_leaves_the_base_bit_equal(phases):
+    """The base is frozen: convolutions, BatchNorm and all."""
+    assert find_changed(phases.base[0], phases.base[1]) == set()
+    assert not all(map(np.array_equal, phases.head[0], phases.head[1]))
+
+
+def test_phase_2_trains_the_convolutions_from_the_block_on_and_no_other_weight(phases):
+    """Those of conv5_block2 and conv5_block3 change, all below and every BatchNorm stay bit-equal."""
+    expected = {f"conv5_block{block}_{i}_conv" for block in (2, 3) for i in (1, 2, 3)}
+    assert find_changed(phases.base[1], phases.base[2]) == expected
+
+
+def test_phase_2_trains_the_head_with_the_base(phases):
+    """Both of its layers; the mean and variance of the embeddings stay baked in."""
+    changed = [not np.array_equal(a, b) for a, b in zip(phases.head[1], phases.head[2], strict=True)]
+    assert any(changed[-4:])
+    assert not any(changed[:-4])
+
+
+class FakeEmbedder:
+    """Gives each image's mean as its embedding, and counts."""
+
+    def __init__(self):
+        self.batches = []
+
+    def predict_on_batch(self, images):
+        self.batches.append(len(images))
+        return np.asarray(images).reshape(len(images), -1).mean(axis=1, keepdims=True)
+
+
+def test_embed_runs_the_base_once_over_each_image_in_order():
+    """Batch by batch, the last one smaller; embeddings and labels stay side by side."""
+    images = np.arange(10, dtype=np.float32)[:, None, None, None] * np.ones((10, 2, 2, 3), np.float32)
+    embedder = FakeEmbedder()
+    embeddings, labels = training.embed(embedder, tf.data.Dataset.from_tensor_slices((images, np.arange(10))).batch(4))
+    assert embedder.batches == [4, 4, 2]
+    np.testing.assert_array_equal(embeddings, np.arange(10, dtype=np.float32)[:, None])
+    np.testing.assert_array_equal(labels, np.arange(10))
+
+
+def test_early_stopping_restores_the_best_epoch(tmp_path, devices):
+    """Labels that are the opposite in `val`: every step makes it worse, so the first epoch is kept."""
+    random = np.random.default_rng(0)
+    embeddings = random.normal(0, 1, (32, 2048)).astype(np.float32)
+    labels = np.arange(32) % 2
+    settings = dataclasses.replace(SETTINGS, head_epochs=20, head_learning_rate=1e-2, early_stopping_patience=2)
+    keras.utils.set_random_seed(0)
+    head = resnet.build_head(embeddings, [8], 2)
+    train, val = (training.batch_embeddings(Embedded(embeddings, y, []), 8) for y in (labels, 1 - labels))
+    history = training.train_phase(HEAD, head, train, val, labels, settings, devices, str(tmp_path))
+    losses = [row["val_loss"] for row in history]
+    assert len(history) == losses.index(min(losses)) + 1 + 2 < 20
+    assert training.score(head, val).loss == pytest.approx(min(losses), rel=1e-4)
+    assert [row["val_loss"] for row in history if row["best"]] == [min(losses)]
+    assert losses[-1] > min(losses) * 1.01
+
+
+def test_a_score_is_worse_by_loss_and_then_by_accuracy():
+    """Equal scores are not worse: the fine-tuned network is kept."""
+    assert Score(0.3, 0.9).is_worse_than(Score(0.2, 0.8))
+    assert not Score(0.2, 0.8).is_worse_than(Score(0.3, 0.9))
+    assert Score(0.2, 0.8).is_worse_than(Score(0.2, 0.9))
+    assert not Score(0.2, 0.9).is_worse_than(Score(0.2, 0.8))
+    assert not Score(0.2, 0.9).is_worse_than(Score(0.2, 0.9))
+
+
+@pytest.mark.parametrize("accuracy", [0.5, 0.9])
+def test_a_score_that_diverged_is_worse_whatever_its_accuracy(accuracy):
+    """NaN everywhere predicts the first class, which may be half of the images; such a network is never exported."""
+    assert Score(math.nan, accuracy).is_worse_than(Score(0.7, 0.5))
+    assert not Score(0.7, 0.5).is_worse_than(Score(math.nan, accuracy))
+
+
+@pytest.fixture
+def noise():
+    """Batches of 8 noisy images of two classes, as augmented ones are; what is shuffled is brighter by 50."""
+    pixels = np.random.default_rng(0).normal(0, 50, (16, 32, 32, 3)).astype(np.float32)
+    labels = np.arange(16) % 2
+    plain, bright = (tf.data.Dataset.from_tensor_slices((pixels + p, labels)).batch(8) for p in (0, 50))
+    return Inputs(Images(plain=plain, shuffled=bright, val=plain), train=None, val=None)
+
+
+def test_on_augmented_images_phase_1_trains_the_head_alone(noise, small_base, frozen_like, devices, tmp_path, caplog):
+    """Through the frozen base; mean and variance are those of the embeddings of the images as they are."""
+    caplog.set_level("INFO", logger="absl")
+    base = small_base(32, "random")
+    before = [np.copy(w) for w in base.get_weights()]
+    settings = dataclasses.replace(SETTINGS, augmentation=AUGMENTED, head_learning_rate=1e-2)
+    trained = training.train(frozen_like(base), noise, settings, devices, str(tmp_path))
+    assert all(map(np.array_equal, before, base.get_weights()))
+    assert trained.kept == HEAD
+    assert trained.history[1]["loss"] < trained.history[0]["loss"]
+    assert "Images are augmented, so phase 1 runs them through the frozen base in each epoch." in caplog.text
+    embeddings, _ = training.embed(resnet.build_embedder(base), noise.images.plain)
+    mean = trained.head.get_layer("standardize").mean
+    np.testing.assert_allclose(np.ravel(mean), embeddings.mean(axis=0), rtol=1e-4, atol=1e-5)
+
+
+def test_on_augmented_images_phase_2_trains_the_base(noise, small_base, frozen_like, devices, tmp_path):
+    """It was frozen for phase 1 alone."""
+    base = small_base(32, "random")
+    before = np.copy(base.get_layer("conv5_block3_3_conv").get_weights()[0])
+    settings = dataclasses.replace(
+        SETTINGS, augmentation=AUGMENTED, head_learning_rate=1e-7, fine_tune_epochs=1, fine_tune_learning_rate=1e-3
+    )
+    trained = training.train(frozen_like(base), noise, settings, devices, str(tmp_path))
+    assert [row["phase"] for row in trained.history] == [HEAD, HEAD, FINE_TUNE]
+    assert trained.kept == FINE_TUNE
+    assert not np.array_equal(before, base.get_layer("conv5_block3_3_conv").get_weights()[0])
+
+
+def test_balanced_weights_are_those_of_scikit_learn():
+    """Number of images by number of classes and images of the class."""
+    labels = np.array([0, 1, 1, 2, 2, 2, 2, 2])
+    expected = compute_class_weight("balanced", classes=np.arange(3), y=labels)
+    assert training.balance(labels, 3) == pytest.approx(dict(enumerate(expected)))
+
+
+@pytest.mark.parametrize("class_weights", ["none", "balanced"])
+def test_class_weights_weigh_training_and_not_validation(tmp_path, devices, class_weights):
+    """Six cats and two dogs: a cat counts 2/3, a dog 2; on `val` each counts 1."""
+    embeddings = np.random.default_rng(0).normal(0, 1, (8, 2048)).astype(np.float32)
+    labels = np.array([0, 0, 0, 0, 0, 0, 1, 1])
+    settings = dataclasses.replace(
+        SETTINGS, class_weights=class_weights, batch_size=8, head_epochs=1, head_learning_rate=1e-12
+    )
+    head = resnet.build_head(embeddings, [], 2)
+    losses = -np.log(np.asarray(head(embeddings))[range(8), labels])
+    data = training.batch_embeddings(Embedded(embeddings, labels, []), 8)
+    (row,) = training.train_phase(HEAD, head, data, data, labels, settings, devices, str(tmp_path))
+    weights = np.where(labels == 0, 2 / 3, 2) if class_weights == "balanced" else np.ones(8)
+    assert row["loss"] == pytest.approx((weights * losses).mean(), rel=1e-3)
+    assert row["val_loss"] == pytest.approx(losses.mean(), rel=1e-3)
+    assert abs((weights * losses).mean() / losses.mean() - 1) > 0.01 or class_weights == "none"
+
+
+@pytest.fixture(scope="module")
+def live(small_base, transform_graph, tmp_path_factory):
+    """A SavedModel of cats and dogs with a hidden layer of 8, and the weights of its head."""
+    embeddings = np.random.default_rng(0).normal(0, 1, (8, 2048)).astype(np.float32)
+    keras.utils.set_random_seed(1)
+    head = resnet.build_head(embeddings, [8], 2)
+    network = resnet.assemble(resnet.build_embedder(small_base(32, "random")), head)
+    path = str(tmp_path_factory.mktemp("live"))
+    export_saved_model(network, tft.TFTransformOutput(transform_graph), SETTINGS.classes, path)
+    return types.SimpleNamespace(path=path, weights=head.get_weights())
+
+
+def start_head(path, **changes):
+    """The weights of a head before its training, cold and then warm."""
+    embeddings = np.random.default_rng(0).normal(0, 1, (8, 2048)).astype(np.float32)
+    heads = []
+    for start in ("", path):
+        keras.utils.set_random_seed(0)
+        heads.append(training.build_head(embeddings, dataclasses.replace(SETTINGS, live=start, **changes)))
+    return [head.get_weights() for head in heads]
+
+
+def test_a_warm_start_is_from_the_head_of_the_live_model(live, caplog):
+    """All of its weights; without one, they are random. The log says so."""
+    caplog.set_level("INFO", logger="absl")
+    cold, warm = start_head(live.path)
+    assert all(map(np.array_equal, warm, live.weights))
+    assert not np.array_equal(cold[0], live.weights[0])
+    assert f"Warm start from {live.path}: yes" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"head_units": [9]},
+        {"head_units": [8, 8]},
+        {"head_units": []},
+        {"classes": ["dog", "cat"]},
+        {"classes": ["cat", "wolf"]},
+        {"classes": ["cat", "dog", "wolf"]},
+    ],
+    ids=str,
+)
+def test_a_head_of_another_shape_or_of_other_classes_starts_cold(live, changes, caplog):
+    """As without a live model, and the log says so; the order of the classes counts, for that of the outputs does."""
+    caplog.set_level("INFO", logger="absl")
+    cold, warm = start_head(live.path, **changes)
+    assert all(map(np.array_equal, warm, cold))
+    assert f"Warm start from {live.path}: no, its head or its classes are others" in caplog.text
+
+
+def test_a_model_that_graft_has_not_pushed_starts_nothing(tmp_path):
+    """It has no list of classes, and its variables have other names."""
+    foreign = tf.Module()
+    foreign.kernel = tf.Variable([1.0])
+    tf.saved_model.save(foreign, str(tmp_path))
+    cold, warm = start_head(str(tmp_path))
+    assert all(map(np.array_equal, warm, cold))
+
+
+def test_smoothing_and_dropout_reach_the_training(noise, small_base, frozen_like, devices, tmp_path):
+    """Either changes the losses."""
+
+    def train(**changes):
+        keras.utils.set_random_seed(0)
+        settings = dataclasses.replace(SETTINGS, **changes)
+        frozen = frozen_like(small_base(32, "random"))
+        return training.train(frozen, noise, settings, devices, str(tmp_path)).history[-1]["loss"]
+
+    assert len({train(), train(label_smoothing=0.3), train(dropout=0.3)}) == 3
+
+
+def test_a_run_says_how_far_it_is(noise, small_base, frozen_like, devices, tmp_path):
+    """Images while the base runs; batches of all epochs and the figures of each in both phases."""
+    settings = dataclasses.replace(SETTINGS, batch_size=8, fine_tune_epochs=1)
+    events = []
+    with progress.listen(events.append):
+        frozen = frozen_like(small_base(32, "random"))
+        history = training.train(frozen, noise, settings, devices, str(tmp_path)).history
+
+    def total(step):
+        return sum(e.done for e in events if e.step == step), {e.total for e in events if e.step == step and e.done}
+
+    assert total("images embedded") == (16, {0})
+    assert total("head steps") == (4, {4})
+    assert total("fine-tuning steps") == (2, {2})
+    notes = [e.note for e in events if e.note]
+    assert [note.split(":")[0] for note in notes] == [
+        "head 1/2",
+        "head 2/2",
+        "fine-tuning 1/1",
+    ]
+    last = history[-1]
+    assert notes[-1].endswith(
+        f"loss {last['loss']:.3f}, accuracy {last['accuracy']:.3f}; "
+        f"val loss {last['val_loss']:.3f}, accuracy {last['val_accuracy']:.3f}"
+    )
+
+
+@pytest.fixture(scope="module")
+def embedded_noise(small_base):
+    """Pixels of 20 images, and what a small base makes of them; to train and to validate on."""
+    random = np.random.default_rng(0)
+    base = small_base(32, "random")
+    embedder = resnet.build_embedder(base)
+    trunk, _ = resnet.split_base(base, "conv4_block6_out")
+
+    def make(count):
+        images = random.normal(0, 50, (count, 32, 32, 3)).astype(np.float32)
+        labels = np.arange(count) % 2
+        embedded = Embedded(embedder.predict_on_batch(images), labels, [])
+        below = tf.cast(trunk.predict_on_batch(images), tf.bfloat16).numpy()
+        batches = tf.data.Dataset.from_tensor_slices((images, labels)).batch(8)
+        return types.SimpleNamespace(embedded=embedded, below=batch(below, labels), images=batches)
+
+    return [make(20)] * 2  # validated on what it is trained on: it gets better
+
+
+def batch(features, labels):
+    """As `read_trunk`, from memory; the last batch is smaller."""
+    return tf.data.Dataset.from_tensor_slices((features, labels)).batch(8)
+
+
+def fine_tune(noise, small_base, frozen_like, devices, tmp_path, with_trunk, **changes):
+    """Both phases on embeddings, and phase 2 from the trunk or from the images."""
+    train_noise, val_noise = noise
+    images = Images(plain=train_noise.images, shuffled=train_noise.images, val=val_noise.images)
+    trunks = (train_noise.below, val_noise.below) if with_trunk else (None, None)
+    inputs = Inputs(images, train_noise.embedded, val_noise.embedded, *trunks)
+    settings = dataclasses.replace(SETTINGS, **PHASE_2_LEARNS | changes)
+    base = small_base(32, "random")
+    keras.utils.set_random_seed(0)
+    trained = training.train(frozen_like(base, "conv4_block6_out"), inputs, settings, devices, str(tmp_path))
+    return base, trained
+
+
+def test_phase_2_from_the_trunk_trains_what_phase_2_from_the_images_trains(
+    embedded_noise, small_base, frozen_like, devices, tmp_path
+):
+    """The same batches: the same weights, but for the rounding of what is kept to bfloat16."""
+    common = (embedded_noise, small_base, frozen_like, devices, tmp_path)
+    with_trunk, trained = fine_tune(*common, with_trunk=True)
+    without, expected = fine_tune(*common, with_trunk=False)
+    start = small_base(32, "random").get_weights()
+    moved = [np.abs(b - a).mean() for a, b in zip(start, without.get_weights(), strict=True)]
+    apart = [np.abs(b - a).mean() for a, b in zip(with_trunk.get_weights(), without.get_weights(), strict=True)]
+    assert [m > 0 for m in moved] == [False, False, True, True, False, False, False, False]
+    assert max(apart) < 0.1 * max(moved)
+    assert trained.history[-1]["loss"] == pytest.approx(expected.history[-1]["loss"], rel=1e-2)
+
+
+def test_phases_and_epochs_trace_once(embedded_noise, small_base, frozen_like, devices, tmp_path, monkeypatch):
+    """A step is traced once for all epochs, whatever the size of the last batch."""
+    traced = []
+    compile_for_training = resnet.compile_for_training
+
+    def count(name, step):
+        return lambda *arguments: (traced.append(name), step(*arguments))[1]
+
+    def record(network, *arguments):
+        compile_for_training(network, *arguments)
+        for name in ("train_step", "test_step"):  # Python runs them only while they are traced
+            setattr(network, name, count(f"{name} of {network.name}", getattr(network, name)))
+
+    monkeypatch.setattr(resnet, "compile_for_training", record)
+    fine_tune(embedded_noise, small_base, frozen_like, devices, tmp_path, True, head_epochs=3, fine_tune_epochs=3)
+    training_steps = ["train_step of head", "train_step of above"]
+    # What is exported is scored on its own, in float32.
+    assert sorted(traced) == sorted([*training_steps, "test_step of head", "test_step of above", "test_step of above"])
+
+
+def test_a_fine_tuned_base_is_scored_and_left_in_float32(embedded_noise, small_base, frozen_like, tmp_path):
+    """Phase 2 in bfloat16 moves the float32 weights of the network that will be exported."""
+    devices = Devices("mixed_bfloat16", False, tf.distribute.get_strategy())
+    base, trained = fine_tune(
+        embedded_noise, small_base, frozen_like, devices, tmp_path, True, fine_tune_learning_rate=1e-3
+    )
+    assert trained.kept == FINE_TUNE
+    assert {layer.compute_dtype for layer in base.layers} == {"float32"}
+    assert not np.array_equal(base.get_weights()[2], small_base(32, "random").get_weights()[2])
+    network = resnet.assemble(resnet.build_embedder(base), trained.head)
+    for images, _ in embedded_noise[1].images.take(1):
+        np.testing.assert_allclose(np.asarray(network(images)).sum(axis=1), 1, atol=1e-5)
+
+
+def test_two_devices_train_one_network(warm_python, tmp_path):
+    """MirroredStrategy over two logical CPUs, which takes a process of its own: both phases run, and the loss falls."""
+    script = pathlib.Path(__file__).with_name("train_on_two_devices.py")
+    subprocess.run([warm_python.program, script, tmp_path], check=True, timeout=300)

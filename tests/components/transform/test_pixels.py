@@ -1,0 +1,215 @@
+"""Images for training: read through the transform graph, kept on disk, augmented."""
+
+import pathlib
+import shutil
+import types
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_transform as tft
+from absl import logging
+
+from components.example_files import name_file
+from components.transform import pixels
+
+OFF = {"flip": "none", "rotation": 0.0, "zoom": 0.0, "contrast": 0.0}
+COUNT = 10
+
+
+@pytest.fixture(scope="module")
+def examples(tmp_path_factory, make_images, serialize):
+    """Two TFRecord files of 10 images in all, cats and dogs in turn; returns the pattern."""
+    folder = tmp_path_factory.mktemp("examples")
+    images = {label: make_images(folder / "images", label, COUNT // 2) for label in ("cat", "dog")}
+    split = folder / "Split-train"
+    split.mkdir()
+    pairs = list(zip(*images.values(), strict=True))
+    for shard, part in enumerate((pairs[:2], pairs[2:])):
+        with tf.io.TFRecordWriter(str(split / name_file(shard, 2))) as writer:
+            for cat, dog in part:
+                writer.write(serialize(cat.read_bytes(), "cat"))
+                writer.write(serialize(dog.read_bytes(), "dog"))
+    return str(split / "*")
+
+
+@pytest.fixture(scope="module")
+def transform(transform_graph):
+    return tft.TFTransformOutput(transform_graph).transform_features_layer()
+
+
+@pytest.fixture
+def counting(transform):
+    """The transform graph, and how many images went through it."""
+    counted = types.SimpleNamespace(images=0)
+
+    def count(images):
+        counted.images += len(images)
+        return images
+
+    def apply(raw):
+        image = tf.ensure_shape(tf.numpy_function(count, [raw["image"]], tf.string), [None, 1])
+        return transform(raw | {"image": image})
+
+    counted.transform = apply
+    return counted
+
+
+def read(dataset):
+    """Images and labels of a dataset, in its order."""
+    batches = list(dataset)
+    return tuple(np.concatenate([batch[i].numpy() for batch in batches]) for i in (0, 1))
+
+
+def test_pixels_are_those_of_the_transform_graph(examples, transform):
+    """Every image of every file once, in the order on disk, bit-equal, with its label index."""
+    levels = pixels.read_levels([examples], transform, 4)
+    assert [len(labels) for _, labels in levels] == [4, 4, 2]
+    assert levels.element_spec[0].dtype == tf.uint8
+    images, labels = read(pixels.to_pixels(levels))
+    np.testing.assert_array_equal(labels, [0, 1] * 5)
+    raw = [record.numpy() for record in tf.data.TFRecordDataset(sorted(tf.io.gfile.glob(examples)))]
+    encoded = tf.io.parse_example(raw, {"image": tf.io.FixedLenFeature([1], tf.string)})["image"]
+    expected = transform({"image": encoded, "label": tf.constant([["cat"]] * COUNT)})["pixels"]
+    np.testing.assert_array_equal(images, expected)
+
+
+def test_shuffled_images_are_the_same_in_another_order_each_epoch(examples, transform):
+    """With their labels, and with a seed, so that a run can be repeated."""
+
+    def read_epochs(seed):
+        dataset = pixels.read_levels([examples], transform, 4, seed)
+        return [[(image.tobytes(), label) for image, label in zip(*read(dataset), strict=True)] for _ in range(2)]
+
+    first, second = read_epochs(3)
+    assert first != second
+    assert sorted(first) == sorted(second) == sorted(read_epochs(None)[0])
+    assert read_epochs(3) == [first, second]
+
+
+@pytest.mark.parametrize(("cached", "passes_that_decode"), [(True, 1), (False, 3)])
+def test_an_image_is_decoded_once_with_a_cache_and_each_pass_without(
+    examples, counting, tmp_path, cached, passes_that_decode
+):
+    """One pass in order and two shuffled ones; the images are the same."""
+    cache = str(tmp_path / "train") if cached else None
+    plain = read(pixels.read_levels([examples], counting.transform, 4, cache=cache))
+    shuffled = pixels.read_levels([examples], counting.transform, 4, 3, cache)
+    passes = [read(shuffled) for _ in range(2)]
+    assert counting.images == passes_that_decode * COUNT
+    for images, _ in passes:
+        assert sorted(i.tobytes() for i in images) == sorted(i.tobytes() for i in plain[0])
+
+
+def make_levels(count=32):
+    """A dataset of random levels and their indices as labels, 8 a batch."""
+    images = np.random.default_rng(0).integers(0, 256, (count, 16, 16, 3), dtype=np.uint8)
+    return images, tf.data.Dataset.from_tensor_slices((images, np.arange(count))).batch(8)
+
+
+def augment(changes, seed=0, epochs=1):
+    """What the network sees of `make_levels` in some epochs, as levels again."""
+    dataset = pixels.to_pixels(make_levels()[1], pixels.build_augmentation(OFF | changes, seed))
+    return [read(dataset)[0] + np.float32([103.939, 116.779, 123.68]) for _ in range(epochs)]
+
+
+def test_augmentation_that_is_off_is_none():
+    """So that plain training does not run on images that are only passed through."""
+    assert pixels.build_augmentation(OFF, 0) is None
+    assert not pixels.is_on(OFF)
+    assert pixels.is_on(OFF | {"zoom": 0.1})
+
+
+@pytest.mark.parametrize(("flip", "axes"), [("horizontal", [2]), ("vertical", [1])])
+def test_a_flip_mirrors_some_images(flip, axes):
+    """About half; the others stay as they are, and none moves to another label."""
+    images, _ = make_levels()
+    (seen,) = augment({"flip": flip})
+    mirrored = np.isclose(seen, np.flip(images, axes), atol=1e-3).all(axis=(1, 2, 3))
+    same = np.isclose(seen, images, atol=1e-3).all(axis=(1, 2, 3))
+    assert (mirrored ^ same).all()
+    assert 5 < mirrored.sum() < 27
+
+
+@pytest.mark.parametrize("name", ["rotation", "zoom", "contrast"])
+def test_each_augmentation_changes_the_images_within_their_levels(name):
+    """Nearly every image, from 0 to 255, and otherwise in each epoch."""
+    images, _ = make_levels()
+    first, second = augment({name: 0.2}, epochs=2)
+    for seen in (first, second):
+        assert (np.abs(seen - images).max(axis=(1, 2, 3)) > 1).mean() > 0.8
+        assert seen.min() > -0.01
+        assert seen.max() < 255.01
+    assert not np.allclose(first, second, atol=1)
+
+
+def test_augmentation_repeats_with_its_seed():
+    """Epoch by epoch; another seed draws otherwise."""
+    changes = {"flip": "horizontal", "rotation": 0.1, "zoom": 0.1, "contrast": 0.1}
+    once, again = augment(changes, seed=1, epochs=3), augment(changes, seed=1, epochs=3)
+    np.testing.assert_array_equal(once, again)
+    assert not np.allclose(once[0], augment(changes, seed=2)[0], atol=1)
+
+
+@pytest.fixture
+def large_examples(tmp_path):
+    """20 records of 10 kB, three times as much as 32 x 32 levels need."""
+    with tf.io.TFRecordWriter(str(tmp_path / "large")) as writer:
+        for _ in range(20):
+            writer.write(bytes(10_000))
+    return [str(tmp_path / "large")]
+
+
+@pytest.fixture
+def log(caplog):
+    """What was logged."""
+    caplog.set_level("INFO", logger=logging.get_absl_logger().name)
+    return caplog
+
+
+def set_free_disk(monkeypatch, free):
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: types.SimpleNamespace(free=free))
+
+
+def test_levels_of_large_files_are_kept_until_the_end(large_examples, tmp_path, monkeypatch, log):
+    """In a folder that is gone afterwards, with what was written; the log says what it saves."""
+    set_free_disk(monkeypatch, 5_000_000)
+    with pixels.cache_folder(large_examples, 32, 4, str(tmp_path / "run")) as folder:
+        assert pathlib.Path(folder).parent == tmp_path / "run"
+        pathlib.Path(folder, "train.data").touch()
+    assert list((tmp_path / "run").iterdir()) == []
+    assert "are kept on disk: an example has 10 kB on average, resized 3 kB; some 20 of them need 0.1 MB" in log.text
+    assert "5.0 MB are free; they are read 4 times" in log.text
+
+
+def test_levels_are_removed_when_training_fails(large_examples, tmp_path):
+    """The error passes."""
+    with pytest.raises(RuntimeError, match="diverged"), pixels.cache_folder(large_examples, 32, 4, str(tmp_path / "r")):
+        raise RuntimeError("diverged")
+    assert list((tmp_path / "r").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("image_size", "passes", "free", "reason"),
+    [
+        (32, 1, 10**9, "they are read once"),
+        (64, 4, 10**9, "an example has 10 kB on average, resized 12 kB"),
+        (32, 4, 100_000, "some 20 of them need 0.1 MB, 0.1 MB are free, less than twice as much"),
+    ],
+    ids=["one pass", "small files", "full disk"],
+)
+def test_levels_are_not_kept_where_it_does_not_pay(
+    large_examples, tmp_path, monkeypatch, log, image_size, passes, free, reason
+):
+    """Each pass decodes again, and the log says why; a disk has to have twice the room."""
+    set_free_disk(monkeypatch, free)
+    with pixels.cache_folder(large_examples, image_size, passes, str(tmp_path / "run")) as folder:
+        assert folder is None
+    assert f"are not kept on disk: {reason}" in log.text
+
+
+def test_levels_are_not_kept_on_another_machine(large_examples, log):
+    """Its free space is not known, and reading would not be faster than decoding."""
+    with pixels.cache_folder(large_examples, 32, 4, "gs://bucket/run") as folder:
+        assert folder is None
+    assert "gs://bucket/run is not on this machine" in log.text

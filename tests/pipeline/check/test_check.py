@@ -1,0 +1,193 @@
+"""`./graft check` and `init` say of a folder what a run would make of it, and write nothing."""
+
+import json
+import pathlib
+
+import numpy as np
+import pytest
+from command_line import make_typist
+from image_files import spoil, write_images
+from PIL import Image
+
+from components.network import resnet
+from kubeflow.cli import main
+from pipeline.check.check import find_split_shape
+
+
+@pytest.fixture
+def graft(tmp_path, monkeypatch, capsys):
+    """Types a command in an empty folder, at 100 columns."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "100")
+    return make_typist(monkeypatch, capsys, main)
+
+
+def unwrap(text):
+    """The same text with one space between words."""
+    return " ".join(text.split())
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """20 images of each of two classes."""
+    for label in ("cats", "dogs"):
+        write_images(tmp_path / "photos", label, 20)
+    return tmp_path / "photos"
+
+
+def test_good_folder_is_told_with_its_splits_and_what_comes_next(graft, photos, tmp_path):
+    """A table by class; sizes and disk; the command that trains on it."""
+    before = sorted(tmp_path.rglob("*"))
+    done = graft("check", "photos")
+    assert done.code == 0
+    lines = done.out.splitlines()
+    assert "photos: 40 files in 2 classes" in lines[0]
+    assert [line.split() for line in lines[1:5]] == [
+        ["class", "files", "left", "out", "train", "val", "test"],
+        ["cats", "20", "0", "14", "3", "3"],
+        ["dogs", "20", "0", "14", "3", "3"],
+        ["all", "40", "0", "28", "6", "6"],
+    ]
+    assert "Left out: none" in done.out
+    assert (
+        "20 x 12 to 20 x 12 pixels, the median 20 x 12; the network sees 224 x 224. 40 have a shorter side"
+        in unwrap(done.out)
+    )
+    assert lines[-1] == "Next:     ./graft run photos"
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_odd_folder_is_told_reason_by_reason(graft, photos):
+    """What would be left out, what is ignored, what is turned or narrow, and the way to convert the other formats."""
+    spoil(photos)
+    done = graft("check", "photos")
+    said = unwrap(done.out)
+    assert done.code == 3
+    for text in (
+        "photos: 49 files in 2 classes",
+        "Left out: 8 files (5 broken, 10.2%; a run stops above 5.0%)",
+        "1 x HEIC: cats/a.heic",
+        "1 x WebP: cats/b.webp",
+        "1 x TIFF: dogs/c.tif",
+        "1 x cannot be decoded: dogs/half.jpg",
+        "1 x empty file: dogs/empty.jpg",
+        "1 x copy of another image: cats/copy.jpeg",
+        "2 x the same image in two classes: cats/001.jpeg, dogs/both.jpeg",
+        "1 HEIC, 1 WebP and 1 TIFF can be read as JPEG: ./graft convert photos photos-jpeg",
+        "1 side file (.xmp)",
+        "1 file beside the class folders (.jpg)",
+        "1 folder without an image (birds)",
+        "1 folder that a computer made (@eaDir)",
+        "1 are more than 3 times as long as wide and are squeezed: cats/strip.png",
+        "1 image carries an EXIF orientation",
+        "Problem: 5 of 49 files (10.2%) are broken",
+    ):
+        assert text in said
+    assert "Next:" not in said
+
+
+@pytest.mark.slow
+def test_disk_of_phase_2_is_that_of_the_layer_where_resnet50_is_cut():
+    """For each layer that it may begin with; an odd size is rounded as the network rounds it."""
+    base = resnet.build_base(75, resnet.RANDOM)
+    names = {"all", *(layer.name for layer in base.layers[1:])} | {"conv2", "conv5", "conv3_block4", "conv1"}
+    for name in names:
+        cut = resnet.find_cut(base, name)
+        assert find_split_shape(name, 75) == (base.get_layer(cut).output.shape[1:] if cut else ()), name
+
+
+def test_splits_of_a_live_model_are_dealt_by_its_salt(graft, photos, tmp_path):
+    """And its classes hold."""
+    version = tmp_path / "graft-out" / "serving" / "graft" / "7"
+    (version / "assets.extra").mkdir(parents=True)
+    (version / "variables").mkdir()
+    for name in ("saved_model.pb", "variables/variables.index"):
+        (version / name).write_bytes(b"bytes")
+    (version / "assets.extra" / "graft.json").write_text(json.dumps({"classes": ["cats", "owls"], "salt": 17}))
+    done = graft("check", "--json", "photos")
+    found = json.loads(done.out)
+    assert (done.code, found["report"]["salt"], found["live_version"]) == (3, 17, 7)
+    assert found["problems"][0].startswith("unknown class: the folder dogs")
+
+
+def test_folder_around_the_data_is_told_from_the_data(graft, photos, tmp_path):
+    """One class is a problem, with the folder that was meant; init writes no file for it."""
+    (tmp_path / "wrap").mkdir()
+    photos.rename(tmp_path / "wrap" / "photos")
+    checked = graft("check", "wrap")
+    assert checked.code == 3
+    assert "only one class (photos)" in checked.out
+    assert "Did you mean wrap/photos, with the folders cats, dogs?" in checked.out
+    written = graft("init", "wrap")
+    assert written.code == 3
+    assert "Did you mean wrap/photos" in written.err
+    for done in (checked, written):
+        assert "Next:" not in done.out + done.err
+    assert not (tmp_path / "graft.toml").exists()
+
+
+def test_check_reads_the_configuration(graft, photos, tmp_path):
+    """What graft.toml says of the data holds: here of the splits and of what may be broken."""
+    spoil(photos)
+    (tmp_path / "graft.toml").write_text(
+        'data = "photos"\nmax_bad_fraction = 0.2\nsplit_ratios = {train = 1, val = 1, test = 1}\n'
+    )
+    done = graft("check")
+    assert done.code == 0, done.out
+    assert done.out.splitlines()[-1] == "Next:     ./graft run"
+    found = json.loads(graft("check", "--json").out)
+    assert {split: sum(c.values()) for split, c in found["report"]["counts"].items()} == {
+        "train": 14, "val": 14, "test": 13,
+    }  # fmt: skip
+
+
+def test_init_looks_at_a_sample(graft, tmp_path, monkeypatch):
+    """Of many images some, of all classes; it then says nothing of splits."""
+    monkeypatch.setattr("pipeline.cli._SAMPLE", 10)
+    for label in ("cats", "dogs"):
+        write_images(tmp_path / "photos", label, 20)
+    (tmp_path / "photos" / "cats" / "004.jpeg").write_bytes(b"")
+    done = graft("init", "photos")
+    assert done.code == 0
+    assert "40 files in 2 classes; 10 of them were read, spread over all" in done.out
+    assert "1 x empty file: cats/004.jpeg" in done.out
+    assert "train" not in done.out
+    assert done.out.splitlines()[-2:] == ["Wrote:    graft.toml", "Next:     ./graft run"]
+
+
+def test_names_with_control_characters_do_not_reach_the_terminal(graft, photos):
+    """An escape sequence in a name is shown, not obeyed."""
+    (photos / "cats" / "\x1b[2J.jpg").write_bytes(b"")
+    (photos / "\x1b[31mred").mkdir()
+    done = graft("check", "photos")
+    assert "\x1b" not in done.out
+    assert r"\x1b[2J.jpg" in done.out
+    assert r"\x1b[31mred" in done.out
+
+
+@pytest.mark.parametrize("columns", ["60", "120"])
+def test_a_command_stays_on_one_line(graft, tmp_path, monkeypatch, columns):
+    """At any width, and quoted for a shell."""
+    monkeypatch.setenv("COLUMNS", columns)
+    name = "holiday photographs of the whole family and its many cats and dogs"
+    for label in ("cats", "dogs"):
+        write_images(tmp_path / name, label, 4)
+    assert graft("check", name).out.splitlines()[-1] == f"Next:     ./graft run '{name}'"
+
+
+def test_libjpeg_does_not_speak_for_itself(tmp_path, warm_python, photos):
+    """Its words about damaged files would tear the page."""
+    import subprocess
+
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype(np.uint8)
+    path = photos / "cats" / "damaged.jpg"
+    Image.fromarray(noise).save(path)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2 : len(content) // 2 + 40] = b"\xff\xd0" * 20
+    path.write_bytes(bytes(content))
+    root = pathlib.Path(__file__).parents[3]
+    done = subprocess.run(
+        [warm_python.program, root, "check", "photos"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=600, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")

@@ -1,0 +1,120 @@
+"""Ctrl-C ends a command whatever it waits for, and from its first moment on without a traceback."""
+
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[3]
+# A thread, or the main thread, in a call of C that never returns, as a read from a network folder that is gone.
+HANGING_READ = """
+import ctypes, os, pathlib, sys
+from components.example_gen import reading
+from kubeflow.cli import main
+source, sink = os.pipe()
+def read(path):
+    pathlib.Path("hangs").touch()
+    while True:
+        ctypes.CDLL(None).read(source, ctypes.create_string_buffer(1), 1)
+reading.read_regular = read
+sys.argv = ["graft", "check", "data"]
+main()
+"""
+HANGING_MAIN = """
+import ctypes, os, pathlib, signal, sys, threading
+from pipeline.console import ending
+ending.GRACE = float(sys.argv[1])
+with ending.interruptible() as interrupts:
+    interrupts.raises = True
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    pathlib.Path("hangs").touch()
+    source, sink = os.pipe()
+    while True:  # the signal is kept from this thread, as its call would return for it
+        ctypes.CDLL(None).read(source, ctypes.create_string_buffer(1), 1)
+"""
+
+
+def interrupt(command, folder, signals=1):
+    """Sends SIGINT once the command hangs; returns its exit code, what it printed, and how long it took to end."""
+    process = subprocess.Popen(
+        command, cwd=folder, env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True,
+    )  # fmt: skip
+    try:
+        while not (folder / "hangs").exists():
+            assert process.poll() is None, process.communicate()[1]
+            time.sleep(0.02)
+        time.sleep(0.2)
+        begun = time.monotonic()
+        for _ in range(signals):
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.1)
+        out, err = process.communicate(timeout=30)
+    finally:
+        process.kill()
+        process.wait()
+    return process.returncode, out + err, time.monotonic() - begun
+
+
+def test_a_read_that_never_returns_does_not_hold_up_ctrl_c(warm_python, tmp_path):
+    """Its thread is left behind."""
+    for name in ("data/cat/1.jpg", "data/dog/1.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_bytes(b"")
+    code, printed, seconds = interrupt([warm_python.program, "-c", HANGING_READ], tmp_path)
+    assert code == 128 + signal.SIGINT, printed
+    assert "Traceback" not in printed
+    assert seconds < 5
+
+
+@pytest.mark.parametrize(("grace", "signals"), [("0.3", 1), ("60", 2)])
+def test_the_main_thread_may_hang_as_well(tmp_path, grace, signals):
+    """Some time after the first Ctrl-C a thread ends the process, and at the second at once."""
+    status, printed, seconds = interrupt([sys.executable, "-c", HANGING_MAIN, grace], tmp_path, signals)
+    assert status == 128 + signal.SIGINT
+    assert "Traceback" not in printed
+    assert seconds < 10
+
+
+def start_and_interrupt(command, folder, delay):
+    """Sends SIGINT some seconds after the start; returns the exit code and the standard error."""
+    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    time.sleep(delay)
+    process.send_signal(signal.SIGINT)
+    return process.communicate(timeout=60)[1], process.returncode
+
+
+def sweep(folder, delays):
+    """Interrupts a command that imports little at each of some delays."""
+    python = f'exec env --block-signal=INT {sys.executable} "$@"'  # as `graft` does at its end
+    for delay in delays:
+        complaint, code = start_and_interrupt(["sh", "-c", python, "sh", ROOT, "releases"], folder, delay)
+        assert "Traceback" not in complaint, delay
+        assert "KeyboardInterrupt" not in complaint, delay
+        if not complaint.startswith("graft: graft-out: no pushed model"):
+            assert (complaint.strip(), code in (-signal.SIGINT, 130)) == ("", True), delay  # click prints an empty line
+
+
+def has_gnu_env():
+    return (
+        shutil.which("env")
+        and not subprocess.run(["env", "--block-signal=INT", "true"], capture_output=True, check=False).returncode
+    )
+
+
+@pytest.mark.skipif(not has_gnu_env(), reason="env of GNU alone can block a signal")
+def test_ctrl_c_in_the_first_moments_prints_no_traceback(tmp_path):
+    """Neither Python nor an import says where it was."""
+    sweep(tmp_path, [0.0, 0.02, 0.06, 0.15, 0.3])
+
+
+@pytest.mark.long
+@pytest.mark.skipif(not has_gnu_env(), reason="env of GNU alone can block a signal")
+def test_ctrl_c_at_any_early_moment_prints_no_traceback(tmp_path):
+    """Every 15 ms."""
+    sweep(tmp_path, [number * 0.015 for number in range(50)])

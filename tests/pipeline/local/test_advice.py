@@ -1,0 +1,56 @@
+"""Likely reasons of a refusal, as a run says them."""
+
+import dataclasses
+
+import pytest
+from example_outcome import CONFIG, EVALUATION, OUTCOME
+
+from pipeline.config.load import load_config
+from pipeline.local.advice import advise
+
+REFUSED = EVALUATION | {"blessed": False, "accuracy": 0.4, "accuracy_interval": [0.3, 0.5], "min_accuracy": 0.6}
+REFUSED |= {"classes": {"cats": {}, "dogs": {}}, "confusion_matrix": [[10, 10], [10, 10]]}
+TRAINED = load_config(None, {"data": "photos"})  # from ImageNet's weights
+
+
+def advise_on(config=TRAINED, history=OUTCOME.history, **evaluation):
+    return advise(dataclasses.replace(OUTCOME, evaluation=REFUSED | evaluation, history=history), config)
+
+
+def make_history(best):
+    """Three epochs of the head, the best of which is given."""
+    rows = [{"phase": "head", "epoch": i + 1, "best": i == best} for i in range(3)]
+    return {"kept": "head", "scores": {"head": {"loss": 0.5, "accuracy": 0.4}}, "epochs": rows}
+
+
+def test_a_model_that_is_good_enough_needs_no_advice():
+    assert advise_on(blessed=True) == []
+
+
+def test_random_weights_come_first():
+    """They are the likeliest of all reasons."""
+    assert advise_on(CONFIG)[0].startswith("The base has random weights")
+    assert not any("random weights" in sentence for sentence in advise_on())
+
+
+def test_an_accuracy_that_may_be_good_enough_asks_for_images():
+    """Said if the threshold lies within its confidence interval, and only then."""
+    [sentence] = advise_on(accuracy_interval=[0.2, 0.65])
+    assert sentence.startswith("Few test images: on 40 an accuracy of 0.200 to 0.650 is likely, which includes the 0.6")
+    assert not any("Few test images" in sentence for sentence in advise_on())
+
+
+def test_a_class_that_is_never_predicted_is_named():
+    assert advise_on(confusion_matrix=[[20, 0], [20, 0]])[0].startswith("No test image was taken for dogs: add images")
+
+
+@pytest.mark.parametrize(("best", "said"), [(2, True), (1, False)])
+def test_a_loss_that_was_still_falling_asks_for_more_epochs(best, said):
+    """The last epoch is the best one."""
+    [sentence] = advise_on(history=make_history(best))
+    assert ("still falling in the last epoch of the head: try --head-epochs 10." in sentence) is said
+
+
+def test_without_a_usual_reason_the_images_are_to_be_looked_at():
+    """There is always a way on."""
+    assert advise_on() == ["None of the usual reasons: look at the images that are confused, and at their labels."]

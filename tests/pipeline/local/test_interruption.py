@@ -1,0 +1,35 @@
+"""What an interrupted run says is what it leaves."""
+
+import pytest
+
+from pipeline.local.interruption import describe_interruption
+
+
+@pytest.fixture
+def model_dir(tmp_path):
+    """A folder with one live version."""
+    (tmp_path / "7" / "variables").mkdir(parents=True)
+    (tmp_path / "7" / "saved_model.pb").write_bytes(b"graph")
+    (tmp_path / "7" / "variables" / "variables.index").write_bytes(b"index")
+    return str(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("component", "finished", "words"),
+    [
+        ("", 0, "interrupted before the first component: nothing was done. Version 7 is live."),
+        ("", 3, "interrupted after 3 components, which the same command does not repeat. Version 7 is live."),
+        ("ExampleGen", 0, "it keeps which images could be decoded. The same command begins with it. Version 7"),
+        ("Embedder", 7, "it keeps the images that it has stored, 1,024 at a time. The same command begins with it and"),
+        ("Trainer", 9, "nothing of it is kept. The same command begins with it and repeats none of the 9 before it. V"),
+        ("Pusher", 12, "a version is pushed whole or not at all"),
+    ],
+)
+def test_each_component_says_what_is_kept_of_it(model_dir, component, finished, words):
+    """Nothing is promised that is not so."""
+    assert words in describe_interruption(component, finished, model_dir)
+
+
+def test_without_a_live_version_none_is_promised(tmp_path):
+    """On a first run nothing was live."""
+    assert describe_interruption("Trainer", 9, str(tmp_path)).endswith("No version is live.")

@@ -1,0 +1,129 @@
+"""What a run says at its end."""
+
+import dataclasses
+import io
+import json
+
+import pytest
+from example_outcome import CONFIG, EVALUATION, OUTCOME, SERVING
+from rich.console import Console
+
+from pipeline.config.load import load_config
+from pipeline.local.report import print_report, render_json
+
+
+def report(**evaluation):
+    return report_of(evaluation=EVALUATION | evaluation)
+
+
+def report_of(config=CONFIG, **changes):
+    console = Console(file=io.StringIO(), width=100)
+    print_report(dataclasses.replace(OUTCOME, **changes), config, console)
+    return console.file.getvalue()
+
+
+def test_everything_that_matters_is_said():
+    """Names and warnings with brackets are no markup."""
+    printed = report()
+    for text in (
+        "60 images of 2 classes (cats [indoor] 30, dogs 30): 20 to train, 20 to validate, 20 to test",
+        "Note:     uneven [classes]",
+        "Embedded: 4 images; 36 more are stored from earlier runs",
+        "Note:     no [room]",
+        "Left out: 2 broken files, 1 copy of an image, 3 files of images that stand in two classes; ",
+        "quarantine.jsonl says why",
+        "Ignored:  2 side files (.xmp)",
+        "Training: 2 of 5 epochs (stopped early) of the head, "
+        "1 of 5 epochs (stopped early) of fine-tuning from conv5_block1; random weights",
+        "Kept:     the head alone, of its epoch 1: loss 0.200, accuracy 0.900 on val",
+        "(fine-tuned loss 0.300, accuracy 0.925)",
+        "Accuracy: 0.900 on 40 test images (95 % confidence 0.770 to 0.960)",
+        "The base has random weights",
+        "Served:   16 images by gRPC and REST, with the answers of the evaluation; median 31.4 ms, 612 MB",
+        "Pushed:   ",
+        "Removed:  version 1, 2 (keep_versions is 10)",
+    ):
+        assert text in printed
+
+
+@pytest.mark.parametrize(
+    ("baseline", "text"),
+    [
+        (None, "good enough: 0.900 where 0.600 is needed\n"),
+        (
+            {"compared": True, "classes": list(EVALUATION["classes"]), "images": 40, "accuracy": 0.85},
+            "good enough: 0.900 where 0.600 is needed, and version 3 has 0.850\n",
+        ),
+        (
+            {"compared": True, "classes": ["cats [indoor]", "dogs"], "images": 30, "accuracy": 0.85},
+            "; on the 2 classes that both know (cats [indoor], dogs; 30 images) it has 0.880 and version 3 0.850\n",
+        ),
+        (
+            {"compared": False, "classes": ["dogs"], "images": 0, "accuracy": None},
+            "; not compared with version 3, which shares too few classes with it\n",
+        ),
+    ],
+)
+def test_comparison_with_the_live_version_says_on_what(baseline, text):
+    """All classes, those that both know, or none."""
+    if baseline:
+        baseline |= {"version": 3, "candidate_accuracy": 0.88 if baseline["compared"] else None}
+    assert text in report(baseline=baseline)
+
+
+def test_canary_is_said_to_be_one_and_how_to_make_it_live():
+    """It is not what `predict` asks by itself."""
+    canary = report_of(canary=True)
+    assert "Canary:   graft-out/serving/graft/7\n" in canary
+    assert "Pushed:" not in canary
+    assert "Next:     ./graft predict IMAGE --model graft-out/serving/graft/7\n" in canary
+    assert "\n          ./graft releases promote --out graft-out --model graft\n" in canary
+    assert "(pushed before; nothing new)" in report_of(canary=True, pushed_now=False)
+
+
+def test_first_version_of_all_is_live_though_a_canary_was_asked_for():
+    """And the report says why."""
+    printed = report_of(load_config(None, {"data": "photos", "canary": True}))
+    assert "Pushed:   graft-out/serving/graft/7  (live: there was nothing to try it beside as a canary)" in printed
+
+
+@pytest.mark.parametrize(
+    ("state", "reason"),
+    [
+        ("withdrawn", "withdrawn before as version 5; `releases promote` makes it live again."),
+        ("canary", "the same model is the canary, version 5; `releases promote` makes it live."),
+    ],
+)
+def test_model_that_is_held_back_says_why_and_how_to_make_it_live(state, reason):
+    """It is good enough, and is not pushed all the same."""
+    printed = report_of(held_back={"version": 5, "state": state}, pushed_version=None, pushed_now=False, live_version=4)
+    assert "Verdict:  good enough" in printed
+    assert " ".join(printed.split()).count(f"Pushed: no: {reason} Version 4 stays live.") == 1
+    assert "Next:     ./graft releases promote 5 --out graft-out --model graft\n" in printed
+    assert "predict" not in printed
+
+
+def test_model_that_a_server_did_not_serve_is_not_pushed_and_says_why():
+    """Every reason, and none of the Evaluator's line is lost; the run's own model can be asked."""
+    serving = SERVING | {"blessed": False, "reasons": ["by gRPC: [gone]", "too slow"]}
+    printed = report_of(serving=serving, pushed_version=None, pushed_now=False)
+    assert "Verdict:  good enough: 0.900" in printed
+    assert "Served:   no: by gRPC: [gone]; too slow. Not pushed; no version is live yet.\n" in printed
+    assert "Next:     ./graft predict IMAGE --out graft-out --run 20261124T000000\n" in printed
+    assert dataclasses.replace(OUTCOME, serving=serving).reasons == serving["reasons"]
+
+
+def test_model_that_the_evaluator_refused_was_not_served():
+    """Nothing is said of it."""
+    printed = report_of(serving=None, evaluation=EVALUATION | {"blessed": False, "failures": ["poor"]})
+    assert "Verdict:  not good enough: poor. Not pushed; no version is live yet." in printed
+    assert "Served:" not in printed
+
+
+def test_other_programs_get_the_same():
+    """And where things are."""
+    tree = json.loads(render_json(OUTCOME, CONFIG))
+    assert tree["model"] == "graft-out/serving/graft/7"
+    assert tree["report"] == "graft-out/runs/20261124T000000"
+    assert tree["evaluation"]["accuracy"] == 0.9
+    assert tree["serving"] == SERVING

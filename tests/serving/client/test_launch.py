@@ -1,0 +1,123 @@
+"""A server as a process: it ends with the process that started it."""
+
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+from schema.errors import GraftError
+from serving.client import launch
+
+ROOT = pathlib.Path(__file__).parents[3]
+# Stands for a server: it answers that a version is available, writes its process id, and does not end at SIGTERM.
+STAND_IN = f"""#!{sys.executable} -IS
+import http.server, os, pathlib, signal, sys
+signal.signal(signal.SIGTERM, lambda *_: pathlib.Path(__file__).with_name("asked").touch())
+[port] = [int(flag.partition("=")[2]) for flag in sys.argv if flag.startswith("--rest_api_port")]
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b'{{"model_version_status": [{{"state": "AVAILABLE"}}]}}')
+
+with http.server.HTTPServer(("127.0.0.1", port), Handler) as server:
+    pathlib.Path(__file__).with_name("process").write_text(str(os.getpid()))
+    server.serve_forever()
+"""
+PARENT = """
+import pathlib, sys, time
+from serving.client import launch
+with launch.start_server("m", ".", sys.argv[1]) as server:
+    print(server.process.pid, flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def stand_in(tmp_path):
+    program = tmp_path / "server"
+    program.write_text(STAND_IN)
+    program.chmod(0o755)
+    return program
+
+
+def wait_until_gone(process):
+    try:
+        psutil.Process(process).wait(3)
+    except psutil.NoSuchProcess:
+        return True
+    except psutil.TimeoutExpired:
+        os.kill(process, signal.SIGKILL)
+        return False
+    return True
+
+
+def test_server_ends_when_the_process_that_started_it_is_killed(stand_in):
+    """No server stays behind, with its memory and its port; not even one that does not end at SIGTERM."""
+    with subprocess.Popen([sys.executable, "-c", PARENT, stand_in], cwd=ROOT, stdout=subprocess.PIPE) as parent:
+        server = int(parent.stdout.readline())
+        assert psutil.pid_exists(server)
+        parent.kill()
+    assert wait_until_gone(server)
+
+
+def test_process_gets_the_signal_that_was_asked_for_when_its_parent_is_killed(tmp_path):
+    """Docker's client passes SIGTERM on to its container, and could not pass on SIGKILL."""
+    code = (
+        "import signal, sys, time; from serving.client import launch\n"
+        "trap = 'trap \"echo asked >told; exit\" TERM; echo; while :; do sleep 0.05; done'\n"
+        f"launch.start_process(['sh', '-c', trap], signal.SIGTERM, cwd={str(tmp_path)!r}); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE) as parent:
+        parent.stdout.readline()
+        parent.kill()
+    deadline = time.monotonic() + 5
+    while not (tmp_path / "told").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert (tmp_path / "told").exists()
+
+
+def test_process_whose_parent_has_ended_meanwhile_does_not_start(tmp_path):
+    """Between the start of a process and what ties it to its parent, the parent may be killed."""
+    program = [sys.executable, "-I", "-S", launch._END_WITH_PARENT, "1", "9", "touch", str(tmp_path / "started")]
+    assert subprocess.run(program, timeout=20, check=False).returncode == 0
+    assert not (tmp_path / "started").exists()
+
+
+def test_ctrl_c_reaches_the_server_through_its_parent_alone(stand_in):
+    """All processes of a terminal get it; the server would get a second signal, which means "at once"."""
+    with launch.start_server("m", ".", str(stand_in)) as server:
+        server.process.send_signal(signal.SIGINT)
+        time.sleep(0.2)
+        assert server.process.poll() is None
+        server.process.kill()
+
+
+def test_server_that_does_not_stop_is_killed(stand_in, monkeypatch):
+    """After 2.5 s; here 0.2."""
+    monkeypatch.setattr(launch, "STOP_SECONDS", 0.2)
+    with launch.start_server("m", ".", str(stand_in)) as server:
+        pass
+    assert server.process.returncode == -signal.SIGKILL
+    assert stand_in.with_name("asked").exists()
+
+
+def test_program_that_cannot_be_started_is_named(tmp_path):
+    """For another machine, say."""
+    program = tmp_path / "server"
+    program.write_bytes(b"\x7fELF of another machine")
+    program.chmod(0o755)
+    with pytest.raises(GraftError, match=f"ended with 1 .*:\n +{program}: cannot be started: Exec format error$"):
+        launch.start_server("m", ".", str(program)).__enter__()
+
+
+def test_a_wait_for_a_process_is_not_disturbed_by_how_it_was_started(capfd):
+    """Its exit code and its output are its own."""
+    process = launch.start_process(["sh", "-c", "echo said; exit 3"])
+    assert (process.wait(20), capfd.readouterr().out) == (3, "said\n")

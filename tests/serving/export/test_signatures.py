@@ -1,0 +1,301 @@
+"""What the SavedModel exports: four signatures behind one preprocessing graph, in stock TensorFlow ops."""
+
+import pathlib
+import subprocess
+import sys
+import textwrap
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_transform as tft
+from small_networks import build_color_classifier, build_small_base
+
+from components.example_gen.layout import ImageFile
+from components.example_gen.reading import read_image
+from components.images.decoding import decode_image
+from components.network import resnet
+from components.transform.preprocessing import resize_image
+from serving.export.signatures import (
+    EXAMPLES,
+    PIXELS,
+    SERVING,
+    TRANSFORM_FEATURES,
+    export_saved_model,
+    read_last_weights,
+)
+
+KINDS = ["jpeg", "png", "gray_jpeg", "cmyk_jpeg"]
+
+
+@pytest.fixture(scope="module")
+def transform_output(transform_graph):
+    return tft.TFTransformOutput(transform_graph)
+
+
+@pytest.fixture(scope="module")
+def network():
+    """A small base with random weights, and a small head for two classes."""
+    embedder = resnet.build_embedder(build_small_base(32, "random"))
+    pixels = np.random.default_rng(0).normal(0, 60, (8, 32, 32, 3)).astype(np.float32)
+    return resnet.assemble(embedder, resnet.build_head(embedder.predict_on_batch(pixels), [4, 4], 2))
+
+
+@pytest.fixture(scope="module")
+def exported(network, transform_output, classes, tmp_path_factory):
+    """The folder of its SavedModel."""
+    folder = str(tmp_path_factory.mktemp("exported"))
+    export_saved_model(network, transform_output, classes, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def loaded(exported):
+    return tf.saved_model.load(exported)
+
+
+@pytest.fixture(scope="module")
+def pixel_model(transform_output, tmp_path_factory):
+    """A SavedModel whose "probabilities" are the pixels themselves, so that they can be seen from outside."""
+    inputs = keras.Input([32, 32, 3], name="pixels")
+    network = keras.Model(inputs, keras.layers.Flatten()(inputs))
+    folder = str(tmp_path_factory.mktemp("pixel_model"))
+    export_saved_model(network, transform_output, [f"value {i}" for i in range(32 * 32 * 3)], folder)
+    return tf.saved_model.load(folder)
+
+
+def transform(transform_output, images, label="cat"):
+    """What Transform makes of encoded images."""
+    columns = {"image": tf.constant(images)[:, None], "label": tf.fill([len(images), 1], label)}
+    return transform_output.transform_features_layer()(columns)
+
+
+def ask(loaded, signature, values):
+    outputs = loaded.signatures[signature](tf.constant(values))
+    return {name: value.numpy() for name, value in outputs.items()}
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "rgba_png", "palette_png", "gif", "animated_gif", "bmp"])
+def test_training_and_both_ways_of_serving_see_the_same_pixels(
+    pixel_model, transform_output, encode_image, serialize, kind
+):
+    """Bit-equal through Transform, `examples` and `serving_default`, for every format that is read."""
+    images = [encode_image(kind, seed=seed) for seed in range(3)]
+    trained = transform(transform_output, images)["pixels"].numpy().reshape(3, -1)
+    assert trained.std() > 1
+    served = ask(pixel_model, SERVING, images)["probabilities"]
+    evaluated = ask(pixel_model, EXAMPLES, [serialize(image, "dog") for image in images])["probabilities"]
+    np.testing.assert_array_equal(served, trained)
+    np.testing.assert_array_equal(evaluated, trained)
+
+
+@pytest.fixture(scope="module")
+def documented():
+    """The table of docs/images.md: kind to "read" or "refused"."""
+    lines = (pathlib.Path(__file__).parents[3] / "docs/images.md").read_text(encoding="utf-8").splitlines()
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line.startswith("| ")]
+    return {row[0]: row[1] for row in rows if row[1] in ("read", "refused")}
+
+
+def test_what_ingest_accepts_is_served_and_what_it_refuses_is_not(
+    pixel_model, transform_output, documented, kind_and_file, tmp_path
+):
+    """Each kind of file as docs/images.md says; served, it has the pixels that it is trained with."""
+    kind, content = kind_and_file
+    name = f"image{kind.partition(' named ')[2] or '.jpg'}"
+    (tmp_path / name).write_bytes(content)
+    record = read_image(ImageFile(name, "cat", "", "", len(content), 0), str(tmp_path), max_megapixels=1.0)
+    assert ("refused" if record.broken else "read") == documented[kind], record.problem
+    if record.broken:
+        with pytest.raises(tf.errors.InvalidArgumentError) as refusal:
+            ask(pixel_model, SERVING, [content])
+        if "are read at most" in record.problem:
+            assert record.problem.removeprefix("cannot be decoded: ") in str(refusal.value)
+    else:
+        served = ask(pixel_model, SERVING, [content])["probabilities"]
+        np.testing.assert_array_equal(served, transform(transform_output, [content])["pixels"].numpy().reshape(1, -1))
+
+
+def test_every_kind_that_is_documented_is_tried(documented, make_file):
+    """A row of docs/images.md that no test makes a file of would be a promise."""
+    assert len(documented) > 40
+    assert all(isinstance(make_file(kind), bytes) for kind in documented)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_training_and_both_ways_of_serving_give_the_same_answer(
+    network, loaded, transform_output, encode_image, serialize, classes, kind
+):
+    """The same label, and probabilities within 1e-5, whatever the size of the batch."""
+    images = [encode_image(kind, seed=seed) for seed in range(3)]
+    expected = network(transform(transform_output, images)["pixels"], training=False).numpy()
+    labels = [classes[i].encode() for i in expected.argmax(axis=1)]
+    served = ask(loaded, SERVING, images)
+    evaluated = ask(loaded, EXAMPLES, [serialize(image, "dog") for image in images])
+    alone = [ask(loaded, SERVING, [image])["probabilities"][0] for image in images]
+    assert np.ptp(expected[:, 0]) > 1e-3  # the network tells the images apart
+    for probabilities in (served["probabilities"], evaluated["probabilities"], alone):
+        np.testing.assert_allclose(probabilities, expected, atol=1e-5)
+    assert served["label"].tolist() == evaluated["label"].tolist() == labels
+
+
+@pytest.mark.parametrize(("signature", "argument"), [(SERVING, "image_bytes"), (EXAMPLES, "examples")])
+def test_predictions_have_the_names_types_and_shapes_of_the_contract(loaded, signature, argument):
+    """A client relies on them: string [N] in; probabilities, label and classes out."""
+    function = loaded.signatures[signature]
+    (spec,) = function.structured_input_signature[1].values()
+    assert (list(function.structured_input_signature[1]), spec.dtype, spec.shape.rank) == ([argument], tf.string, 1)
+    assert {name: (spec.dtype, spec.shape.as_list()) for name, spec in function.structured_outputs.items()} == {
+        "probabilities": (tf.float32, [None, 2]),
+        "label": (tf.string, [None]),
+        "classes": (tf.string, [None, 2]),
+    }
+
+
+def test_there_are_four_signatures(loaded):
+    """And no other way in."""
+    assert set(loaded.signatures) == {"serving_default", "examples", "transform_features", "pixels"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_pixels_give_the_probabilities_of_the_image_that_they_are_of(loaded, encode_image, kind):
+    """Within 1e-5: decoded and resized by the caller as the preprocessing graph does, red first, from 0 to 255."""
+    images = [encode_image(kind, seed=seed) for seed in range(3)]
+    decoded = np.stack([resize_image(decode_image(tf.constant(image)), 32) for image in images])
+    expected = ask(loaded, SERVING, images)["probabilities"]
+    assert np.ptp(expected[:, 0]) > 1e-3
+    np.testing.assert_allclose(ask(loaded, PIXELS, decoded)["probabilities"], expected, atol=1e-5)
+
+
+def test_the_signature_of_pixels_takes_no_string_and_needs_no_table(loaded):
+    """So that other formats can hold it."""
+    function = loaded.signatures[PIXELS]
+    assert {name: (spec.dtype, spec.shape.as_list()) for name, spec in function.structured_outputs.items()} == {
+        "probabilities": (tf.float32, [None, 2])
+    }
+    (spec,) = function.structured_input_signature[1].values()
+    assert (spec.name, spec.dtype, spec.shape.as_list()) == ("pixels", tf.float32, [None, 32, 32, 3])
+    graph = function.graph.as_graph_def()
+    nodes = [*graph.node, *(node for body in graph.library.function for node in body.node_def)]
+    assert not [node.name for node in nodes if "Table" in node.op or "String" in node.op]
+    assert tf.string.as_datatype_enum not in {node.attr["T"].type for node in nodes}
+
+
+def test_every_row_names_the_classes_in_the_order_of_the_probabilities(loaded, encode_image, classes):
+    """A client needs no list of its own."""
+    outputs = ask(loaded, SERVING, [encode_image(seed=s) for s in range(3)])
+    assert outputs["classes"].tolist() == [[name.encode() for name in classes]] * 3
+    np.testing.assert_allclose(outputs["probabilities"].sum(axis=1), 1, atol=1e-5)
+    chosen = [row[i] for row, i in zip(outputs["classes"], outputs["probabilities"].argmax(axis=1), strict=True)]
+    assert outputs["label"].tolist() == chosen
+
+
+def test_transform_features_gives_the_label_index(loaded, encode_image, serialize):
+    """int64 [N, 1] for the Evaluator; -1 for a class that the model does not know."""
+    function = loaded.signatures[TRANSFORM_FEATURES]
+    assert {name: (spec.dtype, spec.shape.as_list()) for name, spec in function.structured_outputs.items()} == {
+        "label_index": (tf.int64, [None, 1])
+    }
+    examples = [serialize(encode_image(), label) for label in ("dog", "cat", "wolf")]
+    np.testing.assert_array_equal(ask(loaded, TRANSFORM_FEATURES, examples)["label_index"], [[1], [0], [-1]])
+
+
+def test_examples_need_no_label_to_be_predicted(loaded, encode_image):
+    """A client that asks has none."""
+    image = tf.train.Feature(bytes_list=tf.train.BytesList(value=[encode_image()]))
+    example = tf.train.Example(features=tf.train.Features(feature={"image": image})).SerializeToString()
+    assert ask(loaded, EXAMPLES, [example])["probabilities"].shape == (1, 2)
+
+
+def test_bytes_that_are_no_image_are_refused(loaded, encode_image):
+    """With an error, not with a prediction."""
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        ask(loaded, SERVING, [encode_image(), b"no image"])
+
+
+def test_the_saved_model_holds_the_weights_and_no_optimizer(transform_output, classes, tmp_path):
+    """Even of a network that was fitted: Adam's two slots would triple the file."""
+    network = build_color_classifier()
+    resnet.compile_for_training(network, 1e-3)
+    network.fit(np.zeros((4, 32, 32, 3)), np.zeros(4), verbose=0)
+    assert len(network.optimizer.variables) > 2
+    export_saved_model(network, transform_output, classes, str(tmp_path))
+    variables = tf.train.list_variables(str(tmp_path / "variables/variables"))
+    floats = [shape for name, shape in variables if not name.startswith(("_CHECKPOINTABLE", "save_counter"))]
+    assert sorted(floats) == [[2], [3, 2]]
+    assert not [name for name, _ in variables if "optimizer" in name]
+
+
+@pytest.mark.parametrize("count", [1, 4, 12])
+def test_the_last_weights_are_those_of_the_head_in_their_order(network, exported, count):
+    """They are numbered: the tenth does not come before the second."""
+    assert len(network.weights) > 12
+    weights = read_last_weights(exported, count)
+    assert len(weights) == count
+    assert all(map(np.array_equal, weights, network.get_weights()[-count:]))
+
+
+def test_the_last_weights_of_a_model_that_takes_embeddings_are_those_of_the_head(transform_output, classes, tmp_path):
+    """Which it refers to twice, and holds once."""
+    inputs = keras.Input([32, 32, 3], name="pixels")
+    embedder = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(2048, 1)(inputs)))
+    head = resnet.build_head(np.random.default_rng(0).normal(size=(4, 2048)).astype(np.float32), [4], 2)
+    export_saved_model(resnet.assemble(embedder, head), transform_output, classes, str(tmp_path), head, "{}")
+    weights = read_last_weights(str(tmp_path), len(head.weights))
+    assert len(weights) == 4
+    assert all(map(np.array_equal, weights, head.get_weights()))
+
+
+def test_a_network_that_has_fewer_weights_gives_all_of_them(transform_output, classes, tmp_path):
+    """A model of somebody else may have none that are called so: none is no error."""
+    network = build_color_classifier()
+    export_saved_model(network, transform_output, classes, str(tmp_path / "small"))
+    assert [w.shape for w in read_last_weights(str(tmp_path / "small"), 9)] == [(3, 2), (2,)]
+    foreign = tf.Module()
+    foreign.kernel = tf.Variable([1.0])
+    tf.saved_model.save(foreign, str(tmp_path / "foreign"))
+    assert read_last_weights(str(tmp_path / "foreign"), 9) == []
+
+
+def test_exporting_leaves_the_network_as_it_was(transform_output, classes, tmp_path):
+    """It can be trained on: weights and optimizer are still there."""
+    network = build_color_classifier()
+    resnet.compile_for_training(network, 1e-3)
+    before = network.get_weights()
+    export_saved_model(network, transform_output, classes, str(tmp_path))
+    assert all(map(np.array_equal, before, network.get_weights()))
+    network.fit(np.ones((4, 32, 32, 3)), np.zeros(4), verbose=0)
+    assert not all(map(np.array_equal, before, network.get_weights()))
+
+
+def test_the_model_answers_where_there_is_nothing_but_tensorflow(exported, loaded, encode_image, tmp_path):
+    """In a process that cannot import Keras, TFX or TensorFlow Transform; TensorFlow's own look at keras aside."""
+    (tmp_path / "image.jpg").write_bytes(encode_image(seed=4))
+    script = """
+        import pathlib, sys
+
+        import tensorflow as tf
+
+        FORBIDDEN = ("keras", "tf_keras", "tfx", "tfx_bsl", "tensorflow_transform", "tensorflow_metadata")
+
+        class Refuse:
+            def find_spec(self, name, path=None, target=None):
+                if name.partition(".")[0] in FORBIDDEN:
+                    raise ImportError(f"{name} is not here")
+
+        for name in [name for name in sys.modules if name.partition(".")[0] in FORBIDDEN]:
+            del sys.modules[name]
+        sys.meta_path.insert(0, Refuse())
+        predict = tf.saved_model.load(sys.argv[1]).signatures["serving_default"]
+        outputs = predict(image_bytes=tf.constant([pathlib.Path(sys.argv[2]).read_bytes()]))
+        assert not [name for name in sys.modules if name.partition(".")[0] in FORBIDDEN]
+        print(outputs["label"].numpy()[0].decode(), *outputs["probabilities"].numpy()[0])
+    """
+    command = [sys.executable, "-c", textwrap.dedent(script), exported, str(tmp_path / "image.jpg")]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    label, *probabilities = done.stdout.split()
+    expected = ask(loaded, SERVING, [encode_image(seed=4)])
+    assert label == expected["label"][0].decode()
+    np.testing.assert_allclose([float(p) for p in probabilities], expected["probabilities"][0], atol=1e-5)

@@ -1,0 +1,46 @@
+"""What a version is asked before it takes requests."""
+
+import pytest
+import tensorflow as tf
+from tensorflow_serving.apis import prediction_log_pb2
+
+from serving.export.warmup_requests import WARMUP_REQUESTS, write_warmup_requests
+
+
+@pytest.fixture
+def write(tmp_path, encode_image):
+    """Returns a function that writes requests with so many images; gives the images and the requests."""
+
+    def write_requests(count):
+        images = [encode_image(seed=seed) for seed in range(count)]
+        write_warmup_requests(str(tmp_path), images, "flowers")
+        file = tmp_path / WARMUP_REQUESTS
+        records = tf.data.TFRecordDataset(str(file)).as_numpy_iterator() if file.exists() else []
+        return images, [prediction_log_pb2.PredictionLog.FromString(r).predict_log.request for r in records]
+
+    return write_requests
+
+
+def values(request):
+    """The name of a request's only input, and its values."""
+    [(name, proto)] = request.inputs.items()
+    return name, tf.make_ndarray(proto).tolist()
+
+
+def test_there_is_an_image_a_batch_and_an_example(write):
+    """What clients will send first, under the name that they will use."""
+    images, requests = write(9)
+    assert {request.model_spec.name for request in requests} == {"flowers"}
+    assert [request.model_spec.signature_name for request in requests] == ["serving_default"] * 2 + ["examples"]
+    assert [values(request) for request in requests[:2]] == [("image_bytes", images[:1]), ("image_bytes", images[:8])]
+    name, [example] = values(requests[2])
+    assert name == "examples"
+    feature = tf.train.Example.FromString(example).features.feature
+    assert (list(feature), list(feature["image"].bytes_list.value)) == (["image"], images[:1])
+
+
+@pytest.mark.parametrize(("count", "sizes"), [(3, [1, 3, 1]), (1, [1, 1]), (0, [])])
+def test_few_images_make_small_batches(write, count, sizes):
+    """Nothing is asked twice, and without an image nothing is."""
+    _, requests = write(count)
+    assert [len(values(request)[1]) for request in requests] == sizes

@@ -1,0 +1,88 @@
+"""Signals that end a server: no handler waits for a lock, and an end comes in time."""
+
+import pathlib
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from serving.process import stop_signals
+
+ROOT = pathlib.Path(__file__).parents[3]
+STOPPED, ENDED = 5, 7  # exit codes
+# Argument of the code: what it does when it has caught the signals.
+PROGRAM = f"""
+import os, signal, sys, threading, time
+from serving.process import stop_signals
+stopped = threading.Event()
+with stop_signals.caught() as signals:
+    stop_signals.watch(signals, stopped.set, lambda: os._exit({ENDED}), 0.2)
+    exec(sys.argv[1])
+    sys.exit({STOPPED} if stopped.wait(5) else 0)
+"""
+SEND = "os.kill(os.getpid(), signal.{})"
+
+
+def run(code, **options):
+    command = [sys.executable, "-c", PROGRAM, code]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, timeout=20, check=False, **options)
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_first_signal_asks_to_stop(name):
+    """And whatever is being done goes on."""
+    assert run(SEND.format(name)).returncode == STOPPED
+
+
+@pytest.mark.parametrize("second", ["SIGINT", "SIGTERM"])
+def test_second_signal_ends_at_once(second):
+    """Long before the limit, for the process then sleeps for ever."""
+    done = run(f"{SEND.format('SIGINT')}; stopped.wait(); {SEND.format(second)}; time.sleep(60)")
+    assert done.returncode == ENDED
+
+
+def test_stop_that_takes_too_long_is_ended():
+    """After 0.2 s here."""
+    assert run(f"{SEND.format('SIGTERM')}; time.sleep(60)").returncode == ENDED
+
+
+def test_signals_within_handlers_block_nothing():
+    """A handler that took a lock waited for ever, as soon as one signal came within another's handler."""
+    shower = "import itertools; [os.kill(os.getpid(), signal.SIGINT) for _ in itertools.count()]"
+    assert run(shower).returncode == ENDED
+
+
+def ignore_sigint():
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def test_signal_that_was_ignored_before_is_caught():
+    """A shell without job control starts its background jobs so."""
+    assert run(SEND.format("SIGINT"), preexec_fn=ignore_sigint).returncode == STOPPED
+
+
+def test_signals_that_are_not_ignored_are_listed():
+    """Of a server, whose parent gets SIGINT in its place."""
+    code = (
+        "import sys; from serving.process import stop_signals; sys.exit(stop_signals.list_heeded() != [signal.SIGTERM])"
+    )
+    command = [sys.executable, "-c", f"import signal; {code}"]
+    assert subprocess.run(command, cwd=ROOT, preexec_fn=ignore_sigint, timeout=20, check=False).returncode == 0
+
+
+def test_signals_behind_a_stop_disturb_nothing():
+    """The process is ending; a traceback of KeyboardInterrupt would say that something is wrong."""
+    program = f"{PROGRAM.partition('    sys.exit')[0]}    stopped.wait(5)\n{SEND.format('SIGINT')}\nsys.exit(3)"
+    done = subprocess.run(
+        [sys.executable, "-c", program, SEND.format("SIGINT")], cwd=ROOT, capture_output=True, timeout=20, check=False
+    )
+    assert (done.returncode, done.stderr) == (3, b"")
+
+
+def test_handlers_are_put_back_where_no_signal_came():
+    """Of the tests, say, which go on."""
+    before = [signal.getsignal(number) for number in stop_signals.NUMBERS]
+    with stop_signals.caught():
+        assert [signal.getsignal(number) for number in stop_signals.NUMBERS] != before
+    assert [signal.getsignal(number) for number in stop_signals.NUMBERS] == before
