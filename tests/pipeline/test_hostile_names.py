@@ -73,6 +73,7 @@ def test_check_shows_names_and_obeys_none(type_graft, data):
     assert r"1 named pipe, which is no file (:dog:\x9b31m[bold]/\x1b[5mpipe.png)" in out
 
 
+@pytest.mark.long  # tests/schema/test_text.py has the escapes
 def test_in_an_encoding_without_the_characters_they_are_escaped(type_graft, data):
     """Python would end in a traceback; JSON stays JSON."""
     found = json.loads(type_graft("check", "--json", data, encoding="ascii")[0])

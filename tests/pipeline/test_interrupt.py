@@ -32,13 +32,17 @@ def interrupt(command, folder, is_time, number):
     return (folder / "printed").read_text(), complaint, process.returncode
 
 
-def test_interrupted_run_goes_on_where_it_was(warm_python, small_digits, tmp_path):
+@pytest.mark.parametrize(
+    "base", ["small_base", pytest.param("program", marks=pytest.mark.long)], ids=["small", "ResNet50"]
+)
+def test_interrupted_run_goes_on_where_it_was(warm_python, small_digits, tmp_path, base):
     """The trainer is stopped twice; then everything before it is unchanged, and its half-written output is gone.
 
-    With the real ResNet50, from the command line to a pushed model.
+    From the command line to a pushed model.
     """
-    command = [warm_python.program, ROOT, "run", "--data", str(small_digits), "--weights", "random"]
+    command = [getattr(warm_python, base), ROOT, "run", "--data", str(small_digits), "--weights", "random"]
     command += ["--image-size", "32", "--min-accuracy", "0", "--early-stopping-patience", "100000"]
+    command += ["--fine-tune-from", "conv5_block3"]  # both bases have it
     endless = [*command, "--head-epochs", "100000"]
 
     def trains(printed):

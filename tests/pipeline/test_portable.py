@@ -35,6 +35,8 @@ from schema import features
 from schema.errors import UsageError
 
 pytestmark = pytest.mark.slow
+# A run here and one there: more than a minute. test_embedder_worker.py has a worker in each run of the tests.
+WHOLE_RUNS = pytest.mark.long
 
 ROOT = pathlib.Path(__file__).parents[2]
 BEAMS_OWN = "apache_beam.runners.portability.local_job_service_main"
@@ -227,6 +229,7 @@ def parse(record):
     return {name: tuple(value.bytes_list.value) or tuple(value.float_list.value) for name, value in found.items()}
 
 
+@WHOLE_RUNS
 def test_examples_are_those_of_a_direct_run(here, elsewhere):
     """Every image, in the same split, file and place."""
     examples = read_examples(find(elsewhere[1], "ExampleGen", "examples"))
@@ -234,6 +237,7 @@ def test_examples_are_those_of_a_direct_run(here, elsewhere):
     assert sum(map(len, examples.values())) == 120
 
 
+@WHOLE_RUNS
 def test_embeddings_are_those_of_a_direct_run(here, elsewhere):
     """To the last bit, and of the same images."""
     assert read_examples(find(elsewhere[1], "Embedder", "embeddings")) == read_examples(
@@ -241,6 +245,7 @@ def test_embeddings_are_those_of_a_direct_run(here, elsewhere):
     )
 
 
+@WHOLE_RUNS
 def test_statistics_are_those_of_a_direct_run(here, elsewhere):
     """TFX's own step, with the schema and the options that it got from us."""
     for split in features.SPLITS:
@@ -249,6 +254,7 @@ def test_statistics_are_those_of_a_direct_run(here, elsewhere):
         assert statistics.read_bytes() == pathlib.Path(here[1]["StatisticsGen"]["statistics"], name).read_bytes()
 
 
+@WHOLE_RUNS
 def test_model_and_evaluation_are_those_of_a_direct_run(here, elsewhere):
     """Each figure of TFMA's, and each epoch's before."""
     outcome, folder = elsewhere
@@ -258,6 +264,7 @@ def test_model_and_evaluation_are_those_of_a_direct_run(here, elsewhere):
     assert outcome["pushed_version"]
 
 
+@WHOLE_RUNS
 def test_live_model_is_compared_with_where_the_workers_are(elsewhere, live):
     """The baseline is handed over at a place that they see."""
     baseline = elsewhere[0]["evaluation"]["baseline"]
@@ -314,6 +321,7 @@ def embed(here, workspace, keys, target):
     return read_examples(target / "embeddings"), outcome.embedding["images"]
 
 
+@WHOLE_RUNS
 def test_embedder_on_two_workers_writes_what_one_process_writes(
     here, workspace, on_two_workers, workers_python, tmp_path
 ):

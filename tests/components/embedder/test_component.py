@@ -151,7 +151,7 @@ def test_fine_tuning_later_adds_the_trunk(embed, examples, small_base, tmp_path)
     assert len(EmbeddingStore(embedded.store, embedded.report.trunk).open()) == 12
 
 
-@pytest.mark.parametrize("damage", ["cut", "foreign", "flipped"])
+@pytest.mark.parametrize("damage", [*(pytest.param(d, marks=pytest.mark.long) for d in ("cut", "foreign")), "flipped"])
 def test_a_damaged_shard_is_computed_again_and_never_trusted(
     embed, first, examples, small_base, tmp_path, caplog, damage
 ):
@@ -255,7 +255,7 @@ def test_progress_counts_every_image_once(embed, first, examples, retrained_exam
     assert {e.total for e in events if e.step == "images embedded"} == {13}
 
 
-@pytest.mark.parametrize("fine_tune_epochs", [0, 1])
+@pytest.mark.parametrize("fine_tune_epochs", [pytest.param(0, marks=pytest.mark.long), 1])
 def test_the_moments_of_the_training_images_stand_beside_the_embeddings(
     embed, examples, small_base, tmp_path, fine_tune_epochs
 ):

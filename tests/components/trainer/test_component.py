@@ -356,7 +356,9 @@ def test_an_augmented_run_exports_what_it_validated_and_leaves_no_images_behind(
     assert [path.name for path in augmented.run.iterdir() if path.is_dir()] == ["tensorboard"]
 
 
-@pytest.mark.parametrize("augmentation", [OFF, AUGMENTED], ids=["plain", "augmented"])
+@pytest.mark.parametrize(
+    "augmentation", [pytest.param(OFF, marks=pytest.mark.long), AUGMENTED], ids=["plain", "augmented"]
+)
 def test_resized_images_on_disk_change_nothing(
     large_examples, transform_graph, small_base, frozen_like, tmp_path, augmentation
 ):
