@@ -10,12 +10,12 @@ import struct
 import subprocess
 import sys
 import termios
-import time
 
 import packaging.requirements
 import pytest
 from click.testing import CliRunner
 from terminals import open_terminal
+from waiting import wait_until
 
 from kubeflow.cli import cli
 from pipeline.cli import VERSION
@@ -464,13 +464,6 @@ def test_interrupted_set_up_leaves_no_process_and_no_stamp(project, tools, build
     assert not (project / ".venv" / "graft-stamp").exists()
     assert not list(tools.glob("tmp.*"))
     assert ignored or (tools / "cleaned").exists()  # pip removes its temporary files at SIGINT
-
-
-def wait_until(condition):
-    end = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 def has_ended(process):

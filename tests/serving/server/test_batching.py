@@ -5,6 +5,7 @@ import time
 
 import numpy as np
 import pytest
+from waiting import wait_until
 
 from serving.server.batching import Batcher
 from serving.server.configs import Batching
@@ -69,14 +70,6 @@ def ask_all(batcher, requests):
 
 def count_waiting(batcher):
     return sum(map(len, batcher._queues.values()))
-
-
-def wait_until(happened):
-    """Waits for something that takes milliseconds, on a machine however busy."""
-    deadline = time.monotonic() + 20
-    while not happened():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def rows(*values):

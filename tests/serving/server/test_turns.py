@@ -1,9 +1,9 @@
 """Which request is computed next."""
 
 import threading
-import time
 
 import pytest
+from waiting import wait_until
 
 from serving.server import turns
 from serving.server.errors import ServingError
@@ -35,11 +35,6 @@ class Queue:
     def _start(self, compute):
         self._threads.append(threading.Thread(target=self.turns.run, args=(compute, {}, [])))
         self._threads[-1].start()
-
-
-def wait_until(condition):
-    while not condition():
-        time.sleep(0.001)
 
 
 @pytest.fixture
