@@ -206,7 +206,7 @@ def _satisfy_launcher(invocation: dict[str, Any]) -> None:
 
 
 def _set_flags() -> None:
-    """As `pipeline.local.runner` does: batches are bounded in bytes and not in rows."""
+    """Bounds batches in bytes and not in rows, as `pipeline.local.runner` does."""
     from absl import flags
 
     flags.FLAGS(["graft"])

@@ -1,1 +1,1 @@
-"""What the frozen base makes of each image, once for all runs."""
+"""Embeddings of the images by the frozen base, computed once for all runs."""

@@ -1,1 +1,1 @@
-"""How well a candidate does, by itself and beside the live version."""
+"""Evaluates a candidate, by itself and beside the live version."""

@@ -1,1 +1,1 @@
-"""What ends a run before the training: nothing new, data that is unfit, or drift."""
+"""Gates that end a run before the training: nothing new, unfit data, or drift."""

@@ -77,7 +77,7 @@ class Augmentation(_Frozen):
 
 
 class Beam(_Frozen):
-    """How Apache Beam runs; `pipeline.beam.engines` makes arguments of it."""
+    """Configuration of Apache Beam; `pipeline.beam.engines` turns it into Beam's arguments."""
 
     runner: Literal["direct", "portable", "flink", "dataflow"] = _key(
         "direct",

@@ -1,1 +1,1 @@
-"""How commands print, fall silent and end."""
+"""Terminal of a command: printing, muting of libraries, and Ctrl-C."""

@@ -1,1 +1,1 @@
-"""What comes from the network before a run: weights and sample data."""
+"""Downloads before a run: weights and sample data."""

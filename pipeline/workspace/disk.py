@@ -1,4 +1,4 @@
-"""Whether there is room, and what to say when there is none in the middle of a run."""
+"""Checks the free disk space before a run, and explains a full disk in the middle of one."""
 
 import errno
 import os

@@ -42,7 +42,7 @@ class Workspace:
 
     @property
     def embeddings(self) -> pathlib.Path:
-        """What the frozen base makes of each image, from run to run."""
+        """Folder of the stored embeddings, which later runs read."""
         return self.root / "embeddings"
 
     @property

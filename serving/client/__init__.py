@@ -1,1 +1,1 @@
-"""Those who ask: of a server by its API, or of a SavedModel here."""
+"""Clients: ask a server by its API, or a SavedModel on this machine."""

@@ -1,1 +1,1 @@
-"""What is exported: a SavedModel's signatures and the requests that warm it up."""
+"""Export of a SavedModel: its signatures, and the requests that warm it up."""

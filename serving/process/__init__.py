@@ -1,1 +1,1 @@
-"""What a process of ours has to do with its terminal, signals and ports."""
+"""Terminal, signals and ports of a process."""
