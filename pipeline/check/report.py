@@ -119,9 +119,11 @@ def _describe_disk(findings: Findings, config: Config) -> str:
     return f"{text}; {decimal(disk.free)} are free for {escape(config.out)}"
 
 
-def make_next_command(data: str | None, file: str | None, default_file: str) -> str:
-    """Returns the command that trains on what was checked."""
+def make_next_command(data: str | None, file: str | None, default_file: str, follow_links: bool | None = None) -> str:
+    """Returns the command that trains on what was checked, with the options that were given."""
     words = ["./graft", "run", *([quote(data)] if data else [])]
     if file and file != default_file:
         words += ["--config", quote(file)]
+    if follow_links is not None:
+        words.append("--follow-links" if follow_links else "--no-follow-links")
     return " ".join(words)

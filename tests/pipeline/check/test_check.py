@@ -191,3 +191,13 @@ def test_libjpeg_does_not_speak_for_itself(tmp_path, warm_python, photos):
         cwd=tmp_path, capture_output=True, text=True, timeout=600, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_next_command_follows_the_links_that_check_followed(graft, photos, tmp_path):
+    """Else the run would read fewer images than the table has."""
+    (tmp_path / "elsewhere").mkdir()
+    next((photos / "cats").iterdir()).rename(tmp_path / "elsewhere/moved.png")
+    (photos / "cats/link").symlink_to(tmp_path / "elsewhere")
+    lines = graft("check", "photos", "--follow-links").out.splitlines()
+    assert "photos: 40 files in 2 classes" in lines[0]
+    assert lines[-1] == "Next:     ./graft run photos --follow-links"
