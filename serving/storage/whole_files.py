@@ -5,7 +5,7 @@ import os
 import uuid
 from collections.abc import Iterator
 
-import tensorflow as tf
+from serving.storage.gfile import gfile
 
 
 @contextlib.contextmanager
@@ -18,7 +18,7 @@ def write_whole(target: str) -> Iterator[str]:
     Args:
         target: the file; one that is there is replaced.
     Raises:
-        OSError, tf.errors.OpError: if it cannot be written; then nothing is left behind.
+        OSError: if the file cannot take its place; then nothing is left behind.
     """
     folder, name = os.path.split(target)
     above = os.path.dirname(folder)
@@ -27,8 +27,8 @@ def write_whole(target: str) -> Iterator[str]:
     temporary = os.path.join(above, f"_temporary_{uuid.uuid4().hex}_{name}")
     try:
         yield temporary
-        tf.io.gfile.rename(temporary, target, overwrite=True)
+        gfile(target).rename(temporary, target, overwrite=True)
     except BaseException:
-        with contextlib.suppress(tf.errors.OpError):
-            tf.io.gfile.remove(temporary)
+        with contextlib.suppress(OSError):
+            gfile(target).remove(temporary)
         raise
