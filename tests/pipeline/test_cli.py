@@ -59,6 +59,7 @@ def test_predict_starts_no_tfx(tmp_path):
     assert not modules & {"tfx", "apache_beam", "tensorflow_transform"}
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_run_starts_no_google_cloud_client(tmp_path):
     """It costs seconds, and no local run uses it; Beam itself imports those of its own I/O."""

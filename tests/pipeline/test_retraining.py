@@ -67,12 +67,7 @@ def second(first, run_nightly, photos, digits):
 
 
 @pytest.fixture(scope="module")
-def fine_tuned(second, run_by_hand):
-    return run_by_hand(fine_tune_epochs=1, fine_tune_learning_rate=1e-4, head_epochs=1)[0]
-
-
-@pytest.fixture(scope="module")
-def canary(fine_tuned, run_by_hand, pushed_versions):
+def canary(second, run_by_hand, pushed_versions):
     before = pushed_versions()
     return *run_by_hand(**CANARY, canary=True), before
 
@@ -87,6 +82,11 @@ def promoted(canary, run_by_hand, workspace):
 def rolled_back(promoted, run_by_hand, workspace):
     """The version that was withdrawn, and the same run once more."""
     return roll_back(str(workspace / "serving/graft")), *run_by_hand(**CANARY)
+
+
+@pytest.fixture(scope="module")
+def fine_tuned(rolled_back, run_by_hand):
+    return run_by_hand(fine_tune_epochs=1, fine_tune_learning_rate=1e-4, head_epochs=1)[0]
 
 
 def test_new_images_are_trained_on_and_compared_with_the_live_model(first, second):
@@ -172,20 +172,6 @@ def test_other_images_stop_a_run_before_training(second, run_nightly, photos, di
     assert pushed_versions() == before
 
 
-def test_fine_tuned_model_is_evaluated_on_images(fine_tuned):
-    """Its base is not the frozen one; the baseline, a head alone, is asked in the same way."""
-    assert EmbeddingReport.read(find_output(fine_tuned, "Embedder", "embeddings")).images < 180
-    assert "embedded_examples" not in read_eval_config(fine_tuned)
-    assert fine_tuned.evaluation["baseline"]["compared"]
-    assert fine_tuned.evaluation["images"] == sum(fine_tuned.ingest["counts"]["test"].values())
-
-
-def test_fine_tuning_after_a_head_computes_what_it_starts_from_alone(fine_tuned):
-    """Images to train and to validate go through the base once more; their embeddings stay."""
-    counts = fine_tuned.ingest["counts"]
-    assert fine_tuned.embedding["computed"] == sum(counts["train"].values()) + sum(counts["val"].values())
-
-
 def test_canary_is_pushed_below_the_live_version(canary, workspace):
     """It is compared with the live version, and the report says how to make it live."""
     outcome, printed, before = canary
@@ -220,3 +206,19 @@ def test_model_that_was_rolled_back_is_held_back(rolled_back, canary, workspace,
     assert f"Next:     ./graft releases promote {withdrawn.number} --out {workspace} --model graft\n" in printed
     assert pushed_versions() == canary[2]
     assert read_labels(str(workspace / "serving/graft")) == {"stable": canary[2][-1]}
+
+
+@pytest.mark.long  # tests/pipeline/test_end_to_end.py fine-tunes
+def test_fine_tuned_model_is_evaluated_on_images(fine_tuned):
+    """Its base is not the frozen one; the baseline, a head alone, is asked in the same way."""
+    assert EmbeddingReport.read(find_output(fine_tuned, "Embedder", "embeddings")).images < 180
+    assert "embedded_examples" not in read_eval_config(fine_tuned)
+    assert fine_tuned.evaluation["baseline"]["compared"]
+    assert fine_tuned.evaluation["images"] == sum(fine_tuned.ingest["counts"]["test"].values())
+
+
+@pytest.mark.long
+def test_fine_tuning_after_a_head_computes_what_it_starts_from_alone(fine_tuned):
+    """Images to train and to validate go through the base once more; their embeddings stay."""
+    counts = fine_tuned.ingest["counts"]
+    assert fine_tuned.embedding["computed"] == sum(counts["train"].values()) + sum(counts["val"].values())

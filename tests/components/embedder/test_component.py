@@ -142,6 +142,7 @@ def test_a_head_alone_keeps_no_trunk(embed, examples, small_base, tmp_path):
     assert [path.name for path in pathlib.Path(embedded.store).iterdir()] == [embedded.report.kind.name]
 
 
+@pytest.mark.long
 def test_fine_tuning_later_adds_the_trunk(embed, examples, small_base, tmp_path):
     """The embeddings are there; the images go through the base once more for what is not, and nothing is doubled."""
     embed(examples, tmp_path / "head", fine_tune_epochs=0, store=tmp_path / "store")
@@ -206,6 +207,7 @@ def test_augmentation_switches_the_stores_off(embed, examples, small_base, tmp_p
     assert Moments.read(embedded.uri) is None
 
 
+@pytest.mark.long
 def test_a_budget_that_is_too_small_keeps_no_trunk(embed, examples, small_base, tmp_path):
     """Embeddings are kept; the report says what would have been needed."""
     embedded = embed(examples, tmp_path / "out", trunk_gb=12 * 128 / 1e9 - 1e-9)
@@ -214,6 +216,7 @@ def test_a_budget_that_is_too_small_keeps_no_trunk(embed, examples, small_base, 
     assert embed(examples, tmp_path / "enough", trunk_gb=12 * 128 / 1e9).report.trunk
 
 
+@pytest.mark.long
 def test_what_others_start_from_makes_room(embed, examples, retrained_examples, small_base, tmp_path, spec):
     """With room for one trunk alone, that of another base goes; and of the same one, images that are gone."""
     other = embed(examples, tmp_path / "other", dataclasses.replace(spec, seed=1), store=tmp_path / "store")

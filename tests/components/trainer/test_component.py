@@ -170,6 +170,7 @@ def test_phase_2_starts_from_what_the_embedder_has_kept(fine_tuned):
     assert fine_tuned.trunk_computed == 0
 
 
+@pytest.mark.long  # the store itself has tests of pruning
 def test_what_was_pruned_meanwhile_is_computed_again(train, fine_tuned, val_examples, tmp_path):
     """The Embedder's artifact is older than the store: the Trainer fills it, passes over what is code, and trains."""
 
@@ -192,6 +193,7 @@ def test_what_was_pruned_meanwhile_is_computed_again(train, fine_tuned, val_exam
     np.testing.assert_allclose(predict(again.model, val_examples), expected, atol=1e-3)
 
 
+@pytest.mark.long  # test_training compares both ways of phase 2
 def test_without_a_budget_phase_2_reads_the_images(train, fine_tuned, val_examples, tmp_path, caplog):
     """Nothing is kept, the log and the report say why; the model is the same but for the rounding."""
     caplog.set_level("INFO", logger="absl")
@@ -240,6 +242,7 @@ def test_a_fine_tuned_model_takes_no_embeddings(fine_tuned):
     }
 
 
+@pytest.mark.long  # tests/pipeline/test_retraining.py has a run with a warm start
 def test_a_warm_start_trains_on_from_the_live_model(train, head_only, tmp_path):
     """A step of next to nothing leaves the head where it begins: at that of the live model, and not at a random one."""
     nothing = {"head_epochs": 1, "head_learning_rate": 1e-12}
@@ -356,9 +359,8 @@ def test_an_augmented_run_exports_what_it_validated_and_leaves_no_images_behind(
     assert [path.name for path in augmented.run.iterdir() if path.is_dir()] == ["tensorboard"]
 
 
-@pytest.mark.parametrize(
-    "augmentation", [pytest.param(OFF, marks=pytest.mark.long), AUGMENTED], ids=["plain", "augmented"]
-)
+@pytest.mark.long
+@pytest.mark.parametrize("augmentation", [OFF, AUGMENTED], ids=["plain", "augmented"])
 def test_resized_images_on_disk_change_nothing(
     large_examples, transform_graph, small_base, frozen_like, tmp_path, augmentation
 ):

@@ -403,6 +403,7 @@ def test_a_fine_tuned_base_is_scored_and_left_in_float32(embedded_noise, small_b
         np.testing.assert_allclose(np.asarray(network(images)).sum(axis=1), 1, atol=1e-5)
 
 
+@pytest.mark.long
 def test_two_devices_train_one_network(warm_python, tmp_path):
     """MirroredStrategy over two logical CPUs, which takes a process of its own: both phases run, and the loss falls."""
     script = pathlib.Path(__file__).with_name("train_on_two_devices.py")

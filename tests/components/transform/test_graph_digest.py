@@ -207,6 +207,7 @@ def test_a_choice_of_many_branches_is_digested_as_one_of_two(tmp_path):
     assert digest_output(folder, "value") != digest_output(export_switch(tmp_path / "3", last=4), "value")
 
 
+@pytest.mark.long
 def test_another_branch_of_many_in_another_process_has_another_digest(tmp_path):
     """Where the functions are called the same, for each process has traced as many."""
     digests = [
