@@ -370,9 +370,8 @@ def predict(
         if model or server:
             raise click.UsageError("--run: expected neither --model nor --server beside it.")
         model = find_trained_model(out or find_configured_workspace(), run_id)
-    elif out:
-        if model or server:
-            raise click.UsageError("--out: expected neither --model nor --server beside it.")
+    elif out and (model or server):
+        raise click.UsageError("--out: expected neither --model nor --server beside it.")
 
     paths = list_paths(images)
     with muted_stderr():
