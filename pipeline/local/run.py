@@ -15,14 +15,17 @@ from tfx.utils import path_utils
 from components import progress
 from components.embedder.artifact import EmbeddingReport
 from components.evaluator.summary import FILE as SUMMARY_FILE
-from components.gates.data import FILE
-from components.gates.retraining import TRAIN, Decision, read_decision
+from components.gates.retraining import TRAIN
 from components.pusher.component import CANARY, HELD_BACK, NEW, OVERTAKEN, PUSHED, PUSHED_VERSION, REMOVED_VERSIONS
+from components.records.decision import RetrainingDecision
+from components.records.gate_verdict import GateVerdict
+from components.records.ingest import IngestSummary
+from components.records.quarantine import QUARANTINE, read_quarantine
 from components.serving_validator.component import FILE as VERDICT_FILE
 from pipeline.beam.engines import beam_pipeline_args, check_engine, explain_worker_error
 from pipeline.beam.worker_check import check_workers
 from pipeline.chain import Places, create_pipeline
-from pipeline.check.left_out import QUARANTINE, read_quarantine, suggest_conversion
+from pipeline.check.left_out import suggest_conversion
 from pipeline.config.config import Config
 from pipeline.downloads.weights import RANDOM
 from pipeline.local.progress_display import ProgressDisplay, describe_state
@@ -47,7 +50,7 @@ class Outcome:
     Attributes:
         run_id: its folder below `runs/`.
         components: in the order in which they finished.
-        ingest: `report.json` of ExampleGen.
+        ingest: `ingest.json` of ExampleGen.
         warnings: of the gate.
         evaluation: `summary.json` of the Evaluator.
         embedding: how many images are embedded, how many of them in this run, and where, see `_describe_embedding`.
@@ -100,12 +103,12 @@ class Ended:
     Attributes:
         run_id: its folder below `runs/`.
         decision: of the RetrainingGate.
-        ingest: `report.json` of ExampleGen.
+        ingest: `ingest.json` of ExampleGen.
         live_version: what is live, or None.
     """
 
     run_id: str
-    decision: Decision
+    decision: RetrainingDecision
     ingest: dict[str, Any]
     live_version: int | None
 
@@ -171,7 +174,7 @@ def _run_chain(
         quarantine = _save_quarantine(display.finished, folder)
         if not quarantine:
             raise
-        advice = suggest_conversion(read_quarantine(quarantine), config.data)
+        advice = suggest_conversion(read_quarantine(str(folder)), config.data)
         whole = f"The whole list of files left out: {quarantine}"
         raise DataError(*error.args, *([": ".join(advice)] if advice else []), whole) from error
     except BaseException as error:
@@ -216,8 +219,7 @@ def _finish(component: Finished, display: ProgressDisplay, log: RunLog | None) -
     if log:
         log.finish(describe_state(component))
     if component.name == "ExampleGen":
-        counts = _read(component, "report", "report.json")["counts"]
-        images = {split: sum(by_label.values()) for split, by_label in counts.items()}
+        images = IngestSummary.read(component.outputs["report"].uri).images_by_split
         display.expect("images embedded", images["train"])  # by the Trainer, if they are augmented
         display.expect("images evaluated", images["test"])
     return component.name != "RetrainingGate" or component.outputs["decision"].properties[TRAIN] == "true"
@@ -226,8 +228,8 @@ def _finish(component: Finished, display: ProgressDisplay, log: RunLog | None) -
 def _collect(run_id: str, components: list[Finished], folder: pathlib.Path, model_dir: pathlib.Path) -> Outcome | Ended:
     """Reads what the components wrote, and keeps a copy of what people look at."""
     by_name = {c.name: c for c in components}
-    decision = read_decision(by_name["RetrainingGate"].outputs["decision"].uri)
-    ingest = _read(by_name["ExampleGen"], "report", "report.json")
+    decision = RetrainingDecision.read(by_name["RetrainingGate"].outputs["decision"].uri)
+    ingest = IngestSummary.read(by_name["ExampleGen"].outputs["report"].uri).model_dump(mode="json")
     _save_quarantine(components, folder)
     live = versions.find_live(str(model_dir))
     if not decision.train:
@@ -242,7 +244,11 @@ def _collect(run_id: str, components: list[Finished], folder: pathlib.Path, mode
         run_id=run_id,
         components=components,
         ingest=ingest,
-        warnings=[w for gate in ("DataGate", "DriftGate") for w in _read(by_name[gate], "verdict", FILE)["warnings"]],
+        warnings=[
+            warning
+            for gate in ("DataGate", "DriftGate")
+            for warning in GateVerdict.read(by_name[gate].outputs["verdict"].uri).warnings
+        ],
         embedding=_describe_embedding(by_name["Embedder"], by_name["Trainer"], history, folder.parents[1]),
         evaluation=_read(by_name["Evaluator"], "evaluation", SUMMARY_FILE),
         history=history,
@@ -252,7 +258,7 @@ def _collect(run_id: str, components: list[Finished], folder: pathlib.Path, mode
         removed_versions=[] if by_name["Pusher"].cached else json.loads(pushed.get(REMOVED_VERSIONS, "[]")),
         canary=bool(pushed.get(CANARY)),
         held_back=json.loads(pushed.get(HELD_BACK, "null")),
-        decision=dataclasses.asdict(decision),
+        decision=decision.model_dump(mode="json"),
         live_version=live.number if live else None,
         trained_model=str(_find_model(by_name["Trainer"]).relative_to(folder.parents[1])),
     )
@@ -264,7 +270,7 @@ def describe(outcome: Outcome | Ended) -> dict[str, Any]:
         return {
             "run_id": outcome.run_id,
             "ingest": outcome.ingest,
-            "decision": dataclasses.asdict(outcome.decision),
+            "decision": outcome.decision.model_dump(mode="json"),
             "live_version": outcome.live_version,
         }
     return {
