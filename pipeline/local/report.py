@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from components.example_gen import ignored
-from components.pusher.component import OVERTAKEN
+from components.pusher.outcome import OVERTAKEN
 from components.records.ingest import IngestSummary
 from components.records.quarantine import QUARANTINE, read_quarantine
 from pipeline.check.left_out import suggest_conversion

@@ -16,7 +16,7 @@ from components import progress
 from components.embedder.artifact import EmbeddingReport
 from components.evaluator.summary import FILE as SUMMARY_FILE
 from components.gates.retraining import TRAIN
-from components.pusher.component import CANARY, HELD_BACK, NEW, OVERTAKEN, PUSHED, PUSHED_VERSION, REMOVED_VERSIONS
+from components.pusher.outcome import OVERTAKEN, PushOutcome
 from components.records.decision import RetrainingDecision
 from components.records.gate_verdict import GateVerdict
 from components.records.ingest import IngestSummary
@@ -238,8 +238,9 @@ def _collect(run_id: str, components: list[Finished], folder: pathlib.Path, mode
     shutil.copy(logs / "training_curves.png", folder)
     shutil.copy(logs / "history.json", folder)
     history = json.loads((logs / "history.json").read_text())
-    pushed = by_name["Pusher"].outputs["pushed_model"].properties
-    pushed_now = bool(pushed.get(NEW)) and not by_name["Pusher"].cached
+    pushed = PushOutcome.read(by_name["Pusher"].outputs["pushed_model"].properties)
+    if by_name["Pusher"].cached:
+        pushed = pushed.model_copy(update={"new": False, "removed_versions": []})
     return Outcome(
         run_id=run_id,
         components=components,
@@ -253,11 +254,11 @@ def _collect(run_id: str, components: list[Finished], folder: pathlib.Path, mode
         evaluation=_read(by_name["Evaluator"], "evaluation", SUMMARY_FILE),
         history=history,
         serving=_read_serving(by_name["ServingValidator"]),
-        pushed_version=int(pushed[PUSHED_VERSION]) if pushed.get(PUSHED) else None,
-        pushed_now=pushed_now,
-        removed_versions=[] if by_name["Pusher"].cached else json.loads(pushed.get(REMOVED_VERSIONS, "[]")),
-        canary=bool(pushed.get(CANARY)),
-        held_back=json.loads(pushed.get(HELD_BACK, "null")),
+        pushed_version=pushed.version,
+        pushed_now=pushed.new,
+        removed_versions=pushed.removed_versions,
+        canary=pushed.canary,
+        held_back=pushed.held_back.model_dump() if pushed.held_back else None,
         decision=decision.model_dump(mode="json"),
         live_version=live.number if live else None,
         trained_model=str(_find_model(by_name["Trainer"]).relative_to(folder.parents[1])),
