@@ -24,6 +24,7 @@ from pipeline.workspace.workspace import Workspace
 from schema.errors import DataError
 from serving.client import launch
 from serving.releases import models_config, releases, versions
+from serving.releases.record import UNKNOWN
 
 _SOURCES = ("schema", "serving", "components")
 _SERVER = "serving/server"  # a digest of its own
@@ -146,19 +147,19 @@ def _resolve_lineage(
     workspace: Workspace,
 ) -> dict[str, Any]:
     """What a run takes over from the version that is live."""
-    record = live.record if live else {}
+    record = live.record if live else UNKNOWN
     # trunk_gb makes no other model, so it is no part of the request; but with another one the Embedder runs anew.
-    same_trunk = record.get("config", {}).get("trunk_gb") == config.trunk_gb
-    if live and record.get("request_key") == request_key and same_trunk and record.get("resolved", {}).keys() >= _MADE:
+    same_trunk = record.config.trunk_gb == config.trunk_gb
+    made = record.resolved.model_dump(include=_MADE)
+    if live and record.request_key == request_key and same_trunk and None not in made.values():
         # This very request made the live version. It is not compared with itself: the properties are those of
         # that run, so that TFX finds every output of it. What the Pusher said holds unless the version was promoted:
         # then it has another number.
-        made = {name: record["resolved"][name] for name in _MADE}
-        as_pushed = record.get("pushed_version", live.number) == live.number and not record.get("canary")
+        as_pushed = record.pushed_version in (None, live.number) and not record.canary
         return made if as_pushed else made | {"served": _describe_serving(config, workspace)}
     return {
         "classes": resolve_classes(config, listing, live),
-        "salt": NEW_SALT if live and live.problem else _resolve_salt(listing, record.get("salt"), workspace),
+        "salt": NEW_SALT if live and live.problem else _resolve_salt(listing, record.salt, workspace),
         "baseline": live.identity if live else versions.NOT_LIVE,
         "served": _describe_serving(config, workspace),
     }

@@ -53,7 +53,7 @@ class EvaluatorExecutor(tfx_executor.Executor):
         progress.report("counting the test images")
         counts = count_labels(examples)
         live = versions.find_by_identity(exec_properties["model_dir"], exec_properties["baseline"])
-        baseline = live if live and live.record.get("classes") == classes else None
+        baseline = live if live and live.record.classes == classes else None
         # TFMA takes one class list for both models; where they differ, the comparison is our own.
         comparison = _compare(candidate, live, examples, classes, counts) if live and not baseline else None
         max_drop = exec_properties["max_accuracy_drop"]
@@ -224,7 +224,7 @@ def _compare(
     progress.report("loading the live model and the new one")
     if live.problem:
         return Comparison([], problem="whose record cannot be read")
-    common = [name for name in classes if name in live.record.get("classes", [])]
+    common = [name for name in classes if name in live.record.classes]
     return compare_models(_model_path(candidate), live.path, _list_test_files(examples), common, counts)
 
 

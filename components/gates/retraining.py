@@ -161,7 +161,7 @@ def decide(
         reasons = "; ".join(memory["reasons"])
         return say(False, f"the model of these very images is not pushed: {reasons}", memory["refused"])
     for version in others:
-        if version.record.get("settings_key") == settings_key and _is_made_of(version, keys):
+        if version.record.settings_key == settings_key and _is_made_of(version, keys):
             withdrawn = os.path.basename(version.path) != str(version.number)
             state = "was withdrawn" if withdrawn else "is the canary"
             return say(False, f"the model of these very images is version {version.number}, which {state}", withdrawn)
@@ -169,7 +169,7 @@ def decide(
         return say(True, "no version is live yet")
     if seen is None:
         return say(True, f"version {live.number} does not tell which images it has seen{damage and f' ({damage})'}")
-    if live.record.get("settings_key") != settings_key:
+    if live.record.settings_key != settings_key:
         return say(True, f"settings or code are not those of version {live.number}")
     if not new and not gone:
         return say(False, f"nothing new: version {live.number} has seen all {len(keys)} images, and no others")
@@ -193,7 +193,7 @@ def check_window(window_end: str, live: versions.Version, force: bool) -> None:
     Raises:
         UsageError: if the window ends before the live model's.
     """
-    before = live.record.get("window_end", "")
+    before = live.record.window_end
     if window_end and window_end < before and not force:
         raise UsageError(
             f"window_end: the newest day is {window_end}, and that of the live version {live.number} is {before}. "

@@ -29,6 +29,7 @@ from components.transform.graph_digest import digest_output
 from schema import features
 from schema.errors import GraftError
 from serving.releases import releases, versions
+from serving.releases.record import VersionRecord
 from serving.storage import durable, folder_lock
 from serving.storage.gfile import is_remote
 
@@ -245,13 +246,13 @@ def _place(staging: str, model_dir: str, record: dict[str, Any]) -> versions.Ver
     canary = record["canary"]
     number = releases.find_canary_number(model_dir) if canary else versions.next_number(model_dir)
     time = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
-    record = record | {"pushed_version": number, "pushed_at": time}
-    _write_record(staging, record)
+    whole = VersionRecord(**record | {"pushed_version": number, "pushed_at": time})
+    _write_record(staging, whole)
     target = os.path.join(model_dir, str(number))
     if canary:
         releases.make_way(model_dir)
     versions.place(staging, target)
-    return versions.Version(number, target, record)
+    return versions.Version(number, target, whole)
 
 
 def _check_live(model_dir: str, compared_with: int | None) -> None:
@@ -261,9 +262,9 @@ def _check_live(model_dir: str, compared_with: int | None) -> None:
         raise OvertakenError(live.number)
 
 
-def _write_record(path: str, record: dict[str, Any]) -> None:
+def _write_record(path: str, record: VersionRecord) -> None:
     with tf.io.gfile.GFile(os.path.join(path, versions.RECORD), "w") as file:
-        file.write(json.dumps(record, indent=1, ensure_ascii=False))
+        file.write(record.render())
 
 
 def _read_refusal(input_dict: dict[str, list[types.Artifact]]) -> list[str]:
@@ -315,12 +316,11 @@ def _is_same(version: versions.Version, model_path: str, record: dict[str, Any])
     back as live what was withdrawn.
     """
 
-    def shape_of(record: dict[str, Any]) -> list[Any]:
-        config = record.get("config", {})
-        return [record.get("classes"), config.get("image_size"), config.get("max_megapixels")]
+    def shape_of(record: VersionRecord) -> list[Any]:
+        return [record.classes, record.config.image_size, record.config.max_megapixels]
 
     # A record that cannot be read tells nothing; weights and graph do, and a withdrawn model is not to come back.
-    if not version.problem and shape_of(version.record) != shape_of(record):
+    if not version.problem and shape_of(version.record) != shape_of(VersionRecord(**record)):
         return False
     if versions.digest_variables(version.path) != versions.digest_variables(model_path):
         return False

@@ -86,7 +86,7 @@ def _live_manifests(workspace: Workspace) -> list[dict[str, Any]]:
     """Of the newest run that embedded, and of those that made what is live: after a rollback, an older one."""
     manifests = [m for m in workspace.load_manifests() if m.get("embedding", {}).get("kinds")]
     live = [versions.find_live(str(folder)) for folder in workspace.model_dir("").glob("*") if folder.is_dir()]
-    runs = {version.record.get("run_id") for version in live if version}
+    runs = {version.record.run_id for version in live if version}
     return [*manifests[-1:], *(m for m in manifests[:-1] if m["run_id"] in runs)]
 
 

@@ -268,12 +268,12 @@ def test_a_model_is_pushed_rolled_back_and_promoted_in_a_store(model_dir):
     """With its record and the labels; the bytes are those of the model."""
     numbers = []
     for change in (b"1", b"2", b"3"):
-        numbers.append(push(make_model(make_root(), change), model_dir, {"change": change.decode()}).number)
+        numbers.append(push(make_model(make_root(), change), model_dir, {"change": change.decode(), "salt": 3}).number)
     assert releases.roll_back(model_dir).number == numbers[2]
-    assert releases.read(model_dir).live.record["change"] == "2"
+    assert releases.read(model_dir).live.record.model_extra["change"] == "2"
     promoted = releases.promote(model_dir, numbers[2])
     live = releases.read(model_dir).live
-    assert (live.number, live.record["change"]) == (promoted.number, "3")
+    assert (live.number, live.record.model_extra["change"]) == (promoted.number, "3")
     assert {name: read(f"{live.path}/{name}") for name in MODEL} == {n: c + b"3" for n, c in MODEL.items()}
     assert models_config.read_labels(model_dir) == {"stable": live.number}
     assert releases.keep(model_dir, 1) == numbers[:2]
@@ -283,13 +283,13 @@ def test_a_model_is_pushed_rolled_back_and_promoted_in_a_store(model_dir):
 def test_a_canary_in_a_store_is_never_live_until_it_is_promoted(model_dir):
     """It goes below what a rollback makes live."""
     for change in (b"1", b"2"):
-        push(make_model(make_root(), change), model_dir, {"change": change.decode()})
-    canary = push(make_model(make_root(), b"3"), model_dir, {"change": "3"}, canary=True)
+        push(make_model(make_root(), change), model_dir, {"change": change.decode(), "salt": 3})
+    canary = push(make_model(make_root(), b"3"), model_dir, {"change": "3", "salt": 3}, canary=True)
     assert releases.read(model_dir).canary.number == canary.number
     releases.roll_back(model_dir)
     found = releases.read(model_dir)
-    assert (found.live.record["change"], found.canary.record["change"]) == ("1", "3")
-    assert releases.promote(model_dir).record["change"] == "3"
+    assert (found.live.record.model_extra["change"], found.canary.record.model_extra["change"]) == ("1", "3")
+    assert releases.promote(model_dir).record.model_extra["change"] == "3"
     assert releases.read(model_dir).canary is None
 
 

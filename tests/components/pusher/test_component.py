@@ -3,6 +3,7 @@
 import datetime
 import json
 import os
+import pathlib
 import shutil
 import time
 
@@ -15,6 +16,7 @@ from components.artifacts import IngestReport, RunDecision
 from components.pusher.component import OvertakenError, PusherExecutor, push
 from schema.errors import UsageError
 from serving.releases import models_config, releases, versions
+from serving.releases.record import VersionRecord
 from serving.storage.gfile import gfile
 
 MEMORY = "not_pushed.json"  # beside the versions
@@ -61,7 +63,7 @@ def served(tmp_path):
 def test_a_push_makes_a_whole_version(model, tmp_path):
     """Every file of the model and the record; the folder of the versions is made as well. The model stays."""
     before = list_files(model)
-    version = push(str(model), str(tmp_path / "serving/flowers"), {"classes": ["猫", "dog"]})
+    version = push(str(model), str(tmp_path / "serving/flowers"), {"classes": ["猫", "dog"], "salt": 3})
     pushed = list_files(tmp_path / "serving/flowers" / str(version.number))
     record = json.loads(pushed.pop("assets.extra/graft.json"))
     assert record["classes"] == ["猫", "dog"]
@@ -74,10 +76,11 @@ def test_a_version_says_what_it_is_and_when_it_was_pushed(model, tmp_path):
     """Number, time and content, whatever becomes of its folder's name."""
     before = datetime.datetime.now(datetime.timezone.utc).replace(microsecond=0)
     version = push(str(model), str(tmp_path / "serving"), {})
-    pushed_at = datetime.datetime.fromisoformat(version.record.pop("pushed_at"))
+    pushed_at = datetime.datetime.fromisoformat(version.record.pushed_at)
     assert before <= pushed_at <= datetime.datetime.now(datetime.timezone.utc)
     digest = versions.digest_model(str(model))
-    assert version.record == {"pushed_version": version.number, "canary": False, "model_digest": digest}
+    told = {"pushed_version": version.number, "canary": False, "model_digest": digest}
+    assert version.record == VersionRecord(pushed_at=version.record.pushed_at, **told)
 
 
 def test_a_model_with_assets_extra_of_its_own_keeps_them(model, tmp_path):
@@ -193,7 +196,7 @@ def test_a_live_model_whose_record_is_damaged_is_pushed_again_with_a_record(run_
     DAMAGES["NUL bytes"](os.path.join(damaged.path, versions.RECORD))
     assert run_pusher().get_int_custom_property("new") == 1
     live = versions.find_live(str(served))
-    assert (live.number > damaged.number, live.problem, live.record["settings_key"]) == (True, "", "s1")
+    assert (live.number > damaged.number, live.problem, live.record.settings_key) == (True, "", "s1")
 
 
 @pytest.mark.parametrize("damage", [DAMAGES["empty"], DAMAGES["a folder"]])
@@ -278,8 +281,11 @@ def test_a_blessed_model_is_pushed_with_its_record(run_pusher, tmp_path):
     live = versions.find_live(str(tmp_path / "serving"))
     assert pushed.get_int_custom_property("pushed") == 1
     assert pushed.get_string_custom_property("pushed_version") == str(live.number)
-    live.record.pop("pushed_at")
-    assert live.record == {
+    told = json.loads(pathlib.Path(live.path, versions.RECORD).read_text())
+    assert told == VersionRecord.model_validate(told).model_dump()
+    unknown = ("pushed_at", "config", "resolved", "request_key")
+    assert {key: value for key, value in told.items() if key not in unknown} == {
+        "format": 1,
         "classes": ["a", "b"],
         "pushed_version": live.number,
         "canary": False,
@@ -319,7 +325,7 @@ def test_without_embeddings_there_are_no_moments_to_keep(run_pusher, tmp_path):
 def test_what_is_kept_does_not_change_what_the_model_is(run_pusher, model, tmp_path):
     """Its digest is of the graph and the variables; the number alone tells one identity from the other."""
     run_pusher()
-    assert versions.find_live(str(tmp_path / "serving")).record["model_digest"] == versions.digest_model(str(model))
+    assert versions.find_live(str(tmp_path / "serving")).record.model_digest == versions.digest_model(str(model))
     other = tmp_path / "other"
     shutil.copytree(model, other / "1")
     assert versions.find_live(str(other)).identity.partition(":")[2] == versions.digest_model(str(model))
@@ -412,7 +418,7 @@ def change_record(run_pusher, tmp_path, change):
     run_pusher()
     [version] = versions.find_versions(str(tmp_path / "serving"))
     record = tmp_path / "serving" / str(version.number) / versions.RECORD
-    record.write_text(json.dumps(version.record | change))
+    record.write_text(json.dumps(version.record.model_dump() | change))
 
 
 @pytest.mark.parametrize("change", [{"config": {"image_size": 64}}, {"classes": ["b", "a"]}])
@@ -528,7 +534,7 @@ def test_a_withdrawn_model_does_not_come_back_with_an_edit_of_the_code(run_pushe
     run_pusher()
     withdrawn = releases.roll_back(str(served))
     record = tmp_path / "serving" / f"withdrawn-{withdrawn.number}" / versions.RECORD
-    record.write_text(json.dumps(withdrawn.record | {"resolved": {"code_digest": "old"}}))
+    record.write_text(json.dumps(withdrawn.record.model_dump() | {"resolved": {"code_digest": "old"}}))
     export_graph(tmp_path / "model")
     pushed = run_pusher()
     assert pushed.get_int_custom_property("pushed") == 0
