@@ -23,13 +23,14 @@ from tfx.utils import path_utils
 
 from components import progress
 from components.artifacts import IngestReport
-from components.embedder.artifact import EmbeddingReport
 from components.evaluator import summary
-from components.evaluator.comparison import Comparison, compare_models
+from components.evaluator.comparison import compare_models, describe_uncompared
 from components.evaluator.eval_config import make_eval_config
 from components.evaluator.threshold import choose_threshold
 from components.example_files import list_split
 from components.gates.data_checks import class_totals
+from components.records.embedding import EmbeddingSummary
+from components.records.evaluation import Baseline
 from components.tfdata import without_autotune
 from schema import features
 from serving.export import signatures
@@ -189,11 +190,11 @@ def _find_embedded(
 ) -> types.Artifact | None:
     """The embeddings to evaluate on; None if there are none of the test split, or a model takes no such ones."""
     artifact = artifact_utils.get_single_instance(embeddings)
-    kind = EmbeddingReport.read(artifact.uri).kind
+    kind = EmbeddingSummary.read(artifact.uri).kind
     if kind is None or features.TEST not in artifact_utils.decode_split_names(artifact.split_names):
         return None
     paths = [_model_path(candidate), *([baseline.path] if baseline else [])]
-    fits = all(signatures.read_embedding_kind(path) == kind.to_json() for path in paths)
+    fits = all(signatures.read_embedding_kind(path) == kind for path in paths)
     return artifact if fits else None
 
 
@@ -219,13 +220,13 @@ def _compare(
     examples: types.Artifact,
     classes: list[str],
     counts: dict[str, int],
-) -> Comparison:
+) -> Baseline:
     """Compares with a live version of other classes, on those that both know."""
     progress.report("loading the live model and the new one")
     if live.problem:
-        return Comparison([], problem="whose record cannot be read")
+        return describe_uncompared(live.number, [], problem="whose record cannot be read")
     common = [name for name in classes if name in live.record.classes]
-    return compare_models(_model_path(candidate), live.path, _list_test_files(examples), common, counts)
+    return compare_models(_model_path(candidate), live, _list_test_files(examples), common, counts)
 
 
 def _refuse(blessing: types.Artifact) -> None:

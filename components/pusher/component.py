@@ -20,11 +20,11 @@ from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionP
 from components import progress
 from components.artifacts import IngestReport, RunDecision
 from components.embedder.moments import FILE as MOMENTS
-from components.evaluator import summary
 from components.example_gen import image_set
 from components.gates.drift import STATISTICS
 from components.gates.retraining import find_newest_day, read_decision, remember_unpushed
-from components.serving_validator.component import FILE as VERDICT
+from components.records.evaluation import EvaluationSummary
+from components.records.serving_verdict import ServingVerdict
 from components.transform.graph_digest import digest_output
 from schema import features
 from schema.errors import GraftError
@@ -92,11 +92,11 @@ class PusherExecutor(tfx_executor.Executor):
         self._log_startup(input_dict, output_dict, exec_properties)
         pushed = artifact_utils.get_single_instance(output_dict["pushed_model"])
         model_dir = exec_properties["model_dir"]
-        metrics = _load(input_dict["evaluation"], summary.FILE)
+        metrics = EvaluationSummary.read(artifact_utils.get_single_uri(input_dict["evaluation"]))
         decision = read_decision(artifact_utils.get_single_uri(input_dict["decision"]))
-        compared_with = (metrics["baseline"] or {}).get("version")
+        compared_with = metrics.baseline.version if metrics.baseline else None
         if not self.CheckBlessing(input_dict):
-            if reasons := metrics["failures"] + _read_refusal(input_dict):
+            if reasons := metrics.failures + _read_refusal(input_dict):
                 remember_unpushed(model_dir, compared_with, decision, reasons)
             self._MarkNotPushed(pushed)
             return
@@ -111,7 +111,8 @@ class PusherExecutor(tfx_executor.Executor):
             remember_unpushed(model_dir, live, decision, [reason], refused=bool(held_back))
         new = version is None
         if version is None and not held_back:
-            record |= self._describe(input_dict) | {"metrics": metrics, "settings_key": decision.settings_key}
+            described = metrics.model_dump(mode="json", exclude={"format"})
+            record |= self._describe(input_dict) | {"metrics": described, "settings_key": decision.settings_key}
             try:
                 version = push(model_path, model_dir, record, canary, _list_extras(input_dict), compared_with)
             except OvertakenError as error:
@@ -269,9 +270,8 @@ def _write_record(path: str, record: VersionRecord) -> None:
 
 def _read_refusal(input_dict: dict[str, list[types.Artifact]]) -> list[str]:
     """What the ServingValidator found wrong; nothing where it was not asked."""
-    if not tf.io.gfile.exists(os.path.join(artifact_utils.get_single_uri(input_dict["infra_blessing"]), VERDICT)):
-        return []
-    return list(_load(input_dict["infra_blessing"], VERDICT)["reasons"])
+    uri = artifact_utils.get_single_uri(input_dict["infra_blessing"])
+    return ServingVerdict.read(uri).reasons if tf.io.gfile.exists(os.path.join(uri, ServingVerdict.FILE)) else []
 
 
 def _list_extras(input_dict: dict[str, list[types.Artifact]]) -> list[str]:

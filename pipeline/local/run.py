@@ -13,12 +13,14 @@ from tfx.orchestration.pipeline import Pipeline
 from tfx.utils import path_utils
 
 from components import progress
-from components.embedder.artifact import EmbeddingReport
-from components.evaluator.summary import FILE as SUMMARY_FILE
 from components.gates.data import FILE
 from components.gates.retraining import TRAIN, Decision, read_decision
 from components.pusher.component import CANARY, HELD_BACK, NEW, OVERTAKEN, PUSHED, PUSHED_VERSION, REMOVED_VERSIONS
-from components.serving_validator.component import FILE as VERDICT_FILE
+from components.records.embedding import EmbeddingSummary
+from components.records.evaluation import EvaluationSummary
+from components.records.history import TrainingHistory
+from components.records.serving_verdict import ServingVerdict
+from components.row_store.shards import Kind
 from pipeline.beam.engines import beam_pipeline_args, check_engine, explain_worker_error
 from pipeline.beam.worker_check import check_workers
 from pipeline.chain import Places, create_pipeline
@@ -38,6 +40,7 @@ from pipeline.workspace.workspace import Workspace, make_run_id, open_workspace,
 from schema.errors import DataError
 from schema.text import printable
 from serving.releases import versions
+from serving.storage.documents import Document
 
 
 @dataclasses.dataclass(frozen=True)
@@ -234,8 +237,8 @@ def _collect(run_id: str, components: list[Finished], folder: pathlib.Path, mode
         return Ended(run_id, decision, ingest, live.number if live else None)
     logs = pathlib.Path(by_name["Trainer"].outputs["model_run"].uri)
     shutil.copy(logs / "training_curves.png", folder)
-    shutil.copy(logs / "history.json", folder)
-    history = json.loads((logs / "history.json").read_text())
+    shutil.copy(logs / TrainingHistory.FILE, folder)
+    history = _dump(TrainingHistory.read(str(logs)))
     pushed = by_name["Pusher"].outputs["pushed_model"].properties
     pushed_now = bool(pushed.get(NEW)) and not by_name["Pusher"].cached
     return Outcome(
@@ -244,7 +247,7 @@ def _collect(run_id: str, components: list[Finished], folder: pathlib.Path, mode
         ingest=ingest,
         warnings=[w for gate in ("DataGate", "DriftGate") for w in _read(by_name[gate], "verdict", FILE)["warnings"]],
         embedding=_describe_embedding(by_name["Embedder"], by_name["Trainer"], history, folder.parents[1]),
-        evaluation=_read(by_name["Evaluator"], "evaluation", SUMMARY_FILE),
+        evaluation=_dump(EvaluationSummary.read(by_name["Evaluator"].outputs["evaluation"].uri)),
         history=history,
         serving=_read_serving(by_name["ServingValidator"]),
         pushed_version=int(pushed[PUSHED_VERSION]) if pushed.get(PUSHED) else None,
@@ -299,12 +302,12 @@ def _describe_embedding(
     The Trainer computes what was pruned from the store since the Embedder ran.
     """
     uri = embedder.outputs["embeddings"].uri
-    report = EmbeddingReport.read(uri)
+    report = EmbeddingSummary.read(uri)
     return {
         "images": report.images,
         "computed": 0 if embedder.cached else report.computed,
         "trunk_computed": 0 if trainer.cached else history["trunk_computed"],
-        "kinds": [kind.name for kind in (report.kind, report.trunk) if kind],
+        "kinds": [Kind.from_json(kind).name for kind in (report.kind, report.trunk) if kind],
         "artifact": str(pathlib.Path(uri).relative_to(workspace)),
         "note": report.note,
     }
@@ -312,7 +315,7 @@ def _describe_embedding(
 
 def _read_serving(validator: Finished) -> dict[str, Any] | None:
     uri = pathlib.Path(validator.outputs["infra_blessing"].uri)
-    return _read(validator, "infra_blessing", VERDICT_FILE) if (uri / VERDICT_FILE).exists() else None
+    return _dump(ServingVerdict.read(str(uri))) if (uri / ServingVerdict.FILE).exists() else None
 
 
 def _save_quarantine(components: list[Finished], folder: pathlib.Path) -> pathlib.Path | None:
@@ -322,6 +325,10 @@ def _save_quarantine(components: list[Finished], folder: pathlib.Path) -> pathli
             source = pathlib.Path(component.outputs["report"].uri) / QUARANTINE
             return pathlib.Path(shutil.copy(source, folder)) if source.stat().st_size else None
     return None
+
+
+def _dump(document: Document) -> dict[str, Any]:
+    return document.model_dump(mode="json", exclude={"format"})
 
 
 def _read(component: Finished, key: str, name: str) -> dict[str, Any]:

@@ -13,8 +13,9 @@ import tensorflow as tf
 from outcomes import find_output, list_executed
 from PIL import Image
 
-from components.embedder.artifact import EmbeddingReport, read_embeddings
+from components.embedder.artifact import read_embeddings
 from components.gates.retraining import Decision
+from components.records.embedding import EmbeddingSummary
 from pipeline.local.run import Ended
 from schema.errors import DataError, UsageError
 from serving.releases.models_config import read_labels
@@ -174,7 +175,7 @@ def test_other_images_stop_a_run_before_training(second, run_nightly, photos, di
 
 def test_fine_tuned_model_is_evaluated_on_images(fine_tuned):
     """Its base is not the frozen one; the baseline, a head alone, is asked in the same way."""
-    assert EmbeddingReport.read(find_output(fine_tuned, "Embedder", "embeddings")).images < 180
+    assert EmbeddingSummary.read(find_output(fine_tuned, "Embedder", "embeddings")).images < 180
     assert "embedded_examples" not in read_eval_config(fine_tuned)
     assert fine_tuned.evaluation["baseline"]["compared"]
     assert fine_tuned.evaluation["images"] == sum(fine_tuned.ingest["counts"]["test"].values())

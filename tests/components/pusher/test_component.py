@@ -13,7 +13,10 @@ from damaged_files import DAMAGES
 from tfx.types import artifact_utils, standard_artifacts
 
 from components.artifacts import IngestReport, RunDecision
+from components.evaluator.comparison import describe_uncompared
 from components.pusher.component import OvertakenError, PusherExecutor, push
+from components.records.evaluation import EvaluationSummary
+from components.records.serving_verdict import ServingVerdict
 from schema.errors import UsageError
 from serving.releases import models_config, releases, versions
 from serving.releases.record import VersionRecord
@@ -30,6 +33,18 @@ DECISION = {
     "images_digest": "d1",
     "refused": False,
 }
+SUMMARY = EvaluationSummary(
+    images=10,
+    accuracy=0.9,
+    accuracy_interval=(0.6, 1.0),
+    min_accuracy=0.5,
+    min_accuracy_reason="min_accuracy",
+    blessed=True,
+    failures=[],
+    baseline=None,
+    classes={},
+    confusion_matrix=[],
+)
 
 
 def make_model(folder, variables=b"variables"):
@@ -233,15 +248,15 @@ def run_pusher(tmp_path, model):
         if compared_with is AS_NOW:
             live = versions.find_live(str(tmp_path / "serving"))
             compared_with = live.number if live else None
-        baseline = {"version": compared_with} if compared_with else None
+        baseline = describe_uncompared(compared_with, []) if compared_with else None
         report = {"salt": 3, "spans": ["2026-11-22", "2026-11-23"], "fingerprint": "f1", "counts": {}}
-        summary = {"accuracy": 0.9, "failures": list(failures), "baseline": baseline}
-        verdict = {"reasons": list(reasons)}
+        summary = SUMMARY.model_copy(update={"failures": list(failures), "baseline": baseline})
+        verdict = ServingVerdict(blessed=not reasons, reasons=list(reasons))
         files = {
             "report/report.json": json.dumps(report).encode(),
             "report/images.u64": b"8 bytes.",
-            "evaluation/summary.json": json.dumps(summary).encode(),
-            "infra_blessing/verdict.json": None if served is None else json.dumps(verdict).encode(),
+            "evaluation/summary.json": summary.render().encode(),
+            f"infra_blessing/{ServingVerdict.FILE}": None if served is None else verdict.render().encode(),
             "decision/decision.json": json.dumps(DECISION).encode(),
             "statistics/Split-train/FeatureStats.pb": b"statistics",
             "embeddings/moments.npz": moments,
@@ -296,7 +311,7 @@ def test_a_blessed_model_is_pushed_with_its_record(run_pusher, tmp_path):
         "fingerprint": "f1",
         "counts": {},
         "settings_key": "s1",
-        "metrics": {"accuracy": 0.9, "failures": [], "baseline": None},
+        "metrics": SUMMARY.model_dump(mode="json", exclude={"format"}),
     }
 
 
