@@ -11,7 +11,6 @@ one thread; here tf.data decodes the next batches while the base computes, and m
 
 import contextlib
 import dataclasses
-import json
 import os
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -35,6 +34,7 @@ from components.embedder.backbone import EMBEDDING, BaseSpec, FrozenBase
 from components.embedder.moments import Moments
 from components.example_files import list_split
 from components.records.embedding import EmbeddingSummary
+from components.records.ingest import IngestSummary
 from components.row_store.shards import Append, Kind
 from components.row_store.store import EmbeddingStore, Rows, free_bytes, list_kinds, measure, remove
 from schema import features
@@ -132,7 +132,7 @@ class EmbedderExecutor(base_beam_executor.BaseBeamExecutor):
         spec = BaseSpec.from_json(exec_properties["base"])
         spec = spec if fine_tunes else dataclasses.replace(spec, fine_tune_from="")
         base = FrozenBase(spec, graph)
-        counts = _count_images(artifact_utils.get_single_uri(input_dict["report"]))
+        counts = IngestSummary.read(artifact_utils.get_single_uri(input_dict["report"])).images_by_split
         files = list(_list_files(input_dict["examples"], output, splits))
         store, trunk, note = exec_properties["store"], None, ""
         if base.trunk_kind:
@@ -305,13 +305,6 @@ def _list_files(examples: list[types.Artifact], output: types.Artifact, splits: 
         tf.io.gfile.makedirs(target)
         for source in list_split(artifact_utils.get_split_uri(examples, split)):
             yield ExampleFile(source, os.path.join(target, os.path.basename(source)), split)
-
-
-def _count_images(report: str) -> dict[str, int]:
-    """Images by split, as the ingest reports them."""
-    with tf.io.gfile.GFile(os.path.join(report, "report.json")) as file:
-        counts = json.loads(file.read())["counts"]
-    return {split: sum(by_label.values()) for split, by_label in counts.items()}
 
 
 class Embedder(base_beam_component.BaseBeamComponent):

@@ -28,9 +28,9 @@ from components.evaluator.comparison import compare_models, describe_uncompared
 from components.evaluator.eval_config import make_eval_config
 from components.evaluator.threshold import choose_threshold
 from components.example_files import list_split
-from components.gates.data_checks import class_totals
 from components.records.embedding import EmbeddingSummary
 from components.records.evaluation import Baseline
+from components.records.ingest import IngestSummary
 from components.tfdata import without_autotune
 from schema import features
 from serving.export import signatures
@@ -58,7 +58,8 @@ class EvaluatorExecutor(tfx_executor.Executor):
         # TFMA takes one class list for both models; where they differ, the comparison is our own.
         comparison = _compare(candidate, live, examples, classes, counts) if live and not baseline else None
         max_drop = exec_properties["max_accuracy_drop"]
-        threshold = choose_threshold(exec_properties["min_accuracy"], _count_images(input_dict["report"]))
+        ingest = IngestSummary.read(artifact_utils.get_single_uri(input_dict["report"]))
+        threshold = choose_threshold(exec_properties["min_accuracy"], ingest.images_by_class)
         embedded = _find_embedded(input_dict["embeddings"], candidate, baseline)
         signature = signatures.EMBEDDED_EXAMPLES if embedded else signatures.EXAMPLES
         config = make_eval_config(len(classes), threshold.value, max_drop, bool(baseline), signature)
@@ -164,13 +165,6 @@ class Evaluator(base_beam_component.BaseBeamComponent):
 def _as_property(config: config_pb2.EvalConfig) -> dict[str, str]:
     text = json_format.MessageToJson(config, preserving_proto_field_name=True)
     return {standard_component_specs.EVAL_CONFIG_KEY: text}
-
-
-def _count_images(report: list[types.Artifact]) -> dict[str, int]:
-    """Counts the images of all splits by class."""
-    path = os.path.join(artifact_utils.get_single_uri(report), "report.json")
-    with tf.io.gfile.GFile(path) as file:
-        return class_totals(json.loads(file.read())["counts"])
 
 
 def count_labels(examples: types.Artifact) -> dict[str, int]:

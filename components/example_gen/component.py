@@ -31,6 +31,7 @@ from components.example_gen.decode_cache import DecodedImages
 from components.example_gen.duplicates import Record
 from components.example_gen.lineage import find_salt
 from components.example_gen.reading import read_images
+from components.records.quarantine import write_quarantine
 from schema import features
 from schema.errors import DataError, UsageError
 from schema.text import printable
@@ -294,8 +295,6 @@ def _load_records(path: str) -> Iterator[Record]:
 
 
 def _write_report(uri: str, decided: ingest.Ingest) -> None:
-    with tf.io.gfile.GFile(os.path.join(uri, "quarantine.jsonl"), "w") as file:
-        file.write("".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in ingest.list_left_out(decided)))
+    write_quarantine(uri, ingest.list_left_out(decided))
     image_set.write(uri, image_set.make((r.digest, r.label) for r in decided.kept))
-    with tf.io.gfile.GFile(os.path.join(uri, "report.json"), "w") as file:
-        file.write(json.dumps(ingest.describe(decided), indent=1, ensure_ascii=False))
+    ingest.summarize(decided).write(uri)

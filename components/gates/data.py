@@ -5,7 +5,6 @@ The DataGate reads the report of the ingest and the anomalies of ExampleValidato
 
 import json
 import os
-from typing import Any
 
 import tensorflow as tf
 from tensorflow_metadata.proto.v0 import anomalies_pb2
@@ -22,11 +21,12 @@ from components.gates.drift import (
     find_embedding_drift,
     find_statistics_drift,
 )
+from components.records.gate_verdict import GateVerdict
+from components.records.ingest import IngestSummary
+from components.records.quarantine import read_quarantine
 from schema.errors import DataError
 from schema.features import SPLITS
 from serving.releases import versions
-
-FILE = "verdict.json"
 
 
 @component
@@ -44,10 +44,10 @@ def DataGate(
     force: Parameter[int],
     code_digest: Parameter[str],
 ) -> None:
-    """Raises DataError if the data should not be trained on; else writes `verdict.json` with the warnings."""
+    """Raises DataError if the data should not be trained on; else writes the warnings."""
     del code_digest  # in the cache key only
-    ingest = json.loads(_read(report.uri, "report.json"))
-    problems = check_data(ingest, load_quarantine(report.uri), json.loads(classes), max_bad_fraction)
+    ingest, left_out = IngestSummary.read(report.uri), read_quarantine(report.uri)
+    problems = check_data(ingest, left_out, json.loads(classes), max_bad_fraction)
     problems = problems or read_anomalies(anomalies.uri)
     if problems:
         raise DataError(*problems)
@@ -56,8 +56,7 @@ def DataGate(
     _refuse_drift(drifts, force)
     unread = describe_unread_record(versions.find_comparable(model_dir, live))
     unread += describe_damaged_statistics(before) if before else []
-    with tf.io.gfile.GFile(os.path.join(verdict.uri, FILE), "w") as file:
-        file.write(json.dumps({"warnings": find_warnings(ingest) + drifts + unread}))
+    GateVerdict(warnings=find_warnings(ingest) + drifts + unread).write(verdict.uri)
 
 
 @component
@@ -71,14 +70,13 @@ def DriftGate(
     force: Parameter[int],
     code_digest: Parameter[str],
 ) -> None:
-    """Raises DataError if the base sees other images than the live model's; else writes `verdict.json`."""
+    """Raises DataError if the base sees other images than the live model's; else writes the warnings."""
     del code_digest
     before = _find_comparable(model_dir, live, json.loads(classes))
     drifts = find_embedding_drift(embeddings.uri, before, max_embedding_drift) if before else []
     _refuse_drift(drifts, force)
     unread = describe_damaged_moments(before) if before else []
-    with tf.io.gfile.GFile(os.path.join(verdict.uri, FILE), "w") as file:
-        file.write(json.dumps({"warnings": drifts + unread}))
+    GateVerdict(warnings=drifts + unread).write(verdict.uri)
 
 
 def _find_comparable(model_dir: str, live: str, classes: list[str]) -> versions.Version | None:
@@ -104,13 +102,3 @@ def read_anomalies(uri: str) -> list[str]:
         if anomalies.HasField("dataset_anomaly_info"):
             lines.append(f"{split}: {anomalies.dataset_anomaly_info.description}")
     return lines
-
-
-def load_quarantine(uri: str) -> list[dict[str, Any]]:
-    """The lines of `quarantine.jsonl` in an ingest report."""
-    return [json.loads(line) for line in _read(uri, "quarantine.jsonl").split("\n") if line]
-
-
-def _read(uri: str, name: str) -> str:
-    with tf.io.gfile.GFile(os.path.join(uri, name)) as file:
-        return str(file.read())

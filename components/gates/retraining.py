@@ -3,7 +3,6 @@
 What ends here ends well: the live model is as good as what a training would make of these images.
 """
 
-import dataclasses
 import hashlib
 import json
 import os
@@ -18,40 +17,18 @@ from tfx.dsl.component.experimental.decorators import component
 
 from components.artifacts import IngestReport, RunDecision
 from components.example_gen import image_set
-from components.gates.data import load_quarantine
 from components.gates.data_checks import check_data
+from components.records.decision import RetrainingDecision
+from components.records.ingest import IngestSummary
+from components.records.quarantine import read_quarantine
 from schema.errors import UsageError
 from serving.releases import releases, versions
 from serving.storage.gfile import gfile
 from serving.storage.side_files import DamagedError, read_json
 
-FILE = "decision.json"
 TRAIN = "train"  # a property of the artifact, "true" or "false"; Kubeflow's conditions read it
 DEFAULT_MIN_NEW_IMAGES = -1
 _MEMORY = "not_pushed.json"  # beside the versions: what the newest model was made of that was not pushed
-
-
-@dataclasses.dataclass(frozen=True)
-class Decision:
-    """Whether this run goes on.
-
-    Attributes:
-        train: whether it does.
-        reason: why, or why not.
-        new_images: how many the live model has not seen.
-        gone_images: how many that it has seen are not in this run.
-        settings_key: of what makes a model of images.
-        images_digest: of the set of images.
-        refused: whether a model of the same images and settings was refused, or withdrawn, before.
-    """
-
-    train: bool
-    reason: str
-    new_images: int
-    gone_images: int
-    settings_key: str
-    images_digest: str
-    refused: bool = False
 
 
 @component
@@ -103,15 +80,14 @@ def RetrainingGate(
     text = json.dumps([settings, head_epochs, fine_tune_epochs, *map(float, thresholds), *made_by])
     settings_key = hashlib.sha256(text.encode()).hexdigest()
     found = versions.find_comparable(model_dir, live)
-    ingest = _read_ingest(report.uri)
-    unfit = bool(check_data(ingest, load_quarantine(report.uri), json.loads(classes), max_bad_fraction))
+    ingest, left_out = IngestSummary.read(report.uri), read_quarantine(report.uri)
+    unfit = bool(check_data(ingest, left_out, json.loads(classes), max_bad_fraction))
     known = releases.read(model_dir)
     others = [*([known.canary] if known.canary else []), *known.withdrawn]
     memory = _read_memory(model_dir)
     decided = decide(report.uri, found, others, memory, settings_key, min_new_images, bool(force), unfit)
     logging.info("%s: %s.", "Going on" if decided.train else "Ending early", decided.reason)
-    with tf.io.gfile.GFile(os.path.join(decision.uri, FILE), "w") as file:
-        file.write(json.dumps(dataclasses.asdict(decided), indent=1))
+    decided.write(decision.uri)
     decision.set_string_custom_property(TRAIN, "true" if decided.train else "false")
 
 
@@ -124,7 +100,7 @@ def decide(
     min_new_images: int,
     force: bool,
     unfit: bool = False,
-) -> Decision:
+) -> RetrainingDecision:
     """Compares the images of this run with those of the live model.
 
     Args:
@@ -147,11 +123,19 @@ def decide(
     seen, damage = _read_seen(live) if live else (None, "")
     new, gone = image_set.compare(keys, seen) if seen is not None else (len(keys), 0)
 
-    def say(train: bool, reason: str, refused: bool = False) -> Decision:
-        return Decision(train, reason, new, gone, settings_key, digest, refused)
+    def say(train: bool, reason: str, refused: bool = False) -> RetrainingDecision:
+        return RetrainingDecision(
+            train=train,
+            reason=reason,
+            new_images=new,
+            gone_images=gone,
+            settings_key=settings_key,
+            images_digest=digest,
+            refused=refused,
+        )
 
     if live:
-        check_window(find_newest_day(_read_ingest(report)["spans"]), live, force)
+        check_window(find_newest_day(IngestSummary.read(report).spans), live, force)
     if force:
         return say(True, "forced")
     if unfit:
@@ -202,7 +186,7 @@ def check_window(window_end: str, live: versions.Version, force: bool) -> None:
 
 
 def remember_unpushed(
-    model_dir: str, live: int | None, decision: Decision, reasons: list[str], refused: bool = True
+    model_dir: str, live: int | None, decision: RetrainingDecision, reasons: list[str], refused: bool = True
 ) -> None:
     """Keeps what a model was made of that was not pushed, so that a schedule does not train it every night.
 
@@ -226,12 +210,6 @@ def remember_unpushed(
             file.write(json.dumps(memory, indent=1))
     except OSError as error:  # it only saves a training
         logging.warning("%s cannot be written: %s", os.path.join(model_dir, _MEMORY), error)
-
-
-def read_decision(uri: str) -> Decision:
-    """Reads `decision.json`."""
-    with tf.io.gfile.GFile(os.path.join(uri, FILE)) as file:
-        return Decision(**json.loads(file.read()))
 
 
 def _digest_weights(path: str) -> str:
@@ -275,11 +253,6 @@ def _read_seen(version: versions.Version) -> tuple[np.ndarray | None, str]:
 def _is_made_of(version: versions.Version, keys: np.ndarray) -> bool:
     seen = _read_seen(version)[0]
     return seen is not None and np.array_equal(seen, keys)
-
-
-def _read_ingest(report: str) -> dict[str, Any]:
-    with tf.io.gfile.GFile(os.path.join(report, "report.json")) as file:
-        return dict(json.loads(file.read()))
 
 
 def _describe_few(new: int, min_new_images: int, live: int) -> str:

@@ -22,8 +22,10 @@ from components.artifacts import IngestReport, RunDecision
 from components.embedder.moments import FILE as MOMENTS
 from components.example_gen import image_set
 from components.gates.drift import STATISTICS
-from components.gates.retraining import find_newest_day, read_decision, remember_unpushed
+from components.gates.retraining import find_newest_day, remember_unpushed
+from components.records.decision import RetrainingDecision
 from components.records.evaluation import EvaluationSummary
+from components.records.ingest import IngestSummary
 from components.records.serving_verdict import ServingVerdict
 from components.transform.graph_digest import digest_output
 from schema import features
@@ -93,7 +95,7 @@ class PusherExecutor(tfx_executor.Executor):
         pushed = artifact_utils.get_single_instance(output_dict["pushed_model"])
         model_dir = exec_properties["model_dir"]
         metrics = EvaluationSummary.read(artifact_utils.get_single_uri(input_dict["evaluation"]))
-        decision = read_decision(artifact_utils.get_single_uri(input_dict["decision"]))
+        decision = RetrainingDecision.read(artifact_utils.get_single_uri(input_dict["decision"]))
         compared_with = metrics.baseline.version if metrics.baseline else None
         if not self.CheckBlessing(input_dict):
             if reasons := metrics.failures + _read_refusal(input_dict):
@@ -131,11 +133,11 @@ class PusherExecutor(tfx_executor.Executor):
 
     def _describe(self, input_dict: dict[str, list[types.Artifact]]) -> dict[str, Any]:
         """What only this run's artifacts know."""
-        report = _load(input_dict["report"], "report.json")
+        ingest = IngestSummary.read(artifact_utils.get_single_uri(input_dict["report"]))
         run_id = self._context.pipeline_run_id if self._context else None
         run_id = run_id or os.environ.get(RUN_ID)
-        described = {key: report[key] for key in ("salt", "fingerprint", "counts")}
-        return {"run_id": run_id, "window_end": find_newest_day(report["spans"])} | described
+        described = {"salt": ingest.salt, "fingerprint": ingest.fingerprint, "counts": ingest.counts}
+        return {"run_id": run_id, "window_end": find_newest_day(ingest.spans)} | described
 
 
 class Pusher(base_component.BaseComponent):

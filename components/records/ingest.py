@@ -6,7 +6,7 @@ from serving.storage.documents import Document
 
 
 class IngestSummary(Document):
-    """Counts of ExampleGen; `quarantine.jsonl` beside it names the files that were left out.
+    """Counts of ExampleGen; `quarantine.jsonl` beside it lists the files that were left out.
 
     Attributes:
         files: number of image files in the window.
@@ -36,3 +36,14 @@ class IngestSummary(Document):
     fingerprint: str
     spans: list[str]
     counts: dict[str, dict[str, int]]
+
+    @property
+    def images_by_split(self) -> dict[str, int]:
+        """Number of kept images by split."""
+        return {split: sum(by_label.values()) for split, by_label in self.counts.items()}
+
+    @property
+    def images_by_class(self) -> dict[str, int]:
+        """Number of kept images by class, over all splits, in the order of the names."""
+        labels = sorted({label for by_label in self.counts.values() for label in by_label})
+        return {label: sum(by_label.get(label, 0) for by_label in self.counts.values()) for label in labels}

@@ -8,9 +8,10 @@ from rich.console import Console
 from rich.markup import escape
 
 from components.example_gen import ignored
-from components.gates.data_checks import class_totals
 from components.pusher.component import OVERTAKEN
-from pipeline.check.left_out import QUARANTINE, read_quarantine, suggest_conversion
+from components.records.ingest import IngestSummary
+from components.records.quarantine import QUARANTINE, read_quarantine
+from pipeline.check.left_out import suggest_conversion
 from pipeline.config.config import Config
 from pipeline.config.here import choose_workspace
 from pipeline.console.printing import print_labelled, print_unbroken
@@ -85,8 +86,8 @@ def _print_ended(outcome: Ended, config: Config, console: Console) -> None:
 
 
 def _data_line(ingest: dict[str, Any]) -> Line:
-    counts = {split: sum(by_label.values()) for split, by_label in ingest["counts"].items()}
-    totals = class_totals(ingest["counts"])
+    summary = IngestSummary.model_validate(ingest)
+    counts, totals = summary.images_by_split, summary.images_by_class
     shown = ", ".join(f"{name} {count}" for name, count in list(totals.items())[:10])
     shown += ", ..." if len(totals) > 10 else ""
     window = f"; date folders {ingest['spans'][0]} to {ingest['spans'][-1]}" if ingest["spans"] else ""
@@ -102,7 +103,8 @@ def _left_out_lines(outcome: Outcome | Ended, config: Config, workspace: Workspa
     if ingest["broken"] + ingest["left_out"]:
         quarantine = workspace.runs / outcome.run_id / QUARANTINE
         lines.append(("Left out:", f"{', '.join(_count_left_out(ingest))}; {escape(str(quarantine))} says why"))
-        if advice := suggest_conversion(read_quarantine(quarantine), config.data):
+        left_out = read_quarantine(str(quarantine.parent)) if quarantine.is_file() else []
+        if advice := suggest_conversion(left_out, config.data):
             lines.append(("", escape(printable(": ".join(advice)))))
     if phrases := ignored.describe(ingest["ignored"]):
         lines.append(("Ignored:", escape(printable(", ".join(phrases)))))

@@ -13,18 +13,21 @@ from tfx.orchestration.pipeline import Pipeline
 from tfx.utils import path_utils
 
 from components import progress
-from components.gates.data import FILE
-from components.gates.retraining import TRAIN, Decision, read_decision
+from components.gates.retraining import TRAIN
 from components.pusher.component import CANARY, HELD_BACK, NEW, OVERTAKEN, PUSHED, PUSHED_VERSION, REMOVED_VERSIONS
+from components.records.decision import RetrainingDecision
 from components.records.embedding import EmbeddingSummary
 from components.records.evaluation import EvaluationSummary
+from components.records.gate_verdict import GateVerdict
 from components.records.history import TrainingHistory
+from components.records.ingest import IngestSummary
+from components.records.quarantine import QUARANTINE, read_quarantine
 from components.records.serving_verdict import ServingVerdict
 from components.row_store.shards import Kind
 from pipeline.beam.engines import beam_pipeline_args, check_engine, explain_worker_error
 from pipeline.beam.worker_check import check_workers
 from pipeline.chain import Places, create_pipeline
-from pipeline.check.left_out import QUARANTINE, read_quarantine, suggest_conversion
+from pipeline.check.left_out import suggest_conversion
 from pipeline.config.config import Config
 from pipeline.downloads.weights import RANDOM
 from pipeline.local.progress_display import ProgressDisplay, describe_state
@@ -50,7 +53,7 @@ class Outcome:
     Attributes:
         run_id: its folder below `runs/`.
         components: in the order in which they finished.
-        ingest: `report.json` of ExampleGen.
+        ingest: `ingest.json` of ExampleGen.
         warnings: of the gate.
         evaluation: `summary.json` of the Evaluator.
         embedding: how many images are embedded, how many of them in this run, and where, see `_describe_embedding`.
@@ -103,12 +106,12 @@ class Ended:
     Attributes:
         run_id: its folder below `runs/`.
         decision: of the RetrainingGate.
-        ingest: `report.json` of ExampleGen.
+        ingest: `ingest.json` of ExampleGen.
         live_version: what is live, or None.
     """
 
     run_id: str
-    decision: Decision
+    decision: RetrainingDecision
     ingest: dict[str, Any]
     live_version: int | None
 
@@ -174,7 +177,7 @@ def _run_chain(
         quarantine = _save_quarantine(display.finished, folder)
         if not quarantine:
             raise
-        advice = suggest_conversion(read_quarantine(quarantine), config.data)
+        advice = suggest_conversion(read_quarantine(str(folder)), config.data)
         whole = f"The whole list of files left out: {quarantine}"
         raise DataError(*error.args, *([": ".join(advice)] if advice else []), whole) from error
     except BaseException as error:
@@ -219,8 +222,7 @@ def _finish(component: Finished, display: ProgressDisplay, log: RunLog | None) -
     if log:
         log.finish(describe_state(component))
     if component.name == "ExampleGen":
-        counts = _read(component, "report", "report.json")["counts"]
-        images = {split: sum(by_label.values()) for split, by_label in counts.items()}
+        images = IngestSummary.read(component.outputs["report"].uri).images_by_split
         display.expect("images embedded", images["train"])  # by the Trainer, if they are augmented
         display.expect("images evaluated", images["test"])
     return component.name != "RetrainingGate" or component.outputs["decision"].properties[TRAIN] == "true"
@@ -229,8 +231,8 @@ def _finish(component: Finished, display: ProgressDisplay, log: RunLog | None) -
 def _collect(run_id: str, components: list[Finished], folder: pathlib.Path, model_dir: pathlib.Path) -> Outcome | Ended:
     """Reads what the components wrote, and keeps a copy of what people look at."""
     by_name = {c.name: c for c in components}
-    decision = read_decision(by_name["RetrainingGate"].outputs["decision"].uri)
-    ingest = _read(by_name["ExampleGen"], "report", "report.json")
+    decision = RetrainingDecision.read(by_name["RetrainingGate"].outputs["decision"].uri)
+    ingest = IngestSummary.read(by_name["ExampleGen"].outputs["report"].uri).model_dump(mode="json")
     _save_quarantine(components, folder)
     live = versions.find_live(str(model_dir))
     if not decision.train:
@@ -245,7 +247,11 @@ def _collect(run_id: str, components: list[Finished], folder: pathlib.Path, mode
         run_id=run_id,
         components=components,
         ingest=ingest,
-        warnings=[w for gate in ("DataGate", "DriftGate") for w in _read(by_name[gate], "verdict", FILE)["warnings"]],
+        warnings=[
+            warning
+            for gate in ("DataGate", "DriftGate")
+            for warning in GateVerdict.read(by_name[gate].outputs["verdict"].uri).warnings
+        ],
         embedding=_describe_embedding(by_name["Embedder"], by_name["Trainer"], history, folder.parents[1]),
         evaluation=_dump(EvaluationSummary.read(by_name["Evaluator"].outputs["evaluation"].uri)),
         history=history,
@@ -255,7 +261,7 @@ def _collect(run_id: str, components: list[Finished], folder: pathlib.Path, mode
         removed_versions=[] if by_name["Pusher"].cached else json.loads(pushed.get(REMOVED_VERSIONS, "[]")),
         canary=bool(pushed.get(CANARY)),
         held_back=json.loads(pushed.get(HELD_BACK, "null")),
-        decision=dataclasses.asdict(decision),
+        decision=decision.model_dump(mode="json"),
         live_version=live.number if live else None,
         trained_model=str(_find_model(by_name["Trainer"]).relative_to(folder.parents[1])),
     )
@@ -267,7 +273,7 @@ def describe(outcome: Outcome | Ended) -> dict[str, Any]:
         return {
             "run_id": outcome.run_id,
             "ingest": outcome.ingest,
-            "decision": dataclasses.asdict(outcome.decision),
+            "decision": outcome.decision.model_dump(mode="json"),
             "live_version": outcome.live_version,
         }
     return {

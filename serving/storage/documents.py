@@ -69,7 +69,7 @@ class Document(Fields):
         try:
             return cls.model_validate_json(json.dumps(fields if found == current else cls.upgrade(fields, found)))
         except pydantic.ValidationError as error:
-            raise DocumentError(f"{source}: {_describe(error)}") from None
+            raise DocumentError(f"{source}: {describe_invalid(error)}") from None
 
     @classmethod
     def read(cls, folder: str) -> Self:
@@ -102,7 +102,7 @@ class Document(Fields):
         return self.model_dump_json(indent=1)
 
 
-def _describe(error: pydantic.ValidationError) -> str:
+def describe_invalid(error: pydantic.ValidationError) -> str:
     """Names the first field that is wrong, and what is wrong with it."""
     first = error.errors(include_url=False)[0]
     name = ".".join(map(str, first["loc"]))

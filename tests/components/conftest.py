@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 import tensorflow as tf
 import tensorflow_data_validation as tfdv
+from data_reports import write_counts
 from image_files import CLASSES
 from tensorflow_data_validation.statistics import stats_impl
 from tfx.types import artifact_utils, standard_artifacts
@@ -47,7 +48,7 @@ def write_examples(serialize):
                     for encoded, label in images:
                         writer.write(serialize(encoded, label))
             counts[split] = {name: sum(label == name for file in files for _, label in file) for name in CLASSES}
-        (folder / "report.json").write_text(json.dumps({"counts": counts}))
+        write_counts(folder, counts)
         return folder
 
     return write

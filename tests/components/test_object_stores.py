@@ -131,7 +131,7 @@ def run_example_gen(root, run, **properties):
     context = BaseBeamExecutor.Context(beam_pipeline_args=[], tmp_dir=root, unique_id="1")
     ExampleGenExecutor(context).Do({}, {"examples": [examples], "report": [report]}, defaults | properties)
     return types.SimpleNamespace(
-        examples=examples, report_artifact=report, report=json.loads(read(f"{report.uri}/report.json"))
+        examples=examples, report_artifact=report, report=json.loads(read(f"{report.uri}/ingest.json"))
     )
 
 

@@ -416,7 +416,7 @@ def test_number_of_versions_to_keep_concerns_the_pusher_alone(
     """
     made = good_after_rollback[0]
     torn = [pathlib.Path(find_output(made, "StatisticsGen", "statistics"), "Split-train/FeatureStats.pb")]
-    torn += [pathlib.Path(find_output(made, "DriftGate", "verdict"), "verdict.json")]
+    torn += [pathlib.Path(find_output(made, "DriftGate", "verdict"), "gate_verdict.json")]
     for file in torn:
         os.truncate(file, file.stat().st_size // 2)
     outcome, printed = run(keep_versions=1)

@@ -5,6 +5,7 @@ import os
 
 import pytest
 import tensorflow as tf
+from data_reports import write_counts
 from tfx.types import standard_artifacts
 
 from components import progress
@@ -146,7 +147,7 @@ def evaluate(tmp_path, write_examples):
         report = IngestReport()
         report.uri = str(tmp_path / "report")
         (tmp_path / "report").mkdir()
-        (tmp_path / "report/report.json").write_text(json.dumps({"counts": {"test": {"cat": 5, "dog": 5}}}))
+        write_counts(tmp_path / "report", {"test": {"cat": 5, "dog": 5}})
         model.uri = str(tmp_path / "model")
         save_table(tmp_path / "model" / "Format-Serving", *candidate)
         evaluation, blessing = standard_artifacts.ModelEvaluation(), standard_artifacts.ModelBlessing()

@@ -5,6 +5,7 @@ import pathlib
 
 import pytest
 import tensorflow as tf
+from data_reports import write_counts
 from tfx.components.evaluator import constants
 from tfx.components.evaluator import executor as tfx_executor
 from tfx.types import standard_artifacts
@@ -52,7 +53,7 @@ def evaluate(tmp_path, serialize, monkeypatch):
     (tmp_path / "embeddings").mkdir()
     (tmp_path / "report").mkdir()
     counts = {"train": {"cat": 7, "dog": 3}, "val": {"dog": 1}, "test": {"cat": 1, "dog": 8}}
-    (tmp_path / "report/report.json").write_text(json.dumps({"counts": counts}))
+    write_counts(tmp_path / "report", counts)
     EmbeddingSummary(kind=None, trunk=None, images=0, computed=0, note="").write(str(tmp_path / "embeddings"))
     seen = {}
 

@@ -59,7 +59,7 @@ def ingest(data, out, **properties):
     return types.SimpleNamespace(
         names=json.loads(examples.split_names),
         splits={s: list(load_examples(out / "examples" / f"Split-{s}")) for s in ("train", "val", "test")},
-        report=json.loads((out / "report" / "report.json").read_text(encoding="utf-8")),
+        report=json.loads((out / "report" / "ingest.json").read_text(encoding="utf-8")),
         quarantine={entry["path"]: entry for entry in map(json.loads, lines)},
         files=sorted(path.name for path in (out / "report").iterdir()),
         uri=str(out / "report"),
@@ -313,7 +313,7 @@ def test_the_report_counts_everything(troubled):
 
 def test_the_report_holds_nothing_but_the_report(troubled):
     """The records of the first pass are removed."""
-    assert troubled.files == ["images.u64", "quarantine.jsonl", "report.json"]
+    assert troubled.files == ["images.u64", "ingest.json", "quarantine.jsonl"]
 
 
 def test_the_set_of_images_is_that_of_the_examples(troubled):

@@ -5,11 +5,14 @@ import json
 
 import pytest
 from damaged_files import DAMAGES
+from data_reports import make_broken, write_counts
 
 from components.artifacts import IngestReport, RunDecision
 from components.example_gen import image_set
 from components.gates import retraining
-from components.gates.retraining import RetrainingGate, decide, read_decision, remember_unpushed
+from components.gates.retraining import RetrainingGate, decide, remember_unpushed
+from components.records.decision import RetrainingDecision
+from components.records.quarantine import write_quarantine
 from schema.errors import UsageError
 from serving.releases import versions
 
@@ -27,9 +30,8 @@ def write_report(folder, images, newest_day="", broken=0):
     image_set.write(str(folder), make_keys(images))
     counts = {split: {"cat": 10, "dog": 10} for split in ("train", "val", "test")}
     spans = [newest_day] if newest_day else []
-    (folder / "report.json").write_text(json.dumps({"spans": spans, "counts": counts, "files": 60 + broken}))
-    entry = {"path": "x.heic", "label": "cat", "reason": "HEIC", "broken": True}
-    (folder / "quarantine.jsonl").write_text(f"{json.dumps(entry)}\n" * broken)
+    write_counts(folder, counts, spans=spans, files=60 + broken)
+    write_quarantine(str(folder), make_broken(broken))
     return str(folder)
 
 
@@ -200,7 +202,7 @@ def run_gate(tmp_path):
             {"decision": [decision]},
             defaults | {"model_dir": str(tmp_path / "serving"), "live": live} | properties,
         )
-        return read_decision(decision.uri), decision.get_string_custom_property("train")
+        return RetrainingDecision.read(decision.uri), decision.get_string_custom_property("train")
 
     return run
 

@@ -10,11 +10,13 @@ import time
 import pytest
 import tensorflow as tf
 from damaged_files import DAMAGES
+from data_reports import NOTHING
 from tfx.types import artifact_utils, standard_artifacts
 
 from components.artifacts import IngestReport, RunDecision
 from components.evaluator.comparison import describe_uncompared
 from components.pusher.component import OvertakenError, PusherExecutor, push
+from components.records.decision import RetrainingDecision
 from components.records.evaluation import EvaluationSummary
 from components.records.serving_verdict import ServingVerdict
 from schema.errors import UsageError
@@ -24,15 +26,9 @@ from serving.storage.gfile import gfile
 
 MEMORY = "not_pushed.json"  # beside the versions
 AS_NOW = object()
-DECISION = {
-    "train": True,
-    "reason": "no version is live yet",
-    "new_images": 1,
-    "gone_images": 0,
-    "settings_key": "s1",
-    "images_digest": "d1",
-    "refused": False,
-}
+DECISION = RetrainingDecision(
+    train=True, reason="no version is live yet", new_images=1, gone_images=0, settings_key="s1", images_digest="d1"
+)
 SUMMARY = EvaluationSummary(
     images=10,
     accuracy=0.9,
@@ -249,15 +245,15 @@ def run_pusher(tmp_path, model):
             live = versions.find_live(str(tmp_path / "serving"))
             compared_with = live.number if live else None
         baseline = describe_uncompared(compared_with, []) if compared_with else None
-        report = {"salt": 3, "spans": ["2026-11-22", "2026-11-23"], "fingerprint": "f1", "counts": {}}
+        report = NOTHING.model_copy(update={"salt": 3, "spans": ["2026-11-22", "2026-11-23"], "fingerprint": "f1"})
         summary = SUMMARY.model_copy(update={"failures": list(failures), "baseline": baseline})
         verdict = ServingVerdict(blessed=not reasons, reasons=list(reasons))
         files = {
-            "report/report.json": json.dumps(report).encode(),
+            "report/ingest.json": report.render().encode(),
             "report/images.u64": b"8 bytes.",
             "evaluation/summary.json": summary.render().encode(),
             f"infra_blessing/{ServingVerdict.FILE}": None if served is None else verdict.render().encode(),
-            "decision/decision.json": json.dumps(DECISION).encode(),
+            "decision/decision.json": DECISION.render().encode(),
             "statistics/Split-train/FeatureStats.pb": b"statistics",
             "embeddings/moments.npz": moments,
             "model/Format-Serving/assets.extra/classes.json": b'["a", "b"]',
