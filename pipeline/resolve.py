@@ -132,7 +132,7 @@ def _check_early(
     if problems := find_early_problems(config, listing, classes, live):
         raise DataError(*problems)
     read_before = any(
-        "ingest" in manifest and manifest["resolved"]["fingerprint"] == listing.fingerprint
+        manifest.ingest and manifest.resolved.fingerprint == listing.fingerprint
         for manifest in workspace.load_manifests()
     )
     images = 0 if read_before else sum(f.size for f in listing.files)
@@ -172,10 +172,11 @@ def _resolve_salt(listing: layout.Listing, wanted: int | None, workspace: Worksp
     others would miss TFX's cache.
     """
     for manifest in reversed(workspace.load_manifests()):
-        dealt = manifest.get("ingest", {}).get("salt")
-        asked = manifest.get("resolved", {})
-        if asked.get("fingerprint") == listing.fingerprint and dealt is not None and wanted in (None, dealt):
-            return str(asked["salt"])
+        asked, dealt = manifest.resolved, manifest.ingest.salt if manifest.ingest else None
+        if asked.salt is None or dealt is None or asked.fingerprint != listing.fingerprint:
+            continue
+        if wanted in (None, dealt):
+            return asked.salt
     return "" if wanted is None else str(wanted)
 
 
@@ -183,7 +184,7 @@ def _describe_serving(config: Config, workspace: Workspace) -> str:
     """The versions there are, and those that were pushed and are gone: a push that was undone may come again."""
     found = releases.read(str(workspace.model_dir(config.model_name)))
     present, withdrawn = ([version.number for version in group] for group in (found.numbered, found.withdrawn))
-    pushed = {m["pushed_version"] for m in workspace.load_manifests() if m.get("pushed_version")}
+    pushed = {m.pushed_version for m in workspace.load_manifests() if m.pushed_version}
     state = {"present": present, "gone": sorted(pushed - set(present)), "withdrawn": withdrawn, "labels": found.labels}
     return json.dumps(state)
 
