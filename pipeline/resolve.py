@@ -24,6 +24,7 @@ from pipeline.workspace.workspace import Workspace
 from schema.errors import DataError
 from serving.client import launch
 from serving.releases import models_config, releases, versions
+from serving.releases.record import UNKNOWN
 
 _SOURCES = ("schema", "serving", "components")
 _SERVER = "serving/server"  # a digest of its own
@@ -131,7 +132,7 @@ def _check_early(
     if problems := find_early_problems(config, listing, classes, live):
         raise DataError(*problems)
     read_before = any(
-        "ingest" in manifest and manifest["resolved"]["fingerprint"] == listing.fingerprint
+        manifest.ingest and manifest.resolved.fingerprint == listing.fingerprint
         for manifest in workspace.load_manifests()
     )
     images = 0 if read_before else sum(f.size for f in listing.files)
@@ -146,19 +147,19 @@ def _resolve_lineage(
     workspace: Workspace,
 ) -> dict[str, Any]:
     """What a run takes over from the version that is live."""
-    record = live.record if live else {}
+    record = live.record if live else UNKNOWN
     # trunk_gb makes no other model, so it is no part of the request; but with another one the Embedder runs anew.
-    same_trunk = record.get("config", {}).get("trunk_gb") == config.trunk_gb
-    if live and record.get("request_key") == request_key and same_trunk and record.get("resolved", {}).keys() >= _MADE:
+    same_trunk = record.config.trunk_gb == config.trunk_gb
+    made = record.resolved.model_dump(include=_MADE)
+    if live and record.request_key == request_key and same_trunk and None not in made.values():
         # This very request made the live version. It is not compared with itself: the properties are those of
         # that run, so that TFX finds every output of it. What the Pusher said holds unless the version was promoted:
         # then it has another number.
-        made = {name: record["resolved"][name] for name in _MADE}
-        as_pushed = record.get("pushed_version", live.number) == live.number and not record.get("canary")
+        as_pushed = record.pushed_version in (None, live.number) and not record.canary
         return made if as_pushed else made | {"served": _describe_serving(config, workspace)}
     return {
         "classes": resolve_classes(config, listing, live),
-        "salt": NEW_SALT if live and live.problem else _resolve_salt(listing, record.get("salt"), workspace),
+        "salt": NEW_SALT if live and live.problem else _resolve_salt(listing, record.salt, workspace),
         "baseline": live.identity if live else versions.NOT_LIVE,
         "served": _describe_serving(config, workspace),
     }
@@ -171,10 +172,11 @@ def _resolve_salt(listing: layout.Listing, wanted: int | None, workspace: Worksp
     others would miss TFX's cache.
     """
     for manifest in reversed(workspace.load_manifests()):
-        dealt = manifest.get("ingest", {}).get("salt")
-        asked = manifest.get("resolved", {})
-        if asked.get("fingerprint") == listing.fingerprint and dealt is not None and wanted in (None, dealt):
-            return str(asked["salt"])
+        asked, dealt = manifest.resolved, manifest.ingest.salt if manifest.ingest else None
+        if asked.salt is None or dealt is None or asked.fingerprint != listing.fingerprint:
+            continue
+        if wanted in (None, dealt):
+            return asked.salt
     return "" if wanted is None else str(wanted)
 
 
@@ -182,7 +184,7 @@ def _describe_serving(config: Config, workspace: Workspace) -> str:
     """The versions there are, and those that were pushed and are gone: a push that was undone may come again."""
     found = releases.read(str(workspace.model_dir(config.model_name)))
     present, withdrawn = ([version.number for version in group] for group in (found.numbered, found.withdrawn))
-    pushed = {m["pushed_version"] for m in workspace.load_manifests() if m.get("pushed_version")}
+    pushed = {m.pushed_version for m in workspace.load_manifests() if m.pushed_version}
     state = {"present": present, "gone": sorted(pushed - set(present)), "withdrawn": withdrawn, "labels": found.labels}
     return json.dumps(state)
 

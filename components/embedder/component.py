@@ -29,10 +29,11 @@ from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionP
 
 from components import progress
 from components.artifacts import IngestReport
-from components.embedder.artifact import EMBEDDING_SIZE, EmbeddingReport, ImageRow, read_rows, write_embeddings
+from components.embedder.artifact import EMBEDDING_SIZE, ImageRow, read_rows, write_embeddings
 from components.embedder.backbone import EMBEDDING, BaseSpec, FrozenBase
 from components.embedder.moments import Moments
 from components.example_files import list_split
+from components.records.embedding import EmbeddingSummary
 from components.records.ingest import IngestSummary
 from components.row_store.shards import Append, Kind
 from components.row_store.store import EmbeddingStore, Rows, free_bytes, list_kinds, measure, remove
@@ -123,7 +124,7 @@ class EmbedderExecutor(base_beam_executor.BaseBeamExecutor):
         output.split_names = artifact_utils.encode_split_names(splits)
         if exec_properties["augmented"]:
             logging.info("Embeddings: %s.", AUGMENTED)
-            EmbeddingReport(None, None, 0, 0, AUGMENTED).write(output.uri)
+            EmbeddingSummary(kind=None, trunk=None, images=0, computed=0, note=AUGMENTED).write(output.uri)
             return
 
         progress.report("building the base")
@@ -141,7 +142,13 @@ class EmbedderExecutor(base_beam_executor.BaseBeamExecutor):
         work = Work(spec, graph, store, base.kind, trunk, total)
         computed, moments = self._embed(work, files, output.uri, base)
         moments.write(output.uri)
-        EmbeddingReport(base.kind, trunk, total, computed, note).write(output.uri)
+        EmbeddingSummary(
+            kind=base.kind.to_json(),
+            trunk=trunk.to_json() if trunk else None,
+            images=total,
+            computed=computed,
+            note=note,
+        ).write(output.uri)
 
     def _embed(self, work: Work, files: list[ExampleFile], uri: str, base: FrozenBase) -> tuple[int, Moments]:
         """Embeds the files on Beam; returns how many images went through the base, and the moments of `train`."""

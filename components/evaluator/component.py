@@ -23,12 +23,13 @@ from tfx.utils import path_utils
 
 from components import progress
 from components.artifacts import IngestReport
-from components.embedder.artifact import EmbeddingReport
 from components.evaluator import summary
-from components.evaluator.comparison import Comparison, compare_models
+from components.evaluator.comparison import compare_models, describe_uncompared
 from components.evaluator.eval_config import make_eval_config
 from components.evaluator.threshold import choose_threshold
 from components.example_files import list_split
+from components.records.embedding import EmbeddingSummary
+from components.records.evaluation import Baseline
 from components.records.ingest import IngestSummary
 from components.run_parameters import RunParameters, declare
 from components.tfdata import without_autotune
@@ -54,7 +55,7 @@ class EvaluatorExecutor(tfx_executor.Executor):
         progress.report("counting the test images")
         counts = count_labels(examples)
         live = versions.find_by_identity(exec_properties["model_dir"], exec_properties["baseline"])
-        baseline = live if live and live.record.get("classes") == classes else None
+        baseline = live if live and live.record.classes == classes else None
         # TFMA takes one class list for both models; where they differ, the comparison is our own.
         comparison = _compare(candidate, live, examples, classes, counts) if live and not baseline else None
         max_drop = exec_properties["max_accuracy_drop"]
@@ -176,11 +177,11 @@ def _find_embedded(
 ) -> types.Artifact | None:
     """The embeddings to evaluate on; None if there are none of the test split, or a model takes no such ones."""
     artifact = artifact_utils.get_single_instance(embeddings)
-    kind = EmbeddingReport.read(artifact.uri).kind
+    kind = EmbeddingSummary.read(artifact.uri).kind
     if kind is None or features.TEST not in artifact_utils.decode_split_names(artifact.split_names):
         return None
     paths = [_model_path(candidate), *([baseline.path] if baseline else [])]
-    fits = all(signatures.read_embedding_kind(path) == kind.to_json() for path in paths)
+    fits = all(signatures.read_embedding_kind(path) == kind for path in paths)
     return artifact if fits else None
 
 
@@ -206,13 +207,13 @@ def _compare(
     examples: types.Artifact,
     classes: list[str],
     counts: dict[str, int],
-) -> Comparison:
+) -> Baseline:
     """Compares with a live version of other classes, on those that both know."""
     progress.report("loading the live model and the new one")
     if live.problem:
-        return Comparison([], problem="whose record cannot be read")
-    common = [name for name in classes if name in live.record.get("classes", [])]
-    return compare_models(_model_path(candidate), live.path, _list_test_files(examples), common, counts)
+        return describe_uncompared(live.number, [], problem="whose record cannot be read")
+    common = [name for name in classes if name in live.record.classes]
+    return compare_models(_model_path(candidate), live, _list_test_files(examples), common, counts)
 
 
 def _refuse(blessing: types.Artifact) -> None:

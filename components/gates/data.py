@@ -210,7 +210,7 @@ class DriftGate(base_component.BaseComponent):
 def _find_comparable(model_dir: str, live: str, classes: list[str]) -> versions.Version | None:
     """The live version, unless it is one of other classes: those are other images, and whoever names them knows."""
     before = versions.find_comparable(model_dir, live)
-    return before if before and before.record.get("classes") == classes else None
+    return before if before and before.record.classes == classes else None
 
 
 def _refuse(problems: list[str]) -> None:

@@ -124,7 +124,7 @@ def _find_unpushed(case: Case) -> Answer | None:
 def _find_same_version(case: Case) -> Answer | None:
     """Ends the run if its model is the canary, or was withdrawn."""
     for version in case.others:
-        if version.record.get("settings_key") == case.settings_key and _is_made_of(version, case.keys):
+        if version.record.settings_key == case.settings_key and _is_made_of(version, case.keys):
             withdrawn = os.path.basename(version.path) != str(version.number)
             state = "was withdrawn" if withdrawn else "is the canary"
             return Answer(
@@ -141,7 +141,7 @@ def _compare_with_live(case: Case) -> Answer:
     if seen.keys is None:
         damage = f" ({seen.damage})" if seen.damage else ""
         return Answer(True, f"version {live.number} does not tell which images it has seen{damage}")
-    if live.record.get("settings_key") != case.settings_key:
+    if live.record.settings_key != case.settings_key:
         return Answer(True, f"settings or code are not those of version {live.number}")
     new, gone = case.changes
     if not new and not gone:
@@ -186,7 +186,7 @@ def check_window(window_end: str, live: versions.Version, force: bool) -> None:
     Raises:
         UsageError: if the window ends before the live model's.
     """
-    before = live.record.get("window_end", "")
+    before = live.record.window_end
     if window_end and window_end < before and not force:
         raise UsageError(
             f"window_end: the newest day is {window_end}, and that of the live version {live.number} is {before}. "

@@ -1,9 +1,8 @@
 """Pusher: puts a blessed model into the serving folder, unless the same model is there or was withdrawn."""
 
 import dataclasses
-import json
 import os
-from typing import Any
+from typing import Any, Literal
 
 import tensorflow as tf
 from absl import logging
@@ -15,20 +14,21 @@ from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionP
 
 from components.artifacts import IngestReport, RunDecision
 from components.embedder.moments import FILE as MOMENTS
-from components.evaluator import summary
 from components.example_gen import image_set
 from components.gates.drift import STATISTICS
 from components.gates.retraining_rules import find_newest_day
 from components.gates.unpushed import remember_unpushed
-from components.pusher.outcome import CANARY, OVERTAKEN, HeldBack, PushOutcome
 from components.pusher.push import OvertakenError, push
 from components.pusher.same_model import LIVE, SameModel, find_same
 from components.records.decision import RetrainingDecision
+from components.records.evaluation import EvaluationSummary
 from components.records.ingest import IngestSummary
+from components.records.push import CANARY, OVERTAKEN, WITHDRAWN, HeldBack, PushOutcome
+from components.records.serving_verdict import ServingVerdict
 from components.run_parameters import RunParameters, declare
-from components.serving_validator.component import FILE as VERDICT
 from schema import features
 from serving.releases import releases
+from serving.releases.record import VersionRecord
 from serving.storage.documents import Fields
 
 RUN_ID = "GRAFT_RUN_ID"  # in the environment, where TFX does not tell it
@@ -114,14 +114,14 @@ class Candidate:
     model_dir: str
     settings: PushSettings
     decision: RetrainingDecision
-    evaluation: dict[str, Any]
+    evaluation: EvaluationSummary
     inputs: dict[str, list[types.Artifact]]
     run_id: str | None
 
     @property
     def compared_with(self) -> int | None:
         """Number of the live version that the model was compared with; None for none."""
-        return (self.evaluation["baseline"] or {}).get("version")
+        return self.evaluation.baseline.version if self.evaluation.baseline else None
 
     def find_uri(self, key: str) -> str:
         """Returns the folder of an input."""
@@ -146,7 +146,7 @@ class PusherExecutor(tfx_executor.Executor):
             self._MarkNotPushed(pushed)
         else:
             self._MarkPushed(pushed, outcome.path, str(outcome.version))
-        outcome.write(pushed)
+        pushed.set_string_custom_property(PushOutcome.PROPERTY, outcome.model_dump_json())
 
     def _read_candidate(
         self, input_dict: dict[str, list[types.Artifact]], exec_properties: dict[str, Any]
@@ -157,7 +157,7 @@ class PusherExecutor(tfx_executor.Executor):
             model_dir=exec_properties["model_dir"],
             settings=PushSettings.model_validate_json(exec_properties["settings"]),
             decision=RetrainingDecision.read(artifact_utils.get_single_uri(input_dict["decision"])),
-            evaluation=_load(artifact_utils.get_single_uri(input_dict["evaluation"]), summary.FILE),
+            evaluation=EvaluationSummary.read(artifact_utils.get_single_uri(input_dict["evaluation"])),
             inputs=input_dict,
             run_id=run_id or os.environ.get(RUN_ID),
         )
@@ -190,7 +190,7 @@ class Pusher(base_component.BaseComponent):
 
 def _refuse(candidate: Candidate) -> PushOutcome:
     """Remembers a model without a blessing, if there are reasons to give."""
-    if reasons := candidate.evaluation["failures"] + _read_refusal(candidate.find_uri("infra_blessing")):
+    if reasons := candidate.evaluation.failures + _read_refusal(candidate.find_uri("infra_blessing")):
         remember_unpushed(candidate.model_dir, candidate.compared_with, candidate.decision, reasons)
     return PushOutcome()
 
@@ -202,14 +202,14 @@ def _release(candidate: Candidate) -> PushOutcome:
     """
     found, settings = releases.read(candidate.model_dir), candidate.settings
     canary = settings.canary and found.live is not None  # the first version of all is live, whatever was asked
-    same = find_same(found, candidate.path, settings.record)
+    same = find_same(found, candidate.path, VersionRecord(**settings.record))
     if same is None:
         outcome = _push_new(candidate, canary)
     elif same.state == LIVE or (same.state == CANARY and canary):
         outcome = _leave(same)
         _remember(candidate, found, same, "there already", refused=False)
     else:
-        outcome = PushOutcome(held_back=HeldBack(version=same.version.number, state=same.state))
+        outcome = _hold_back(same)
         _remember(candidate, found, same, same.state, refused=True)
     if outcome.version is None:
         return outcome
@@ -240,6 +240,12 @@ def _leave(same: SameModel) -> PushOutcome:
     return PushOutcome(version=number, path=same.version.path, canary=same.state == CANARY)
 
 
+def _hold_back(same: SameModel) -> PushOutcome:
+    """Says for which version, withdrawn or the canary, the model is not pushed."""
+    state: Literal["canary", "withdrawn"] = WITHDRAWN if same.state == WITHDRAWN else CANARY
+    return PushOutcome(held_back=HeldBack(version=same.version.number, state=state))
+
+
 def _remember(candidate: Candidate, found: releases.Releases, same: SameModel, state: str, refused: bool) -> None:
     """Remembers that these images and settings make a model that is there, live, canary or withdrawn."""
     live = found.live.number if found.live else None
@@ -256,7 +262,7 @@ def _make_record(candidate: Candidate) -> dict[str, Any]:
         "salt": ingest.salt,
         "fingerprint": ingest.fingerprint,
         "counts": ingest.counts,
-        "metrics": candidate.evaluation,
+        "metrics": candidate.evaluation.model_dump(mode="json", exclude={"format"}),
         "settings_key": candidate.decision.settings_key,
     }
 
@@ -271,11 +277,6 @@ def _list_extras(candidate: Candidate) -> list[str]:
 
 def _read_refusal(infra_blessing: str) -> list[str]:
     """Reads what the ServingValidator found wrong; returns nothing where it was not asked."""
-    if not tf.io.gfile.exists(os.path.join(infra_blessing, VERDICT)):
+    if not tf.io.gfile.exists(os.path.join(infra_blessing, ServingVerdict.FILE)):
         return []
-    return list(_load(infra_blessing, VERDICT)["reasons"])
-
-
-def _load(folder: str, name: str) -> dict[str, Any]:
-    with tf.io.gfile.GFile(os.path.join(folder, name)) as file:
-        return dict(json.loads(file.read()))
+    return ServingVerdict.read(infra_blessing).reasons

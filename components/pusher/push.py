@@ -4,7 +4,6 @@ TFX's Pusher copies in place, so a server may see half a model. This one stages 
 """
 
 import datetime
-import json
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -14,6 +13,7 @@ import tensorflow as tf
 from components import progress
 from schema.errors import GraftError
 from serving.releases import releases, versions
+from serving.releases.record import VersionRecord
 from serving.storage import durable, folder_lock
 from serving.storage.gfile import is_remote
 
@@ -85,13 +85,13 @@ def _place(staging: str, model_dir: str, record: dict[str, Any]) -> versions.Ver
     canary = record["canary"]
     number = releases.find_canary_number(model_dir) if canary else versions.next_number(model_dir)
     time = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
-    record = record | {"pushed_version": number, "pushed_at": time}
-    _write_record(staging, record)
+    whole = VersionRecord(**record | {"pushed_version": number, "pushed_at": time})
+    _write_record(staging, whole)
     target = os.path.join(model_dir, str(number))
     if canary:
         releases.make_way(model_dir)
     versions.place(staging, target)
-    return versions.Version(number, target, record)
+    return versions.Version(number, target, whole)
 
 
 def _check_live(model_dir: str, compared_with: int | None) -> None:
@@ -101,6 +101,6 @@ def _check_live(model_dir: str, compared_with: int | None) -> None:
         raise OvertakenError(live.number)
 
 
-def _write_record(path: str, record: dict[str, Any]) -> None:
+def _write_record(path: str, record: VersionRecord) -> None:
     with tf.io.gfile.GFile(os.path.join(path, versions.RECORD), "w") as file:
-        file.write(json.dumps(record, indent=1, ensure_ascii=False))
+        file.write(record.render())

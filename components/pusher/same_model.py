@@ -3,9 +3,10 @@
 import dataclasses
 from typing import Any
 
-from components.pusher.outcome import CANARY, WITHDRAWN
+from components.records.push import CANARY, WITHDRAWN
 from components.transform.graph_digest import digest_output
 from serving.releases import releases, versions
+from serving.releases.record import VersionRecord
 
 LIVE = "live"
 _OUTPUT = "probabilities"  # of a model; the rest of what it answers follows from it and the classes
@@ -24,7 +25,7 @@ class SameModel:
     state: str
 
 
-def find_same(found: releases.Releases, model_path: str, record: dict[str, Any]) -> SameModel | None:
+def find_same(found: releases.Releases, model_path: str, record: VersionRecord) -> SameModel | None:
     """Looks for a model among the versions: the live one first, then the canary, then the newest withdrawn one.
 
     Where the record of the live version cannot be read, that one is passed over: the same model is pushed once more,
@@ -41,7 +42,7 @@ def find_same(found: releases.Releases, model_path: str, record: dict[str, Any])
     return next(same, None)
 
 
-def is_same(version: versions.Version, model_path: str, record: dict[str, Any]) -> bool:
+def is_same(version: versions.Version, model_path: str, record: VersionRecord) -> bool:
     """Compares a version and a model by weights, classes and graph.
 
     The code that made it does not count: an edit that changes none of these makes no other model, and would bring
@@ -55,9 +56,8 @@ def is_same(version: versions.Version, model_path: str, record: dict[str, Any]) 
     return _digest_graph(version.path) == _digest_graph(model_path)
 
 
-def _list_shape(record: dict[str, Any]) -> list[Any]:
-    config = record.get("config", {})
-    return [record.get("classes"), config.get("image_size"), config.get("max_megapixels")]
+def _list_shape(record: VersionRecord) -> list[Any]:
+    return [record.classes, record.config.image_size, record.config.max_megapixels]
 
 
 def _digest_graph(path: str) -> str:

@@ -1,6 +1,6 @@
 """Numbers of an ingest: files by what became of them, and images by split and class."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from serving.storage.documents import Document
 
@@ -36,6 +36,13 @@ class IngestSummary(Document):
     fingerprint: str
     spans: list[str]
     counts: dict[str, dict[str, int]]
+
+    @classmethod
+    def upgrade(cls, value: dict[str, Any], found: int) -> dict[str, Any]:
+        """Gives the files that were passed over a kind: 0.2.0 counted them alone."""
+        number = value.get("ignored")
+        ignored = {"file": {"others": number}} if number else {}
+        return value | {"ignored": ignored} if type(number) is int else value
 
     @property
     def images_by_split(self) -> dict[str, int]:

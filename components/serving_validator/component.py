@@ -4,8 +4,6 @@ TFX's InfraValidator wants Docker or Kubernetes; this one takes TensorFlow Servi
 and Graft's own server where it is not.
 """
 
-import dataclasses
-import json
 import os
 from typing import Any
 
@@ -19,13 +17,13 @@ from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionP
 from tfx.utils import path_utils
 
 from components.example_files import list_files
-from components.serving_validator.trial import Limits, Verdict, try_model
+from components.records.serving_verdict import ServingVerdict
+from components.serving_validator.trial import Limits, try_model
 from components.transform.samples import sample_examples
 from schema import features
 from schema.errors import DataError
 from serving.storage.documents import Fields
 
-FILE = "verdict.json"
 # As TFX's InfraValidator marks what it has seen: tfx/components/infra_validator/executor.py.
 _MARKS = {True: "INFRA_BLESSED", False: "INFRA_NOT_BLESSED"}
 _BLESSED = "blessed"
@@ -133,10 +131,10 @@ class ServingValidator(base_component.BaseComponent):
         super().__init__(spec=spec)
 
 
-def mark(blessing: types.Artifact, verdict: Verdict) -> None:
+def mark(blessing: types.Artifact, verdict: ServingVerdict) -> None:
     """Writes a verdict into an InfraBlessing, in full and as the Pusher reads it."""
     logging.info("Serving: %s", verdict)
-    for name, text in ((FILE, json.dumps(dataclasses.asdict(verdict), indent=1)), (_MARKS[verdict.blessed], "")):
-        with tf.io.gfile.GFile(os.path.join(blessing.uri, name), "w") as file:
-            file.write(text)
+    verdict.write(blessing.uri)
+    with tf.io.gfile.GFile(os.path.join(blessing.uri, _MARKS[verdict.blessed]), "w") as file:
+        file.write("")
     blessing.set_int_custom_property(_BLESSED, int(verdict.blessed))

@@ -15,6 +15,7 @@ import tensorflow as tf
 from absl import logging
 
 from components import progress
+from components.records.serving_verdict import ServingVerdict
 from components.serving_validator.checks import (
     TOLERANCE,
     TOLERANCE_OF_ANOTHER_BUILD,
@@ -52,28 +53,6 @@ class Limits:
 
 
 @dataclasses.dataclass(frozen=True)
-class Verdict:
-    """What came of a trial.
-
-    Attributes:
-        blessed: whether the model may be pushed.
-        reasons: why not.
-        server: which one was started; "" if it did not come to that.
-        images: how many were asked.
-        median_ms_grpc, median_ms_rest: of a request with one image.
-        memory_mb: resident memory of the server, after all requests.
-    """
-
-    blessed: bool
-    reasons: list[str]
-    server: str = ""
-    images: int = 0
-    median_ms_grpc: float | None = None
-    median_ms_rest: float | None = None
-    memory_mb: float | None = None
-
-
-@dataclasses.dataclass(frozen=True)
 class _Answers:
     """What somebody says to all images, each way of `_WAYS`, and how long one image took (median)."""
 
@@ -85,7 +64,9 @@ class _RefusedError(Exception):
     """What is wrong with a model, in words, each an argument."""
 
 
-def try_model(path: str, model_name: str, examples: Sequence[bytes], classes: Sequence[str], limits: Limits) -> Verdict:
+def try_model(
+    path: str, model_name: str, examples: Sequence[bytes], classes: Sequence[str], limits: Limits
+) -> ServingVerdict:
     """Serves a model and asks it.
 
     Args:
@@ -112,10 +93,23 @@ def try_model(path: str, model_name: str, examples: Sequence[bytes], classes: Se
                 memory = server.memory_bytes / 1e6
                 progress.report("stopping the model server")
     except _RefusedError as refusal:
-        return Verdict(False, list(refusal.args), launch.find_binary() or launch.BUILT_IN, len(examples))
+        return ServingVerdict(
+            blessed=False,
+            reasons=list(refusal.args),
+            server=launch.find_binary() or launch.BUILT_IN,
+            images=len(examples),
+        )
     by_grpc, by_rest = (answer.milliseconds for answer in answers)
     reasons = _check_limits(by_grpc, memory, limits)
-    return Verdict(not reasons, reasons, server.name, len(examples), by_grpc, by_rest, memory)
+    return ServingVerdict(
+        blessed=not reasons,
+        reasons=reasons,
+        server=server.name,
+        images=len(examples),
+        median_ms_grpc=by_grpc,
+        median_ms_rest=by_rest,
+        memory_mb=memory,
+    )
 
 
 def _ask_here(path: str, examples: Sequence[bytes], classes: Sequence[str]) -> _Answers:

@@ -3,8 +3,6 @@
 TFX's component with one channel more: its own is closed.
 """
 
-import dataclasses
-import json
 import os
 from collections.abc import Callable
 from typing import Any
@@ -22,11 +20,13 @@ from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionP
 from tfx.utils import json_utils, proto_utils
 
 from components import progress
-from components.embedder.artifact import EmbeddingReport, read_embeddings
+from components.embedder.artifact import read_embeddings
 from components.embedder.backbone import FrozenBase
 from components.embedder.backbone_cache import open_trunk, read_trunk
 from components.example_files import list_files
 from components.network import resnet
+from components.records.embedding import EmbeddingSummary
+from components.records.history import TrainingHistory
 from components.run_parameters import RunParameters, declare
 from components.trainer import curves, devices
 from components.trainer.training import HEAD, Images, Inputs, Settings, Trained, count_passes, train
@@ -141,7 +141,7 @@ def run_fn(fn_args: FnArgs) -> None:
         fn_args: paths of the examples and the transform graph, where the model and its logs go, and `Settings`.
     """
     settings = Settings(**fn_args.custom_config)
-    report = EmbeddingReport.read(settings.embeddings)
+    report = EmbeddingSummary.read(settings.embeddings)
     chosen = devices.choose_devices(settings.precision)
     with chosen.strategy.scope():
         progress.report("building the network")
@@ -158,7 +158,7 @@ def run_fn(fn_args: FnArgs) -> None:
 
 
 def read_inputs(
-    fn_args: FnArgs, frozen: FrozenBase, settings: Settings, report: EmbeddingReport, cache: str | None
+    fn_args: FnArgs, frozen: FrozenBase, settings: Settings, report: EmbeddingSummary, cache: str | None
 ) -> Inputs:
     """Gathers what there is to train on.
 
@@ -229,15 +229,9 @@ def export(frozen: FrozenBase, head: keras.Model, kept: str, fn_args: FnArgs, se
 
 def write_history(trained: Trained, computed: int, model_run_dir: str) -> None:
     """Writes `history.json` and `training_curves.png` beside the TensorBoard logs."""
-    history = {
-        "kept": trained.kept,
-        "scores": {phase: dataclasses.asdict(score) for phase, score in trained.scores.items()},
-        "epochs": trained.history,
-        "trunk_computed": computed,
-    }
+    history = TrainingHistory(kept=trained.kept, scores=trained.scores, epochs=trained.history, trunk_computed=computed)
     tf.io.gfile.makedirs(model_run_dir)
-    with tf.io.gfile.GFile(os.path.join(model_run_dir, "history.json"), "w") as file:
-        file.write(json.dumps(history, indent=1))
+    history.write(model_run_dir)
     progress.report("drawing the training curves")
     with tf.io.gfile.GFile(os.path.join(model_run_dir, "training_curves.png"), "wb") as file:
         file.write(curves.draw_curves(trained.history, trained.kept))

@@ -15,6 +15,7 @@ from components import progress
 from components.embedder.artifact import Embedded
 from components.embedder.backbone import BaseSpec, FrozenBase
 from components.network import resnet
+from components.records.history import Epoch, Score
 from components.tfdata import READY_BATCHES, without_autotune
 from components.trainer.callbacks import ReportProgress
 from components.trainer.devices import Devices
@@ -120,26 +121,6 @@ class Inputs:
 
 
 @dataclasses.dataclass(frozen=True)
-class Score:
-    """Loss and accuracy on `val`, which decide what is exported.
-
-    The loss first, for the epochs of a phase and between the phases alike: on the few images of `val` an accuracy moves
-    in steps, and says nothing of how sure the model is.
-    """
-
-    loss: float
-    accuracy: float
-
-    def is_worse_than(self, other: "Score") -> bool:
-        """Higher loss, or the same at a lower accuracy; a loss that has diverged to NaN is worse than any other."""
-        return self._rank() < other._rank()
-
-    def _rank(self) -> tuple[bool, float, float]:
-        converged = math.isfinite(self.loss)
-        return converged, -self.loss if converged else 0.0, self.accuracy
-
-
-@dataclasses.dataclass(frozen=True)
 class Trained:
     """What came of both phases.
 
@@ -151,7 +132,7 @@ class Trained:
     """
 
     head: keras.Model
-    history: list[dict[str, Any]]
+    history: list[Epoch]
     kept: str
     scores: dict[str, Score]
 
@@ -181,7 +162,7 @@ def train(frozen: FrozenBase, inputs: Inputs, settings: Settings, devices: Devic
     before = frozen.network.get_weights(), head.get_weights()
     history += _fine_tune(frozen, head, inputs, labels, settings, devices, log_dir)
     scores = {HEAD: head_score, FINE_TUNE: _score_fine_tuned(frozen, head, inputs, settings)}
-    if scores[FINE_TUNE].is_worse_than(head_score):
+    if is_worse(scores[FINE_TUNE], head_score):
         frozen.network.set_weights(before[0])
         head.set_weights(before[1])
         return Trained(head, history, HEAD, scores)
@@ -224,7 +205,7 @@ def warm_start_head(head: keras.Model, path: str, classes: list[str]) -> None:
 
 def _train_head_on_images(
     frozen: FrozenBase, images: Images, settings: Settings, devices: Devices, log_dir: str
-) -> tuple[keras.Model, np.ndarray, list[dict[str, Any]], Score]:
+) -> tuple[keras.Model, np.ndarray, list[Epoch], Score]:
     """Phase 1 where images change from epoch to epoch, so that no embedding is there twice."""
     logging.info("Images are augmented, so phase 1 runs them through the frozen base in each epoch.")
     base = _copy_base(frozen.network, settings, devices)
@@ -245,7 +226,7 @@ def _fine_tune(
     settings: Settings,
     devices: Devices,
     log_dir: str,
-) -> list[dict[str, Any]]:
+) -> list[Epoch]:
     """Phase 2, in the precision of the devices; the base's float32 network gets the weights."""
     progress.report("building the network to fine-tune")
     base = _copy_base(frozen.network, settings, devices)
@@ -306,7 +287,7 @@ def train_phase(
     settings: Settings,
     devices: Devices,
     log_dir: str,
-) -> list[dict[str, Any]]:
+) -> list[Epoch]:
     """Trains what is trainable of a network, and leaves it at its best epoch.
 
     Args:
@@ -365,7 +346,21 @@ def score(network: keras.Model, val: tf.data.Dataset) -> Score:
     """
     progress.report("evaluating on the validation images")
     measured = network.evaluate(val, verbose=0, return_dict=True)
-    return Score(measured["loss"], measured["accuracy"])
+    return Score(loss=measured["loss"], accuracy=measured["accuracy"])
+
+
+def is_worse(one: Score, other: Score) -> bool:
+    """Tells whether a score has the higher loss, or the same at a lower accuracy; decides what is exported.
+
+    The loss first, for the epochs of a phase and between the phases alike: on the few images of `val` an accuracy moves
+    in steps, and says nothing of how sure the model is. A loss that has diverged to NaN is worse than any other.
+    """
+    return _rank(one) < _rank(other)
+
+
+def _rank(score: Score) -> tuple[bool, float, float]:
+    converged = math.isfinite(score.loss)
+    return converged, -score.loss if converged else 0.0, score.accuracy
 
 
 def count_passes(settings: Settings, has_trunk: bool) -> int:
@@ -374,11 +369,19 @@ def count_passes(settings: Settings, has_trunk: bool) -> int:
     return passes + (1 + settings.head_epochs if pixels.is_on(settings.augmentation) else 0)
 
 
-def _rows(history: dict[str, list[float]], phase: str) -> list[dict[str, Any]]:
+def _rows(history: dict[str, list[float]], phase: str) -> list[Epoch]:
     """Returns Keras' history as one row an epoch."""
     best = find_best_epoch(history["val_loss"])
     return [
-        {"phase": phase, "epoch": i + 1, "best": i == best} | {k: float(v[i]) for k, v in history.items()}
+        Epoch(
+            phase=phase,
+            epoch=i + 1,
+            best=i == best,
+            loss=history["loss"][i],
+            accuracy=history["accuracy"][i],
+            val_loss=history["val_loss"][i],
+            val_accuracy=history["val_accuracy"][i],
+        )
         for i in range(len(history["loss"]))
     ]
 

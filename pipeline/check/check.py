@@ -8,7 +8,7 @@ import shutil
 
 from components.example_gen import ingest, layout
 from components.example_gen.duplicates import Record
-from components.example_gen.lineage import find_record_problems
+from components.example_gen.lineage import find_record_problems, read_salt
 from components.example_gen.reading import read_images
 from components.gates.data_checks import check_data, find_warnings
 from components.records.ingest import IngestSummary
@@ -96,8 +96,7 @@ def inspect(config: Config, listing: layout.Listing, sample: int = 0) -> Finding
     classes = resolve_classes(config, listing, live)
     files = _spread(listing.files, sample)
     records = read_images(files, config.data, config.max_megapixels, len(files))
-    salt = str(live.record.get("salt", "")) if live else ""
-    decided = ingest.decide(listing, records, config.split_ratios, salt)
+    decided = ingest.decide(listing, records, config.split_ratios, read_salt(live))
     report, left_out = ingest.summarize(decided), ingest.list_left_out(decided)
     problems = find_record_problems(live, config.force) + find_early_problems(config, listing, classes, live)
     whole = len(files) == len(listing.files)

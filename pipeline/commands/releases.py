@@ -132,9 +132,9 @@ def _describe(version: Version, state: str) -> dict[str, Any]:
     return {
         "version": version.number,
         "state": state,
-        "pushed_at": version.record.get("pushed_at") or _read_time(version.number),
-        "accuracy": version.record.get("metrics", {}).get("accuracy"),
-        "run_id": version.record.get("run_id"),
+        "pushed_at": version.record.pushed_at or _read_time(version.number),
+        "accuracy": version.record.metrics.accuracy,
+        "run_id": version.record.run_id,
         "bytes": _measure(version.path),
         "path": version.path,
         "problem": version.problem or None,

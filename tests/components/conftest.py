@@ -17,9 +17,10 @@ from tfx.types import artifact_utils, standard_artifacts
 
 from components.artifacts import IngestReport
 from components.embedder import component
-from components.embedder.artifact import EmbeddingReport
 from components.embedder.backbone import BaseSpec, FrozenBase
 from components.embedder.component import DEFAULT_TRUNK_GB, EmbedderExecutor
+from components.records.embedding import EmbeddingSummary
+from components.row_store.shards import Kind
 from schema.features import SPLITS
 from serving.releases import versions
 
@@ -80,8 +81,11 @@ def embed(transform_graph, bases):
             {"embeddings": [made["embeddings"]]},
             defaults | {"trunk_gb": DEFAULT_TRUNK_GB} | properties,
         )
-        report = EmbeddingReport.read(str(out))
-        return types.SimpleNamespace(uri=str(out), store=str(store), artifact=made["embeddings"], report=report)
+        report = EmbeddingSummary.read(str(out))
+        kind, trunk = (Kind.from_json(text) if text else None for text in (report.kind, report.trunk))
+        return types.SimpleNamespace(
+            uri=str(out), store=str(store), artifact=made["embeddings"], report=report, kind=kind, trunk=trunk
+        )
 
     return run
 

@@ -305,7 +305,7 @@ def test_the_gate_refuses_an_older_window_unless_forced(run_gate, pushed):
 
 def test_images_are_compared_with_those_of_the_version_that_was_live(run_gate, pushed, tmp_path):
     """When the run began, if that is known; another run may have pushed meanwhile."""
-    make_live(tmp_path / "serving", SEEN | {"d": "dog"}, 8, settings_key=pushed.record["settings_key"])
+    make_live(tmp_path / "serving", SEEN | {"d": "dog"}, 8, settings_key=pushed.record.settings_key)
     images = SEEN | {"d": "dog"}
     assert (
         run_gate(images, live=pushed.identity)[0].reason
@@ -404,7 +404,7 @@ def test_a_memory_of_graft_0_2_0_is_read(run_gate, pushed, tmp_path):
 @pytest.mark.parametrize("name", ["7", "withdrawn-9"])
 def test_damaged_image_keys_of_a_version_are_unknown_ones(run_gate, pushed, tmp_path, name, damage):
     """Trained anew, and no traceback."""
-    make_live(tmp_path / "serving", number=9, settings_key=pushed.record["settings_key"])
+    make_live(tmp_path / "serving", number=9, settings_key=pushed.record.settings_key)
     (tmp_path / "serving/9").rename(tmp_path / "serving/withdrawn-9")
     damage(str(tmp_path / "serving" / name / "assets.extra/images.u64"))
     assert run_gate(NEW)[0].train

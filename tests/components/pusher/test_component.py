@@ -3,6 +3,7 @@
 import datetime
 import json
 import os
+import pathlib
 import shutil
 import time
 
@@ -13,18 +14,34 @@ from data_reports import NOTHING
 from tfx.types import artifact_utils, standard_artifacts
 
 from components.artifacts import IngestReport, RunDecision
+from components.evaluator.comparison import describe_uncompared
 from components.pusher.component import PusherExecutor, PushSettings
-from components.pusher.outcome import PushOutcome
 from components.pusher.push import OvertakenError, push
 from components.records.decision import RetrainingDecision
+from components.records.evaluation import EvaluationSummary
+from components.records.push import PushOutcome
+from components.records.serving_verdict import ServingVerdict
 from schema.errors import UsageError
 from serving.releases import models_config, releases, versions
+from serving.releases.record import VersionRecord
 from serving.storage.gfile import gfile
 
 MEMORY = "not_pushed.json"  # beside the versions
 AS_NOW = object()
 DECISION = RetrainingDecision(
     train=True, reason="no version is live yet", new_images=1, gone_images=0, settings_key="s1", images_digest="d1"
+)
+SUMMARY = EvaluationSummary(
+    images=10,
+    accuracy=0.9,
+    accuracy_interval=(0.6, 1.0),
+    min_accuracy=0.5,
+    min_accuracy_reason="min_accuracy",
+    blessed=True,
+    failures=[],
+    baseline=None,
+    classes={},
+    confusion_matrix=[],
 )
 
 
@@ -46,7 +63,7 @@ def list_files(folder):
 
 def read_outcome(pushed):
     """What an artifact says of the push."""
-    return PushOutcome.read({"outcome": pushed.get_string_custom_property("outcome")})
+    return PushOutcome.read({PushOutcome.PROPERTY: pushed.get_string_custom_property(PushOutcome.PROPERTY)})
 
 
 def read_flags(pushed):
@@ -70,7 +87,7 @@ def served(tmp_path):
 def test_a_push_makes_a_whole_version(model, tmp_path):
     """Every file of the model and the record; the folder of the versions is made as well. The model stays."""
     before = list_files(model)
-    version = push(str(model), str(tmp_path / "serving/flowers"), {"classes": ["猫", "dog"]})
+    version = push(str(model), str(tmp_path / "serving/flowers"), {"classes": ["猫", "dog"], "salt": 3})
     pushed = list_files(tmp_path / "serving/flowers" / str(version.number))
     record = json.loads(pushed.pop("assets.extra/graft.json"))
     assert record["classes"] == ["猫", "dog"]
@@ -83,10 +100,11 @@ def test_a_version_says_what_it_is_and_when_it_was_pushed(model, tmp_path):
     """Number, time and content, whatever becomes of its folder's name."""
     before = datetime.datetime.now(datetime.timezone.utc).replace(microsecond=0)
     version = push(str(model), str(tmp_path / "serving"), {})
-    pushed_at = datetime.datetime.fromisoformat(version.record.pop("pushed_at"))
+    pushed_at = datetime.datetime.fromisoformat(version.record.pushed_at)
     assert before <= pushed_at <= datetime.datetime.now(datetime.timezone.utc)
     digest = versions.digest_model(str(model))
-    assert version.record == {"pushed_version": version.number, "canary": False, "model_digest": digest}
+    told = {"pushed_version": version.number, "canary": False, "model_digest": digest}
+    assert version.record == VersionRecord(pushed_at=version.record.pushed_at, **told)
 
 
 def test_a_model_with_assets_extra_of_its_own_keeps_them(model, tmp_path):
@@ -202,7 +220,7 @@ def test_a_live_model_whose_record_is_damaged_is_pushed_again_with_a_record(run_
     DAMAGES["NUL bytes"](os.path.join(damaged.path, versions.RECORD))
     assert read_outcome(run_pusher()).new
     live = versions.find_live(str(served))
-    assert (live.number > damaged.number, live.problem, live.record["settings_key"]) == (True, "", "s1")
+    assert (live.number > damaged.number, live.problem, live.record.settings_key) == (True, "", "s1")
 
 
 @pytest.mark.parametrize("damage", [DAMAGES["empty"], DAMAGES["a folder"]])
@@ -239,15 +257,15 @@ def run_pusher(tmp_path, model):
         if compared_with is AS_NOW:
             live = versions.find_live(str(tmp_path / "serving"))
             compared_with = live.number if live else None
-        baseline = {"version": compared_with} if compared_with else None
+        baseline = describe_uncompared(compared_with, []) if compared_with else None
         report = NOTHING.model_copy(update={"salt": 3, "spans": ["2026-11-22", "2026-11-23"], "fingerprint": "f1"})
-        summary = {"accuracy": 0.9, "failures": list(failures), "baseline": baseline}
-        verdict = {"reasons": list(reasons)}
+        summary = SUMMARY.model_copy(update={"failures": list(failures), "baseline": baseline})
+        verdict = ServingVerdict(blessed=not reasons, reasons=list(reasons))
         files = {
             "report/ingest.json": report.render().encode(),
             "report/images.u64": b"8 bytes.",
-            "evaluation/summary.json": json.dumps(summary).encode(),
-            "infra_blessing/verdict.json": None if served is None else json.dumps(verdict).encode(),
+            "evaluation/summary.json": summary.render().encode(),
+            f"infra_blessing/{ServingVerdict.FILE}": None if served is None else verdict.render().encode(),
             "decision/decision.json": DECISION.render().encode(),
             "statistics/Split-train/FeatureStats.pb": b"statistics",
             "embeddings/moments.npz": moments,
@@ -285,8 +303,11 @@ def test_a_blessed_model_is_pushed_with_its_record(run_pusher, tmp_path):
     live = versions.find_live(str(tmp_path / "serving"))
     assert pushed.get_int_custom_property("pushed") == 1
     assert pushed.get_string_custom_property("pushed_version") == str(live.number)
-    live.record.pop("pushed_at")
-    assert live.record == {
+    told = json.loads(pathlib.Path(live.path, versions.RECORD).read_text())
+    assert told == VersionRecord.model_validate(told).model_dump()
+    unknown = ("pushed_at", "config", "resolved", "request_key")
+    assert {key: value for key, value in told.items() if key not in unknown} == {
+        "format": 1,
         "classes": ["a", "b"],
         "pushed_version": live.number,
         "canary": False,
@@ -297,7 +318,7 @@ def test_a_blessed_model_is_pushed_with_its_record(run_pusher, tmp_path):
         "fingerprint": "f1",
         "counts": {},
         "settings_key": "s1",
-        "metrics": {"accuracy": 0.9, "failures": [], "baseline": None},
+        "metrics": SUMMARY.model_dump(mode="json", exclude={"format"}),
     }
 
 
@@ -326,7 +347,7 @@ def test_without_embeddings_there_are_no_moments_to_keep(run_pusher, tmp_path):
 def test_what_is_kept_does_not_change_what_the_model_is(run_pusher, model, tmp_path):
     """Its digest is of the graph and the variables; the number alone tells one identity from the other."""
     run_pusher()
-    assert versions.find_live(str(tmp_path / "serving")).record["model_digest"] == versions.digest_model(str(model))
+    assert versions.find_live(str(tmp_path / "serving")).record.model_digest == versions.digest_model(str(model))
     other = tmp_path / "other"
     shutil.copytree(model, other / "1")
     assert versions.find_live(str(other)).identity.partition(":")[2] == versions.digest_model(str(model))
@@ -419,7 +440,7 @@ def change_record(run_pusher, tmp_path, change):
     run_pusher()
     [version] = versions.find_versions(str(tmp_path / "serving"))
     record = tmp_path / "serving" / str(version.number) / versions.RECORD
-    record.write_text(json.dumps(version.record | change))
+    record.write_text(json.dumps(version.record.model_dump() | change))
 
 
 @pytest.mark.parametrize("change", [{"config": {"image_size": 64}}, {"classes": ["b", "a"]}])
@@ -534,7 +555,7 @@ def test_a_withdrawn_model_does_not_come_back_with_an_edit_of_the_code(run_pushe
     run_pusher()
     withdrawn = releases.roll_back(str(served))
     record = tmp_path / "serving" / f"withdrawn-{withdrawn.number}" / versions.RECORD
-    record.write_text(json.dumps(withdrawn.record | {"resolved": {"code_digest": "old"}}))
+    record.write_text(json.dumps(withdrawn.record.model_dump() | {"resolved": {"code_digest": "old"}}))
     export_graph(tmp_path / "model")
     pushed = run_pusher()
     assert pushed.get_int_custom_property("pushed") == 0

@@ -14,6 +14,7 @@ from small_networks import build_color_classifier
 from tfx.types import artifact_utils, standard_artifacts
 
 from components import progress
+from components.records.serving_verdict import ServingVerdict
 from components.serving_validator.component import ServingSettings, ServingValidatorExecutor
 from schema.errors import GraftError
 from serving.client import launch
@@ -88,7 +89,7 @@ def validate(examples, exported, tmp_path):
             {"settings": ServingSettings(**settings).model_dump_json(), "server_digest": ""},
         )
         files = {path.name: path.read_text() for path in pathlib.Path(output.uri).iterdir()}
-        verdict = json.loads(files.pop("verdict.json", "null"))
+        verdict = json.loads(files.pop(ServingVerdict.FILE, "null"))
         return types.SimpleNamespace(mark=output.get_int_custom_property("blessed"), files=set(files), verdict=verdict)
 
     return run

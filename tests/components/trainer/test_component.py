@@ -167,7 +167,7 @@ def test_a_fine_tuned_model_that_is_better_on_val_is_exported(fine_tuned, val_ex
 
 def test_phase_2_starts_from_what_the_embedder_has_kept(fine_tuned):
     """No image goes through the trunk in the Trainer."""
-    assert fine_tuned.embedded.report.trunk.layer == "conv4_block6_out"
+    assert fine_tuned.embedded.trunk.layer == "conv4_block6_out"
     assert fine_tuned.trunk_computed == 0
 
 
@@ -175,7 +175,7 @@ def test_what_was_pruned_meanwhile_is_computed_again(train, fine_tuned, val_exam
     """The Embedder's artifact is older than the store: the Trainer fills it, passes over what is code, and trains."""
 
     def prune(embedded):
-        kept = EmbeddingStore(embedded.store, embedded.report.trunk)
+        kept = EmbeddingStore(embedded.store, embedded.trunk)
         assert kept.prune([]) == 16
         write_shard_with_code(f"{kept.folder}/code.arrow", kept.kind, tmp_path / "touched")
 
@@ -197,7 +197,7 @@ def test_without_a_budget_phase_2_reads_the_images(train, fine_tuned, val_exampl
     """Nothing is kept, the log and the report say why; the model is the same but for the rounding."""
     caplog.set_level("INFO", logger="absl")
     poor = train(tmp_path, trunk_gb=0.0, **PHASE_2_LEARNS)
-    assert poor.embedded.report.trunk is None
+    assert poor.embedded.trunk is None
     assert "the budget is 0.0 GB: each epoch runs the frozen part again" in poor.embedded.report.note
     assert poor.embedded.report.note in caplog.text
     assert [row["phase"] for row in poor.epochs] == [row["phase"] for row in fine_tuned.epochs]
@@ -223,7 +223,7 @@ def test_a_server_warms_an_exported_model_up_with_images_of_the_test_split(reque
 
 def test_a_head_alone_can_be_asked_with_embeddings(head_only, examples, val_examples):
     """The answer is that for the image itself; and the model says which embeddings it takes."""
-    assert signatures.read_embedding_kind(head_only.model) == head_only.embedded.report.kind.to_json()
+    assert signatures.read_embedding_kind(head_only.model) == head_only.embedded.kind.to_json()
     embedded = read_records(head_only.run.parent / "embeddings" / "Split-val")
     answer = tf.saved_model.load(head_only.model).signatures["embedded_examples"](examples=embedded)
     np.testing.assert_allclose(answer["probabilities"], predict(head_only.model, val_examples), atol=1e-5)

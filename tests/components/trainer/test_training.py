@@ -17,9 +17,10 @@ from training_settings import AUGMENTED, SETTINGS
 from components import progress
 from components.embedder.artifact import Embedded
 from components.network import resnet
+from components.records.history import Score
 from components.trainer import training
 from components.trainer.devices import Devices, choose_devices
-from components.trainer.training import FINE_TUNE, HEAD, Images, Inputs, Score
+from components.trainer.training import FINE_TUNE, HEAD, Images, Inputs
 from components.transform import pixels
 from serving.export.signatures import export_saved_model
 
@@ -132,27 +133,31 @@ def test_early_stopping_restores_the_best_epoch(tmp_path, devices):
     head = resnet.build_head(embeddings, [8], 2)
     train, val = (training.batch_embeddings(Embedded(embeddings, y, []), 8) for y in (labels, 1 - labels))
     history = training.train_phase(HEAD, head, train, val, labels, settings, devices, str(tmp_path))
-    losses = [row["val_loss"] for row in history]
+    losses = [row.val_loss for row in history]
     assert len(history) == losses.index(min(losses)) + 1 + 2 < 20
     assert training.score(head, val).loss == pytest.approx(min(losses), rel=1e-4)
-    assert [row["val_loss"] for row in history if row["best"]] == [min(losses)]
+    assert [row.val_loss for row in history if row.best] == [min(losses)]
     assert losses[-1] > min(losses) * 1.01
+
+
+def make_score(loss, accuracy):
+    return Score(loss=loss, accuracy=accuracy)
 
 
 def test_a_score_is_worse_by_loss_and_then_by_accuracy():
     """Equal scores are not worse: the fine-tuned network is kept."""
-    assert Score(0.3, 0.9).is_worse_than(Score(0.2, 0.8))
-    assert not Score(0.2, 0.8).is_worse_than(Score(0.3, 0.9))
-    assert Score(0.2, 0.8).is_worse_than(Score(0.2, 0.9))
-    assert not Score(0.2, 0.9).is_worse_than(Score(0.2, 0.8))
-    assert not Score(0.2, 0.9).is_worse_than(Score(0.2, 0.9))
+    assert training.is_worse(make_score(0.3, 0.9), make_score(0.2, 0.8))
+    assert not training.is_worse(make_score(0.2, 0.8), make_score(0.3, 0.9))
+    assert training.is_worse(make_score(0.2, 0.8), make_score(0.2, 0.9))
+    assert not training.is_worse(make_score(0.2, 0.9), make_score(0.2, 0.8))
+    assert not training.is_worse(make_score(0.2, 0.9), make_score(0.2, 0.9))
 
 
 @pytest.mark.parametrize("accuracy", [0.5, 0.9])
 def test_a_score_that_diverged_is_worse_whatever_its_accuracy(accuracy):
     """NaN everywhere predicts the first class, which may be half of the images; such a network is never exported."""
-    assert Score(math.nan, accuracy).is_worse_than(Score(0.7, 0.5))
-    assert not Score(0.7, 0.5).is_worse_than(Score(math.nan, accuracy))
+    assert training.is_worse(make_score(math.nan, accuracy), make_score(0.7, 0.5))
+    assert not training.is_worse(make_score(0.7, 0.5), make_score(math.nan, accuracy))
 
 
 @pytest.fixture
@@ -173,7 +178,7 @@ def test_on_augmented_images_phase_1_trains_the_head_alone(noise, small_base, fr
     trained = training.train(frozen_like(base), noise, settings, devices, str(tmp_path))
     assert all(map(np.array_equal, before, base.get_weights()))
     assert trained.kept == HEAD
-    assert trained.history[1]["loss"] < trained.history[0]["loss"]
+    assert trained.history[1].loss < trained.history[0].loss
     assert "Images are augmented, so phase 1 runs them through the frozen base in each epoch." in caplog.text
     embeddings, _ = training.embed(resnet.build_embedder(base), noise.images.plain)
     mean = trained.head.get_layer("standardize").mean
@@ -188,7 +193,7 @@ def test_on_augmented_images_phase_2_trains_the_base(noise, small_base, frozen_l
         SETTINGS, augmentation=AUGMENTED, head_learning_rate=1e-7, fine_tune_epochs=1, fine_tune_learning_rate=1e-3
     )
     trained = training.train(frozen_like(base), noise, settings, devices, str(tmp_path))
-    assert [row["phase"] for row in trained.history] == [HEAD, HEAD, FINE_TUNE]
+    assert [row.phase for row in trained.history] == [HEAD, HEAD, FINE_TUNE]
     assert trained.kept == FINE_TUNE
     assert not np.array_equal(before, base.get_layer("conv5_block3_3_conv").get_weights()[0])
 
@@ -213,8 +218,8 @@ def test_class_weights_weigh_training_and_not_validation(tmp_path, devices, clas
     data = training.batch_embeddings(Embedded(embeddings, labels, []), 8)
     (row,) = training.train_phase(HEAD, head, data, data, labels, settings, devices, str(tmp_path))
     weights = np.where(labels == 0, 2 / 3, 2) if class_weights == "balanced" else np.ones(8)
-    assert row["loss"] == pytest.approx((weights * losses).mean(), rel=1e-3)
-    assert row["val_loss"] == pytest.approx(losses.mean(), rel=1e-3)
+    assert row.loss == pytest.approx((weights * losses).mean(), rel=1e-3)
+    assert row.val_loss == pytest.approx(losses.mean(), rel=1e-3)
     assert abs((weights * losses).mean() / losses.mean() - 1) > 0.01 or class_weights == "none"
 
 
@@ -285,7 +290,7 @@ def test_smoothing_and_dropout_reach_the_training(noise, small_base, frozen_like
         keras.utils.set_random_seed(0)
         settings = dataclasses.replace(SETTINGS, **changes)
         frozen = frozen_like(small_base(32, "random"))
-        return training.train(frozen, noise, settings, devices, str(tmp_path)).history[-1]["loss"]
+        return training.train(frozen, noise, settings, devices, str(tmp_path)).history[-1].loss
 
     assert len({train(), train(label_smoothing=0.3), train(dropout=0.3)}) == 3
 
@@ -366,7 +371,7 @@ def test_phase_2_from_the_trunk_trains_what_phase_2_from_the_images_trains(
     apart = [np.abs(b - a).mean() for a, b in zip(with_trunk.get_weights(), without.get_weights(), strict=True)]
     assert [m > 0 for m in moved] == [False, False, True, True, False, False, False, False]
     assert max(apart) < 0.1 * max(moved)
-    assert trained.history[-1]["loss"] == pytest.approx(expected.history[-1]["loss"], rel=1e-2)
+    assert trained.history[-1].loss == pytest.approx(expected.history[-1].loss, rel=1e-2)
 
 
 def test_phases_and_epochs_trace_once(embedded_noise, small_base, frozen_like, devices, tmp_path, monkeypatch):

@@ -40,8 +40,8 @@ def main() -> None:
         inputs = training.Inputs(None, embedded, embedded, below, below)
         frozen = types.SimpleNamespace(network=base, cut="conv4_block6_out")
         trained = training.train(frozen, inputs, settings, Devices("float32", False, strategy), sys.argv[1])
-    phases = [row["phase"] for row in trained.history]
-    losses = [row["loss"] for row in trained.history]
+    phases = [row.phase for row in trained.history]
+    losses = [row.loss for row in trained.history]
     assert phases == ["head"] * 4 + ["fine-tune"], phases
     assert losses[3] < losses[0], losses
     moved = [not np.array_equal(a, b) for a, b in zip(before, base.get_weights(), strict=True)]

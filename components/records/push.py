@@ -1,27 +1,27 @@
-"""Outcome of a push, as one property of the PushedModel artifact."""
+"""Outcome of a push; a property of the PushedModel artifact holds it."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar, Final, Literal
 
-from tfx import types
 from typing_extensions import Self
 
 from serving.storage.documents import Fields
 
-CANARY, OVERTAKEN, WITHDRAWN = "canary", "overtaken", "withdrawn"
-_PROPERTY = "outcome"  # beside those that TFX's Pusher sets: pushed, pushed_destination, pushed_version
+CANARY: Final = "canary"
+OVERTAKEN: Final = "overtaken"
+WITHDRAWN: Final = "withdrawn"
 
 
 class HeldBack(Fields):
-    """Version for which a model was not pushed.
+    """Version for which a good model was not pushed.
 
     Attributes:
         version: its number.
-        state: CANARY or WITHDRAWN for one that is the same model; OVERTAKEN for one that became live meanwhile.
+        state: WITHDRAWN or CANARY if it is the same model; OVERTAKEN if it became live during the run.
     """
 
     version: int
-    state: str
+    state: Literal["canary", "overtaken", "withdrawn"]
 
 
 class PushOutcome(Fields):
@@ -32,9 +32,11 @@ class PushOutcome(Fields):
         path: folder of that version, or "".
         new: whether this push made that version.
         canary: whether that version is the canary.
-        held_back: the version for which the model was not pushed, or None.
+        held_back: version for which the model was not pushed; None if there is none.
         removed_versions: numbers of the old versions that the push removed.
     """
+
+    PROPERTY: ClassVar[str] = "outcome"  # of the artifact, as JSON; TFX's Pusher sets others beside it
 
     version: int | None = None
     path: str = ""
@@ -43,11 +45,7 @@ class PushOutcome(Fields):
     held_back: HeldBack | None = None
     removed_versions: list[int] = []
 
-    def write(self, pushed: types.Artifact) -> None:
-        """Writes the outcome into a property of the artifact."""
-        pushed.set_string_custom_property(_PROPERTY, self.model_dump_json())
-
     @classmethod
     def read(cls, properties: Mapping[str, Any]) -> Self:
         """Reads the outcome from the properties of the artifact."""
-        return cls.model_validate_json(properties[_PROPERTY])
+        return cls.model_validate_json(properties[cls.PROPERTY])
