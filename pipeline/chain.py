@@ -65,7 +65,7 @@ def create_pipeline(
     Returns:
         A pipeline for any orchestrator of TFX.
     """
-    code_digest, live = resolved.code_digest, resolved.baseline
+    code, live = resolved.code_digests, resolved.baseline
     model_dir, force = parameters.model_dir, parameters.force
 
     example_gen = ExampleGen(
@@ -79,7 +79,8 @@ def create_pipeline(
         window_end=parameters.window_end,
         window_days=parameters.window_days,
         fingerprint=resolved.fingerprint,
-        code_digest=code_digest,
+        decoding_digest=resolved.decoding_digest,
+        code_digest=code["ExampleGen"],
     )
     examples, report = example_gen.outputs["examples"], example_gen.outputs["report"]
 
@@ -98,21 +99,21 @@ def create_pipeline(
         window_days=parameters.window_days,
         force=force,
         weights="" if resolved.weights_digest else resolved.weights,
-        code_digest=code_digest,
+        code_digest=code["RetrainingGate"],
     )
 
-    make_schema = MakeSchema(classes=json.dumps(resolved.classes), code_digest=code_digest)
+    make_schema = MakeSchema(classes=json.dumps(resolved.classes), code_digest=code["MakeSchema"])
     schema, statistics_schema = make_schema.outputs["schema"], make_schema.outputs["statistics_schema"]
     statistics_gen = StatisticsGen(
         examples=examples,
         schema=statistics_schema,
         stats_options=tfdv.StatsOptions(experimental_filter_read_paths=True),
     )
-    statistics_gen.exec_properties["code_digest"] = code_digest
+    statistics_gen.exec_properties["code_digest"] = code["StatisticsGen"]
     statistics_gen.add_upstream_node(retraining_gate)
     statistics = statistics_gen.outputs["statistics"]
     example_validator = ExampleValidator(statistics=statistics, schema=statistics_schema)
-    example_validator.exec_properties["code_digest"] = code_digest
+    example_validator.exec_properties["code_digest"] = code["ExampleValidator"]
     data_gate = DataGate(
         report=report,
         statistics=statistics,
@@ -124,7 +125,7 @@ def create_pipeline(
         max_label_drift=parameters.max_label_drift,
         max_brightness_drift=parameters.max_brightness_drift,
         force=force,
-        code_digest=code_digest,
+        code_digest=code["DataGate"],
     )
 
     transform = Transform(
@@ -136,7 +137,7 @@ def create_pipeline(
             "image_size": config.image_size,
             "max_megapixels": config.max_megapixels,
             "classes": resolved.classes,
-            "code_digest": code_digest,
+            "code_digest": code["Transform"],
         },
         # Nothing is materialized: decoding again costs 2 % of the forward pass, and pixels 543 kB an image.
         materialize=False,
@@ -157,7 +158,7 @@ def create_pipeline(
         trunk_gb=DEFAULT_TRUNK_GB if config.trunk_gb is None else config.trunk_gb,
         augmented=is_on(settings.augmentation),
         weights_digest=resolved.weights_digest,
-        code_digest=code_digest,
+        code_digest=code["Embedder"],
     )
     embeddings = embedder.outputs["embeddings"]
     drift_gate = DriftGate(
@@ -167,7 +168,7 @@ def create_pipeline(
         live=live,
         max_embedding_drift=parameters.max_embedding_drift,
         force=force,
-        code_digest=code_digest,
+        code_digest=code["DriftGate"],
     )
 
     trainer = Trainer(
@@ -194,7 +195,7 @@ def create_pipeline(
         baseline=live,
         min_accuracy=parameters.min_accuracy,
         max_accuracy_drop=parameters.max_accuracy_drop,
-        code_digest=code_digest,
+        code_digest=code["Evaluator"],
     )
 
     serving_validator = ServingValidator(
@@ -223,7 +224,7 @@ def create_pipeline(
         canary=config.canary,
         keep_versions=config.keep_versions,
         served=resolved.served,
-        code_digest=code_digest,
+        code_digest=code["Pusher"],
     )
 
     return Pipeline(
@@ -277,15 +278,20 @@ def _training_settings(config: Config, resolved: Resolved, places: Places) -> Se
         warm_start=config.warm_start,
         store=places.embeddings,
         model_name=config.model_name,
-        cache_key={"weights": resolved.weights_digest, "code": resolved.code_digest},
+        cache_key={"weights": resolved.weights_digest, "code": resolved.code_digests["Trainer"]},
     )
 
 
 def _version_record(config: Config, resolved: Resolved) -> dict[str, object]:
-    """What a later run, or a person, wants to know of a pushed version."""
+    """What a later run, or a person, wants to know of a pushed version.
+
+    The digests of single components stay out: a change of a gate would run the Pusher again.
+    """
+    known = dataclasses.asdict(resolved)
+    del known["code_digests"]
     return {
         "classes": resolved.classes,
         "config": config.model_dump(mode="json"),
         "request_key": resolved.request_key,
-        "resolved": dataclasses.asdict(resolved),
+        "resolved": known,
     }

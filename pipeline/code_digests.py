@@ -1,8 +1,8 @@
-"""Digests the code of each component, so that a change runs what it changes again, and nothing else.
+"""Digests the code of each component: a change runs again the components that run on it, and those behind them.
 
-TFX's cache compares execution properties and the numbers of input artifacts, and hashes the name of a function, not what
-it does. Each component therefore gets a digest of its own: of the files that it runs on, see `import_closure`, and of
-the versions of the libraries that they import. What lies behind a component that runs again gets new artifacts.
+TFX's cache compares execution properties and the numbers of input artifacts. It hashes the name of a function, not its
+code. So each component has a property with a digest of the files that it runs on (`import_closure.py`) and of the
+versions of the libraries that these import. A component that runs again writes new artifacts, so those behind it do.
 """
 
 import dataclasses
@@ -52,12 +52,13 @@ class CodeDigests:
 
     Attributes:
         components: by the name of a component, of all that it runs on.
-        decoding: of what tells the size and the brightness of an image, or refuses it; the decode cache is kept under it.
-        model: of the components that make a model: which images it is trained on, their features, the training. A change
-            of the gates, of statistics, of what judges a model or of what pushes it makes no other model.
-        verdict: of those, and of the Evaluator: a model that was refused is not refused by another Evaluator. The code
-            of the ServingValidator is left out, and with it the model server and its clients: their change tries a
-            model anew and trains none.
+        decoding: of the code that tells the size and the brightness of an image, or refuses it: the key of the decode
+            cache. The order of a row's numbers is not in it: see `decode_cache.py`.
+        model: of the components that make a model: which images it is trained on, their features, the training. Another
+            gate, Evaluator or Pusher, or other statistics, make no other model.
+        verdict: of those and of the Evaluator, whose code decides, as thresholds do, whether a model is refused. The
+            ServingValidator is left out, with the model server and its clients: a change of these tries the model
+            anew, and no RetrainingGate calls for a training.
         workers: of the components that run on Beam's workers.
     """
 

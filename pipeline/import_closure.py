@@ -11,7 +11,7 @@ import itertools
 import pathlib
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 PACKAGES = ("schema", "serving", "components", "pipeline", "kubeflow")
@@ -147,13 +147,12 @@ class _Reading:
 
     def visit(self, node: ast.AST) -> None:
         """Takes a node and all below it."""
-        kind = type(node)
-        self.tokens.append(kind.__name__)
-        if kind in (ast.Import, ast.ImportFrom):
+        self.tokens.append(type(node).__name__)
+        if isinstance(node, ast.Import | ast.ImportFrom):
             self.imports.update(_list_imports(node))
-        elif kind is ast.Constant and type(node.value) is str:
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
             self.strings.add(node.value)
-        for field in kind._fields:
+        for field in node._fields:
             if field in _SILENT_FIELDS or (field == "body" and _is_for_type_checkers(node)):
                 continue
             value = getattr(node, field)
@@ -187,13 +186,12 @@ def _is_for_type_checkers(node: ast.AST) -> bool:
     )
 
 
-def _list_imports(node: ast.AST) -> Iterator[str]:
+def _list_imports(node: ast.Import | ast.ImportFrom) -> list[str]:
+    names = [alias.name for alias in node.names]
     if isinstance(node, ast.Import):
-        yield from (alias.name for alias in node.names)
-    if isinstance(node, ast.ImportFrom):
-        module = node.module or ""  # there are no relative imports: tests/test_imports.py
-        yield module
-        yield from (f"{module}.{alias.name}" for alias in node.names)
+        return names
+    module = node.module or ""  # there are no relative imports: tests/test_imports.py
+    return [module, *(f"{module}.{name}" for name in names)]
 
 
 def _keep_libraries(names: Iterable[str]) -> frozenset[str]:

@@ -58,6 +58,7 @@ class ExampleGenSpec(ComponentSpec):
         "window_end": ExecutionParameter(type=str),
         "window_days": ExecutionParameter(type=int),
         "fingerprint": ExecutionParameter(type=str),
+        "decoding_digest": ExecutionParameter(type=str),
         "code_digest": ExecutionParameter(type=str),
     }
     INPUTS: dict[str, ChannelParameter] = {}
@@ -99,7 +100,7 @@ class ExampleGenExecutor(base_beam_executor.BaseBeamExecutor):
             exec_properties["max_megapixels"],
             len(listing.files),
             exec_properties["decoded"],
-            exec_properties["code_digest"],
+            exec_properties["decoding_digest"],
         )
         records = self._read(listing.files, read, os.path.join(report.uri, "records"))
         progress.report("dividing the images into splits")
@@ -144,17 +145,17 @@ class ExampleGenExecutor(base_beam_executor.BaseBeamExecutor):
 class ReadFiles(beam.DoFn):
     """Reads files, and decodes those that no run has decoded before."""
 
-    def __init__(self, data: str, max_megapixels: float, total: int, decoded: str, code_digest: str):
+    def __init__(self, data: str, max_megapixels: float, total: int, decoded: str, decoding_digest: str):
         """Takes what is small and the same for all; as for `ExampleGen`, and how many files there are."""
         self._data = data
         self._max_megapixels = max_megapixels
         self._total = total
-        self._decoded, self._code_digest = decoded, code_digest
+        self._decoded, self._decoding_digest = decoded, decoding_digest
         self._shared = shared.Shared()
 
     def setup(self) -> None:
         """Opens what is known, or takes what another thread has opened."""
-        self._known = self._shared.acquire(lambda: DecodedImages(self._decoded, self._code_digest))
+        self._known = self._shared.acquire(lambda: DecodedImages(self._decoded, self._decoding_digest))
 
     def process(self, element: tuple[str, Sequence[layout.ImageFile]]) -> None:
         """Writes a record of each file into one of our own, whole or not at all: Beam may try it twice."""
@@ -181,6 +182,7 @@ class ExampleGen(base_beam_component.BaseBeamComponent):
         window_end: str = "",
         window_days: int = 0,
         fingerprint: str = "",
+        decoding_digest: str = "",
         code_digest: str = "",
         follow_links: bool = False,
     ):
@@ -197,7 +199,8 @@ class ExampleGen(base_beam_component.BaseBeamComponent):
             window_end: newest date folder to read; "" for the newest there is.
             window_days: how many days up to it; 0 for all.
             fingerprint: of the files, so that TFX reuses the outputs only while the folder is the same.
-            code_digest: of our code, for the same reason.
+            decoding_digest: of the code that decodes, so that only what it has decoded is not decoded again.
+            code_digest: of the component's code, for the same reason as the fingerprint.
             follow_links: whether links below the class folders may lead out of the data folder.
         """
         spec = ExampleGenSpec(
@@ -211,6 +214,7 @@ class ExampleGen(base_beam_component.BaseBeamComponent):
             window_end=window_end,
             window_days=window_days,
             fingerprint=fingerprint,
+            decoding_digest=decoding_digest,
             code_digest=code_digest,
             examples=types.Channel(type=standard_artifacts.Examples),
             report=types.Channel(type=IngestReport),
