@@ -124,7 +124,7 @@ def run_example_gen(root, run, **properties):
     defaults = {
         "data": f"{root}/photos", "split_ratios": json.dumps(RATIOS), "salt": "", "max_megapixels": 1.0,
         "decoded": f"{root}/decoded", "model_dir": "", "window_end": "", "window_days": 0, "fingerprint": "",
-        "code_digest": "",
+        "decoding_digest": "", "code_digest": "",
     }  # fmt: skip
     context = BaseBeamExecutor.Context(beam_pipeline_args=[], tmp_dir=root, unique_id="1")
     ExampleGenExecutor(context).Do({}, {"examples": [examples], "report": [report]}, defaults | properties)
