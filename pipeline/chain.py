@@ -66,35 +66,35 @@ def create_pipeline(
     Returns:
         A pipeline for any orchestrator of TFX.
     """
-    code_digest, live, classes = resolved.code_digest, resolved.baseline, resolved.classes
+    code, live, classes = resolved.code_digests, resolved.baseline, resolved.classes
 
-    example_gen = ExampleGen(parameters, _ingest_settings(config, resolved, places), code_digest)
+    example_gen = ExampleGen(parameters, _ingest_settings(config, resolved, places), code["ExampleGen"])
     examples, report = example_gen.outputs["examples"], example_gen.outputs["report"]
 
-    retraining_gate = RetrainingGate(report, parameters, _retraining_settings(config, resolved), code_digest)
+    retraining_gate = RetrainingGate(report, parameters, _retraining_settings(config, resolved), code["RetrainingGate"])
 
-    make_schema = MakeSchema(classes=json.dumps(classes), code_digest=code_digest)
+    make_schema = MakeSchema(classes=json.dumps(classes), code_digest=code["MakeSchema"])
     schema, statistics_schema = make_schema.outputs["schema"], make_schema.outputs["statistics_schema"]
     statistics_gen = StatisticsGen(
         examples=examples,
         schema=statistics_schema,
         stats_options=tfdv.StatsOptions(experimental_filter_read_paths=True),
     )
-    statistics_gen.exec_properties["code_digest"] = code_digest
+    statistics_gen.exec_properties["code_digest"] = code["StatisticsGen"]
     statistics_gen.add_upstream_node(retraining_gate)
     statistics = statistics_gen.outputs["statistics"]
     example_validator = ExampleValidator(statistics=statistics, schema=statistics_schema)
-    example_validator.exec_properties["code_digest"] = code_digest
+    example_validator.exec_properties["code_digest"] = code["ExampleValidator"]
     data_gate = DataGate(
         report=report,
         statistics=statistics,
         anomalies=example_validator.outputs["anomalies"],
         parameters=parameters,
         settings=DataGateSettings(live=live, classes=classes, max_bad_fraction=config.max_bad_fraction),
-        code_digest=code_digest,
+        code_digest=code["DataGate"],
     )
 
-    transform = _make_transform(config, examples, schema, classes, code_digest)
+    transform = _make_transform(config, examples, schema, classes, code["Transform"])
     transform.add_upstream_node(data_gate)
     transform_graph = transform.outputs["transform_graph"]
 
@@ -109,10 +109,10 @@ def create_pipeline(
         trunk_gb=DEFAULT_TRUNK_GB if config.trunk_gb is None else config.trunk_gb,
         augmented=is_on(settings.augmentation),
         weights_digest=resolved.weights_digest,
-        code_digest=code_digest,
+        code_digest=code["Embedder"],
     )
     embeddings = embedder.outputs["embeddings"]
-    drift_gate = DriftGate(embeddings, parameters, DriftGateSettings(live=live, classes=classes), code_digest)
+    drift_gate = DriftGate(embeddings, parameters, DriftGateSettings(live=live, classes=classes), code["DriftGate"])
 
     trainer = Trainer(
         examples=examples,
@@ -134,7 +134,7 @@ def create_pipeline(
         parameters=parameters,
         classes=classes,
         baseline=live,
-        code_digest=code_digest,
+        code_digest=code["Evaluator"],
     )
 
     serving_validator = ServingValidator(
@@ -155,7 +155,7 @@ def create_pipeline(
         statistics=statistics,
         embeddings=embeddings,
     )
-    pusher = Pusher(pusher_inputs, parameters, _push_settings(config, resolved), code_digest)
+    pusher = Pusher(pusher_inputs, parameters, _push_settings(config, resolved), code["Pusher"])
 
     return Pipeline(
         pipeline_name=NAME,
@@ -215,6 +215,7 @@ def _ingest_settings(config: Config, resolved: Resolved, places: Places) -> Inge
         decoded=places.decoded,
         salt=resolved.salt,
         fingerprint=resolved.fingerprint,
+        decoding_digest=resolved.decoding_digest,
     )
 
 
@@ -250,7 +251,7 @@ def _training_settings(config: Config, resolved: Resolved, places: Places) -> Se
         warm_start=config.warm_start,
         store=places.embeddings,
         model_name=config.model_name,
-        cache_key={"weights": resolved.weights_digest, "code": resolved.code_digest},
+        cache_key={"weights": resolved.weights_digest, "code": resolved.code_digests["Trainer"]},
     )
 
 
@@ -274,10 +275,15 @@ def _push_settings(config: Config, resolved: Resolved) -> PushSettings:
 
 
 def _version_record(config: Config, resolved: Resolved) -> dict[str, object]:
-    """What a later run, or a person, wants to know of a pushed version."""
+    """What a later run, or a person, wants to know of a pushed version.
+
+    The digests of single components stay out: a change of a gate would run the Pusher again.
+    """
+    known = dataclasses.asdict(resolved)
+    del known["code_digests"]
     return {
         "classes": resolved.classes,
         "config": config.model_dump(mode="json"),
         "request_key": resolved.request_key,
-        "resolved": dataclasses.asdict(resolved),
+        "resolved": known,
     }

@@ -58,6 +58,7 @@ class IngestSettings(Fields):
         salt: of the split; "" for that of the live version, or for the first the one of `choose_salt`; NEW_SALT for
             the latter where the record of the live version cannot be read, too.
         fingerprint: of the files, so that TFX reuses the outputs only while the folder is the same.
+        decoding_digest: of the code that decodes, so that what other code has decoded is decoded again.
     """
 
     split_ratios: dict[str, float]
@@ -66,6 +67,7 @@ class IngestSettings(Fields):
     follow_links: bool = False
     salt: str = ""
     fingerprint: str = ""
+    decoding_digest: str = ""
 
 
 class ExampleGenSpec(ComponentSpec):
@@ -109,9 +111,7 @@ class ExampleGenExecutor(base_beam_executor.BaseBeamExecutor):
         progress.report("listing the images")
         listing = layout.list_images(data, window_end, exec_properties["window_days"], settings.follow_links)
 
-        read = ReadFiles(
-            data, settings.max_megapixels, len(listing.files), settings.decoded, exec_properties["code_digest"]
-        )
+        read = ReadFiles(data, settings.max_megapixels, len(listing.files), settings.decoded, settings.decoding_digest)
         records = self._read(listing.files, read, os.path.join(report.uri, "records"))
         progress.report("dividing the images into splits")
         decided = ingest.decide(listing, records, settings.split_ratios, salt)
@@ -155,17 +155,17 @@ class ExampleGenExecutor(base_beam_executor.BaseBeamExecutor):
 class ReadFiles(beam.DoFn):
     """Reads files, and decodes those that no run has decoded before."""
 
-    def __init__(self, data: str, max_megapixels: float, total: int, decoded: str, code_digest: str):
+    def __init__(self, data: str, max_megapixels: float, total: int, decoded: str, decoding_digest: str):
         """Takes what is small and the same for all; as for `ExampleGen`, and how many files there are."""
         self._data = data
         self._max_megapixels = max_megapixels
         self._total = total
-        self._decoded, self._code_digest = decoded, code_digest
+        self._decoded, self._decoding_digest = decoded, decoding_digest
         self._shared = shared.Shared()
 
     def setup(self) -> None:
         """Opens what is known, or takes what another thread has opened."""
-        self._known = self._shared.acquire(lambda: DecodedImages(self._decoded, self._code_digest))
+        self._known = self._shared.acquire(lambda: DecodedImages(self._decoded, self._decoding_digest))
 
     def process(self, element: tuple[str, Sequence[layout.ImageFile]]) -> None:
         """Writes a record of each file into one of our own, whole or not at all: Beam may try it twice."""

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from components.example_gen.decode_cache import remove_outdated
 from components.row_store.store import EmbeddingStore, list_kinds, measure, remove
+from pipeline.code_digests import read_code_digests
 from pipeline.console.printing import print_plain
 from pipeline.workspace.manifest import EmbeddingUse
 from pipeline.workspace.workspace import Workspace, open_workspace
@@ -59,10 +60,8 @@ def prune_store(out: str) -> Pruned:
         UsageError: if it is no workspace.
         GraftError: if a run is at work there.
     """
-    from pipeline.resolve import digest_code  # TFX takes seconds
-
     with open_workspace(str(_find_workspace(out).root)) as workspace:
-        remove_outdated(str(workspace.decoded), digest_code())
+        remove_outdated(str(workspace.decoded), read_code_digests().decoding)
         root = str(workspace.embeddings)
         before, rows = measure(root), 0
         live = _live_images(workspace)

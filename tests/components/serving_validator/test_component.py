@@ -198,7 +198,7 @@ def test_a_torn_model_is_refused(validate, exported, tmp_path, dead_server):
 )
 def test_a_model_with_another_class_list_is_refused(validate, dead_server, classes, reason):
     """Its labels would be wrong, or of another run."""
-    result = validate(classes=json.dumps(classes))
+    result = validate(classes=classes)
     assert (result.mark, result.verdict["reasons"]) == (0, [reason])
 
 
@@ -206,7 +206,7 @@ def test_a_model_whose_answers_name_other_classes_is_refused(validate, exported,
     """Whatever the list beside it says."""
     shutil.copytree(exported, tmp_path / "model")
     (tmp_path / "model/Format-Serving/assets.extra/classes.json").write_text('["dog", "cat"]')
-    result = validate(tmp_path / "model", classes='["dog", "cat"]')
+    result = validate(tmp_path / "model", classes=["dog", "cat"])
     assert result.verdict["reasons"] == ["the signature examples: the classes are cat, dog; expected dog, cat"]
 
 
