@@ -17,7 +17,7 @@ from tfx.dsl.components.base import base_component, executor_spec
 from tfx.proto import trainer_pb2
 from tfx.types import artifact_utils, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
-from tfx.utils import json_utils, proto_utils
+from tfx.utils import proto_utils
 
 from components import progress
 from components.embedder.artifact import read_embeddings
@@ -28,7 +28,8 @@ from components.network import resnet
 from components.records.embedding import EmbeddingSummary
 from components.records.history import TrainingHistory
 from components.trainer import curves, devices
-from components.trainer.training import HEAD, Images, Inputs, Settings, Trained, count_passes, train
+from components.trainer.settings import Settings
+from components.trainer.training import HEAD, Images, Inputs, Trained, count_passes, train
 from components.transform import pixels, samples
 from schema import features
 from serving.export.signatures import export_saved_model
@@ -104,7 +105,7 @@ class Trainer(base_component.BaseComponent):
         embeddings: types.BaseChannel,
         transform_graph: types.BaseChannel,
         schema: types.BaseChannel,
-        custom_config: dict[str, Any],
+        settings: Settings,
         head_epochs: int,
         fine_tune_epochs: int,
         model_dir: str = "",
@@ -117,7 +118,7 @@ class Trainer(base_component.BaseComponent):
             embeddings: of the Embedder.
             transform_graph: of Transform.
             schema: of the examples.
-            custom_config: `Settings` as a dictionary, but for what follows.
+            settings: of both phases, but for what follows.
             head_epochs: of phase 1.
             fine_tune_epochs: of phase 2.
             model_dir: the serving folder of the model, for a warm start.
@@ -130,7 +131,7 @@ class Trainer(base_component.BaseComponent):
             schema=schema,
             train_args=proto_utils.proto_to_json(trainer_pb2.TrainArgs(splits=[features.TRAIN])),
             eval_args=proto_utils.proto_to_json(trainer_pb2.EvalArgs(splits=[features.VAL])),
-            custom_config=json_utils.dumps(custom_config),
+            custom_config=settings.model_dump_json(),
             head_epochs=head_epochs,
             fine_tune_epochs=fine_tune_epochs,
             model_dir=model_dir,
@@ -147,7 +148,7 @@ def run_fn(fn_args: FnArgs) -> None:
     Args:
         fn_args: paths of the examples and the transform graph, where the model and its logs go, and `Settings`.
     """
-    settings = Settings(**fn_args.custom_config)
+    settings = Settings.check(fn_args.custom_config, "the settings of the Trainer")
     report = EmbeddingSummary.read(settings.embeddings)
     chosen = devices.choose_devices(settings.precision)
     with chosen.strategy.scope():
