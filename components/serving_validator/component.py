@@ -83,7 +83,19 @@ class ServingValidatorExecutor(base_executor.BaseExecutor):
 
 
 class ServingValidator(base_component.BaseComponent):
-    """Tries a model in a model server."""
+    """Tries a model in a model server.
+
+    Args:
+        model: the candidate.
+        examples: raw examples with a `test` split.
+        blessing: the Evaluator's; without it nothing is done.
+        model_name: what the server is to call the model.
+        classes: class names, in the order of the outputs.
+        images: how many to ask with.
+        max_latency_ms: for a request with one image, as the median.
+        max_serving_mb: of resident memory.
+        server_digest: of our code, the built-in server included, and of TensorFlow Serving's binary if it is used.
+    """
 
     SPEC_CLASS = ServingValidatorSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(ServingValidatorExecutor)
@@ -100,19 +112,6 @@ class ServingValidator(base_component.BaseComponent):
         max_serving_mb: float,
         server_digest: str,
     ):
-        """Describes one trial.
-
-        Args:
-            model: the candidate.
-            examples: raw examples with a `test` split.
-            blessing: the Evaluator's; without it nothing is done.
-            model_name: what the server is to call the model.
-            classes: class names, in the order of the outputs.
-            images: how many to ask with.
-            max_latency_ms: for a request with one image, as the median.
-            max_serving_mb: of resident memory.
-            server_digest: of our code, the built-in server included, and of TensorFlow Serving's binary if it is used.
-        """
         spec = ServingValidatorSpec(
             model=model,
             examples=examples,

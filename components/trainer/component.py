@@ -94,7 +94,19 @@ class TrainerExecutor(tfx_executor.GenericExecutor):
 
 
 class Trainer(base_component.BaseComponent):
-    """Trains a model on examples and on their embeddings."""
+    """Trains a model on examples and on their embeddings.
+
+    Args:
+        examples: of ExampleGen.
+        embeddings: of the Embedder.
+        transform_graph: of Transform.
+        schema: of the examples.
+        settings: of both phases, but for what follows.
+        head_epochs: of phase 1.
+        fine_tune_epochs: of phase 2.
+        model_dir: the serving folder of the model, for a warm start.
+        live: identity of the version to start from; "none" for none, "" for the one that is live then.
+    """
 
     SPEC_CLASS = TrainerSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(TrainerExecutor)
@@ -111,19 +123,6 @@ class Trainer(base_component.BaseComponent):
         model_dir: str = "",
         live: str = versions.NOT_LIVE,
     ):
-        """Describes one training.
-
-        Args:
-            examples: of ExampleGen.
-            embeddings: of the Embedder.
-            transform_graph: of Transform.
-            schema: of the examples.
-            settings: of both phases, but for what follows.
-            head_epochs: of phase 1.
-            fine_tune_epochs: of phase 2.
-            model_dir: the serving folder of the model, for a warm start.
-            live: identity of the version to start from; "none" for none, "" for the one that is live then.
-        """
         spec = TrainerSpec(
             examples=examples,
             embeddings=embeddings,

@@ -251,16 +251,20 @@ def train_phase(
         validation_data=val,
         epochs=epochs,
         class_weight=balance(labels, len(settings.classes)) if settings.class_weights == BALANCED else None,
-        callbacks=[
-            keras.callbacks.EarlyStopping(
-                monitor="val_loss", patience=settings.early_stopping_patience, restore_best_weights=True
-            ),
-            keras.callbacks.TensorBoard(os.path.join(log_dir, "tensorboard", phase), write_graph=False),
-            ReportProgress(step, math.ceil(len(labels) / settings.batch_size)),
-        ],
+        callbacks=_make_callbacks(settings, step, len(labels), os.path.join(log_dir, "tensorboard", phase)),
         verbose=0,
     )
     return _rows(fitted.history, phase)
+
+
+def _make_callbacks(settings: Settings, step: str, num_images: int, log_dir: str) -> list[keras.callbacks.Callback]:
+    """Ends a phase early, at its best epoch; writes the logs of TensorBoard; says how far the phase is."""
+    patience, num_batches = settings.early_stopping_patience, math.ceil(num_images / settings.batch_size)
+    return [
+        keras.callbacks.EarlyStopping(monitor="val_loss", patience=patience, restore_best_weights=True),
+        keras.callbacks.TensorBoard(log_dir, write_graph=False),
+        ReportProgress(step, num_batches),
+    ]
 
 
 def balance(labels: np.ndarray, num_classes: int) -> dict[int, float]:
