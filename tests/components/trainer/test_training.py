@@ -314,8 +314,8 @@ def test_a_run_says_how_far_it_is(noise, small_base, frozen_like, devices, tmp_p
     ]
     last = history[-1]
     assert notes[-1].endswith(
-        f"loss {last['loss']:.3f}, accuracy {last['accuracy']:.3f}; "
-        f"val loss {last['val_loss']:.3f}, accuracy {last['val_accuracy']:.3f}"
+        f"loss {last.loss:.3f}, accuracy {last.accuracy:.3f}; "
+        f"val loss {last.val_loss:.3f}, accuracy {last.val_accuracy:.3f}"
     )
 
 
