@@ -21,8 +21,8 @@ from components.run_parameters import RunParameters
 from components.schema_gen import MakeSchema
 from components.serving_validator.component import ServingSettings, ServingValidator
 from components.trainer.component import Trainer
-from components.trainer.training import Settings
-from components.transform.pixels import is_on
+from components.trainer.settings import Settings
+from components.transform.pixels import Augmentation
 from pipeline.config.config import Config
 from pipeline.resolve import Resolved
 from schema.features import SPLITS, TRAIN
@@ -107,7 +107,7 @@ def create_pipeline(
         fine_tune_epochs=_count_once(parameters.fine_tune_epochs),
         store=places.embeddings,
         trunk_gb=DEFAULT_TRUNK_GB if config.trunk_gb is None else config.trunk_gb,
-        augmented=is_on(settings.augmentation),
+        augmented=settings.augmentation.is_on,
         weights_digest=resolved.weights_digest,
         code_digest=code["Embedder"],
     )
@@ -119,7 +119,7 @@ def create_pipeline(
         embeddings=embeddings,
         transform_graph=transform_graph,
         schema=schema,
-        custom_config=dataclasses.asdict(settings),
+        settings=settings,
         parameters=parameters,
         live=live if config.warm_start else NOT_LIVE,
     )
@@ -246,7 +246,7 @@ def _training_settings(config: Config, resolved: Resolved, places: Places) -> Se
         early_stopping_patience=config.early_stopping_patience,
         class_weights=config.class_weights,
         label_smoothing=config.label_smoothing,
-        augmentation=config.augmentation.model_dump(),
+        augmentation=Augmentation(**config.augmentation.model_dump()),
         seed=config.seed,
         warm_start=config.warm_start,
         store=places.embeddings,

@@ -1,7 +1,6 @@
 """Compares two models on the classes that both know, where TFMA cannot: it takes one class list for both."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -85,7 +84,7 @@ def measure_drop(baseline: Baseline) -> float:
     return baseline.accuracy - baseline.candidate_accuracy
 
 
-def _read_batches(files: list[str], classes: list[str]) -> Any:
+def _read_batches(files: list[str], classes: list[str]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Encoded images and class names of the examples of some classes, string [batch] each, as NumPy arrays."""
     spec = {name: tf.io.FixedLenFeature([], tf.string) for name in (features.IMAGE, features.LABEL)}
     examples = tf.data.TFRecordDataset(files).map(lambda record: tf.io.parse_single_example(record, spec))
@@ -94,7 +93,7 @@ def _read_batches(files: list[str], classes: list[str]) -> Any:
         yield batch[features.IMAGE], batch[features.LABEL]
 
 
-def _choose(model: Any, images: np.ndarray, classes: Sequence[str]) -> np.ndarray:
+def _choose(model: tf.types.experimental.ConcreteFunction, images: np.ndarray, classes: Sequence[str]) -> np.ndarray:
     """The most probable of some classes; encoded images, string [batch], to class names, string [batch]."""
     outputs = model(**{signatures.IMAGE_BYTES: tf.constant(images)})
     order = [name.decode() for name in outputs["classes"][0].numpy()]

@@ -107,7 +107,22 @@ class EvaluatorSpec(ComponentSpec):
 
 
 class Evaluator(base_beam_component.BaseBeamComponent):
-    """TFX's Evaluator, with the live version as baseline."""
+    """TFX's Evaluator, with the live version as baseline.
+
+    Args:
+        examples: raw examples with a `test` split.
+        embeddings: of the Embedder; where they have a `test` split too, a model that takes them is asked with
+            these, and no image goes through the base again.
+        report: of ExampleGen, with the images by class.
+        model: the candidate.
+        parameters: of the run: the serving folder of the model; the accuracy to be blessed,
+            DEFAULT_MIN_ACCURACY for the largest class's share of all images plus 0.1; and how much below the baseline
+            is still blessed, where their class lists differ on the classes that both know.
+        classes: class names, in the order of the outputs.
+        baseline: identity of the live version, so that TFX does not reuse a verdict against another one;
+            "none" compares with nothing, "" leaves it to the executor.
+        code_digest: of our code.
+    """
 
     SPEC_CLASS = EvaluatorSpec
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(EvaluatorExecutor)
@@ -123,21 +138,6 @@ class Evaluator(base_beam_component.BaseBeamComponent):
         baseline: str,
         code_digest: str,
     ):
-        """Describes one evaluation.
-
-        Args:
-            examples: raw examples with a `test` split.
-            embeddings: of the Embedder; where they have a `test` split too, a model that takes them is asked with
-                these, and no image goes through the base again.
-            report: of ExampleGen, with the images by class.
-            model: the candidate.
-            parameters: of the run: the serving folder of the model; the accuracy to be blessed; and how far below
-                the baseline is still blessed, where their class lists differ on the classes that both know.
-            classes: class names, in the order of the outputs.
-            baseline: identity of the live version, so that TFX does not reuse a verdict against another one;
-                "none" compares with nothing, "" leaves it to the executor.
-            code_digest: of our code.
-        """
         spec = EvaluatorSpec(
             examples=examples,
             embeddings=embeddings,

@@ -1,11 +1,10 @@
 """List of the files that an ingest left out: a line of JSON each."""
 
+import json
 import os
 from collections.abc import Iterable
 
-import pydantic
-
-from serving.storage.documents import DocumentError, Fields, describe_invalid
+from serving.storage.documents import DocumentError, Fields
 from serving.storage.gfile import gfile
 from serving.storage.whole_files import write_whole
 
@@ -53,6 +52,7 @@ def read_quarantine(folder: str) -> list[LeftOut]:
 
 def _parse(line: str, source: str) -> LeftOut:
     try:
-        return LeftOut.model_validate_json(line)
-    except pydantic.ValidationError as error:
-        raise DocumentError(f"{source}: {describe_invalid(error)}") from None
+        value = json.loads(line)
+    except ValueError as error:
+        raise DocumentError(f"{source}: not JSON: {error}") from None
+    return LeftOut.check(value, source)

@@ -98,7 +98,15 @@ class ServingValidatorExecutor(base_executor.BaseExecutor):
 
 
 class ServingValidator(base_component.BaseComponent):
-    """Tries a model in a model server."""
+    """Tries a model in a model server.
+
+    Args:
+        model: the candidate.
+        examples: raw examples with a `test` split.
+        blessing: the Evaluator's; without it nothing is done.
+        settings: of the trial.
+        server_digest: of our code, the built-in server included, and of TensorFlow Serving's binary if it is used.
+    """
 
     SPEC_CLASS = ServingValidatorSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(ServingValidatorExecutor)
@@ -111,15 +119,6 @@ class ServingValidator(base_component.BaseComponent):
         settings: ServingSettings,
         server_digest: str,
     ):
-        """Describes one trial.
-
-        Args:
-            model: the candidate.
-            examples: raw examples with a `test` split.
-            blessing: the Evaluator's; without it nothing is done.
-            settings: of the trial.
-            server_digest: of our code, the built-in server included, and of TensorFlow Serving's binary if it is used.
-        """
         spec = ServingValidatorSpec(
             model=model,
             examples=examples,

@@ -81,17 +81,8 @@ def try_model(
         GraftError: if the server cannot be started, does not come up in time, or is killed, for reasons of the machine:
             no free port, a broken binary, no memory. The same run can then be tried again.
     """
-    images = [get_image(example) for example in examples]
     try:
-        with futures.ThreadPoolExecutor(1) as pool:
-            asked_here = pool.submit(_ask_here, path, examples, classes)  # while the server starts
-            progress.report("starting the model server")
-            with _serve(path, model_name, limits) as server:
-                progress.report("asking the model without a server")
-                expected = asked_here.result()
-                answers = _ask_server(server, model_name, images, expected, classes, limits)
-                memory = server.memory_bytes / 1e6
-                progress.report("stopping the model server")
+        server, answers, memory_mb = _try(path, model_name, examples, classes, limits)
     except _RefusedError as refusal:
         return ServingVerdict(
             blessed=False,
@@ -100,16 +91,37 @@ def try_model(
             images=len(examples),
         )
     by_grpc, by_rest = (answer.milliseconds for answer in answers)
-    reasons = _check_limits(by_grpc, memory, limits)
+    reasons = _check_limits(by_grpc, memory_mb, limits)
     return ServingVerdict(
         blessed=not reasons,
         reasons=reasons,
-        server=server.name,
+        server=server,
         images=len(examples),
         median_ms_grpc=by_grpc,
         median_ms_rest=by_rest,
-        memory_mb=memory,
+        memory_mb=memory_mb,
     )
+
+
+def _try(
+    path: str, model_name: str, examples: Sequence[bytes], classes: Sequence[str], limits: Limits
+) -> tuple[str, list[_Answers], float]:
+    """Serves a model and asks it; returns the server's name, its answers by gRPC and REST, and its memory in MB.
+
+    Raises:
+        _RefusedError: if the model is not served, or answers otherwise than it should.
+    """
+    images = [get_image(example) for example in examples]
+    with futures.ThreadPoolExecutor(1) as pool:
+        asked_here = pool.submit(_ask_here, path, examples, classes)  # while the server starts
+        progress.report("starting the model server")
+        with _serve(path, model_name, limits) as server:
+            progress.report("asking the model without a server")
+            expected = asked_here.result()
+            answers = _ask_server(server, model_name, images, expected, classes, limits)
+            memory_mb = server.memory_bytes / 1e6
+            progress.report("stopping the model server")
+    return server.name, answers, memory_mb
 
 
 def _ask_here(path: str, examples: Sequence[bytes], classes: Sequence[str]) -> _Answers:

@@ -17,7 +17,7 @@ from tfx.dsl.components.base import base_component, executor_spec
 from tfx.proto import trainer_pb2
 from tfx.types import artifact_utils, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
-from tfx.utils import json_utils, proto_utils
+from tfx.utils import proto_utils
 
 from components import progress
 from components.embedder.artifact import read_embeddings
@@ -29,7 +29,8 @@ from components.records.embedding import EmbeddingSummary
 from components.records.history import TrainingHistory
 from components.run_parameters import RunParameters, declare
 from components.trainer import curves, devices
-from components.trainer.training import HEAD, Images, Inputs, Settings, Trained, count_passes, train
+from components.trainer.settings import Settings
+from components.trainer.training import HEAD, Images, Inputs, Trained, count_passes, train
 from components.transform import pixels, samples
 from schema import features
 from serving.export.signatures import export_saved_model
@@ -92,7 +93,17 @@ class TrainerExecutor(tfx_executor.GenericExecutor):
 
 
 class Trainer(base_component.BaseComponent):
-    """Trains a model on examples and on their embeddings."""
+    """Trains a model on examples and on their embeddings.
+
+    Args:
+        examples: of ExampleGen.
+        embeddings: of the Embedder.
+        transform_graph: of Transform.
+        schema: of the examples.
+        settings: of both phases, but for what follows.
+        parameters: of the run: epochs, and the serving folder of the model, for a warm start.
+        live: identity of the version to start from; "none" for none, "" for the one that is live then.
+    """
 
     SPEC_CLASS = TrainerSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(TrainerExecutor)
@@ -103,21 +114,10 @@ class Trainer(base_component.BaseComponent):
         embeddings: types.BaseChannel,
         transform_graph: types.BaseChannel,
         schema: types.BaseChannel,
-        custom_config: dict[str, Any],
+        settings: Settings,
         parameters: RunParameters,
         live: str = versions.NOT_LIVE,
     ):
-        """Describes one training.
-
-        Args:
-            examples: of ExampleGen.
-            embeddings: of the Embedder.
-            transform_graph: of Transform.
-            schema: of the examples.
-            custom_config: `Settings` as a dictionary, but for what follows.
-            parameters: of the run: epochs, and the serving folder of the model, for a warm start.
-            live: identity of the version to start from; "none" for none, "" for the one that is live then.
-        """
         spec = TrainerSpec(
             examples=examples,
             embeddings=embeddings,
@@ -125,7 +125,7 @@ class Trainer(base_component.BaseComponent):
             schema=schema,
             train_args=proto_utils.proto_to_json(trainer_pb2.TrainArgs(splits=[features.TRAIN])),
             eval_args=proto_utils.proto_to_json(trainer_pb2.EvalArgs(splits=[features.VAL])),
-            custom_config=json_utils.dumps(custom_config),
+            custom_config=settings.model_dump_json(),
             **parameters.select(TrainerSpec),
             live=live,
             model=types.Channel(type=standard_artifacts.Model),
@@ -140,7 +140,7 @@ def run_fn(fn_args: FnArgs) -> None:
     Args:
         fn_args: paths of the examples and the transform graph, where the model and its logs go, and `Settings`.
     """
-    settings = Settings(**fn_args.custom_config)
+    settings = Settings.check(fn_args.custom_config, "the settings of the Trainer")
     report = EmbeddingSummary.read(settings.embeddings)
     chosen = devices.choose_devices(settings.precision)
     with chosen.strategy.scope():

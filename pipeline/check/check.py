@@ -13,7 +13,7 @@ from components.example_gen.reading import read_images
 from components.gates.data_checks import check_data, find_warnings
 from components.records.ingest import IngestSummary
 from components.records.quarantine import LeftOut
-from components.transform.pixels import is_on
+from components.transform.pixels import Augmentation
 from pipeline.check.classes import find_early_problems, resolve_classes
 from pipeline.config.config import Config
 from pipeline.workspace.disk import MODEL_BYTES
@@ -142,7 +142,7 @@ def _estimate_disk(listing: layout.Listing, config: Config) -> Disk:
 
 def _measure_split_features(config: Config) -> int:
     """Returns the bytes that a run keeps of an image so that phase 2 need not compute the frozen part again."""
-    if not config.fine_tune_epochs or config.trunk_gb == 0 or is_on(config.augmentation.model_dump()):
+    if not config.fine_tune_epochs or config.trunk_gb == 0 or Augmentation(**config.augmentation.model_dump()).is_on:
         return 0
     shape = find_split_shape(config.fine_tune_from, config.image_size)
     return _BFLOAT16_BYTES * math.prod(shape) if shape else 0

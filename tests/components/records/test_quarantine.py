@@ -29,7 +29,7 @@ def test_an_empty_list_is_a_file(tmp_path, folder):
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
-        ('{"path": "cat/a', "invalid JSON"),
+        ('{"path": "cat/a', "not JSON: "),
         (COPY.model_dump_json(exclude={"broken"}), "field broken is missing"),
         (json.dumps(COPY.model_dump() | {"width": 7}), "unknown field width"),
         (json.dumps(COPY.model_dump() | {"broken": 1}), "field broken: input should be a valid boolean, got 1"),

@@ -19,12 +19,13 @@ from tfx.components.trainer.fn_args_utils import FnArgs
 from tfx.components.util import examples_utils
 from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils, standard_artifacts
-from training_settings import AUGMENTED, OFF, SETTINGS
+from training_settings import AUGMENTED, OFF, SETTINGS, change
 
 from components.row_store.store import EmbeddingStore
 from components.trainer import component, training
 from components.trainer.devices import choose_devices
-from components.trainer.training import FINE_TUNE, HEAD, Inputs, Settings
+from components.trainer.settings import Settings
+from components.trainer.training import FINE_TUNE, HEAD, Inputs
 from components.transform.samples import get_image
 from serving.export import signatures
 from serving.releases import versions
@@ -76,7 +77,7 @@ def train(examples, transform_graph, embed, small_base):
     """Returns a function that embeds, and runs `run_fn` with other settings; gives the folders it wrote."""
 
     def run(out, data=examples, between=None, trunk_gb=1.0, **changes):
-        settings = dataclasses.replace(SETTINGS, store=str(out / "store"), **changes)
+        settings = change(SETTINGS, store=str(out / "store"), **changes)
         augmented = int(settings.augmentation != OFF)
         embedded = embed(
             data,
@@ -95,7 +96,7 @@ def train(examples, transform_graph, embed, small_base):
             transform_output=transform_graph,
             serving_model_dir=str(out / "model"),
             model_run_dir=str(out / "run"),
-            custom_config=dataclasses.asdict(settings)
+            custom_config=settings.model_dump()
             | {"embeddings": embedded.uri, "test_files": [str(data / "Split-test" / "*")]},
         )
         component.run_fn(fn_args)
@@ -288,10 +289,10 @@ def read_settings(tmp_path):
         live = {"live": properties.pop("live")} if "live" in properties else {}
         defaults = {"head_epochs": 2, "fine_tune_epochs": 0, "model_dir": str(tmp_path / "serving")}
         parameters = dataclasses.replace(PARAMETERS, **defaults | properties)
-        config = dataclasses.asdict(dataclasses.replace(SETTINGS, warm_start=warm_start))
-        made = component.Trainer(**channels, custom_config=config, parameters=parameters, **live)
+        settings = change(SETTINGS, warm_start=warm_start)
+        made = component.Trainer(**channels, settings=settings, parameters=parameters, **live)
         executor = component.TrainerExecutor()
-        return Settings(**executor._GetFnArgs(inputs, outputs, made.exec_properties).custom_config)
+        return Settings.check(executor._GetFnArgs(inputs, outputs, made.exec_properties).custom_config, "test")
 
     return read
 
@@ -301,7 +302,7 @@ def test_the_epochs_of_a_run_count_and_not_those_of_the_settings(read_settings):
     settings = read_settings(head_epochs=7, fine_tune_epochs=3)
     assert (settings.head_epochs, settings.fine_tune_epochs) == (7, 3)
     assert settings.base.fine_tune_from == "conv5_block3"
-    assert dataclasses.replace(settings, fine_tune_epochs=0).base.fine_tune_from == ""
+    assert change(settings, fine_tune_epochs=0).base.fine_tune_from == ""
 
 
 def test_the_folders_of_a_run_are_told(read_settings, tmp_path):
@@ -366,7 +367,7 @@ def test_resized_images_on_disk_change_nothing(
     large_examples, transform_graph, small_base, frozen_like, tmp_path, augmentation
 ):
     """The same history and weights to the bit after both phases, with them and without."""
-    settings = dataclasses.replace(SETTINGS, fine_tune_epochs=2, augmentation=augmentation)
+    settings = change(SETTINGS, fine_tune_epochs=2, augmentation=augmentation)
     fn_args = FnArgs(
         train_files=[str(large_examples / "Split-train" / "*")], eval_files=[str(large_examples / "Split-val" / "*")]
     )
