@@ -31,6 +31,7 @@ from components.example_files import list_split
 from components.records.embedding import EmbeddingSummary
 from components.records.evaluation import Baseline
 from components.records.ingest import IngestSummary
+from components.run_parameters import RunParameters, declare
 from components.tfdata import without_autotune
 from schema import features
 from serving.export import signatures
@@ -89,10 +90,8 @@ class EvaluatorSpec(ComponentSpec):
         standard_component_specs.EXAMPLE_SPLITS_KEY: ExecutionParameter(type=str),
         standard_component_specs.MODULE_PATH_KEY: ExecutionParameter(type=str),
         "classes": ExecutionParameter(type=str),
-        "model_dir": ExecutionParameter(type=str),
+        **declare("model_dir", "min_accuracy", "max_accuracy_drop"),
         "baseline": ExecutionParameter(type=str),
-        "min_accuracy": ExecutionParameter(type=float),
-        "max_accuracy_drop": ExecutionParameter(type=float),
         "code_digest": ExecutionParameter(type=str),
     }
     INPUTS = {
@@ -119,11 +118,9 @@ class Evaluator(base_beam_component.BaseBeamComponent):
         embeddings: types.BaseChannel,
         report: types.BaseChannel,
         model: types.BaseChannel,
+        parameters: RunParameters,
         classes: list[str],
-        model_dir: str,
         baseline: str,
-        min_accuracy: float,
-        max_accuracy_drop: float,
         code_digest: str,
     ):
         """Describes one evaluation.
@@ -134,13 +131,11 @@ class Evaluator(base_beam_component.BaseBeamComponent):
                 these, and no image goes through the base again.
             report: of ExampleGen, with the images by class.
             model: the candidate.
+            parameters: of the run: the serving folder of the model; the accuracy to be blessed; and how far below
+                the baseline is still blessed, where their class lists differ on the classes that both know.
             classes: class names, in the order of the outputs.
-            model_dir: the serving folder of the model.
             baseline: identity of the live version, so that TFX does not reuse a verdict against another one;
                 "none" compares with nothing, "" leaves it to the executor.
-            min_accuracy: to be blessed; DEFAULT_MIN_ACCURACY for the largest class's share of all images plus 0.1.
-            max_accuracy_drop: how much below the baseline is still blessed; where their class lists differ, on the
-                classes that both know.
             code_digest: of our code.
         """
         spec = EvaluatorSpec(
@@ -151,10 +146,8 @@ class Evaluator(base_beam_component.BaseBeamComponent):
             example_splits=json.dumps([features.TEST]),
             module_path="components.evaluator.extractors",  # a module of its own: TFX loads it anew each time
             classes=json.dumps(classes),
-            model_dir=model_dir,
+            **parameters.select(EvaluatorSpec),
             baseline=baseline,
-            min_accuracy=min_accuracy,
-            max_accuracy_drop=max_accuracy_drop,
             code_digest=code_digest,
             evaluation=types.Channel(type=standard_artifacts.ModelEvaluation),
             blessing=types.Channel(type=standard_artifacts.ModelBlessing),

@@ -27,6 +27,7 @@ from components.example_files import list_files
 from components.network import resnet
 from components.records.embedding import EmbeddingSummary
 from components.records.history import TrainingHistory
+from components.run_parameters import RunParameters, declare
 from components.trainer import curves, devices
 from components.trainer.training import HEAD, Images, Inputs, Settings, Trained, count_passes, train
 from components.transform import pixels, samples
@@ -43,9 +44,7 @@ class TrainerSpec(ComponentSpec):
         "train_args": ExecutionParameter(type=str),
         "eval_args": ExecutionParameter(type=str),
         "custom_config": ExecutionParameter(type=str),
-        "head_epochs": ExecutionParameter(type=int),
-        "fine_tune_epochs": ExecutionParameter(type=int),
-        "model_dir": ExecutionParameter(type=str),
+        **declare("head_epochs", "fine_tune_epochs", "model_dir"),
         "live": ExecutionParameter(type=str),
     }
     INPUTS = {
@@ -105,9 +104,7 @@ class Trainer(base_component.BaseComponent):
         transform_graph: types.BaseChannel,
         schema: types.BaseChannel,
         custom_config: dict[str, Any],
-        head_epochs: int,
-        fine_tune_epochs: int,
-        model_dir: str = "",
+        parameters: RunParameters,
         live: str = versions.NOT_LIVE,
     ):
         """Describes one training.
@@ -118,9 +115,7 @@ class Trainer(base_component.BaseComponent):
             transform_graph: of Transform.
             schema: of the examples.
             custom_config: `Settings` as a dictionary, but for what follows.
-            head_epochs: of phase 1.
-            fine_tune_epochs: of phase 2.
-            model_dir: the serving folder of the model, for a warm start.
+            parameters: of the run: epochs, and the serving folder of the model, for a warm start.
             live: identity of the version to start from; "none" for none, "" for the one that is live then.
         """
         spec = TrainerSpec(
@@ -131,9 +126,7 @@ class Trainer(base_component.BaseComponent):
             train_args=proto_utils.proto_to_json(trainer_pb2.TrainArgs(splits=[features.TRAIN])),
             eval_args=proto_utils.proto_to_json(trainer_pb2.EvalArgs(splits=[features.VAL])),
             custom_config=json_utils.dumps(custom_config),
-            head_epochs=head_epochs,
-            fine_tune_epochs=fine_tune_epochs,
-            model_dir=model_dir,
+            **parameters.select(TrainerSpec),
             live=live,
             model=types.Channel(type=standard_artifacts.Model),
             model_run=types.Channel(type=standard_artifacts.ModelRun),

@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from components.example_gen import ignored
+from components.pusher.outcome import OVERTAKEN
 from components.records.evaluation import EvaluationSummary
 from components.records.history import TrainingHistory
 from components.records.ingest import IngestSummary
@@ -216,7 +217,7 @@ def _next_steps(result: RunResult, config: Config, model_dir: pathlib.Path) -> l
     """Returns the commands to type: to ask the model, and to make it live where it is not."""
     out, image = quote(config.out), quote(find_image(config.data))
     where = f"--out {out} --model {config.model_name}"
-    if result.held_back and result.held_back.state != "overtaken":
+    if result.held_back and result.held_back.state != OVERTAKEN:
         return [f"./graft releases promote {result.held_back.version} {where}"]
     if result.canary:
         canary = quote(f"{model_dir}/{result.pushed_version}")

@@ -1,7 +1,6 @@
 """One run: resolve, run the chain, say what came of it, and write that down."""
 
 import dataclasses
-import json
 import logging
 import os
 import pathlib
@@ -14,7 +13,7 @@ from tfx.utils import path_utils
 
 from components import progress
 from components.gates.retraining import TRAIN
-from components.pusher.component import CANARY, HELD_BACK, NEW, PUSHED, PUSHED_VERSION, REMOVED_VERSIONS
+from components.pusher.outcome import PushOutcome
 from components.records.decision import RetrainingDecision
 from components.records.embedding import EmbeddingSummary
 from components.records.evaluation import EvaluationSummary
@@ -39,7 +38,7 @@ from pipeline.workspace.artifact_files import forget_damaged
 from pipeline.workspace.cleanup import remove_unfinished, set_unknown_aside
 from pipeline.workspace.database import check_database, open_database
 from pipeline.workspace.disk import explain_disk_error
-from pipeline.workspace.manifest import EmbeddingUse, FailedRun, HeldBack, RunManifest, RunResult, SkippedRun
+from pipeline.workspace.manifest import EmbeddingUse, FailedRun, RunManifest, RunResult, SkippedRun
 from pipeline.workspace.workspace import Workspace, make_run_id, open_workspace
 from schema.errors import DataError
 from schema.text import printable
@@ -217,8 +216,7 @@ def _describe_training(
 ) -> RunResult:
     """Adds to the fields that every run has those of a run that trained."""
     pusher, evaluator, trainer = (components[name] for name in ("Pusher", "Evaluator", "Trainer"))
-    pushed = pusher.outputs["pushed_model"].properties
-    held_back = json.loads(pushed.get(HELD_BACK, "null"))
+    pushed = PushOutcome.read(pusher.outputs["pushed_model"].properties)
     verdicts = [GateVerdict.read(components[gate].outputs["verdict"].uri) for gate in ("DataGate", "DriftGate")]
     return RunResult(
         run_id=ended.run_id,
@@ -231,11 +229,11 @@ def _describe_training(
         evaluation=EvaluationSummary.read(evaluator.outputs["evaluation"].uri),
         kept=history.kept,
         serving=_read_serving(components["ServingValidator"]),
-        pushed_version=int(pushed[PUSHED_VERSION]) if pushed.get(PUSHED) else None,
-        pushed_now=bool(pushed.get(NEW)) and not pusher.cached,
-        canary=bool(pushed.get(CANARY)),
-        held_back=HeldBack(**held_back) if held_back else None,
-        removed_versions=[] if pusher.cached else json.loads(pushed.get(REMOVED_VERSIONS, "[]")),
+        pushed_version=pushed.version,
+        pushed_now=pushed.new and not pusher.cached,
+        canary=pushed.canary,
+        held_back=pushed.held_back,
+        removed_versions=[] if pusher.cached else pushed.removed_versions,
         decision=ended.decision,
         live_version=ended.live_version,
         trained_model=str(_find_model(trainer).relative_to(workspace.root)),

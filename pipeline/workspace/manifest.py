@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 
 import pydantic
 
+from components.pusher.outcome import OVERTAKEN, WITHDRAWN, HeldBack
 from components.records.decision import RetrainingDecision
 from components.records.evaluation import EvaluationSummary
 from components.records.ingest import IngestSummary
@@ -43,18 +44,6 @@ class EmbeddingUse(Fields):
     kinds: list[str]
     artifact: str | None = None
     note: str
-
-
-class HeldBack(Fields):
-    """Version for which a good model was not pushed.
-
-    Attributes:
-        version: its number.
-        state: "withdrawn" or "canary" if it is the same model; "overtaken" if it became live during the run.
-    """
-
-    version: int
-    state: Literal["withdrawn", "canary", "overtaken"]
 
 
 class RunManifest(Document):
@@ -173,9 +162,9 @@ class RunResult(RunManifest):
         if not self.held_back:
             return self.evaluation.failures + (self.serving.reasons if self.serving else [])
         version, state = self.held_back.version, self.held_back.state
-        if state == "overtaken":
+        if state == OVERTAKEN:
             return [f"version {version} became live meanwhile, and this model was not compared with it; run again"]
-        if state == "withdrawn":
+        if state == WITHDRAWN:
             return [f"withdrawn before as version {version}; `releases promote` makes it live again"]
         return [f"the same model is the canary, version {version}; `releases promote` makes it live"]
 

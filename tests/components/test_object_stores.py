@@ -13,6 +13,7 @@ import tensorflow as tf
 from apache_beam.io import filesystem
 from apache_beam.testing.util import assert_that, equal_to
 from hostile_shards import write_shard_with_code
+from ingest_properties import make_properties
 from tensorflow_metadata.proto.v0 import schema_pb2
 from tfx.components.util import tfxio_utils
 from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
@@ -25,7 +26,7 @@ from components.embedder.component import DEFAULT_TRUNK_GB, EmbedderExecutor
 from components.example_gen import reading
 from components.example_gen.component import ExampleGenExecutor
 from components.example_gen.layout import list_images
-from components.pusher.component import push
+from components.pusher.push import push
 from components.records.embedding import EmbeddingSummary
 from components.row_store.shards import Kind
 from components.row_store.store import EmbeddingStore, free_bytes, list_kinds, measure
@@ -118,18 +119,14 @@ def fill(root, encode, count=20, first=0):
             write(f"{root}/photos/{label}/{index:03d}.jpg", encode("jpeg", seed=[seed, index]))
 
 
-def run_example_gen(root, run, **properties):
+def run_example_gen(root, run, **changes):
     """Runs ExampleGen's executor; the artifacts with the split names, and the report."""
     examples, report = standard_artifacts.Examples(), IngestReport()
     examples.uri, report.uri = f"{root}/{run}/examples", f"{root}/{run}/report"
     tf.io.gfile.makedirs(report.uri)
-    defaults = {
-        "data": f"{root}/photos", "split_ratios": json.dumps(RATIOS), "salt": "", "max_megapixels": 1.0,
-        "decoded": f"{root}/decoded", "model_dir": "", "window_end": "", "window_days": 0, "fingerprint": "",
-        "code_digest": "",
-    }  # fmt: skip
+    properties = make_properties(f"{root}/photos", f"{root}/decoded", **{"split_ratios": RATIOS} | changes)
     context = BaseBeamExecutor.Context(beam_pipeline_args=[], tmp_dir=root, unique_id="1")
-    ExampleGenExecutor(context).Do({}, {"examples": [examples], "report": [report]}, defaults | properties)
+    ExampleGenExecutor(context).Do({}, {"examples": [examples], "report": [report]}, properties)
     return types.SimpleNamespace(
         examples=examples, report_artifact=report, report=json.loads(read(f"{report.uri}/ingest.json"))
     )

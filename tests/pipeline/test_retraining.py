@@ -14,8 +14,9 @@ from outcomes import find_output, list_executed
 from PIL import Image
 
 from components.embedder.artifact import read_embeddings
+from components.pusher.outcome import HeldBack
 from components.records.embedding import EmbeddingSummary
-from pipeline.workspace.manifest import HeldBack, SkippedRun
+from pipeline.workspace.manifest import SkippedRun
 from schema.errors import DataError, UsageError
 from serving.releases.models_config import read_labels
 from serving.releases.releases import promote, roll_back

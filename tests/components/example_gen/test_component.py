@@ -15,6 +15,7 @@ import types
 import numpy as np
 import pytest
 import tensorflow as tf
+from ingest_properties import RATIOS, make_properties
 from PIL import Image
 from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
 from tfx.types import standard_artifacts
@@ -30,8 +31,6 @@ from components.example_gen.reading import GONE, read_image, read_images
 from components.example_gen.splits import choose_salt, split_of
 from schema.errors import DataError, UsageError
 
-RATIOS = {"train": 0.7, "val": 0.15, "test": 0.15}
-
 
 def load_examples(folder):
     """Every example in a folder of TFRecords: feature name to its one value."""
@@ -43,18 +42,14 @@ def load_examples(folder):
             yield {name: value[0] for name, value in values.items()}
 
 
-def ingest(data, out, **properties):
+def ingest(data, out, **changes):
     """Runs ExampleGen's executor; returns its examples by split, its report and its quarantine by path."""
     examples, report = standard_artifacts.Examples(), IngestReport()
     examples.uri, report.uri = str(out / "examples"), str(out / "report")
     (out / "report").mkdir(parents=True)
-    defaults = {
-        "data": str(data), "split_ratios": json.dumps(RATIOS), "salt": "", "max_megapixels": 1.0,
-        "decoded": str(out / "decoded"), "model_dir": "", "window_end": "", "window_days": 0, "fingerprint": "",
-        "code_digest": "",
-    }  # fmt: skip
     executor = ExampleGenExecutor(BaseBeamExecutor.Context(beam_pipeline_args=[], tmp_dir=str(out), unique_id="1"))
-    executor.Do({}, {"examples": [examples], "report": [report]}, defaults | properties)
+    properties = make_properties(str(data), **{"decoded": str(out / "decoded")} | changes)
+    executor.Do({}, {"examples": [examples], "report": [report]}, properties)
     lines = (out / "report" / "quarantine.jsonl").read_text(encoding="utf-8").split("\n")[:-1]
     return types.SimpleNamespace(
         names=json.loads(examples.split_names),
@@ -263,7 +258,9 @@ def test_links_lead_out_of_the_data_folder_only_where_that_is_wanted(tmp_path, m
         make_images(tmp_path / "data", label, 4)
     make_images(tmp_path, "elsewhere", 1)
     (tmp_path / "data/cat/more").symlink_to(tmp_path / "elsewhere")
-    files = [ingest(tmp_path / "data", tmp_path / f"out{flag}", follow_links=flag).report["files"] for flag in (0, 1)]
+    files = [
+        ingest(tmp_path / "data", tmp_path / f"out{flag}", follow_links=flag).report["files"] for flag in (False, True)
+    ]
     assert files == [8, 9]
 
 

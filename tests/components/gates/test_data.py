@@ -1,6 +1,5 @@
 """The gate stops a run on data that should not be trained on, in one message."""
 
-import json
 import pathlib
 
 import numpy as np
@@ -12,7 +11,7 @@ from tfx.types import standard_artifacts
 
 from components.artifacts import DataVerdict, IngestReport
 from components.embedder.moments import Moments
-from components.gates.data import DataGate, DriftGate, read_anomalies
+from components.gates.data import DataGate, DataGateSettings, DriftGate, DriftGateSettings, read_anomalies
 from components.gates.data_checks import find_warnings
 from components.records.gate_verdict import GateVerdict
 from components.records.quarantine import write_quarantine
@@ -81,10 +80,8 @@ def run_gate(tmp_path, write_statistics):
             {name: [artifact] for name, artifact in artifacts.items()},
             {"verdict": [verdict]},
             {
-                "classes": json.dumps(CLASSES),
-                "max_bad_fraction": 0.05,
+                "settings": DataGateSettings(live=live, classes=CLASSES, max_bad_fraction=0.05).model_dump_json(),
                 "model_dir": str(tmp_path / "serving"),
-                "live": live,
                 "max_label_drift": 0.3,
                 "max_brightness_drift": 0.3,
                 "force": force,
@@ -210,9 +207,8 @@ def run_drift_gate(tmp_path, serve):
             {"embeddings": [embeddings]},
             {"verdict": [verdict]},
             {
-                "classes": json.dumps(classes),
+                "settings": DriftGateSettings(live=live, classes=classes).model_dump_json(),
                 "model_dir": str(tmp_path / "serving"),
-                "live": live,
                 "max_embedding_drift": 0.5,
                 "force": force,
                 "code_digest": "",

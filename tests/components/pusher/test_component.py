@@ -15,7 +15,9 @@ from tfx.types import artifact_utils, standard_artifacts
 
 from components.artifacts import IngestReport, RunDecision
 from components.evaluator.comparison import describe_uncompared
-from components.pusher.component import OvertakenError, PusherExecutor, push
+from components.pusher.component import PusherExecutor, PushSettings
+from components.pusher.outcome import PushOutcome
+from components.pusher.push import OvertakenError, push
 from components.records.decision import RetrainingDecision
 from components.records.evaluation import EvaluationSummary
 from components.records.serving_verdict import ServingVerdict
@@ -57,6 +59,17 @@ def list_files(folder):
     """Path to content, of every file below; but for what is remembered of models that were not pushed."""
     files = (p for p in folder.rglob("*") if p.is_file() and p.name != MEMORY)
     return {p.relative_to(folder).as_posix(): p.read_bytes() for p in files}
+
+
+def read_outcome(pushed):
+    """What an artifact says of the push."""
+    return PushOutcome.read({"outcome": pushed.get_string_custom_property("outcome")})
+
+
+def read_flags(pushed):
+    """Whether an artifact says that its model is pushed, by this push, as the canary."""
+    outcome = read_outcome(pushed)
+    return [pushed.get_int_custom_property("pushed"), outcome.new, outcome.canary]
 
 
 @pytest.fixture
@@ -205,7 +218,7 @@ def test_a_live_model_whose_record_is_damaged_is_pushed_again_with_a_record(run_
     run_pusher()
     damaged = versions.find_live(str(served))
     DAMAGES["NUL bytes"](os.path.join(damaged.path, versions.RECORD))
-    assert run_pusher().get_int_custom_property("new") == 1
+    assert read_outcome(run_pusher()).new
     live = versions.find_live(str(served))
     assert (live.number > damaged.number, live.problem, live.record.settings_key) == (True, "", "s1")
 
@@ -267,6 +280,7 @@ def run_pusher(tmp_path, model):
         artifacts["model_blessing"].set_int_custom_property("blessed", int(blessed))
         if served is not None:
             artifacts["infra_blessing"].set_int_custom_property("blessed", int(served))
+        settings = PushSettings(record={"classes": ["a", "b"]}, keep_versions=3, canary=canary)
         pushed = standard_artifacts.PushedModel()
         pushed.uri = str(tmp_path / "artifacts/pushed")
         PusherExecutor().Do(
@@ -274,10 +288,7 @@ def run_pusher(tmp_path, model):
             {"pushed_model": [pushed]},
             {
                 "model_dir": str(tmp_path / "serving"),
-                "record": '{"classes": ["a", "b"]}',
-                "canary": int(canary),
-                "keep_versions": 3,
-                "served": "",
+                "settings": settings.model_dump_json(),
                 "code_digest": "",
             },
         )
@@ -364,14 +375,14 @@ def test_the_same_model_is_not_pushed_twice(run_pusher, tmp_path):
     names = [pushed.get_string_custom_property("pushed_version") for pushed in (first, second)]
     assert names[0] == names[1] != ""
     assert second.get_int_custom_property("pushed") == 1
-    assert [pushed.get_int_custom_property("new") for pushed in (first, second)] == [1, 0]
+    assert [read_outcome(pushed).new for pushed in (first, second)] == [1, 0]
 
 
 def test_a_push_removes_the_versions_beyond_those_to_keep(run_pusher, tmp_path):
     """The oldest; the artifact says which."""
     numbers = [push(str(make_model(tmp_path / n, n.encode())), str(tmp_path / "serving"), {}).number for n in "abc"]
     pushed = run_pusher()
-    assert json.loads(pushed.get_string_custom_property("removed_versions")) == numbers[:1]
+    assert read_outcome(pushed).removed_versions == numbers[:1]
     live = int(pushed.get_string_custom_property("pushed_version"))
     assert [v.number for v in versions.find_versions(str(tmp_path / "serving"))] == [*numbers[1:], live]
 
@@ -405,7 +416,7 @@ def test_the_same_weights_exported_again_are_not_pushed_again(run_pusher, tmp_pa
     first = export_graph(tmp_path / "model")
     run_pusher()
     assert export_graph(tmp_path / "model") != first
-    assert run_pusher().get_int_custom_property("new") == 0
+    assert not read_outcome(run_pusher()).new
 
 
 def test_the_same_weights_behind_another_graph_are_pushed(run_pusher, tmp_path):
@@ -413,14 +424,14 @@ def test_the_same_weights_behind_another_graph_are_pushed(run_pusher, tmp_path):
     export_graph(tmp_path / "model")
     run_pusher()
     export_graph(tmp_path / "model", added=1.0)
-    assert run_pusher().get_int_custom_property("new") == 1
+    assert read_outcome(run_pusher()).new
 
 
 def test_a_graph_that_cannot_be_told_from_another_by_name_counts_by_its_bytes(run_pusher, tmp_path):
     """That of a model which is not Graft's."""
     run_pusher()
     (tmp_path / "model/saved_model.pb").write_bytes(b"another graph")
-    assert run_pusher().get_int_custom_property("new") == 1
+    assert read_outcome(run_pusher()).new
 
 
 def change_record(run_pusher, tmp_path, change):
@@ -436,13 +447,13 @@ def change_record(run_pusher, tmp_path, change):
 def test_the_same_weights_for_other_images_or_classes_are_pushed(run_pusher, tmp_path, change):
     """What the outputs mean is another thing."""
     change_record(run_pusher, tmp_path, change)
-    assert run_pusher().get_int_custom_property("new") == 1
+    assert read_outcome(run_pusher()).new
 
 
 def test_the_same_model_made_by_other_code_is_not_pushed_again(run_pusher, tmp_path):
     """An edit that changes neither weights nor graph makes no other model."""
     change_record(run_pusher, tmp_path, {"resolved": {"code_digest": "2"}})
-    assert run_pusher().get_int_custom_property("new") == 0
+    assert not read_outcome(run_pusher()).new
 
 
 def test_a_model_that_is_not_the_live_one_is_pushed_again(run_pusher, model, tmp_path):
@@ -455,7 +466,7 @@ def test_a_model_that_is_not_the_live_one_is_pushed_again(run_pusher, model, tmp
 
 def held_back(pushed):
     """Why an artifact says that its model was not pushed."""
-    return json.loads(pushed.get_string_custom_property("held_back"))
+    return read_outcome(pushed).held_back.model_dump()
 
 
 def test_a_canary_is_pushed_below_the_live_version(run_pusher, served):
@@ -465,8 +476,7 @@ def test_a_canary_is_pushed_below_the_live_version(run_pusher, served):
     assert versions.find_live(str(served)) == live
     assert releases.read(str(served)).canary.number == live.number - 1
     assert pushed.get_string_custom_property("pushed_version") == str(live.number - 1)
-    properties = [pushed.get_int_custom_property(name) for name in ("pushed", "new", "canary")]
-    assert properties == [1, 1, 1]
+    assert read_flags(pushed) == [1, 1, 1]
     labels = models_config.read_labels(str(served))
     assert labels == {"stable": live.number, "canary": live.number - 1}
 
@@ -487,7 +497,7 @@ def test_a_canary_with_nothing_to_try_it_beside_is_live(run_pusher, tmp_path):
     found = releases.read(str(tmp_path / "serving"))
     assert found.canary is None
     assert pushed.get_string_custom_property("pushed_version") == str(found.live.number)
-    assert pushed.get_int_custom_property("canary") == 0
+    assert not read_outcome(pushed).canary
 
 
 def test_the_same_canary_is_not_pushed_twice(run_pusher, served):
@@ -495,7 +505,7 @@ def test_the_same_canary_is_not_pushed_twice(run_pusher, served):
     first, second = run_pusher(canary=True), run_pusher(canary=True)
     names = [pushed.get_string_custom_property("pushed_version") for pushed in (first, second)]
     assert names[0] == names[1]
-    assert [second.get_int_custom_property(name) for name in ("pushed", "new", "canary")] == [1, 0, 1]
+    assert read_flags(second) == [1, 0, 1]
     assert len(versions.find_versions(str(served))) == 2
 
 
@@ -503,7 +513,7 @@ def test_a_live_model_does_not_become_a_canary(run_pusher, tmp_path):
     """There is nothing to try."""
     run_pusher()
     pushed = run_pusher(canary=True)
-    assert [pushed.get_int_custom_property(name) for name in ("pushed", "new", "canary")] == [1, 0, 0]
+    assert read_flags(pushed) == [1, 0, 0]
     assert len(versions.find_versions(str(tmp_path / "serving"))) == 1
 
 
@@ -536,7 +546,7 @@ def test_a_withdrawn_model_that_was_promoted_is_live_and_not_pushed_again(run_pu
     live = releases.promote(str(served), number)
     pushed = run_pusher()
     assert pushed.get_string_custom_property("pushed_version") == str(live.number)
-    assert pushed.get_int_custom_property("new") == 0
+    assert not read_outcome(pushed).new
 
 
 def test_a_withdrawn_model_does_not_come_back_with_an_edit_of_the_code(run_pusher, served, tmp_path):
@@ -628,14 +638,14 @@ def test_a_model_that_another_run_has_pushed_meanwhile_is_the_live_one(run_pushe
     first, second = (run_pusher(compared_with=compared_with) for _ in range(2))
     names = [pushed.get_string_custom_property("pushed_version") for pushed in (first, second)]
     assert names[0] == names[1] == str(versions.find_live(str(served)).number)
-    assert [pushed.get_int_custom_property("new") for pushed in (first, second)] == [1, 0]
+    assert [read_outcome(pushed).new for pushed in (first, second)] == [1, 0]
 
 
 def test_a_model_whose_rival_is_gone_is_pushed(run_pusher, served):
     """Somebody has removed the only version: there is nothing that it would replace."""
     compared_with = versions.find_live(str(served)).number
     shutil.rmtree(served)
-    assert run_pusher(compared_with=compared_with).get_int_custom_property("new") == 1
+    assert read_outcome(run_pusher(compared_with=compared_with)).new
 
 
 def recall(served):
@@ -653,6 +663,7 @@ def test_a_refusal_is_remembered_with_its_reasons_and_its_rival(run_pusher, serv
         "live": live.number,
         "reasons": ["accuracy 0.4 is below min_accuracy 0.6"],
         "refused": True,
+        "format": 1,
     }
     assert versions.find_versions(str(served)) == [live]
 

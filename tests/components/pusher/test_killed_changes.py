@@ -9,7 +9,7 @@ import tensorflow as tf
 from google.protobuf import text_format
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
-from components.pusher.component import push
+from components.pusher.push import push
 from serving.releases import models_config, releases, versions
 
 KILLED, DONE = 9, 0

@@ -15,7 +15,7 @@ from tfx.types import artifact_utils, standard_artifacts
 
 from components import progress
 from components.records.serving_verdict import ServingVerdict
-from components.serving_validator.component import ServingValidatorExecutor
+from components.serving_validator.component import ServingSettings, ServingValidatorExecutor
 from schema.errors import GraftError
 from serving.client import launch
 from serving.export import signatures
@@ -74,18 +74,19 @@ class Liar(ServedModel):
 def validate(examples, exported, tmp_path):
     """Returns a function that runs the executor; gives the artifact's property, its files and the verdict."""
 
-    def run(model=exported, blessed=1, **properties):
+    def run(model=exported, blessed=1, **changes):
         artifacts = {"model": standard_artifacts.Model(), "blessing": standard_artifacts.ModelBlessing()}
         artifacts["model"].uri = str(model)
         artifacts["blessing"].set_int_custom_property("blessed", blessed)
         output = standard_artifacts.InfraBlessing()
         output.uri = str(tmp_path / "infra_blessing")
         pathlib.Path(output.uri).mkdir()
-        defaults = {"model_name": "flowers", "classes": json.dumps(CLASSES), "images": 10, "server_digest": ""}
+        settings = {"model_name": "flowers", "classes": CLASSES, "images": 10}
+        settings |= {"max_latency_ms": 5000.0, "max_serving_mb": 4096.0} | changes
         ServingValidatorExecutor().Do(
             {"examples": [examples], **{name: [artifact] for name, artifact in artifacts.items()}},
             {"infra_blessing": [output]},
-            defaults | {"max_latency_ms": 5000.0, "max_serving_mb": 4096.0} | properties,
+            {"settings": ServingSettings(**settings).model_dump_json(), "server_digest": ""},
         )
         files = {path.name: path.read_text() for path in pathlib.Path(output.uri).iterdir()}
         verdict = json.loads(files.pop(ServingVerdict.FILE, "null"))

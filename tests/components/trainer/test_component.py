@@ -12,6 +12,7 @@ import pytest
 import tensorflow as tf
 import tensorflow_transform as tft
 from hostile_shards import write_shard_with_code
+from made_up_parameters import PARAMETERS
 from PIL import Image
 from tfx import types
 from tfx.components.trainer.fn_args_utils import FnArgs
@@ -284,9 +285,11 @@ def read_settings(tmp_path):
 
     def read(warm_start=False, **properties):
         channels = {name: types.Channel(type=type(artifact)) for name, [artifact] in inputs.items()}
+        live = {"live": properties.pop("live")} if "live" in properties else {}
         defaults = {"head_epochs": 2, "fine_tune_epochs": 0, "model_dir": str(tmp_path / "serving")}
+        parameters = dataclasses.replace(PARAMETERS, **defaults | properties)
         config = dataclasses.asdict(dataclasses.replace(SETTINGS, warm_start=warm_start))
-        made = component.Trainer(**channels, custom_config=config, **defaults | properties)
+        made = component.Trainer(**channels, custom_config=config, parameters=parameters, **live)
         executor = component.TrainerExecutor()
         return Settings(**executor._GetFnArgs(inputs, outputs, made.exec_properties).custom_config)
 

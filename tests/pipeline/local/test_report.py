@@ -7,10 +7,10 @@ import pytest
 from example_outcome import CONFIG, EVALUATION, OUTCOME, SERVING, change_result
 from rich.console import Console
 
+from components.pusher.outcome import HeldBack
 from components.records.evaluation import Baseline
 from pipeline.config.load import load_config
 from pipeline.local.report import print_report, render_json
-from pipeline.workspace.manifest import HeldBack
 
 
 def report(**evaluation):
