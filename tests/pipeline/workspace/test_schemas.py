@@ -35,6 +35,15 @@ def test_schemas_are_those_of_the_source(tmp_path):
     assert made == {path.name: path.read_text(encoding="utf-8") for path in FOLDER.iterdir()}
 
 
+@pytest.mark.parametrize(("name", "text"), DOCUMENTS.values(), ids=DOCUMENTS)
+def test_documents_have_the_fields_of_their_schema(name, text):
+    """Of one of its kinds: all that are required, and no other."""
+    schema, fields = make_schemas()[f"{name}.schema.json"], json.loads(text).keys()
+    kinds = [schema["$defs"][found["$ref"].rpartition("/")[2]] for found in schema["anyOf"]]
+    assert sum(set(kind["required"]) <= fields <= kind["properties"].keys() for kind in kinds) == 1
+
+
+@pytest.mark.long  # the library takes 2 s to import
 @pytest.mark.parametrize(("kind", "text"), DOCUMENTS.values(), ids=DOCUMENTS)
 def test_documents_are_as_their_schema_says(kind, text):
     """By another library; and without any of the required fields they are not."""
