@@ -2,7 +2,6 @@
 
 import collections
 import json
-from typing import Any
 
 from rich.console import Console
 from rich.filesize import decimal
@@ -51,7 +50,7 @@ def print_verdict(findings: Findings, next_command: str, console: Console) -> No
 def render_json(findings: Findings) -> str:
     """Returns the findings as one line of JSON."""
     sizes = findings.sizes
-    values: dict[str, Any] = {
+    values = {
         "files": len(findings.listing.files),
         "read": findings.read,
         "report": findings.report.model_dump(mode="json"),

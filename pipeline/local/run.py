@@ -38,7 +38,7 @@ from pipeline.workspace.artifact_files import forget_damaged
 from pipeline.workspace.cleanup import remove_unfinished, set_unknown_aside
 from pipeline.workspace.database import check_database, open_database
 from pipeline.workspace.disk import explain_disk_error
-from pipeline.workspace.manifest import EmbeddingUse, RunManifest, RunResult, SkippedRun
+from pipeline.workspace.manifest import EmbeddingUse, FailedRun, RunManifest, RunResult, SkippedRun
 from pipeline.workspace.workspace import Workspace, make_run_id, open_workspace
 from schema.errors import DataError
 from schema.text import printable
@@ -130,7 +130,14 @@ def _run_chain(
 
 def _write_failure(begun: RunManifest, reason: str, components: list[Finished], folder: pathlib.Path) -> None:
     """Writes the manifest of a run that stopped."""
-    begun.model_copy(update={"failed": reason, "seconds": _measure(components)}).write(str(folder))
+    stopped = FailedRun(
+        run_id=begun.run_id,
+        config=begun.config,
+        resolved=begun.resolved,
+        failed=reason,
+        seconds=_measure(components),
+    )
+    stopped.write(str(folder))
 
 
 def _measure(components: list[Finished]) -> dict[str, float]:

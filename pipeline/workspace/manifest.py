@@ -1,7 +1,7 @@
 """`runs/<run id>/manifest.json`: what a run was asked for, and what came of it. `./graft run --json` prints it as well.
 
 `RunManifest` is what a later run reads, of whatever became of the run: all but its first three fields may be missing.
-`SkippedRun` and `RunResult` are what a run writes that came to its end.
+`RunResult`, `SkippedRun` and `FailedRun` are what a run writes.
 """
 
 import json
@@ -154,7 +154,7 @@ class RunResult(RunManifest):
     removed_versions: list[int]
     decision: RetrainingDecision
     live_version: int | None
-    trained_model: str | None
+    trained_model: str | None = None
 
     @property
     def reasons(self) -> list[str]:
@@ -167,3 +167,9 @@ class RunResult(RunManifest):
         if state == WITHDRAWN:
             return [f"withdrawn before as version {version}; `releases promote` makes it live again"]
         return [f"the same model is the canary, version {version}; `releases promote` makes it live"]
+
+
+class FailedRun(RunManifest):
+    """A run that stopped."""
+
+    failed: str
