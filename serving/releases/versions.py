@@ -20,17 +20,16 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 from schema.errors import GraftError, UsageError
 from serving.releases import remote_versions
-from serving.releases.record import read_record
+from serving.releases.record import VersionRecord, read_record
 from serving.storage import durable, folder_lock
 from serving.storage.gfile import gfile, is_remote, load_tensorflow
 
 SAVED_MODEL = remote_versions.SAVED_MODEL
 EXTRA = "assets.extra"  # TensorFlow Serving ignores what it does not know there
-RECORD = os.path.join(EXTRA, "graft.json")
+RECORD = os.path.join(EXTRA, VersionRecord.FILE)
 NOT_LIVE = "none"
 LARGEST = (1 << 63) - 1
 
@@ -49,13 +48,13 @@ class Version:
     Attributes:
         number: what the server calls it.
         path: its folder.
-        record: what the Pusher wrote of it; empty for a model that Graft did not push.
+        record: what the Pusher wrote of it; `record.UNKNOWN` for a model that Graft did not push.
         problem: why the record cannot be read, in words; "" if it can, or there is none.
     """
 
     number: int
     path: str
-    record: dict[str, Any]
+    record: VersionRecord
     problem: str = ""
 
     @property

@@ -29,6 +29,7 @@ from components.row_store.shards import Kind
 from components.row_store.store import EmbeddingStore, list_kinds, measure, remove
 from schema.errors import DataError, GraftError
 from serving.releases import releases, versions
+from serving.releases.record import VersionRecord
 
 pytestmark = pytest.mark.slow
 
@@ -616,7 +617,7 @@ def test_the_saved_model_is_put_there_last(model, model_dir, bucket):
     assert sorted(reads[:4]) == sorted(uploads[-4:])
     assert bucket.content(f"{model_dir.removeprefix(ROOT + '/')}/7/") == MODEL
     [version] = versions.find_versions(model_dir)
-    assert (version.number, version.record) == (7, {"salt": 3})
+    assert (version.number, version.record) == (7, VersionRecord(salt=3))
     assert version.identity == f"7:{versions.digest_model(str(model))}"
     assert list_versions(bucket) == ({"7"}, {"7"})
 
@@ -726,4 +727,4 @@ def test_a_number_that_is_taken_in_a_bucket_is_not_overwritten(model, model_dir,
     with pytest.raises(FileExistsError):
         push(model, model_dir, 7)
     assert list_versions(bucket) == ({"7"}, {"7"})
-    assert versions.find_live(model_dir).record == {"salt": 3}
+    assert versions.find_live(model_dir).record == VersionRecord(salt=3)

@@ -9,6 +9,8 @@ import subprocess
 import sys
 
 import pytest
+from example_outcome import EVALUATION
+from manifests import write_manifest
 
 from pipeline.config.here import choose_workspace
 
@@ -194,13 +196,11 @@ def test_the_demo_is_not_asked_where_a_workspace_of_ones_own_is(warm_graft, tmp_
     version = tmp_path / "graft-demo/serving/graft/7"
     (version / "variables").mkdir(parents=True)
     (version / "saved_model.pb").touch()
-    run = tmp_path / "graft-out/runs/20261126T101500-000Z-3f2a"
-    manifest = {"run_id": run.name, "evaluation": {"failures": ["test accuracy 0.333 is below the 0.608"]}}
     if here == "graft.toml":
         (tmp_path / here).write_text('data = "photos"\n')
     else:
-        run.mkdir(parents=True)
-        (run / "manifest.json").write_text(json.dumps(manifest))
+        refused = EVALUATION.model_copy(update={"failures": ["test accuracy 0.333 is below the 0.608"]})
+        write_manifest(tmp_path / "graft-out", "20261126T101500-000Z-3f2a", evaluation=refused)
     done = warm_graft(*command)
     assert done.returncode == 2
     assert "no pushed model" in done.stderr

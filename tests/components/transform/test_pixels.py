@@ -13,7 +13,6 @@ from absl import logging
 from components.example_files import name_file
 from components.transform import pixels
 
-OFF = {"flip": "none", "rotation": 0.0, "zoom": 0.0, "contrast": 0.0}
 COUNT = 10
 
 
@@ -109,15 +108,15 @@ def make_levels(count=32):
 
 def augment(changes, seed=0, epochs=1):
     """What the network sees of `make_levels` in some epochs, as levels again."""
-    dataset = pixels.to_pixels(make_levels()[1], pixels.build_augmentation(OFF | changes, seed))
+    dataset = pixels.to_pixels(make_levels()[1], pixels.build_augmentation(pixels.Augmentation(**changes), seed))
     return [read(dataset)[0] + np.float32([103.939, 116.779, 123.68]) for _ in range(epochs)]
 
 
 def test_augmentation_that_is_off_is_none():
     """So that plain training does not run on images that are only passed through."""
-    assert pixels.build_augmentation(OFF, 0) is None
-    assert not pixels.is_on(OFF)
-    assert pixels.is_on(OFF | {"zoom": 0.1})
+    assert pixels.build_augmentation(pixels.Augmentation(), 0) is None
+    assert not pixels.Augmentation().is_on
+    assert pixels.Augmentation(zoom=0.1).is_on
 
 
 @pytest.mark.parametrize(("flip", "axes"), [("horizontal", [2]), ("vertical", [1])])
