@@ -15,7 +15,7 @@ from components import progress
 from components.embedder.artifact import Embedded
 from components.embedder.backbone import BaseSpec, FrozenBase
 from components.network import resnet
-from components.tfdata import READY_BATCHES, without_autotune
+from components.tfdata import READY_BATCHES, shuffle, without_autotune
 from components.trainer.callbacks import ReportProgress
 from components.trainer.devices import Devices
 from components.transform import pixels
@@ -195,13 +195,14 @@ def batch_embeddings(embedded: Embedded, batch_size: int, shuffle_seed: int | No
     """
     rows = tf.data.Dataset.from_tensor_slices((embedded.embeddings, embedded.labels))
     if shuffle_seed is not None:
-        rows = rows.shuffle(len(embedded.labels), seed=shuffle_seed)
+        rows = shuffle(rows, len(embedded.labels), shuffle_seed)
     return without_autotune(rows.batch(batch_size).prefetch(READY_BATCHES))
 
 
 def build_head(embeddings: np.ndarray, settings: Settings) -> keras.Model:
     """The head for these embeddings, float32 [num_images, 2048]; see `resnet.build_head`."""
-    head = resnet.build_head(embeddings, settings.head_units, len(settings.classes), settings.dropout)
+    num_classes = len(settings.classes)
+    head = resnet.build_head(embeddings, settings.head_units, num_classes, settings.dropout, settings.seed)
     if settings.live:
         warm_start_head(head, settings.live, settings.classes)
     return head

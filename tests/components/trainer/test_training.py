@@ -6,7 +6,6 @@ import pathlib
 import subprocess
 import types
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -50,7 +49,6 @@ def training_files(tmp_path_factory, make_images, serialize):
 def phases(training_files, transform_graph, devices, tmp_path_factory):
     """The weights before phase 1, after it and after phase 2, and what phase 2 was told to train."""
     logs = str(tmp_path_factory.mktemp("logs"))
-    keras.utils.set_random_seed(0)
     settings = dataclasses.replace(SETTINGS, fine_tune_epochs=1, fine_tune_from="conv5_block2")
     transform = tft.TFTransformOutput(transform_graph).transform_features_layer()
     images = pixels.to_pixels(pixels.read_levels(training_files, transform, 4))
@@ -128,7 +126,6 @@ def test_early_stopping_restores_the_best_epoch(tmp_path, devices):
     embeddings = random.normal(0, 1, (32, 2048)).astype(np.float32)
     labels = np.arange(32) % 2
     settings = dataclasses.replace(SETTINGS, head_epochs=20, head_learning_rate=1e-2, early_stopping_patience=2)
-    keras.utils.set_random_seed(0)
     head = resnet.build_head(embeddings, [8], 2)
     train, val = (training.batch_embeddings(Embedded(embeddings, y, []), 8) for y in (labels, 1 - labels))
     history = training.train_phase(HEAD, head, train, val, labels, settings, devices, str(tmp_path))
@@ -222,8 +219,7 @@ def test_class_weights_weigh_training_and_not_validation(tmp_path, devices, clas
 def live(small_base, transform_graph, tmp_path_factory):
     """A SavedModel of cats and dogs with a hidden layer of 8, and the weights of its head."""
     embeddings = np.random.default_rng(0).normal(0, 1, (8, 2048)).astype(np.float32)
-    keras.utils.set_random_seed(1)
-    head = resnet.build_head(embeddings, [8], 2)
+    head = resnet.build_head(embeddings, [8], 2, seed=1)
     network = resnet.assemble(resnet.build_embedder(small_base(32, "random")), head)
     path = str(tmp_path_factory.mktemp("live"))
     export_saved_model(network, tft.TFTransformOutput(transform_graph), SETTINGS.classes, path)
@@ -233,10 +229,8 @@ def live(small_base, transform_graph, tmp_path_factory):
 def start_head(path, **changes):
     """The weights of a head before its training, cold and then warm."""
     embeddings = np.random.default_rng(0).normal(0, 1, (8, 2048)).astype(np.float32)
-    heads = []
-    for start in ("", path):
-        keras.utils.set_random_seed(0)
-        heads.append(training.build_head(embeddings, dataclasses.replace(SETTINGS, live=start, **changes)))
+    settings = dataclasses.replace(SETTINGS, **changes)
+    heads = [training.build_head(embeddings, dataclasses.replace(settings, live=start)) for start in ("", path)]
     return [head.get_weights() for head in heads]
 
 
@@ -282,7 +276,6 @@ def test_smoothing_and_dropout_reach_the_training(noise, small_base, frozen_like
     """Either changes the losses."""
 
     def train(**changes):
-        keras.utils.set_random_seed(0)
         settings = dataclasses.replace(SETTINGS, **changes)
         frozen = frozen_like(small_base(32, "random"))
         return training.train(frozen, noise, settings, devices, str(tmp_path)).history[-1]["loss"]
@@ -349,7 +342,6 @@ def fine_tune(noise, small_base, frozen_like, devices, tmp_path, with_trunk, **c
     inputs = Inputs(images, train_noise.embedded, val_noise.embedded, *trunks)
     settings = dataclasses.replace(SETTINGS, **PHASE_2_LEARNS | changes)
     base = small_base(32, "random")
-    keras.utils.set_random_seed(0)
     trained = training.train(frozen_like(base, "conv4_block6_out"), inputs, settings, devices, str(tmp_path))
     return base, trained
 
