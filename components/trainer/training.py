@@ -264,8 +264,8 @@ def _fine_tune(
 
 
 def _copy_base(network: keras.Model, settings: Settings, devices: Devices) -> keras.Model:
-    """The same base, to be trained in the precision of the devices."""
-    base = resnet.build_base(settings.image_size, settings.weights, settings.seed, devices.policy)
+    """Copies the base, to be trained in the precision of the devices; a weights file is not read again."""
+    base = resnet.build_base(settings.image_size, resnet.RANDOM, policy=devices.policy)
     base.set_weights(network.get_weights())
     return base
 

@@ -182,12 +182,23 @@ def test_on_augmented_images_phase_2_trains_the_base(noise, small_base, frozen_l
     base = small_base(32, "random")
     before = np.copy(base.get_layer("conv5_block3_3_conv").get_weights()[0])
     settings = dataclasses.replace(
-        SETTINGS, augmentation=AUGMENTED, head_learning_rate=1e-7, fine_tune_epochs=1, fine_tune_learning_rate=1e-3
+        SETTINGS, augmentation=AUGMENTED, head_learning_rate=1e-7, fine_tune_epochs=1, fine_tune_learning_rate=1e-4
     )
     trained = training.train(frozen_like(base), noise, settings, devices, str(tmp_path))
     assert [row["phase"] for row in trained.history] == [HEAD, HEAD, FINE_TUNE]
     assert trained.kept == FINE_TUNE
     assert not np.array_equal(before, base.get_layer("conv5_block3_3_conv").get_weights()[0])
+
+
+def test_the_weights_file_is_not_read_again_to_train(noise, small_base, frozen_like, devices, tmp_path, monkeypatch):
+    """The base in memory has its weights; a file in a bucket would be fetched once a phase."""
+    built = []
+    monkeypatch.setattr(
+        resnet, "build_base", lambda size, weights, policy: built.append(weights) or small_base(size, weights)
+    )
+    settings = dataclasses.replace(SETTINGS, weights="gs://bucket/notop.h5", augmentation=AUGMENTED, fine_tune_epochs=1)
+    training.train(frozen_like(small_base(32, "random", seed=3)), noise, settings, devices, str(tmp_path))
+    assert built == ["random"] * 2
 
 
 def test_balanced_weights_are_those_of_scikit_learn():
