@@ -17,7 +17,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from components.network.adam import FusedAdam
 from schema.errors import UsageError
 
 EMBEDDING_SIZE = 2048
@@ -330,7 +329,7 @@ def compile_for_training(
         return keras.losses.categorical_crossentropy(targets, probabilities, label_smoothing=label_smoothing)
 
     model.compile(
-        optimizer=FusedAdam(learning_rate),
+        optimizer=keras.optimizers.Adam(learning_rate),
         loss=smoothed if label_smoothing else "sparse_categorical_crossentropy",
         metrics=["accuracy"],
         jit_compile=jit_compile,
