@@ -118,6 +118,16 @@ class Inputs:
     trunk_val: tf.data.Dataset | None = None
     computed: int = 0
 
+    def find_images(self) -> Images:
+        """Returns the images.
+
+        Raises:
+            ValueError: if there are none: what lacks embeddings, or the output of the trunk, is trained on images.
+        """
+        if self.images is None:
+            raise ValueError("Inputs: expected images where there are no embeddings or no output of the trunk")
+        return self.images
+
 
 @dataclasses.dataclass(frozen=True)
 class Score:
@@ -167,8 +177,8 @@ def train(frozen: FrozenBase, inputs: Inputs, settings: Settings, devices: Devic
         log_dir: for TensorBoard.
     """
     if inputs.train is None or inputs.val is None:
-        assert inputs.images is not None
-        head, labels, history, head_score = _train_head_on_images(frozen, inputs.images, settings, devices, log_dir)
+        images = inputs.find_images()
+        head, labels, history, head_score = _train_head_on_images(frozen, images, settings, devices, log_dir)
     else:
         head, labels = build_head(inputs.train.embeddings, settings), inputs.train.labels
         val = batch_embeddings(inputs.val, settings.batch_size)
@@ -256,8 +266,8 @@ def _fine_tune(
         train_data, val_data = inputs.trunk_train, inputs.trunk_val
     else:
         network = resnet.assemble(resnet.build_embedder(base), head)
-        assert inputs.images is not None
-        train_data, val_data = inputs.images.shuffled, inputs.images.val
+        images = inputs.find_images()
+        train_data, val_data = images.shuffled, images.val
     history = train_phase(FINE_TUNE, network, train_data, val_data, labels, settings, devices, log_dir)
     frozen.network.set_weights(base.get_weights())
     return history
@@ -275,8 +285,7 @@ def _score_fine_tuned(frozen: FrozenBase, head: keras.Model, inputs: Inputs, set
     if inputs.trunk_val is not None:
         network, val = resnet.assemble_above(frozen.network, str(frozen.cut), head), inputs.trunk_val
     else:
-        assert inputs.images is not None
-        network, val = resnet.assemble(resnet.build_embedder(frozen.network), head), inputs.images.val
+        network, val = resnet.assemble(resnet.build_embedder(frozen.network), head), inputs.find_images().val
     resnet.compile_for_training(network, settings.fine_tune_learning_rate, settings.label_smoothing)
     return score(network, val)
 
