@@ -20,8 +20,9 @@ from components.artifacts import IngestReport, RunDecision
 from components.example_gen import image_set
 from components.gates.data import load_quarantine
 from components.gates.data_checks import check_data
-from schema.errors import UsageError
+from schema.errors import GraftError, UsageError
 from serving.releases import releases, versions
+from serving.storage.contents import digest_contents
 from serving.storage.gfile import gfile
 from serving.storage.side_files import DamagedError, read_json
 
@@ -142,7 +143,8 @@ def decide(
         UsageError: if the window ends before the live model's, and nobody forces it.
     """
     keys = image_set.read(report)
-    assert keys is not None
+    if keys is None:
+        raise GraftError(f"{report}: {image_set.FILE} is missing. Run again with ./graft repair before it.")
     digest = hashlib.sha256(keys.tobytes()).hexdigest()
     seen, damage = _read_seen(live) if live else (None, "")
     new, gone = image_set.compare(keys, seen) if seen is not None else (len(keys), 0)
@@ -236,17 +238,12 @@ def read_decision(uri: str) -> Decision:
 
 def _digest_weights(path: str) -> str:
     """Digests a file's bytes, hex sha256: one that is replaced in place keeps its name."""
-    digest = hashlib.sha256()
     try:
-        with tf.io.gfile.GFile(path, "rb") as file:
-            while chunk := file.read(1 << 20):
-                digest.update(chunk)
-    except (tf.errors.OpError, OSError) as error:
-        reason = str(getattr(error, "message", error)).partition("\n")[0]
+        return digest_contents(path)
+    except OSError as error:
         raise UsageError(
-            f"weights: {path}: cannot be read here: {reason}. Name a file that every task can read."
+            f"weights: {path}: cannot be read here: {error.strerror}. Name a file that every task can read."
         ) from None
-    return digest.hexdigest()
 
 
 def _read_memory(model_dir: str) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from typing import Any
 from pipeline.workspace.example_image import find_image
 from schema.errors import GraftError, UsageError
 from schema.text import quote
+from serving.storage.whole_files import TEMPORARY_SUFFIX, write_whole
 
 FORMAT = 1  # of the layout below; a change that an older or newer Graft cannot read counts it up
 _FORMAT_FILE = "workspace.json"
@@ -102,9 +103,8 @@ class Workspace:
 
 def write_json(path: pathlib.Path, value: dict[str, Any]) -> None:
     """Writes a file of JSON, whole or not at all."""
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(value, indent=1, ensure_ascii=False), encoding="utf-8")
-    temporary.replace(path)
+    with write_whole(str(path), path.with_suffix(TEMPORARY_SUFFIX).name) as temporary:
+        pathlib.Path(temporary).write_text(json.dumps(value, indent=1, ensure_ascii=False), encoding="utf-8")
 
 
 def _follow(root: pathlib.Path, moved_to: pathlib.Path | None, holder: Any, key: str) -> bool:
@@ -158,12 +158,8 @@ def _write_format(file: pathlib.Path) -> None:
     """Writes `workspace.json` at once, and only where there is none: a run may be at work, and others read it."""
     if file.exists():
         return
-    temporary = file.with_name(f"{_UNFINISHED}{uuid.uuid4().hex}")
-    try:
-        temporary.write_text(json.dumps({"format": FORMAT}), encoding="utf-8")
-        temporary.replace(file)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with write_whole(str(file), f"{_UNFINISHED}{uuid.uuid4().hex}") as temporary:
+        pathlib.Path(temporary).write_text(json.dumps({"format": FORMAT}), encoding="utf-8")
 
 
 def _check_format(out: str, file: pathlib.Path) -> None:
