@@ -4,11 +4,9 @@ The chain is that of a local run. What a local run finds out before it starts st
 it out: which files there are, which version is live.
 """
 
-import contextlib
 import dataclasses
 import os
 import pathlib
-import uuid
 from typing import Any
 
 import yaml
@@ -28,6 +26,7 @@ from pipeline.downloads.weights import IMAGENET, RANDOM
 from pipeline.parameters import make_parameters
 from pipeline.resolve import Resolved, digest_settings
 from schema.errors import UsageError
+from serving.storage.whole_files import name_temporary, write_whole
 from serving.storage.wildcards import check_plain
 
 ENTRY_POINT = ["python", "-m", "kubeflow.entry_point"]
@@ -87,13 +86,10 @@ def write_spec(spec: dict[str, Any], output: str) -> None:
     """
     if not output.endswith((".yaml", ".yml")):
         raise UsageError(f"--output: expected a file named *.yaml, got {output}.")
-    temporary = pathlib.Path(f"{output}.{uuid.uuid4().hex}.tmp")  # two may write one file at once
     try:
-        temporary.write_text(yaml.safe_dump(spec, sort_keys=True, width=120), encoding="utf-8")
-        temporary.replace(output)
+        with write_whole(output, name_temporary(output)) as temporary:
+            pathlib.Path(temporary).write_text(yaml.safe_dump(spec, sort_keys=True, width=120), encoding="utf-8")
     except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
         raise UsageError(f"--output: {output}: cannot be written: {error.strerror}.") from None
 
 

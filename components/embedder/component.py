@@ -36,10 +36,11 @@ from components.example_files import list_split
 from components.records.embedding import EmbeddingSummary
 from components.records.ingest import IngestSummary
 from components.row_store.shards import Append, Kind
-from components.row_store.store import EmbeddingStore, Rows, free_bytes, list_kinds, measure, remove
+from components.row_store.store import EmbeddingStore, Rows, free_bytes, list_kinds, remove
 from schema import features
 from schema.errors import GraftError
 from serving.storage.gfile import gfile
+from serving.storage.listing import measure
 from serving.storage.whole_files import write_whole
 
 DEFAULT_TRUNK_GB = -1.0
@@ -158,7 +159,8 @@ class EmbedderExecutor(base_beam_executor.BaseBeamExecutor):
         with tf.io.gfile.GFile(os.path.join(result, "computed")) as file:
             computed = int(file.read())
         moments = Moments.read(result)
-        assert moments is not None
+        if moments is None:
+            raise GraftError(f"{result}: Beam has reported success, and nothing is here. Run again.")
         tf.io.gfile.rmtree(result)
         return computed, moments
 

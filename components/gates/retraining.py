@@ -9,7 +9,6 @@ import os
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 from absl import logging
 from tfx import types
 from tfx.dsl.components.base import base_component, base_executor, executor_spec
@@ -26,6 +25,7 @@ from components.records.quarantine import read_quarantine
 from components.run_parameters import RunParameters, declare
 from schema.errors import UsageError
 from serving.releases import releases, versions
+from serving.storage.contents import digest_contents
 from serving.storage.documents import DocumentError, Fields
 
 TRAIN = "train"  # a property of the artifact, "true" or "false"; Kubeflow's conditions read it
@@ -160,14 +160,9 @@ def _digest_settings(settings: RetrainingSettings, parameters: dict[str, Any]) -
 
 def _digest_weights(path: str) -> str:
     """Digests a file's bytes, hex sha256: one that is replaced in place keeps its name."""
-    digest = hashlib.sha256()
     try:
-        with tf.io.gfile.GFile(path, "rb") as file:
-            while chunk := file.read(1 << 20):
-                digest.update(chunk)
-    except (tf.errors.OpError, OSError) as error:
-        reason = str(getattr(error, "message", error)).partition("\n")[0]
+        return digest_contents(path)
+    except OSError as error:
         raise UsageError(
-            f"weights: {path}: cannot be read here: {reason}. Name a file that every task can read."
+            f"weights: {path}: cannot be read here: {error.strerror}. Name a file that every task can read."
         ) from None
-    return digest.hexdigest()

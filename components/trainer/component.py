@@ -146,7 +146,6 @@ def run_fn(fn_args: FnArgs) -> None:
     with chosen.strategy.scope():
         progress.report("building the network")
         frozen = FrozenBase(settings.base, fn_args.transform_output)
-        keras.utils.set_random_seed(settings.seed)
         passes = count_passes(settings, report.trunk is not None)
         files = fn_args.train_files + fn_args.eval_files
         with pixels.cache_folder(files, settings.image_size, passes, fn_args.model_run_dir) as cache:

@@ -15,7 +15,7 @@ from components.embedder.artifact import Embedded
 from components.embedder.backbone import FrozenBase
 from components.network import resnet
 from components.records.history import Epoch, Score
-from components.tfdata import READY_BATCHES, without_autotune
+from components.tfdata import READY_BATCHES, shuffle, without_autotune
 from components.trainer.callbacks import ReportProgress
 from components.trainer.devices import Devices
 from components.trainer.settings import Settings
@@ -58,6 +58,16 @@ class Inputs:
     trunk_val: tf.data.Dataset | None = None
     computed: int = 0
 
+    def find_images(self) -> Images:
+        """Returns the images.
+
+        Raises:
+            ValueError: if there are none: what lacks embeddings, or the output of the trunk, is trained on images.
+        """
+        if self.images is None:
+            raise ValueError("Inputs: expected images where there are no embeddings or no output of the trunk")
+        return self.images
+
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
@@ -87,8 +97,8 @@ def train(frozen: FrozenBase, inputs: Inputs, settings: Settings, devices: Devic
         log_dir: for TensorBoard.
     """
     if inputs.train is None or inputs.val is None:
-        assert inputs.images is not None
-        head, labels, history, head_score = _train_head_on_images(frozen, inputs.images, settings, devices, log_dir)
+        images = inputs.find_images()
+        head, labels, history, head_score = _train_head_on_images(frozen, images, settings, devices, log_dir)
     else:
         head, labels = build_head(inputs.train.embeddings, settings), inputs.train.labels
         val = batch_embeddings(inputs.val, settings.batch_size)
@@ -115,13 +125,14 @@ def batch_embeddings(embedded: Embedded, batch_size: int, shuffle_seed: int | No
     """
     rows = tf.data.Dataset.from_tensor_slices((embedded.embeddings, embedded.labels))
     if shuffle_seed is not None:
-        rows = rows.shuffle(len(embedded.labels), seed=shuffle_seed)
+        rows = shuffle(rows, len(embedded.labels), shuffle_seed)
     return without_autotune(rows.batch(batch_size).prefetch(READY_BATCHES))
 
 
 def build_head(embeddings: np.ndarray, settings: Settings) -> keras.Model:
     """The head for these embeddings, float32 [num_images, 2048]; see `resnet.build_head`."""
-    head = resnet.build_head(embeddings, settings.head_units, len(settings.classes), settings.dropout)
+    num_classes = len(settings.classes)
+    head = resnet.build_head(embeddings, settings.head_units, num_classes, settings.dropout, settings.seed)
     if settings.live:
         warm_start_head(head, settings.live, settings.classes)
     return head
@@ -175,16 +186,16 @@ def _fine_tune(
         train_data, val_data = inputs.trunk_train, inputs.trunk_val
     else:
         network = resnet.assemble(resnet.build_embedder(base), head)
-        assert inputs.images is not None
-        train_data, val_data = inputs.images.shuffled, inputs.images.val
+        images = inputs.find_images()
+        train_data, val_data = images.shuffled, images.val
     history = train_phase(FINE_TUNE, network, train_data, val_data, labels, settings, devices, log_dir)
     frozen.network.set_weights(base.get_weights())
     return history
 
 
 def _copy_base(network: keras.Model, settings: Settings, devices: Devices) -> keras.Model:
-    """The same base, to be trained in the precision of the devices."""
-    base = resnet.build_base(settings.image_size, settings.weights, settings.seed, devices.policy)
+    """Copies the base, to be trained in the precision of the devices; a weights file is not read again."""
+    base = resnet.build_base(settings.image_size, resnet.RANDOM, policy=devices.policy)
     base.set_weights(network.get_weights())
     return base
 
@@ -194,8 +205,7 @@ def _score_fine_tuned(frozen: FrozenBase, head: keras.Model, inputs: Inputs, set
     if inputs.trunk_val is not None:
         network, val = resnet.assemble_above(frozen.network, str(frozen.cut), head), inputs.trunk_val
     else:
-        assert inputs.images is not None
-        network, val = resnet.assemble(resnet.build_embedder(frozen.network), head), inputs.images.val
+        network, val = resnet.assemble(resnet.build_embedder(frozen.network), head), inputs.find_images().val
     resnet.compile_for_training(network, settings.fine_tune_learning_rate, settings.label_smoothing)
     return score(network, val)
 

@@ -17,7 +17,7 @@ import tensorflow as tf
 from absl import logging
 
 from components.example_files import list_files
-from components.tfdata import PARALLEL_CALLS, READY_BATCHES, without_autotune
+from components.tfdata import PARALLEL_CALLS, READY_BATCHES, shuffle, without_autotune
 from components.transform.preprocessing import from_levels, to_levels
 from schema import features
 from serving.storage.documents import Fields
@@ -63,7 +63,7 @@ def read_levels(
     if cache:
         levels = levels.cache(cache)
     if shuffle_seed is not None:  # behind the decoding: a file may have megabytes
-        levels = levels.unbatch().shuffle(_SHUFFLED_BATCHES * batch_size, seed=shuffle_seed).batch(batch_size)
+        levels = shuffle(levels.unbatch(), _SHUFFLED_BATCHES * batch_size, shuffle_seed).batch(batch_size)
     return levels
 
 

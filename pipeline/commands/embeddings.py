@@ -8,13 +8,14 @@ from rich.filesize import decimal
 from rich.table import Table
 
 from components.example_gen.decode_cache import remove_outdated
-from components.row_store.store import EmbeddingStore, list_kinds, measure, remove
+from components.row_store.store import EmbeddingStore, list_kinds, remove
 from pipeline.code_digests import read_code_digests
 from pipeline.console.printing import print_plain
 from pipeline.workspace.manifest import EmbeddingUse
 from pipeline.workspace.workspace import Workspace, open_workspace
 from schema.errors import GraftError, UsageError
 from serving.releases import versions
+from serving.storage.listing import measure
 
 _NOTHING = "There is nothing to see or to prune before a first run: ./graft run"
 

@@ -6,7 +6,6 @@ import datetime
 import json
 import os
 import pathlib
-import stat
 from collections.abc import Iterator
 
 from rich.console import Console
@@ -21,6 +20,7 @@ from schema.text import printable
 from serving.releases import models_config, releases, versions
 from serving.releases.models_config import CANARY
 from serving.releases.versions import Version
+from serving.storage.listing import measure
 
 _END_IT = "end it (Ctrl-C there; the same command goes on later from what was finished) and type this again"
 _WIDE = 80  # columns
@@ -161,21 +161,10 @@ def _describe(version: Version, state: str) -> Listed:
         pushed_at=version.record.pushed_at or _read_time(version.number),
         accuracy=version.record.metrics.accuracy,
         run_id=version.record.run_id,
-        bytes=_measure(version.path),
+        bytes=measure(version.path),
         path=version.path,
         problem=version.problem or None,
     )
-
-
-def _measure(folder: str) -> int:
-    """Adds up the bytes of the files in a folder, which a push beside this may be removing."""
-    size = 0
-    for parent, _, names in os.walk(folder):
-        for name in names:
-            with contextlib.suppress(OSError):
-                found = os.stat(os.path.join(parent, name))
-                size += found.st_size if stat.S_ISREG(found.st_mode) else 0
-    return size
 
 
 def _describe_damage(model_dir: str) -> list[str]:

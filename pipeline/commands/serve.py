@@ -58,7 +58,7 @@ class Served:
 
     @property
     def _reachable_host(self) -> str:
-        return "127.0.0.1" if self.host == "0.0.0.0" else self.host
+        return "127.0.0.1" if self.host == "0.0.0.0" else self.host  # noqa: S104 (it is compared, not bound)
 
     def make_flags(self) -> list[str]:
         """What to serve, in the flags of TensorFlow Serving."""

@@ -16,6 +16,7 @@ from pipeline.workspace.manifest import RunManifest
 from schema.errors import GraftError, UsageError
 from schema.text import quote
 from serving.storage.documents import DocumentError
+from serving.storage.whole_files import write_whole
 
 FORMAT = 1  # of the layout below; a change that an older or newer Graft cannot read counts it up
 _FORMAT_FILE = "workspace.json"
@@ -153,12 +154,8 @@ def _write_format(file: pathlib.Path) -> None:
     """Writes `workspace.json` at once, and only where there is none: a run may be at work, and others read it."""
     if file.exists():
         return
-    temporary = file.with_name(f"{_UNFINISHED}{uuid.uuid4().hex}")
-    try:
-        temporary.write_text(json.dumps({"format": FORMAT}), encoding="utf-8")
-        temporary.replace(file)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with write_whole(str(file), f"{_UNFINISHED}{uuid.uuid4().hex}") as temporary:
+        pathlib.Path(temporary).write_text(json.dumps({"format": FORMAT}), encoding="utf-8")
 
 
 def _check_format(out: str, file: pathlib.Path) -> None:

@@ -26,10 +26,11 @@ from apache_beam.internal.gcp import auth
 from components.example_gen.layout import list_images
 from components.row_store import remote_shards, shard_cache
 from components.row_store.shards import Kind
-from components.row_store.store import EmbeddingStore, list_kinds, measure, remove
+from components.row_store.store import EmbeddingStore, list_kinds, remove
 from schema.errors import DataError, GraftError
 from serving.releases import releases, versions
 from serving.releases.record import VersionRecord
+from serving.storage.listing import measure
 
 pytestmark = pytest.mark.slow
 

@@ -29,11 +29,13 @@ from components.example_gen.layout import list_images
 from components.pusher.push import push
 from components.records.embedding import EmbeddingSummary
 from components.row_store.shards import Kind
-from components.row_store.store import EmbeddingStore, free_bytes, list_kinds, measure
+from components.row_store.store import EmbeddingStore, free_bytes, list_kinds
 from schema.errors import DataError, UsageError
 from schema.features import SPLITS
 from serving.releases import models_config, releases, versions
 from serving.storage import schemes
+from serving.storage.gfile import gfile
+from serving.storage.listing import measure
 
 pytestmark = pytest.mark.slow
 
@@ -95,6 +97,22 @@ class RamFileSystem(filesystem.FileSystem):
     def delete(self, paths):
         for path in paths:
             tf.io.gfile.rmtree(path) if tf.io.gfile.isdir(path) else tf.io.gfile.remove(path)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def replace_objects():
+    """As a real store does where an object is copied to another one's name; ram:// appends."""
+    store = gfile("ram://")
+    copy = store.copy
+
+    def replace(source, target, overwrite=False):
+        if overwrite and tf.io.gfile.exists(target):
+            tf.io.gfile.remove(target)
+        copy(source, target)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store, "copy", replace)
+        yield
 
 
 def write(path, content):

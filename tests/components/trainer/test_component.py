@@ -6,7 +6,6 @@ import json
 import math
 from types import SimpleNamespace
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -376,7 +375,6 @@ def test_resized_images_on_disk_change_nothing(
     transform = tft.TFTransformOutput(transform_graph).transform_features_layer()
 
     def run(cache):
-        keras.utils.set_random_seed(0)
         inputs = Inputs(component.read_images(fn_args, transform, settings, cache), None, None)
         frozen = frozen_like(small_base(32, "random"))
         trained = training.train(frozen, inputs, settings, choose_devices("float32"), str(tmp_path / "logs"))

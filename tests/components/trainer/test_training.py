@@ -5,7 +5,6 @@ import pathlib
 import subprocess
 import types
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -50,7 +49,6 @@ def training_files(tmp_path_factory, make_images, serialize):
 def phases(training_files, transform_graph, devices, tmp_path_factory):
     """The weights before phase 1, after it and after phase 2, and what phase 2 was told to train."""
     logs = str(tmp_path_factory.mktemp("logs"))
-    keras.utils.set_random_seed(0)
     settings = change(SETTINGS, fine_tune_epochs=1, fine_tune_from="conv5_block2")
     transform = tft.TFTransformOutput(transform_graph).transform_features_layer()
     images = pixels.to_pixels(pixels.read_levels(training_files, transform, 4))
@@ -128,7 +126,6 @@ def test_early_stopping_restores_the_best_epoch(tmp_path, devices):
     embeddings = random.normal(0, 1, (32, 2048)).astype(np.float32)
     labels = np.arange(32) % 2
     settings = change(SETTINGS, head_epochs=20, head_learning_rate=1e-2, early_stopping_patience=2)
-    keras.utils.set_random_seed(0)
     head = resnet.build_head(embeddings, [8], 2)
     train, val = (training.batch_embeddings(Embedded(embeddings, y, []), 8) for y in (labels, 1 - labels))
     history = training.train_phase(HEAD, head, train, val, labels, settings, devices, str(tmp_path))
@@ -189,12 +186,23 @@ def test_on_augmented_images_phase_2_trains_the_base(noise, small_base, frozen_l
     base = small_base(32, "random")
     before = np.copy(base.get_layer("conv5_block3_3_conv").get_weights()[0])
     settings = change(
-        SETTINGS, augmentation=AUGMENTED, head_learning_rate=1e-7, fine_tune_epochs=1, fine_tune_learning_rate=1e-3
+        SETTINGS, augmentation=AUGMENTED, head_learning_rate=1e-7, fine_tune_epochs=1, fine_tune_learning_rate=1e-4
     )
     trained = training.train(frozen_like(base), noise, settings, devices, str(tmp_path))
     assert [row.phase for row in trained.history] == [HEAD, HEAD, FINE_TUNE]
     assert trained.kept == FINE_TUNE
     assert not np.array_equal(before, base.get_layer("conv5_block3_3_conv").get_weights()[0])
+
+
+def test_the_weights_file_is_not_read_again_to_train(noise, small_base, frozen_like, devices, tmp_path, monkeypatch):
+    """The base in memory has its weights; a file in a bucket would be fetched once a phase."""
+    built = []
+    monkeypatch.setattr(
+        resnet, "build_base", lambda size, weights, policy: built.append(weights) or small_base(size, weights)
+    )
+    settings = change(SETTINGS, weights="gs://bucket/notop.h5", augmentation=AUGMENTED, fine_tune_epochs=1)
+    training.train(frozen_like(small_base(32, "random", seed=3)), noise, settings, devices, str(tmp_path))
+    assert built == ["random"] * 2
 
 
 def test_balanced_weights_are_those_of_scikit_learn():
@@ -224,8 +232,7 @@ def test_class_weights_weigh_training_and_not_validation(tmp_path, devices, clas
 def live(small_base, transform_graph, tmp_path_factory):
     """A SavedModel of cats and dogs with a hidden layer of 8, and the weights of its head."""
     embeddings = np.random.default_rng(0).normal(0, 1, (8, 2048)).astype(np.float32)
-    keras.utils.set_random_seed(1)
-    head = resnet.build_head(embeddings, [8], 2)
+    head = resnet.build_head(embeddings, [8], 2, seed=1)
     network = resnet.assemble(resnet.build_embedder(small_base(32, "random")), head)
     path = str(tmp_path_factory.mktemp("live"))
     export_saved_model(network, tft.TFTransformOutput(transform_graph), SETTINGS.classes, path)
@@ -235,10 +242,7 @@ def live(small_base, transform_graph, tmp_path_factory):
 def start_head(path, **changes):
     """The weights of a head before its training, cold and then warm."""
     embeddings = np.random.default_rng(0).normal(0, 1, (8, 2048)).astype(np.float32)
-    heads = []
-    for start in ("", path):
-        keras.utils.set_random_seed(0)
-        heads.append(training.build_head(embeddings, change(SETTINGS, live=start, **changes)))
+    heads = [training.build_head(embeddings, change(SETTINGS, live=start, **changes)) for start in ("", path)]
     return [head.get_weights() for head in heads]
 
 
@@ -284,7 +288,6 @@ def test_smoothing_and_dropout_reach_the_training(noise, small_base, frozen_like
     """Either changes the losses."""
 
     def train(**changes):
-        keras.utils.set_random_seed(0)
         settings = change(SETTINGS, **changes)
         frozen = frozen_like(small_base(32, "random"))
         return training.train(frozen, noise, settings, devices, str(tmp_path)).history[-1].loss
@@ -351,7 +354,6 @@ def fine_tune(noise, small_base, frozen_like, devices, tmp_path, with_trunk, **c
     inputs = Inputs(images, train_noise.embedded, val_noise.embedded, *trunks)
     settings = change(SETTINGS, **PHASE_2_LEARNS | changes)
     base = small_base(32, "random")
-    keras.utils.set_random_seed(0)
     trained = training.train(frozen_like(base, "conv4_block6_out"), inputs, settings, devices, str(tmp_path))
     return base, trained
 
