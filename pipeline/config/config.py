@@ -1,4 +1,4 @@
-"""The configuration: one typed, frozen object. Help, `graft.toml` and the README's table are made from it."""
+"""The configuration: one typed, frozen object. Help, `graft.toml` and docs/configuration.md are made from it."""
 
 import datetime
 import re

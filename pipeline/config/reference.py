@@ -1,4 +1,4 @@
-"""Writes the configuration down: as `graft.toml`, as what is in effect, and as the table of the README."""
+"""Writes the configuration down: as `graft.toml`, as what is in effect, and as the table of docs/configuration.md."""
 
 import json
 import sys
@@ -20,7 +20,7 @@ _HEAD = """\
 _HEAD_OF_MINIMAL = """\
 # Configuration of Graft; `./graft run` reads it. `./graft run --print-config` shows every key and its value.
 """
-_BEGIN = "<!-- configuration: made by python -m pipeline.config.reference README.md -->"
+_BEGIN = "<!-- configuration: made by python -m pipeline.config.reference docs/configuration.md -->"
 _END = "<!-- /configuration -->"
 
 
@@ -80,7 +80,7 @@ def effective_values(config: Config) -> dict[str, Any]:
 
 
 def render_table() -> str:
-    """The table of the README."""
+    """Returns the table of docs/configuration.md."""
     rows = ["| key | default | what it does (what it takes) |", "|---|---|---|"]
     for group, keys in _grouped():
         rows.append(f"| **{group}** | | |")

@@ -1,4 +1,4 @@
-"""The configuration, written down: the file of `init`, what is in effect, the table of the README."""
+"""The configuration, written down: the file of `init`, what is in effect, the table of docs/configuration.md."""
 
 import json
 import pathlib
@@ -15,7 +15,7 @@ from pipeline.config.reference import (
     update_table,
 )
 
-README = pathlib.Path(__file__).parents[3] / "README.md"
+PAGE = pathlib.Path(__file__).parents[3] / "docs" / "configuration.md"
 
 
 def test_template_is_the_defaults(tmp_path):
@@ -62,9 +62,9 @@ def test_every_key_says_what_it_does_and_takes():
         assert key.metavar, key
 
 
-def test_readme_has_the_table_of_the_source():
-    """Made by: .venv/bin/python -m pipeline.config.reference README.md."""
-    text = README.read_text(encoding="utf-8")
+def test_page_has_the_table_of_the_source():
+    """Made by: .venv/bin/python -m pipeline.config.reference docs/configuration.md."""
+    text = PAGE.read_text(encoding="utf-8")
     assert update_table(text) == text
     assert render_table() in text
 
@@ -72,4 +72,4 @@ def test_readme_has_the_table_of_the_source():
 def test_text_without_marks_is_left_alone():
     """Better no table than one in the wrong place."""
     with pytest.raises(ValueError, match="expected <!--"):
-        update_table("# README")
+        update_table("# Configuration")

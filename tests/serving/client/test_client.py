@@ -158,16 +158,16 @@ def test_an_address_that_is_none_is_refused(address):
         connect(address)
 
 
-def read_examples(language):
-    """The blocks of the README in a language."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+def read_examples(page, language):
+    """The blocks of a page in a language."""
+    text = (ROOT / page).read_text(encoding="utf-8")
     return [block.partition("```")[0] for block in text.split(f"```{language}\n")[1:]]
 
 
 @pytest.mark.skipif(not shutil.which("curl"), reason="there is no curl here")
 def test_the_curl_of_the_readme_works(server, images):
     """Typed into a shell, with the port and the image put in."""
-    (command,) = [block for block in read_examples("sh") if "curl" in block and "base64" in block]
+    (command,) = [block for block in read_examples("README.md", "sh") if "curl" in block and "base64" in block]
     command = command.replace("cat.jpg", shlex.quote(str(images[0]))).replace(
         "localhost:8501", f"127.0.0.1:{server.rest_port}"
     )
@@ -176,9 +176,9 @@ def test_the_curl_of_the_readme_works(server, images):
     assert '"predictions"' in done.stdout
 
 
-def test_the_plain_protobuf_of_the_readme_works(server, images, tmp_path):
+def test_the_plain_protobuf_of_the_page_works(server, images, tmp_path):
     """A program of its own, that knows nothing of Graft."""
-    (program,) = [block for block in read_examples("python") if "PredictRequest" in block]
+    (program,) = [block for block in read_examples("docs/serving.md", "python") if "PredictRequest" in block]
     program = program.replace("cat.jpg", str(images[0])).replace("localhost:8500", server.grpc_address)
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=True
