@@ -29,6 +29,7 @@ from components.embedder.component import DEFAULT_TRUNK_GB, EmbedderExecutor
 from components.example_gen.component import make_example
 from components.example_gen.duplicates import Record
 from components.network import resnet
+from components.records.ingest import IngestSummary
 from components.schema_gen import read_schema
 from components.transform.preprocessing import preprocessing_fn
 from schema import features
@@ -49,7 +50,10 @@ def write_examples(photographs: pathlib.Path, folder: pathlib.Path, count: int) 
                 record = Record(path.name, path.parent.name, "", "", len(content), digest)
                 writer.write(make_example(record, content).SerializeToString())
     counts = {split: {"all": count if split == features.TRAIN else 0} for split in features.SPLITS}
-    (folder / "report.json").write_text(json.dumps({"counts": counts}))
+    IngestSummary(
+        files=count, broken=0, contradictions=0, left_out=0, ignored={}, oriented=0, salt=0, window_end="",
+        fingerprint="", spans=[], counts=counts,
+    ).write(str(folder))  # fmt: skip
 
 
 def write_transform_graph(photographs: pathlib.Path, folder: pathlib.Path) -> None:

@@ -35,6 +35,7 @@ from components.embedder.component import DEFAULT_TRUNK_GB, EmbedderExecutor
 from components.example_gen.component import make_example
 from components.example_gen.duplicates import Record
 from components.network import resnet
+from components.records.ingest import IngestSummary
 from pipeline.beam.engines import beam_pipeline_args
 from pipeline.config.config import Beam
 from schema import features
@@ -56,7 +57,10 @@ def write_examples(photographs: pathlib.Path, folder: pathlib.Path, count: int, 
                 record = Record(path.name, path.parent.name, "", "", len(content), digest)
                 writer.write(make_example(record, content).SerializeToString())
     counts = {split: {"all": count if split == features.TRAIN else 0} for split in features.SPLITS}
-    (folder / "report.json").write_text(json.dumps({"counts": counts}))
+    IngestSummary(
+        files=count, broken=0, contradictions=0, left_out=0, ignored={}, oriented=0, salt=0, window_end="",
+        fingerprint="", spans=[], counts=counts,
+    ).write(str(folder))  # fmt: skip
 
 
 def time_embedder(examples: pathlib.Path, graph: pathlib.Path, out: pathlib.Path, beam: Beam) -> float:

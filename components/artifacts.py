@@ -5,14 +5,14 @@ from tfx.types.system_artifacts import Dataset, Statistics
 
 
 class IngestReport(Artifact):
-    """What ExampleGen found: `report.json` (counts, salt, window) and `quarantine.jsonl`."""
+    """What ExampleGen found: `ingest.json` (counts, salt, window), `quarantine.jsonl` and `images.u64`."""
 
     TYPE_NAME = "graft.IngestReport"
     TYPE_ANNOTATION = Dataset
 
 
 class DataVerdict(Artifact):
-    """What the gate says of the data: `verdict.json`, with the warnings."""
+    """What the gate says of the data: `gate_verdict.json`, with the warnings."""
 
     TYPE_NAME = "graft.DataVerdict"
     TYPE_ANNOTATION = Statistics

@@ -4,11 +4,9 @@ The chain is that of a local run. What a local run finds out before it starts st
 it out: which files there are, which version is live.
 """
 
-import contextlib
 import dataclasses
 import os
 import pathlib
-import uuid
 from typing import Any
 
 import yaml
@@ -17,15 +15,18 @@ from kfp.pipeline_spec import pipeline_spec_pb2
 from tfx.orchestration.data_types import RuntimeParameter
 from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner
 
+from components.run_parameters import RunParameters
 from kubeflow import conform
 from kubeflow.version import read_version
 from pipeline.beam.engines import beam_pipeline_args, check_engine
 from pipeline.chain import Places, create_pipeline
+from pipeline.code_digests import read_code_digests
 from pipeline.config.config import Config
 from pipeline.downloads.weights import IMAGENET, RANDOM
-from pipeline.parameters import RunParameters, make_parameters
-from pipeline.resolve import Resolved, digest_code, digest_settings
+from pipeline.parameters import make_parameters
+from pipeline.resolve import Resolved, digest_settings
 from schema.errors import UsageError
+from serving.storage.whole_files import name_temporary, write_whole
 from serving.storage.wildcards import check_plain
 
 ENTRY_POINT = ["python", "-m", "kubeflow.entry_point"]
@@ -85,13 +86,10 @@ def write_spec(spec: dict[str, Any], output: str) -> None:
     """
     if not output.endswith((".yaml", ".yml")):
         raise UsageError(f"--output: expected a file named *.yaml, got {output}.")
-    temporary = pathlib.Path(f"{output}.{uuid.uuid4().hex}.tmp")  # two may write one file at once
     try:
-        temporary.write_text(yaml.safe_dump(spec, sort_keys=True, width=120), encoding="utf-8")
-        temporary.replace(output)
+        with write_whole(output, name_temporary(output)) as temporary:
+            pathlib.Path(temporary).write_text(yaml.safe_dump(spec, sort_keys=True, width=120), encoding="utf-8")
     except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
         raise UsageError(f"--output: {output}: cannot be written: {error.strerror}.") from None
 
 
@@ -125,16 +123,18 @@ def _make_run_parameters(defaults: RunParameters) -> RunParameters:
 
 def _resolve(config: Config) -> Resolved:
     """What can be said without data and without a serving folder; the executors find out the rest."""
-    classes, code_digest = list(config.classes or ()), digest_code()
+    classes, code = list(config.classes or ()), read_code_digests()
     return Resolved(
         fingerprint="",
         window_end="",
         weights=config.weights,
         weights_digest=config.weights if config.weights in (IMAGENET, RANDOM) else "",
-        code_digest=code_digest,
-        server_digest=code_digest,
+        code_digest=code.model,
         request_key="",
-        settings=digest_settings(config, classes, config.weights, code_digest),
+        code_digests=code.components,
+        decoding_digest=code.decoding,
+        server_digest=code.components["ServingValidator"],
+        settings=digest_settings(config, classes, config.weights, code.verdict),
         classes=classes,
         salt="",
         baseline="",

@@ -28,6 +28,31 @@ _AT_ONCE = 1  # two runs at once would push into the same folder
 
 
 @dataclasses.dataclass(frozen=True)
+class Listed:
+    """A schedule in the list.
+
+    Attributes:
+        name: of the schedule.
+        id: of the schedule.
+        status: "enabled" or "paused".
+        cron: when it runs, with seconds; None if it is no cron.
+        next_run: time of its next run, in ISO 8601; None if it is paused, or there is none.
+        version: name of the pipeline version that it runs; None for the newest.
+        parameters: of its runs, by name, as they were given.
+        pipeline_root: of its runs, or None.
+    """
+
+    name: str
+    id: str
+    status: str
+    cron: str | None
+    next_run: str | None
+    version: str | None
+    parameters: dict[str, Any]
+    pipeline_root: str | None
+
+
+@dataclasses.dataclass(frozen=True)
 class Outcome:
     """What became of a schedule.
 
@@ -147,49 +172,51 @@ def delete_schedule(server: Server, experiment: str, which: str) -> list[str]:
     return [_describe(r) for r in found]
 
 
-def describe_schedules(server: Server, experiment: str) -> list[dict[str, Any]]:
-    """What there is to know of each schedule of an experiment, by name, the newest first."""
+def describe_schedules(server: Server, experiment: str) -> list[Listed]:
+    """Describes each schedule of an experiment, by name, the newest first."""
     experiment_id = find_experiment(server, experiment)
     found = _list(server, experiment_id) if experiment_id else []
     now = datetime.datetime.now(datetime.timezone.utc)
     return [_to_row(server, r, now) for r in sorted(found, key=lambda r: str(r.display_name))]
 
 
-def print_schedules(rows: list[dict[str, Any]], console: Console) -> None:
+def print_schedules(rows: list[Listed], console: Console) -> None:
     """Prints a row for each schedule, and below what its runs are given."""
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
     for title in ("name", "id", "status", "next run (UTC)", "cron", "version"):
         table.add_column(title, no_wrap=True)
     for row in rows:
-        next_run = (row["next_run"] or "-").replace("T", " ")[:19]
-        cells = [row["name"], row["id"][:_SHORT], row["status"], next_run, row["cron"] or "-"]
-        table.add_row(*map(escape, [*cells, row["version"] or "the newest"]))
+        next_run = (row.next_run or "-").replace("T", " ")[:19]
+        cells = [row.name, row.id[:_SHORT], row.status, next_run, row.cron or "-"]
+        table.add_row(*map(escape, [*cells, row.version or "the newest"]))
     console.print(table)
     for row in rows:
-        given = " ".join(f"{name}={json.dumps(v, ensure_ascii=False)}" for name, v in row["parameters"].items())
-        line = f"{row['name']} ({row['id'][:_SHORT]}): {given or 'the parameters of the spec'}"
+        given = " ".join(f"{name}={json.dumps(v, ensure_ascii=False)}" for name, v in row.parameters.items())
+        line = f"{row.name} ({row.id[:_SHORT]}): {given or 'the parameters of the spec'}"
         print_plain(console, line)
 
 
-def render_json(experiment: str, rows: list[dict[str, Any]]) -> str:
+def render_json(experiment: str, rows: list[Listed]) -> str:
     """The same, for another program."""
-    return json.dumps({"experiment": experiment, "schedules": rows}, indent=1, ensure_ascii=False)
+    return json.dumps(
+        {"experiment": experiment, "schedules": [vars(row) for row in rows]}, indent=1, ensure_ascii=False
+    )
 
 
-def _to_row(server: Server, recurring_run: Any, now: datetime.datetime) -> dict[str, Any]:
+def _to_row(server: Server, recurring_run: Any, now: datetime.datetime) -> Listed:
     cron = _cron_of(recurring_run)
     runs = recurring_run.status == _ENABLED
     config = recurring_run.runtime_config
-    return {
-        "name": recurring_run.display_name,
-        "id": recurring_run.recurring_run_id,
-        "status": "enabled" if runs else "paused",
-        "cron": cron,
-        "next_run": _find_next(cron, now) if runs else None,
-        "version": _find_version_name(server, recurring_run.pipeline_version_reference),
-        "parameters": (config and config.parameters) or {},
-        "pipeline_root": (config and config.pipeline_root) or None,
-    }
+    return Listed(
+        name=recurring_run.display_name,
+        id=recurring_run.recurring_run_id,
+        status="enabled" if runs else "paused",
+        cron=cron,
+        next_run=_find_next(cron, now) if runs else None,
+        version=_find_version_name(server, recurring_run.pipeline_version_reference),
+        parameters=(config and config.parameters) or {},
+        pipeline_root=(config and config.pipeline_root) or None,
+    )
 
 
 def _find_next(cron: str | None, now: datetime.datetime) -> str | None:

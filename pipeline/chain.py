@@ -9,20 +9,21 @@ from ml_metadata.proto.metadata_store_pb2 import ConnectionConfig
 from tfx.components import ExampleValidator, StatisticsGen, Transform
 from tfx.orchestration.pipeline import Pipeline
 from tfx.proto import transform_pb2
+from tfx.types import BaseChannel
 
 from components.embedder.component import DEFAULT_TRUNK_GB, Embedder
 from components.evaluator.component import Evaluator
-from components.example_gen.component import ExampleGen
-from components.gates.data import DataGate, DriftGate
-from components.gates.retraining import RetrainingGate
-from components.pusher.component import Pusher
+from components.example_gen.component import ExampleGen, IngestSettings
+from components.gates.data import DataGate, DataGateSettings, DriftGate, DriftGateSettings
+from components.gates.retraining import RetrainingGate, RetrainingSettings
+from components.pusher.component import Pusher, PusherInputs, PushSettings
+from components.run_parameters import RunParameters
 from components.schema_gen import MakeSchema
-from components.serving_validator.component import ServingValidator
+from components.serving_validator.component import ServingSettings, ServingValidator
 from components.trainer.component import Trainer
-from components.trainer.training import Settings
-from components.transform.pixels import is_on
+from components.trainer.settings import Settings
+from components.transform.pixels import Augmentation
 from pipeline.config.config import Config
-from pipeline.parameters import RunParameters
 from pipeline.resolve import Resolved
 from schema.features import SPLITS, TRAIN
 from serving.releases.versions import NOT_LIVE
@@ -65,84 +66,35 @@ def create_pipeline(
     Returns:
         A pipeline for any orchestrator of TFX.
     """
-    code_digest, live = resolved.code_digest, resolved.baseline
-    model_dir, force = parameters.model_dir, parameters.force
+    code, live, classes = resolved.code_digests, resolved.baseline, resolved.classes
 
-    example_gen = ExampleGen(
-        data=parameters.data,
-        split_ratios=config.split_ratios,
-        max_megapixels=config.max_megapixels,
-        follow_links=config.follow_links,
-        decoded=places.decoded,
-        model_dir=model_dir,
-        salt=resolved.salt,
-        window_end=parameters.window_end,
-        window_days=parameters.window_days,
-        fingerprint=resolved.fingerprint,
-        code_digest=code_digest,
-    )
+    example_gen = ExampleGen(parameters, _ingest_settings(config, resolved, places), code["ExampleGen"])
     examples, report = example_gen.outputs["examples"], example_gen.outputs["report"]
 
-    retraining_gate = RetrainingGate(
-        report=report,
-        model_dir=model_dir,
-        live=live,
-        settings=resolved.settings,
-        head_epochs=parameters.head_epochs,
-        fine_tune_epochs=parameters.fine_tune_epochs,
-        min_accuracy=parameters.min_accuracy,
-        max_accuracy_drop=parameters.max_accuracy_drop,
-        classes=json.dumps(resolved.classes),
-        max_bad_fraction=config.max_bad_fraction,
-        min_new_images=parameters.min_new_images,
-        window_days=parameters.window_days,
-        force=force,
-        weights="" if resolved.weights_digest else resolved.weights,
-        code_digest=code_digest,
-    )
+    retraining_gate = RetrainingGate(report, parameters, _retraining_settings(config, resolved), code["RetrainingGate"])
 
-    make_schema = MakeSchema(classes=json.dumps(resolved.classes), code_digest=code_digest)
+    make_schema = MakeSchema(classes=json.dumps(classes), code_digest=code["MakeSchema"])
     schema, statistics_schema = make_schema.outputs["schema"], make_schema.outputs["statistics_schema"]
     statistics_gen = StatisticsGen(
         examples=examples,
         schema=statistics_schema,
         stats_options=tfdv.StatsOptions(experimental_filter_read_paths=True),
     )
-    statistics_gen.exec_properties["code_digest"] = code_digest
+    statistics_gen.exec_properties["code_digest"] = code["StatisticsGen"]
     statistics_gen.add_upstream_node(retraining_gate)
     statistics = statistics_gen.outputs["statistics"]
     example_validator = ExampleValidator(statistics=statistics, schema=statistics_schema)
-    example_validator.exec_properties["code_digest"] = code_digest
+    example_validator.exec_properties["code_digest"] = code["ExampleValidator"]
     data_gate = DataGate(
         report=report,
         statistics=statistics,
         anomalies=example_validator.outputs["anomalies"],
-        classes=json.dumps(resolved.classes),
-        max_bad_fraction=config.max_bad_fraction,
-        model_dir=model_dir,
-        live=live,
-        max_label_drift=parameters.max_label_drift,
-        max_brightness_drift=parameters.max_brightness_drift,
-        force=force,
-        code_digest=code_digest,
+        parameters=parameters,
+        settings=DataGateSettings(live=live, classes=classes, max_bad_fraction=config.max_bad_fraction),
+        code_digest=code["DataGate"],
     )
 
-    transform = Transform(
-        examples=examples,
-        schema=schema,
-        preprocessing_fn="components.transform.preprocessing.preprocessing_fn",
-        splits_config=transform_pb2.SplitsConfig(analyze=[TRAIN], transform=list(SPLITS)),
-        custom_config={
-            "image_size": config.image_size,
-            "max_megapixels": config.max_megapixels,
-            "classes": resolved.classes,
-            "code_digest": code_digest,
-        },
-        # Nothing is materialized: decoding again costs 2 % of the forward pass, and pixels 543 kB an image.
-        materialize=False,
-        disable_statistics=True,
-        disable_analyzer_cache=True,
-    )
+    transform = _make_transform(config, examples, schema, classes, code["Transform"])
     transform.add_upstream_node(data_gate)
     transform_graph = transform.outputs["transform_graph"]
 
@@ -155,30 +107,20 @@ def create_pipeline(
         fine_tune_epochs=_count_once(parameters.fine_tune_epochs),
         store=places.embeddings,
         trunk_gb=DEFAULT_TRUNK_GB if config.trunk_gb is None else config.trunk_gb,
-        augmented=is_on(settings.augmentation),
+        augmented=settings.augmentation.is_on,
         weights_digest=resolved.weights_digest,
-        code_digest=code_digest,
+        code_digest=code["Embedder"],
     )
     embeddings = embedder.outputs["embeddings"]
-    drift_gate = DriftGate(
-        embeddings=embeddings,
-        classes=json.dumps(resolved.classes),
-        model_dir=model_dir,
-        live=live,
-        max_embedding_drift=parameters.max_embedding_drift,
-        force=force,
-        code_digest=code_digest,
-    )
+    drift_gate = DriftGate(embeddings, parameters, DriftGateSettings(live=live, classes=classes), code["DriftGate"])
 
     trainer = Trainer(
         examples=examples,
         embeddings=embeddings,
         transform_graph=transform_graph,
         schema=schema,
-        custom_config=dataclasses.asdict(settings),
-        head_epochs=parameters.head_epochs,
-        fine_tune_epochs=parameters.fine_tune_epochs,
-        model_dir=model_dir,
+        settings=settings,
+        parameters=parameters,
         live=live if config.warm_start else NOT_LIVE,
     )
     trainer.add_upstream_node(drift_gate)
@@ -189,27 +131,21 @@ def create_pipeline(
         embeddings=embeddings,
         report=report,
         model=model,
-        classes=resolved.classes,
-        model_dir=model_dir,
+        parameters=parameters,
+        classes=classes,
         baseline=live,
-        min_accuracy=parameters.min_accuracy,
-        max_accuracy_drop=parameters.max_accuracy_drop,
-        code_digest=code_digest,
+        code_digest=code["Evaluator"],
     )
 
     serving_validator = ServingValidator(
         model=model,
         examples=examples,
         blessing=evaluator.outputs["blessing"],
-        model_name=config.model_name,
-        classes=resolved.classes,
-        images=config.serving_images,
-        max_latency_ms=config.max_latency_ms,
-        max_serving_mb=config.max_serving_mb,
+        settings=_serving_settings(config, classes),
         server_digest=resolved.server_digest,
     )
 
-    pusher = Pusher(
+    pusher_inputs = PusherInputs(
         model=model,
         model_blessing=evaluator.outputs["blessing"],
         infra_blessing=serving_validator.outputs["infra_blessing"],
@@ -218,13 +154,8 @@ def create_pipeline(
         decision=retraining_gate.outputs["decision"],
         statistics=statistics,
         embeddings=embeddings,
-        model_dir=model_dir,
-        record=_version_record(config, resolved),
-        canary=config.canary,
-        keep_versions=config.keep_versions,
-        served=resolved.served,
-        code_digest=code_digest,
     )
+    pusher = Pusher(pusher_inputs, parameters, _push_settings(config, resolved), code["Pusher"])
 
     return Pipeline(
         pipeline_name=NAME,
@@ -250,9 +181,52 @@ def create_pipeline(
     )
 
 
+def _make_transform(
+    config: Config, examples: BaseChannel, schema: BaseChannel, classes: list[str], code_digest: str
+) -> Transform:
+    return Transform(
+        examples=examples,
+        schema=schema,
+        preprocessing_fn="components.transform.preprocessing.preprocessing_fn",
+        splits_config=transform_pb2.SplitsConfig(analyze=[TRAIN], transform=list(SPLITS)),
+        custom_config={
+            "image_size": config.image_size,
+            "max_megapixels": config.max_megapixels,
+            "classes": classes,
+            "code_digest": code_digest,
+        },
+        # Nothing is materialized: decoding again costs 2 % of the forward pass, and pixels 543 kB an image.
+        materialize=False,
+        disable_statistics=True,
+        disable_analyzer_cache=True,
+    )
+
+
 def _count_once(epochs: Any) -> Any:
     """Of a number whether it is 0, so that the Embedder's outputs serve any other number; a run parameter as it is."""
     return min(epochs, 1) if isinstance(epochs, int) else epochs
+
+
+def _ingest_settings(config: Config, resolved: Resolved, places: Places) -> IngestSettings:
+    return IngestSettings(
+        split_ratios=config.split_ratios,
+        max_megapixels=config.max_megapixels,
+        follow_links=config.follow_links,
+        decoded=places.decoded,
+        salt=resolved.salt,
+        fingerprint=resolved.fingerprint,
+        decoding_digest=resolved.decoding_digest,
+    )
+
+
+def _retraining_settings(config: Config, resolved: Resolved) -> RetrainingSettings:
+    return RetrainingSettings(
+        live=resolved.baseline,
+        made_by=resolved.settings,
+        classes=resolved.classes,
+        max_bad_fraction=config.max_bad_fraction,
+        weights="" if resolved.weights_digest else resolved.weights,
+    )
 
 
 def _training_settings(config: Config, resolved: Resolved, places: Places) -> Settings:
@@ -272,20 +246,44 @@ def _training_settings(config: Config, resolved: Resolved, places: Places) -> Se
         early_stopping_patience=config.early_stopping_patience,
         class_weights=config.class_weights,
         label_smoothing=config.label_smoothing,
-        augmentation=config.augmentation.model_dump(),
+        augmentation=Augmentation(**config.augmentation.model_dump()),
         seed=config.seed,
         warm_start=config.warm_start,
         store=places.embeddings,
         model_name=config.model_name,
-        cache_key={"weights": resolved.weights_digest, "code": resolved.code_digest},
+        cache_key={"weights": resolved.weights_digest, "code": resolved.code_digests["Trainer"]},
+    )
+
+
+def _serving_settings(config: Config, classes: list[str]) -> ServingSettings:
+    return ServingSettings(
+        model_name=config.model_name,
+        classes=classes,
+        images=config.serving_images,
+        max_latency_ms=config.max_latency_ms,
+        max_serving_mb=config.max_serving_mb,
+    )
+
+
+def _push_settings(config: Config, resolved: Resolved) -> PushSettings:
+    return PushSettings(
+        record=_version_record(config, resolved),
+        keep_versions=config.keep_versions,
+        canary=config.canary,
+        served=resolved.served,
     )
 
 
 def _version_record(config: Config, resolved: Resolved) -> dict[str, object]:
-    """What a later run, or a person, wants to know of a pushed version."""
+    """What a later run, or a person, wants to know of a pushed version.
+
+    The digests of single components stay out: a change of a gate would run the Pusher again.
+    """
+    known = dataclasses.asdict(resolved)
+    del known["code_digests"]
     return {
         "classes": resolved.classes,
         "config": config.model_dump(mode="json"),
         "request_key": resolved.request_key,
-        "resolved": dataclasses.asdict(resolved),
+        "resolved": known,
     }

@@ -337,7 +337,7 @@ def convert(folder: str, out: str, max_megapixels: float, follow_links: bool, as
     help="Folder of a version, of versions, or a workspace; of a server the model's name.  [the newest pushed model]",
 )
 @click.option("--run", "run_id", metavar="RUN", help="Ask the model of a run, pushed or not; a folder below runs/.")
-@click.option("--out", metavar="DIR", help="With --run: the workspace.  [that of ./graft run here]")
+@click.option("--out", metavar="DIR", help="Workspace.  [that of ./graft run here, or of the demo]")
 @click.option("--server", metavar="URL", help="Ask a model server: grpc://HOST:8500 or http://HOST:8501.")
 @click.option("--label", default="", metavar="NAME", help="With --server: ask the version with this label.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per image and line.")
@@ -370,8 +370,8 @@ def predict(
         if model or server:
             raise click.UsageError("--run: expected neither --model nor --server beside it.")
         model = find_trained_model(out or find_configured_workspace(), run_id)
-    elif out:
-        raise click.UsageError("--out goes with --run; --model takes a workspace.")
+    elif out and (model or server):
+        raise click.UsageError("--out: expected neither --model nor --server beside it.")
 
     paths = list_paths(images)
     with muted_stderr():
@@ -388,7 +388,7 @@ def predict(
         if not model or (pathlib.Path(model) / "serving").is_dir():
             from pipeline.workspace.workspace import describe_last_run
 
-            workspace = model or choose_workspace()
+            workspace = model or out or choose_workspace()
             try:
                 model = find_model([workspace])
             except UsageError as error:

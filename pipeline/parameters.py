@@ -1,48 +1,16 @@
-"""What a run may set of a pipeline that is already there: plain values for a local run, run parameters on Kubeflow."""
+"""The run parameters of a configuration."""
 
-import dataclasses
 import os
 
 from components.evaluator.threshold import DEFAULT_MIN_ACCURACY
 from components.gates.retraining import DEFAULT_MIN_NEW_IMAGES
+from components.run_parameters import RunParameters
 from pipeline.config.config import Config
 from serving.storage.gfile import is_remote
 
 
-@dataclasses.dataclass(frozen=True)
-class RunParameters:
-    """Each a top-level execution property, for TFX takes a RuntimeParameter nowhere else; hence also no None.
-
-    Attributes:
-        data: folder of labelled images.
-        window_end: newest date folder to read, or "".
-        window_days: how many days up to it; 0 for all.
-        head_epochs, fine_tune_epochs: of the two phases.
-        min_accuracy: DEFAULT_MIN_ACCURACY for what follows from the data.
-        max_accuracy_drop: how far below the live model.
-        min_new_images: DEFAULT_MIN_NEW_IMAGES for what follows from the window.
-        max_label_drift, max_brightness_drift, max_embedding_drift: what the gates let pass.
-        force: 1 to train in any case.
-        model_dir: where versions are pushed to.
-    """
-
-    data: str
-    window_end: str
-    window_days: int
-    head_epochs: int
-    fine_tune_epochs: int
-    min_accuracy: float
-    max_accuracy_drop: float
-    min_new_images: int
-    max_label_drift: float
-    max_brightness_drift: float
-    max_embedding_drift: float
-    force: int
-    model_dir: str
-
-
 def make_parameters(config: Config, window_end: str, model_dir: str) -> RunParameters:
-    """The values of a configuration.
+    """Returns the values of a configuration.
 
     Args:
         config: what the user asked for.

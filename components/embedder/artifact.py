@@ -1,7 +1,6 @@
 """The embeddings of one run, as an artifact: TFRecords of tf.Examples without the image, and with its embedding."""
 
 import dataclasses
-import json
 import os
 from collections.abc import Iterable, Sequence
 
@@ -9,13 +8,11 @@ import numpy as np
 import tensorflow as tf
 
 from components.example_files import list_split
-from components.row_store.shards import Kind
 from components.tfdata import without_autotune
 from schema import features
 from serving.storage.whole_files import write_whole
 
 EMBEDDING_SIZE = 2048
-_REPORT = "report.json"  # beside the splits
 _ROWS = 1024  # parsed at once; 8 MB
 _TEXTS = (features.DIGEST, features.LABEL, features.PATH)
 
@@ -33,41 +30,6 @@ class Embedded:
     embeddings: np.ndarray
     labels: np.ndarray
     digests: list[bytes]
-
-
-@dataclasses.dataclass(frozen=True)
-class EmbeddingReport:
-    """What the Embedder says of its run.
-
-    Attributes:
-        kind: of the embeddings; None if there are none, for images are augmented.
-        trunk: of what is kept for fine-tuning; None if nothing is.
-        images: how many there are in the splits.
-        computed: how many went through the base; the others came from the store.
-        note: why something is not kept, or "".
-    """
-
-    kind: Kind | None
-    trunk: Kind | None
-    images: int
-    computed: int
-    note: str
-
-    def write(self, uri: str) -> None:
-        """Writes it beside the splits."""
-        values = dataclasses.asdict(self) | {
-            name: kind.to_json() if kind else None for name, kind in (("kind", self.kind), ("trunk", self.trunk))
-        }
-        with tf.io.gfile.GFile(os.path.join(uri, _REPORT), "w") as file:
-            file.write(json.dumps(values, indent=1))
-
-    @classmethod
-    def read(cls, uri: str) -> "EmbeddingReport":
-        """Reads what `write` wrote."""
-        with tf.io.gfile.GFile(os.path.join(uri, _REPORT)) as file:
-            values = json.loads(file.read())
-        kinds = {name: Kind.from_json(values[name]) if values[name] else None for name in ("kind", "trunk")}
-        return cls(**values | kinds)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -51,7 +51,8 @@ def open_trunk(frozen: FrozenBase, store: str, example_files: Sequence[str]) -> 
     Returns:
         Rows that have all of these images; and how many had to be computed.
     """
-    assert frozen.trunk_kind is not None
+    if frozen.trunk_kind is None:
+        raise ValueError("open_trunk: expected a base that is cut; phase 2 trains all of this one, or there is none")
     trunk = EmbeddingStore(store, frozen.trunk_kind)
     rows = trunk.open()
     digests = {file: [image.digest for image in read_rows(file)] for file in example_files}

@@ -11,7 +11,6 @@ one thread; here tf.data decodes the next batches while the base computes, and m
 
 import contextlib
 import dataclasses
-import json
 import os
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -30,15 +29,18 @@ from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionP
 
 from components import progress
 from components.artifacts import IngestReport
-from components.embedder.artifact import EMBEDDING_SIZE, EmbeddingReport, ImageRow, read_rows, write_embeddings
+from components.embedder.artifact import EMBEDDING_SIZE, ImageRow, read_rows, write_embeddings
 from components.embedder.backbone import EMBEDDING, BaseSpec, FrozenBase
 from components.embedder.moments import Moments
 from components.example_files import list_split
+from components.records.embedding import EmbeddingSummary
+from components.records.ingest import IngestSummary
 from components.row_store.shards import Append, Kind
-from components.row_store.store import EmbeddingStore, Rows, free_bytes, list_kinds, measure, remove
+from components.row_store.store import EmbeddingStore, Rows, free_bytes, list_kinds, remove
 from schema import features
 from schema.errors import GraftError
 from serving.storage.gfile import gfile
+from serving.storage.listing import measure
 from serving.storage.whole_files import write_whole
 
 DEFAULT_TRUNK_GB = -1.0
@@ -113,7 +115,7 @@ class EmbedderExecutor(base_beam_executor.BaseBeamExecutor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Writes the `embeddings` of the splits, and a report of what they cost."""
+        """Writes the `embeddings` of the splits, and a summary of what they cost."""
         self._log_startup(input_dict, output_dict, exec_properties)
         output = artifact_utils.get_single_instance(output_dict["embeddings"])
         # A head alone is evaluated on embeddings; a fine-tuned model needs the images of `test` themselves.
@@ -123,25 +125,21 @@ class EmbedderExecutor(base_beam_executor.BaseBeamExecutor):
         output.split_names = artifact_utils.encode_split_names(splits)
         if exec_properties["augmented"]:
             logging.info("Embeddings: %s.", AUGMENTED)
-            EmbeddingReport(None, None, 0, 0, AUGMENTED).write(output.uri)
+            EmbeddingSummary(kind=None, trunk=None, images=0, computed=0, note=AUGMENTED).write(output.uri)
             return
 
         progress.report("building the base")
-        graph = artifact_utils.get_single_uri(input_dict["transform_graph"])
         spec = BaseSpec.from_json(exec_properties["base"])
         spec = spec if fine_tunes else dataclasses.replace(spec, fine_tune_from="")
+        graph, store = artifact_utils.get_single_uri(input_dict["transform_graph"]), exec_properties["store"]
         base = FrozenBase(spec, graph)
-        counts = _count_images(artifact_utils.get_single_uri(input_dict["report"]))
+        counts = IngestSummary.read(artifact_utils.get_single_uri(input_dict["report"])).images_by_split
         files = list(_list_files(input_dict["examples"], output, splits))
-        store, trunk, note = exec_properties["store"], None, ""
-        if base.trunk_kind:
-            images = counts[features.TRAIN] + counts[features.VAL]
-            trunk, note = _choose_trunk(store, base.trunk_kind, images, exec_properties["trunk_gb"], files)
-        total = sum(counts[split] for split in splits)
-        work = Work(spec, graph, store, base.kind, trunk, total)
+        trunk, note = _choose_trunk(store, base.trunk_kind, counts, exec_properties["trunk_gb"], files)
+        work = Work(spec, graph, store, base.kind, trunk, sum(counts[split] for split in splits))
         computed, moments = self._embed(work, files, output.uri, base)
         moments.write(output.uri)
-        EmbeddingReport(base.kind, trunk, total, computed, note).write(output.uri)
+        _summarize(work, computed, note).write(output.uri)
 
     def _embed(self, work: Work, files: list[ExampleFile], uri: str, base: FrozenBase) -> tuple[int, Moments]:
         """Embeds the files on Beam; returns how many images went through the base, and the moments of `train`."""
@@ -161,7 +159,8 @@ class EmbedderExecutor(base_beam_executor.BaseBeamExecutor):
         with tf.io.gfile.GFile(os.path.join(result, "computed")) as file:
             computed = int(file.read())
         moments = Moments.read(result)
-        assert moments is not None
+        if moments is None:
+            raise GraftError(f"{result}: Beam has reported success, and nothing is here. Run again.")
         tf.io.gfile.rmtree(result)
         return computed, moments
 
@@ -300,15 +299,33 @@ def _list_files(examples: list[types.Artifact], output: types.Artifact, splits: 
             yield ExampleFile(source, os.path.join(target, os.path.basename(source)), split)
 
 
-def _count_images(report: str) -> dict[str, int]:
-    """Images by split, as the ingest reports them."""
-    with tf.io.gfile.GFile(os.path.join(report, "report.json")) as file:
-        counts = json.loads(file.read())["counts"]
-    return {split: sum(by_label.values()) for split, by_label in counts.items()}
+def _summarize(work: Work, computed: int, note: str) -> EmbeddingSummary:
+    return EmbeddingSummary(
+        kind=work.kind.to_json(),
+        trunk=work.trunk.to_json() if work.trunk else None,
+        images=work.total,
+        computed=computed,
+        note=note,
+    )
 
 
 class Embedder(base_beam_component.BaseBeamComponent):
-    """Turns examples into embeddings; each image goes through the base once in its life."""
+    """Turns examples into embeddings; each image goes through the base once in its life.
+
+    Args:
+        examples: of ExampleGen.
+        transform_graph: of Transform; decodes and resizes.
+        report: of ExampleGen, for the number of images.
+        base: how to build it, and where phase 2 cuts it.
+        fine_tune_epochs: whether there is a phase 2, if there are any: its model is evaluated on images, and
+            `test` is not embedded.
+        store: the folder of the embedding store.
+        trunk_gb: how much of the disk, in 10^9 bytes, what phase 2 starts from may take; 0 for nothing,
+            DEFAULT_TRUNK_GB for half of what is free.
+        augmented: whether images change from epoch to epoch, so that there is nothing to keep.
+        weights_digest: of the weights file, so that TFX does not reuse the embeddings of another.
+        code_digest: of our code, for the same reason.
+    """
 
     SPEC_CLASS = EmbedderSpec
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(EmbedderExecutor)
@@ -326,22 +343,6 @@ class Embedder(base_beam_component.BaseBeamComponent):
         weights_digest: str = "",
         code_digest: str = "",
     ):
-        """Describes one pass.
-
-        Args:
-            examples: of ExampleGen.
-            transform_graph: of Transform; decodes and resizes.
-            report: of ExampleGen, for the number of images.
-            base: how to build it, and where phase 2 cuts it.
-            fine_tune_epochs: whether there is a phase 2, if there are any: its model is evaluated on images, and
-                `test` is not embedded.
-            store: the folder of the embedding store.
-            trunk_gb: how much of the disk, in 10^9 bytes, what phase 2 starts from may take; 0 for nothing,
-                DEFAULT_TRUNK_GB for half of what is free.
-            augmented: whether images change from epoch to epoch, so that there is nothing to keep.
-            weights_digest: of the weights file, so that TFX does not reuse the embeddings of another.
-            code_digest: of our code, for the same reason.
-        """
         spec = EmbedderSpec(
             examples=examples,
             transform_graph=transform_graph,
@@ -359,18 +360,26 @@ class Embedder(base_beam_component.BaseBeamComponent):
 
 
 def _choose_trunk(
-    root: str, kind: Kind, images: int, gigabytes: float, files: list[ExampleFile]
+    root: str, kind: Kind | None, counts: dict[str, int], gigabytes: float, files: list[ExampleFile]
 ) -> tuple[Kind | None, str]:
     """Decides whether what phase 2 starts from is kept, and makes room for it.
 
+    Args:
+        root: the folder of the embedding store.
+        kind: of what phase 2 starts from; None if that is the images, or if there is no phase 2.
+        counts: images by split.
+        gigabytes: budget in 10^9 bytes, or DEFAULT_TRUNK_GB.
+        files: of the images.
     Returns:
         The kind, or None; and the reason if it is not kept.
     """
+    if kind is None:
+        return None, ""
     gfile(root).makedirs(root)
     kept = {other: measure(os.path.join(root, other.name)) for other in list_kinds(root) if other.layer != EMBEDDING}
     free = free_bytes(root)
     budget = gigabytes * _GB if gigabytes >= 0 else _DEFAULT_DISK_SHARE * (free + sum(kept.values()))
-    needed = images * kind.row_bytes
+    needed = (counts[features.TRAIN] + counts[features.VAL]) * kind.row_bytes
     if needed > budget:
         note = (
             f"what fine-tuning starts from would take {needed / _GB:.1f} GB, and the budget is {budget / _GB:.1f} GB: "

@@ -23,13 +23,15 @@ from tfx.utils import path_utils
 
 from components import progress
 from components.artifacts import IngestReport
-from components.embedder.artifact import EmbeddingReport
 from components.evaluator import summary
-from components.evaluator.comparison import Comparison, compare_models
+from components.evaluator.comparison import compare_models, describe_uncompared
 from components.evaluator.eval_config import make_eval_config
 from components.evaluator.threshold import choose_threshold
 from components.example_files import list_split
-from components.gates.data_checks import class_totals
+from components.records.embedding import EmbeddingSummary
+from components.records.evaluation import Baseline
+from components.records.ingest import IngestSummary
+from components.run_parameters import RunParameters, declare
 from components.tfdata import without_autotune
 from schema import features
 from serving.export import signatures
@@ -53,11 +55,12 @@ class EvaluatorExecutor(tfx_executor.Executor):
         progress.report("counting the test images")
         counts = count_labels(examples)
         live = versions.find_by_identity(exec_properties["model_dir"], exec_properties["baseline"])
-        baseline = live if live and live.record.get("classes") == classes else None
+        baseline = live if live and live.record.classes == classes else None
         # TFMA takes one class list for both models; where they differ, the comparison is our own.
         comparison = _compare(candidate, live, examples, classes, counts) if live and not baseline else None
         max_drop = exec_properties["max_accuracy_drop"]
-        threshold = choose_threshold(exec_properties["min_accuracy"], _count_images(input_dict["report"]))
+        ingest = IngestSummary.read(artifact_utils.get_single_uri(input_dict["report"]))
+        threshold = choose_threshold(exec_properties["min_accuracy"], ingest.images_by_class)
         embedded = _find_embedded(input_dict["embeddings"], candidate, baseline)
         signature = signatures.EMBEDDED_EXAMPLES if embedded else signatures.EXAMPLES
         config = make_eval_config(len(classes), threshold.value, max_drop, bool(baseline), signature)
@@ -87,10 +90,8 @@ class EvaluatorSpec(ComponentSpec):
         standard_component_specs.EXAMPLE_SPLITS_KEY: ExecutionParameter(type=str),
         standard_component_specs.MODULE_PATH_KEY: ExecutionParameter(type=str),
         "classes": ExecutionParameter(type=str),
-        "model_dir": ExecutionParameter(type=str),
+        **declare("model_dir", "min_accuracy", "max_accuracy_drop"),
         "baseline": ExecutionParameter(type=str),
-        "min_accuracy": ExecutionParameter(type=float),
-        "max_accuracy_drop": ExecutionParameter(type=float),
         "code_digest": ExecutionParameter(type=str),
     }
     INPUTS = {
@@ -106,7 +107,22 @@ class EvaluatorSpec(ComponentSpec):
 
 
 class Evaluator(base_beam_component.BaseBeamComponent):
-    """TFX's Evaluator, with the live version as baseline."""
+    """TFX's Evaluator, with the live version as baseline.
+
+    Args:
+        examples: raw examples with a `test` split.
+        embeddings: of the Embedder; where they have a `test` split too, a model that takes them is asked with
+            these, and no image goes through the base again.
+        report: of ExampleGen, with the images by class.
+        model: the candidate.
+        parameters: of the run: the serving folder of the model; the accuracy to be blessed,
+            DEFAULT_MIN_ACCURACY for the largest class's share of all images plus 0.1; and how much below the baseline
+            is still blessed, where their class lists differ on the classes that both know.
+        classes: class names, in the order of the outputs.
+        baseline: identity of the live version, so that TFX does not reuse a verdict against another one;
+            "none" compares with nothing, "" leaves it to the executor.
+        code_digest: of our code.
+    """
 
     SPEC_CLASS = EvaluatorSpec
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(EvaluatorExecutor)
@@ -117,30 +133,11 @@ class Evaluator(base_beam_component.BaseBeamComponent):
         embeddings: types.BaseChannel,
         report: types.BaseChannel,
         model: types.BaseChannel,
+        parameters: RunParameters,
         classes: list[str],
-        model_dir: str,
         baseline: str,
-        min_accuracy: float,
-        max_accuracy_drop: float,
         code_digest: str,
     ):
-        """Describes one evaluation.
-
-        Args:
-            examples: raw examples with a `test` split.
-            embeddings: of the Embedder; where they have a `test` split too, a model that takes them is asked with
-                these, and no image goes through the base again.
-            report: of ExampleGen, with the images by class.
-            model: the candidate.
-            classes: class names, in the order of the outputs.
-            model_dir: the serving folder of the model.
-            baseline: identity of the live version, so that TFX does not reuse a verdict against another one;
-                "none" compares with nothing, "" leaves it to the executor.
-            min_accuracy: to be blessed; DEFAULT_MIN_ACCURACY for the largest class's share of all images plus 0.1.
-            max_accuracy_drop: how much below the baseline is still blessed; where their class lists differ, on the
-                classes that both know.
-            code_digest: of our code.
-        """
         spec = EvaluatorSpec(
             examples=examples,
             embeddings=embeddings,
@@ -149,10 +146,8 @@ class Evaluator(base_beam_component.BaseBeamComponent):
             example_splits=json.dumps([features.TEST]),
             module_path="components.evaluator.extractors",  # a module of its own: TFX loads it anew each time
             classes=json.dumps(classes),
-            model_dir=model_dir,
+            **parameters.select(EvaluatorSpec),
             baseline=baseline,
-            min_accuracy=min_accuracy,
-            max_accuracy_drop=max_accuracy_drop,
             code_digest=code_digest,
             evaluation=types.Channel(type=standard_artifacts.ModelEvaluation),
             blessing=types.Channel(type=standard_artifacts.ModelBlessing),
@@ -163,13 +158,6 @@ class Evaluator(base_beam_component.BaseBeamComponent):
 def _as_property(config: config_pb2.EvalConfig) -> dict[str, str]:
     text = json_format.MessageToJson(config, preserving_proto_field_name=True)
     return {standard_component_specs.EVAL_CONFIG_KEY: text}
-
-
-def _count_images(report: list[types.Artifact]) -> dict[str, int]:
-    """Counts the images of all splits by class."""
-    path = os.path.join(artifact_utils.get_single_uri(report), "report.json")
-    with tf.io.gfile.GFile(path) as file:
-        return class_totals(json.loads(file.read())["counts"])
 
 
 def count_labels(examples: types.Artifact) -> dict[str, int]:
@@ -189,11 +177,11 @@ def _find_embedded(
 ) -> types.Artifact | None:
     """The embeddings to evaluate on; None if there are none of the test split, or a model takes no such ones."""
     artifact = artifact_utils.get_single_instance(embeddings)
-    kind = EmbeddingReport.read(artifact.uri).kind
+    kind = EmbeddingSummary.read(artifact.uri).kind
     if kind is None or features.TEST not in artifact_utils.decode_split_names(artifact.split_names):
         return None
     paths = [_model_path(candidate), *([baseline.path] if baseline else [])]
-    fits = all(signatures.read_embedding_kind(path) == kind.to_json() for path in paths)
+    fits = all(signatures.read_embedding_kind(path) == kind for path in paths)
     return artifact if fits else None
 
 
@@ -219,13 +207,13 @@ def _compare(
     examples: types.Artifact,
     classes: list[str],
     counts: dict[str, int],
-) -> Comparison:
+) -> Baseline:
     """Compares with a live version of other classes, on those that both know."""
     progress.report("loading the live model and the new one")
     if live.problem:
-        return Comparison([], problem="whose record cannot be read")
-    common = [name for name in classes if name in live.record.get("classes", [])]
-    return compare_models(_model_path(candidate), live.path, _list_test_files(examples), common, counts)
+        return describe_uncompared(live.number, [], problem="whose record cannot be read")
+    common = [name for name in classes if name in live.record.classes]
+    return compare_models(_model_path(candidate), live, _list_test_files(examples), common, counts)
 
 
 def _refuse(blessing: types.Artifact) -> None:

@@ -31,43 +31,58 @@ def make_eval_config(
         Accuracy, confusion matrix; and for each class against the rest precision and recall (of the most
         probable class), AUC and calibration (mean probability over frequency).
     """
-    threshold = config_pb2.MetricThreshold(
-        value_threshold=config_pb2.GenericValueThreshold(lower_bound={"value": min_accuracy})
-    )
-    if has_baseline:
-        threshold.change_threshold.CopyFrom(
-            config_pb2.GenericChangeThreshold(
-                direction=config_pb2.MetricDirection.HIGHER_IS_BETTER, absolute={"value": -max_accuracy_drop}
-            )
-        )
-    overall = config_pb2.MetricsSpec(
-        metrics=[
-            config_pb2.MetricConfig(class_name="ExampleCount"),
-            config_pb2.MetricConfig(
-                class_name="SparseCategoricalAccuracy",
-                config=json.dumps({"name": summary.ACCURACY}),
-                # Overall only: a plain `threshold` would hold for the slice of each class, too.
-                per_slice_thresholds=[
-                    config_pb2.PerSliceMetricThreshold(slicing_specs=[config_pb2.SlicingSpec()], threshold=threshold)
-                ],
-            ),
-            config_pb2.MetricConfig(class_name="MultiClassConfusionMatrixPlot"),
-        ]
-    )
-    per_class = config_pb2.MetricsSpec(
-        binarize=config_pb2.BinarizationOptions(class_ids={"values": list(range(num_classes))}),
-        metrics=[
-            config_pb2.MetricConfig(class_name="AUC", config=json.dumps({"num_thresholds": _AUC_THRESHOLDS})),
-            config_pb2.MetricConfig(class_name="Calibration"),
-        ],
-    )
+    threshold = _make_threshold(min_accuracy, max_accuracy_drop if has_baseline else None)
     models = [_model_spec("candidate", signature)]
     if has_baseline:
         models.append(_model_spec("baseline", signature, is_baseline=True))
     return config_pb2.EvalConfig(
         model_specs=models,
         slicing_specs=[config_pb2.SlicingSpec(), config_pb2.SlicingSpec(feature_keys=[features.LABEL])],
-        metrics_specs=[overall, per_class],
+        metrics_specs=[_overall_metrics(threshold), _class_metrics(num_classes)],
+    )
+
+
+def _make_threshold(min_accuracy: float, max_accuracy_drop: float | None) -> config_pb2.MetricThreshold:
+    """Bounds the accuracy from below, and its drop below the baseline unless that is None."""
+    threshold = config_pb2.MetricThreshold(
+        value_threshold=config_pb2.GenericValueThreshold(lower_bound={"value": min_accuracy})
+    )
+    if max_accuracy_drop is not None:
+        threshold.change_threshold.CopyFrom(
+            config_pb2.GenericChangeThreshold(
+                direction=config_pb2.MetricDirection.HIGHER_IS_BETTER, absolute={"value": -max_accuracy_drop}
+            )
+        )
+    return threshold
+
+
+def _overall_metrics(threshold: config_pb2.MetricThreshold) -> config_pb2.MetricsSpec:
+    """Asks for the accuracy, which has a threshold, and the confusion matrix."""
+    accuracy = config_pb2.MetricConfig(
+        class_name="SparseCategoricalAccuracy",
+        config=json.dumps({"name": summary.ACCURACY}),
+        # Overall only: a plain `threshold` would hold for the slice of each class, too.
+        per_slice_thresholds=[
+            config_pb2.PerSliceMetricThreshold(slicing_specs=[config_pb2.SlicingSpec()], threshold=threshold)
+        ],
+    )
+    return config_pb2.MetricsSpec(
+        metrics=[
+            config_pb2.MetricConfig(class_name="ExampleCount"),
+            accuracy,
+            config_pb2.MetricConfig(class_name="MultiClassConfusionMatrixPlot"),
+        ]
+    )
+
+
+def _class_metrics(num_classes: int) -> config_pb2.MetricsSpec:
+    """Asks for AUC and calibration of each class against the rest."""
+    return config_pb2.MetricsSpec(
+        binarize=config_pb2.BinarizationOptions(class_ids={"values": list(range(num_classes))}),
+        metrics=[
+            config_pb2.MetricConfig(class_name="AUC", config=json.dumps({"num_thresholds": _AUC_THRESHOLDS})),
+            config_pb2.MetricConfig(class_name="Calibration"),
+        ],
     )
 
 

@@ -1,10 +1,9 @@
 """What TFMA does with each batch of examples; TFX's Evaluator looks `custom_extractors` up by its name."""
 
-from typing import Any
-
 import apache_beam as beam
 import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.proto import config_pb2
+from tfx_bsl.tfxio.tensor_adapter import TensorAdapterConfig
 
 from components import progress
 
@@ -12,7 +11,9 @@ _BATCH_ROWS = 32
 
 
 def custom_extractors(
-    eval_shared_model: Any, eval_config: config_pb2.EvalConfig, tensor_adapter_config: Any
+    eval_shared_model: tfma.MaybeMultipleEvalSharedModels,
+    eval_config: config_pb2.EvalConfig,
+    tensor_adapter_config: TensorAdapterConfig,
 ) -> list[tfma.extractors.Extractor]:
     """TFMA's extractors between one that bounds the batches and one that counts.
 
@@ -30,13 +31,13 @@ def custom_extractors(
     ]
 
 
-def _split_batch(extracts: dict[str, Any]) -> list[dict[str, Any]]:
+def _split_batch(extracts: tfma.Extracts) -> list[tfma.Extracts]:
     batch = extracts[tfma.ARROW_RECORD_BATCH_KEY]
     starts = range(0, batch.num_rows, _BATCH_ROWS)
-    return [extracts | {tfma.ARROW_RECORD_BATCH_KEY: batch.slice(start, _BATCH_ROWS)} for start in starts]
+    return [{**extracts, tfma.ARROW_RECORD_BATCH_KEY: batch.slice(start, _BATCH_ROWS)} for start in starts]
 
 
-def _count_images(extracts: dict[str, Any]) -> dict[str, Any]:
+def _count_images(extracts: tfma.Extracts) -> tfma.Extracts:
     """Reports a batch, which has its predictions by now, and hands it on."""
     progress.report("images evaluated", len(extracts[tfma.INPUT_KEY]))
     return extracts

@@ -1,19 +1,13 @@
 """What TFMA found, as one JSON for people and for the record of a version: `summary.json`."""
 
-import dataclasses
-import json
-import os
-from typing import Any
-
-import tensorflow as tf
 import tensorflow_model_analysis as tfma
 from scipy.stats import binomtest
 from tensorflow_model_analysis.proto import validation_result_pb2
 
-from components.evaluator.comparison import Comparison
+from components.evaluator.comparison import describe_compared, measure_drop
 from components.evaluator.threshold import Threshold
+from components.records.evaluation import Baseline, ClassMetrics, EvaluationSummary
 
-FILE = "summary.json"
 ACCURACY = "sparse_categorical_accuracy"
 _ROUNDING = 1e-9  # 0.8 - 0.7 is a little more than 0.1
 
@@ -23,7 +17,7 @@ def write_summary(
     classes: list[str],
     threshold: Threshold,
     live: int | None,
-    comparison: Comparison | None,
+    comparison: Baseline | None,
     refusals: list[str],
 ) -> None:
     """Writes `summary.json` beside TFMA's own files.
@@ -41,39 +35,33 @@ def write_summary(
     validation = tfma.load_validation_result(uri)
     matrix = confusion_matrix(candidate, len(classes))
     images = sum(map(sum, matrix))
-    accuracy = _metrics(candidate, ())[ACCURACY]
-    interval = accuracy_interval(sum(matrix[i][i] for i in range(len(classes))), images)
-    if compared_by_tfma:
-        baseline = tfma.load_eval_result(uri, model_name="baseline")
-        comparison = Comparison(classes, images, _metrics(baseline, ())[ACCURACY], accuracy)
-    summary = {
-        "images": images,
-        "accuracy": accuracy,
-        "accuracy_interval": interval,
-        "min_accuracy": threshold.value,
-        "min_accuracy_reason": threshold.reason,
-        "blessed": validation.validation_ok and not refusals,
-        "failures": _failures(validation, threshold.reason) + refusals,
-        "baseline": _describe_baseline(live, comparison) if live is not None and comparison else None,
-        "classes": {name: _class_metrics(candidate, matrix, index) for index, name in enumerate(classes)},
-        "confusion_matrix": matrix,
-    }
-    with tf.io.gfile.GFile(os.path.join(uri, FILE), "w") as file:
-        file.write(json.dumps(summary, indent=1, ensure_ascii=False))
+    accuracy = _read_accuracy(candidate)
+    if live is not None and comparison is None:
+        before = _read_accuracy(tfma.load_eval_result(uri, model_name="baseline"))
+        comparison = describe_compared(live, classes, images, before, accuracy)
+    EvaluationSummary(
+        images=images,
+        accuracy=accuracy,
+        accuracy_interval=accuracy_interval(sum(matrix[i][i] for i in range(len(classes))), images),
+        min_accuracy=threshold.value,
+        min_accuracy_reason=threshold.reason,
+        blessed=validation.validation_ok and not refusals,
+        failures=_failures(validation, threshold.reason) + refusals,
+        baseline=comparison,
+        classes={name: _class_metrics(candidate, matrix, index) for index, name in enumerate(classes)},
+        confusion_matrix=matrix,
+    ).write(uri)
 
 
-def describe_drop(comparison: Comparison, max_accuracy_drop: float) -> list[str]:
+def describe_drop(baseline: Baseline, max_accuracy_drop: float) -> list[str]:
     """Says so if the candidate is too far below a live version of other classes; else says nothing."""
-    if comparison.drop <= max_accuracy_drop + _ROUNDING:
+    drop = measure_drop(baseline)
+    if drop <= max_accuracy_drop + _ROUNDING:
         return []
     return [
-        f"test accuracy on the {len(comparison.classes)} classes that both know is {comparison.drop:.3f} below "
+        f"test accuracy on the {len(baseline.classes)} classes that both know is {drop:.3f} below "
         f"the live version's; max_accuracy_drop allows {max_accuracy_drop:.3f}"
     ]
-
-
-def _describe_baseline(live: int, comparison: Comparison) -> dict[str, Any]:
-    return {"version": live, "compared": comparison.images > 0, **dataclasses.asdict(comparison)}
 
 
 def accuracy_interval(correct: int, images: int) -> tuple[float, float]:
@@ -93,22 +81,26 @@ def confusion_matrix(result: tfma.EvalResult, num_classes: int) -> list[list[int
     return matrix
 
 
-def _class_metrics(result: tfma.EvalResult, matrix: list[list[int]], index: int) -> dict[str, Any]:
+def _read_accuracy(result: tfma.EvalResult) -> float:
+    return float(dict(result.slicing_metrics)[()][""][""][ACCURACY]["doubleValue"])
+
+
+def _class_metrics(result: tfma.EvalResult, matrix: list[list[int]], index: int) -> ClassMetrics:
     hits, actual = matrix[index][index], sum(matrix[index])
     predicted = sum(row[index] for row in matrix)
-    metrics = _metrics(result, (), f"classId:{index}")
-    return {
-        "images": actual,
-        "precision": hits / predicted if predicted else None,
-        "recall": hits / actual if actual else None,
-        "auc": metrics["auc"],
-        "calibration": metrics["calibration"],
-    }
+    metrics = _metrics(result, f"classId:{index}")
+    return ClassMetrics(
+        images=actual,
+        precision=hits / predicted if predicted else None,
+        recall=hits / actual if actual else None,
+        auc=metrics["auc"],
+        calibration=metrics["calibration"],
+    )
 
 
-def _metrics(result: tfma.EvalResult, slice_key: tuple[Any, ...], sub_key: str = "") -> dict[str, Any]:
-    """Metric name to value, for one slice and one class; NaN as None."""
-    metrics = dict(result.slicing_metrics)[slice_key][""][sub_key]
+def _metrics(result: tfma.EvalResult, sub_key: str) -> dict[str, float | None]:
+    """Metric name to value, for one class over all images; NaN as None."""
+    metrics = dict(result.slicing_metrics)[()][""][sub_key]
     values = {name: value.get("doubleValue") for name, value in metrics.items()}
     return {name: value if isinstance(value, float) and value == value else None for name, value in values.items()}
 

@@ -31,9 +31,12 @@ from components.example_gen.decode_cache import DecodedImages
 from components.example_gen.duplicates import Record
 from components.example_gen.lineage import find_salt
 from components.example_gen.reading import read_images
+from components.records.quarantine import write_quarantine
+from components.run_parameters import RunParameters, declare
 from schema import features
 from schema.errors import DataError, UsageError
 from schema.text import printable
+from serving.storage.documents import Fields
 from serving.storage.gfile import join
 from serving.storage.read_ahead import read_files
 from serving.storage.schemes import check_scheme
@@ -44,20 +47,35 @@ _DATE, _UNREPLACED = "2026-11-23", "[[ScheduledTime"
 _FILES_A_BUNDLE = 512  # read by one worker at a time; many, for its threads wait for the last of them
 
 
+class IngestSettings(Fields):
+    """Settings of ExampleGen that no run may set.
+
+    Attributes:
+        split_ratios: share of train, val and test.
+        max_megapixels: bound in millions of pixels; a larger image is left out before it is decoded.
+        follow_links: whether links below the class folders may lead out of the data folder.
+        decoded: folder that keeps what has been decoded, for the next run.
+        salt: of the split; "" for that of the live version, or for the first the one of `choose_salt`; NEW_SALT for
+            the latter where the record of the live version cannot be read, too.
+        fingerprint: of the files, so that TFX reuses the outputs only while the folder is the same.
+        decoding_digest: of the code that decodes, so that what other code has decoded is decoded again.
+    """
+
+    split_ratios: dict[str, float]
+    max_megapixels: float
+    decoded: str
+    follow_links: bool = False
+    salt: str = ""
+    fingerprint: str = ""
+    decoding_digest: str = ""
+
+
 class ExampleGenSpec(ComponentSpec):
     """The contract of ExampleGen."""
 
     PARAMETERS = {
-        "data": ExecutionParameter(type=str),
-        "split_ratios": ExecutionParameter(type=str),
-        "salt": ExecutionParameter(type=str),
-        "max_megapixels": ExecutionParameter(type=float),
-        "follow_links": ExecutionParameter(type=int),
-        "decoded": ExecutionParameter(type=str),
-        "model_dir": ExecutionParameter(type=str),
-        "window_end": ExecutionParameter(type=str),
-        "window_days": ExecutionParameter(type=int),
-        "fingerprint": ExecutionParameter(type=str),
+        **declare("data", "window_end", "window_days", "model_dir"),
+        "settings": ExecutionParameter(type=str),
         "code_digest": ExecutionParameter(type=str),
     }
     INPUTS: dict[str, ChannelParameter] = {}
@@ -84,26 +102,19 @@ class ExampleGenExecutor(base_beam_executor.BaseBeamExecutor):
         self._log_startup(input_dict, output_dict, exec_properties)
         examples = artifact_utils.get_single_instance(output_dict["examples"])
         report = artifact_utils.get_single_instance(output_dict["report"])
-        data = exec_properties["data"]
-        for key in ("data", "model_dir", "decoded"):
-            check_scheme(exec_properties[key], key)
+        settings = IngestSettings.model_validate_json(exec_properties["settings"])
+        data, model_dir = exec_properties["data"], exec_properties["model_dir"]
+        for key, path in (("data", data), ("model_dir", model_dir), ("decoded", settings.decoded)):
+            check_scheme(path, key)
         window_end = resolve_window_end(exec_properties["window_end"])
-        salt = find_salt(exec_properties["model_dir"], exec_properties["salt"])
+        salt = find_salt(model_dir, settings.salt)
         progress.report("listing the images")
-        listing = layout.list_images(
-            data, window_end, exec_properties["window_days"], bool(exec_properties.get("follow_links"))
-        )
+        listing = layout.list_images(data, window_end, exec_properties["window_days"], settings.follow_links)
 
-        read = ReadFiles(
-            data,
-            exec_properties["max_megapixels"],
-            len(listing.files),
-            exec_properties["decoded"],
-            exec_properties["code_digest"],
-        )
+        read = ReadFiles(data, settings.max_megapixels, len(listing.files), settings.decoded, settings.decoding_digest)
         records = self._read(listing.files, read, os.path.join(report.uri, "records"))
         progress.report("dividing the images into splits")
-        decided = ingest.decide(listing, records, json.loads(exec_properties["split_ratios"]), salt)
+        decided = ingest.decide(listing, records, settings.split_ratios, salt)
 
         self._write(data, decided, examples.uri)
         examples_utils.set_payload_format(examples, example_gen_pb2.FORMAT_TF_EXAMPLE)
@@ -144,17 +155,17 @@ class ExampleGenExecutor(base_beam_executor.BaseBeamExecutor):
 class ReadFiles(beam.DoFn):
     """Reads files, and decodes those that no run has decoded before."""
 
-    def __init__(self, data: str, max_megapixels: float, total: int, decoded: str, code_digest: str):
+    def __init__(self, data: str, max_megapixels: float, total: int, decoded: str, decoding_digest: str):
         """Takes what is small and the same for all; as for `ExampleGen`, and how many files there are."""
         self._data = data
         self._max_megapixels = max_megapixels
         self._total = total
-        self._decoded, self._code_digest = decoded, code_digest
+        self._decoded, self._decoding_digest = decoded, decoding_digest
         self._shared = shared.Shared()
 
     def setup(self) -> None:
         """Opens what is known, or takes what another thread has opened."""
-        self._known = self._shared.acquire(lambda: DecodedImages(self._decoded, self._code_digest))
+        self._known = self._shared.acquire(lambda: DecodedImages(self._decoded, self._decoding_digest))
 
     def process(self, element: tuple[str, Sequence[layout.ImageFile]]) -> None:
         """Writes a record of each file into one of our own, whole or not at all: Beam may try it twice."""
@@ -170,47 +181,17 @@ class ExampleGen(base_beam_component.BaseBeamComponent):
     SPEC_CLASS = ExampleGenSpec
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(ExampleGenExecutor)
 
-    def __init__(
-        self,
-        data: str,
-        split_ratios: dict[str, float],
-        max_megapixels: float,
-        decoded: str,
-        model_dir: str = "",
-        salt: str = "",
-        window_end: str = "",
-        window_days: int = 0,
-        fingerprint: str = "",
-        code_digest: str = "",
-        follow_links: bool = False,
-    ):
+    def __init__(self, parameters: RunParameters, settings: IngestSettings, code_digest: str):
         """Describes one ingest.
 
         Args:
-            data: the folder; see `layout` for what it may look like.
-            split_ratios: share of train, val and test.
-            max_megapixels: what has more pixels than that, in millions, is quarantined before it is decoded.
-            decoded: folder where is kept what has been decoded, for the next run.
-            model_dir: the serving folder of the model, for the salt of the live version where none is given.
-            salt: of the split; "" for that of the live version, or for the first the one of `choose_salt`; NEW_SALT for
-                the latter where the record of the live version cannot be read, too.
-            window_end: newest date folder to read; "" for the newest there is.
-            window_days: how many days up to it; 0 for all.
-            fingerprint: of the files, so that TFX reuses the outputs only while the folder is the same.
-            code_digest: of our code, for the same reason.
-            follow_links: whether links below the class folders may lead out of the data folder.
+            parameters: of the run; see `layout` for what the folder of images may look like.
+            settings: of the ingest.
+            code_digest: of our code, so that TFX reuses no outputs of other code.
         """
         spec = ExampleGenSpec(
-            data=data,
-            split_ratios=json.dumps(split_ratios),
-            max_megapixels=max_megapixels,
-            follow_links=int(follow_links),
-            decoded=decoded,
-            model_dir=model_dir,
-            salt=salt,
-            window_end=window_end,
-            window_days=window_days,
-            fingerprint=fingerprint,
+            **parameters.select(ExampleGenSpec),
+            settings=settings.model_dump_json(),
             code_digest=code_digest,
             examples=types.Channel(type=standard_artifacts.Examples),
             report=types.Channel(type=IngestReport),
@@ -294,8 +275,6 @@ def _load_records(path: str) -> Iterator[Record]:
 
 
 def _write_report(uri: str, decided: ingest.Ingest) -> None:
-    with tf.io.gfile.GFile(os.path.join(uri, "quarantine.jsonl"), "w") as file:
-        file.write("".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in ingest.list_left_out(decided)))
+    write_quarantine(uri, ingest.list_left_out(decided))
     image_set.write(uri, image_set.make((r.digest, r.label) for r in decided.kept))
-    with tf.io.gfile.GFile(os.path.join(uri, "report.json"), "w") as file:
-        file.write(json.dumps(ingest.describe(decided), indent=1, ensure_ascii=False))
+    ingest.summarize(decided).write(uri)

@@ -12,14 +12,14 @@ from components.row_store.store import EmbeddingStore, list_kinds, remove
 class DecodedImages:
     """Sizes of good images by their digest, kept from run to run in shards as those of the embedding store."""
 
-    def __init__(self, root: str, code_digest: str):
+    def __init__(self, root: str, decoding_digest: str):
         """Opens what is there; other code, or another TensorFlow, may refuse what was read then.
 
         Args:
             root: the folder to keep them in.
-            code_digest: of our code and its libraries.
+            decoding_digest: of the code that decodes, and of its libraries.
         """
-        self._store = EmbeddingStore(root, _kind(code_digest))
+        self._store = EmbeddingStore(root, _kind(decoding_digest))
         self._rows = self._store.open()
         positions = np.arange(len(self._rows))
         intact = self._rows.check(positions)  # by `find`, there are no others from here on
@@ -44,13 +44,16 @@ class DecodedImages:
                 append(new, np.array([good[digest] for digest in new], np.float32))
 
 
-def remove_outdated(root: str, code_digest: str) -> None:
+def remove_outdated(root: str, decoding_digest: str) -> None:
     """Removes what other code has kept."""
     for kind in list_kinds(root):
-        if kind != _kind(code_digest):
+        if kind != _kind(decoding_digest):
             remove(root, kind)
 
 
-def _kind(code_digest: str) -> Kind:
-    """Whole numbers, which float32 holds exactly up to 16 million (no image is as wide), and the brightness."""
-    return Kind("decoded", "", code_digest, (4,), "float32")
+def _kind(decoding_digest: str) -> Kind:
+    """Whole numbers, which float32 holds exactly up to 16 million (no image is as wide), and the brightness.
+
+    Other numbers, or another order, need another name than "decoded": the digest is of what decodes, not of this file.
+    """
+    return Kind("decoded", "", decoding_digest, (4,), "float32")

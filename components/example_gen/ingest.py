@@ -3,11 +3,12 @@
 import collections
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
 
 from components.example_gen.duplicates import CONTRADICTION, Record, resolve_duplicates
 from components.example_gen.layout import Listing, splits_to_draw
 from components.example_gen.splits import choose_salt, count_splits, split_of
+from components.records.ingest import IngestSummary
+from components.records.quarantine import LeftOut
 from schema.features import TRAIN
 
 
@@ -51,29 +52,27 @@ def decide(listing: Listing, records: Iterable[Record], ratios: Mapping[str, flo
     return Ingest(listing, decided, splits, chosen)
 
 
-def describe(ingest: Ingest) -> dict[str, Any]:
-    """Builds `report.json`: numbers of files by what became of them, and of images by split and class."""
+def summarize(ingest: Ingest) -> IngestSummary:
+    """Counts files by what became of them, and images by split and class."""
     records, kept = ingest.records, ingest.kept
-    return {
-        "files": len(records),
-        "broken": sum(r.broken for r in records),
-        "contradictions": sum(r.problem.startswith(CONTRADICTION) for r in records),
-        "left_out": sum(bool(r.problem) and not r.broken for r in records),
-        "ignored": ingest.listing.ignored,
-        "oriented": sum(r.oriented for r in kept),
-        "salt": ingest.salt,
-        "window_end": ingest.listing.window_end,
-        "fingerprint": ingest.listing.fingerprint,
-        "spans": sorted({r.span for r in kept if r.span}),
-        "counts": count_splits((ingest.splits[r.path], r.label) for r in kept),
-    }
+    return IngestSummary(
+        files=len(records),
+        broken=sum(r.broken for r in records),
+        contradictions=sum(r.problem.startswith(CONTRADICTION) for r in records),
+        left_out=sum(bool(r.problem) and not r.broken for r in records),
+        ignored={kind: dict(counts) for kind, counts in ingest.listing.ignored.items()},
+        oriented=sum(r.oriented for r in kept),
+        salt=ingest.salt,
+        window_end=ingest.listing.window_end,
+        fingerprint=ingest.listing.fingerprint,
+        spans=sorted({r.span for r in kept if r.span}),
+        counts=count_splits((ingest.splits[r.path], r.label) for r in kept),
+    )
 
 
-def list_left_out(ingest: Ingest) -> list[dict[str, Any]]:
-    """Builds the lines of `quarantine.jsonl`: path, label and reason of each file that is left out."""
-    return [
-        {"path": r.path, "label": r.label, "reason": r.problem, "broken": r.broken} for r in ingest.records if r.problem
-    ]
+def list_left_out(ingest: Ingest) -> list[LeftOut]:
+    """Lists the files that are left out, in the order of their paths."""
+    return [LeftOut(path=r.path, label=r.label, reason=r.problem, broken=r.broken) for r in ingest.records if r.problem]
 
 
 def _find_ratios_to_draw(ratios: Mapping[str, float], split_folders: tuple[str, ...]) -> Mapping[str, float]:

@@ -231,13 +231,13 @@ def _list_remote(
     data: str, roots: list[tuple[str, str, str]], ignored: Ignored, follow_links: bool
 ) -> Iterator[FoundFile]:
     """The same, in a store; a store has no empty folders and no links."""
-    from serving.storage.remote_listing import list_files
+    from serving.storage.remote_listing import list_objects
 
     del follow_links
     for folder, span, split in roots:
         root = os.path.join(data, folder) if folder else data
         try:
-            for file in list_files(root, ignored.passes_over_folder):
+            for file in list_objects(root, ignored.passes_over_folder):
                 name, slash, _ = file.path.removeprefix(join(root, "")).partition("/")
                 if ignored.passes_over_file(os.path.basename(file.path)):
                     continue

@@ -73,4 +73,9 @@ def find_salt(model_dir: str, salt: str) -> str:
     live = versions.find_live(model_dir) if model_dir else None
     if live and live.problem and salt != NEW_SALT:
         raise UsageError(f"{describe_damage(live)} {_BY_HAND.format(live.number)}")
-    return str(live.record.get("salt", "")) if live else ""
+    return read_salt(live)
+
+
+def read_salt(live: versions.Version | None) -> str:
+    """Returns the salt of the live version; "" if there is none, or none is known."""
+    return "" if live is None or live.record.salt is None else str(live.record.salt)

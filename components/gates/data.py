@@ -3,15 +3,15 @@
 The DataGate reads the report of the ingest and the anomalies of ExampleValidator, which stops nobody by itself.
 """
 
-import json
 import os
 from typing import Any
 
 import tensorflow as tf
 from tensorflow_metadata.proto.v0 import anomalies_pb2
-from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
-from tfx.dsl.component.experimental.decorators import component
-from tfx.types import standard_artifacts
+from tfx import types
+from tfx.dsl.components.base import base_component, base_executor, executor_spec
+from tfx.types import artifact_utils, standard_artifacts
+from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 
 from components.artifacts import DataVerdict, IngestReport
 from components.example_gen.lineage import describe_unread_record
@@ -22,74 +22,200 @@ from components.gates.drift import (
     find_embedding_drift,
     find_statistics_drift,
 )
+from components.records.gate_verdict import GateVerdict
+from components.records.ingest import IngestSummary
+from components.records.quarantine import read_quarantine
+from components.run_parameters import RunParameters, declare
 from schema.errors import DataError
 from schema.features import SPLITS
 from serving.releases import versions
-
-FILE = "verdict.json"
-
-
-@component
-def DataGate(
-    report: InputArtifact[IngestReport],
-    statistics: InputArtifact[standard_artifacts.ExampleStatistics],
-    anomalies: InputArtifact[standard_artifacts.ExampleAnomalies],
-    verdict: OutputArtifact[DataVerdict],
-    classes: Parameter[str],
-    max_bad_fraction: Parameter[float],
-    model_dir: Parameter[str],
-    live: Parameter[str],
-    max_label_drift: Parameter[float],
-    max_brightness_drift: Parameter[float],
-    force: Parameter[int],
-    code_digest: Parameter[str],
-) -> None:
-    """Raises DataError if the data should not be trained on; else writes `verdict.json` with the warnings."""
-    del code_digest  # in the cache key only
-    ingest = json.loads(_read(report.uri, "report.json"))
-    problems = check_data(ingest, load_quarantine(report.uri), json.loads(classes), max_bad_fraction)
-    problems = problems or read_anomalies(anomalies.uri)
-    if problems:
-        raise DataError(*problems)
-    before = _find_comparable(model_dir, live, json.loads(classes))
-    drifts = find_statistics_drift(statistics.uri, before, max_label_drift, max_brightness_drift) if before else []
-    _refuse_drift(drifts, force)
-    unread = describe_unread_record(versions.find_comparable(model_dir, live))
-    unread += describe_damaged_statistics(before) if before else []
-    with tf.io.gfile.GFile(os.path.join(verdict.uri, FILE), "w") as file:
-        file.write(json.dumps({"warnings": find_warnings(ingest) + drifts + unread}))
+from serving.storage.documents import Fields
 
 
-@component
-def DriftGate(
-    embeddings: InputArtifact[standard_artifacts.Examples],
-    verdict: OutputArtifact[DataVerdict],
-    classes: Parameter[str],
-    model_dir: Parameter[str],
-    live: Parameter[str],
-    max_embedding_drift: Parameter[float],
-    force: Parameter[int],
-    code_digest: Parameter[str],
-) -> None:
-    """Raises DataError if the base sees other images than the live model's; else writes `verdict.json`."""
-    del code_digest
-    before = _find_comparable(model_dir, live, json.loads(classes))
-    drifts = find_embedding_drift(embeddings.uri, before, max_embedding_drift) if before else []
-    _refuse_drift(drifts, force)
-    unread = describe_damaged_moments(before) if before else []
-    with tf.io.gfile.GFile(os.path.join(verdict.uri, FILE), "w") as file:
-        file.write(json.dumps({"warnings": drifts + unread}))
+class DataGateSettings(Fields):
+    """Settings of the DataGate that no run may set.
+
+    Attributes:
+        live: identity of the live version; "none" for none, or "" to look for it.
+        classes: class names, in the order of the outputs.
+        max_bad_fraction: share of the files that may be broken, 0 to 1.
+    """
+
+    live: str
+    classes: list[str]
+    max_bad_fraction: float
+
+
+class DataGateSpec(ComponentSpec):
+    """The contract of the DataGate."""
+
+    PARAMETERS = {
+        **declare("model_dir", "max_label_drift", "max_brightness_drift", "force"),
+        "settings": ExecutionParameter(type=str),
+        "code_digest": ExecutionParameter(type=str),
+    }
+    INPUTS = {
+        "report": ChannelParameter(type=IngestReport),
+        "statistics": ChannelParameter(type=standard_artifacts.ExampleStatistics),
+        "anomalies": ChannelParameter(type=standard_artifacts.ExampleAnomalies),
+    }
+    OUTPUTS = {"verdict": ChannelParameter(type=DataVerdict)}
+
+
+class DataGateExecutor(base_executor.BaseExecutor):
+    """Checks files, classes and splits first, for drift may only follow from what is wrong there."""
+
+    def Do(
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Writes the warnings.
+
+        Raises:
+            DataError: if the data should not be trained on.
+        """
+        self._log_startup(input_dict, output_dict, exec_properties)
+        settings = DataGateSettings.model_validate_json(exec_properties["settings"])
+        report, statistics, anomalies = (
+            artifact_utils.get_single_uri(input_dict[key]) for key in ("report", "statistics", "anomalies")
+        )
+        ingest = IngestSummary.read(report)
+        _refuse(
+            check_data(ingest, read_quarantine(report), settings.classes, settings.max_bad_fraction)
+            or read_anomalies(anomalies)
+        )
+        model_dir = exec_properties["model_dir"]
+        before = _find_comparable(model_dir, settings.live, settings.classes)
+        limits = exec_properties["max_label_drift"], exec_properties["max_brightness_drift"]
+        drifts = find_statistics_drift(statistics, before, *limits) if before else []
+        if not exec_properties["force"]:
+            _refuse(drifts)
+        unread = describe_unread_record(versions.find_comparable(model_dir, settings.live))
+        unread += describe_damaged_statistics(before) if before else []
+        verdict = GateVerdict(warnings=find_warnings(ingest) + drifts + unread)
+        verdict.write(artifact_utils.get_single_uri(output_dict["verdict"]))
+
+
+class DataGate(base_component.BaseComponent):
+    """Stops a run on data that should not be trained on."""
+
+    SPEC_CLASS = DataGateSpec
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(DataGateExecutor)
+
+    def __init__(
+        self,
+        report: types.BaseChannel,
+        statistics: types.BaseChannel,
+        anomalies: types.BaseChannel,
+        parameters: RunParameters,
+        settings: DataGateSettings,
+        code_digest: str,
+    ):
+        """Describes one check.
+
+        Args:
+            report: of ExampleGen.
+            statistics: of StatisticsGen.
+            anomalies: of ExampleValidator.
+            parameters: of the run.
+            settings: of the gate.
+            code_digest: of our code, in the cache key only.
+        """
+        spec = DataGateSpec(
+            report=report,
+            statistics=statistics,
+            anomalies=anomalies,
+            **parameters.select(DataGateSpec),
+            settings=settings.model_dump_json(),
+            code_digest=code_digest,
+            verdict=types.Channel(type=DataVerdict),
+        )
+        super().__init__(spec=spec)
+
+
+class DriftGateSettings(Fields):
+    """Settings of the DriftGate that no run may set; as those of the DataGate."""
+
+    live: str
+    classes: list[str]
+
+
+class DriftGateSpec(ComponentSpec):
+    """The contract of the DriftGate."""
+
+    PARAMETERS = {
+        **declare("model_dir", "max_embedding_drift", "force"),
+        "settings": ExecutionParameter(type=str),
+        "code_digest": ExecutionParameter(type=str),
+    }
+    INPUTS = {"embeddings": ChannelParameter(type=standard_artifacts.Examples)}
+    OUTPUTS = {"verdict": ChannelParameter(type=DataVerdict)}
+
+
+class DriftGateExecutor(base_executor.BaseExecutor):
+    """Compares what the base sees in the images of this run and of the live model."""
+
+    def Do(
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Writes the warnings.
+
+        Raises:
+            DataError: if the base sees other images than those of the live model.
+        """
+        self._log_startup(input_dict, output_dict, exec_properties)
+        settings = DriftGateSettings.model_validate_json(exec_properties["settings"])
+        embeddings = artifact_utils.get_single_uri(input_dict["embeddings"])
+        before = _find_comparable(exec_properties["model_dir"], settings.live, settings.classes)
+        limit = exec_properties["max_embedding_drift"]
+        drifts = find_embedding_drift(embeddings, before, limit) if before else []
+        if not exec_properties["force"]:
+            _refuse(drifts)
+        unread = describe_damaged_moments(before) if before else []
+        GateVerdict(warnings=drifts + unread).write(artifact_utils.get_single_uri(output_dict["verdict"]))
+
+
+class DriftGate(base_component.BaseComponent):
+    """Stops a run on images that have drifted, as the base sees them."""
+
+    SPEC_CLASS = DriftGateSpec
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(DriftGateExecutor)
+
+    def __init__(
+        self, embeddings: types.BaseChannel, parameters: RunParameters, settings: DriftGateSettings, code_digest: str
+    ):
+        """Describes one comparison.
+
+        Args:
+            embeddings: of the Embedder.
+            parameters: of the run.
+            settings: of the gate.
+            code_digest: of our code, in the cache key only.
+        """
+        spec = DriftGateSpec(
+            embeddings=embeddings,
+            **parameters.select(DriftGateSpec),
+            settings=settings.model_dump_json(),
+            code_digest=code_digest,
+            verdict=types.Channel(type=DataVerdict),
+        )
+        super().__init__(spec=spec)
 
 
 def _find_comparable(model_dir: str, live: str, classes: list[str]) -> versions.Version | None:
     """The live version, unless it is one of other classes: those are other images, and whoever names them knows."""
     before = versions.find_comparable(model_dir, live)
-    return before if before and before.record.get("classes") == classes else None
+    return before if before and before.record.classes == classes else None
 
 
-def _refuse_drift(drifts: list[str], force: int) -> None:
-    if drifts and not force:
-        raise DataError(*drifts)
+def _refuse(problems: list[str]) -> None:
+    if problems:
+        raise DataError(*problems)
 
 
 def read_anomalies(uri: str) -> list[str]:
@@ -104,13 +230,3 @@ def read_anomalies(uri: str) -> list[str]:
         if anomalies.HasField("dataset_anomaly_info"):
             lines.append(f"{split}: {anomalies.dataset_anomaly_info.description}")
     return lines
-
-
-def load_quarantine(uri: str) -> list[dict[str, Any]]:
-    """The lines of `quarantine.jsonl` in an ingest report."""
-    return [json.loads(line) for line in _read(uri, "quarantine.jsonl").split("\n") if line]
-
-
-def _read(uri: str, name: str) -> str:
-    with tf.io.gfile.GFile(os.path.join(uri, name)) as file:
-        return str(file.read())

@@ -5,9 +5,10 @@ split. No TFX is imported here, for `./graft check` to be quick.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 from components.example_gen.reading import GONE
+from components.records.ingest import IngestSummary
+from components.records.quarantine import LeftOut
 from schema.features import SPLITS, TEST, TRAIN
 
 _SHOWN = 10  # files or classes named in a message
@@ -17,35 +18,35 @@ _UNEVEN = 5  # times the images of the smallest class
 
 
 def check_data(
-    ingest: dict[str, Any], quarantine: list[dict[str, Any]], classes: list[str], max_bad_fraction: float
+    ingest: IngestSummary, left_out: Sequence[LeftOut], classes: list[str], max_bad_fraction: float
 ) -> list[str]:
     """Says what makes the data unfit for training.
 
     Args:
-        ingest: `report.json` of ExampleGen.
-        quarantine: the lines of `quarantine.jsonl`.
+        ingest: counts of ExampleGen.
+        left_out: files that ExampleGen left out.
         classes: the class list of this run.
         max_bad_fraction: how many of the files may be broken, 0 to 1.
     Returns:
         The problems, each with what to do; the first group that applies, for the next may only follow from it.
     """
     return (
-        _check_broken(ingest, quarantine, max_bad_fraction)
-        or check_classes(class_totals(ingest["counts"]), classes, quarantine)
+        _check_broken(ingest, left_out, max_bad_fraction)
+        or check_classes(ingest.images_by_class, classes, left_out)
         or _check_splits(ingest, classes)
     )
 
 
-def _check_broken(ingest: dict[str, Any], quarantine: list[dict[str, Any]], limit: float) -> list[str]:
-    broken = [q for q in quarantine if q["broken"]]
-    share = len(broken) / ingest["files"]
+def _check_broken(ingest: IngestSummary, left_out: Sequence[LeftOut], limit: float) -> list[str]:
+    broken = [file for file in left_out if file.broken]
+    share = len(broken) / ingest.files
     if share <= limit:
         return []
-    listed = [f"  {q['path']}: {q['reason']}" for q in broken[:_SHOWN]]
+    listed = [f"  {file.path}: {file.reason}" for file in broken[:_SHOWN]]
     if len(broken) > _SHOWN:
         listed.append(f"  and {len(broken) - _SHOWN} more")
-    counted = f"{len(broken)} of {ingest['files']} files ({share:.1%}) are broken; max_bad_fraction allows {limit:.1%}."
-    gone = sum(q["reason"] == GONE for q in broken)
+    counted = f"{len(broken)} of {ingest.files} files ({share:.1%}) are broken; max_bad_fraction allows {limit:.1%}."
+    gone = sum(file.reason == GONE for file in broken)
     if gone:  # to allow it would train on what happened to be there
         way = f"{gone} of them vanished while the folder was read: run again when the folder is at rest."
     else:
@@ -53,13 +54,13 @@ def _check_broken(ingest: dict[str, Any], quarantine: list[dict[str, Any]], limi
     return [f"{counted} {way}", *listed]
 
 
-def check_classes(found: Iterable[str], classes: list[str], quarantine: Sequence[dict[str, Any]] = ()) -> list[str]:
+def check_classes(found: Iterable[str], classes: list[str], left_out: Sequence[LeftOut] = ()) -> list[str]:
     """Says which class folders are not those of the class list.
 
     Args:
         found: names of the classes with images.
         classes: the class list of this run.
-        quarantine: what was left out, to tell an empty folder from one whose files are all broken.
+        left_out: files that were left out, to tell an empty folder from one whose files are all broken.
     Returns:
         The problems, each with what to do.
     """
@@ -71,7 +72,7 @@ def check_classes(found: Iterable[str], classes: list[str], quarantine: Sequence
             "Rename or remove it, or name all classes with --classes."
         )
     for name in (c for c in classes if c not in set(found)):
-        lost = sum(q["label"] == name for q in quarantine)
+        lost = sum(file.label == name for file in left_out)
         why = f"all of its {lost} files were left out" if lost else "there is no such folder with images"
         problems.append(
             f"vanished class: no image of {name!r} is left: {why}. Bring them back, or name the classes with --classes."
@@ -98,8 +99,8 @@ def check_listing(counts: Mapping[str, int]) -> list[str]:
     ]
 
 
-def _check_splits(ingest: dict[str, Any], classes: list[str]) -> list[str]:
-    counts, totals = ingest["counts"], class_totals(ingest["counts"])
+def _check_splits(ingest: IngestSummary, classes: list[str]) -> list[str]:
+    counts, totals = ingest.counts, ingest.images_by_class
     if small := check_listing({c: totals[c] for c in classes}):
         return small
     problems = [
@@ -113,20 +114,20 @@ def _check_splits(ingest: dict[str, Any], classes: list[str]) -> list[str]:
     return problems
 
 
-def find_warnings(ingest: dict[str, Any]) -> list[str]:
+def find_warnings(ingest: IngestSummary) -> list[str]:
     """Returns warnings about data that is fit for training: few test images, uneven classes, odd files."""
-    counts, totals = ingest["counts"], class_totals(ingest["counts"])
+    counts, totals = ingest.counts, ingest.images_by_class
     warnings = [*_warn_of_few_tested(counts[TEST]), *_warn_of_uneven_classes(totals)]
     for split in SPLITS[1:]:
         absent = [c for c in totals if not counts[split].get(c)]
         if absent:
             warnings.append(f"no {split} image of the class {_names(absent)}.")
-    if ingest["contradictions"]:
+    if ingest.contradictions:
         warnings.append(
-            f"{ingest['contradictions']} files were left out because the same image stands in two classes: "
+            f"{ingest.contradictions} files were left out because the same image stands in two classes: "
             "keep it in the right one."
         )
-    if oriented := ingest["oriented"]:
+    if oriented := ingest.oriented:
         carry = "image carries" if oriented == 1 else "images carry"
         warnings.append(
             f"{oriented} {carry} an EXIF orientation, which is ignored, in serving too: seen as the sensor saw it. "
@@ -157,12 +158,6 @@ def _warn_of_uneven_classes(totals: dict[str, int]) -> list[str]:
             f'a model may neglect the latter. class_weights = "balanced" weighs it up; more images of it are better.'
         )
     return warnings
-
-
-def class_totals(counts: dict[str, dict[str, int]]) -> dict[str, int]:
-    """Images by class over all splits, in the order of the names."""
-    labels = sorted({label for by_label in counts.values() for label in by_label})
-    return {label: sum(by_label.get(label, 0) for by_label in counts.values()) for label in labels}
 
 
 def _names(names: list[str]) -> str:

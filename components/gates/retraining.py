@@ -1,289 +1,168 @@
-"""The gate before training: is there anything new? And is it newer than what the live model has seen?
+"""RetrainingGate: ends a run before the training if there is nothing new.
 
-What ends here ends well: the live model is as good as what a training would make of these images.
+Such a run ends well: the live model is as good as what a training would make of these images.
 """
 
-import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 from absl import logging
-from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
-from tfx.dsl.component.experimental.decorators import component
+from tfx import types
+from tfx.dsl.components.base import base_component, base_executor, executor_spec
+from tfx.types import artifact_utils
+from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 
 from components.artifacts import IngestReport, RunDecision
 from components.example_gen import image_set
-from components.gates.data import load_quarantine
 from components.gates.data_checks import check_data
+from components.gates.retraining_rules import Case, decide, find_newest_day
+from components.gates.unpushed import recall_unpushed
+from components.records.ingest import IngestSummary
+from components.records.quarantine import read_quarantine
+from components.run_parameters import RunParameters, declare
 from schema.errors import UsageError
 from serving.releases import releases, versions
-from serving.storage.gfile import gfile
-from serving.storage.side_files import DamagedError, read_json
+from serving.storage.contents import digest_contents
+from serving.storage.documents import DocumentError, Fields
 
-FILE = "decision.json"
 TRAIN = "train"  # a property of the artifact, "true" or "false"; Kubeflow's conditions read it
 DEFAULT_MIN_NEW_IMAGES = -1
-_MEMORY = "not_pushed.json"  # beside the versions: what the newest model was made of that was not pushed
 
 
-@dataclasses.dataclass(frozen=True)
-class Decision:
-    """Whether this run goes on.
+class RetrainingSettings(Fields):
+    """Settings of the RetrainingGate that no run may set.
 
     Attributes:
-        train: whether it does.
-        reason: why, or why not.
-        new_images: how many the live model has not seen.
-        gone_images: how many that it has seen are not in this run.
-        settings_key: of what makes a model of images.
-        images_digest: of the set of images.
-        refused: whether a model of the same images and settings was refused, or withdrawn, before.
+        live: identity of the live version; "none" for none, or "" to look for it.
+        made_by: digest of what makes a model of images, but for what a run may set.
+        classes: class names, as for the DataGate.
+        max_bad_fraction: share of the files that may be broken, 0 to 1, likewise.
+        weights: path or URI of the base's weights, whose bytes make another model; "" where `made_by` covers them.
     """
 
-    train: bool
-    reason: str
-    new_images: int
-    gone_images: int
-    settings_key: str
-    images_digest: str
-    refused: bool = False
+    live: str
+    made_by: str
+    classes: list[str]
+    max_bad_fraction: float
+    weights: str
 
 
-@component
-def RetrainingGate(
-    report: InputArtifact[IngestReport],
-    decision: OutputArtifact[RunDecision],
-    model_dir: Parameter[str],
-    live: Parameter[str],
-    settings: Parameter[str],
-    head_epochs: Parameter[int],
-    fine_tune_epochs: Parameter[int],
-    min_accuracy: Parameter[float],
-    max_accuracy_drop: Parameter[float],
-    classes: Parameter[str],
-    max_bad_fraction: Parameter[float],
-    min_new_images: Parameter[int],
-    window_days: Parameter[int],
-    force: Parameter[int],
-    weights: Parameter[str],
-    code_digest: Parameter[str],
-) -> None:
-    """Writes `decision.json`.
+class RetrainingGateSpec(ComponentSpec):
+    """The contract of the RetrainingGate."""
 
-    Args:
-        report: of ExampleGen.
-        decision: what comes of it.
-        model_dir: the serving folder of the model.
-        live: identity of the live version, "none", or "" to look for it.
-        settings: a digest of what makes a model of images, but for the next four.
-        head_epochs: of phase 1.
-        fine_tune_epochs: of phase 2.
-        min_accuracy: of the Evaluator.
-        max_accuracy_drop: likewise.
-        classes: a JSON list, as for the DataGate.
-        max_bad_fraction: likewise.
-        min_new_images: how many there must be; DEFAULT_MIN_NEW_IMAGES for 1 with a window of days, else 0.
-        window_days: of this window; 0 for all.
-        force: whether to train in any case.
-        weights: path or URI of the base's weights, whose bytes make another model; "" where `settings` covers them.
-        code_digest: in the cache key only.
-    Raises:
-        UsageError: if the window ends before the live model's, or the weights cannot be read.
-    """
-    del code_digest
-    if min_new_images == DEFAULT_MIN_NEW_IMAGES:
-        min_new_images = 1 if window_days else 0
-    thresholds = [min_accuracy, max_accuracy_drop]
-    made_by = [_digest_weights(weights)] if weights else []
-    text = json.dumps([settings, head_epochs, fine_tune_epochs, *map(float, thresholds), *made_by])
-    settings_key = hashlib.sha256(text.encode()).hexdigest()
-    found = versions.find_comparable(model_dir, live)
-    ingest = _read_ingest(report.uri)
-    unfit = bool(check_data(ingest, load_quarantine(report.uri), json.loads(classes), max_bad_fraction))
-    known = releases.read(model_dir)
-    others = [*([known.canary] if known.canary else []), *known.withdrawn]
-    memory = _read_memory(model_dir)
-    decided = decide(report.uri, found, others, memory, settings_key, min_new_images, bool(force), unfit)
-    logging.info("%s: %s.", "Going on" if decided.train else "Ending early", decided.reason)
-    with tf.io.gfile.GFile(os.path.join(decision.uri, FILE), "w") as file:
-        file.write(json.dumps(dataclasses.asdict(decided), indent=1))
-    decision.set_string_custom_property(TRAIN, "true" if decided.train else "false")
+    PARAMETERS = {
+        **declare("model_dir", "head_epochs", "fine_tune_epochs", "min_accuracy", "max_accuracy_drop"),
+        **declare("min_new_images", "window_days", "force"),
+        "settings": ExecutionParameter(type=str),
+        "code_digest": ExecutionParameter(type=str),
+    }
+    INPUTS = {"report": ChannelParameter(type=IngestReport)}
+    OUTPUTS = {"decision": ChannelParameter(type=RunDecision)}
 
 
-def decide(
-    report: str,
-    live: versions.Version | None,
-    others: Sequence[versions.Version],
-    memory: dict[str, Any],
-    settings_key: str,
-    min_new_images: int,
-    force: bool,
-    unfit: bool = False,
-) -> Decision:
-    """Compares the images of this run with those of the live model.
+class RetrainingGateExecutor(base_executor.BaseExecutor):
+    """Gathers what is known of the images and of the models before, decides, and marks."""
+
+    def Do(
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Writes the decision.
+
+        Raises:
+            UsageError: if the window ends before the live model's, or the weights cannot be read.
+        """
+        self._log_startup(input_dict, output_dict, exec_properties)
+        settings = RetrainingSettings.model_validate_json(exec_properties["settings"])
+        decided = decide(_make_case(artifact_utils.get_single_uri(input_dict["report"]), settings, exec_properties))
+        logging.info("%s: %s.", "Going on" if decided.train else "Ending early", decided.reason)
+        decision = artifact_utils.get_single_instance(output_dict["decision"])
+        decided.write(decision.uri)
+        decision.set_string_custom_property(TRAIN, "true" if decided.train else "false")
+
+
+class RetrainingGate(base_component.BaseComponent):
+    """Decides whether a run goes on to train."""
+
+    SPEC_CLASS = RetrainingGateSpec
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(RetrainingGateExecutor)
+
+    def __init__(
+        self, report: types.BaseChannel, parameters: RunParameters, settings: RetrainingSettings, code_digest: str
+    ):
+        """Describes one decision.
+
+        Args:
+            report: of ExampleGen.
+            parameters: of the run.
+            settings: of the gate.
+            code_digest: of our code, in the cache key only.
+        """
+        spec = RetrainingGateSpec(
+            report=report,
+            **parameters.select(RetrainingGateSpec),
+            settings=settings.model_dump_json(),
+            code_digest=code_digest,
+            decision=types.Channel(type=RunDecision),
+        )
+        super().__init__(spec=spec)
+
+
+def _make_case(report: str, settings: RetrainingSettings, parameters: dict[str, Any]) -> Case:
+    """Reads what the decision depends on.
 
     Args:
         report: folder of ExampleGen's report.
-        live: what is live, or None.
-        others: the canary, and what was withdrawn.
-        memory: what `remember_unpushed` wrote.
-        settings_key: of what makes a model of images.
-        min_new_images: how many there must be; with 0 any change will do.
-        force: whether to train in any case.
-        unfit: whether the DataGate will refuse the data: that is no night to end well.
-    Returns:
-        The decision.
-    Raises:
-        UsageError: if the window ends before the live model's, and nobody forces it.
+        settings: of the gate.
+        parameters: of the run, by name.
     """
+    ingest, released = IngestSummary.read(report), releases.read(parameters["model_dir"])
+    return Case(
+        keys=_read_keys(report),
+        newest_day=find_newest_day(ingest.spans),
+        settings_key=_digest_settings(settings, parameters),
+        live=versions.find_comparable(parameters["model_dir"], settings.live),
+        others=[*([released.canary] if released.canary else []), *released.withdrawn],
+        unpushed=recall_unpushed(parameters["model_dir"]),
+        min_new_images=_choose_min_new_images(parameters["min_new_images"], parameters["window_days"]),
+        force=bool(parameters["force"]),
+        unfit=bool(check_data(ingest, read_quarantine(report), settings.classes, settings.max_bad_fraction)),
+    )
+
+
+def _read_keys(report: str) -> np.ndarray:
     keys = image_set.read(report)
-    assert keys is not None
-    digest = hashlib.sha256(keys.tobytes()).hexdigest()
-    seen, damage = _read_seen(live) if live else (None, "")
-    new, gone = image_set.compare(keys, seen) if seen is not None else (len(keys), 0)
-
-    def say(train: bool, reason: str, refused: bool = False) -> Decision:
-        return Decision(train, reason, new, gone, settings_key, digest, refused)
-
-    if live:
-        check_window(find_newest_day(_read_ingest(report)["spans"]), live, force)
-    if force:
-        return say(True, "forced")
-    if unfit:
-        return say(True, "the data is not fit for training; the DataGate says why")
-    made_of = {"settings_key": settings_key, "images_digest": digest, "live": live.number if live else None}
-    if memory and made_of.items() <= memory.items():
-        reasons = "; ".join(memory["reasons"])
-        return say(False, f"the model of these very images is not pushed: {reasons}", memory["refused"])
-    for version in others:
-        if version.record.get("settings_key") == settings_key and _is_made_of(version, keys):
-            withdrawn = os.path.basename(version.path) != str(version.number)
-            state = "was withdrawn" if withdrawn else "is the canary"
-            return say(False, f"the model of these very images is version {version.number}, which {state}", withdrawn)
-    if not live:
-        return say(True, "no version is live yet")
-    if seen is None:
-        return say(True, f"version {live.number} does not tell which images it has seen{damage and f' ({damage})'}")
-    if live.record.get("settings_key") != settings_key:
-        return say(True, f"settings or code are not those of version {live.number}")
-    if not new and not gone:
-        return say(False, f"nothing new: version {live.number} has seen all {len(keys)} images, and no others")
-    if new < min_new_images:
-        return say(False, _describe_few(new, min_new_images, live.number))
-    return say(True, f"version {live.number} has not seen {new} of the images, and {gone} others are gone")
+    if keys is None:
+        raise DocumentError(f"{os.path.join(report, image_set.FILE)}: is missing")
+    return keys
 
 
-def find_newest_day(spans: Iterable[str]) -> str:
-    """The newest date folder that was read, or ""; a window may end on a later day."""
-    return max(spans, default="")
+def _choose_min_new_images(min_new_images: int, window_days: int) -> int:
+    """Returns the number that is set, or 1 with a window of days, for some images leave it every day, and else 0."""
+    if min_new_images != DEFAULT_MIN_NEW_IMAGES:
+        return min_new_images
+    return 1 if window_days else 0
 
 
-def check_window(window_end: str, live: versions.Version, force: bool) -> None:
-    """Refuses to go back in time.
-
-    Args:
-        window_end: the newest day of this run, or "" without date folders.
-        live: what is live.
-        force: whether to go back all the same.
-    Raises:
-        UsageError: if the window ends before the live model's.
-    """
-    before = live.record.get("window_end", "")
-    if window_end and window_end < before and not force:
-        raise UsageError(
-            f"window_end: the newest day is {window_end}, and that of the live version {live.number} is {before}. "
-            "Choose a later one; or force it, to train on older images."
-        )
-
-
-def remember_unpushed(
-    model_dir: str, live: int | None, decision: Decision, reasons: list[str], refused: bool = True
-) -> None:
-    """Keeps what a model was made of that was not pushed, so that a schedule does not train it every night.
-
-    Args:
-        model_dir: the serving folder of the model.
-        live: the version it was compared with, if there was one.
-        decision: of this run.
-        reasons: why the model was not pushed.
-        refused: whether there is something wrong with it; else it is live already.
-    """
-    memory = {
-        "settings_key": decision.settings_key,
-        "images_digest": decision.images_digest,
-        "live": live,
-        "reasons": reasons,
-        "refused": refused,
-    }
-    try:
-        gfile(model_dir).makedirs(model_dir)
-        with gfile(model_dir).GFile(os.path.join(model_dir, _MEMORY), "w") as file:
-            file.write(json.dumps(memory, indent=1))
-    except OSError as error:  # it only saves a training
-        logging.warning("%s cannot be written: %s", os.path.join(model_dir, _MEMORY), error)
-
-
-def read_decision(uri: str) -> Decision:
-    """Reads `decision.json`."""
-    with tf.io.gfile.GFile(os.path.join(uri, FILE)) as file:
-        return Decision(**json.loads(file.read()))
+def _digest_settings(settings: RetrainingSettings, parameters: dict[str, Any]) -> str:
+    """Digests what makes a model of images, and what it is judged by."""
+    epochs = [parameters[name] for name in ("head_epochs", "fine_tune_epochs")]
+    thresholds = [float(parameters[name]) for name in ("min_accuracy", "max_accuracy_drop")]
+    weights = [_digest_weights(settings.weights)] if settings.weights else []
+    text = json.dumps([settings.made_by, *epochs, *thresholds, *weights])
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _digest_weights(path: str) -> str:
     """Digests a file's bytes, hex sha256: one that is replaced in place keeps its name."""
-    digest = hashlib.sha256()
     try:
-        with tf.io.gfile.GFile(path, "rb") as file:
-            while chunk := file.read(1 << 20):
-                digest.update(chunk)
-    except (tf.errors.OpError, OSError) as error:
-        reason = str(getattr(error, "message", error)).partition("\n")[0]
+        return digest_contents(path)
+    except OSError as error:
         raise UsageError(
-            f"weights: {path}: cannot be read here: {reason}. Name a file that every task can read."
+            f"weights: {path}: cannot be read here: {error.strerror}. Name a file that every task can read."
         ) from None
-    return digest.hexdigest()
-
-
-def _read_memory(model_dir: str) -> dict[str, Any]:
-    """Reads what `remember_unpushed` wrote; nothing if that is damaged, for it only saves a training."""
-    try:
-        memory = read_json(os.path.join(model_dir, _MEMORY))
-    except DamagedError as error:
-        logging.warning("%s is passed over: %s", os.path.join(model_dir, _MEMORY), error)
-        return {}
-    is_whole = isinstance(memory, dict) and type(memory.get("refused")) is bool and _is_texts(memory.get("reasons"))
-    return memory if is_whole else {}
-
-
-def _is_texts(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(text, str) for text in value)
-
-
-def _read_seen(version: versions.Version) -> tuple[np.ndarray | None, str]:
-    """Reads which images a version has seen; where that is damaged, it is as unknown as where it is missing."""
-    try:
-        return image_set.read_kept(os.path.join(version.path, versions.EXTRA)), ""
-    except DamagedError as error:
-        return None, f"{image_set.FILE}: {error}"
-
-
-def _is_made_of(version: versions.Version, keys: np.ndarray) -> bool:
-    seen = _read_seen(version)[0]
-    return seen is not None and np.array_equal(seen, keys)
-
-
-def _read_ingest(report: str) -> dict[str, Any]:
-    with tf.io.gfile.GFile(os.path.join(report, "report.json")) as file:
-        return dict(json.loads(file.read()))
-
-
-def _describe_few(new: int, min_new_images: int, live: int) -> str:
-    if not new:
-        return f"nothing new: version {live} has seen all of the images, and min_new_images asks for {min_new_images}"
-    images = "image is" if new == 1 else "images are"
-    return f"{new} {images} new to version {live}, and min_new_images asks for {min_new_images}"

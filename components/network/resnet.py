@@ -7,15 +7,16 @@ import contextlib
 import hashlib
 import itertools
 import os
+import random
 import tempfile
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import h5py
 import keras
 import numpy as np
 import tensorflow as tf
 
-from components.network.adam import FusedAdam
 from schema.errors import UsageError
 
 EMBEDDING_SIZE = 2048
@@ -40,9 +41,7 @@ def build_base(image_size: int, weights: str, seed: int = 0, policy: str = "floa
     Raises:
         UsageError: if the file holds other weights, or cannot be fetched.
     """
-    if weights == RANDOM:
-        keras.utils.set_random_seed(seed)
-    with _dtype_policy(policy):
+    with _dtype_policy(policy), _seeded_kernels(seed):
         base = _build_resnet(image_size, IMAGENET if weights == IMAGENET else None)
     if "://" in weights:
         with tempfile.TemporaryDirectory() as folder:
@@ -64,6 +63,30 @@ def _build_resnet(image_size: int, weights: str | None) -> keras.Model:
             f"weights: the ImageNet weights cannot be fetched from here ({str(error).splitlines()[0][:200]}). Put the "
             f"file {_NOTOP_FILE} into the image or into a bucket, and name it with --weights."
         ) from error
+
+
+class _Seeds:
+    """Seeds of layers, in the order in which the layers are made.
+
+    Keras draws the same ones from Python's `random`, which all threads share, once `keras.utils.set_random_seed` has
+    seeded it: a thread that draws a number meanwhile gives the layers behind it other weights.
+    """
+
+    def __init__(self, seed: int):
+        self._random = random.Random(seed)
+
+    def draw(self) -> int:
+        """Returns the seed of the next initializer or dropout layer."""
+        return self._random.randint(1, 10**9)
+
+    def from_config(self, config: dict[str, Any]) -> keras.initializers.Initializer:
+        """Makes the next initializer, where Keras looks for that of its name; so it asks a class for one."""
+        return keras.initializers.GlorotUniform(**config | {"seed": self.draw()})
+
+
+def _seeded_kernels(seed: int) -> keras.saving.CustomObjectScope:
+    """Seeds the kernels of the layers built in this context, in this thread; keras.applications takes no seed."""
+    return keras.saving.CustomObjectScope({"glorot_uniform": _Seeds(seed)})
 
 
 @contextlib.contextmanager
@@ -187,7 +210,9 @@ def standardize(embeddings: np.ndarray) -> keras.layers.Normalization:
     )
 
 
-def build_head(embeddings: np.ndarray, units: Sequence[int], num_classes: int, dropout: float = 0.0) -> keras.Model:
+def build_head(
+    embeddings: np.ndarray, units: Sequence[int], num_classes: int, dropout: float = 0.0, seed: int = 0
+) -> keras.Model:
     """Builds the dense head.
 
     Args:
@@ -195,16 +220,22 @@ def build_head(embeddings: np.ndarray, units: Sequence[int], num_classes: int, d
         units: width of each hidden layer, ReLU.
         num_classes: at least 2.
         dropout: share of units dropped after each hidden layer in training; 0 <= dropout < 1.
+        seed: of the first weights, and of the units that are dropped.
     Returns:
         float32 [batch, 2048] to probabilities float32 [batch, num_classes].
     """
     inputs = keras.Input([EMBEDDING_SIZE], name="embedding")
     outputs = standardize(embeddings)(inputs)
+    seeds = _Seeds(seed)
     for index, width in enumerate(units, 1):
-        outputs = keras.layers.Dense(width, activation="relu", name=f"dense_{index}")(outputs)
+        outputs = keras.layers.Dense(
+            width, activation="relu", kernel_initializer=seeds.from_config({}), name=f"dense_{index}"
+        )(outputs)
         if dropout:
-            outputs = keras.layers.Dropout(dropout, name=f"dropout_{index}")(outputs)
-    outputs = keras.layers.Dense(num_classes, activation="softmax", name="probabilities")(outputs)
+            outputs = keras.layers.Dropout(dropout, seed=seeds.draw(), name=f"dropout_{index}")(outputs)
+    outputs = keras.layers.Dense(
+        num_classes, activation="softmax", kernel_initializer=seeds.from_config({}), name="probabilities"
+    )(outputs)
     return keras.Model(inputs, outputs, name="head")
 
 
@@ -298,7 +329,7 @@ def compile_for_training(
         return keras.losses.categorical_crossentropy(targets, probabilities, label_smoothing=label_smoothing)
 
     model.compile(
-        optimizer=FusedAdam(learning_rate),
+        optimizer=keras.optimizers.Adam(learning_rate),
         loss=smoothed if label_smoothing else "sparse_categorical_crossentropy",
         metrics=["accuracy"],
         jit_compile=jit_compile,

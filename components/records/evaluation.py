@@ -1,6 +1,6 @@
 """Summary of an evaluation: metrics, thresholds, and the comparison with the live version."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from serving.storage.documents import Document, Fields
 
@@ -67,3 +67,8 @@ class EvaluationSummary(Document):
     baseline: Baseline | None
     classes: dict[str, ClassMetrics]
     confusion_matrix: list[list[int]]
+
+    @classmethod
+    def upgrade(cls, value: dict[str, Any], found: int) -> dict[str, Any]:
+        """Leaves the origin of the bound open: 0.2.0 did not write it."""
+        return {"min_accuracy_reason": "", **value}

@@ -1,6 +1,6 @@
 """History of a training: each epoch of both phases, and the phase that was exported."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from serving.storage.documents import Document, Fields
 
@@ -49,3 +49,11 @@ class TrainingHistory(Document):
     scores: dict[str, Score]
     epochs: list[Epoch]
     trunk_computed: int
+
+    @classmethod
+    def upgrade(cls, value: dict[str, Any], found: int) -> dict[str, Any]:
+        """Leaves scores and best epochs open: 0.2.0 did not write them."""
+        epochs = value.get("epochs")
+        if isinstance(epochs, list):
+            value["epochs"] = [{"best": False} | epoch if isinstance(epoch, dict) else epoch for epoch in epochs]
+        return {"scores": {}} | value

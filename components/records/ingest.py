@@ -1,12 +1,12 @@
 """Numbers of an ingest: files by what became of them, and images by split and class."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from serving.storage.documents import Document
 
 
 class IngestSummary(Document):
-    """Counts of ExampleGen; `quarantine.jsonl` beside it names the files that were left out.
+    """Counts of ExampleGen; `quarantine.jsonl` beside it lists the files that were left out.
 
     Attributes:
         files: number of image files in the window.
@@ -36,3 +36,21 @@ class IngestSummary(Document):
     fingerprint: str
     spans: list[str]
     counts: dict[str, dict[str, int]]
+
+    @classmethod
+    def upgrade(cls, value: dict[str, Any], found: int) -> dict[str, Any]:
+        """Gives the files that were passed over a kind: 0.2.0 counted them alone."""
+        number = value.get("ignored")
+        ignored = {"file": {"others": number}} if number else {}
+        return value | {"ignored": ignored} if type(number) is int else value
+
+    @property
+    def images_by_split(self) -> dict[str, int]:
+        """Number of kept images by split."""
+        return {split: sum(by_label.values()) for split, by_label in self.counts.items()}
+
+    @property
+    def images_by_class(self) -> dict[str, int]:
+        """Number of kept images by class, over all splits, in the order of the names."""
+        labels = sorted({label for by_label in self.counts.values() for label in by_label})
+        return {label: sum(by_label.get(label, 0) for by_label in self.counts.values()) for label in labels}

@@ -6,14 +6,12 @@ what phase 2 starts from is 400 kB an image. A list without its shard means noth
 
 import contextlib
 import os
-import time
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from components.row_store import shard_cache
 from components.row_store.shards import (
-    ABANDONED_SECONDS,
     DAMAGED_SUFFIX,
     DIGEST_BYTES,
     SUFFIX,
@@ -24,6 +22,8 @@ from components.row_store.shards import (
     write_shard,
 )
 from serving.storage.gfile import gfile, join
+from serving.storage.listing import list_names
+from serving.storage.whole_files import is_abandoned
 
 _LIST_SUFFIX = ".digests"
 _LISTED_BYTES = 1_000_000  # a shard that is smaller is fetched as fast as its list
@@ -120,9 +120,9 @@ class RemoteShard:
 
 def list_remote_shards(folder: str) -> list[tuple[str, bool]]:
     """The shards of a folder: path, and whether it has a list. Removes what a killed run has left."""
-    if not gfile(folder).isdir(folder):
+    names = list_names(folder)
+    if not names:
         return []
-    names = set(gfile(folder).listdir(folder))
     shards = sorted(name for name in names if name.endswith(SUFFIX))
     shard_cache.keep(folder, shards)
     lists = {name for name in names if name.endswith(_LIST_SUFFIX)}
@@ -155,5 +155,5 @@ def _remove(path: str) -> None:
 def _remove_abandoned(path: str) -> None:
     with contextlib.suppress(OSError):
         modified = gfile(path).stat(path).mtime_nsec / 1e9
-        if modified and time.time() - modified > ABANDONED_SECONDS:
+        if modified and is_abandoned(modified):
             gfile(path).remove(path)

@@ -12,16 +12,15 @@ import hashlib
 import os
 import shutil
 import tempfile
-import time
-import uuid
 from collections.abc import Iterable, Iterator
 
 from schema.errors import GraftError
 from serving.storage.gfile import gfile
+from serving.storage.listing import list_names
+from serving.storage.whole_files import TEMPORARY_SUFFIX, is_abandoned, name_temporary, write_whole
 
 VARIABLE = "GRAFT_CACHE"
-_TEMPORARY, _LOCK, _UPLOAD = ".tmp", ".lock", "upload-"
-_ABANDONED_SECONDS = 24 * 3600.0
+_LOCK, _UPLOAD = ".lock", "upload-"
 _GB = 1e9
 
 
@@ -75,12 +74,12 @@ def keep(folder: str, names: Iterable[str]) -> None:
         names: of the files that are there.
     """
     copies, present = _local_folder(folder), set(names)
-    for name in os.listdir(copies) if os.path.isdir(copies) else []:
+    for name in list_names(copies):
         path = os.path.join(copies, name)
         with contextlib.suppress(OSError):
-            if _is_abandoned(path) if name.endswith(_TEMPORARY) else name.removesuffix(_LOCK) not in present:
+            if _is_abandoned(path) if name.endswith(TEMPORARY_SUFFIX) else name.removesuffix(_LOCK) not in present:
                 os.remove(path)
-    for name in os.listdir(_work_folder()):
+    for name in list_names(_work_folder()):
         path = os.path.join(_work_folder(), name)
         with contextlib.suppress(OSError):
             if name.startswith(_UPLOAD) and _is_abandoned(path):
@@ -88,7 +87,7 @@ def keep(folder: str, names: Iterable[str]) -> None:
 
 
 def _is_abandoned(path: str) -> bool:
-    return time.time() - os.path.getmtime(path) > _ABANDONED_SECONDS
+    return is_abandoned(os.path.getmtime(path))
 
 
 def free_bytes() -> int:
@@ -136,10 +135,5 @@ def _copy(path: str, local: str) -> None:
             f"{path}: {size / _GB:.1f} GB to fetch, and {_work_folder()} has {free / _GB:.1f} GB free. "
             f"Make room, or name a folder on a larger disk in {VARIABLE}."
         )
-    temporary = f"{local}.{uuid.uuid4().hex}{_TEMPORARY}"
-    try:
+    with write_whole(local, name_temporary(local)) as temporary:
         gfile(path).copy(path, temporary)
-        os.replace(temporary, local)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.remove(temporary)

@@ -20,8 +20,9 @@ import ml_dtypes
 import numpy as np
 import pyarrow as pa
 
-SUFFIX, TEMPORARY_SUFFIX, DAMAGED_SUFFIX = ".arrow", ".tmp", ".damaged"
-ABANDONED_SECONDS = 24 * 3600.0  # a shard is written in minutes
+from serving.storage.whole_files import name_temporary, write_whole
+
+SUFFIX, DAMAGED_SUFFIX = ".arrow", ".damaged"
 DIGEST_BYTES = 32
 _LARGEST = 1 << 20  # of the sizes in a shape; rows are what a network makes of one image
 _DIGEST = np.dtype(f"S{DIGEST_BYTES}")
@@ -41,6 +42,10 @@ Append = Callable[[Sequence[bytes], np.ndarray], None]
 
 class BadShardError(Exception):
     """A file that is torn, or of another kind than its folder."""
+
+
+class _NoRowsError(Exception):
+    """Nothing was appended, so that there is no shard."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,10 +120,9 @@ def write_shard(folder: str, kind: Kind) -> Iterator[Append]:
     Raises:
         OSError: if it cannot be written.
     """
-    name = uuid.uuid4().hex
-    temporary = os.path.join(folder, name + TEMPORARY_SUFFIX)
+    target = os.path.join(folder, uuid.uuid4().hex + SUFFIX)
     rows = 0
-    try:
+    with contextlib.suppress(_NoRowsError), write_whole(target, name_temporary(target), sync=True) as temporary:
         with pa.OSFile(temporary, "wb") as file, pa.ipc.new_file(file, kind._schema) as writer:
 
             def append(digests: Sequence[bytes], features: np.ndarray) -> None:
@@ -127,12 +131,8 @@ def write_shard(folder: str, kind: Kind) -> Iterator[Append]:
                 writer.write_batch(_to_batch(kind, digests, features))
 
             yield append
-        if rows:
-            _flush(temporary)
-            os.rename(temporary, os.path.join(folder, name + SUFFIX))
-    finally:
-        with contextlib.suppress(OSError):
-            os.remove(temporary)
+        if not rows:
+            raise _NoRowsError
 
 
 def _to_batch(kind: Kind, digests: Sequence[bytes], features: np.ndarray) -> pa.RecordBatch:
@@ -144,15 +144,6 @@ def _to_batch(kind: Kind, digests: Sequence[bytes], features: np.ndarray) -> pa.
         pa.FixedSizeListArray.from_arrays(pa.array(bits.ravel()), bits.shape[1]),
     ]
     return pa.RecordBatch.from_arrays(columns, schema=kind._schema)
-
-
-def _flush(path: str) -> None:
-    """Else a crash of the machine may leave a file with its name and length, and nothing in it."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _checksum(digest: bytes, row: bytes) -> int:

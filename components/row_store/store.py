@@ -8,9 +8,8 @@ see `remote_shards`.
 import contextlib
 import functools
 import os
+import pathlib
 import shutil
-import time
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -21,11 +20,9 @@ from absl import logging
 from components.row_store import shard_cache
 from components.row_store.remote_shards import RemoteShard, list_remote_shards, write_remote_shard
 from components.row_store.shards import (
-    ABANDONED_SECONDS,
     DAMAGED_SUFFIX,
     DIGEST_BYTES,
     SUFFIX,
-    TEMPORARY_SUFFIX,
     Append,
     BadShardError,
     Kind,
@@ -33,7 +30,9 @@ from components.row_store.shards import (
     to_bytes,
     write_shard,
 )
-from serving.storage.gfile import gfile, is_remote, walk_remote
+from serving.storage.gfile import gfile, is_remote
+from serving.storage.listing import list_names
+from serving.storage.whole_files import TEMPORARY_SUFFIX, is_abandoned, name_temporary, write_whole
 
 KIND_FILE = "kind.json"
 _COPIED_ROWS = 32  # at once; of the trunk's, a row has 400 kB
@@ -72,14 +71,8 @@ class EmbeddingStore:
         path = os.path.join(self.folder, KIND_FILE)
         if gfile(path).exists(path):
             return
-        if is_remote(path):
-            with gfile(path).GFile(path, "w") as file:
-                file.write(self.kind.to_json())
-            return
-        temporary = f"{path}.{uuid.uuid4().hex}{TEMPORARY_SUFFIX}"
-        with open(temporary, "w", encoding="utf-8") as file:
-            file.write(self.kind.to_json())
-        os.replace(temporary, path)
+        with write_whole(path, name_temporary(path)) as temporary:
+            pathlib.Path(temporary).write_text(self.kind.to_json(), encoding="utf-8")
 
     def prune(self, live: Sequence[bytes]) -> int:
         """Drops rows, those too that another run has just added and that are not among the live ones.
@@ -216,9 +209,7 @@ def _open_shards(folder: str, kind: Kind) -> Iterator[Shard | RemoteShard]:
             )
         yield from filter(None, opened)
         return
-    if not os.path.isdir(folder):
-        return
-    for name in sorted(os.listdir(folder)):
+    for name in list_names(folder):
         path = os.path.join(folder, name)
         if name.endswith((TEMPORARY_SUFFIX, DAMAGED_SUFFIX)):
             _remove_abandoned(path)
@@ -246,14 +237,14 @@ def _warn_of_bad_shard(path: str, error: BadShardError) -> None:
 def _remove_abandoned(path: str) -> None:
     """Removes what a killed run left, and what was damaged; not what another run writes right now."""
     with contextlib.suppress(OSError):
-        if time.time() - os.path.getmtime(path) > ABANDONED_SECONDS:
+        if is_abandoned(os.path.getmtime(path)):
             os.remove(path)
 
 
 def list_kinds(root: str) -> list[Kind]:
     """The kinds of rows below a folder, by the names of their folders; what is no store is passed over."""
     kinds = []
-    for name in sorted(gfile(root).listdir(root)) if gfile(root).isdir(root) else []:
+    for name in list_names(root):
         path = os.path.join(root, name, KIND_FILE)
         if not is_remote(root) and not os.path.isfile(path):  # a pipe would be waited for
             continue
@@ -263,18 +254,6 @@ def list_kinds(root: str) -> list[Kind]:
             if kind.name == name:
                 kinds.append(kind)
     return kinds
-
-
-def measure(folder: str) -> int:
-    """The bytes on disk of a store, or of all below a root."""
-    if is_remote(folder):
-        return sum(file.size for file in walk_remote([folder])[0]) if gfile(folder).isdir(folder) else 0
-    total = 0
-    for parent, _, names in os.walk(folder):
-        for name in names:
-            with contextlib.suppress(OSError):
-                total += os.path.getsize(os.path.join(parent, name))
-    return total
 
 
 def free_bytes(root: str) -> int:

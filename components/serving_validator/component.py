@@ -4,8 +4,6 @@ TFX's InfraValidator wants Docker or Kubernetes; this one takes TensorFlow Servi
 and Graft's own server where it is not.
 """
 
-import dataclasses
-import json
 import os
 from typing import Any
 
@@ -19,26 +17,41 @@ from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionP
 from tfx.utils import path_utils
 
 from components.example_files import list_files
-from components.serving_validator.trial import Limits, Verdict, try_model
+from components.records.serving_verdict import ServingVerdict
+from components.serving_validator.trial import Limits, try_model
 from components.transform.samples import sample_examples
 from schema import features
 from schema.errors import DataError
+from serving.storage.documents import Fields
 
-FILE = "verdict.json"
 # As TFX's InfraValidator marks what it has seen: tfx/components/infra_validator/executor.py.
 _MARKS = {True: "INFRA_BLESSED", False: "INFRA_NOT_BLESSED"}
 _BLESSED = "blessed"
+
+
+class ServingSettings(Fields):
+    """Settings of a trial.
+
+    Attributes:
+        model_name: what the server is to call the model.
+        classes: class names, in the order of the outputs.
+        images: number of test images to ask with.
+        max_latency_ms: bound on the median of requests with one image, in milliseconds.
+        max_serving_mb: bound on the resident memory, in MB.
+    """
+
+    model_name: str
+    classes: list[str]
+    images: int
+    max_latency_ms: float
+    max_serving_mb: float
 
 
 class ServingValidatorSpec(ComponentSpec):
     """What is served, with what, and what is too much."""
 
     PARAMETERS = {
-        "model_name": ExecutionParameter(type=str),
-        "classes": ExecutionParameter(type=str),
-        "images": ExecutionParameter(type=int),
-        "max_latency_ms": ExecutionParameter(type=float),
-        "max_serving_mb": ExecutionParameter(type=float),
+        "settings": ExecutionParameter(type=str),
         "server_digest": ExecutionParameter(type=str),
     }
     INPUTS = {
@@ -68,23 +81,32 @@ class ServingValidatorExecutor(base_executor.BaseExecutor):
         if not model_utils.is_model_blessed(artifact_utils.get_single_instance(input_dict["blessing"])):
             logging.info("Not blessed by the Evaluator, so not served.")
             return
+        settings = ServingSettings.model_validate_json(exec_properties["settings"])
         model = artifact_utils.get_single_instance(input_dict["model"])
         split = artifact_utils.get_split_uri(input_dict["examples"], features.TEST)
-        examples = sample_examples(list_files([os.path.join(split, "*")]), exec_properties["images"])
+        examples = sample_examples(list_files([os.path.join(split, "*")]), settings.images)
         if not examples:
             raise DataError(f"{split}: no test image to ask the model server with. Add images.")
         verdict = try_model(
             str(path_utils.serving_model_path(model.uri, path_utils.is_old_model_artifact(model))),
-            exec_properties["model_name"],
+            settings.model_name,
             examples,
-            json.loads(exec_properties["classes"]),
-            Limits(exec_properties["max_latency_ms"], exec_properties["max_serving_mb"]),
+            settings.classes,
+            Limits(settings.max_latency_ms, settings.max_serving_mb),
         )
         mark(artifact_utils.get_single_instance(output_dict["infra_blessing"]), verdict)
 
 
 class ServingValidator(base_component.BaseComponent):
-    """Tries a model in a model server."""
+    """Tries a model in a model server.
+
+    Args:
+        model: the candidate.
+        examples: raw examples with a `test` split.
+        blessing: the Evaluator's; without it nothing is done.
+        settings: of the trial.
+        server_digest: of our code, the built-in server included, and of TensorFlow Serving's binary if it is used.
+    """
 
     SPEC_CLASS = ServingValidatorSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(ServingValidatorExecutor)
@@ -94,45 +116,24 @@ class ServingValidator(base_component.BaseComponent):
         model: types.BaseChannel,
         examples: types.BaseChannel,
         blessing: types.BaseChannel,
-        model_name: str,
-        classes: list[str],
-        images: int,
-        max_latency_ms: float,
-        max_serving_mb: float,
+        settings: ServingSettings,
         server_digest: str,
     ):
-        """Describes one trial.
-
-        Args:
-            model: the candidate.
-            examples: raw examples with a `test` split.
-            blessing: the Evaluator's; without it nothing is done.
-            model_name: what the server is to call the model.
-            classes: class names, in the order of the outputs.
-            images: how many to ask with.
-            max_latency_ms: for a request with one image, as the median.
-            max_serving_mb: of resident memory.
-            server_digest: of our code, the built-in server included, and of TensorFlow Serving's binary if it is used.
-        """
         spec = ServingValidatorSpec(
             model=model,
             examples=examples,
             blessing=blessing,
-            model_name=model_name,
-            classes=json.dumps(classes),
-            images=images,
-            max_latency_ms=max_latency_ms,
-            max_serving_mb=max_serving_mb,
+            settings=settings.model_dump_json(),
             server_digest=server_digest,
             infra_blessing=types.Channel(type=standard_artifacts.InfraBlessing),
         )
         super().__init__(spec=spec)
 
 
-def mark(blessing: types.Artifact, verdict: Verdict) -> None:
+def mark(blessing: types.Artifact, verdict: ServingVerdict) -> None:
     """Writes a verdict into an InfraBlessing, in full and as the Pusher reads it."""
     logging.info("Serving: %s", verdict)
-    for name, text in ((FILE, json.dumps(dataclasses.asdict(verdict), indent=1)), (_MARKS[verdict.blessed], "")):
-        with tf.io.gfile.GFile(os.path.join(blessing.uri, name), "w") as file:
-            file.write(text)
+    verdict.write(blessing.uri)
+    with tf.io.gfile.GFile(os.path.join(blessing.uri, _MARKS[verdict.blessed]), "w") as file:
+        file.write("")
     blessing.set_int_custom_property(_BLESSED, int(verdict.blessed))

@@ -15,6 +15,7 @@ import tensorflow as tf
 from absl import logging
 
 from components import progress
+from components.records.serving_verdict import ServingVerdict
 from components.serving_validator.checks import (
     TOLERANCE,
     TOLERANCE_OF_ANOTHER_BUILD,
@@ -52,28 +53,6 @@ class Limits:
 
 
 @dataclasses.dataclass(frozen=True)
-class Verdict:
-    """What came of a trial.
-
-    Attributes:
-        blessed: whether the model may be pushed.
-        reasons: why not.
-        server: which one was started; "" if it did not come to that.
-        images: how many were asked.
-        median_ms_grpc, median_ms_rest: of a request with one image.
-        memory_mb: resident memory of the server, after all requests.
-    """
-
-    blessed: bool
-    reasons: list[str]
-    server: str = ""
-    images: int = 0
-    median_ms_grpc: float | None = None
-    median_ms_rest: float | None = None
-    memory_mb: float | None = None
-
-
-@dataclasses.dataclass(frozen=True)
 class _Answers:
     """What somebody says to all images, each way of `_WAYS`, and how long one image took (median)."""
 
@@ -85,7 +64,9 @@ class _RefusedError(Exception):
     """What is wrong with a model, in words, each an argument."""
 
 
-def try_model(path: str, model_name: str, examples: Sequence[bytes], classes: Sequence[str], limits: Limits) -> Verdict:
+def try_model(
+    path: str, model_name: str, examples: Sequence[bytes], classes: Sequence[str], limits: Limits
+) -> ServingVerdict:
     """Serves a model and asks it.
 
     Args:
@@ -100,22 +81,47 @@ def try_model(path: str, model_name: str, examples: Sequence[bytes], classes: Se
         GraftError: if the server cannot be started, does not come up in time, or is killed, for reasons of the machine:
             no free port, a broken binary, no memory. The same run can then be tried again.
     """
-    images = [get_image(example) for example in examples]
     try:
-        with futures.ThreadPoolExecutor(1) as pool:
-            asked_here = pool.submit(_ask_here, path, examples, classes)  # while the server starts
-            progress.report("starting the model server")
-            with _serve(path, model_name, limits) as server:
-                progress.report("asking the model without a server")
-                expected = asked_here.result()
-                answers = _ask_server(server, model_name, images, expected, classes, limits)
-                memory = server.memory_bytes / 1e6
-                progress.report("stopping the model server")
+        server, answers, memory_mb = _try(path, model_name, examples, classes, limits)
     except _RefusedError as refusal:
-        return Verdict(False, list(refusal.args), launch.find_binary() or launch.BUILT_IN, len(examples))
+        return ServingVerdict(
+            blessed=False,
+            reasons=list(refusal.args),
+            server=launch.find_binary() or launch.BUILT_IN,
+            images=len(examples),
+        )
     by_grpc, by_rest = (answer.milliseconds for answer in answers)
-    reasons = _check_limits(by_grpc, memory, limits)
-    return Verdict(not reasons, reasons, server.name, len(examples), by_grpc, by_rest, memory)
+    reasons = _check_limits(by_grpc, memory_mb, limits)
+    return ServingVerdict(
+        blessed=not reasons,
+        reasons=reasons,
+        server=server,
+        images=len(examples),
+        median_ms_grpc=by_grpc,
+        median_ms_rest=by_rest,
+        memory_mb=memory_mb,
+    )
+
+
+def _try(
+    path: str, model_name: str, examples: Sequence[bytes], classes: Sequence[str], limits: Limits
+) -> tuple[str, list[_Answers], float]:
+    """Serves a model and asks it; returns the server's name, its answers by gRPC and REST, and its memory in MB.
+
+    Raises:
+        _RefusedError: if the model is not served, or answers otherwise than it should.
+    """
+    images = [get_image(example) for example in examples]
+    with futures.ThreadPoolExecutor(1) as pool:
+        asked_here = pool.submit(_ask_here, path, examples, classes)  # while the server starts
+        progress.report("starting the model server")
+        with _serve(path, model_name, limits) as server:
+            progress.report("asking the model without a server")
+            expected = asked_here.result()
+            answers = _ask_server(server, model_name, images, expected, classes, limits)
+            memory_mb = server.memory_bytes / 1e6
+            progress.report("stopping the model server")
+    return server.name, answers, memory_mb
 
 
 def _ask_here(path: str, examples: Sequence[bytes], classes: Sequence[str]) -> _Answers:

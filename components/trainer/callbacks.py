@@ -1,7 +1,5 @@
 """Keras callbacks."""
 
-from typing import Any
-
 import keras
 
 from components import progress
@@ -21,11 +19,11 @@ class ReportProgress(keras.callbacks.Callback):
         self._step = step
         self._steps_per_epoch = steps_per_epoch
 
-    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         """Reports one batch more."""
         progress.report(f"{self._step} steps", 1, self._steps_per_epoch * self.params["epochs"])
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any]) -> None:
+    def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
         """Reports loss and accuracy, on `train` and on `val`."""
         progress.report(
             f"{self._step} steps",

@@ -3,8 +3,6 @@
 TFX's component with one channel more: its own is closed.
 """
 
-import dataclasses
-import json
 import os
 from collections.abc import Callable
 from typing import Any
@@ -19,16 +17,20 @@ from tfx.dsl.components.base import base_component, executor_spec
 from tfx.proto import trainer_pb2
 from tfx.types import artifact_utils, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
-from tfx.utils import json_utils, proto_utils
+from tfx.utils import proto_utils
 
 from components import progress
-from components.embedder.artifact import EmbeddingReport, read_embeddings
+from components.embedder.artifact import read_embeddings
 from components.embedder.backbone import FrozenBase
 from components.embedder.backbone_cache import open_trunk, read_trunk
 from components.example_files import list_files
 from components.network import resnet
+from components.records.embedding import EmbeddingSummary
+from components.records.history import TrainingHistory
+from components.run_parameters import RunParameters, declare
 from components.trainer import curves, devices
-from components.trainer.training import HEAD, Images, Inputs, Settings, Trained, count_passes, train
+from components.trainer.settings import Settings
+from components.trainer.training import HEAD, Images, Inputs, Trained, count_passes, train
 from components.transform import pixels, samples
 from schema import features
 from serving.export.signatures import export_saved_model
@@ -43,9 +45,7 @@ class TrainerSpec(ComponentSpec):
         "train_args": ExecutionParameter(type=str),
         "eval_args": ExecutionParameter(type=str),
         "custom_config": ExecutionParameter(type=str),
-        "head_epochs": ExecutionParameter(type=int),
-        "fine_tune_epochs": ExecutionParameter(type=int),
-        "model_dir": ExecutionParameter(type=str),
+        **declare("head_epochs", "fine_tune_epochs", "model_dir"),
         "live": ExecutionParameter(type=str),
     }
     INPUTS = {
@@ -93,7 +93,17 @@ class TrainerExecutor(tfx_executor.GenericExecutor):
 
 
 class Trainer(base_component.BaseComponent):
-    """Trains a model on examples and on their embeddings."""
+    """Trains a model on examples and on their embeddings.
+
+    Args:
+        examples: of ExampleGen.
+        embeddings: of the Embedder.
+        transform_graph: of Transform.
+        schema: of the examples.
+        settings: of both phases, but for what follows.
+        parameters: of the run: epochs, and the serving folder of the model, for a warm start.
+        live: identity of the version to start from; "none" for none, "" for the one that is live then.
+    """
 
     SPEC_CLASS = TrainerSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(TrainerExecutor)
@@ -104,25 +114,10 @@ class Trainer(base_component.BaseComponent):
         embeddings: types.BaseChannel,
         transform_graph: types.BaseChannel,
         schema: types.BaseChannel,
-        custom_config: dict[str, Any],
-        head_epochs: int,
-        fine_tune_epochs: int,
-        model_dir: str = "",
+        settings: Settings,
+        parameters: RunParameters,
         live: str = versions.NOT_LIVE,
     ):
-        """Describes one training.
-
-        Args:
-            examples: of ExampleGen.
-            embeddings: of the Embedder.
-            transform_graph: of Transform.
-            schema: of the examples.
-            custom_config: `Settings` as a dictionary, but for what follows.
-            head_epochs: of phase 1.
-            fine_tune_epochs: of phase 2.
-            model_dir: the serving folder of the model, for a warm start.
-            live: identity of the version to start from; "none" for none, "" for the one that is live then.
-        """
         spec = TrainerSpec(
             examples=examples,
             embeddings=embeddings,
@@ -130,10 +125,8 @@ class Trainer(base_component.BaseComponent):
             schema=schema,
             train_args=proto_utils.proto_to_json(trainer_pb2.TrainArgs(splits=[features.TRAIN])),
             eval_args=proto_utils.proto_to_json(trainer_pb2.EvalArgs(splits=[features.VAL])),
-            custom_config=json_utils.dumps(custom_config),
-            head_epochs=head_epochs,
-            fine_tune_epochs=fine_tune_epochs,
-            model_dir=model_dir,
+            custom_config=settings.model_dump_json(),
+            **parameters.select(TrainerSpec),
             live=live,
             model=types.Channel(type=standard_artifacts.Model),
             model_run=types.Channel(type=standard_artifacts.ModelRun),
@@ -147,13 +140,12 @@ def run_fn(fn_args: FnArgs) -> None:
     Args:
         fn_args: paths of the examples and the transform graph, where the model and its logs go, and `Settings`.
     """
-    settings = Settings(**fn_args.custom_config)
-    report = EmbeddingReport.read(settings.embeddings)
+    settings = Settings.check(fn_args.custom_config, "the settings of the Trainer")
+    report = EmbeddingSummary.read(settings.embeddings)
     chosen = devices.choose_devices(settings.precision)
     with chosen.strategy.scope():
         progress.report("building the network")
         frozen = FrozenBase(settings.base, fn_args.transform_output)
-        keras.utils.set_random_seed(settings.seed)
         passes = count_passes(settings, report.trunk is not None)
         files = fn_args.train_files + fn_args.eval_files
         with pixels.cache_folder(files, settings.image_size, passes, fn_args.model_run_dir) as cache:
@@ -165,7 +157,7 @@ def run_fn(fn_args: FnArgs) -> None:
 
 
 def read_inputs(
-    fn_args: FnArgs, frozen: FrozenBase, settings: Settings, report: EmbeddingReport, cache: str | None
+    fn_args: FnArgs, frozen: FrozenBase, settings: Settings, report: EmbeddingSummary, cache: str | None
 ) -> Inputs:
     """Gathers what there is to train on.
 
@@ -236,15 +228,9 @@ def export(frozen: FrozenBase, head: keras.Model, kept: str, fn_args: FnArgs, se
 
 def write_history(trained: Trained, computed: int, model_run_dir: str) -> None:
     """Writes `history.json` and `training_curves.png` beside the TensorBoard logs."""
-    history = {
-        "kept": trained.kept,
-        "scores": {phase: dataclasses.asdict(score) for phase, score in trained.scores.items()},
-        "epochs": trained.history,
-        "trunk_computed": computed,
-    }
+    history = TrainingHistory(kept=trained.kept, scores=trained.scores, epochs=trained.history, trunk_computed=computed)
     tf.io.gfile.makedirs(model_run_dir)
-    with tf.io.gfile.GFile(os.path.join(model_run_dir, "history.json"), "w") as file:
-        file.write(json.dumps(history, indent=1))
+    history.write(model_run_dir)
     progress.report("drawing the training curves")
     with tf.io.gfile.GFile(os.path.join(model_run_dir, "training_curves.png"), "wb") as file:
         file.write(curves.draw_curves(trained.history, trained.kept))

@@ -1,31 +1,33 @@
 """Draws the history of a training run."""
 
 import io
-from typing import Any
+from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MultipleLocator
 
+from components.records.history import Epoch
+
 _MOST_TICKS = 12
 
 
-def draw_curves(history: list[dict[str, Any]], kept: str) -> bytes:
+def draw_curves(history: Sequence[Epoch], kept: str) -> bytes:
     """Returns a PNG of `plot_history`, 1200 x 480 pixels."""
     png = io.BytesIO()
     plot_history(history, kept).savefig(png, format="png")
     return png.getvalue()
 
 
-def plot_history(history: list[dict[str, Any]], kept: str) -> Figure:
+def plot_history(history: Sequence[Epoch], kept: str) -> Figure:
     """Plots accuracy and loss by epoch, on training and validation images.
 
     The epochs of both phases are counted on. Phase 2 starts from the best epoch of phase 1, and so does its curve. A
     star marks the epoch that was exported.
 
     Args:
-        history: a row per epoch: `phase`, `best`, `loss`, `accuracy`, `val_loss`, `val_accuracy`.
+        history: epochs of both phases.
         kept: the phase that was exported.
     """
     figure = Figure(figsize=(10, 4), dpi=120, layout="constrained")
@@ -41,21 +43,23 @@ def plot_history(history: list[dict[str, Any]], kept: str) -> Figure:
     return figure
 
 
-def _draw_phases(axes: Axes, history: list[dict[str, Any]], key: str, label: str, color: str) -> None:
+def _draw_phases(axes: Axes, history: Sequence[Epoch], key: str, label: str, color: str) -> None:
     """Draws a line for each phase; that of phase 2 begins, where phase 1 ended, at the value of its best epoch."""
-    first = [row[key] for row in history if row["phase"] == history[0]["phase"]]
+    first = [getattr(row, key) for row in history if row.phase == history[0].phase]
     axes.plot(range(1, len(first) + 1), first, marker="o", color=color, label=label)
-    second = [row[key] for row in history[len(first) :]]
+    second = [getattr(row, key) for row in history[len(first) :]]
     if second:
-        start = next(row[key] for row in history if row["best"])
+        start = next(getattr(row, key) for row in history if row.best)
         epochs = range(len(first), len(history) + 1)
         axes.plot(epochs, [start, *second], marker="o", markevery=slice(1, None), color=color, linestyle="--")
 
 
-def _mark_kept(axes: Axes, history: list[dict[str, Any]], kept: str, key: str) -> None:
-    if history[0]["phase"] != history[-1]["phase"]:
-        heads = sum(row["phase"] == history[0]["phase"] for row in history)
+def _mark_kept(axes: Axes, history: Sequence[Epoch], kept: str, key: str) -> None:
+    if history[0].phase != history[-1].phase:
+        heads = sum(row.phase == history[0].phase for row in history)
         axes.axvline(heads + 0.5, color="grey", linestyle=":", label="fine-tuning starts")
     for epoch, row in enumerate(history, 1):
-        if row["best"] and row["phase"] == kept:
-            axes.plot([epoch], [row[key]], marker="*", markersize=16, color="black", linestyle="none", label="kept")
+        if row.best and row.phase == kept:
+            axes.plot(
+                [epoch], [getattr(row, key)], marker="*", markersize=16, color="black", linestyle="none", label="kept"
+            )

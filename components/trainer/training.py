@@ -4,7 +4,6 @@ import dataclasses
 import math
 import os
 from collections.abc import Sequence
-from typing import Any
 
 import keras
 import numpy as np
@@ -13,76 +12,17 @@ from absl import logging
 
 from components import progress
 from components.embedder.artifact import Embedded
-from components.embedder.backbone import BaseSpec, FrozenBase
+from components.embedder.backbone import FrozenBase
 from components.network import resnet
-from components.tfdata import READY_BATCHES, without_autotune
+from components.records.history import Epoch, Score
+from components.tfdata import READY_BATCHES, shuffle, without_autotune
 from components.trainer.callbacks import ReportProgress
 from components.trainer.devices import Devices
-from components.transform import pixels
+from components.trainer.settings import Settings
 from serving.export.signatures import read_classes, read_last_weights
 
 HEAD, FINE_TUNE = "head", "fine-tune"
 BALANCED = "balanced"
-
-
-@dataclasses.dataclass(frozen=True)
-class Settings:
-    """What the pipeline hands to `run_fn` as `custom_config`.
-
-    Attributes:
-        classes: class names, in the order of the outputs.
-        image_size: in pixels.
-        weights: path of a `notop` weights file, or "random".
-        head_units: width of each hidden layer of the head.
-        dropout: share of units dropped after each hidden layer of the head while it trains.
-        head_epochs, head_learning_rate: phase 1.
-        fine_tune_epochs, fine_tune_learning_rate: phase 2; 0 epochs leave it out.
-        fine_tune_from: the first block that phase 2 trains, or "all".
-        precision: of phase 2, see `devices.choose_devices`.
-        batch_size: images a step.
-        early_stopping_patience: epochs without a lower loss on `val` before a phase ends.
-        label_smoothing: share of the target that is spread over all classes.
-        class_weights: "balanced" weighs rare classes up in training, see `balance`; or "none".
-        augmentation: random changes of training images, see `pixels.build_augmentation`.
-        seed: of weights, order and augmentation.
-        store: the folder of the embedding store.
-        model_name: what servers will call the model.
-        cache_key: what the results depend on besides; TFX hashes it, nothing reads it.
-        warm_start: whether to start from the live model's head.
-        embeddings: the folder of the Embedder's artifact; the Trainer's executor fills it in.
-        test_files: patterns of the files of the test split, likewise; no image of them is trained on.
-        live: the SavedModel whose head this one starts from, see `warm_start_head`, likewise; "" for none.
-    """
-
-    classes: list[str]
-    image_size: int
-    weights: str
-    head_units: list[int]
-    dropout: float
-    head_epochs: int
-    head_learning_rate: float
-    fine_tune_epochs: int
-    fine_tune_learning_rate: float
-    fine_tune_from: str
-    precision: str
-    batch_size: int
-    early_stopping_patience: int
-    label_smoothing: float
-    class_weights: str
-    augmentation: dict[str, Any]
-    seed: int
-    store: str
-    model_name: str
-    cache_key: dict[str, str]
-    warm_start: bool = False
-    embeddings: str = ""
-    test_files: Sequence[str] = ()
-    live: str = ""
-
-    @property
-    def base(self) -> BaseSpec:
-        """How to build the base."""
-        return BaseSpec(self.weights, self.seed, self.image_size, self.fine_tune_from if self.fine_tune_epochs else "")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,25 +58,15 @@ class Inputs:
     trunk_val: tf.data.Dataset | None = None
     computed: int = 0
 
+    def find_images(self) -> Images:
+        """Returns the images.
 
-@dataclasses.dataclass(frozen=True)
-class Score:
-    """Loss and accuracy on `val`, which decide what is exported.
-
-    The loss first, for the epochs of a phase and between the phases alike: on the few images of `val` an accuracy moves
-    in steps, and says nothing of how sure the model is.
-    """
-
-    loss: float
-    accuracy: float
-
-    def is_worse_than(self, other: "Score") -> bool:
-        """Higher loss, or the same at a lower accuracy; a loss that has diverged to NaN is worse than any other."""
-        return self._rank() < other._rank()
-
-    def _rank(self) -> tuple[bool, float, float]:
-        converged = math.isfinite(self.loss)
-        return converged, -self.loss if converged else 0.0, self.accuracy
+        Raises:
+            ValueError: if there are none: what lacks embeddings, or the output of the trunk, is trained on images.
+        """
+        if self.images is None:
+            raise ValueError("Inputs: expected images where there are no embeddings or no output of the trunk")
+        return self.images
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,7 +81,7 @@ class Trained:
     """
 
     head: keras.Model
-    history: list[dict[str, Any]]
+    history: list[Epoch]
     kept: str
     scores: dict[str, Score]
 
@@ -167,8 +97,8 @@ def train(frozen: FrozenBase, inputs: Inputs, settings: Settings, devices: Devic
         log_dir: for TensorBoard.
     """
     if inputs.train is None or inputs.val is None:
-        assert inputs.images is not None
-        head, labels, history, head_score = _train_head_on_images(frozen, inputs.images, settings, devices, log_dir)
+        images = inputs.find_images()
+        head, labels, history, head_score = _train_head_on_images(frozen, images, settings, devices, log_dir)
     else:
         head, labels = build_head(inputs.train.embeddings, settings), inputs.train.labels
         val = batch_embeddings(inputs.val, settings.batch_size)
@@ -181,7 +111,7 @@ def train(frozen: FrozenBase, inputs: Inputs, settings: Settings, devices: Devic
     before = frozen.network.get_weights(), head.get_weights()
     history += _fine_tune(frozen, head, inputs, labels, settings, devices, log_dir)
     scores = {HEAD: head_score, FINE_TUNE: _score_fine_tuned(frozen, head, inputs, settings)}
-    if scores[FINE_TUNE].is_worse_than(head_score):
+    if is_worse(scores[FINE_TUNE], head_score):
         frozen.network.set_weights(before[0])
         head.set_weights(before[1])
         return Trained(head, history, HEAD, scores)
@@ -195,13 +125,14 @@ def batch_embeddings(embedded: Embedded, batch_size: int, shuffle_seed: int | No
     """
     rows = tf.data.Dataset.from_tensor_slices((embedded.embeddings, embedded.labels))
     if shuffle_seed is not None:
-        rows = rows.shuffle(len(embedded.labels), seed=shuffle_seed)
+        rows = shuffle(rows, len(embedded.labels), shuffle_seed)
     return without_autotune(rows.batch(batch_size).prefetch(READY_BATCHES))
 
 
 def build_head(embeddings: np.ndarray, settings: Settings) -> keras.Model:
     """The head for these embeddings, float32 [num_images, 2048]; see `resnet.build_head`."""
-    head = resnet.build_head(embeddings, settings.head_units, len(settings.classes), settings.dropout)
+    num_classes = len(settings.classes)
+    head = resnet.build_head(embeddings, settings.head_units, num_classes, settings.dropout, settings.seed)
     if settings.live:
         warm_start_head(head, settings.live, settings.classes)
     return head
@@ -224,7 +155,7 @@ def warm_start_head(head: keras.Model, path: str, classes: list[str]) -> None:
 
 def _train_head_on_images(
     frozen: FrozenBase, images: Images, settings: Settings, devices: Devices, log_dir: str
-) -> tuple[keras.Model, np.ndarray, list[dict[str, Any]], Score]:
+) -> tuple[keras.Model, np.ndarray, list[Epoch], Score]:
     """Phase 1 where images change from epoch to epoch, so that no embedding is there twice."""
     logging.info("Images are augmented, so phase 1 runs them through the frozen base in each epoch.")
     base = _copy_base(frozen.network, settings, devices)
@@ -245,7 +176,7 @@ def _fine_tune(
     settings: Settings,
     devices: Devices,
     log_dir: str,
-) -> list[dict[str, Any]]:
+) -> list[Epoch]:
     """Phase 2, in the precision of the devices; the base's float32 network gets the weights."""
     progress.report("building the network to fine-tune")
     base = _copy_base(frozen.network, settings, devices)
@@ -255,16 +186,16 @@ def _fine_tune(
         train_data, val_data = inputs.trunk_train, inputs.trunk_val
     else:
         network = resnet.assemble(resnet.build_embedder(base), head)
-        assert inputs.images is not None
-        train_data, val_data = inputs.images.shuffled, inputs.images.val
+        images = inputs.find_images()
+        train_data, val_data = images.shuffled, images.val
     history = train_phase(FINE_TUNE, network, train_data, val_data, labels, settings, devices, log_dir)
     frozen.network.set_weights(base.get_weights())
     return history
 
 
 def _copy_base(network: keras.Model, settings: Settings, devices: Devices) -> keras.Model:
-    """The same base, to be trained in the precision of the devices."""
-    base = resnet.build_base(settings.image_size, settings.weights, settings.seed, devices.policy)
+    """Copies the base, to be trained in the precision of the devices; a weights file is not read again."""
+    base = resnet.build_base(settings.image_size, resnet.RANDOM, policy=devices.policy)
     base.set_weights(network.get_weights())
     return base
 
@@ -274,8 +205,7 @@ def _score_fine_tuned(frozen: FrozenBase, head: keras.Model, inputs: Inputs, set
     if inputs.trunk_val is not None:
         network, val = resnet.assemble_above(frozen.network, str(frozen.cut), head), inputs.trunk_val
     else:
-        assert inputs.images is not None
-        network, val = resnet.assemble(resnet.build_embedder(frozen.network), head), inputs.images.val
+        network, val = resnet.assemble(resnet.build_embedder(frozen.network), head), inputs.find_images().val
     resnet.compile_for_training(network, settings.fine_tune_learning_rate, settings.label_smoothing)
     return score(network, val)
 
@@ -306,7 +236,7 @@ def train_phase(
     settings: Settings,
     devices: Devices,
     log_dir: str,
-) -> list[dict[str, Any]]:
+) -> list[Epoch]:
     """Trains what is trainable of a network, and leaves it at its best epoch.
 
     Args:
@@ -331,16 +261,20 @@ def train_phase(
         validation_data=val,
         epochs=epochs,
         class_weight=balance(labels, len(settings.classes)) if settings.class_weights == BALANCED else None,
-        callbacks=[
-            keras.callbacks.EarlyStopping(
-                monitor="val_loss", patience=settings.early_stopping_patience, restore_best_weights=True
-            ),
-            keras.callbacks.TensorBoard(os.path.join(log_dir, "tensorboard", phase), write_graph=False),
-            ReportProgress(step, math.ceil(len(labels) / settings.batch_size)),
-        ],
+        callbacks=_make_callbacks(settings, step, len(labels), os.path.join(log_dir, "tensorboard", phase)),
         verbose=0,
     )
     return _rows(fitted.history, phase)
+
+
+def _make_callbacks(settings: Settings, step: str, num_images: int, log_dir: str) -> list[keras.callbacks.Callback]:
+    """Ends a phase early, at its best epoch; writes the logs of TensorBoard; says how far the phase is."""
+    patience, num_batches = settings.early_stopping_patience, math.ceil(num_images / settings.batch_size)
+    return [
+        keras.callbacks.EarlyStopping(monitor="val_loss", patience=patience, restore_best_weights=True),
+        keras.callbacks.TensorBoard(log_dir, write_graph=False),
+        ReportProgress(step, num_batches),
+    ]
 
 
 def balance(labels: np.ndarray, num_classes: int) -> dict[int, float]:
@@ -365,20 +299,42 @@ def score(network: keras.Model, val: tf.data.Dataset) -> Score:
     """
     progress.report("evaluating on the validation images")
     measured = network.evaluate(val, verbose=0, return_dict=True)
-    return Score(measured["loss"], measured["accuracy"])
+    return Score(loss=measured["loss"], accuracy=measured["accuracy"])
+
+
+def is_worse(one: Score, other: Score) -> bool:
+    """Tells whether a score has the higher loss, or the same at a lower accuracy; decides what is exported.
+
+    The loss first, for the epochs of a phase and between the phases alike: on the few images of `val` an accuracy moves
+    in steps, and says nothing of how sure the model is. A loss that has diverged to NaN is worse than any other.
+    """
+    return _rank(one) < _rank(other)
+
+
+def _rank(score: Score) -> tuple[bool, float, float]:
+    converged = math.isfinite(score.loss)
+    return converged, -score.loss if converged else 0.0, score.accuracy
 
 
 def count_passes(settings: Settings, has_trunk: bool) -> int:
     """How often the Trainer reads each image."""
     passes = settings.fine_tune_epochs if not has_trunk else 0
-    return passes + (1 + settings.head_epochs if pixels.is_on(settings.augmentation) else 0)
+    return passes + (1 + settings.head_epochs if settings.augmentation.is_on else 0)
 
 
-def _rows(history: dict[str, list[float]], phase: str) -> list[dict[str, Any]]:
+def _rows(history: dict[str, list[float]], phase: str) -> list[Epoch]:
     """Returns Keras' history as one row an epoch."""
     best = find_best_epoch(history["val_loss"])
     return [
-        {"phase": phase, "epoch": i + 1, "best": i == best} | {k: float(v[i]) for k, v in history.items()}
+        Epoch(
+            phase=phase,
+            epoch=i + 1,
+            best=i == best,
+            loss=history["loss"][i],
+            accuracy=history["accuracy"][i],
+            val_loss=history["val_loss"][i],
+            val_accuracy=history["val_accuracy"][i],
+        )
         for i in range(len(history["loss"]))
     ]
 

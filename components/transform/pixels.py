@@ -10,7 +10,6 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import keras
 import numpy as np
@@ -18,9 +17,10 @@ import tensorflow as tf
 from absl import logging
 
 from components.example_files import list_files
-from components.tfdata import PARALLEL_CALLS, READY_BATCHES, without_autotune
+from components.tfdata import PARALLEL_CALLS, READY_BATCHES, shuffle, without_autotune
 from components.transform.preprocessing import from_levels, to_levels
 from schema import features
+from serving.storage.documents import Fields
 
 _SHUFFLED_BATCHES = 8  # the buffer is memory, and the order on disk mixes the classes already
 _SAMPLED_RECORDS = 32  # tell the mean size of an example; all of them would be a pass of their own
@@ -63,7 +63,7 @@ def read_levels(
     if cache:
         levels = levels.cache(cache)
     if shuffle_seed is not None:  # behind the decoding: a file may have megabytes
-        levels = levels.unbatch().shuffle(_SHUFFLED_BATCHES * batch_size, seed=shuffle_seed).batch(batch_size)
+        levels = shuffle(levels.unbatch(), _SHUFFLED_BATCHES * batch_size, shuffle_seed).batch(batch_size)
     return levels
 
 
@@ -83,33 +83,43 @@ def to_pixels(levels: tf.data.Dataset, augment: Callable[[tf.Tensor], tf.Tensor]
     return pixels.prefetch(READY_BATCHES)
 
 
-def is_on(augmentation: dict[str, Any]) -> bool:
-    """Whether an augmentation, as for `build_augmentation`, changes anything."""
-    return any(value not in _OFF for value in augmentation.values())
+class Augmentation(Fields):
+    """Random changes of training images; 0 and "none" are off.
+
+    Attributes:
+        flip: "none", "horizontal", "vertical" or "horizontal_and_vertical".
+        rotation: factor of a full turn.
+        zoom, contrast: factors, as those of the Keras layers of these names.
+    """
+
+    flip: str = "none"
+    rotation: float = 0.0
+    zoom: float = 0.0
+    contrast: float = 0.0
+
+    @property
+    def is_on(self) -> bool:
+        """Whether anything is changed."""
+        return self != Augmentation()
 
 
-def build_augmentation(augmentation: dict[str, Any], seed: int) -> Callable[[tf.Tensor], tf.Tensor] | None:
+def build_augmentation(augmentation: Augmentation, seed: int) -> Callable[[tf.Tensor], tf.Tensor] | None:
     """Builds random changes of images, for training alone.
 
     Args:
-        augmentation: `flip` ("none", "horizontal", "vertical" or "horizontal_and_vertical"); `rotation`, a factor of
-            a full turn; `zoom` and `contrast`, factors: each as in the Keras layer of that name, 0 is off.
+        augmentation: what to change, and how far.
         seed: of what is drawn.
     Returns:
         A function, uint8 to float32 [batch, size, size, 3], levels from 0 to 255 in and out; or None if all is off.
     """
-    kinds = {
-        "flip": keras.layers.RandomFlip,
-        "rotation": keras.layers.RandomRotation,
-        "zoom": keras.layers.RandomZoom,
-        "contrast": functools.partial(keras.layers.RandomContrast, value_range=(0, 255)),
-    }
-    # With one seed for all, an image would be zoomed as far as it is turned.
-    layers = [
-        layer(augmentation[name], seed=seed + index)
-        for index, (name, layer) in enumerate(kinds.items())
-        if augmentation[name] not in _OFF
+    kinds = [
+        (keras.layers.RandomFlip, augmentation.flip),
+        (keras.layers.RandomRotation, augmentation.rotation),
+        (keras.layers.RandomZoom, augmentation.zoom),
+        (functools.partial(keras.layers.RandomContrast, value_range=(0, 255)), augmentation.contrast),
     ]
+    # With one seed for all, an image would be zoomed as far as it is turned.
+    layers = [layer(change, seed=seed + i) for i, (layer, change) in enumerate(kinds) if change not in _OFF]
 
     def augment(images: tf.Tensor) -> tf.Tensor:
         images = tf.cast(images, tf.float32)
@@ -117,7 +127,7 @@ def build_augmentation(augmentation: dict[str, Any], seed: int) -> Callable[[tf.
             images = layer(images, training=True)
         return images
 
-    return augment if is_on(augmentation) else None
+    return augment if layers else None
 
 
 @contextlib.contextmanager

@@ -4,7 +4,7 @@ There is one preprocessing graph. TFX's Transform traces `preprocessing_fn`; the
 graph and the SavedModel carries it, so that training and serving cannot drift apart.
 """
 
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 import tensorflow as tf
@@ -15,6 +15,20 @@ from schema import features
 
 # What resnet50.preprocess_input subtracts, in its order: blue, green, red (He et al. 2015, in Caffe).
 BGR_MEANS = np.array([103.939, 116.779, 123.68], np.float32)
+
+
+class Config(TypedDict):
+    """Configuration of the graph, as `custom_config` of TFX's Transform.
+
+    Attributes:
+        image_size: in pixels.
+        max_megapixels: as for `refuse_bomb`.
+        classes: class names, in the order of the model's outputs.
+    """
+
+    image_size: int
+    max_megapixels: float
+    classes: list[str]
 
 
 def resize_image(image: tf.Tensor, image_size: int) -> tf.Tensor:
@@ -71,12 +85,12 @@ def index_labels(labels: tf.Tensor, classes: list[str]) -> tf.Tensor:
     return tf.where(tf.reduce_any(matches, axis=1), tf.argmax(matches, axis=1), -1)
 
 
-def preprocessing_fn(inputs: dict[str, tf.Tensor], custom_config: dict[str, Any]) -> dict[str, tf.Tensor]:
+def preprocessing_fn(inputs: dict[str, tf.Tensor], custom_config: Config) -> dict[str, tf.Tensor]:
     """What TFX's Transform traces.
 
     Args:
         inputs: raw features by name, string [batch, 1].
-        custom_config: `image_size` in pixels, `max_megapixels` and `classes`.
+        custom_config: what the graph is to hold.
     Returns:
         `pixels` float32 [batch, size, size, 3] and `label_index` int64 [batch, 1].
     """

@@ -19,6 +19,7 @@ from apache_beam.runners.portability.fn_api_runner import fn_runner
 from apache_beam.runners.portability.local_job_service import BeamJob, LocalJobServicer
 
 from serving.process import stop_signals
+from serving.storage.whole_files import name_temporary, write_whole
 
 _GRACE = 2.0  # seconds that the service may take to stop
 
@@ -39,16 +40,15 @@ def main() -> None:
     """Serves until it is told to stop."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--port", type=int, default=8099, help="to listen on; 0 for any that is free (8099)")
-    parser.add_argument("--port-file", type=pathlib.Path, help="where to write it once it serves")
+    parser.add_argument("--port-file", help="where to write it once it serves")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO)
     service, stopped = LocalJobServicer(beam_job_type=ParallelJob), threading.Event()
     with stop_signals.caught() as signals:
         port = service.start_grpc_server(arguments.port)
         if arguments.port_file:
-            temporary = arguments.port_file.with_suffix(".tmp")
-            temporary.write_text(str(port))
-            temporary.rename(arguments.port_file)
+            with write_whole(arguments.port_file, name_temporary(arguments.port_file)) as temporary:
+                pathlib.Path(temporary).write_text(str(port))
         stop_signals.watch(signals, stopped.set, lambda: os._exit(0), _GRACE)
         stopped.wait()
         service.stop()

@@ -97,10 +97,10 @@ def write_answer(places: dict[str, str], answer: str) -> None:
 
 def describe_code() -> dict[str, str]:
     """What must be equal on both sides: our code with its libraries, and what objects are pickled with."""
-    from pipeline.resolve import digest_code
+    from pipeline.code_digests import read_code_digests
 
     python = ".".join(platform.python_version_tuple()[:2])
-    return {"python": python, "beam": beam.__version__, "code": digest_code()[:12]}
+    return {"python": python, "beam": beam.__version__, "code": read_code_digests().workers[:12]}
 
 
 def _describe(code: dict[str, str]) -> str:

@@ -5,14 +5,15 @@ import math
 import pathlib
 import re
 import shutil
-from typing import Any
 
 from components.example_gen import ingest, layout
 from components.example_gen.duplicates import Record
-from components.example_gen.lineage import find_record_problems
+from components.example_gen.lineage import find_record_problems, read_salt
 from components.example_gen.reading import read_images
 from components.gates.data_checks import check_data, find_warnings
-from components.transform.pixels import is_on
+from components.records.ingest import IngestSummary
+from components.records.quarantine import LeftOut
+from components.transform.pixels import Augmentation
 from pipeline.check.classes import find_early_problems, resolve_classes
 from pipeline.config.config import Config
 from pipeline.workspace.disk import MODEL_BYTES
@@ -58,8 +59,8 @@ class Findings:
     Attributes:
         listing: its files.
         read: number of files that were read; fewer than there are, if only a sample was.
-        report: `report.json` as ExampleGen would write it, of the files that were read.
-        left_out: lines of `quarantine.jsonl`, of the files that were read.
+        report: counts as ExampleGen would write them, of the files that were read.
+        left_out: files that would be left out, of those that were read.
         sizes: of the images that are kept; None if none is.
         problems: reasons why a run would stop, with what to do.
         warnings: what a run would warn of.
@@ -69,8 +70,8 @@ class Findings:
 
     listing: layout.Listing
     read: int
-    report: dict[str, Any]
-    left_out: list[dict[str, Any]]
+    report: IngestSummary
+    left_out: list[LeftOut]
     sizes: Sizes | None
     problems: list[str]
     warnings: list[str]
@@ -95,9 +96,8 @@ def inspect(config: Config, listing: layout.Listing, sample: int = 0) -> Finding
     classes = resolve_classes(config, listing, live)
     files = _spread(listing.files, sample)
     records = read_images(files, config.data, config.max_megapixels, len(files))
-    salt = str(live.record.get("salt", "")) if live else ""
-    decided = ingest.decide(listing, records, config.split_ratios, salt)
-    report, left_out = ingest.describe(decided), ingest.list_left_out(decided)
+    decided = ingest.decide(listing, records, config.split_ratios, read_salt(live))
+    report, left_out = ingest.summarize(decided), ingest.list_left_out(decided)
     problems = find_record_problems(live, config.force) + find_early_problems(config, listing, classes, live)
     whole = len(files) == len(listing.files)
     if whole:
@@ -142,7 +142,7 @@ def _estimate_disk(listing: layout.Listing, config: Config) -> Disk:
 
 def _measure_split_features(config: Config) -> int:
     """Returns the bytes that a run keeps of an image so that phase 2 need not compute the frozen part again."""
-    if not config.fine_tune_epochs or config.trunk_gb == 0 or is_on(config.augmentation.model_dump()):
+    if not config.fine_tune_epochs or config.trunk_gb == 0 or Augmentation(**config.augmentation.model_dump()).is_on:
         return 0
     shape = find_split_shape(config.fine_tune_from, config.image_size)
     return _BFLOAT16_BYTES * math.prod(shape) if shape else 0

@@ -13,8 +13,7 @@ from serving.releases import versions
 
 def resolve_classes(config: Config, listing: layout.Listing, live: versions.Version | None) -> list[str]:
     """Returns the class list of a run: as configured, else of the live model, else of the folders."""
-    record = live.record if live else {}
-    return list(config.classes or record.get("classes") or listing.labels)
+    return list(config.classes or (live.record.classes if live else ()) or listing.labels)
 
 
 def find_early_problems(

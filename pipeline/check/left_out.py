@@ -1,50 +1,37 @@
 """Sums up the files that a run leaves out: by reason, and with the command that converts some of them."""
 
 import collections
-import json
-import pathlib
 from collections.abc import Iterable
-from typing import Any
 
 from components.example_gen.duplicates import CONTRADICTION
 from components.images.formats import CONVERTIBLE
+from components.records.quarantine import LeftOut
 from schema.text import quote
 from serving.storage.gfile import is_remote
 
-QUARANTINE = "quarantine.jsonl"
 _COPY, _RELABELLED = "duplicate of", "labelled"
 
 
-def read_quarantine(path: pathlib.Path) -> list[dict[str, Any]]:
-    """Reads the lines of `quarantine.jsonl`: path, label, reason and broken of each file that is left out.
-
-    A run that leaves out no file writes no such list.
-    """
-    if not path.is_file():
-        return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
-
-
-def group_by_reason(left_out: Iterable[dict[str, Any]]) -> dict[str, list[str]]:
+def group_by_reason(left_out: Iterable[LeftOut]) -> dict[str, list[str]]:
     """Groups paths by a short reason, the most frequent first.
 
     Args:
-        left_out: lines of `quarantine.jsonl`.
+        left_out: the files.
     """
     groups = collections.defaultdict(list)
     for entry in left_out:
-        groups[_shorten(entry["reason"])].append(entry["path"])
+        groups[_shorten(entry.reason)].append(entry.path)
     return dict(sorted(groups.items(), key=lambda group: -len(group[1])))
 
 
-def suggest_conversion(left_out: Iterable[dict[str, Any]], data: str) -> tuple[str, str] | None:
+def suggest_conversion(left_out: Iterable[LeftOut], data: str) -> tuple[str, str] | None:
     """Returns which files would be read as JPEGs, and the command that makes them so; None if there are none.
 
     Args:
-        left_out: lines of `quarantine.jsonl`.
+        left_out: the files.
         data: the folder that was read; for a remote one there is no command, for it must be copied first.
     """
-    formats = collections.Counter(_shorten(entry["reason"]) for entry in left_out)
+    formats = collections.Counter(_shorten(entry.reason) for entry in left_out)
     found = [f"{count} {name}" for name, count in formats.most_common() if name in CONVERTIBLE]
     if not found or is_remote(data):
         return None

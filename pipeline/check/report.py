@@ -2,7 +2,6 @@
 
 import collections
 import json
-from typing import Any
 
 from rich.console import Console
 from rich.filesize import decimal
@@ -51,11 +50,11 @@ def print_verdict(findings: Findings, next_command: str, console: Console) -> No
 def render_json(findings: Findings) -> str:
     """Returns the findings as one line of JSON."""
     sizes = findings.sizes
-    values: dict[str, Any] = {
+    values = {
         "files": len(findings.listing.files),
         "read": findings.read,
-        "report": findings.report,
-        "left_out": findings.left_out,
+        "report": findings.report.model_dump(mode="json"),
+        "left_out": [entry.model_dump() for entry in findings.left_out],
         "sizes": sizes and vars(sizes),
         "disk": vars(findings.disk),
         "live_version": findings.live,
@@ -68,8 +67,8 @@ def render_json(findings: Findings) -> str:
 def _make_table(findings: Findings) -> Table:
     """Builds a row for each class: files, files left out, and images by split."""
     files = collections.Counter(f.label for f in findings.listing.files)
-    lost = collections.Counter(entry["label"] for entry in findings.left_out)
-    counts = findings.report["counts"]
+    lost = collections.Counter(entry.label for entry in findings.left_out)
+    counts = findings.report.counts
     table = Table(box=None, pad_edge=True)
     for title in ("class", "files", "left out", *SPLITS):
         table.add_column(title, justify="left" if title == "class" else "right", overflow="fold")
@@ -84,7 +83,7 @@ def _make_table(findings: Findings) -> Table:
 
 
 def _print_left_out(findings: Findings, config: Config, console: Console) -> None:
-    broken = findings.report["broken"]
+    broken = findings.report.broken
     if not findings.left_out:
         print_labelled(console, "Left out:", "none")
         return

@@ -15,6 +15,7 @@ QUICK, NORMAL, ALL = "not slow and not long", "not long", ""
 # shares its fixtures, so it stays on one process. A process takes some 2 GB: hence at most 4.
 _PROCESSES = str(min(4, len(os.sched_getaffinity(0)) + 1))
 _SPREAD = ["-n", _PROCESSES, "--dist", "loadfile", "--no-loadscope-reorder"]
+LINTERS = (["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"])
 FOLDERS = ["schema", "serving", "components", "pipeline", "kubeflow"]
 
 
@@ -31,7 +32,7 @@ def run_checks(selection: str, coverage: bool, pytest_arguments: Sequence[str]) 
     pytest = ["pytest", *_SPREAD, "-m", selection]
     if coverage:
         pytest += ["--cov", "--cov-report="]
-    for command in (["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"], [*pytest, *pytest_arguments]):
+    for command in (*LINTERS, [*pytest, *pytest_arguments]):
         if status := _run(command):
             return status
     return _report_coverage() if coverage else 0

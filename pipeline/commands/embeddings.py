@@ -2,18 +2,20 @@
 
 import dataclasses
 import pathlib
-from typing import Any
 
 from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
 
 from components.example_gen.decode_cache import remove_outdated
-from components.row_store.store import EmbeddingStore, list_kinds, measure, remove
+from components.row_store.store import EmbeddingStore, list_kinds, remove
+from pipeline.code_digests import read_code_digests
 from pipeline.console.printing import print_plain
+from pipeline.workspace.manifest import EmbeddingUse
 from pipeline.workspace.workspace import Workspace, open_workspace
 from schema.errors import GraftError, UsageError
 from serving.releases import versions
+from serving.storage.listing import measure
 
 _NOTHING = "There is nothing to see or to prune before a first run: ./graft run"
 
@@ -36,7 +38,7 @@ def print_store(out: str, console: Console) -> None:
         UsageError: if it is no workspace.
     """
     workspace = _find_workspace(out)
-    live = {name for manifest in _live_manifests(workspace) for name in manifest["embedding"]["kinds"]}
+    live = {name for _, use in _find_live_uses(workspace) for name in use.kinds}
     table = Table(box=None)
     for title in ("output of layer", "images", "size", "in use"):
         table.add_column(title, justify="left" if title in ("output of layer", "in use") else "right")
@@ -59,10 +61,8 @@ def prune_store(out: str) -> Pruned:
         UsageError: if it is no workspace.
         GraftError: if a run is at work there.
     """
-    from pipeline.resolve import digest_code  # TFX takes seconds
-
     with open_workspace(str(_find_workspace(out).root)) as workspace:
-        remove_outdated(str(workspace.decoded), digest_code())
+        remove_outdated(str(workspace.decoded), read_code_digests().decoding)
         root = str(workspace.embeddings)
         before, rows = measure(root), 0
         live = _live_images(workspace)
@@ -82,12 +82,15 @@ def _find_workspace(out: str) -> Workspace:
     return workspace
 
 
-def _live_manifests(workspace: Workspace) -> list[dict[str, Any]]:
-    """Of the newest run that embedded, and of those that made what is live: after a rollback, an older one."""
-    manifests = [m for m in workspace.load_manifests() if m.get("embedding", {}).get("kinds")]
+def _find_live_uses(workspace: Workspace) -> list[tuple[str, EmbeddingUse]]:
+    """Returns id and embeddings of the newest run that embedded, and of the runs that made what is live.
+
+    After a rollback, these are older runs.
+    """
+    found = [(m.run_id, m.embedding) for m in workspace.load_manifests() if m.embedding and m.embedding.kinds]
     live = [versions.find_live(str(folder)) for folder in workspace.model_dir("").glob("*") if folder.is_dir()]
-    runs = {version.record.get("run_id") for version in live if version}
-    return [*manifests[-1:], *(m for m in manifests[:-1] if m["run_id"] in runs)]
+    runs = {version.record.run_id for version in live if version}
+    return [*found[-1:], *(use for use in found[:-1] if use[0] in runs)]
 
 
 def _live_images(workspace: Workspace) -> dict[str, list[bytes]]:
@@ -97,43 +100,44 @@ def _live_images(workspace: Workspace) -> dict[str, list[bytes]]:
         GraftError: if the artifacts that tell them are gone or damaged: then rows that are in use would be dropped.
     """
     live: dict[str, list[bytes]] = {}
-    for manifest in _live_manifests(workspace):
-        digests = _read_digests(workspace, manifest)
-        for name in manifest["embedding"]["kinds"]:
+    for run_id, use in _find_live_uses(workspace):
+        digests = _read_digests(workspace, run_id, use)
+        for name in use.kinds:
             live.setdefault(name, []).extend(digests)
     return live
 
 
-def _read_digests(workspace: Workspace, manifest: dict[str, Any]) -> list[bytes]:
+def _read_digests(workspace: Workspace, run_id: str, use: EmbeddingUse) -> list[bytes]:
     """Reads the digests of the images that a run has embedded."""
     import tensorflow as tf  # takes seconds
 
     from components.embedder.artifact import read_rows
     from components.example_files import list_split
 
-    embedding = manifest["embedding"]
-    folder = workspace.root / embedding.get("artifact", "")
-    splits = sorted(folder.glob("Split-*"))
+    splits = sorted((workspace.root / use.artifact).glob("Split-*")) if use.artifact else []
     try:
         digests = [row.digest for split in splits for file in list_split(str(split)) for row in read_rows(file)]
     except (GraftError, tf.errors.OpError, ValueError):
         splits = []
     # A file that is cut between two records, or within 12 bytes behind one, is whole for TensorFlow.
-    if not splits or len(digests) != embedding.get("images", len(digests)):
+    if not splits or len(digests) != use.images:
         raise GraftError(
             f"{workspace.root}: nothing was dropped: which images are in use cannot be told, for the artifacts of the "
-            f"run {manifest['run_id']} are gone or damaged. Let ./graft run make them anew, then prune."
+            f"run {run_id} are gone or damaged. Let ./graft run make them anew, then prune."
         )
     return digests
 
 
 def _hit_rates(workspace: Workspace) -> list[str]:
     """Of the runs in which the Embedder had something to do."""
-    manifests = [m for m in workspace.load_manifests() if m.get("embedding", {}).get("images")]
-    runs = [m["embedding"] for m in manifests if "Embedder" not in m["cached"]]
+    runs = [
+        manifest.embedding
+        for manifest in workspace.load_manifests()
+        if manifest.embedding and manifest.embedding.images and "Embedder" not in (manifest.cached or ())
+    ]
     lines = []
     for name, chosen in (("newest run", runs[-1:]), (f"all {len(runs)} runs", runs if len(runs) > 1 else [])):
-        images, computed = (sum(run[key] for run in chosen) for key in ("images", "computed"))
+        images, computed = sum(use.images for use in chosen), sum(use.computed for use in chosen)
         if images:
             lines.append(f"Hit rate, {name}: {1 - computed / images:.1%} ({images - computed:,} of {images:,} images)")
     return lines

@@ -1,13 +1,12 @@
 """`./graft releases`: what has been pushed, and which of it is live. Starts no TensorFlow."""
 
 import contextlib
+import dataclasses
 import datetime
 import json
 import os
 import pathlib
-import stat
 from collections.abc import Iterator
-from typing import Any
 
 from rich.console import Console
 from rich.filesize import decimal
@@ -21,10 +20,36 @@ from schema.text import printable
 from serving.releases import models_config, releases, versions
 from serving.releases.models_config import CANARY
 from serving.releases.versions import Version
+from serving.storage.listing import measure
 
 _END_IT = "end it (Ctrl-C there; the same command goes on later from what was finished) and type this again"
 _WIDE = 80  # columns
 _EARLIEST = 1_400_000_000  # a smaller number is no time at which anything was pushed
+
+
+@dataclasses.dataclass(frozen=True)
+class Listed:
+    """A version in the list.
+
+    Attributes:
+        version: its number.
+        state: "live", "canary", "older" or "withdrawn".
+        pushed_at: time of the push, in UTC and ISO 8601; None if it is not known.
+        accuracy: on the test images of its run, 0 to 1; None if it is not known.
+        run_id: of that run; None if it is not known.
+        bytes: size of its files.
+        path: its folder.
+        problem: why its record cannot be read, or None.
+    """
+
+    version: int
+    state: str
+    pushed_at: str | None
+    accuracy: float | None
+    run_id: str | None
+    bytes: int
+    path: str
+    problem: str | None
 
 
 @contextlib.contextmanager
@@ -90,11 +115,11 @@ def print_releases(model_dir: str, console: Console) -> None:
     for title in titles[:shown]:
         table.add_column(title, no_wrap=True, justify="right" if title in ("version", "accuracy", "size") else "left")
     for row in describe(model_dir):
-        accuracy = "" if row["accuracy"] is None else f"{row['accuracy']:.3f}"
-        pushed = (row["pushed_at"] or "").replace("T", " ")[:16]
-        state = {"live": "[green]live[/]", "canary": "[yellow]canary[/]"}.get(row["state"], row["state"])
-        run = escape(printable(row["run_id"] or ""))
-        cells = (str(row["version"]), state, escape(printable(pushed)), accuracy, run, decimal(row["bytes"]))
+        accuracy = "" if row.accuracy is None else f"{row.accuracy:.3f}"
+        pushed = (row.pushed_at or "").replace("T", " ")[:16]
+        state = {"live": "[green]live[/]", "canary": "[yellow]canary[/]"}.get(row.state, row.state)
+        run = escape(printable(row.run_id or ""))
+        cells = (str(row.version), state, escape(printable(pushed)), accuracy, run, decimal(row.bytes))
         table.add_row(*cells[:shown])
     print_plain(console, model_dir)
     console.print(table)
@@ -108,12 +133,13 @@ def print_releases(model_dir: str, console: Console) -> None:
 def render_json(model_dir: str) -> str:
     """The same, for another program."""
     labels = models_config.read_labels(model_dir)
-    name = os.path.basename(model_dir)
-    return json.dumps({"model": name, "labels": labels, "versions": describe(model_dir)}, indent=1, ensure_ascii=False)
+    rows = [vars(row) for row in describe(model_dir)]
+    value = {"model": os.path.basename(model_dir), "labels": labels, "versions": rows}
+    return json.dumps(value, indent=1, ensure_ascii=False)
 
 
-def describe(model_dir: str) -> list[dict[str, Any]]:
-    """What there is to know of each version, newest first."""
+def describe(model_dir: str) -> list[Listed]:
+    """Describes each version, newest first."""
     found = releases.read(model_dir)
     states = {v.path: "older" for v in found.numbered} | {v.path: "withdrawn" for v in found.withdrawn}
     states |= {v.path: state for state, v in (("canary", found.canary), ("live", found.live)) if v}
@@ -128,28 +154,17 @@ def describe_state(model_dir: str) -> list[str]:
     return [*lines, f"Canary:    {found.canary.path}"] if found.canary else lines
 
 
-def _describe(version: Version, state: str) -> dict[str, Any]:
-    return {
-        "version": version.number,
-        "state": state,
-        "pushed_at": version.record.get("pushed_at") or _read_time(version.number),
-        "accuracy": version.record.get("metrics", {}).get("accuracy"),
-        "run_id": version.record.get("run_id"),
-        "bytes": _measure(version.path),
-        "path": version.path,
-        "problem": version.problem or None,
-    }
-
-
-def _measure(folder: str) -> int:
-    """Adds up the bytes of the files in a folder, which a push beside this may be removing."""
-    size = 0
-    for parent, _, names in os.walk(folder):
-        for name in names:
-            with contextlib.suppress(OSError):
-                found = os.stat(os.path.join(parent, name))
-                size += found.st_size if stat.S_ISREG(found.st_mode) else 0
-    return size
+def _describe(version: Version, state: str) -> Listed:
+    return Listed(
+        version=version.number,
+        state=state,
+        pushed_at=version.record.pushed_at or _read_time(version.number),
+        accuracy=version.record.metrics.accuracy,
+        run_id=version.record.run_id,
+        bytes=measure(version.path),
+        path=version.path,
+        problem=version.problem or None,
+    )
 
 
 def _describe_damage(model_dir: str) -> list[str]:

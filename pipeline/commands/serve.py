@@ -58,7 +58,7 @@ class Served:
 
     @property
     def _reachable_host(self) -> str:
-        return "127.0.0.1" if self.host == "0.0.0.0" else self.host
+        return "127.0.0.1" if self.host == "0.0.0.0" else self.host  # noqa: S104 (it is compared, not bound)
 
     def make_flags(self) -> list[str]:
         """What to serve, in the flags of TensorFlow Serving."""
@@ -191,7 +191,7 @@ def _describe(served: Served) -> list[str]:
 def _find_image(model_dir: str) -> str:
     """Returns an image of the folder that the live model was trained on, if the folder is still there."""
     live = versions.find_live(model_dir)
-    return find_image(str(live.record.get("config", {}).get("data", ""))) if live else PLACEHOLDER
+    return find_image(live.record.config.data) if live else PLACEHOLDER
 
 
 def _stop_at_signal(signals: int, process: "subprocess.Popen[bytes]") -> threading.Event:

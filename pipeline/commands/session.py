@@ -15,6 +15,7 @@ from pipeline.console.terminal import catch_interrupts
 from pipeline.local.interruption import describe_interruption
 from pipeline.local.progress_display import ProgressDisplay
 from pipeline.local.run_log import RunLog
+from pipeline.workspace.manifest import SkippedRun
 from pipeline.workspace.workspace import Workspace, make_run_id, prepare
 from schema.errors import GraftError
 from schema.text import quote
@@ -22,7 +23,7 @@ from serving.process import output as printing
 from serving.storage.schemes import check_scheme
 
 if TYPE_CHECKING:
-    from pipeline.local.run import Ended, Outcome
+    from pipeline.local.run import Trained
 
 NOT_PUSHED = 4
 _LONG = 300  # characters; some errors have the bytes of an image in them
@@ -64,34 +65,32 @@ def run_session(config: Config, source: str | None, output: Output, require_push
     if source:
         print_unbroken(console, "Settings:", source)
     try:
-        outcome = _run(config, console, log, output.as_json)
+        ended = _run(config, console, log, output.as_json)
     except (Exception, KeyboardInterrupt) as error:
         return _explain(error, interrupted_by, log, workspace, config.model_name)
     finally:
         log.flush()
-    from pipeline.local.run import Ended
-
-    if isinstance(outcome, Ended):
-        reasons = [outcome.decision.reason] if outcome.decision.refused else []
+    if isinstance(ended, SkippedRun):
+        reasons = [ended.decision.reason] if ended.decision.refused else []
     else:
-        reasons = outcome.reasons if outcome.pushed_version is None else []
+        reasons = ended.result.reasons if ended.result.pushed_version is None else []
     if require_push and reasons:
         print_error(GraftError(f"not pushed: {'; '.join(reasons)}"), log.stderr)
         return NOT_PUSHED
     return 0
 
 
-def _run(config: Config, console: Console, log: RunLog, as_json: bool) -> "Outcome | Ended":
+def _run(config: Config, console: Console, log: RunLog, as_json: bool) -> "Trained | SkippedRun":
     with ProgressDisplay(console) as display:
         display.prepare("loading TensorFlow and TFX")
         from pipeline.local.report import print_report, render_json
         from pipeline.local.run import run_pipeline
 
-    outcome = run_pipeline(config, console, log)
-    print_report(outcome, config, console)
+    ended = run_pipeline(config, console, log)
+    print_report(ended, config, console)
     if as_json:
-        echo_json(render_json(outcome, config), log.stdout)
-    return outcome
+        echo_json(render_json(ended, config), log.stdout)
+    return ended
 
 
 def _explain(

@@ -24,8 +24,14 @@ def find_configured_workspace() -> str:
 def choose_workspace() -> str:
     """Returns the workspace that predict, serve and releases look into where none is named.
 
-    That of `./graft run` here, where a configuration or the workspace itself is here, pushed or not: another model's
+    That of `./graft run` here, where a configuration is here or a run began there, pushed or not: another model's
     answer would be taken for its own. Else the demo's, if that is here.
     """
     out = find_configured_workspace()
-    return out if find_config() or os.path.isdir(out) or not os.path.isdir(DEMO_OUT) else DEMO_OUT
+    return out if find_config() or _is_used(out) or not os.path.isdir(DEMO_OUT) else DEMO_OUT
+
+
+def _is_used(out: str) -> bool:
+    """Says whether a workspace has a run or a model; a run that was refused at its start leaves neither."""
+    folders = (os.path.join(out, name) for name in ("runs", "serving"))
+    return any(os.path.isdir(folder) and os.listdir(folder) for folder in folders)

@@ -25,6 +25,7 @@ from schema.errors import DataError, GraftError, UsageError
 from schema.text import printable
 from serving.storage.gfile import is_remote
 from serving.storage.regular import open_regular
+from serving.storage.whole_files import write_whole
 
 _HEADER = 64  # bytes
 _LARGEST_PIXEL = 8  # bytes: red, green, blue and alpha of 16 bits
@@ -243,18 +244,14 @@ def _write(target: str, content: bytes, modified: int) -> None:
     """Writes a file whole or not at all, with the modification time of its source."""
     folder, name = os.path.split(target)
     # Short, for a name may have 255 bytes; hidden, for a run passes hidden files over.
-    temporary = os.path.join(folder, f".graft-{hashlib.sha256(name.encode()).hexdigest()[:16]}.part")
+    temporary = f".graft-{hashlib.sha256(name.encode()).hexdigest()[:16]}.part"
     try:
         os.makedirs(folder, exist_ok=True)
         with contextlib.suppress(FileNotFoundError):
-            os.remove(temporary)  # of a process that was killed
-        with open(temporary, "xb") as file:
+            os.remove(os.path.join(folder, temporary))  # of a process that was killed
+        with write_whole(target, temporary, modified=modified) as path, open(path, "xb") as file:
             file.write(content)
-        os.utime(temporary, ns=(modified, modified))
-        os.replace(temporary, target)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            os.remove(temporary)
         raise _explain(error, target) from error
 
 

@@ -5,7 +5,7 @@ import io
 import logging
 import warnings
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pi_heif
@@ -211,6 +211,5 @@ def _apply_profile(image: Image.Image, profile: bytes | None) -> Image.Image:
             if _SPACES.get(source.profile.xcolor_space.strip()) == image.mode:
                 target = ImageCms.createProfile("sRGB")
                 converted = ImageCms.profileToProfile(image, source, target, outputMode="RGB")
-                assert converted is not None  # it is None only for inPlace
-                return converted
+                return cast(Image.Image, converted)  # it is None only for inPlace
     return image if image.mode == "L" else image.convert("RGB")

@@ -5,7 +5,6 @@ import contextlib
 import dataclasses
 import json
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
 
 from rich.progress import Progress, SpinnerColumn, TextColumn
 
@@ -89,7 +88,7 @@ def print_summary(summary: Summary, as_json: bool) -> None:
 
 
 def _render_json(summary: Summary) -> str:
-    figures: dict[str, Any] = {
+    figures = {
         "out": summary.out,
         "converted": summary.converted,
         "copied": summary.count("copied"),

@@ -1,10 +1,10 @@
 """Finds the weights of the base before a run starts, so that a missing file costs seconds and not a run."""
 
-import hashlib
 import pathlib
 
 from pipeline.downloads import download
 from schema.errors import UsageError
+from serving.storage.contents import digest_contents
 from serving.storage.regular import find_irregular, read_regular
 
 IMAGENET, RANDOM = "imagenet", "random"
@@ -34,7 +34,7 @@ def find_weights(weights: str, image_size: int) -> tuple[str, str]:
     else:
         path = pathlib.Path(weights).expanduser().absolute()
         _check_file(path, image_size)
-    return str(path), hashlib.sha256(path.read_bytes()).hexdigest()
+    return str(path), digest_contents(str(path))
 
 
 def _check_file(path: pathlib.Path, image_size: int) -> None:

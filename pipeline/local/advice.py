@@ -1,22 +1,22 @@
 """Likely reasons why a model was refused, and what to try: for the end of a run that pushed nothing."""
 
-from typing import Any
-
+from components.records.evaluation import EvaluationSummary
+from components.records.history import TrainingHistory
 from pipeline.config.config import Config
 from pipeline.downloads.weights import RANDOM
-from pipeline.local.run import Outcome
+from pipeline.local.run import Trained
 
 
-def advise(outcome: Outcome, config: Config) -> list[str]:
+def advise(trained: Trained, config: Config) -> list[str]:
     """Returns a sentence for each likely reason, the likeliest first; none for a model that the Evaluator accepted."""
-    evaluation = outcome.evaluation
-    if evaluation["blessed"]:
+    evaluation = trained.result.evaluation
+    if evaluation.blessed:
         return []
     found = [
         _look_at_weights(config),
         _look_at_certainty(evaluation),
         *_look_at_classes(evaluation),
-        *_look_at_epochs(outcome.history, config),
+        *_look_at_epochs(trained.history, config),
     ]
     return [sentence for sentence in found if sentence] or [
         "None of the usual reasons: look at the images that are confused, and at their labels."
@@ -29,20 +29,20 @@ def _look_at_weights(config: Config) -> str:
     return "The base has random weights, which know no photographs: leave --weights random out."
 
 
-def _look_at_certainty(evaluation: dict[str, Any]) -> str:
+def _look_at_certainty(evaluation: EvaluationSummary) -> str:
     """An accuracy on few images may be below a threshold by chance."""
-    low, high = evaluation["accuracy_interval"]
-    if not evaluation["accuracy"] < evaluation["min_accuracy"] <= high:
+    low, high = evaluation.accuracy_interval
+    if not evaluation.accuracy < evaluation.min_accuracy <= high:
         return ""
     return (
-        f"Few test images: on {evaluation['images']} an accuracy of {low:.3f} to {high:.3f} is likely, which includes "
-        f"the {evaluation['min_accuracy']:.3f} that is needed. Add images."
+        f"Few test images: on {evaluation.images} an accuracy of {low:.3f} to {high:.3f} is likely, which includes "
+        f"the {evaluation.min_accuracy:.3f} that is needed. Add images."
     )
 
 
-def _look_at_classes(evaluation: dict[str, Any]) -> list[str]:
-    predicted = [sum(column) for column in zip(*evaluation["confusion_matrix"], strict=True)]
-    never = [name for name, count in zip(evaluation["classes"], predicted, strict=True) if not count]
+def _look_at_classes(evaluation: EvaluationSummary) -> list[str]:
+    predicted = [sum(column) for column in zip(*evaluation.confusion_matrix, strict=True)]
+    never = [name for name, count in zip(evaluation.classes, predicted, strict=True) if not count]
     if not never:
         return []
     return [
@@ -51,7 +51,7 @@ def _look_at_classes(evaluation: dict[str, Any]) -> list[str]:
     ]
 
 
-def _look_at_epochs(history: dict[str, Any], config: Config) -> list[str]:
+def _look_at_epochs(history: TrainingHistory, config: Config) -> list[str]:
     """The loss on val of a phase that has not learnt enough is still falling in its last epoch."""
     options = {
         "head": ("--head-epochs", config.head_epochs),
@@ -59,8 +59,8 @@ def _look_at_epochs(history: dict[str, Any], config: Config) -> list[str]:
     }
     sentences = []
     for phase, (option, asked) in options.items():
-        rows = [row for row in history["epochs"] if row["phase"] == phase]
-        if len(rows) >= 2 and rows[-1]["best"]:
+        rows = [row for row in history.epochs if row.phase == phase]
+        if len(rows) >= 2 and rows[-1].best:
             what = {"head": "the head", "fine-tune": "fine-tuning"}[phase]
             sentences.append(
                 f"The loss on val was still falling in the last epoch of {what}: try {option} {2 * asked}."

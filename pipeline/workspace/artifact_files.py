@@ -2,13 +2,13 @@
 
 import json
 import os
-import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import ml_metadata as mlmd
 from ml_metadata.proto import metadata_store_pb2
 
 from serving.storage import durable
+from serving.storage.listing import list_files
 
 FILES = "graft_files"  # property of an artifact: JSON, path in it to size in bytes
 _LIVE, _DELETED = metadata_store_pb2.Artifact.LIVE, metadata_store_pb2.Artifact.DELETED
@@ -26,7 +26,8 @@ def note_files(store: mlmd.MetadataStore, artifacts: Sequence[metadata_store_pb2
     """
     for artifact in artifacts:
         durable.sync_tree(artifact.uri)
-        sizes = {os.path.relpath(path, artifact.uri): os.path.getsize(path) for path in _list_files(artifact.uri)}
+        files = filter(os.path.isfile, list_files(artifact.uri))
+        sizes = {os.path.relpath(path, artifact.uri): os.path.getsize(path) for path in files}
         artifact.custom_properties[FILES].string_value = json.dumps(sizes, sort_keys=True)
     store.put_artifacts(artifacts)
 
@@ -53,12 +54,6 @@ def forget_damaged(store: mlmd.MetadataStore) -> list[str]:
     if damaged:
         store.put_artifacts(damaged)
     return files
-
-
-def _list_files(folder: str) -> Iterator[str]:
-    for path in sorted(pathlib.Path(folder).rglob("*")):
-        if path.is_file():
-            yield str(path)
 
 
 def _measure(path: str) -> int | None:

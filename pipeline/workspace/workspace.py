@@ -10,11 +10,13 @@ import pathlib
 import secrets
 import uuid
 from collections.abc import Iterator
-from typing import Any
 
 from pipeline.workspace.example_image import find_image
+from pipeline.workspace.manifest import RunManifest
 from schema.errors import GraftError, UsageError
 from schema.text import quote
+from serving.storage.documents import DocumentError
+from serving.storage.whole_files import write_whole
 
 FORMAT = 1  # of the layout below; a change that an older or newer Graft cannot read counts it up
 _FORMAT_FILE = "workspace.json"
@@ -68,9 +70,16 @@ class Workspace:
         """Tells whether a run, or what is left of one, is here."""
         return any(os.path.lexists(path) for path in (self.root / _FORMAT_FILE, self.metadata, self.artifacts))
 
-    def load_manifests(self) -> list[dict[str, Any]]:
-        """What earlier runs wrote of themselves, oldest first; a torn one is passed over."""
-        return list(self._read_manifests().values())
+    def load_manifests(self) -> list[RunManifest]:
+        """Reads the manifests of the earlier runs, oldest first; one that cannot be read is passed over."""
+        return [manifest for run_id in self.list_runs() if (manifest := self.read_manifest(run_id))]
+
+    def read_manifest(self, run_id: str) -> RunManifest | None:
+        """Reads the manifest of a run; None if the run has none, or it cannot be read."""
+        try:
+            return RunManifest.read(str(self.runs / run_id))
+        except DocumentError:
+            return None
 
     def follow_artifacts(self, moved_to: pathlib.Path | None) -> None:
         """Corrects the paths of artifacts in the manifests: those of moved ones, and those of ones that are gone.
@@ -80,43 +89,30 @@ class Workspace:
         Args:
             moved_to: folder in the workspace that has what was moved, under the same names; or None.
         """
-        for file, manifest in self._read_manifests().items():
-            places = [(manifest, "trained_model"), (manifest.get("embedding"), "artifact")]
-            changed = [_follow(self.root, moved_to, *place) for place in places]
-            if any(changed):
-                write_json(file, manifest)
-
-    def _read_manifests(self) -> dict[pathlib.Path, dict[str, Any]]:
-        manifests = {}
-        for path in sorted(self.runs.glob("*/manifest.json"), key=lambda path: _age(path.parent.name)):
-            with contextlib.suppress(OSError, ValueError):
-                manifest = json.loads(path.read_text(encoding="utf-8"))
-                if isinstance(manifest, dict):
-                    manifests[path] = manifest
-        return manifests
+        for run_id in self.list_runs():
+            manifest = self.read_manifest(run_id)
+            if manifest and (followed := _follow(manifest, self.root, moved_to)) != manifest:
+                followed.write(str(self.runs / run_id))
 
     def list_runs(self) -> list[str]:
         """The ids of the runs, oldest first."""
         return sorted((path.name for path in self.runs.glob("*/") if path.is_dir()), key=_age)
 
 
-def write_json(path: pathlib.Path, value: dict[str, Any]) -> None:
-    """Writes a file of JSON, whole or not at all."""
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(value, indent=1, ensure_ascii=False), encoding="utf-8")
-    temporary.replace(path)
+def _follow(manifest: RunManifest, root: pathlib.Path, moved_to: pathlib.Path | None) -> RunManifest:
+    """Returns a manifest with the paths that its artifacts have now."""
 
+    def find(path: str | None) -> str | None:
+        if path is None or (root / path).exists():
+            return path
+        return str((moved_to / path).relative_to(root)) if moved_to and (moved_to / path).exists() else None
 
-def _follow(root: pathlib.Path, moved_to: pathlib.Path | None, holder: Any, key: str) -> bool:
-    """Corrects one path of an artifact in a manifest, or removes it; returns whether it did."""
-    path = holder.get(key) if isinstance(holder, dict) else None
-    if not isinstance(path, str) or (root / path).exists():
-        return False
-    if moved_to and (moved_to / path).exists():
-        holder[key] = str((moved_to / path).relative_to(root))
-    else:
-        del holder[key]
-    return True
+    changes: dict[str, object] = {}
+    if manifest.trained_model:
+        changes["trained_model"] = find(manifest.trained_model)
+    if embedding := manifest.embedding:
+        changes["embedding"] = embedding.model_copy(update={"artifact": find(embedding.artifact)})
+    return manifest.model_copy(update=changes)
 
 
 def prepare(out: str) -> Workspace:
@@ -158,12 +154,8 @@ def _write_format(file: pathlib.Path) -> None:
     """Writes `workspace.json` at once, and only where there is none: a run may be at work, and others read it."""
     if file.exists():
         return
-    temporary = file.with_name(f"{_UNFINISHED}{uuid.uuid4().hex}")
-    try:
-        temporary.write_text(json.dumps({"format": FORMAT}), encoding="utf-8")
-        temporary.replace(file)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with write_whole(str(file), f"{_UNFINISHED}{uuid.uuid4().hex}") as temporary:
+        pathlib.Path(temporary).write_text(json.dumps({"format": FORMAT}), encoding="utf-8")
 
 
 def _check_format(out: str, file: pathlib.Path) -> None:
@@ -230,11 +222,10 @@ def find_trained_model(out: str, run_id: str) -> str:
     if run_id not in runs:
         example = f", such as {runs[-1]}" if runs else ", and there is none"
         raise UsageError(f"--run: expected the name of a folder in {workspace.runs}{example}; got {run_id!r}.")
-    try:
-        trained = json.loads((workspace.runs / run_id / "manifest.json").read_text(encoding="utf-8"))["trained_model"]
-    except (OSError, ValueError, KeyError):
-        raise UsageError(f"--run: the run {run_id} has trained no model, or has not ended. Name another.") from None
-    path = workspace.root / trained
+    manifest = workspace.read_manifest(run_id)
+    if manifest is None or manifest.trained_model is None:
+        raise UsageError(f"--run: the run {run_id} has trained no model, or has not ended. Name another.")
+    path = workspace.root / manifest.trained_model
     if not (path / "saved_model.pb").exists():
         raise UsageError(f"--run: the model of the run {run_id} is gone: there is no {path}. Name another run.")
     return str(path)
@@ -246,14 +237,16 @@ def describe_last_run(out: str) -> str:
     if not manifests:
         return ""
     last = manifests[-1]
-    if last.get("failed"):
-        return f" The last run, {last['run_id']}, stopped: {str(last['failed']).splitlines()[0]}"
-    serving = last.get("serving") or {}
-    reasons = [*(last.get("evaluation") or {}).get("failures", []), *serving.get("reasons", [])]
+    if last.failed:
+        return f" The last run, {last.run_id}, stopped: {last.failed.splitlines()[0]}"
+    reasons = [
+        *(last.evaluation.failures if last.evaluation else []),
+        *(last.serving.reasons if last.serving else []),
+    ]
     if not reasons:
         return ""
-    image = quote(find_image(str((last.get("config") or {}).get("data", ""))))
+    image = quote(find_image(last.config.data))
     return (
         f" The model of the last run was not pushed: {'; '.join(reasons)}. "
-        f"./graft predict {image} --out {quote(out)} --run {last['run_id']} asks it all the same."
+        f"./graft predict {image} --out {quote(out)} --run {last.run_id} asks it all the same."
     )

@@ -13,15 +13,16 @@ import contextlib
 import json
 import os
 import re
-import uuid
 from collections.abc import Mapping, Sequence
 
 from google.protobuf import text_format
 from tensorflow_serving.config.model_server_config_pb2 import ModelConfig, ModelServerConfig
 
 from schema.errors import GraftError, UsageError
-from serving.storage import durable, folder_lock
+from serving.storage import folder_lock
 from serving.storage.gfile import gfile, is_remote, join
+from serving.storage.listing import list_names
+from serving.storage.whole_files import name_temporary, write_whole
 
 FILE = "models.config"
 STABLE, CANARY = "stable", "canary"
@@ -220,7 +221,7 @@ def remove_unfinished(model_dir: str) -> None:
     folder = _find_folder(model_dir)
     if is_remote(folder):  # there is no lock there: a file may be another process's that is alive
         return
-    for name in os.listdir(folder):
+    for name in list_names(folder):
         if _UNFINISHED.fullmatch(name):
             with contextlib.suppress(FileNotFoundError):
                 os.remove(os.path.join(folder, name))
@@ -229,19 +230,8 @@ def remove_unfinished(model_dir: str) -> None:
 def _replace(path: str, text: str) -> None:
     if _read_text(path) == text:
         return
-    temporary = f"{path}.{uuid.uuid4().hex}.tmp"
-    try:
-        with gfile(path).GFile(temporary, "w") as file:
-            file.write(text)
-        if not is_remote(path):
-            durable.sync_file(temporary)
-        gfile(path).rename(temporary, path, overwrite=True)
-        if not is_remote(path):
-            durable.sync_folder(os.path.dirname(path))
-    except BaseException:
-        if gfile(path).exists(temporary):
-            gfile(path).remove(temporary)
-        raise
+    with write_whole(path, name_temporary(path), sync=True) as temporary, gfile(path).GFile(temporary, "w") as file:
+        file.write(text)
 
 
 def _refuse(path: str, problem: str) -> UsageError:

@@ -33,6 +33,7 @@ from serving.releases.models_config import CANARY, STABLE
 from serving.releases.versions import Version
 from serving.storage import folder_lock
 from serving.storage.gfile import gfile, is_remote
+from serving.storage.listing import list_names
 
 _CANARY_MARK = os.path.join("assets.extra", "canary")  # a file; a server ignores what it does not know there
 
@@ -124,7 +125,7 @@ def check_pushable(model_dir: str, canary: bool) -> None:
 
 
 def _refuse_shadowed(model_dir: str) -> None:
-    for ignored, taken in versions.list_shadowed(versions.list_names(model_dir)):
+    for ignored, taken in versions.list_shadowed(list_names(model_dir)):
         raise UsageError(
             f"{model_dir}: {ignored!r} and {taken!r} are the same version, {versions.parse_number(taken)}, and a model "
             f"server takes {taken!r} alone. Rename one of the folders, or remove it. Nothing was changed."

@@ -14,12 +14,13 @@ import json
 import os
 from collections.abc import Set
 
-from serving.storage.gfile import gfile, is_remote, join, walk_remote
+from serving.storage.contents import read_chunks
+from serving.storage.gfile import gfile, join
+from serving.storage.listing import list_files, list_names
 
 SAVED_MODEL = "saved_model.pb"
 
 _PLACING, _REMOVING = ".placing-", ".removing-"
-_CHUNK = 1 << 20
 
 # A path inside a version to size in bytes and hex sha256.
 Digests = dict[str, tuple[int, str]]
@@ -41,7 +42,7 @@ def put(source: str, target: str) -> None:
     if SAVED_MODEL not in expected:
         raise FileNotFoundError(errno.ENOENT, "no SavedModel", join(source, SAVED_MODEL))
     folder, name = os.path.split(target)
-    if name in _list(folder):
+    if name in list_names(folder):
         if digest_files(target) != expected:
             raise FileExistsError(errno.EEXIST, "something is there already", target)
         return
@@ -62,7 +63,7 @@ def put(source: str, target: str) -> None:
 def _check_whole(target: str, expected: Set[str]) -> None:
     """Nobody keeps two pushes apart in a store, and one takes the other for what was left of a killed process."""
     prefix = join(target, "")
-    if {path.removeprefix(prefix) for path in _list_files(target)} != expected:
+    if {path.removeprefix(prefix) for path in list_files(target)} != expected:
         raise OSError(errno.EIO, "somebody else has changed it meanwhile; push again when no other run does", target)
 
 
@@ -86,7 +87,7 @@ def finish_interrupted(folder: str) -> None:
     Raises:
         OSError: if something cannot be read or removed.
     """
-    for note in _list(folder):
+    for note in list_names(folder):
         if note.startswith(_PLACING):
             target = join(folder, note.removeprefix(_PLACING))
             if digest_files(target) != _read_note(join(folder, note)):
@@ -101,17 +102,7 @@ def finish_interrupted(folder: str) -> None:
 def digest_files(folder: str) -> Digests:
     """Size and sha256 of every file below a folder, of this machine or of a store."""
     prefix = join(folder, "")
-    return {path.removeprefix(prefix): _digest(path) for path in _list_files(folder)}
-
-
-def _list_files(folder: str) -> list[str]:
-    if is_remote(folder):
-        return [file.path for file in walk_remote([folder])[0]] if gfile(folder).isdir(folder) else []
-    return [os.path.join(parent, name) for parent, _, names in os.walk(folder) for name in names]
-
-
-def _list(folder: str) -> list[str]:
-    return list(gfile(folder).listdir(folder)) if gfile(folder).isdir(folder) else []
+    return {path.removeprefix(prefix): _digest(path) for path in list_files(folder)}
 
 
 def _write_note(folder: str, name: str, text: str) -> str:
@@ -145,8 +136,7 @@ def _remove(path: str) -> None:
 
 def _digest(path: str) -> tuple[int, str]:
     digest, size = hashlib.sha256(), 0
-    with gfile(path).GFile(path, "rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-            size += len(chunk)
+    for chunk in read_chunks(path):
+        digest.update(chunk)
+        size += len(chunk)
     return size, digest.hexdigest()

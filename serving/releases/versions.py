@@ -12,7 +12,6 @@ changes something holds the lock of the folder (`folder_lock`); to look, nobody 
 
 import contextlib
 import dataclasses
-import hashlib
 import os
 import re
 import shutil
@@ -20,17 +19,19 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 from schema.errors import GraftError, UsageError
 from serving.releases import remote_versions
-from serving.releases.record import read_record
+from serving.releases.record import VersionRecord, read_record
 from serving.storage import durable, folder_lock
+from serving.storage.contents import digest_contents
 from serving.storage.gfile import gfile, is_remote, load_tensorflow
+from serving.storage.listing import list_names
+from serving.storage.whole_files import is_abandoned
 
 SAVED_MODEL = remote_versions.SAVED_MODEL
 EXTRA = "assets.extra"  # TensorFlow Serving ignores what it does not know there
-RECORD = os.path.join(EXTRA, "graft.json")
+RECORD = os.path.join(EXTRA, VersionRecord.FILE)
 NOT_LIVE = "none"
 LARGEST = (1 << 63) - 1
 
@@ -39,7 +40,6 @@ _NUMBER = re.compile(r"[ \t\n\v\f\r]*([+-]?)0*([0-9]{1,19})[ \t\n\v\f\r]*")
 _DIGITS = re.compile(r"[0-9]+")
 _STAGING, _REMOVED, WITHDRAWN = ".staging-", ".removed-", "withdrawn-"
 _ALIVE = "alive"  # a file in a staging folder, which the process that pushes holds locked
-_OLD_SECONDS = 86400.0  # a push takes less; counts where the file system has no locks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,13 +49,13 @@ class Version:
     Attributes:
         number: what the server calls it.
         path: its folder.
-        record: what the Pusher wrote of it; empty for a model that Graft did not push.
+        record: what the Pusher wrote of it; `record.UNKNOWN` for a model that Graft did not push.
         problem: why the record cannot be read, in words; "" if it can, or there is none.
     """
 
     number: int
     path: str
-    record: dict[str, Any]
+    record: VersionRecord
     problem: str = ""
 
     @property
@@ -110,18 +110,13 @@ def describe_too_large(model_dir: str) -> str:
     names = [name for name in list_names(model_dir) if _DIGITS.fullmatch(name) and parse_number(name) is None]
     if not names:
         return ""
-    listed = ", ".join(sorted(names)[:3])
+    listed = ", ".join(names[:3])
     return f" Passed over: {listed}. The number of a version is {LARGEST} at the most; rename the folder."
 
 
 def list_numbers(model_dir: str) -> list[int]:
     """The numbers that are taken, complete version or not, in order."""
     return list(_index(model_dir, ""))
-
-
-def list_names(model_dir: str) -> list[str]:
-    """Returns the names in a model's folder; none if there is no such folder, as in a store before the first push."""
-    return list(gfile(model_dir).listdir(model_dir)) if gfile(model_dir).isdir(model_dir) else []
 
 
 def find_live(model_dir: str) -> Version | None:
@@ -229,7 +224,7 @@ def finish_interrupted(model_dir: str) -> None:
     if is_remote(model_dir):
         remote_versions.finish_interrupted(model_dir)
         return
-    for name in os.listdir(model_dir) if os.path.isdir(model_dir) else []:
+    for name in list_names(model_dir):
         path = os.path.join(model_dir, name)
         if name.startswith(_REMOVED) or (name.startswith(_STAGING) and _is_abandoned(path)):
             _remove_tree(path)
@@ -239,7 +234,7 @@ def _is_abandoned(staging: str) -> bool:
     """Says whether the process that made a staging folder is gone."""
     held = folder_lock.is_held(os.path.join(staging, _ALIVE))
     if held is None:
-        return time.time() - os.stat(staging).st_mtime > _OLD_SECONDS
+        return is_abandoned(os.stat(staging).st_mtime)  # the file system has no locks
     return not held
 
 
@@ -282,12 +277,7 @@ def digest_variables(path: str) -> str:
 
 
 def _digest_files(path: str, parts: list[str]) -> str:
-    digest = hashlib.sha256()
-    for part in parts:
-        with gfile(path).GFile(os.path.join(path, part), "rb") as file:
-            while chunk := file.read(1 << 20):
-                digest.update(chunk)
-    return digest.hexdigest()
+    return digest_contents(*(os.path.join(path, part) for part in parts))
 
 
 def copy_tree(source: str, target: str) -> None:

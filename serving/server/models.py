@@ -149,11 +149,9 @@ class ModelStore:
             ServingError: if there is no such model, version or label.
         """
         with self._lock:
-            version = self._find(spec)
-            model = version.model
+            version, model = self._find(spec)
             version.users += 1
         try:
-            assert model is not None  # only what is available is found
             yield model
         finally:
             with self._lock:
@@ -202,12 +200,12 @@ class ModelStore:
         config.model_config_list.SetInParent()
         self.configure(config)
 
-    def _find(self, spec: model_pb2.ModelSpec) -> _Version:
-        """The version that a request means."""
+    def _find(self, spec: model_pb2.ModelSpec) -> tuple[_Version, Model]:
+        """The version that a request means, and what answers it."""
         if not spec.name:
             raise invalid_argument("ModelSpec has no name specified.")
         watched = self._models.get(spec.name)
-        available = {n: v for n, v in watched.versions.items() if v.model} if watched else {}
+        available = {n: (v, v.model) for n, v in watched.versions.items() if v.model} if watched else {}
         choice = spec.WhichOneof("version_choice")
         if choice == "version":
             if spec.version.value not in available:

@@ -24,6 +24,21 @@ class Fields(pydantic.BaseModel):
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid", strict=True, ser_json_inf_nan="constants")
 
+    @classmethod
+    def check(cls, value: Any, source: str) -> Self:
+        """Checks a JSON value.
+
+        Args:
+            value: what `json.loads` returned.
+            source: name of the file, or of what else the value came from.
+        Raises:
+            DocumentError: if a field is missing, unknown or of another type.
+        """
+        try:
+            return cls.model_validate_json(json.dumps(value))
+        except pydantic.ValidationError as error:
+            raise DocumentError(f"{source}: {_describe(error)}") from None
+
 
 class Document(Fields):
     """A JSON file. A subclass names the file in `FILE` and its format, as `format: Literal[1] = 1`.
@@ -66,10 +81,7 @@ class Document(Fields):
                 "A newer Graft wrote it: use that one."
             )
         fields = {key: field for key, field in value.items() if key != "format"}
-        try:
-            return cls.model_validate_json(json.dumps(fields if found == current else cls.upgrade(fields, found)))
-        except pydantic.ValidationError as error:
-            raise DocumentError(f"{source}: {_describe(error)}") from None
+        return cls.check(fields if found == current else cls.upgrade(fields, found), source)
 
     @classmethod
     def read(cls, folder: str) -> Self:

@@ -15,7 +15,7 @@ from serving.storage.gfile import RemoteFile, is_folder_marker, join, walk_remot
 _GOOGLE = "gs://"
 
 
-def list_files(root: str, is_passed_over: Callable[[str], bool]) -> Iterator[RemoteFile]:
+def list_objects(root: str, is_passed_over: Callable[[str], bool]) -> Iterator[RemoteFile]:
     """The files below a folder, at any depth; empty objects that stand for folders left out.
 
     Args:

@@ -10,15 +10,17 @@ import pyarrow as pa
 import pytest
 import tensorflow as tf
 import tensorflow_data_validation as tfdv
+from data_reports import write_counts
 from image_files import CLASSES
 from tensorflow_data_validation.statistics import stats_impl
 from tfx.types import artifact_utils, standard_artifacts
 
 from components.artifacts import IngestReport
 from components.embedder import component
-from components.embedder.artifact import EmbeddingReport
 from components.embedder.backbone import BaseSpec, FrozenBase
 from components.embedder.component import DEFAULT_TRUNK_GB, EmbedderExecutor
+from components.records.embedding import EmbeddingSummary
+from components.row_store.shards import Kind
 from schema.features import SPLITS
 from serving.releases import versions
 
@@ -46,7 +48,7 @@ def write_examples(serialize):
                     for encoded, label in images:
                         writer.write(serialize(encoded, label))
             counts[split] = {name: sum(label == name for file in files for _, label in file) for name in CLASSES}
-        (folder / "report.json").write_text(json.dumps({"counts": counts}))
+        write_counts(folder, counts)
         return folder
 
     return write
@@ -79,8 +81,11 @@ def embed(transform_graph, bases):
             {"embeddings": [made["embeddings"]]},
             defaults | {"trunk_gb": DEFAULT_TRUNK_GB} | properties,
         )
-        report = EmbeddingReport.read(str(out))
-        return types.SimpleNamespace(uri=str(out), store=str(store), artifact=made["embeddings"], report=report)
+        report = EmbeddingSummary.read(str(out))
+        kind, trunk = (Kind.from_json(text) if text else None for text in (report.kind, report.trunk))
+        return types.SimpleNamespace(
+            uri=str(out), store=str(store), artifact=made["embeddings"], report=report, kind=kind, trunk=trunk
+        )
 
     return run
 

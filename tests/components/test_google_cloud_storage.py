@@ -26,9 +26,11 @@ from apache_beam.internal.gcp import auth
 from components.example_gen.layout import list_images
 from components.row_store import remote_shards, shard_cache
 from components.row_store.shards import Kind
-from components.row_store.store import EmbeddingStore, list_kinds, measure, remove
+from components.row_store.store import EmbeddingStore, list_kinds, remove
 from schema.errors import DataError, GraftError
 from serving.releases import releases, versions
+from serving.releases.record import VersionRecord
+from serving.storage.listing import measure
 
 pytestmark = pytest.mark.slow
 
@@ -616,7 +618,7 @@ def test_the_saved_model_is_put_there_last(model, model_dir, bucket):
     assert sorted(reads[:4]) == sorted(uploads[-4:])
     assert bucket.content(f"{model_dir.removeprefix(ROOT + '/')}/7/") == MODEL
     [version] = versions.find_versions(model_dir)
-    assert (version.number, version.record) == (7, {"salt": 3})
+    assert (version.number, version.record) == (7, VersionRecord(salt=3))
     assert version.identity == f"7:{versions.digest_model(str(model))}"
     assert list_versions(bucket) == ({"7"}, {"7"})
 
@@ -726,4 +728,4 @@ def test_a_number_that_is_taken_in_a_bucket_is_not_overwritten(model, model_dir,
     with pytest.raises(FileExistsError):
         push(model, model_dir, 7)
     assert list_versions(bucket) == ({"7"}, {"7"})
-    assert versions.find_live(model_dir).record == {"salt": 3}
+    assert versions.find_live(model_dir).record == VersionRecord(salt=3)

@@ -13,24 +13,29 @@ import tensorflow as tf
 from apache_beam.io import filesystem
 from apache_beam.testing.util import assert_that, equal_to
 from hostile_shards import write_shard_with_code
+from ingest_properties import make_properties
 from tensorflow_metadata.proto.v0 import schema_pb2
 from tfx.components.util import tfxio_utils
 from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
 from tfx.types import artifact_utils, standard_artifacts
 
 from components.artifacts import IngestReport
-from components.embedder.artifact import EmbeddingReport, read_embeddings
+from components.embedder.artifact import read_embeddings
 from components.embedder.backbone_cache import open_trunk
 from components.embedder.component import DEFAULT_TRUNK_GB, EmbedderExecutor
 from components.example_gen import reading
 from components.example_gen.component import ExampleGenExecutor
 from components.example_gen.layout import list_images
-from components.pusher.component import push
-from components.row_store.store import EmbeddingStore, free_bytes, list_kinds, measure
+from components.pusher.push import push
+from components.records.embedding import EmbeddingSummary
+from components.row_store.shards import Kind
+from components.row_store.store import EmbeddingStore, free_bytes, list_kinds
 from schema.errors import DataError, UsageError
 from schema.features import SPLITS
 from serving.releases import models_config, releases, versions
 from serving.storage import schemes
+from serving.storage.gfile import gfile
+from serving.storage.listing import measure
 
 pytestmark = pytest.mark.slow
 
@@ -94,6 +99,22 @@ class RamFileSystem(filesystem.FileSystem):
             tf.io.gfile.rmtree(path) if tf.io.gfile.isdir(path) else tf.io.gfile.remove(path)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def replace_objects():
+    """As a real store does where an object is copied to another one's name; ram:// appends."""
+    store = gfile("ram://")
+    copy = store.copy
+
+    def replace(source, target, overwrite=False):
+        if overwrite and tf.io.gfile.exists(target):
+            tf.io.gfile.remove(target)
+        copy(source, target)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store, "copy", replace)
+        yield
+
+
 def write(path, content):
     tf.io.gfile.makedirs(path.rpartition("/")[0])
     with tf.io.gfile.GFile(path, "wb") as file:
@@ -116,20 +137,16 @@ def fill(root, encode, count=20, first=0):
             write(f"{root}/photos/{label}/{index:03d}.jpg", encode("jpeg", seed=[seed, index]))
 
 
-def run_example_gen(root, run, **properties):
+def run_example_gen(root, run, **changes):
     """Runs ExampleGen's executor; the artifacts with the split names, and the report."""
     examples, report = standard_artifacts.Examples(), IngestReport()
     examples.uri, report.uri = f"{root}/{run}/examples", f"{root}/{run}/report"
     tf.io.gfile.makedirs(report.uri)
-    defaults = {
-        "data": f"{root}/photos", "split_ratios": json.dumps(RATIOS), "salt": "", "max_megapixels": 1.0,
-        "decoded": f"{root}/decoded", "model_dir": "", "window_end": "", "window_days": 0, "fingerprint": "",
-        "code_digest": "",
-    }  # fmt: skip
+    properties = make_properties(f"{root}/photos", f"{root}/decoded", **{"split_ratios": RATIOS} | changes)
     context = BaseBeamExecutor.Context(beam_pipeline_args=[], tmp_dir=root, unique_id="1")
-    ExampleGenExecutor(context).Do({}, {"examples": [examples], "report": [report]}, defaults | properties)
+    ExampleGenExecutor(context).Do({}, {"examples": [examples], "report": [report]}, properties)
     return types.SimpleNamespace(
-        examples=examples, report_artifact=report, report=json.loads(read(f"{report.uri}/report.json"))
+        examples=examples, report_artifact=report, report=json.loads(read(f"{report.uri}/ingest.json"))
     )
 
 
@@ -214,7 +231,9 @@ def embed(ingested, graph, spec, name):
             "trunk_gb": DEFAULT_TRUNK_GB,
         },
     )  # fmt: skip
-    return types.SimpleNamespace(uri=output.uri, report=EmbeddingReport.read(output.uri))
+    report = EmbeddingSummary.read(output.uri)
+    kind, trunk = (Kind.from_json(text) for text in (report.kind, report.trunk))
+    return types.SimpleNamespace(uri=output.uri, report=report, kind=kind, trunk=trunk)
 
 
 def test_embeddings_are_kept_in_the_store(ingested, remote_graph, small_base, spec, tmp_path):
@@ -225,20 +244,20 @@ def test_embeddings_are_kept_in_the_store(ingested, remote_graph, small_base, sp
     images = sum(sum(first.values()) for s, first in ingested.first.report["counts"].items() if s != "test")
     assert (first.report.images, first.report.computed) == (images, images)
     store = f"{ingested.root}/store"
-    for kind in (first.report.kind, first.report.trunk):
+    for kind in (first.kind, first.trunk):
         write_shard_with_code(tmp_path / "code.arrow", kind, tmp_path / "touched")
         tf.io.gfile.copy(str(tmp_path / "code.arrow"), f"{store}/{kind.name}/code.arrow", overwrite=True)
     assert embed(ingested, remote_graph, spec, "later").report.computed == 0
-    assert set(list_kinds(store)) == {first.report.kind, first.report.trunk}
-    assert measure(store) > images * first.report.kind.row_bytes
+    assert set(list_kinds(store)) == {first.kind, first.trunk}
+    assert measure(store) > images * first.kind.row_bytes
     assert free_bytes(store) > 0
     digests = read_embeddings(first.uri, "val", ["cat", "dog"]).digests
-    assert (EmbeddingStore(store, first.report.kind).open().find(digests) >= 0).all()
+    assert (EmbeddingStore(store, first.kind).open().find(digests) >= 0).all()
     files = tf.io.gfile.glob(f"{artifact_utils.get_split_uri([ingested.first.examples], 'val')}/*")
     rows, computed = open_trunk(FrozenBase(spec, remote_graph), store, files)
     assert computed == 0
     assert not (tmp_path / "touched").exists()
-    assert rows.read(rows.find(digests)).shape == (len(digests), *first.report.trunk.shape)
+    assert rows.read(rows.find(digests)).shape == (len(digests), *first.trunk.shape)
 
 
 # Versions.
@@ -268,12 +287,12 @@ def test_a_model_is_pushed_rolled_back_and_promoted_in_a_store(model_dir):
     """With its record and the labels; the bytes are those of the model."""
     numbers = []
     for change in (b"1", b"2", b"3"):
-        numbers.append(push(make_model(make_root(), change), model_dir, {"change": change.decode()}).number)
+        numbers.append(push(make_model(make_root(), change), model_dir, {"change": change.decode(), "salt": 3}).number)
     assert releases.roll_back(model_dir).number == numbers[2]
-    assert releases.read(model_dir).live.record["change"] == "2"
+    assert releases.read(model_dir).live.record.model_extra["change"] == "2"
     promoted = releases.promote(model_dir, numbers[2])
     live = releases.read(model_dir).live
-    assert (live.number, live.record["change"]) == (promoted.number, "3")
+    assert (live.number, live.record.model_extra["change"]) == (promoted.number, "3")
     assert {name: read(f"{live.path}/{name}") for name in MODEL} == {n: c + b"3" for n, c in MODEL.items()}
     assert models_config.read_labels(model_dir) == {"stable": live.number}
     assert releases.keep(model_dir, 1) == numbers[:2]
@@ -283,13 +302,13 @@ def test_a_model_is_pushed_rolled_back_and_promoted_in_a_store(model_dir):
 def test_a_canary_in_a_store_is_never_live_until_it_is_promoted(model_dir):
     """It goes below what a rollback makes live."""
     for change in (b"1", b"2"):
-        push(make_model(make_root(), change), model_dir, {"change": change.decode()})
-    canary = push(make_model(make_root(), b"3"), model_dir, {"change": "3"}, canary=True)
+        push(make_model(make_root(), change), model_dir, {"change": change.decode(), "salt": 3})
+    canary = push(make_model(make_root(), b"3"), model_dir, {"change": "3", "salt": 3}, canary=True)
     assert releases.read(model_dir).canary.number == canary.number
     releases.roll_back(model_dir)
     found = releases.read(model_dir)
-    assert (found.live.record["change"], found.canary.record["change"]) == ("1", "3")
-    assert releases.promote(model_dir).record["change"] == "3"
+    assert (found.live.record.model_extra["change"], found.canary.record.model_extra["change"]) == ("1", "3")
+    assert releases.promote(model_dir).record.model_extra["change"] == "3"
     assert releases.read(model_dir).canary is None
 
 

@@ -7,6 +7,7 @@ import sys
 import types
 
 import pytest
+from ingest_properties import make_properties
 
 from kubeflow import entry_point
 from kubeflow.version import read_version
@@ -115,13 +116,7 @@ def test_an_image_of_another_version_refuses_at_once(tmp_path):
 def test_bad_data_ends_a_task_with_its_own_exit_code(tmp_path):
     """One line in the log of the pod, and 3; no traceback."""
     invocation = {
-        "inputs": {
-            "parameterValues": {
-                "data": "/nowhere",
-                **dict.fromkeys(("model_dir", "salt", "decoded", "window_end"), ""),
-                "window_days": 0,
-            }
-        },
+        "inputs": {"parameterValues": make_properties("/nowhere", decoded="")},
         "outputs": {
             "artifacts": {
                 key: {"artifacts": [{"uri": str(tmp_path / "root/graft/run/ExampleGen/1" / key)}]} for key in TYPES

@@ -329,16 +329,24 @@ def test_of_one_name_all_are_paused_and_the_newest_is_resumed(graft, schedule, s
         ("", "got 0"),
         ("0 0 3 * * * 2026", "got 7"),
         ("@daily", "got 1"),
-        ("60 0 3 * * *", "second: expected 0 to 59, got 60"),
-        ("0 0 24 * * *", "hour: expected 0 to 23, got 24"),
-        ("0 0 3 0 * *", "day: expected 1 to 31, got 0"),
-        ("0 0 3 * 13 *", "month: expected 1 to 12, got 13"),
-        ("0 0 3 * * 7", "weekday: expected 0 to 6 (0 is Sunday), got 7"),
-        ("0 0 3 * * fri-mon", "weekday: expected 0 to 6 (0 is Sunday), got fri-mon"),
-        ("0 0 3 * * L", "weekday: expected a number or a name such as SUN, got L"),
-        ("0 0 3-1 * * *", "hour: expected 0 to 23, got 3-1"),
-        ("0 */0 3 * * *", "minute: expected a step of 1 or more"),
-        ("0 1,,2 3 * * *", "minute: expected a number, got nothing"),
+        ("60 0 3 * * *", "second: got 60; expected"),
+        ("0 0 24 * * *", "hour: got 24; expected"),
+        ("0 0 3 0 * *", "day: got 0; expected"),
+        ("0 0 3 * 13 *", "month: got 13; expected"),
+        ("0 0 3 * * 7", "weekday: got 7; expected"),
+        ("0 0 3 * * fri-mon", "weekday: got fri-mon; expected"),
+        ("0 0 3 * * 0-7", "weekday: got 0-7; expected"),
+        ("0 0 3 * * L", "weekday: got L; expected *, a number (or a name"),
+        ("0 0 3 L * *", "day: got L; expected"),
+        ("0 0 3 15W * *", "day: got 15W; expected"),
+        ("0 0 3 * * 5#2", "weekday: got 5#2; expected"),
+        ("R R 3 * * *", "second: got R; expected"),
+        ("0 0 3 * * sunday", "weekday: got sunday; expected"),
+        ("0 0 3 jan * *", "day: got jan; expected"),
+        ("0 0 3-1 * * *", "hour: got 3-1; expected"),
+        ("0 0 3-3 * * *", "hour: got 3-3; expected"),  # robfig/cron takes it for 3, croniter for *
+        ("0 */0 3 * * *", "minute: got */0; expected"),
+        ("0 1,,2 3 * * *", "minute: got nothing; expected *, a number"),
         ("0 0 3 30 2 *", "there is no such day in any year"),
     ],
 )
@@ -360,6 +368,8 @@ def test_a_malformed_cron_says_the_format_and_sends_nothing(schedule, stub, cron
         ("0 0 0 1 jan,Jul *", ["01-01 00:00:00", "07-01 00:00:00"]),
         ("0 0 3 1 * mon", ["11-30 03:00:00", "12-01 03:00:00", "12-07 03:00:00"]),  # either fits
         ("0 0 3 */2 * mon", ["12-07 03:00:00", "12-21 03:00:00"]),  # both have to, for there is a star
+        ("0 ?/20 10 * * *", ["11-25 10:20:00", "11-25 10:40:00", "11-26 10:00:00"]),
+        ("0 */90 10 * * *", ["11-26 10:00:00", "11-27 10:00:00"]),
         ("0 0 3 * * 1/2", ["11-27 03:00:00", "11-30 03:00:00", "12-02 03:00:00"]),  # 1, 3 and 5
     ],
 )

@@ -84,9 +84,9 @@ def test_the_first_night_ends_in_a_pushed_model(first):
 def test_a_pushed_version_says_which_run_made_it(first):
     """As the backend names it, with the window and the accuracy."""
     ended, _, [version] = first
-    assert version.record["run_id"] == ended.run_id
-    assert version.record["window_end"] == "2026-11-21"
-    assert version.record["metrics"]["accuracy"] > 0.5
+    assert version.record.run_id == ended.run_id
+    assert version.record.window_end == "2026-11-21"
+    assert version.record.metrics.accuracy > 0.5
 
 
 def test_artifacts_lie_in_the_bucket(first, cluster):
@@ -103,16 +103,16 @@ def test_the_second_night_trains_on_new_images_and_compares_with_the_live_model(
     ended, log, found = second
     assert ended.state == "SUCCEEDED", log
     assert list_states(ended, "CACHED") == {"MakeSchema"}
-    baselines = [version.record["metrics"]["baseline"] for version in found]
+    baselines = [version.record.metrics.model_extra["baseline"] for version in found]
     assert baselines[0] is None
     assert baselines[1]["version"] == found[0].number
-    assert sum(sum(by_label.values()) for by_label in found[1].record["counts"].values()) == 180
+    assert sum(sum(by_label.values()) for by_label in found[1].record.counts.values()) == 180
 
 
 def test_images_keep_their_split_from_night_to_night(second):
     """What was tested on is not trained on: the salt is that of the live version."""
     _, _, found = second
-    assert found[0].record["salt"] == found[1].record["salt"]
+    assert found[0].record.salt == found[1].record.salt
 
 
 def test_a_night_without_new_images_ends_early_and_well(third):

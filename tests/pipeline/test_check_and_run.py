@@ -27,7 +27,7 @@ def test_run_does_what_check_said(tmp_path, monkeypatch, capsys):
         run_pipeline(config, Console(quiet=True))
 
     assert str(stopped.value).startswith("\n".join(found["problems"]))
-    [report] = (tmp_path / "out" / "pipeline" / "ExampleGen" / "report").glob("*/report.json")
+    [report] = (tmp_path / "out" / "pipeline" / "ExampleGen" / "report").glob("*/ingest.json")
     assert json.loads(report.read_text()) == found["report"]
     [quarantine] = (tmp_path / "out" / "runs").glob("*/quarantine.jsonl")
     assert [json.loads(line) for line in quarantine.read_text().splitlines()] == found["left_out"]

@@ -9,6 +9,10 @@ import subprocess
 import sys
 
 import pytest
+from example_outcome import EVALUATION
+from manifests import write_manifest
+
+from pipeline.config.here import choose_workspace
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -176,6 +180,15 @@ def test_predict_asks_the_workspace_of_the_configuration(warm_graft, tmp_path):
 
 
 @pytest.mark.slow
+def test_predict_asks_the_workspace_that_is_named(warm_graft, tmp_path):
+    """By --out, as all other commands; by --model or by both is one too many."""
+    assert "no pushed model in elsewhere" in warm_graft("predict", "cat.jpg", "--out", "elsewhere").stderr
+    both = warm_graft("predict", "cat.jpg", "--out", "elsewhere", "--model", "graft")
+    assert both.returncode == 2
+    assert "--out: expected neither --model nor --server beside it." in both.stderr
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [["predict", "cat.jpg"], ["serve"], ["releases"]])
 @pytest.mark.parametrize("here", ["graft.toml", "graft-out"])
 def test_the_demo_is_not_asked_where_a_workspace_of_ones_own_is(warm_graft, tmp_path, command, here):
@@ -183,19 +196,27 @@ def test_the_demo_is_not_asked_where_a_workspace_of_ones_own_is(warm_graft, tmp_
     version = tmp_path / "graft-demo/serving/graft/7"
     (version / "variables").mkdir(parents=True)
     (version / "saved_model.pb").touch()
-    run = tmp_path / "graft-out/runs/20261126T101500-000Z-3f2a"
-    manifest = {"run_id": run.name, "evaluation": {"failures": ["test accuracy 0.333 is below the 0.608"]}}
     if here == "graft.toml":
         (tmp_path / here).write_text('data = "photos"\n')
     else:
-        run.mkdir(parents=True)
-        (run / "manifest.json").write_text(json.dumps(manifest))
+        refused = EVALUATION.model_copy(update={"failures": ["test accuracy 0.333 is below the 0.608"]})
+        write_manifest(tmp_path / "graft-out", "20261126T101500-000Z-3f2a", evaluation=refused)
     done = warm_graft(*command)
     assert done.returncode == 2
     assert "no pushed model" in done.stderr
     assert "graft-demo" not in done.stderr.replace("./graft demo", "")
     if here == "graft-out":
         assert "was not pushed: test accuracy 0.333 is below the 0.608. ./graft predict IMAGE --out" in done.stderr
+
+
+def test_a_workspace_in_which_no_run_began_does_not_hide_the_demo(tmp_path, monkeypatch):
+    """A run that was refused for its weights leaves a log there, and no answer for another model's to be taken for."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "graft-demo").mkdir()
+    (tmp_path / "graft-out/runs").mkdir(parents=True)
+    assert choose_workspace() == "graft-demo"
+    (tmp_path / "graft-out/runs/20261126T101500-000Z-3f2a").mkdir()
+    assert choose_workspace() == "graft-out"
 
 
 @pytest.mark.slow

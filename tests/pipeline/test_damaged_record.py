@@ -37,18 +37,20 @@ def test_run_is_refused_and_goes_on_by_force_or_after_a_rollback(run, workspace,
 
     forced, printed = run(force=True, warm_start=True)
     [damaged, live] = versions.find_versions(model_dir)
-    assert forced.pushed_now
-    assert forced.warnings[-1].startswith(f"the record of version {damaged.number}, which is live, cannot be read")
+    assert forced.result.pushed_now
+    assert forced.result.warnings[-1].startswith(
+        f"the record of version {damaged.number}, which is live, cannot be read"
+    )
     assert "Note: the record of version" in " ".join(printed.split())
     assert f"not compared with version {damaged.number}, whose record cannot be read" in " ".join(printed.split())
-    assert live.record["resolved"]["salt"] == NEW_SALT
+    assert live.record.resolved.salt == NEW_SALT
 
     again, _ = run(head_epochs=3)
-    assert again.ingest["salt"] == live.record["salt"]
-    assert again.evaluation["baseline"]["compared"]
-    if again.pushed_now:
+    assert again.result.ingest.salt == live.record.salt
+    assert again.result.evaluation.baseline.compared
+    if again.result.pushed_now:
         damage_live(model_dir, DAMAGES["a list"])
         with pytest.raises(UsageError):
             run(head_epochs=2)
         releases.roll_back(model_dir)
-    assert run(head_epochs=2)[0].ingest["salt"] == live.record["salt"]
+    assert run(head_epochs=2)[0].result.ingest.salt == live.record.salt

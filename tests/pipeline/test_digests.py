@@ -1,49 +1,156 @@
 """What a change of the code makes run again."""
 
-import pytest
+import dataclasses
+import importlib.metadata
 
-from pipeline import resolve
-from pipeline.resolve import digest_code, digest_server
+import pytest
+from edited_sources import copy_sources, edit, list_sources, reword
+
+from pipeline import code_digests
+from pipeline.chain import Places, create_pipeline
+from pipeline.code_digests import COMPONENTS, read_code_digests
+from pipeline.config.config import Config
+from pipeline.parameters import make_parameters
+from pipeline.resolve import Resolved, digest_server
+
+EMBEDDED = {"Embedder", "Trainer"}
+# Those whose digest changes with a file; what lies behind them runs again as well, for it gets other artifacts.
+RUN_ON = {
+    "components/example_gen/component.py": {"ExampleGen"},
+    "components/example_gen/splits.py": {"ExampleGen"},
+    "components/gates/retraining.py": {"RetrainingGate", "Pusher"},
+    "components/gates/data.py": {"RetrainingGate", "DataGate", "DriftGate", "Pusher"},
+    "components/schema_gen.py": {"MakeSchema"},
+    "schema/schema.pbtxt": {"MakeSchema"},
+    "components/transform/preprocessing.py": {"Transform", *EMBEDDED},
+    "components/transform/pixels.py": EMBEDDED,
+    "components/network/resnet.py": EMBEDDED,
+    "components/embedder/component.py": {"Embedder"},
+    "components/embedder/backbone.py": EMBEDDED,
+    "components/trainer/component.py": {"Trainer"},
+    "components/trainer/training.py": {"Trainer"},
+    "components/evaluator/component.py": {"Evaluator"},
+    "components/evaluator/extractors.py": {"Evaluator"},
+    "components/serving_validator/component.py": {"ServingValidator", "Pusher"},
+    "serving/client/launch.py": {"ServingValidator", "Pusher"},
+    "serving/process/end_with_parent.py": {"ServingValidator", "Pusher"},
+    "serving/server/__main__.py": {"ServingValidator", "Pusher"},
+    "serving/server/rest.py": {"ServingValidator", "Pusher"},
+    "serving/export/warmup_requests.py": {"Trainer"},
+    "components/pusher/component.py": {"Pusher"},
+}
+MODEL = {"ExampleGen", "MakeSchema", "Transform", *EMBEDDED}
 
 
 @pytest.fixture
-def sources(tmp_path, monkeypatch):
-    """A small Graft in the place of the real one."""
-    for path in (
-        "schema/features.py",
-        "serving/client/client.py",
-        "serving/server/main.py",
-        "components/network/resnet.py",
-    ):
-        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / path).write_text("")
-    monkeypatch.setattr(resolve, "__file__", str(tmp_path / "pipeline/resolve.py"))
-    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
-    return tmp_path
+def sources(tmp_path):
+    """A copy of Graft's sources."""
+    return copy_sources(tmp_path)
 
 
-def test_a_change_of_the_model_runs_everything(sources):
-    """And the server is tried again, too."""
-    code, server = digest_code(), digest_server(digest_code())
-    (sources / "components/network/resnet.py").write_text("layers = 3")
-    assert digest_code() != code
-    assert digest_server(digest_code()) != server
+@pytest.fixture(scope="module")
+def unchanged():
+    """The digests of Graft as it is."""
+    return read_code_digests()
 
 
-def test_a_change_of_the_server_tries_models_and_trains_none(sources):
-    """An hour of training has nothing to do with it."""
-    code, server = digest_code(), digest_server("")
-    (sources / "serving/server/main.py").write_text("port = 1")
-    assert digest_code() == code
-    assert digest_server("") != server
+def find_changed(before, after):
+    return {name for name in COMPONENTS if before.components[name] != after.components[name]}
 
 
-def test_tensorflow_serving_is_tried_when_it_comes_and_when_it_changes(sources):
+@pytest.fixture(scope="module")
+def edited(tmp_path_factory):
+    """File to digests of a copy in which it has a line more."""
+    sources = copy_sources(tmp_path_factory.mktemp("edited"))
+    digests = {}
+    for path in RUN_ON:
+        content = (sources / path).read_bytes()
+        edit(sources / path)
+        digests[path] = read_code_digests(sources)
+        (sources / path).write_bytes(content)
+    return digests
+
+
+def test_a_line_of_code_changes_the_digests_of_what_runs_on_it(edited, unchanged):
+    """Of each component's own code, and of code that several share."""
+    assert {path: find_changed(unchanged, digests) for path, digests in edited.items()} == RUN_ON
+
+
+def test_a_line_of_code_makes_another_model_where_it_is_made_or_judged(edited, unchanged):
+    """The key of a request and the RetrainingGate go by these: no other model comes of another server or gate."""
+    made = {path for path, digests in edited.items() if digests.model != unchanged.model}
+    judged = {path for path, digests in edited.items() if digests.verdict != unchanged.verdict}
+    assert made == {path for path, components in RUN_ON.items() if components & MODEL}
+    assert judged == {path for path, components in RUN_ON.items() if components & {*MODEL, "Evaluator"}}
+
+
+def test_only_what_decodes_decodes_again(sources, unchanged):
+    """Not another way to list files, to draw splits or to write examples."""
+    for path in ("layout", "splits", "component", "reading"):
+        edit(sources / f"components/example_gen/{path}.py")
+    assert read_code_digests(sources).decoding == unchanged.decoding
+    seen = {unchanged.decoding}
+    for path in ("example_gen/decode_trial", "images/jpeg_header", "images/orientation"):
+        edit(sources / f"components/{path}.py")
+        seen.add(read_code_digests(sources).decoding)
+    assert len(seen) == 4
+
+
+def test_other_words_in_all_sources_change_nothing(sources, unchanged):
+    """Each docstring of each file, and comments."""
+    for path in list_sources(sources):
+        reword(path)
+    assert len(list_sources(sources)) > 130
+    assert read_code_digests(sources) == unchanged
+
+
+def test_another_version_of_a_library_runs_what_uses_it(sources, unchanged, monkeypatch):
+    """And TFX's own components, of which there are no sources here."""
+    real = importlib.metadata.version
+
+    def changed_by(library):
+        code_digests.find_version.cache_clear()
+        monkeypatch.setattr(importlib.metadata, "version", lambda name: "another" if name == library else real(name))
+        return find_changed(unchanged, read_code_digests(sources))
+
+    try:
+        assert changed_by("tfx") == set(COMPONENTS)
+        assert changed_by("tensorflow_data_validation") >= {"StatisticsGen", "ExampleValidator", "DataGate"}
+        assert changed_by("scipy") == {"Evaluator", "Pusher"}
+        assert changed_by("h5py") == EMBEDDED
+    finally:
+        code_digests.find_version.cache_clear()
+
+
+@pytest.fixture
+def pipeline(unchanged, tmp_path):
+    """The chain of a local run; nothing is run."""
+    config = Config(data="photos", out=str(tmp_path))
+    resolved = Resolved(
+        **dict.fromkeys((field.name for field in dataclasses.fields(Resolved)), "")
+        | {"classes": ["cat", "dog"], "code_digests": unchanged.components, "server_digest": "tried with"}
+    )
+    places = Places(*[str(tmp_path)] * 3)
+    return create_pipeline(config, make_parameters(config, "", str(tmp_path)), resolved, places, [])
+
+
+def test_each_component_gets_its_own_digest_and_no_other(pipeline, unchanged):
+    """In whatever property. The Pusher records the server that a model was tried with, behind the ServingValidator."""
+    expected = {name: {digest} for name, digest in unchanged.components.items()}
+    expected |= {"ServingValidator": {"tried with"}, "Pusher": expected["Pusher"] | {"tried with"}}
+    digests = set().union(*expected.values())
+    found = {component.id: str(component.exec_properties) for component in pipeline.components}
+    assert {name: {digest for digest in digests if digest in text} for name, text in found.items()} == expected
+
+
+def test_tensorflow_serving_is_tried_when_it_comes_and_when_it_changes(tmp_path, monkeypatch):
     """What was served by the built-in server, or by another release, was not served by this one."""
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     seen = {digest_server("")}
-    (sources / "bin").mkdir()
+    (tmp_path / "bin").mkdir()
     for release in ("2.16", "2.21.0"):
-        (sources / "bin/tensorflow_model_server").write_text(release)
-        (sources / "bin/tensorflow_model_server").chmod(0o755)
+        (tmp_path / "bin/tensorflow_model_server").write_text(release)
+        (tmp_path / "bin/tensorflow_model_server").chmod(0o755)
         seen.add(digest_server(""))
     assert len(seen) == 3
+    assert digest_server("other code") not in seen

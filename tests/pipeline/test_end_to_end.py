@@ -104,14 +104,14 @@ def test_first_run_executes_everything_and_pushes(first):
     """A fresh workspace: every component runs, and one version is live."""
     outcome, _, versions = first
     assert list_executed(outcome) == ALL
-    assert versions == [outcome.pushed_version]
-    assert outcome.pushed_now
+    assert versions == [outcome.result.pushed_version]
+    assert outcome.result.pushed_now
 
 
 def test_model_has_learnt_something(first):
     """Four classes: chance is about 0.25, and digits are easy."""
     outcome, _, _ = first
-    assert outcome.evaluation["accuracy"] > 0.6
+    assert outcome.result.evaluation.accuracy > 0.6
 
 
 def test_first_run_says_what_came_of_it(first, workspace, small_digits):
@@ -120,11 +120,11 @@ def test_first_run_says_what_came_of_it(first, workspace, small_digits):
     for name in ALL:
         assert re.search(rf"^  {name} +[0-9.]+ s$", printed, re.MULTILINE), printed
     assert "120 images of 4 classes (0 30, 1 30, 2 30, 3 30)" in printed
-    low, high = outcome.evaluation["accuracy_interval"]
-    assert f"{outcome.evaluation['accuracy']:.3f} on " in printed
+    low, high = outcome.result.evaluation.accuracy_interval
+    assert f"{outcome.result.evaluation.accuracy:.3f} on " in printed
     assert f"(95 % confidence {low:.3f} to {high:.3f})" in printed
     assert "The base has random weights" in printed
-    assert f"Pushed:   {workspace}/serving/graft/{outcome.pushed_version}\n" in printed
+    assert f"Pushed:   {workspace}/serving/graft/{outcome.result.pushed_version}\n" in printed
     command = shlex.join(["./graft", "predict", str(min((small_digits / "0").iterdir()))])
     assert f"Next:     {command} --model {workspace}/serving/graft\n" in printed
 
@@ -145,16 +145,16 @@ def test_refused_candidate_says_why_and_can_be_asked(worse, workspace, small_dig
     assert f"Not pushed; version {versions[-1]} stays live." in printed
     assert "Try:      The base has random weights" in printed
     image = str(min((small_digits / "0").iterdir()))
-    command = f"{shlex.join(['./graft', 'predict', image])} --out {workspace} --run {outcome.run_id}"
+    command = f"{shlex.join(['./graft', 'predict', image])} --out {workspace} --run {outcome.result.run_id}"
     assert f"Next:     {command}\n" in printed
-    [answer] = predict_files(find_trained_model(str(workspace), outcome.run_id), [image])
+    [answer] = predict_files(find_trained_model(str(workspace), outcome.result.run_id), [image])
     assert set(answer.probabilities) == set("0123")
 
 
 def test_evaluator_counts_each_test_image_once(first, events):
     """Behind the predictions, in batches of 32 at the most."""
     counted = [event.done for event in events if event.step == "images evaluated"]
-    assert sum(counted) == sum(first[0].ingest["counts"]["test"].values())
+    assert sum(counted) == sum(first[0].result.ingest.counts["test"].values())
     assert max(counted) <= 32
 
 
@@ -185,8 +185,8 @@ def test_components_say_what_they_do_where_they_count_nothing(first, events):
 def test_model_was_served_before_it_was_pushed(first):
     """By gRPC and by REST; the report says how it did."""
     outcome, printed, _ = first
-    assert outcome.serving["blessed"]
-    assert (outcome.serving["images"], outcome.serving["reasons"]) == (16, [])
+    assert outcome.result.serving.blessed
+    assert (outcome.result.serving.images, outcome.result.serving.reasons) == (16, [])
     assert re.search(
         r"^Served:   16 images by gRPC and REST, with the answers of the evaluation; median ", printed, re.MULTILINE
     )
@@ -194,7 +194,7 @@ def test_model_was_served_before_it_was_pushed(first):
 
 def test_pushed_model_warms_a_server_up_with_images_of_the_test_split(first, workspace):
     """Which is never trained on; and it names its classes."""
-    extra = workspace / "serving" / "graft" / str(first[0].pushed_version) / "assets.extra"
+    extra = workspace / "serving" / "graft" / str(first[0].result.pushed_version) / "assets.extra"
     assert json.loads((extra / "classes.json").read_text()) == list("0123")
     logs = read_records([extra / "tf_serving_warmup_requests"])
     requests = [prediction_log_pb2.PredictionLog.FromString(log).predict_log.request for log in logs]
@@ -207,15 +207,15 @@ def test_pushed_model_warms_a_server_up_with_images_of_the_test_split(first, wor
 
 def test_both_phases_are_in_the_history(first):
     """The head first, then fine-tuning; one of them is what was exported."""
-    phases = [row["phase"] for row in first[0].history["epochs"]]
+    phases = [row.phase for row in first[0].history.epochs]
     assert phases == sorted(phases, key=["head", "fine-tune"].index)
     assert phases.count("fine-tune") == 1
-    assert first[0].history["kept"] in phases
+    assert first[0].history.kept in phases
 
 
 def test_every_image_is_in_one_split(first):
     """All 120 images, each once, and every class in every split."""
-    counts = first[0].ingest["counts"]
+    counts = first[0].result.ingest.counts
     assert sum(sum(by_label.values()) for by_label in counts.values()) == 120
     assert all(set(by_label) == set("0123") for by_label in counts.values())
 
@@ -223,15 +223,15 @@ def test_every_image_is_in_one_split(first):
 def test_evaluation_agrees_with_the_confusion_matrix(first):
     """Accuracy, precision and recall are those of the matrix, whose rows are the test images of a class."""
     outcome, _, _ = first
-    matrix = outcome.evaluation["confusion_matrix"]
+    matrix = outcome.result.evaluation.confusion_matrix
     images = sum(map(sum, matrix))
-    assert images == sum(outcome.ingest["counts"]["test"].values())
-    assert outcome.evaluation["accuracy"] == pytest.approx(sum(matrix[i][i] for i in range(4)) / images)
-    for index, (name, metrics) in enumerate(outcome.evaluation["classes"].items()):
-        assert metrics["images"] == outcome.ingest["counts"]["test"][name]
-        assert metrics["recall"] == pytest.approx(matrix[index][index] / metrics["images"])
-        assert 0 <= metrics["auc"] <= 1
-        assert metrics["calibration"] > 0
+    assert images == sum(outcome.result.ingest.counts["test"].values())
+    assert outcome.result.evaluation.accuracy == pytest.approx(sum(matrix[i][i] for i in range(4)) / images)
+    for index, (name, metrics) in enumerate(outcome.result.evaluation.classes.items()):
+        assert metrics.images == outcome.result.ingest.counts["test"][name]
+        assert metrics.recall == pytest.approx(matrix[index][index] / metrics.images)
+        assert 0 <= metrics.auc <= 1
+        assert metrics.calibration > 0
 
 
 def test_evaluation_is_sliced_by_class(first):
@@ -244,9 +244,9 @@ def test_evaluation_is_sliced_by_class(first):
 
 def test_report_and_curves_are_kept_with_the_run(first, workspace):
     """The folder of the run holds what a person looks at."""
-    folder = workspace / "runs" / first[0].run_id
+    folder = workspace / "runs" / first[0].result.run_id
     manifest = json.loads((folder / "manifest.json").read_text())
-    assert manifest["pushed_version"] == first[0].pushed_version
+    assert manifest["pushed_version"] == first[0].result.pushed_version
     assert (folder / "training_curves.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -255,7 +255,7 @@ def test_pushed_model_answers_in_a_process_with_tensorflow_alone(first, workspac
     image = next((small_digits / "2").iterdir())
     code = f"""
 import sys, tensorflow as tf
-model = tf.saved_model.load({str(workspace / "serving" / "graft" / str(first[0].pushed_version))!r})
+model = tf.saved_model.load({str(workspace / "serving" / "graft" / str(first[0].result.pushed_version))!r})
 answer = model.signatures["serving_default"](image_bytes=tf.constant([open({str(image)!r}, "rb").read()]))
 assert answer["probabilities"].shape == (1, 4), answer
 assert abs(float(tf.reduce_sum(answer["probabilities"])) - 1) < 1e-5
@@ -271,8 +271,8 @@ def test_same_run_again_executes_nothing_and_pushes_nothing(again, first):
     outcome, _, versions = again
     assert list_executed(outcome) == []
     assert versions == first[2]
-    assert outcome.pushed_version == first[0].pushed_version
-    assert not outcome.pushed_now
+    assert outcome.result.pushed_version == first[0].result.pushed_version
+    assert not outcome.result.pushed_now
 
 
 @pytest.mark.slow
@@ -293,11 +293,11 @@ def test_one_setting_changed_runs_what_depends_on_it(worse):
 def test_worse_candidate_is_not_pushed(worse, one_new_image):
     """Far below the live version: evaluated, refused, and the reason is said."""
     outcome, _, versions = worse
-    assert not outcome.evaluation["blessed"]
-    assert outcome.evaluation["baseline"]["version"] == one_new_image[0].pushed_version
-    [failure] = outcome.evaluation["failures"]  # for the whole, not one for each class besides
+    assert not outcome.result.evaluation.blessed
+    assert outcome.result.evaluation.baseline.version == one_new_image[0].result.pushed_version
+    [failure] = outcome.result.evaluation.failures  # for the whole, not one for each class besides
     assert "below the live version's" in failure
-    assert outcome.pushed_version is None
+    assert outcome.result.pushed_version is None
     assert versions == one_new_image[2]
 
 
@@ -306,31 +306,31 @@ def test_one_new_image_runs_ingest_and_what_follows(one_new_image):
     """Everything but the schema, which knows only of the classes."""
     outcome, _, _ = one_new_image
     assert list_executed(outcome) == [name for name in ALL if name != "MakeSchema"]
-    assert sum(sum(by_label.values()) for by_label in outcome.ingest["counts"].values()) == 121
+    assert sum(sum(by_label.values()) for by_label in outcome.result.ingest.counts.values()) == 121
 
 
 @pytest.mark.slow
 def test_one_new_image_is_all_that_goes_through_the_base(one_new_image, first):
     """Neither for its embedding nor for what fine-tuning starts from is an image computed twice; the report says so."""
-    counts = first[0].ingest["counts"]
-    assert first[0].embedding["computed"] == sum(counts["train"].values()) + sum(counts["val"].values())
+    counts = first[0].result.ingest.counts
+    assert first[0].result.embedding.computed == sum(counts["train"].values()) + sum(counts["val"].values())
     outcome, printed, _ = one_new_image
-    assert (outcome.embedding["computed"], outcome.embedding["trunk_computed"]) == (1, 0)
-    assert outcome.embedding["images"] == first[0].embedding["images"] + 1
-    assert f"Embedded: 1 image; {first[0].embedding['images']} more are stored from earlier runs" in printed
+    assert (outcome.result.embedding.computed, outcome.result.embedding.trunk_computed) == (1, 0)
+    assert outcome.result.embedding.images == first[0].result.embedding.images + 1
+    assert f"Embedded: 1 image; {first[0].result.embedding.images} more are stored from earlier runs" in printed
 
 
 @pytest.mark.slow
 def test_unchanged_run_embeds_nothing(again):
     """It is said of none."""
-    assert (again[0].embedding["computed"], again[0].embedding["trunk_computed"]) == (0, 0)
+    assert (again[0].result.embedding.computed, again[0].result.embedding.trunk_computed) == (0, 0)
     assert "Embedded:" not in again[1]
 
 
 @pytest.mark.slow
 def test_retraining_keeps_the_salt(one_new_image, first):
     """An image that was tested on must not be trained on later."""
-    assert one_new_image[0].ingest["salt"] == first[0].ingest["salt"]
+    assert one_new_image[0].result.ingest.salt == first[0].result.ingest.salt
 
 
 @pytest.mark.slow
@@ -338,23 +338,23 @@ def test_rollback_leaves_no_stale_refusal(worse_after_rollback):
     """With nothing live any more, the candidate that was refused is judged anew, and pushed."""
     outcome, _, versions = worse_after_rollback
     assert list_executed(outcome) == [*GATES, "Evaluator", "ServingValidator", "Pusher"]
-    assert outcome.evaluation["baseline"] is None
-    assert versions == [outcome.pushed_version]
+    assert outcome.result.evaluation.baseline is None
+    assert versions == [outcome.result.pushed_version]
 
 
 @pytest.mark.slow
 def test_version_that_is_gone_is_pushed_again(good_after_rollback, worse_after_rollback):
     """The model was pushed once and its version removed; it comes back as a newer one."""
     outcome, _, versions = good_after_rollback
-    assert outcome.pushed_now
-    assert versions == [*worse_after_rollback[2], outcome.pushed_version]
+    assert outcome.result.pushed_now
+    assert versions == [*worse_after_rollback[2], outcome.result.pushed_version]
 
 
 @pytest.mark.slow
 def test_rollback_leaves_no_stale_blessing(worse_once_more, good_after_rollback):
     """Blessed while nothing was live; against the good version that is live now, refused."""
     outcome, _, versions = worse_once_more
-    assert not outcome.evaluation["blessed"]
+    assert not outcome.result.evaluation.blessed
     assert versions == good_after_rollback[2]
 
 
@@ -365,7 +365,7 @@ def test_store_says_what_it_holds_and_drops_what_is_unused(worse_once_more, one_
 
     from pipeline.commands.embeddings import print_store, prune_store
 
-    images = one_new_image[0].embedding["images"]
+    images = one_new_image[0].result.embedding.images
     other = EmbeddingStore(str(workspace / "embeddings"), Kind("embedding", "other", "graph", (4,), "float32"))
     with other.append() as append:
         append([b"1" * 32], np.zeros((1, 4), np.float32))
@@ -402,8 +402,8 @@ def test_model_that_is_too_slow_in_a_server_is_not_pushed(worse_once_more, good_
     assert re.search(
         r"^Served:   no: an image took .*; max_latency_ms allows 0\.001\. Not pushed", printed, re.MULTILINE
     )
-    assert (outcome.pushed_version, pushed_versions()) == (None, good_after_rollback[2])
-    assert outcome.reasons == outcome.serving["reasons"]
+    assert (outcome.result.pushed_version, pushed_versions()) == (None, good_after_rollback[2])
+    assert outcome.result.reasons == outcome.result.serving.reasons
 
 
 @pytest.mark.slow
@@ -416,15 +416,15 @@ def test_number_of_versions_to_keep_concerns_the_pusher_alone(
     """
     made = good_after_rollback[0]
     torn = [pathlib.Path(find_output(made, "StatisticsGen", "statistics"), "Split-train/FeatureStats.pb")]
-    torn += [pathlib.Path(find_output(made, "DriftGate", "verdict"), "verdict.json")]
+    torn += [pathlib.Path(find_output(made, "DriftGate", "verdict"), "gate_verdict.json")]
     for file in torn:
         os.truncate(file, file.stat().st_size // 2)
     outcome, printed = run(keep_versions=1)
     assert list_executed(outcome) == ["StatisticsGen", "ExampleValidator", "DataGate", "DriftGate", "Pusher"]
     assert all(f"{file}: damaged; made again" in printed for file in torn)
-    assert pushed_versions() == [good_after_rollback[0].pushed_version]
-    assert outcome.removed_versions == good_after_rollback[2][:-1] != []
-    assert f"Removed:  version {outcome.removed_versions[0]} (keep_versions is 1)" in printed
+    assert pushed_versions() == [good_after_rollback[0].result.pushed_version]
+    assert outcome.result.removed_versions == good_after_rollback[2][:-1] != []
+    assert f"Removed:  version {outcome.result.removed_versions[0]} (keep_versions is 1)" in printed
 
 
 @pytest.mark.slow
@@ -439,7 +439,7 @@ def test_other_program_reads_what_came_of_a_run(
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     outcome = json.loads(done.stdout)
-    version = good_after_rollback[0].pushed_version
+    version = good_after_rollback[0].result.pushed_version
     assert outcome["model"] == str(workspace / "serving" / "graft" / str(version))
     # The Pusher looks anew: the run before has made the statistics again, which are an input of it.
     assert (outcome["pushed_version"], outcome["pushed_now"], outcome["cached"]) == (version, False, ALL[:-1])

@@ -10,7 +10,7 @@ import subprocess
 import sys
 
 import pytest
-from example_outcome import CONFIG, EVALUATION, OUTCOME
+from example_outcome import CONFIG, EVALUATION, RESULT, change_result
 from terminals import open_terminal
 
 from pipeline.console.printing import make_console
@@ -125,12 +125,14 @@ def test_the_report_shows_names_and_no_picture():
     """Classes, warnings, the gate's and the server's words."""
     console = make_console(file=io.StringIO(), width=100)
     counts = {split: dict.fromkeys(CLASSES, 9) for split in ("train", "val", "test")}
-    outcome = vars(OUTCOME) | {
-        "ingest": OUTCOME.ingest | {"counts": counts, "ignored": {"side file": {"\x1b[2J\n": 1}}},
-        "warnings": [f"few of {CLASSES[1]}"],
-        "evaluation": EVALUATION | {"blessed": False, "failures": [f"{CLASSES[0]} is lost\n:dog:"]},
-    }
-    print_report(type(OUTCOME)(**outcome), CONFIG, console)
+    ingest = {"counts": counts, "ignored": {"side file": {"\x1b[2J\n": 1}}}
+    evaluation = {"blessed": False, "failures": [f"{CLASSES[0]} is lost\n:dog:"]}
+    outcome = change_result(
+        ingest=RESULT.ingest.model_copy(update=ingest),
+        warnings=[f"few of {CLASSES[1]}"],
+        evaluation=EVALUATION.model_copy(update=evaluation),
+    )
+    print_report(outcome, CONFIG, console)
     printed = console.file.getvalue()
     assert COMMANDS.findall(printed) == []
     assert r"\x1b[2J\x1b]0;title\x07cat 27, :dog:\x9b31m[bold] 27" in printed

@@ -27,6 +27,7 @@ from warm import start_warm_python
 
 from components.artifacts import IngestReport
 from components.embedder.component import EmbedderExecutor
+from components.records.history import TrainingHistory
 from pipeline.beam.engines import beam_pipeline_args, check_engine, explain_worker_error
 from pipeline.beam.worker_check import check_workers
 from pipeline.config.config import Beam
@@ -196,7 +197,7 @@ def live(run, workspace, tmp_path_factory):
     """A copy of the serving folder behind a first direct run, and the version that is live there."""
     outcome, _ = run()
     folder = tmp_path_factory.mktemp("live") / "serving"
-    return shutil.copytree(workspace / "serving", folder), outcome.pushed_version
+    return shutil.copytree(workspace / "serving", folder), outcome.result.pushed_version
 
 
 @pytest.fixture(scope="module")
@@ -258,9 +259,9 @@ def test_statistics_are_those_of_a_direct_run(here, elsewhere):
 def test_model_and_evaluation_are_those_of_a_direct_run(here, elsewhere):
     """Each figure of TFMA's, and each epoch's before."""
     outcome, folder = elsewhere
-    assert outcome["evaluation"] == here[0].evaluation
-    history = json.loads((find(folder, "Trainer", "model_run") / "history.json").read_text())
-    assert history["epochs"] == here[0].history["epochs"]
+    assert outcome["evaluation"] == here[0].result.evaluation.model_dump(mode="json")
+    history = TrainingHistory.read(str(find(folder, "Trainer", "model_run")))
+    assert history.epochs == here[0].history.epochs
     assert outcome["pushed_version"]
 
 
@@ -318,7 +319,7 @@ def embed(here, workspace, keys, target):
     EmbedderExecutor(BaseBeamExecutor.Context(beam_pipeline_args=arguments)).Do(
         artifacts, {"embeddings": artifacts.pop("embeddings")}, properties | {"store": str(target / "store")}
     )
-    return read_examples(target / "embeddings"), outcome.embedding["images"]
+    return read_examples(target / "embeddings"), outcome.result.embedding.images
 
 
 @WHOLE_RUNS

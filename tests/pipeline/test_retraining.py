@@ -13,9 +13,10 @@ import tensorflow as tf
 from outcomes import find_output, list_executed
 from PIL import Image
 
-from components.embedder.artifact import EmbeddingReport, read_embeddings
-from components.gates.retraining import Decision
-from pipeline.local.run import Ended
+from components.embedder.artifact import read_embeddings
+from components.records.embedding import EmbeddingSummary
+from components.records.push import HeldBack
+from pipeline.workspace.manifest import SkippedRun
 from schema.errors import DataError, UsageError
 from serving.releases.models_config import read_labels
 from serving.releases.releases import promote, roll_back
@@ -92,16 +93,16 @@ def fine_tuned(rolled_back, run_by_hand):
 def test_new_images_are_trained_on_and_compared_with_the_live_model(first, second):
     """The second night's model has seen both days."""
     outcome, _ = second
-    assert outcome.decision["new_images"] == 90
-    assert outcome.evaluation["baseline"]["version"] == first[0].pushed_version
-    assert sum(sum(by_label.values()) for by_label in outcome.ingest["counts"].values()) == 180
-    assert outcome.pushed_now
+    assert outcome.result.decision.new_images == 90
+    assert outcome.result.evaluation.baseline.version == first[0].result.pushed_version
+    assert sum(sum(by_label.values()) for by_label in outcome.result.ingest.counts.values()) == 180
+    assert outcome.result.pushed_now
 
 
 def test_a_warm_start_begins_where_the_live_head_ended(first, second):
     """Its first epoch is better than that of a head which knows nothing."""
-    cold, warm = (outcome.history["epochs"][0] for outcome, _ in (first, second))
-    assert warm["loss"] < cold["loss"]
+    cold, warm = (outcome.history.epochs[0] for outcome, _ in (first, second))
+    assert warm.loss < cold.loss
 
 
 def read_eval_config(outcome):
@@ -110,9 +111,9 @@ def read_eval_config(outcome):
 
 def test_only_new_images_go_through_the_base(first, second):
     """The images of all three splits are counted."""
-    assert first[0].embedding["computed"] == first[0].embedding["images"] == 90
-    assert second[0].embedding["computed"] == 90
-    assert second[0].embedding["images"] == 180
+    assert first[0].result.embedding.computed == first[0].result.embedding.images == 90
+    assert second[0].result.embedding.computed == 90
+    assert second[0].result.embedding.images == 180
 
 
 def test_evaluation_on_embeddings_is_that_of_the_exported_model(second):
@@ -127,16 +128,16 @@ def test_evaluation_on_embeddings_is_that_of_the_exported_model(second):
     labels = read_embeddings(embedded, "test", list(LABELS)).labels
     matrix = np.zeros((3, 3), int)
     np.add.at(matrix, (labels, answer["probabilities"].numpy().argmax(axis=1)), 1)
-    assert outcome.evaluation["confusion_matrix"] == matrix.tolist()
-    assert outcome.evaluation["baseline"]["compared"]
+    assert outcome.result.evaluation.confusion_matrix == matrix.tolist()
+    assert outcome.result.evaluation.baseline.compared
     assert "embedded_examples" in read_eval_config(outcome)
 
 
 def test_a_night_without_new_images_ends_early(second, run_nightly):
     """It says so, and which version is live."""
     outcome, printed = run_nightly(window_end="2026-11-23", warm_start=True)
-    assert isinstance(outcome, Ended)
-    assert outcome.live_version == second[0].pushed_version
+    assert isinstance(outcome, SkippedRun)
+    assert outcome.live_version == second[0].result.pushed_version
     assert f"Ended:    nothing new: version {outcome.live_version} has seen all" in printed
     assert f"graft/{outcome.live_version}\n" in printed
 
@@ -146,7 +147,7 @@ def test_too_few_new_images_end_a_run_early(second, run_nightly, photos, digits)
     folder = add_days(digits, photos, {"2026-11-24": slice(60, 61)})
     outcome, printed = run_nightly(window_end="2026-11-24", min_new_images=10, warm_start=True)
     shutil.rmtree(folder / "2026-11-24")
-    assert isinstance(outcome.decision, Decision)
+    assert isinstance(outcome, SkippedRun)
     assert "Ended:    3 images are new to version" in printed
     assert "min_new_images asks for 10" in printed
 
@@ -175,21 +176,25 @@ def test_other_images_stop_a_run_before_training(second, run_nightly, photos, di
 def test_canary_is_pushed_below_the_live_version(canary, workspace):
     """It is compared with the live version, and the report says how to make it live."""
     outcome, printed, before = canary
-    assert outcome.canary
-    assert outcome.pushed_now
-    assert outcome.evaluation["baseline"]["version"] == before[-1]
+    assert outcome.result.canary
+    assert outcome.result.pushed_now
+    assert outcome.result.evaluation.baseline.version == before[-1]
     model_dir = workspace / "serving/graft"
-    assert f"Canary:   {model_dir}/{outcome.pushed_version}\n" in printed
+    assert f"Canary:   {model_dir}/{outcome.result.pushed_version}\n" in printed
     assert f"./graft releases promote --out {workspace} --model graft\n" in printed
-    assert outcome.pushed_version == before[-1] - 1
+    assert outcome.result.pushed_version == before[-1] - 1
 
 
 def test_promoted_canary_is_live_and_not_pushed_again(promoted, canary, workspace):
     """Under its new number, which the Pusher finds; nothing else runs."""
     live, outcome, printed = promoted
-    assert live.number > canary[0].pushed_version
+    assert live.number > canary[0].result.pushed_version
     assert list_executed(outcome) == ["Pusher"]
-    assert (outcome.pushed_version, outcome.pushed_now, outcome.canary) == (live.number, False, False)
+    assert (outcome.result.pushed_version, outcome.result.pushed_now, outcome.result.canary) == (
+        live.number,
+        False,
+        False,
+    )
     assert f"Live:     {workspace}/serving/graft/{live.number}  (pushed before; nothing new)\n" in printed
 
 
@@ -197,8 +202,11 @@ def test_model_that_was_rolled_back_is_held_back(rolled_back, canary, workspace,
     """Blessed as before, and not pushed; what was live before the promotion is live."""
     withdrawn, outcome, printed = rolled_back
     assert list_executed(outcome) == ["Pusher"]
-    assert outcome.evaluation["blessed"]
-    assert (outcome.pushed_version, outcome.held_back) == (None, {"version": withdrawn.number, "state": "withdrawn"})
+    assert outcome.result.evaluation.blessed
+    assert (outcome.result.pushed_version, outcome.result.held_back) == (
+        None,
+        HeldBack(version=withdrawn.number, state="withdrawn"),
+    )
     assert (
         f"withdrawn before as version {withdrawn.number}; `releases promote` makes it live again. "
         f"Version {canary[2][-1]} stays live."
@@ -211,14 +219,14 @@ def test_model_that_was_rolled_back_is_held_back(rolled_back, canary, workspace,
 @pytest.mark.long  # tests/pipeline/test_end_to_end.py fine-tunes
 def test_fine_tuned_model_is_evaluated_on_images(fine_tuned):
     """Its base is not the frozen one; the baseline, a head alone, is asked in the same way."""
-    assert EmbeddingReport.read(find_output(fine_tuned, "Embedder", "embeddings")).images < 180
+    assert EmbeddingSummary.read(find_output(fine_tuned, "Embedder", "embeddings")).images < 180
     assert "embedded_examples" not in read_eval_config(fine_tuned)
-    assert fine_tuned.evaluation["baseline"]["compared"]
-    assert fine_tuned.evaluation["images"] == sum(fine_tuned.ingest["counts"]["test"].values())
+    assert fine_tuned.result.evaluation.baseline.compared
+    assert fine_tuned.result.evaluation.images == sum(fine_tuned.result.ingest.counts["test"].values())
 
 
 @pytest.mark.long
 def test_fine_tuning_after_a_head_computes_what_it_starts_from_alone(fine_tuned):
     """Images to train and to validate go through the base once more; their embeddings stay."""
-    counts = fine_tuned.ingest["counts"]
-    assert fine_tuned.embedding["computed"] == sum(counts["train"].values()) + sum(counts["val"].values())
+    counts = fine_tuned.result.ingest.counts
+    assert fine_tuned.result.embedding.computed == sum(counts["train"].values()) + sum(counts["val"].values())

@@ -39,7 +39,7 @@ def test_each_kind_of_artifact_is_made_again(run):
         for index, file in enumerate(files):
             cut(file) if (number + index) % 2 else file.unlink()
         outcome, printed = run(**HEAD)
-        assert outcome.pushed_version is not None
+        assert outcome.result.pushed_version is not None
         assert (component.name in list_executed(outcome)) == bool(files), printed
         assert not {file for again in outcome.components for file in list_files(again)} & set(files)
     assert list_executed(run(**HEAD)[0]) == []
@@ -56,7 +56,7 @@ def test_nothing_of_a_lost_database_is_read(run, workspace, small_digits, digits
     outcome, printed = run(**HEAD)
     assert "holds the artifacts of a database that is lost" in printed
     for key, component in (("examples", "ExampleGen"), ("embeddings", "Embedder")):
-        for split, by_label in outcome.ingest["counts"].items():
+        for split, by_label in outcome.result.ingest.counts.items():
             files = pathlib.Path(find_output(outcome, component, key), f"Split-{split}").iterdir()
             records = list(tf.data.TFRecordDataset(list(map(str, files))))
             assert len(records) == sum(by_label.values())
@@ -77,4 +77,4 @@ def test_way_out_of_an_artifact_without_a_note_works(run, workspace, small_digit
     assert ended.code == 1
     told = re.search(r"^If it comes again: \./graft (repair .*) moves aside", ended.err, re.MULTILINE)
     assert graft(*shlex.split(told[1])).code == 0
-    assert run(**HEAD)[0].pushed_version is not None
+    assert run(**HEAD)[0].result.pushed_version is not None

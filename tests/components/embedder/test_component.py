@@ -93,8 +93,8 @@ def test_embeddings_are_those_of_the_base_with_their_labels(embed, examples, tra
 def test_what_the_trunk_gives_is_kept_of_the_images_that_are_fine_tuned(embed, examples, small_base, tmp_path):
     """Of train and val and not of test, which is not embedded; in bfloat16 what the base gives at the cut."""
     embedded = embed(examples, tmp_path / "out")
-    assert (embedded.report.trunk.layer, embedded.report.trunk.shape) == ("conv4_block6_out", (2, 2, 16))
-    rows = EmbeddingStore(embedded.store, embedded.report.trunk).open()
+    assert (embedded.trunk.layer, embedded.trunk.shape) == ("conv4_block6_out", (2, 2, 16))
+    rows = EmbeddingStore(embedded.store, embedded.trunk).open()
     assert len(rows) == 12
     assert json.loads(embedded.artifact.split_names) == ["train", "val"]
     [test] = (examples / "Split-test").iterdir()
@@ -113,8 +113,8 @@ def test_only_new_images_go_through_the_base(embed, first, examples, retrained_e
     before, now = read_all(first), read_all(again)
     assert len(set(now) - set(before)) == 2
     assert all(np.array_equal(before[digest], now[digest]) for digest in set(now) & set(before))
-    assert len(EmbeddingStore(again.store, again.report.kind).open()) == 14
-    assert len(EmbeddingStore(again.store, again.report.trunk).open()) == 14
+    assert len(EmbeddingStore(again.store, again.kind).open()) == 14
+    assert len(EmbeddingStore(again.store, again.trunk).open()) == 14
 
 
 def test_nothing_new_costs_no_forward_pass(embed, first, examples, small_base, tmp_path):
@@ -128,7 +128,7 @@ def test_nothing_new_costs_no_forward_pass(embed, first, examples, small_base, t
 def test_stored_embeddings_of_another_base_are_refused(embed, first, examples, small_base, tmp_path):
     """Whatever the store says: a few images of it are embedded anew."""
     store = tmp_path / "other"
-    with EmbeddingStore(store, first.report.kind).append() as append:
+    with EmbeddingStore(store, first.kind).append() as append:
         append(list(read_all(first)), np.ones((12, 2048), np.float32))
     with pytest.raises(GraftError, match=r"not what the base makes of the images .* Remove this folder"):
         embed(examples, tmp_path / "second", store=store)
@@ -137,9 +137,9 @@ def test_stored_embeddings_of_another_base_are_refused(embed, first, examples, s
 def test_a_head_alone_keeps_no_trunk(embed, examples, small_base, tmp_path):
     """There is nothing to fine-tune, wherever that would begin; `test` is embedded, for the evaluation."""
     embedded = embed(examples, tmp_path / "out", fine_tune_epochs=0)
-    assert (embedded.report.trunk, embedded.report.note) == (None, "")
+    assert (embedded.trunk, embedded.report.note) == (None, "")
     assert json.loads(embedded.artifact.split_names) == ["train", "val", "test"]
-    assert [path.name for path in pathlib.Path(embedded.store).iterdir()] == [embedded.report.kind.name]
+    assert [path.name for path in pathlib.Path(embedded.store).iterdir()] == [embedded.kind.name]
 
 
 @pytest.mark.long
@@ -148,8 +148,8 @@ def test_fine_tuning_later_adds_the_trunk(embed, examples, small_base, tmp_path)
     embed(examples, tmp_path / "head", fine_tune_epochs=0, store=tmp_path / "store")
     embedded = embed(examples, tmp_path / "both", store=tmp_path / "store")
     assert embedded.report.computed == 12
-    assert len(EmbeddingStore(embedded.store, embedded.report.kind).open()) == 14
-    assert len(EmbeddingStore(embedded.store, embedded.report.trunk).open()) == 12
+    assert len(EmbeddingStore(embedded.store, embedded.kind).open()) == 14
+    assert len(EmbeddingStore(embedded.store, embedded.trunk).open()) == 12
 
 
 @pytest.mark.parametrize("damage", [*(pytest.param(d, marks=pytest.mark.long) for d in ("cut", "foreign")), "flipped"])
@@ -157,17 +157,17 @@ def test_a_damaged_shard_is_computed_again_and_never_trusted(
     embed, first, examples, small_base, tmp_path, caplog, damage
 ):
     """Torn, of another kind, or with a flipped bit: a warning, and the embeddings are right. So with code beside it."""
-    shards = sorted((tmp_path / "store" / first.report.kind.name).glob("*.arrow"))
+    shards = sorted((tmp_path / "store" / first.kind.name).glob("*.arrow"))
     content = bytearray(shards[0].read_bytes())
     if damage == "cut":
         shards[0].write_bytes(content[: len(content) // 2])
     elif damage == "foreign":
-        [foreign, *_] = (tmp_path / "store" / first.report.trunk.name).glob("*.arrow")
+        [foreign, *_] = (tmp_path / "store" / first.trunk.name).glob("*.arrow")
         shards[0].write_bytes(foreign.read_bytes())
     else:
         content[len(content) // 2] ^= 0x10
         shards[0].write_bytes(content)
-    for kind in (first.report.kind, first.report.trunk):
+    for kind in (first.kind, first.trunk):
         write_shard_with_code(tmp_path / "store" / kind.name / "code.arrow", kind, tmp_path / "touched")
     again = embed(examples, tmp_path / "again", store=tmp_path / "store")
     assert "computed again" in caplog.text
@@ -201,7 +201,7 @@ def test_augmentation_switches_the_stores_off(embed, examples, small_base, tmp_p
     """Nothing is computed, read or written, and the log says so."""
     caplog.set_level("INFO", logger="absl")
     embedded = embed(examples, tmp_path / "out", augmented=1)
-    assert (embedded.report.kind, embedded.report.trunk, embedded.report.computed) == (None, None, 0)
+    assert (embedded.kind, embedded.trunk, embedded.report.computed) == (None, None, 0)
     assert "images are augmented" in caplog.text
     assert not pathlib.Path(embedded.store).exists()
     assert Moments.read(embedded.uri) is None
@@ -211,9 +211,9 @@ def test_augmentation_switches_the_stores_off(embed, examples, small_base, tmp_p
 def test_a_budget_that_is_too_small_keeps_no_trunk(embed, examples, small_base, tmp_path):
     """Embeddings are kept; the report says what would have been needed."""
     embedded = embed(examples, tmp_path / "out", trunk_gb=12 * 128 / 1e9 - 1e-9)
-    assert embedded.report.trunk is None
+    assert embedded.trunk is None
     assert "would take 0.0 GB, and the budget is 0.0 GB" in embedded.report.note
-    assert embed(examples, tmp_path / "enough", trunk_gb=12 * 128 / 1e9).report.trunk
+    assert embed(examples, tmp_path / "enough", trunk_gb=12 * 128 / 1e9).trunk
 
 
 @pytest.mark.long
@@ -221,13 +221,13 @@ def test_what_others_start_from_makes_room(embed, examples, retrained_examples, 
     """With room for one trunk alone, that of another base goes; and of the same one, images that are gone."""
     other = embed(examples, tmp_path / "other", dataclasses.replace(spec, seed=1), store=tmp_path / "store")
     mine = embed(examples, tmp_path / "mine", store=tmp_path / "store", trunk_gb=30e-6)
-    assert len(EmbeddingStore(mine.store, other.report.trunk).open()) == 12
+    assert len(EmbeddingStore(mine.store, other.trunk).open()) == 12
     embed(examples, tmp_path / "poor", store=tmp_path / "store", trunk_gb=8e-6)
-    assert len(EmbeddingStore(mine.store, other.report.trunk).open()) == 0
-    assert len(EmbeddingStore(mine.store, mine.report.trunk).open()) == 12
-    assert len(EmbeddingStore(mine.store, other.report.kind).open()) == 12  # embeddings are small, and stay
+    assert len(EmbeddingStore(mine.store, other.trunk).open()) == 0
+    assert len(EmbeddingStore(mine.store, mine.trunk).open()) == 12
+    assert len(EmbeddingStore(mine.store, other.kind).open()) == 12  # embeddings are small, and stay
     embed(retrained_examples, tmp_path / "new", store=tmp_path / "store", trunk_gb=3e-6)
-    assert len(EmbeddingStore(mine.store, mine.report.trunk).open()) == 13
+    assert len(EmbeddingStore(mine.store, mine.trunk).open()) == 13
 
 
 def test_a_base_of_other_weights_shares_nothing(embed, first, examples, small_base, tmp_path, spec):
@@ -268,9 +268,9 @@ def test_the_moments_of_the_training_images_stand_beside_the_embeddings(
         embedded = embed(examples, tmp_path / name, **options)
         found = Moments.read(embedded.uri)
         trained = read_embeddings(embedded.uri, "train", CLASSES).embeddings.astype(np.float64)
-        assert (found.kind, found.count) == (embedded.report.kind.to_json(), 8)
+        assert (found.kind, found.count) == (embedded.kind.to_json(), 8)
         np.testing.assert_allclose(found.mean, trained.mean(axis=0), rtol=1e-9, atol=1e-12)
         np.testing.assert_allclose(found.squares / 8, trained.var(axis=0), rtol=1e-9, atol=1e-12)
         files = {path.name for path in (tmp_path / name).iterdir() if not path.name.startswith("Split-")}
-        assert files == {"moments.npz", "report.json"}
+        assert files == {"embedding.json", "moments.npz"}
     assert embedded.report.computed == 0

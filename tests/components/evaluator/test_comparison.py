@@ -5,13 +5,15 @@ import os
 
 import pytest
 import tensorflow as tf
+from data_reports import write_counts
 from tfx.types import standard_artifacts
 
 from components import progress
 from components.artifacts import IngestReport
-from components.embedder.artifact import EmbeddingReport
-from components.evaluator.comparison import Comparison, compare_models
+from components.evaluator.comparison import compare_models, describe_compared, describe_uncompared, measure_drop
 from components.evaluator.component import EvaluatorExecutor
+from components.records.embedding import EmbeddingSummary
+from serving.releases.versions import Version
 
 pytestmark = pytest.mark.slow
 
@@ -81,8 +83,8 @@ def test_an_added_class_counts_for_neither(tmp_path, write_examples):
     answers = {"tom": [0.3, 0.2, 0.5], "rex": [0.1, 0.8, 0.1], "tweety": [1, 0, 0]}
     candidate = save_table(tmp_path / "2", ["cat", "dog", "bird"], answers)
     counts = {"cat": 1, "dog": 1, "bird": 1}
-    expected = Comparison(["cat", "dog"], images=2, accuracy=0.5, candidate_accuracy=1.0)
-    assert compare_models(candidate, live, [file], ["cat", "dog"], counts) == expected
+    expected = describe_compared(1, ["cat", "dog"], images=2, accuracy=0.5, candidate_accuracy=1.0)
+    assert compare_models(candidate, Version(1, live, {}), [file], ["cat", "dog"], counts) == expected
 
 
 def test_a_lost_class_counts_for_neither(tmp_path, write_examples):
@@ -90,8 +92,8 @@ def test_a_lost_class_counts_for_neither(tmp_path, write_examples):
     file = write_examples("tom cat", "rex dog")
     live = save_table(tmp_path / "1", ["wolf", "dog", "cat"], {"tom": [0.5, 0.1, 0.4], "rex": [0.6, 0.3, 0.1]})
     candidate = save_table(tmp_path / "2", ["cat", "dog"], {"tom": [0.9, 0.1], "rex": [0.7, 0.3]})
-    expected = Comparison(["cat", "dog"], images=2, accuracy=1.0, candidate_accuracy=0.5)
-    assert compare_models(candidate, live, [file], ["cat", "dog"], {"cat": 1, "dog": 1}) == expected
+    expected = describe_compared(1, ["cat", "dog"], images=2, accuracy=1.0, candidate_accuracy=0.5)
+    assert compare_models(candidate, Version(1, live, {}), [file], ["cat", "dog"], {"cat": 1, "dog": 1}) == expected
 
 
 def test_the_order_of_the_classes_does_not_matter(tmp_path, write_examples):
@@ -100,15 +102,17 @@ def test_the_order_of_the_classes_does_not_matter(tmp_path, write_examples):
     answers = {"tom": [0.9, 0.1], "rex": [0.2, 0.8], "bob": [0.6, 0.4]}
     live = save_table(tmp_path / "1", ["cat", "dog"], answers)
     candidate = save_table(tmp_path / "2", ["dog", "cat"], {image: row[::-1] for image, row in answers.items()})
-    compared = compare_models(candidate, live, [file], ["dog", "cat"], {"cat": 20, "dog": 40})
-    assert (compared.images, compared.drop) == (60, 0)
+    compared = compare_models(candidate, Version(1, live, {}), [file], ["dog", "cat"], {"cat": 20, "dog": 40})
+    assert (compared.images, measure_drop(compared)) == (60, 0)
     assert compared.accuracy == pytest.approx(2 / 3)
 
 
 @pytest.mark.parametrize("classes", [[], ["cat"], ["bird", "fish"]])
 def test_without_two_common_classes_and_an_image_of_them_nothing_is_compared(classes):
     """None or one in common, or two that no test image shows: the models are not even loaded."""
-    assert compare_models("nowhere", "nowhere", [], classes, {"cat": 1, "dog": 1}) == Comparison(classes)
+    assert compare_models(
+        "nowhere", Version(1, "nowhere", {}), [], classes, {"cat": 1, "dog": 1}
+    ) == describe_uncompared(1, classes)
 
 
 def test_the_comparison_says_how_far_it_is(tmp_path, write_examples):
@@ -117,7 +121,7 @@ def test_the_comparison_says_how_far_it_is(tmp_path, write_examples):
     model = save_table(tmp_path / "1", ["cat", "dog"], {"tom": [0.9, 0.1], "rex": [0.2, 0.8]})
     events = []
     with progress.listen(events.append):
-        compare_models(model, model, [file], ["cat", "dog"], {"cat": 20, "dog": 20, "bird": 20})
+        compare_models(model, Version(1, model, {}), [file], ["cat", "dog"], {"cat": 20, "dog": 20, "bird": 20})
     assert [(event.step, event.done, event.total) for event in events] == [
         ("images compared", 32, 40),
         ("images compared", 8, 40),
@@ -139,11 +143,11 @@ def evaluate(tmp_path, write_examples):
         examples.uri, examples.split_names = str(tmp_path / "examples"), '["test"]'
         embeddings = standard_artifacts.Examples()
         embeddings.uri = str(tmp_path)
-        EmbeddingReport(kind=None, trunk=None, images=0, computed=0, note="").write(embeddings.uri)
+        EmbeddingSummary(kind=None, trunk=None, images=0, computed=0, note="").write(embeddings.uri)
         report = IngestReport()
         report.uri = str(tmp_path / "report")
         (tmp_path / "report").mkdir()
-        (tmp_path / "report/report.json").write_text(json.dumps({"counts": {"test": {"cat": 5, "dog": 5}}}))
+        write_counts(tmp_path / "report", {"test": {"cat": 5, "dog": 5}})
         model.uri = str(tmp_path / "model")
         save_table(tmp_path / "model" / "Format-Serving", *candidate)
         evaluation, blessing = standard_artifacts.ModelEvaluation(), standard_artifacts.ModelBlessing()

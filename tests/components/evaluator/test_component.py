@@ -5,16 +5,17 @@ import pathlib
 
 import pytest
 import tensorflow as tf
+from data_reports import write_counts
 from tfx.components.evaluator import constants
 from tfx.components.evaluator import executor as tfx_executor
 from tfx.types import standard_artifacts
 
 from components.artifacts import IngestReport
-from components.embedder.artifact import EmbeddingReport
 from components.evaluator import summary
 from components.evaluator.component import EvaluatorExecutor, count_labels
 from components.evaluator.threshold import DEFAULT_MIN_ACCURACY, choose_threshold
 from components.example_files import name_file
+from components.records.embedding import EmbeddingSummary
 from serving.releases import versions
 
 
@@ -52,8 +53,8 @@ def evaluate(tmp_path, serialize, monkeypatch):
     (tmp_path / "embeddings").mkdir()
     (tmp_path / "report").mkdir()
     counts = {"train": {"cat": 7, "dog": 3}, "val": {"dog": 1}, "test": {"cat": 1, "dog": 8}}
-    (tmp_path / "report/report.json").write_text(json.dumps({"counts": counts}))
-    EmbeddingReport(None, None, 0, 0, "").write(str(tmp_path / "embeddings"))
+    write_counts(tmp_path / "report", counts)
+    EmbeddingSummary(kind=None, trunk=None, images=0, computed=0, note="").write(str(tmp_path / "embeddings"))
     seen = {}
 
     def bless(self, input_dict, output_dict, exec_properties):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from components.evaluator.comparison import Comparison
+from components.evaluator.comparison import describe_compared, describe_uncompared
 from components.evaluator.summary import accuracy_interval, describe_drop
 
 
@@ -31,12 +31,12 @@ def test_no_mistake_is_not_certainty():
 @pytest.mark.parametrize(("live", "candidate", "allowed"), [(0.8, 0.7, 0.1), (0.8, 0.8, 0.0), (0.7, 0.9, 0.0)])
 def test_a_drop_as_far_as_it_is_allowed_is_none(live, candidate, allowed):
     """To the digit: 0.8 - 0.7 is a little more than 0.1 in floating point."""
-    assert describe_drop(Comparison(["cat", "dog"], 10, live, candidate), allowed) == []
+    assert describe_drop(describe_compared(7, ["cat", "dog"], 10, live, candidate), allowed) == []
 
 
 def test_a_drop_too_far_is_said_with_its_figures():
     """On how many classes, how far, and what was allowed."""
-    [sentence] = describe_drop(Comparison(["cat", "dog"], 10, 0.9, 0.7), 0.1)
+    [sentence] = describe_drop(describe_compared(7, ["cat", "dog"], 10, 0.9, 0.7), 0.1)
     where, allowed = sentence.split("; ")
     assert where == "test accuracy on the 2 classes that both know is 0.200 below the live version's"
     assert allowed == "max_accuracy_drop allows 0.100"
@@ -44,4 +44,4 @@ def test_a_drop_too_far_is_said_with_its_figures():
 
 def test_where_nothing_was_compared_nothing_dropped():
     """No common classes, no verdict."""
-    assert describe_drop(Comparison([]), 0.0) == []
+    assert describe_drop(describe_uncompared(7, []), 0.0) == []

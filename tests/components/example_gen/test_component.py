@@ -15,6 +15,7 @@ import types
 import numpy as np
 import pytest
 import tensorflow as tf
+from ingest_properties import RATIOS, make_properties
 from PIL import Image
 from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
 from tfx.types import standard_artifacts
@@ -30,8 +31,6 @@ from components.example_gen.reading import GONE, read_image, read_images
 from components.example_gen.splits import choose_salt, split_of
 from schema.errors import DataError, UsageError
 
-RATIOS = {"train": 0.7, "val": 0.15, "test": 0.15}
-
 
 def load_examples(folder):
     """Every example in a folder of TFRecords: feature name to its one value."""
@@ -43,23 +42,19 @@ def load_examples(folder):
             yield {name: value[0] for name, value in values.items()}
 
 
-def ingest(data, out, **properties):
+def ingest(data, out, **changes):
     """Runs ExampleGen's executor; returns its examples by split, its report and its quarantine by path."""
     examples, report = standard_artifacts.Examples(), IngestReport()
     examples.uri, report.uri = str(out / "examples"), str(out / "report")
     (out / "report").mkdir(parents=True)
-    defaults = {
-        "data": str(data), "split_ratios": json.dumps(RATIOS), "salt": "", "max_megapixels": 1.0,
-        "decoded": str(out / "decoded"), "model_dir": "", "window_end": "", "window_days": 0, "fingerprint": "",
-        "code_digest": "",
-    }  # fmt: skip
     executor = ExampleGenExecutor(BaseBeamExecutor.Context(beam_pipeline_args=[], tmp_dir=str(out), unique_id="1"))
-    executor.Do({}, {"examples": [examples], "report": [report]}, defaults | properties)
+    properties = make_properties(str(data), **{"decoded": str(out / "decoded")} | changes)
+    executor.Do({}, {"examples": [examples], "report": [report]}, properties)
     lines = (out / "report" / "quarantine.jsonl").read_text(encoding="utf-8").split("\n")[:-1]
     return types.SimpleNamespace(
         names=json.loads(examples.split_names),
         splits={s: list(load_examples(out / "examples" / f"Split-{s}")) for s in ("train", "val", "test")},
-        report=json.loads((out / "report" / "report.json").read_text(encoding="utf-8")),
+        report=json.loads((out / "report" / "ingest.json").read_text(encoding="utf-8")),
         quarantine={entry["path"]: entry for entry in map(json.loads, lines)},
         files=sorted(path.name for path in (out / "report").iterdir()),
         uri=str(out / "report"),
@@ -263,7 +258,9 @@ def test_links_lead_out_of_the_data_folder_only_where_that_is_wanted(tmp_path, m
         make_images(tmp_path / "data", label, 4)
     make_images(tmp_path, "elsewhere", 1)
     (tmp_path / "data/cat/more").symlink_to(tmp_path / "elsewhere")
-    files = [ingest(tmp_path / "data", tmp_path / f"out{flag}", follow_links=flag).report["files"] for flag in (0, 1)]
+    files = [
+        ingest(tmp_path / "data", tmp_path / f"out{flag}", follow_links=flag).report["files"] for flag in (False, True)
+    ]
     assert files == [8, 9]
 
 
@@ -313,7 +310,7 @@ def test_the_report_counts_everything(troubled):
 
 def test_the_report_holds_nothing_but_the_report(troubled):
     """The records of the first pass are removed."""
-    assert troubled.files == ["images.u64", "quarantine.jsonl", "report.json"]
+    assert troubled.files == ["images.u64", "ingest.json", "quarantine.jsonl"]
 
 
 def test_the_set_of_images_is_that_of_the_examples(troubled):
@@ -590,9 +587,9 @@ def test_other_code_decodes_again(tmp_path, make_images, monkeypatch):
     make_images(tmp_path / "data", "cat", 4)
     make_images(tmp_path / "data", "dog", 4)
     decoded, tried = str(tmp_path / "decoded"), []
-    ingest(tmp_path / "data", tmp_path / "1", decoded=decoded, code_digest="old")
+    ingest(tmp_path / "data", tmp_path / "1", decoded=decoded, decoding_digest="old")
     monkeypatch.setattr(reading, "try_to_decode", lambda *arguments: tried.append(arguments) or (8, 8, 99.0))
-    ingest(tmp_path / "data", tmp_path / "2", decoded=decoded, code_digest="new")
+    ingest(tmp_path / "data", tmp_path / "2", decoded=decoded, decoding_digest="new")
     assert len(tried) == 8
     remove_outdated(decoded, "new")
     assert len(list(pathlib.Path(decoded).iterdir())) == 1

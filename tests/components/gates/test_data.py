@@ -1,6 +1,5 @@
 """The gate stops a run on data that should not be trained on, in one message."""
 
-import json
 import pathlib
 
 import numpy as np
@@ -12,8 +11,10 @@ from tfx.types import standard_artifacts
 
 from components.artifacts import DataVerdict, IngestReport
 from components.embedder.moments import Moments
-from components.gates.data import DataGate, DriftGate, read_anomalies
+from components.gates.data import DataGate, DataGateSettings, DriftGate, DriftGateSettings, read_anomalies
 from components.gates.data_checks import find_warnings
+from components.records.gate_verdict import GateVerdict
+from components.records.quarantine import write_quarantine
 from schema.errors import DataError
 
 
@@ -71,26 +72,23 @@ def run_gate(tmp_path, write_statistics):
         for name, artifact in (artifacts | {"verdict": verdict}).items():
             artifact.uri = str(tmp_path / name)
             (tmp_path / name).mkdir()
-        (tmp_path / "report/report.json").write_text(json.dumps(report))
-        lines = "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in quarantine)
-        (tmp_path / "report/quarantine.jsonl").write_text(lines, encoding="utf-8")
+        report.write(str(tmp_path / "report"))
+        write_quarantine(str(tmp_path / "report"), quarantine)
         write_anomalies(tmp_path / "anomalies", **anomalies)
         write_statistics(tmp_path / "statistics", images, brightness)
         DataGate.EXECUTOR_SPEC.executor_class().Do(
             {name: [artifact] for name, artifact in artifacts.items()},
             {"verdict": [verdict]},
             {
-                "classes": json.dumps(CLASSES),
-                "max_bad_fraction": 0.05,
+                "settings": DataGateSettings(live=live, classes=CLASSES, max_bad_fraction=0.05).model_dump_json(),
                 "model_dir": str(tmp_path / "serving"),
-                "live": live,
                 "max_label_drift": 0.3,
                 "max_brightness_drift": 0.3,
                 "force": force,
                 "code_digest": "",
             },
         )
-        return json.loads((tmp_path / "verdict/verdict.json").read_text())
+        return GateVerdict.read(str(tmp_path / "verdict"))
 
     return run
 
@@ -111,7 +109,7 @@ def push_version(tmp_path, write_statistics, serve):
 def test_the_gate_lets_good_data_pass_with_its_warnings(run_gate):
     """A verdict is written, for the report."""
     report = make_report(oriented=2)
-    assert run_gate(report, make_broken(10)) == {"warnings": find_warnings(report)}
+    assert run_gate(report, make_broken(10)).warnings == find_warnings(report)
 
 
 def test_the_gate_stops_a_run_on_bad_data(run_gate, tmp_path):
@@ -119,7 +117,7 @@ def test_the_gate_stops_a_run_on_bad_data(run_gate, tmp_path):
     with pytest.raises(DataError, match="13 of 200 files") as error:
         run_gate(make_report(), make_broken(13))
     assert len(str(error.value).splitlines()) == 12
-    assert not (tmp_path / "verdict/verdict.json").exists()
+    assert not (tmp_path / "verdict/gate_verdict.json").exists()
 
 
 def test_the_gate_stops_a_run_on_an_anomaly(run_gate):
@@ -130,8 +128,8 @@ def test_the_gate_stops_a_run_on_an_anomaly(run_gate):
 
 def test_a_file_name_with_a_line_separator_does_not_break_the_gate(run_gate):
     """U+2028 and U+0085 end no line of the quarantine: JSON lines end at a newline alone."""
-    entry = make_broken(1)[0] | {"path": "cat/a\u2028b\u0085c.jpg"}
-    assert run_gate(make_report(), [entry]) == {"warnings": []}
+    entry = make_broken(1)[0].model_copy(update={"path": "cat/a\u2028b\u0085c.jpg"})
+    assert run_gate(make_report(), [entry]).warnings == []
 
 
 def test_the_gate_stops_a_run_on_images_that_drifted(run_gate, push_version, tmp_path):
@@ -140,19 +138,19 @@ def test_the_gate_stops_a_run_on_images_that_drifted(run_gate, push_version, tmp
     with pytest.raises(DataError, match=DRIFTED) as error:
         run_gate(make_report(), images=UNEVEN, brightness=20)
     assert "\nthe brightness drifted: " in str(error.value)
-    assert not (tmp_path / "verdict/verdict.json").exists()
+    assert not (tmp_path / "verdict/gate_verdict.json").exists()
 
 
 def test_the_gate_lets_images_pass_that_have_not_drifted(run_gate, push_version):
     """As those of the live version."""
     push_version()
-    assert run_gate(make_report()) == {"warnings": []}
+    assert run_gate(make_report()).warnings == []
 
 
 def test_a_forced_run_is_warned_of_the_drift(run_gate, push_version):
     """Behind the other warnings: whoever forces it should know."""
     push_version()
-    *warnings, drift = run_gate(make_report(oriented=2), images=UNEVEN, force=1)["warnings"]
+    *warnings, drift = run_gate(make_report(oriented=2), images=UNEVEN, force=1).warnings
     assert warnings == find_warnings(make_report(oriented=2))
     assert drift.startswith(DRIFTED)
 
@@ -175,7 +173,7 @@ def test_bad_data_is_said_before_the_drift_that_may_follow_from_it(run_gate, pus
 def test_images_are_not_compared_with_those_of_a_model_of_other_classes(run_gate, push_version, classes):
     """Whoever names other classes has looked at the mix; a model of somebody else names none."""
     push_version(classes=classes)
-    assert run_gate(make_report(), images=UNEVEN, brightness=20) == {"warnings": []}
+    assert run_gate(make_report(), images=UNEVEN, brightness=20).warnings == []
 
 
 def test_images_are_compared_with_those_of_the_version_that_was_live(run_gate, push_version):
@@ -189,7 +187,7 @@ def test_images_are_compared_with_those_of_the_version_that_was_live(run_gate, p
 @pytest.mark.parametrize("live", ["", "none"])
 def test_the_first_images_have_not_drifted(run_gate, live):
     """There is nothing to compare them with."""
-    assert run_gate(make_report(), images=UNEVEN, live=live) == {"warnings": []}
+    assert run_gate(make_report(), images=UNEVEN, live=live).warnings == []
 
 
 @pytest.fixture
@@ -209,15 +207,14 @@ def run_drift_gate(tmp_path, serve):
             {"embeddings": [embeddings]},
             {"verdict": [verdict]},
             {
-                "classes": json.dumps(classes),
+                "settings": DriftGateSettings(live=live, classes=classes).model_dump_json(),
                 "model_dir": str(tmp_path / "serving"),
-                "live": live,
                 "max_embedding_drift": 0.5,
                 "force": force,
                 "code_digest": "",
             },
         )
-        return json.loads((tmp_path / "verdict/verdict.json").read_text())
+        return GateVerdict.read(str(tmp_path / "verdict"))
 
     return run
 
@@ -226,25 +223,25 @@ def test_the_drift_gate_stops_a_run_whose_embeddings_drifted(run_drift_gate, tmp
     """Before the training, and without a verdict."""
     with pytest.raises(DataError, match=r"the mean embedding is 2\.0\d standard deviations from that of version 7"):
         run_drift_gate(2)
-    assert not (tmp_path / "verdict/verdict.json").exists()
+    assert not (tmp_path / "verdict/gate_verdict.json").exists()
 
 
 def test_the_drift_gate_lets_embeddings_pass_that_have_not_drifted(run_drift_gate):
     """With a verdict, for the report."""
-    assert run_drift_gate(0.3) == {"warnings": []}
+    assert run_drift_gate(0.3).warnings == []
 
 
 def test_the_drift_gate_warns_a_forced_run(run_drift_gate):
     """Whoever forces it should know."""
-    [warning] = run_drift_gate(2, force=1)["warnings"]
+    [warning] = run_drift_gate(2, force=1).warnings
     assert warning.startswith("the images drifted: ")
 
 
 def test_the_drift_gate_compares_with_nothing_where_nothing_was_live(run_drift_gate):
     """When the run began: what came since is of another run."""
-    assert run_drift_gate(2, live="none") == {"warnings": []}
+    assert run_drift_gate(2, live="none").warnings == []
 
 
 def test_the_drift_gate_does_not_compare_with_a_model_of_other_classes(run_drift_gate):
     """Those are other images, and whoever names them has looked at them."""
-    assert run_drift_gate(2, classes=["cat", "dog", "wolf"]) == {"warnings": []}
+    assert run_drift_gate(2, classes=["cat", "dog", "wolf"]).warnings == []

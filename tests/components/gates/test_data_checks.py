@@ -5,7 +5,8 @@ from data_reports import make_broken, make_report
 from image_files import CLASSES
 
 from components.example_gen.reading import GONE
-from components.gates.data_checks import check_data, check_listing, class_totals, find_warnings
+from components.gates.data_checks import check_data, check_listing, find_warnings
+from components.records.quarantine import LeftOut
 
 
 def check(report=None, quarantine=(), classes=CLASSES, limit=0.05):
@@ -38,9 +39,7 @@ def test_a_vanished_class_is_named():
 
 def test_a_class_that_was_left_out_altogether_is_named_with_the_number_of_its_files():
     """The folder is there, but no image of it was good."""
-    quarantine = [
-        {"path": f"wolf/{i}.jpg", "label": "wolf", "reason": "duplicate of a", "broken": False} for i in range(4)
-    ]
+    quarantine = [LeftOut(path=f"wolf/{i}.jpg", label="wolf", reason="duplicate of a", broken=False) for i in range(4)]
     assert "no image of 'wolf' is left: all of its 4 files were left out" in check(
         quarantine=quarantine, classes=["cat", "dog", "wolf"]
     )
@@ -73,7 +72,7 @@ def test_a_class_without_a_training_image_is_refused():
 
 def test_files_that_vanished_are_no_reason_to_allow_more_broken_ones():
     """The folder is not at rest: the message says so, and does not name the limit as the way out."""
-    gone = [{"path": f"cat/{i}.jpg", "label": "cat", "reason": GONE, "broken": True} for i in range(30)]
+    gone = [LeftOut(path=f"cat/{i}.jpg", label="cat", reason=GONE, broken=True) for i in range(30)]
     problem = check(quarantine=[*gone, *make_broken(1, "dog")])
     assert "31 of 200 files (15.5%) are broken" in problem
     assert "30 of them vanished while the folder was read: run again when the folder is at rest." in problem
@@ -123,7 +122,7 @@ def test_ten_broken_files_are_all_named():
 
 def test_files_that_were_left_out_are_not_broken():
     """A hundred duplicates do not stop a run."""
-    quarantine = [q | {"broken": False} for q in make_broken(100)]
+    quarantine = [file.model_copy(update={"broken": False}) for file in make_broken(100)]
     assert check(quarantine=quarantine) == ""
 
 
@@ -191,5 +190,5 @@ def test_exif_orientations_are_warned_of():
 
 def test_class_totals_are_summed_over_the_splits():
     """A class counts even if it is in one split alone."""
-    totals = class_totals({"train": {"dog": 3, "cat": 1}, "val": {}, "test": {"cat": 2, "ant": 1}})
-    assert list(totals.items()) == [("ant", 1), ("cat", 3), ("dog", 3)]
+    report = make_report(train={"dog": 3, "cat": 1}, val={}, test={"cat": 2, "ant": 1})
+    assert list(report.images_by_class.items()) == [("ant", 1), ("cat", 3), ("dog", 3)]

@@ -5,11 +5,16 @@ import json
 
 import pytest
 from damaged_files import DAMAGES
+from data_reports import make_broken, write_counts
 
 from components.artifacts import IngestReport, RunDecision
 from components.example_gen import image_set
 from components.gates import retraining
-from components.gates.retraining import RetrainingGate, decide, read_decision, remember_unpushed
+from components.gates.retraining import RetrainingGate, RetrainingSettings
+from components.gates.retraining_rules import Case, decide
+from components.gates.unpushed import remember_unpushed
+from components.records.decision import RetrainingDecision
+from components.records.quarantine import write_quarantine
 from schema.errors import UsageError
 from serving.releases import versions
 
@@ -27,9 +32,8 @@ def write_report(folder, images, newest_day="", broken=0):
     image_set.write(str(folder), make_keys(images))
     counts = {split: {"cat": 10, "dog": 10} for split in ("train", "val", "test")}
     spans = [newest_day] if newest_day else []
-    (folder / "report.json").write_text(json.dumps({"spans": spans, "counts": counts, "files": 60 + broken}))
-    entry = {"path": "x.heic", "label": "cat", "reason": "HEIC", "broken": True}
-    (folder / "quarantine.jsonl").write_text(f"{json.dumps(entry)}\n" * broken)
+    write_counts(folder, counts, spans=spans, files=60 + broken)
+    write_quarantine(str(folder), make_broken(broken))
     return str(folder)
 
 
@@ -52,12 +56,11 @@ def live(tmp_path):
 
 
 @pytest.fixture
-def ask(tmp_path):
+def ask():
     """Returns a function that decides on images."""
 
-    def run(images, live, memory=None, settings_key=SETTINGS, min_new_images=0, force=False, newest_day="", others=()):
-        report = write_report(tmp_path / "report", images, newest_day)
-        return decide(report, live, others, memory or {}, settings_key, min_new_images, force)
+    def run(images, live, settings_key=SETTINGS, min_new_images=0, force=False, newest_day="", others=()):
+        return decide(Case(make_keys(images), newest_day, settings_key, live, others, None, min_new_images, force))
 
     return run
 
@@ -181,26 +184,31 @@ def run_gate(tmp_path):
         report.uri = write_report(tmp_path / f"report {count}", images, newest_day, broken)
         decision.uri = str(tmp_path / f"decision {count}")
         (tmp_path / f"decision {count}").mkdir()
+        settings = {
+            "live": live,
+            "made_by": "made of",
+            "classes": ["cat", "dog"],
+            "max_bad_fraction": 0.05,
+            "weights": "",
+        }
+        settings |= {name: properties.pop(name) for name in settings.keys() & properties}
         defaults = {
-            "settings": "made of",
+            "settings": RetrainingSettings(**settings).model_dump_json(),
             "head_epochs": 5,
             "fine_tune_epochs": 5,
             "min_accuracy": 0.9,
             "max_accuracy_drop": 0.0,
-            "classes": json.dumps(["cat", "dog"]),
-            "max_bad_fraction": 0.05,
             "min_new_images": retraining.DEFAULT_MIN_NEW_IMAGES,
             "window_days": 0,
             "force": 0,
-            "weights": "",
             "code_digest": "",
         }
         RetrainingGate.EXECUTOR_SPEC.executor_class().Do(
             {"report": [report]},
             {"decision": [decision]},
-            defaults | {"model_dir": str(tmp_path / "serving"), "live": live} | properties,
+            defaults | {"model_dir": str(tmp_path / "serving")} | properties,
         )
-        return read_decision(decision.uri), decision.get_string_custom_property("train")
+        return RetrainingDecision.read(decision.uri), decision.get_string_custom_property("train")
 
     return run
 
@@ -243,7 +251,7 @@ def test_the_artifact_says_whether_to_train(run_gate, tmp_path):
 @pytest.mark.parametrize(
     "change",
     [
-        {"settings": "other"},
+        {"made_by": "other"},
         {"head_epochs": 6},
         {"fine_tune_epochs": 0},
         {"min_accuracy": 0.8},
@@ -297,7 +305,7 @@ def test_the_gate_refuses_an_older_window_unless_forced(run_gate, pushed):
 
 def test_images_are_compared_with_those_of_the_version_that_was_live(run_gate, pushed, tmp_path):
     """When the run began, if that is known; another run may have pushed meanwhile."""
-    make_live(tmp_path / "serving", SEEN | {"d": "dog"}, 8, settings_key=pushed.record["settings_key"])
+    make_live(tmp_path / "serving", SEEN | {"d": "dog"}, 8, settings_key=pushed.record.settings_key)
     images = SEEN | {"d": "dog"}
     assert (
         run_gate(images, live=pushed.identity)[0].reason
@@ -381,11 +389,22 @@ def test_a_memory_of_another_shape_is_passed_over(run_gate, pushed, tmp_path, ch
     assert run_gate(NEW)[0].train
 
 
+def test_a_memory_of_graft_0_2_0_is_read(run_gate, pushed, tmp_path):
+    """It has no `format`."""
+    refuse(run_gate, tmp_path, 7)
+    [memory] = (path for path in (tmp_path / "serving").iterdir() if path.is_file())
+    old = {name: value for name, value in json.loads(memory.read_text()).items() if name != "format"}
+    assert set(old) == {"settings_key", "images_digest", "live", "reasons", "refused"}
+    memory.write_text(json.dumps(old, indent=1))
+    decision, _ = run_gate(NEW)
+    assert (decision.train, decision.refused) == (False, True)
+
+
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
 @pytest.mark.parametrize("name", ["7", "withdrawn-9"])
 def test_damaged_image_keys_of_a_version_are_unknown_ones(run_gate, pushed, tmp_path, name, damage):
     """Trained anew, and no traceback."""
-    make_live(tmp_path / "serving", number=9, settings_key=pushed.record["settings_key"])
+    make_live(tmp_path / "serving", number=9, settings_key=pushed.record.settings_key)
     (tmp_path / "serving/9").rename(tmp_path / "serving/withdrawn-9")
     damage(str(tmp_path / "serving" / name / "assets.extra/images.u64"))
     assert run_gate(NEW)[0].train
@@ -414,7 +433,7 @@ def test_a_memory_is_kept_in_a_store_as_well(run_gate, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "unfit", [{"broken": 20}, {"classes": '["cat", "dog", "wolf"]'}], ids=["broken files", "vanished class"]
+    "unfit", [{"broken": 20}, {"classes": ["cat", "dog", "wolf"]}], ids=["broken files", "vanished class"]
 )
 def test_data_that_the_data_gate_will_refuse_is_no_reason_to_end_well(run_gate, pushed, unfit):
     """Nothing is new among what could be read; the schedule must fail all the same, and say which files."""

@@ -1,9 +1,13 @@
 """ResNet50 without its top, and a dense head."""
 
+import random
+import threading
+
 import h5py
 import keras
 import numpy as np
 import pytest
+from global_seeds import seed_globally
 from keras.src.legacy.saving import legacy_h5_format
 
 from components.network.resnet import (
@@ -392,15 +396,58 @@ def test_smoothing_spreads_a_share_of_the_target_over_all_classes(embeddings):
     assert measured["accuracy"] == np.mean(logs.argmax(axis=1) == [0, 2])
 
 
-def test_random_weights_are_those_of_their_seed(base):
-    """In every process, whatever was drawn before, and in any precision: embeddings are kept by them."""
-    keras.utils.set_random_seed(7)
-    again = build_base(32, "random", policy="mixed_bfloat16")
+def test_random_weights_are_those_of_their_seed(base, other_base):
+    """In every release, with every version of Keras: embeddings are kept by them. 0.2.0 had the same."""
+    expected = [
+        "2aaf5cd493fb94580c85593c22801edd74d699d4e1e1e39951dc6c13cb03f86b",
+        "12399dd3ff69cb0c758960e66d4d21b07a4d3d4b436469a5da345d4304618285",
+    ]
+    assert [digest_weights(base), digest_weights(other_base)] == expected
+
+
+def test_random_weights_depend_on_no_other_thread(base):
+    """Beam draws numbers in its own threads; nor do they depend on the precision."""
+    ended = threading.Event()
+
+    def draw():
+        while not ended.is_set():
+            random.randint(1, 1)
+
+    drawing = threading.Thread(target=draw)
+    drawing.start()
+    try:
+        again = build_base(32, "random", policy="mixed_bfloat16")
+    finally:
+        ended.set()
+        drawing.join()
     assert digest_weights(again) == digest_weights(base)
-    assert digest_weights(build_base(32, "random", seed=1)) != digest_weights(base)
     assert again.compute_dtype == "bfloat16"
     assert {w.dtype for w in again.weights} == {"float32"}
-    assert build_base(32, "random").compute_dtype == "float32"
+
+
+def test_building_neither_draws_from_nor_sets_what_all_code_shares(base):
+    """The precision is back to float32, too."""
+    with seed_globally(7):
+        again = build_base(32, "random")
+    assert digest_weights(again) == digest_weights(base)
+    assert again.compute_dtype == "float32"
+
+
+def test_a_head_and_its_dropout_are_those_of_their_seed(embeddings):
+    """The same weights, and the same units dropped, whatever was drawn before; those of a global seed as in 0.2.0."""
+    heads = []
+    for other in (11, 12):
+        with seed_globally(other):
+            head = build_head(embeddings, [8], 2, dropout=0.5, seed=3)
+            heads.append([*head.get_weights(), *(head(embeddings, training=True).numpy() for _ in range(2))])
+    assert all(map(np.array_equal, *heads))
+    assert not np.array_equal(heads[0][-1], heads[0][-2])
+    keras.utils.set_random_seed(3)
+    plain = keras.Sequential([keras.layers.Dense(8), keras.layers.Dropout(0.5), keras.layers.Dense(2)])
+    plain.build([None, EMBEDDING_SIZE])
+    kernels = [w for w in heads[0] if w.ndim == 2 and w.shape[0] in (8, EMBEDDING_SIZE)]
+    assert all(map(np.array_equal, kernels, plain.get_weights()[::2]))
+    assert not np.array_equal(build_head(embeddings, [8], 2, seed=4).get_weights()[3], kernels[0])
 
 
 @pytest.mark.parametrize(

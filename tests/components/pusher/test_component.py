@@ -3,31 +3,46 @@
 import datetime
 import json
 import os
+import pathlib
 import shutil
 import time
 
 import pytest
 import tensorflow as tf
 from damaged_files import DAMAGES
+from data_reports import NOTHING
 from tfx.types import artifact_utils, standard_artifacts
 
 from components.artifacts import IngestReport, RunDecision
-from components.pusher.component import OvertakenError, PusherExecutor, push
+from components.evaluator.comparison import describe_uncompared
+from components.pusher.component import PusherExecutor, PushSettings
+from components.pusher.push import OvertakenError, push
+from components.records.decision import RetrainingDecision
+from components.records.evaluation import EvaluationSummary
+from components.records.push import PushOutcome
+from components.records.serving_verdict import ServingVerdict
 from schema.errors import UsageError
 from serving.releases import models_config, releases, versions
+from serving.releases.record import VersionRecord
 from serving.storage.gfile import gfile
 
 MEMORY = "not_pushed.json"  # beside the versions
 AS_NOW = object()
-DECISION = {
-    "train": True,
-    "reason": "no version is live yet",
-    "new_images": 1,
-    "gone_images": 0,
-    "settings_key": "s1",
-    "images_digest": "d1",
-    "refused": False,
-}
+DECISION = RetrainingDecision(
+    train=True, reason="no version is live yet", new_images=1, gone_images=0, settings_key="s1", images_digest="d1"
+)
+SUMMARY = EvaluationSummary(
+    images=10,
+    accuracy=0.9,
+    accuracy_interval=(0.6, 1.0),
+    min_accuracy=0.5,
+    min_accuracy_reason="min_accuracy",
+    blessed=True,
+    failures=[],
+    baseline=None,
+    classes={},
+    confusion_matrix=[],
+)
 
 
 def make_model(folder, variables=b"variables"):
@@ -46,6 +61,17 @@ def list_files(folder):
     return {p.relative_to(folder).as_posix(): p.read_bytes() for p in files}
 
 
+def read_outcome(pushed):
+    """What an artifact says of the push."""
+    return PushOutcome.read({PushOutcome.PROPERTY: pushed.get_string_custom_property(PushOutcome.PROPERTY)})
+
+
+def read_flags(pushed):
+    """Whether an artifact says that its model is pushed, by this push, as the canary."""
+    outcome = read_outcome(pushed)
+    return [pushed.get_int_custom_property("pushed"), outcome.new, outcome.canary]
+
+
 @pytest.fixture
 def model(tmp_path):
     return make_model(tmp_path / "model")
@@ -61,7 +87,7 @@ def served(tmp_path):
 def test_a_push_makes_a_whole_version(model, tmp_path):
     """Every file of the model and the record; the folder of the versions is made as well. The model stays."""
     before = list_files(model)
-    version = push(str(model), str(tmp_path / "serving/flowers"), {"classes": ["猫", "dog"]})
+    version = push(str(model), str(tmp_path / "serving/flowers"), {"classes": ["猫", "dog"], "salt": 3})
     pushed = list_files(tmp_path / "serving/flowers" / str(version.number))
     record = json.loads(pushed.pop("assets.extra/graft.json"))
     assert record["classes"] == ["猫", "dog"]
@@ -74,10 +100,11 @@ def test_a_version_says_what_it_is_and_when_it_was_pushed(model, tmp_path):
     """Number, time and content, whatever becomes of its folder's name."""
     before = datetime.datetime.now(datetime.timezone.utc).replace(microsecond=0)
     version = push(str(model), str(tmp_path / "serving"), {})
-    pushed_at = datetime.datetime.fromisoformat(version.record.pop("pushed_at"))
+    pushed_at = datetime.datetime.fromisoformat(version.record.pushed_at)
     assert before <= pushed_at <= datetime.datetime.now(datetime.timezone.utc)
     digest = versions.digest_model(str(model))
-    assert version.record == {"pushed_version": version.number, "canary": False, "model_digest": digest}
+    told = {"pushed_version": version.number, "canary": False, "model_digest": digest}
+    assert version.record == VersionRecord(pushed_at=version.record.pushed_at, **told)
 
 
 def test_a_model_with_assets_extra_of_its_own_keeps_them(model, tmp_path):
@@ -191,9 +218,9 @@ def test_a_live_model_whose_record_is_damaged_is_pushed_again_with_a_record(run_
     run_pusher()
     damaged = versions.find_live(str(served))
     DAMAGES["NUL bytes"](os.path.join(damaged.path, versions.RECORD))
-    assert run_pusher().get_int_custom_property("new") == 1
+    assert read_outcome(run_pusher()).new
     live = versions.find_live(str(served))
-    assert (live.number > damaged.number, live.problem, live.record["settings_key"]) == (True, "", "s1")
+    assert (live.number > damaged.number, live.problem, live.record.settings_key) == (True, "", "s1")
 
 
 @pytest.mark.parametrize("damage", [DAMAGES["empty"], DAMAGES["a folder"]])
@@ -230,16 +257,16 @@ def run_pusher(tmp_path, model):
         if compared_with is AS_NOW:
             live = versions.find_live(str(tmp_path / "serving"))
             compared_with = live.number if live else None
-        baseline = {"version": compared_with} if compared_with else None
-        report = {"salt": 3, "spans": ["2026-11-22", "2026-11-23"], "fingerprint": "f1", "counts": {}}
-        summary = {"accuracy": 0.9, "failures": list(failures), "baseline": baseline}
-        verdict = {"reasons": list(reasons)}
+        baseline = describe_uncompared(compared_with, []) if compared_with else None
+        report = NOTHING.model_copy(update={"salt": 3, "spans": ["2026-11-22", "2026-11-23"], "fingerprint": "f1"})
+        summary = SUMMARY.model_copy(update={"failures": list(failures), "baseline": baseline})
+        verdict = ServingVerdict(blessed=not reasons, reasons=list(reasons))
         files = {
-            "report/report.json": json.dumps(report).encode(),
+            "report/ingest.json": report.render().encode(),
             "report/images.u64": b"8 bytes.",
-            "evaluation/summary.json": json.dumps(summary).encode(),
-            "infra_blessing/verdict.json": None if served is None else json.dumps(verdict).encode(),
-            "decision/decision.json": json.dumps(DECISION).encode(),
+            "evaluation/summary.json": summary.render().encode(),
+            f"infra_blessing/{ServingVerdict.FILE}": None if served is None else verdict.render().encode(),
+            "decision/decision.json": DECISION.render().encode(),
             "statistics/Split-train/FeatureStats.pb": b"statistics",
             "embeddings/moments.npz": moments,
             "model/Format-Serving/assets.extra/classes.json": b'["a", "b"]',
@@ -253,6 +280,7 @@ def run_pusher(tmp_path, model):
         artifacts["model_blessing"].set_int_custom_property("blessed", int(blessed))
         if served is not None:
             artifacts["infra_blessing"].set_int_custom_property("blessed", int(served))
+        settings = PushSettings(record={"classes": ["a", "b"]}, keep_versions=3, canary=canary)
         pushed = standard_artifacts.PushedModel()
         pushed.uri = str(tmp_path / "artifacts/pushed")
         PusherExecutor().Do(
@@ -260,10 +288,7 @@ def run_pusher(tmp_path, model):
             {"pushed_model": [pushed]},
             {
                 "model_dir": str(tmp_path / "serving"),
-                "record": '{"classes": ["a", "b"]}',
-                "canary": int(canary),
-                "keep_versions": 3,
-                "served": "",
+                "settings": settings.model_dump_json(),
                 "code_digest": "",
             },
         )
@@ -278,8 +303,11 @@ def test_a_blessed_model_is_pushed_with_its_record(run_pusher, tmp_path):
     live = versions.find_live(str(tmp_path / "serving"))
     assert pushed.get_int_custom_property("pushed") == 1
     assert pushed.get_string_custom_property("pushed_version") == str(live.number)
-    live.record.pop("pushed_at")
-    assert live.record == {
+    told = json.loads(pathlib.Path(live.path, versions.RECORD).read_text())
+    assert told == VersionRecord.model_validate(told).model_dump()
+    unknown = ("pushed_at", "config", "resolved", "request_key")
+    assert {key: value for key, value in told.items() if key not in unknown} == {
+        "format": 1,
         "classes": ["a", "b"],
         "pushed_version": live.number,
         "canary": False,
@@ -290,7 +318,7 @@ def test_a_blessed_model_is_pushed_with_its_record(run_pusher, tmp_path):
         "fingerprint": "f1",
         "counts": {},
         "settings_key": "s1",
-        "metrics": {"accuracy": 0.9, "failures": [], "baseline": None},
+        "metrics": SUMMARY.model_dump(mode="json", exclude={"format"}),
     }
 
 
@@ -319,7 +347,7 @@ def test_without_embeddings_there_are_no_moments_to_keep(run_pusher, tmp_path):
 def test_what_is_kept_does_not_change_what_the_model_is(run_pusher, model, tmp_path):
     """Its digest is of the graph and the variables; the number alone tells one identity from the other."""
     run_pusher()
-    assert versions.find_live(str(tmp_path / "serving")).record["model_digest"] == versions.digest_model(str(model))
+    assert versions.find_live(str(tmp_path / "serving")).record.model_digest == versions.digest_model(str(model))
     other = tmp_path / "other"
     shutil.copytree(model, other / "1")
     assert versions.find_live(str(other)).identity.partition(":")[2] == versions.digest_model(str(model))
@@ -347,14 +375,14 @@ def test_the_same_model_is_not_pushed_twice(run_pusher, tmp_path):
     names = [pushed.get_string_custom_property("pushed_version") for pushed in (first, second)]
     assert names[0] == names[1] != ""
     assert second.get_int_custom_property("pushed") == 1
-    assert [pushed.get_int_custom_property("new") for pushed in (first, second)] == [1, 0]
+    assert [read_outcome(pushed).new for pushed in (first, second)] == [1, 0]
 
 
 def test_a_push_removes_the_versions_beyond_those_to_keep(run_pusher, tmp_path):
     """The oldest; the artifact says which."""
     numbers = [push(str(make_model(tmp_path / n, n.encode())), str(tmp_path / "serving"), {}).number for n in "abc"]
     pushed = run_pusher()
-    assert json.loads(pushed.get_string_custom_property("removed_versions")) == numbers[:1]
+    assert read_outcome(pushed).removed_versions == numbers[:1]
     live = int(pushed.get_string_custom_property("pushed_version"))
     assert [v.number for v in versions.find_versions(str(tmp_path / "serving"))] == [*numbers[1:], live]
 
@@ -388,7 +416,7 @@ def test_the_same_weights_exported_again_are_not_pushed_again(run_pusher, tmp_pa
     first = export_graph(tmp_path / "model")
     run_pusher()
     assert export_graph(tmp_path / "model") != first
-    assert run_pusher().get_int_custom_property("new") == 0
+    assert not read_outcome(run_pusher()).new
 
 
 def test_the_same_weights_behind_another_graph_are_pushed(run_pusher, tmp_path):
@@ -396,14 +424,14 @@ def test_the_same_weights_behind_another_graph_are_pushed(run_pusher, tmp_path):
     export_graph(tmp_path / "model")
     run_pusher()
     export_graph(tmp_path / "model", added=1.0)
-    assert run_pusher().get_int_custom_property("new") == 1
+    assert read_outcome(run_pusher()).new
 
 
 def test_a_graph_that_cannot_be_told_from_another_by_name_counts_by_its_bytes(run_pusher, tmp_path):
     """That of a model which is not Graft's."""
     run_pusher()
     (tmp_path / "model/saved_model.pb").write_bytes(b"another graph")
-    assert run_pusher().get_int_custom_property("new") == 1
+    assert read_outcome(run_pusher()).new
 
 
 def change_record(run_pusher, tmp_path, change):
@@ -412,20 +440,20 @@ def change_record(run_pusher, tmp_path, change):
     run_pusher()
     [version] = versions.find_versions(str(tmp_path / "serving"))
     record = tmp_path / "serving" / str(version.number) / versions.RECORD
-    record.write_text(json.dumps(version.record | change))
+    record.write_text(json.dumps(version.record.model_dump() | change))
 
 
 @pytest.mark.parametrize("change", [{"config": {"image_size": 64}}, {"classes": ["b", "a"]}])
 def test_the_same_weights_for_other_images_or_classes_are_pushed(run_pusher, tmp_path, change):
     """What the outputs mean is another thing."""
     change_record(run_pusher, tmp_path, change)
-    assert run_pusher().get_int_custom_property("new") == 1
+    assert read_outcome(run_pusher()).new
 
 
 def test_the_same_model_made_by_other_code_is_not_pushed_again(run_pusher, tmp_path):
     """An edit that changes neither weights nor graph makes no other model."""
     change_record(run_pusher, tmp_path, {"resolved": {"code_digest": "2"}})
-    assert run_pusher().get_int_custom_property("new") == 0
+    assert not read_outcome(run_pusher()).new
 
 
 def test_a_model_that_is_not_the_live_one_is_pushed_again(run_pusher, model, tmp_path):
@@ -438,7 +466,7 @@ def test_a_model_that_is_not_the_live_one_is_pushed_again(run_pusher, model, tmp
 
 def held_back(pushed):
     """Why an artifact says that its model was not pushed."""
-    return json.loads(pushed.get_string_custom_property("held_back"))
+    return read_outcome(pushed).held_back.model_dump()
 
 
 def test_a_canary_is_pushed_below_the_live_version(run_pusher, served):
@@ -448,8 +476,7 @@ def test_a_canary_is_pushed_below_the_live_version(run_pusher, served):
     assert versions.find_live(str(served)) == live
     assert releases.read(str(served)).canary.number == live.number - 1
     assert pushed.get_string_custom_property("pushed_version") == str(live.number - 1)
-    properties = [pushed.get_int_custom_property(name) for name in ("pushed", "new", "canary")]
-    assert properties == [1, 1, 1]
+    assert read_flags(pushed) == [1, 1, 1]
     labels = models_config.read_labels(str(served))
     assert labels == {"stable": live.number, "canary": live.number - 1}
 
@@ -470,7 +497,7 @@ def test_a_canary_with_nothing_to_try_it_beside_is_live(run_pusher, tmp_path):
     found = releases.read(str(tmp_path / "serving"))
     assert found.canary is None
     assert pushed.get_string_custom_property("pushed_version") == str(found.live.number)
-    assert pushed.get_int_custom_property("canary") == 0
+    assert not read_outcome(pushed).canary
 
 
 def test_the_same_canary_is_not_pushed_twice(run_pusher, served):
@@ -478,7 +505,7 @@ def test_the_same_canary_is_not_pushed_twice(run_pusher, served):
     first, second = run_pusher(canary=True), run_pusher(canary=True)
     names = [pushed.get_string_custom_property("pushed_version") for pushed in (first, second)]
     assert names[0] == names[1]
-    assert [second.get_int_custom_property(name) for name in ("pushed", "new", "canary")] == [1, 0, 1]
+    assert read_flags(second) == [1, 0, 1]
     assert len(versions.find_versions(str(served))) == 2
 
 
@@ -486,7 +513,7 @@ def test_a_live_model_does_not_become_a_canary(run_pusher, tmp_path):
     """There is nothing to try."""
     run_pusher()
     pushed = run_pusher(canary=True)
-    assert [pushed.get_int_custom_property(name) for name in ("pushed", "new", "canary")] == [1, 0, 0]
+    assert read_flags(pushed) == [1, 0, 0]
     assert len(versions.find_versions(str(tmp_path / "serving"))) == 1
 
 
@@ -519,7 +546,7 @@ def test_a_withdrawn_model_that_was_promoted_is_live_and_not_pushed_again(run_pu
     live = releases.promote(str(served), number)
     pushed = run_pusher()
     assert pushed.get_string_custom_property("pushed_version") == str(live.number)
-    assert pushed.get_int_custom_property("new") == 0
+    assert not read_outcome(pushed).new
 
 
 def test_a_withdrawn_model_does_not_come_back_with_an_edit_of_the_code(run_pusher, served, tmp_path):
@@ -528,7 +555,7 @@ def test_a_withdrawn_model_does_not_come_back_with_an_edit_of_the_code(run_pushe
     run_pusher()
     withdrawn = releases.roll_back(str(served))
     record = tmp_path / "serving" / f"withdrawn-{withdrawn.number}" / versions.RECORD
-    record.write_text(json.dumps(withdrawn.record | {"resolved": {"code_digest": "old"}}))
+    record.write_text(json.dumps(withdrawn.record.model_dump() | {"resolved": {"code_digest": "old"}}))
     export_graph(tmp_path / "model")
     pushed = run_pusher()
     assert pushed.get_int_custom_property("pushed") == 0
@@ -611,14 +638,14 @@ def test_a_model_that_another_run_has_pushed_meanwhile_is_the_live_one(run_pushe
     first, second = (run_pusher(compared_with=compared_with) for _ in range(2))
     names = [pushed.get_string_custom_property("pushed_version") for pushed in (first, second)]
     assert names[0] == names[1] == str(versions.find_live(str(served)).number)
-    assert [pushed.get_int_custom_property("new") for pushed in (first, second)] == [1, 0]
+    assert [read_outcome(pushed).new for pushed in (first, second)] == [1, 0]
 
 
 def test_a_model_whose_rival_is_gone_is_pushed(run_pusher, served):
     """Somebody has removed the only version: there is nothing that it would replace."""
     compared_with = versions.find_live(str(served)).number
     shutil.rmtree(served)
-    assert run_pusher(compared_with=compared_with).get_int_custom_property("new") == 1
+    assert read_outcome(run_pusher(compared_with=compared_with)).new
 
 
 def recall(served):
@@ -636,6 +663,7 @@ def test_a_refusal_is_remembered_with_its_reasons_and_its_rival(run_pusher, serv
         "live": live.number,
         "reasons": ["accuracy 0.4 is below min_accuracy 0.6"],
         "refused": True,
+        "format": 1,
     }
     assert versions.find_versions(str(served)) == [live]
 

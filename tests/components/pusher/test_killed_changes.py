@@ -9,7 +9,7 @@ import tensorflow as tf
 from google.protobuf import text_format
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
-from components.pusher.component import push
+from components.pusher.push import push
 from serving.releases import models_config, releases, versions
 
 KILLED, DONE = 9, 0
@@ -184,7 +184,7 @@ def test_pushes_of_two_pipelines_at_once_all_succeed(tmp_path, processes, pushes
     started = [push_in_fork(model_dir, graph, pushes) for graph in range(processes)]
     assert [os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) for process in started] == [DONE] * processes
     found = releases.read(model_dir)
-    assert all(version.record["pushed_version"] == version.number for version in found.numbered)
+    assert all(version.record.pushed_version == version.number for version in found.numbered)
     expected = {f"{graph}.{index}".encode() for graph in range(processes) for index in range(pushes)}
     graphs = [graph_of(version) for version in found.numbered]
     assert len(graphs) == processes * pushes

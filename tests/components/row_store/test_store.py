@@ -15,7 +15,8 @@ import pytest
 from absl import logging
 
 from components.row_store.shards import Kind
-from components.row_store.store import KIND_FILE, EmbeddingStore, list_kinds, measure, remove
+from components.row_store.store import KIND_FILE, EmbeddingStore, list_kinds, remove
+from serving.storage.listing import measure
 
 EMBEDDING = Kind("embedding", "weights", "graph", (2048,), "float32")
 TRUNK = Kind("conv4_block6_out", "weights", "graph", (2, 2, 8), "bfloat16")

@@ -14,7 +14,8 @@ from small_networks import build_color_classifier
 from tfx.types import artifact_utils, standard_artifacts
 
 from components import progress
-from components.serving_validator.component import ServingValidatorExecutor
+from components.records.serving_verdict import ServingVerdict
+from components.serving_validator.component import ServingSettings, ServingValidatorExecutor
 from schema.errors import GraftError
 from serving.client import launch
 from serving.export import signatures
@@ -73,21 +74,22 @@ class Liar(ServedModel):
 def validate(examples, exported, tmp_path):
     """Returns a function that runs the executor; gives the artifact's property, its files and the verdict."""
 
-    def run(model=exported, blessed=1, **properties):
+    def run(model=exported, blessed=1, **changes):
         artifacts = {"model": standard_artifacts.Model(), "blessing": standard_artifacts.ModelBlessing()}
         artifacts["model"].uri = str(model)
         artifacts["blessing"].set_int_custom_property("blessed", blessed)
         output = standard_artifacts.InfraBlessing()
         output.uri = str(tmp_path / "infra_blessing")
         pathlib.Path(output.uri).mkdir()
-        defaults = {"model_name": "flowers", "classes": json.dumps(CLASSES), "images": 10, "server_digest": ""}
+        settings = {"model_name": "flowers", "classes": CLASSES, "images": 10}
+        settings |= {"max_latency_ms": 5000.0, "max_serving_mb": 4096.0} | changes
         ServingValidatorExecutor().Do(
             {"examples": [examples], **{name: [artifact] for name, artifact in artifacts.items()}},
             {"infra_blessing": [output]},
-            defaults | {"max_latency_ms": 5000.0, "max_serving_mb": 4096.0} | properties,
+            {"settings": ServingSettings(**settings).model_dump_json(), "server_digest": ""},
         )
         files = {path.name: path.read_text() for path in pathlib.Path(output.uri).iterdir()}
-        verdict = json.loads(files.pop("verdict.json", "null"))
+        verdict = json.loads(files.pop(ServingVerdict.FILE, "null"))
         return types.SimpleNamespace(mark=output.get_int_custom_property("blessed"), files=set(files), verdict=verdict)
 
     return run
@@ -196,7 +198,7 @@ def test_a_torn_model_is_refused(validate, exported, tmp_path, dead_server):
 )
 def test_a_model_with_another_class_list_is_refused(validate, dead_server, classes, reason):
     """Its labels would be wrong, or of another run."""
-    result = validate(classes=json.dumps(classes))
+    result = validate(classes=classes)
     assert (result.mark, result.verdict["reasons"]) == (0, [reason])
 
 
@@ -204,7 +206,7 @@ def test_a_model_whose_answers_name_other_classes_is_refused(validate, exported,
     """Whatever the list beside it says."""
     shutil.copytree(exported, tmp_path / "model")
     (tmp_path / "model/Format-Serving/assets.extra/classes.json").write_text('["dog", "cat"]')
-    result = validate(tmp_path / "model", classes='["dog", "cat"]')
+    result = validate(tmp_path / "model", classes=["dog", "cat"])
     assert result.verdict["reasons"] == ["the signature examples: the classes are cat, dog; expected dog, cat"]
 
 

@@ -6,24 +6,25 @@ import json
 import math
 from types import SimpleNamespace
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_transform as tft
 from hostile_shards import write_shard_with_code
+from made_up_parameters import PARAMETERS
 from PIL import Image
 from tfx import types
 from tfx.components.trainer.fn_args_utils import FnArgs
 from tfx.components.util import examples_utils
 from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils, standard_artifacts
-from training_settings import AUGMENTED, OFF, SETTINGS
+from training_settings import AUGMENTED, OFF, SETTINGS, change
 
 from components.row_store.store import EmbeddingStore
 from components.trainer import component, training
 from components.trainer.devices import choose_devices
-from components.trainer.training import FINE_TUNE, HEAD, Inputs, Settings
+from components.trainer.settings import Settings
+from components.trainer.training import FINE_TUNE, HEAD, Inputs
 from components.transform.samples import get_image
 from serving.export import signatures
 from serving.releases import versions
@@ -75,7 +76,7 @@ def train(examples, transform_graph, embed, small_base):
     """Returns a function that embeds, and runs `run_fn` with other settings; gives the folders it wrote."""
 
     def run(out, data=examples, between=None, trunk_gb=1.0, **changes):
-        settings = dataclasses.replace(SETTINGS, store=str(out / "store"), **changes)
+        settings = change(SETTINGS, store=str(out / "store"), **changes)
         augmented = int(settings.augmentation != OFF)
         embedded = embed(
             data,
@@ -94,7 +95,7 @@ def train(examples, transform_graph, embed, small_base):
             transform_output=transform_graph,
             serving_model_dir=str(out / "model"),
             model_run_dir=str(out / "run"),
-            custom_config=dataclasses.asdict(settings)
+            custom_config=settings.model_dump()
             | {"embeddings": embedded.uri, "test_files": [str(data / "Split-test" / "*")]},
         )
         component.run_fn(fn_args)
@@ -166,7 +167,7 @@ def test_a_fine_tuned_model_that_is_better_on_val_is_exported(fine_tuned, val_ex
 
 def test_phase_2_starts_from_what_the_embedder_has_kept(fine_tuned):
     """No image goes through the trunk in the Trainer."""
-    assert fine_tuned.embedded.report.trunk.layer == "conv4_block6_out"
+    assert fine_tuned.embedded.trunk.layer == "conv4_block6_out"
     assert fine_tuned.trunk_computed == 0
 
 
@@ -175,7 +176,7 @@ def test_what_was_pruned_meanwhile_is_computed_again(train, fine_tuned, val_exam
     """The Embedder's artifact is older than the store: the Trainer fills it, passes over what is code, and trains."""
 
     def prune(embedded):
-        kept = EmbeddingStore(embedded.store, embedded.report.trunk)
+        kept = EmbeddingStore(embedded.store, embedded.trunk)
         assert kept.prune([]) == 16
         write_shard_with_code(f"{kept.folder}/code.arrow", kept.kind, tmp_path / "touched")
 
@@ -198,7 +199,7 @@ def test_without_a_budget_phase_2_reads_the_images(train, fine_tuned, val_exampl
     """Nothing is kept, the log and the report say why; the model is the same but for the rounding."""
     caplog.set_level("INFO", logger="absl")
     poor = train(tmp_path, trunk_gb=0.0, **PHASE_2_LEARNS)
-    assert poor.embedded.report.trunk is None
+    assert poor.embedded.trunk is None
     assert "the budget is 0.0 GB: each epoch runs the frozen part again" in poor.embedded.report.note
     assert poor.embedded.report.note in caplog.text
     assert [row["phase"] for row in poor.epochs] == [row["phase"] for row in fine_tuned.epochs]
@@ -224,7 +225,7 @@ def test_a_server_warms_an_exported_model_up_with_images_of_the_test_split(reque
 
 def test_a_head_alone_can_be_asked_with_embeddings(head_only, examples, val_examples):
     """The answer is that for the image itself; and the model says which embeddings it takes."""
-    assert signatures.read_embedding_kind(head_only.model) == head_only.embedded.report.kind.to_json()
+    assert signatures.read_embedding_kind(head_only.model) == head_only.embedded.kind.to_json()
     embedded = read_records(head_only.run.parent / "embeddings" / "Split-val")
     answer = tf.saved_model.load(head_only.model).signatures["embedded_examples"](examples=embedded)
     np.testing.assert_allclose(answer["probabilities"], predict(head_only.model, val_examples), atol=1e-5)
@@ -287,11 +288,13 @@ def read_settings(tmp_path):
 
     def read(warm_start=False, **properties):
         channels = {name: types.Channel(type=type(artifact)) for name, [artifact] in inputs.items()}
+        live = {"live": properties.pop("live")} if "live" in properties else {}
         defaults = {"head_epochs": 2, "fine_tune_epochs": 0, "model_dir": str(tmp_path / "serving")}
-        config = dataclasses.asdict(dataclasses.replace(SETTINGS, warm_start=warm_start))
-        made = component.Trainer(**channels, custom_config=config, **defaults | properties)
+        parameters = dataclasses.replace(PARAMETERS, **defaults | properties)
+        settings = change(SETTINGS, warm_start=warm_start)
+        made = component.Trainer(**channels, settings=settings, parameters=parameters, **live)
         executor = component.TrainerExecutor()
-        return Settings(**executor._GetFnArgs(inputs, outputs, made.exec_properties).custom_config)
+        return Settings.check(executor._GetFnArgs(inputs, outputs, made.exec_properties).custom_config, "test")
 
     return read
 
@@ -301,7 +304,7 @@ def test_the_epochs_of_a_run_count_and_not_those_of_the_settings(read_settings):
     settings = read_settings(head_epochs=7, fine_tune_epochs=3)
     assert (settings.head_epochs, settings.fine_tune_epochs) == (7, 3)
     assert settings.base.fine_tune_from == "conv5_block3"
-    assert dataclasses.replace(settings, fine_tune_epochs=0).base.fine_tune_from == ""
+    assert change(settings, fine_tune_epochs=0).base.fine_tune_from == ""
 
 
 def test_the_folders_of_a_run_are_told(read_settings, tmp_path):
@@ -365,14 +368,13 @@ def test_resized_images_on_disk_change_nothing(
     large_examples, transform_graph, small_base, frozen_like, tmp_path, augmentation
 ):
     """The same history and weights to the bit after both phases, with them and without."""
-    settings = dataclasses.replace(SETTINGS, fine_tune_epochs=2, augmentation=augmentation)
+    settings = change(SETTINGS, fine_tune_epochs=2, augmentation=augmentation)
     fn_args = FnArgs(
         train_files=[str(large_examples / "Split-train" / "*")], eval_files=[str(large_examples / "Split-val" / "*")]
     )
     transform = tft.TFTransformOutput(transform_graph).transform_features_layer()
 
     def run(cache):
-        keras.utils.set_random_seed(0)
         inputs = Inputs(component.read_images(fn_args, transform, settings, cache), None, None)
         frozen = frozen_like(small_base(32, "random"))
         trained = training.train(frozen, inputs, settings, choose_devices("float32"), str(tmp_path / "logs"))

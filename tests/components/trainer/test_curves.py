@@ -1,17 +1,22 @@
 """The history of a training run as a picture."""
 
 import io
+import math
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from components.records.history import Epoch
 from components.trainer.curves import draw_curves, plot_history
 
 
 def make_row(phase, loss, best=False):
-    row = {"phase": phase, "epoch": 1, "best": best, "loss": loss, "accuracy": 0.5}
-    return row | {"val_loss": loss + 0.1, "val_accuracy": 0.4}
+    return Epoch(phase=phase, epoch=1, best=best, loss=loss, accuracy=0.5, val_loss=loss + 0.1, val_accuracy=0.4)
+
+
+def change(row, **figures):
+    return row.model_copy(update=figures)
 
 
 COLORS = {"train": (31, 119, 180), "val": (255, 127, 14)}
@@ -36,7 +41,9 @@ def count_pixels(history):
 @pytest.fixture(scope="module")
 def legend():
     """The pixels of a picture with no curves on it, for the legends have these colours as well."""
-    return count_pixels([dict.fromkeys(HEAD_ROWS[0], float("nan")) | {"phase": "head", "best": False}])
+    return count_pixels(
+        [change(HEAD_ROWS[0], **dict.fromkeys(("loss", "accuracy", "val_loss", "val_accuracy"), math.nan))]
+    )
 
 
 @pytest.mark.parametrize(
@@ -58,8 +65,8 @@ def test_a_loss_that_diverged_leaves_its_plot_empty(legend):
 def test_the_curves_show_the_numbers():
     """Another loss draws another curve in the right half, another accuracy in the left one."""
     before = read_png(draw_curves(HEAD_ROWS, "head"))
-    loss = read_png(draw_curves([HEAD_ROWS[0], HEAD_ROWS[1] | {"loss": 0.6}], "head"))
-    accuracy = read_png(draw_curves([HEAD_ROWS[0], HEAD_ROWS[1] | {"accuracy": 0.6}], "head"))
+    loss = read_png(draw_curves([HEAD_ROWS[0], change(HEAD_ROWS[1], loss=0.6)], "head"))
+    accuracy = read_png(draw_curves([HEAD_ROWS[0], change(HEAD_ROWS[1], accuracy=0.6)], "head"))
     assert (before != loss)[:, 600:].any()
     assert (before != accuracy)[:, :600].any()
 
@@ -67,7 +74,7 @@ def test_the_curves_show_the_numbers():
 def test_the_change_of_phase_is_marked():
     """A dashed line and its name in the legend, in both plots; without a second phase there is none."""
     one = read_png(draw_curves(HEAD_ROWS, "head"))
-    two = read_png(draw_curves([HEAD_ROWS[0], HEAD_ROWS[1] | {"phase": "fine-tune"}], "head"))
+    two = read_png(draw_curves([HEAD_ROWS[0], change(HEAD_ROWS[1], phase="fine-tune")], "head"))
     changed = (one != two).any(axis=(0, 2))
     assert changed[:600].any()
     assert changed[600:].any()

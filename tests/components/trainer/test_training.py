@@ -1,25 +1,24 @@
 """The two phases: what each trains, what it leaves alone, and which of them is kept."""
 
-import dataclasses
 import math
 import pathlib
 import subprocess
 import types
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_transform as tft
 from sklearn.utils.class_weight import compute_class_weight
-from training_settings import AUGMENTED, SETTINGS
+from training_settings import AUGMENTED, SETTINGS, change
 
 from components import progress
 from components.embedder.artifact import Embedded
 from components.network import resnet
+from components.records.history import Score
 from components.trainer import training
 from components.trainer.devices import Devices, choose_devices
-from components.trainer.training import FINE_TUNE, HEAD, Images, Inputs, Score
+from components.trainer.training import FINE_TUNE, HEAD, Images, Inputs
 from components.transform import pixels
 from serving.export.signatures import export_saved_model
 
@@ -50,8 +49,7 @@ def training_files(tmp_path_factory, make_images, serialize):
 def phases(training_files, transform_graph, devices, tmp_path_factory):
     """The weights before phase 1, after it and after phase 2, and what phase 2 was told to train."""
     logs = str(tmp_path_factory.mktemp("logs"))
-    keras.utils.set_random_seed(0)
-    settings = dataclasses.replace(SETTINGS, fine_tune_epochs=1, fine_tune_from="conv5_block2")
+    settings = change(SETTINGS, fine_tune_epochs=1, fine_tune_from="conv5_block2")
     transform = tft.TFTransformOutput(transform_graph).transform_features_layer()
     images = pixels.to_pixels(pixels.read_levels(training_files, transform, 4))
     base = resnet.build_base(32, "random")
@@ -127,32 +125,35 @@ def test_early_stopping_restores_the_best_epoch(tmp_path, devices):
     random = np.random.default_rng(0)
     embeddings = random.normal(0, 1, (32, 2048)).astype(np.float32)
     labels = np.arange(32) % 2
-    settings = dataclasses.replace(SETTINGS, head_epochs=20, head_learning_rate=1e-2, early_stopping_patience=2)
-    keras.utils.set_random_seed(0)
+    settings = change(SETTINGS, head_epochs=20, head_learning_rate=1e-2, early_stopping_patience=2)
     head = resnet.build_head(embeddings, [8], 2)
     train, val = (training.batch_embeddings(Embedded(embeddings, y, []), 8) for y in (labels, 1 - labels))
     history = training.train_phase(HEAD, head, train, val, labels, settings, devices, str(tmp_path))
-    losses = [row["val_loss"] for row in history]
+    losses = [row.val_loss for row in history]
     assert len(history) == losses.index(min(losses)) + 1 + 2 < 20
     assert training.score(head, val).loss == pytest.approx(min(losses), rel=1e-4)
-    assert [row["val_loss"] for row in history if row["best"]] == [min(losses)]
+    assert [row.val_loss for row in history if row.best] == [min(losses)]
     assert losses[-1] > min(losses) * 1.01
+
+
+def make_score(loss, accuracy):
+    return Score(loss=loss, accuracy=accuracy)
 
 
 def test_a_score_is_worse_by_loss_and_then_by_accuracy():
     """Equal scores are not worse: the fine-tuned network is kept."""
-    assert Score(0.3, 0.9).is_worse_than(Score(0.2, 0.8))
-    assert not Score(0.2, 0.8).is_worse_than(Score(0.3, 0.9))
-    assert Score(0.2, 0.8).is_worse_than(Score(0.2, 0.9))
-    assert not Score(0.2, 0.9).is_worse_than(Score(0.2, 0.8))
-    assert not Score(0.2, 0.9).is_worse_than(Score(0.2, 0.9))
+    assert training.is_worse(make_score(0.3, 0.9), make_score(0.2, 0.8))
+    assert not training.is_worse(make_score(0.2, 0.8), make_score(0.3, 0.9))
+    assert training.is_worse(make_score(0.2, 0.8), make_score(0.2, 0.9))
+    assert not training.is_worse(make_score(0.2, 0.9), make_score(0.2, 0.8))
+    assert not training.is_worse(make_score(0.2, 0.9), make_score(0.2, 0.9))
 
 
 @pytest.mark.parametrize("accuracy", [0.5, 0.9])
 def test_a_score_that_diverged_is_worse_whatever_its_accuracy(accuracy):
     """NaN everywhere predicts the first class, which may be half of the images; such a network is never exported."""
-    assert Score(math.nan, accuracy).is_worse_than(Score(0.7, 0.5))
-    assert not Score(0.7, 0.5).is_worse_than(Score(math.nan, accuracy))
+    assert training.is_worse(make_score(math.nan, accuracy), make_score(0.7, 0.5))
+    assert not training.is_worse(make_score(0.7, 0.5), make_score(math.nan, accuracy))
 
 
 @pytest.fixture
@@ -169,11 +170,11 @@ def test_on_augmented_images_phase_1_trains_the_head_alone(noise, small_base, fr
     caplog.set_level("INFO", logger="absl")
     base = small_base(32, "random")
     before = [np.copy(w) for w in base.get_weights()]
-    settings = dataclasses.replace(SETTINGS, augmentation=AUGMENTED, head_learning_rate=1e-2)
+    settings = change(SETTINGS, augmentation=AUGMENTED, head_learning_rate=1e-2)
     trained = training.train(frozen_like(base), noise, settings, devices, str(tmp_path))
     assert all(map(np.array_equal, before, base.get_weights()))
     assert trained.kept == HEAD
-    assert trained.history[1]["loss"] < trained.history[0]["loss"]
+    assert trained.history[1].loss < trained.history[0].loss
     assert "Images are augmented, so phase 1 runs them through the frozen base in each epoch." in caplog.text
     embeddings, _ = training.embed(resnet.build_embedder(base), noise.images.plain)
     mean = trained.head.get_layer("standardize").mean
@@ -184,13 +185,24 @@ def test_on_augmented_images_phase_2_trains_the_base(noise, small_base, frozen_l
     """It was frozen for phase 1 alone."""
     base = small_base(32, "random")
     before = np.copy(base.get_layer("conv5_block3_3_conv").get_weights()[0])
-    settings = dataclasses.replace(
-        SETTINGS, augmentation=AUGMENTED, head_learning_rate=1e-7, fine_tune_epochs=1, fine_tune_learning_rate=1e-3
+    settings = change(
+        SETTINGS, augmentation=AUGMENTED, head_learning_rate=1e-7, fine_tune_epochs=1, fine_tune_learning_rate=1e-4
     )
     trained = training.train(frozen_like(base), noise, settings, devices, str(tmp_path))
-    assert [row["phase"] for row in trained.history] == [HEAD, HEAD, FINE_TUNE]
+    assert [row.phase for row in trained.history] == [HEAD, HEAD, FINE_TUNE]
     assert trained.kept == FINE_TUNE
     assert not np.array_equal(before, base.get_layer("conv5_block3_3_conv").get_weights()[0])
+
+
+def test_the_weights_file_is_not_read_again_to_train(noise, small_base, frozen_like, devices, tmp_path, monkeypatch):
+    """The base in memory has its weights; a file in a bucket would be fetched once a phase."""
+    built = []
+    monkeypatch.setattr(
+        resnet, "build_base", lambda size, weights, policy: built.append(weights) or small_base(size, weights)
+    )
+    settings = change(SETTINGS, weights="gs://bucket/notop.h5", augmentation=AUGMENTED, fine_tune_epochs=1)
+    training.train(frozen_like(small_base(32, "random", seed=3)), noise, settings, devices, str(tmp_path))
+    assert built == ["random"] * 2
 
 
 def test_balanced_weights_are_those_of_scikit_learn():
@@ -205,16 +217,14 @@ def test_class_weights_weigh_training_and_not_validation(tmp_path, devices, clas
     """Six cats and two dogs: a cat counts 2/3, a dog 2; on `val` each counts 1."""
     embeddings = np.random.default_rng(0).normal(0, 1, (8, 2048)).astype(np.float32)
     labels = np.array([0, 0, 0, 0, 0, 0, 1, 1])
-    settings = dataclasses.replace(
-        SETTINGS, class_weights=class_weights, batch_size=8, head_epochs=1, head_learning_rate=1e-12
-    )
+    settings = change(SETTINGS, class_weights=class_weights, batch_size=8, head_epochs=1, head_learning_rate=1e-12)
     head = resnet.build_head(embeddings, [], 2)
     losses = -np.log(np.asarray(head(embeddings))[range(8), labels])
     data = training.batch_embeddings(Embedded(embeddings, labels, []), 8)
     (row,) = training.train_phase(HEAD, head, data, data, labels, settings, devices, str(tmp_path))
     weights = np.where(labels == 0, 2 / 3, 2) if class_weights == "balanced" else np.ones(8)
-    assert row["loss"] == pytest.approx((weights * losses).mean(), rel=1e-3)
-    assert row["val_loss"] == pytest.approx(losses.mean(), rel=1e-3)
+    assert row.loss == pytest.approx((weights * losses).mean(), rel=1e-3)
+    assert row.val_loss == pytest.approx(losses.mean(), rel=1e-3)
     assert abs((weights * losses).mean() / losses.mean() - 1) > 0.01 or class_weights == "none"
 
 
@@ -222,8 +232,7 @@ def test_class_weights_weigh_training_and_not_validation(tmp_path, devices, clas
 def live(small_base, transform_graph, tmp_path_factory):
     """A SavedModel of cats and dogs with a hidden layer of 8, and the weights of its head."""
     embeddings = np.random.default_rng(0).normal(0, 1, (8, 2048)).astype(np.float32)
-    keras.utils.set_random_seed(1)
-    head = resnet.build_head(embeddings, [8], 2)
+    head = resnet.build_head(embeddings, [8], 2, seed=1)
     network = resnet.assemble(resnet.build_embedder(small_base(32, "random")), head)
     path = str(tmp_path_factory.mktemp("live"))
     export_saved_model(network, tft.TFTransformOutput(transform_graph), SETTINGS.classes, path)
@@ -233,10 +242,7 @@ def live(small_base, transform_graph, tmp_path_factory):
 def start_head(path, **changes):
     """The weights of a head before its training, cold and then warm."""
     embeddings = np.random.default_rng(0).normal(0, 1, (8, 2048)).astype(np.float32)
-    heads = []
-    for start in ("", path):
-        keras.utils.set_random_seed(0)
-        heads.append(training.build_head(embeddings, dataclasses.replace(SETTINGS, live=start, **changes)))
+    heads = [training.build_head(embeddings, change(SETTINGS, live=start, **changes)) for start in ("", path)]
     return [head.get_weights() for head in heads]
 
 
@@ -282,17 +288,16 @@ def test_smoothing_and_dropout_reach_the_training(noise, small_base, frozen_like
     """Either changes the losses."""
 
     def train(**changes):
-        keras.utils.set_random_seed(0)
-        settings = dataclasses.replace(SETTINGS, **changes)
+        settings = change(SETTINGS, **changes)
         frozen = frozen_like(small_base(32, "random"))
-        return training.train(frozen, noise, settings, devices, str(tmp_path)).history[-1]["loss"]
+        return training.train(frozen, noise, settings, devices, str(tmp_path)).history[-1].loss
 
     assert len({train(), train(label_smoothing=0.3), train(dropout=0.3)}) == 3
 
 
 def test_a_run_says_how_far_it_is(noise, small_base, frozen_like, devices, tmp_path):
     """Images while the base runs; batches of all epochs and the figures of each in both phases."""
-    settings = dataclasses.replace(SETTINGS, batch_size=8, fine_tune_epochs=1)
+    settings = change(SETTINGS, batch_size=8, fine_tune_epochs=1)
     events = []
     with progress.listen(events.append):
         frozen = frozen_like(small_base(32, "random"))
@@ -312,8 +317,8 @@ def test_a_run_says_how_far_it_is(noise, small_base, frozen_like, devices, tmp_p
     ]
     last = history[-1]
     assert notes[-1].endswith(
-        f"loss {last['loss']:.3f}, accuracy {last['accuracy']:.3f}; "
-        f"val loss {last['val_loss']:.3f}, accuracy {last['val_accuracy']:.3f}"
+        f"loss {last.loss:.3f}, accuracy {last.accuracy:.3f}; "
+        f"val loss {last.val_loss:.3f}, accuracy {last.val_accuracy:.3f}"
     )
 
 
@@ -347,9 +352,8 @@ def fine_tune(noise, small_base, frozen_like, devices, tmp_path, with_trunk, **c
     images = Images(plain=train_noise.images, shuffled=train_noise.images, val=val_noise.images)
     trunks = (train_noise.below, val_noise.below) if with_trunk else (None, None)
     inputs = Inputs(images, train_noise.embedded, val_noise.embedded, *trunks)
-    settings = dataclasses.replace(SETTINGS, **PHASE_2_LEARNS | changes)
+    settings = change(SETTINGS, **PHASE_2_LEARNS | changes)
     base = small_base(32, "random")
-    keras.utils.set_random_seed(0)
     trained = training.train(frozen_like(base, "conv4_block6_out"), inputs, settings, devices, str(tmp_path))
     return base, trained
 
@@ -366,7 +370,7 @@ def test_phase_2_from_the_trunk_trains_what_phase_2_from_the_images_trains(
     apart = [np.abs(b - a).mean() for a, b in zip(with_trunk.get_weights(), without.get_weights(), strict=True)]
     assert [m > 0 for m in moved] == [False, False, True, True, False, False, False, False]
     assert max(apart) < 0.1 * max(moved)
-    assert trained.history[-1]["loss"] == pytest.approx(expected.history[-1]["loss"], rel=1e-2)
+    assert trained.history[-1].loss == pytest.approx(expected.history[-1].loss, rel=1e-2)
 
 
 def test_phases_and_epochs_trace_once(embedded_noise, small_base, frozen_like, devices, tmp_path, monkeypatch):

@@ -1,6 +1,5 @@
 """Trains a small network on two logical CPUs; run by test_training.py with a folder for the logs."""
 
-import dataclasses
 import pathlib
 import sys
 import types
@@ -13,7 +12,7 @@ sys.path[:0] = [str(HERE.parents[2]), str(HERE), str(HERE.parents[1] / "fixtures
 import numpy as np
 from small_networks import build_small_base
 from test_training import batch
-from training_settings import SETTINGS
+from training_settings import SETTINGS, change
 
 from components.embedder.artifact import Embedded
 from components.network import resnet
@@ -33,15 +32,15 @@ def main() -> None:
     embeddings = (random.normal(0, 1, (30, 2048)) + labels[:, np.newaxis]).astype(np.float32)
     embedded = Embedded(embeddings, labels, [])
     below = batch(random.normal(0, 1, (30, 2, 2, 16)).astype(np.float32), labels)
-    settings = dataclasses.replace(SETTINGS, batch_size=8, head_epochs=4, fine_tune_epochs=1)
+    settings = change(SETTINGS, batch_size=8, head_epochs=4, fine_tune_epochs=1)
     with strategy.scope():
         base = build_small_base(32, "random")
         before = base.get_weights()
         inputs = training.Inputs(None, embedded, embedded, below, below)
         frozen = types.SimpleNamespace(network=base, cut="conv4_block6_out")
         trained = training.train(frozen, inputs, settings, Devices("float32", False, strategy), sys.argv[1])
-    phases = [row["phase"] for row in trained.history]
-    losses = [row["loss"] for row in trained.history]
+    phases = [row.phase for row in trained.history]
+    losses = [row.loss for row in trained.history]
     assert phases == ["head"] * 4 + ["fine-tune"], phases
     assert losses[3] < losses[0], losses
     moved = [not np.array_equal(a, b) for a, b in zip(before, base.get_weights(), strict=True)]

@@ -4,18 +4,17 @@ import json
 
 import numpy as np
 import pytest
+from manifests import make_use, write_manifest
 
 from components.row_store.shards import Kind
 from components.row_store.store import EmbeddingStore
-from pipeline.commands.embeddings import _live_manifests, prune_store
+from pipeline.commands.embeddings import _find_live_uses, prune_store
 from pipeline.workspace.workspace import Workspace
 from schema.errors import GraftError
 
 
 def write_run(root, run_id):
-    (root / "runs" / run_id).mkdir(parents=True)
-    manifest = {"run_id": run_id, "embedding": {"kinds": ["embedding-1"]}}
-    (root / "runs" / run_id / "manifest.json").write_text(json.dumps(manifest))
+    write_manifest(root, run_id, embedding=make_use(kinds=["embedding-1"]))
 
 
 def write_version(root, number, run_id):
@@ -33,7 +32,7 @@ def test_it_is_kept_for_the_newest_run_and_for_what_is_live(tmp_path):
     write_version(tmp_path, 2, "run-2")
 
     def kept():
-        return sorted(manifest["run_id"] for manifest in _live_manifests(Workspace(tmp_path)))
+        return sorted(run_id for run_id, _ in _find_live_uses(Workspace(tmp_path)))
 
     assert kept() == ["run-2", "run-3"]
     (tmp_path / "serving/graft/2").rename(tmp_path / "serving/graft/withdrawn-2")
@@ -57,9 +56,7 @@ def test_nothing_is_dropped_where_the_images_in_use_are_not_known(tmp_path, left
     for name, content in left.items():
         (folder / name).parent.mkdir(parents=True)
         (folder / name).write_bytes(content)
-    (tmp_path / "runs/run-1").mkdir(parents=True)
-    embedding = {"kinds": [kind.name], "images": 1, "artifact": str(folder.relative_to(tmp_path))}
-    (tmp_path / "runs/run-1/manifest.json").write_text(json.dumps({"run_id": "run-1", "embedding": embedding}))
+    write_manifest(tmp_path, "run-1", embedding=make_use(kinds=[kind.name], artifact=str(folder.relative_to(tmp_path))))
     with pytest.raises(GraftError, match=r"nothing was dropped: .* run run-1 are gone or damaged"):
         prune_store(str(tmp_path))
     assert len(store.open()) == 1

@@ -3,24 +3,32 @@
 import dataclasses
 
 import pytest
-from example_outcome import CONFIG, EVALUATION, OUTCOME
+from example_outcome import CONFIG, EVALUATION, HISTORY, change_result, make_epoch
 
 from pipeline.config.load import load_config
 from pipeline.local.advice import advise
 
-REFUSED = EVALUATION | {"blessed": False, "accuracy": 0.4, "accuracy_interval": [0.3, 0.5], "min_accuracy": 0.6}
-REFUSED |= {"classes": {"cats": {}, "dogs": {}}, "confusion_matrix": [[10, 10], [10, 10]]}
+REFUSED = EVALUATION.model_copy(
+    update={
+        "blessed": False,
+        "accuracy": 0.4,
+        "accuracy_interval": (0.3, 0.5),
+        "min_accuracy": 0.6,
+        "classes": dict.fromkeys(("cats", "dogs"), EVALUATION.classes["dogs"]),
+        "confusion_matrix": [[10, 10], [10, 10]],
+    }
+)
 TRAINED = load_config(None, {"data": "photos"})  # from ImageNet's weights
 
 
-def advise_on(config=TRAINED, history=OUTCOME.history, **evaluation):
-    return advise(dataclasses.replace(OUTCOME, evaluation=REFUSED | evaluation, history=history), config)
+def advise_on(config=TRAINED, history=HISTORY, **evaluation):
+    refused = change_result(evaluation=REFUSED.model_copy(update=evaluation))
+    return advise(dataclasses.replace(refused, history=history), config)
 
 
 def make_history(best):
     """Three epochs of the head, the best of which is given."""
-    rows = [{"phase": "head", "epoch": i + 1, "best": i == best} for i in range(3)]
-    return {"kept": "head", "scores": {"head": {"loss": 0.5, "accuracy": 0.4}}, "epochs": rows}
+    return HISTORY.model_copy(update={"epochs": [make_epoch("head", i + 1, i == best) for i in range(3)]})
 
 
 def test_a_model_that_is_good_enough_needs_no_advice():

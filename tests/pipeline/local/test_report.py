@@ -1,24 +1,25 @@
 """What a run says at its end."""
 
-import dataclasses
 import io
 import json
 
 import pytest
-from example_outcome import CONFIG, EVALUATION, OUTCOME, SERVING
+from example_outcome import CONFIG, EVALUATION, OUTCOME, SERVING, change_result
 from rich.console import Console
 
+from components.records.evaluation import Baseline
+from components.records.push import HeldBack
 from pipeline.config.load import load_config
 from pipeline.local.report import print_report, render_json
 
 
 def report(**evaluation):
-    return report_of(evaluation=EVALUATION | evaluation)
+    return report_of(evaluation=EVALUATION.model_copy(update=evaluation))
 
 
 def report_of(config=CONFIG, **changes):
     console = Console(file=io.StringIO(), width=100)
-    print_report(dataclasses.replace(OUTCOME, **changes), config, console)
+    print_report(change_result(**changes), config, console)
     return console.file.getvalue()
 
 
@@ -51,7 +52,7 @@ def test_everything_that_matters_is_said():
     [
         (None, "good enough: 0.900 where 0.600 is needed\n"),
         (
-            {"compared": True, "classes": list(EVALUATION["classes"]), "images": 40, "accuracy": 0.85},
+            {"compared": True, "classes": list(EVALUATION.classes), "images": 40, "accuracy": 0.85},
             "good enough: 0.900 where 0.600 is needed, and version 3 has 0.850\n",
         ),
         (
@@ -68,7 +69,7 @@ def test_comparison_with_the_live_version_says_on_what(baseline, text):
     """All classes, those that both know, or none."""
     if baseline:
         baseline |= {"version": 3, "candidate_accuracy": 0.88 if baseline["compared"] else None}
-    assert text in report(baseline=baseline)
+    assert text in report(baseline=Baseline(**baseline) if baseline else None)
 
 
 def test_canary_is_said_to_be_one_and_how_to_make_it_live():
@@ -96,7 +97,9 @@ def test_first_version_of_all_is_live_though_a_canary_was_asked_for():
 )
 def test_model_that_is_held_back_says_why_and_how_to_make_it_live(state, reason):
     """It is good enough, and is not pushed all the same."""
-    printed = report_of(held_back={"version": 5, "state": state}, pushed_version=None, pushed_now=False, live_version=4)
+    printed = report_of(
+        held_back=HeldBack(version=5, state=state), pushed_version=None, pushed_now=False, live_version=4
+    )
     assert "Verdict:  good enough" in printed
     assert " ".join(printed.split()).count(f"Pushed: no: {reason} Version 4 stays live.") == 1
     assert "Next:     ./graft releases promote 5 --out graft-out --model graft\n" in printed
@@ -105,17 +108,17 @@ def test_model_that_is_held_back_says_why_and_how_to_make_it_live(state, reason)
 
 def test_model_that_a_server_did_not_serve_is_not_pushed_and_says_why():
     """Every reason, and none of the Evaluator's line is lost; the run's own model can be asked."""
-    serving = SERVING | {"blessed": False, "reasons": ["by gRPC: [gone]", "too slow"]}
+    serving = SERVING.model_copy(update={"blessed": False, "reasons": ["by gRPC: [gone]", "too slow"]})
     printed = report_of(serving=serving, pushed_version=None, pushed_now=False)
     assert "Verdict:  good enough: 0.900" in printed
     assert "Served:   no: by gRPC: [gone]; too slow. Not pushed; no version is live yet.\n" in printed
     assert "Next:     ./graft predict IMAGE --out graft-out --run 20261124T000000\n" in printed
-    assert dataclasses.replace(OUTCOME, serving=serving).reasons == serving["reasons"]
+    assert change_result(serving=serving).result.reasons == serving.reasons
 
 
 def test_model_that_the_evaluator_refused_was_not_served():
     """Nothing is said of it."""
-    printed = report_of(serving=None, evaluation=EVALUATION | {"blessed": False, "failures": ["poor"]})
+    printed = report_of(serving=None, evaluation=EVALUATION.model_copy(update={"blessed": False, "failures": ["poor"]}))
     assert "Verdict:  not good enough: poor. Not pushed; no version is live yet." in printed
     assert "Served:" not in printed
 
@@ -126,4 +129,4 @@ def test_other_programs_get_the_same():
     assert tree["model"] == "graft-out/serving/graft/7"
     assert tree["report"] == "graft-out/runs/20261124T000000"
     assert tree["evaluation"]["accuracy"] == 0.9
-    assert tree["serving"] == SERVING
+    assert tree["serving"] == SERVING.model_dump()

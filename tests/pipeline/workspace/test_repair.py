@@ -1,12 +1,12 @@
 """`./graft repair` begins anew and loses nothing."""
 
 import errno
-import json
 import os
 import shutil
 
 import pytest
 from command_line import make_typist
+from manifests import make_use, write_manifest
 
 from pipeline.cli import main
 from pipeline.workspace.workspace import find_trained_model, open_workspace, prepare
@@ -36,9 +36,7 @@ def write_run(workspace, run_id, number, text):
     (workspace.root / model).mkdir(parents=True)
     (workspace.root / model / "saved_model.pb").write_text(text)
     (workspace.root / embeddings).mkdir(parents=True)
-    (workspace.runs / run_id).mkdir()
-    manifest = {"run_id": run_id, "trained_model": model, "embedding": {"kinds": ["kind"], "artifact": embeddings}}
-    (workspace.runs / run_id / "manifest.json").write_text(json.dumps(manifest))
+    write_manifest(workspace.root, run_id, trained_model=model, embedding=make_use(artifact=embeddings))
 
 
 def list_files(folder):
@@ -79,7 +77,7 @@ def test_the_model_of_a_run_is_found_where_it_was_moved_to(graft, workspace):
             assert file.read() == text
     graft("--out", workspace.root)
     assert find_trained_model(str(workspace.root), "run-1") != find_trained_model(str(workspace.root), "run-2")
-    [embedding] = {m["embedding"]["artifact"] for m in workspace.load_manifests() if m["run_id"] == "run-1"}
+    [embedding] = {m.embedding.artifact for m in workspace.load_manifests() if m.run_id == "run-1"}
     assert (workspace.root / embedding).is_dir()
 
 

@@ -6,6 +6,7 @@ import pathlib
 import time
 
 import pytest
+from manifests import write_manifest
 
 from pipeline.workspace import workspace
 from pipeline.workspace.workspace import Workspace, make_run_id, open_workspace, prepare
@@ -45,10 +46,17 @@ def test_workspace_that_cannot_be_made_is_named(tmp_path):
 
 def test_torn_manifest_is_passed_over(tmp_path):
     """A run that was killed must not stop the next one."""
-    for name, text in (("a", '{"pushed_version": 1}'), ("b", '{"pushed_ver')):
+    write_manifest(tmp_path, "a", pushed_version=1)
+    whole = (tmp_path / "runs/a/manifest.json").read_text()
+    wrong = {"torn": whole[:-9], "newer": whole.replace('"format": 1', '"format": 2'), "list": "[]", "empty": ""}
+    wrong |= {"text": whole.replace('"pushed_version": 1', '"pushed_version": "1"'), "folder": None}
+    for name, text in wrong.items():
         (tmp_path / "runs" / name).mkdir(parents=True)
-        (tmp_path / "runs" / name / "manifest.json").write_text(text)
-    assert Workspace(tmp_path).load_manifests() == [{"pushed_version": 1}]
+        if text is None:
+            (tmp_path / "runs" / name / "manifest.json").mkdir()
+        else:
+            (tmp_path / "runs" / name / "manifest.json").write_text(text)
+    assert [manifest.pushed_version for manifest in Workspace(tmp_path).load_manifests()] == [1]
 
 
 @pytest.fixture
@@ -88,11 +96,10 @@ def test_runs_of_an_earlier_graft_come_in_the_order_of_time(tmp_path, set_zone):
     names = ["20261126T100000-000000", "20261126T120000-000Z-3f2a"]
     names += ["20261126T140000-000000", "20261126T235959-000Z-0000"]
     for name in names:
-        (tmp_path / "runs" / name).mkdir(parents=True)
-        (tmp_path / "runs" / name / "manifest.json").write_text(json.dumps({"run_id": name}))
+        write_manifest(tmp_path, name)
     by_age = [names[1], names[0], names[2], names[3]]
     assert Workspace(tmp_path).list_runs() == by_age
-    assert [manifest["run_id"] for manifest in Workspace(tmp_path).load_manifests()] == by_age
+    assert [manifest.run_id for manifest in Workspace(tmp_path).load_manifests()] == by_age
 
 
 def test_a_command_beside_a_run_finds_the_format(tmp_path):

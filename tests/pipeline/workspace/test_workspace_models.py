@@ -1,8 +1,7 @@
 """The model of a run that was not pushed."""
 
-import json
-
 import pytest
+from manifests import write_manifest
 
 from pipeline.workspace.workspace import find_trained_model
 from schema.errors import UsageError
@@ -14,9 +13,8 @@ def workspace(tmp_path):
     model = tmp_path / "pipeline/Trainer/model/9/Format-Serving"
     model.mkdir(parents=True)
     (model / "saved_model.pb").touch()
-    for run, manifest in (("a", {"trained_model": str(model.relative_to(tmp_path))}), ("b", {"failed": "dark"})):
-        (tmp_path / "runs" / run).mkdir(parents=True)
-        (tmp_path / "runs" / run / "manifest.json").write_text(json.dumps(manifest))
+    write_manifest(tmp_path, "a", trained_model=str(model.relative_to(tmp_path)))
+    write_manifest(tmp_path, "b", failed="dark")
     return tmp_path
 
 

@@ -1,13 +1,14 @@
 """graft.json: a version whose record cannot be read is a version like others, of which nothing is known."""
 
+import json
 import os
 import time
 
 import pytest
 from damaged_files import DAMAGES, SHAPES
 
-from serving.releases import record, releases, versions
-from serving.releases.record import read_record
+from serving.releases import releases, versions
+from serving.releases.record import UNKNOWN, Metrics, VersionRecord, read_record
 from serving.releases.releases import keep, promote, roll_back
 from serving.storage import side_files
 
@@ -35,17 +36,17 @@ def test_damaged_record_is_told_in_words_at_once(model_dir, damage):
     started = time.monotonic()
     [*others, live] = versions.find_versions(model_dir)
     assert time.monotonic() - started < 2
-    assert (live.number, live.record) == (9, {})
+    assert (live.number, live.record) == (9, UNKNOWN)
     assert live.problem
     assert live.problem.isprintable()
-    assert [(version.record["salt"], version.problem) for version in others] == [(3, ""), (3, "")]
+    assert [(version.record.salt, version.problem) for version in others] == [(3, ""), (3, "")]
 
 
 def test_reason_names_the_part_and_both_types(tmp_path):
     """So that a person can mend it."""
     SHAPES["a class is a number"](str(tmp_path / "graft.json"))
-    reason = "not a record of Graft's: classes[1]: expected a text, got a whole number"
-    assert read_record(str(tmp_path / "graft.json")) == ({}, reason)
+    reason = "not a record of Graft's: field classes.1: input should be a valid string, got 7"
+    assert read_record(str(tmp_path / "graft.json")) == (UNKNOWN, reason)
     DAMAGES["2 GB of zeros"](str(tmp_path / "graft.json"))
     assert read_record(str(tmp_path / "graft.json"))[1] == "2,147,483,648 bytes; more than 268,435,456 are not read"
 
@@ -54,23 +55,37 @@ def test_record_that_may_not_be_read_is_damaged_and_not_missing(tmp_path, monkey
     """A version without a record counts as another tool's, and a run would split the images anew."""
     (tmp_path / "graft.json").write_text("{}")
     monkeypatch.setattr(os, "open", lambda *_: (_ for _ in ()).throw(PermissionError(13, "Permission denied")))
-    assert read_record(str(tmp_path / "graft.json")) == ({}, "cannot be read: Permission denied")
+    assert read_record(str(tmp_path / "graft.json")) == (UNKNOWN, "cannot be read: Permission denied")
 
 
 def test_model_of_another_tool_has_no_record_and_no_problem(tmp_path):
     """There is no file at all."""
-    assert read_record(str(tmp_path / "assets.extra/graft.json")) == ({}, "")
+    assert read_record(str(tmp_path / "assets.extra/graft.json")) == (UNKNOWN, "")
 
 
 def test_unknown_keys_of_a_newer_graft_are_kept(tmp_path):
     """They are no damage."""
     (tmp_path / "graft.json").write_text('{"salt": 1, "new": [1, {"deep": null}]}')
-    assert read_record(str(tmp_path / "graft.json")) == ({"salt": 1, "new": [1, {"deep": None}]}, "")
+    record, problem = read_record(str(tmp_path / "graft.json"))
+    assert (record.salt, record.model_extra, problem) == (1, {"new": [1, {"deep": None}]}, "")
 
 
-def test_every_kind_of_json_has_a_name():
-    """The reason names what came."""
-    assert set(record._KINDS) == {dict, list, str, int, float, bool, type(None)}
+def test_what_graft_writes_is_read_again_and_lacks_nothing(tmp_path):
+    """A record without a salt would have the images dealt anew, and nobody would notice."""
+    record = VersionRecord(salt=3, classes=["猫"], metrics=Metrics(accuracy=0.5), run_id=None)
+    (tmp_path / "graft.json").write_text(record.render(), encoding="utf-8")
+    assert read_record(str(tmp_path / "graft.json")) == (record, "")
+    for name in VersionRecord.model_fields.keys() - {"format"}:
+        (tmp_path / "graft.json").write_text(json.dumps(record.model_dump(exclude={name})))
+        problem = f"not a record of Graft's: field {name} is missing"
+        assert read_record(str(tmp_path / "graft.json")) == (UNKNOWN, problem)
+
+
+def test_record_of_a_newer_graft_is_told(tmp_path):
+    """Its fields may mean something else."""
+    (tmp_path / "graft.json").write_text('{"format": 2, "salt": 1}')
+    record, problem = read_record(str(tmp_path / "graft.json"))
+    assert (record, "format 2; this Graft reads up to 1" in problem) == (UNKNOWN, True)
 
 
 @pytest.mark.parametrize("name", ["3", "9", "withdrawn-7"])

@@ -11,6 +11,7 @@ import pytest
 
 from schema.errors import GraftError, UsageError
 from serving.releases import versions
+from serving.releases.record import VersionRecord
 from serving.releases.versions import copy_tree, digest_model, find_live, find_versions, find_withdrawn
 
 ROOT = pathlib.Path(__file__).parents[3]
@@ -115,7 +116,7 @@ def test_the_highest_complete_version_is_live(tmp_path):
     make_version(tmp_path / "12", record={"salt": 3})
     (tmp_path / "13").mkdir()
     live = find_live(str(tmp_path))
-    assert (live.number, live.record) == (12, {"salt": 3})
+    assert (live.number, live.record) == (12, VersionRecord(salt=3))
 
 
 def test_without_a_version_none_is_live(tmp_path):
@@ -129,7 +130,7 @@ def test_the_record_is_what_the_pusher_wrote(tmp_path):
     """In any script; a model that Graft did not push has an empty one."""
     make_version(tmp_path / "1")
     make_version(tmp_path / "2", record={"classes": ["猫", "dog"]})
-    assert [v.record for v in find_versions(str(tmp_path))] == [{}, {"classes": ["猫", "dog"]}]
+    assert [v.record.classes for v in find_versions(str(tmp_path))] == [[], ["猫", "dog"]]
 
 
 def test_the_digest_is_of_the_graph_and_the_variables(tmp_path):
@@ -237,7 +238,7 @@ def test_withdrawn_version_is_no_version_but_is_known(tmp_path):
     assert withdrawn.path == str(tmp_path / "withdrawn-20")
     assert [v.number for v in find_versions(str(tmp_path))] == [3]
     assert find_withdrawn(str(tmp_path)) == [withdrawn]
-    assert (withdrawn.number, withdrawn.record) == (20, {"salt": 3})
+    assert (withdrawn.number, withdrawn.record) == (20, VersionRecord(salt=3))
 
 
 def test_withdrawn_version_gets_another_number(tmp_path):

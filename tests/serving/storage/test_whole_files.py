@@ -1,13 +1,15 @@
 """Two writers of one file, as where Beam runs an element twice at once."""
 
 import contextlib
+import os
+import pathlib
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from components.embedder.artifact import ImageRow, write_embeddings
-from serving.storage.whole_files import write_whole
+from serving.storage.whole_files import name_temporary, write_whole
 
 
 @pytest.fixture
@@ -56,6 +58,50 @@ def test_a_writer_that_fails_leaves_what_was_there(target, tmp_path, error):
         write(target, "after", fail)
     assert target.read_text() == "before"
     assert [path.name for path in tmp_path.iterdir()] == ["Split-train"]
+
+
+def test_a_temporary_file_of_a_given_name_lies_beside_the_target(target):
+    """Housekeeping knows it by that name; a new one each time, for two may write at once."""
+    names = name_temporary(str(target)), name_temporary(str(target))
+    assert names[0] != names[1]
+    for name in (*names, ".hidden.part"):
+        with write_whole(str(target), name) as path:
+            assert path == str(target.parent / name)
+            pathlib.Path(path).write_text(name)
+        assert [(file.name, file.read_text()) for file in target.parent.iterdir()] == [("data", name)]
+
+
+def test_a_synced_file_is_on_the_disk_before_it_has_its_name(target, monkeypatch):
+    """A rename may reach the disk before the bytes; then comes the folder, which has the name."""
+    steps = []
+    fsync, replace = os.fsync, os.replace
+    monkeypatch.setattr(
+        os, "fsync", lambda file: (steps.append(os.path.basename(os.readlink(f"/proc/self/fd/{file}"))), fsync(file))
+    )
+    monkeypatch.setattr(os, "replace", lambda *paths: (steps.append("replace"), replace(*paths)))
+    with write_whole(str(target), "new.tmp", sync=True) as path:
+        pathlib.Path(path).write_text("text")
+    assert steps == ["new.tmp", "replace", "Split-train"]
+    steps.clear()
+    write(target, "text")
+    assert steps == ["replace"]
+
+
+def test_a_modification_time_is_kept(target):
+    """In nanoseconds."""
+    with write_whole(str(target), modified=1_700_000_000_123_456_789) as path:
+        pathlib.Path(path).write_text("text")
+    assert target.stat().st_mtime_ns == 1_700_000_000_123_456_789
+
+
+def test_in_a_store_an_object_is_whole_by_itself():
+    """No other object is made, and one that is half written is not sent; ram:// is a store of TensorFlow's."""
+    with contextlib.suppress(RuntimeError):
+        write("ram://whole/folder/data", "text", lambda: (_ for _ in ()).throw(RuntimeError))
+    assert not tf.io.gfile.exists("ram://whole/folder/data")
+    write("ram://whole/folder/data", "text")
+    assert tf.io.gfile.GFile("ram://whole/folder/data").read() == "text"
+    assert tf.io.gfile.glob("ram://whole/folder/*") == ["ram://whole/folder/data"]
 
 
 def test_embeddings_that_are_written_twice_at_once_are_whole(target):

@@ -1,0 +1,194 @@
+"""Rules of the RetrainingGate: whether a training would make a model of these images that nobody has made before."""
+
+import dataclasses
+import functools
+import hashlib
+import os
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from components.example_gen import image_set
+from components.records.decision import RetrainingDecision
+from components.records.not_pushed import UnpushedModel
+from schema.errors import UsageError
+from serving.releases import versions
+from serving.storage.side_files import DamagedError
+
+
+@dataclasses.dataclass(frozen=True)
+class Seen:
+    """Images that a version was made of.
+
+    Attributes:
+        keys: as `image_set` has them, uint64 [num_images]; None if the version does not tell.
+        damage: why it does not tell, where its file is damaged; else "".
+    """
+
+    keys: np.ndarray | None
+    damage: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """Images and settings of a run, and the models that were made before.
+
+    Attributes:
+        keys: images of this run as `image_set` has them, uint64 [num_images].
+        newest_day: newest date folder of this run, or "".
+        settings_key: digest of what makes a model of images.
+        live: the live version, or None.
+        others: the canary, and the versions that were withdrawn.
+        unpushed: the newest model that was not pushed, or None.
+        min_new_images: number of images that must be new; with 0 any change will do.
+        force: whether to train in any case.
+        unfit: whether the DataGate will refuse the data.
+    """
+
+    keys: np.ndarray
+    newest_day: str
+    settings_key: str
+    live: versions.Version | None
+    others: Sequence[versions.Version] = ()
+    unpushed: UnpushedModel | None = None
+    min_new_images: int = 0
+    force: bool = False
+    unfit: bool = False
+
+    @functools.cached_property
+    def images_digest(self) -> str:
+        """Digest of the set of images."""
+        return hashlib.sha256(self.keys.tobytes()).hexdigest()
+
+    @functools.cached_property
+    def seen(self) -> Seen:
+        """Images of the live version."""
+        return _read_seen(self.live) if self.live else Seen(None)
+
+    @functools.cached_property
+    def changes(self) -> tuple[int, int]:
+        """Number of images that the live version has not seen, and of those that it has seen and that are gone."""
+        return (len(self.keys), 0) if self.seen.keys is None else image_set.compare(self.keys, self.seen.keys)
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """Whether to train, with the reason, and whether a model of the same images and settings was refused before."""
+
+    train: bool
+    reason: str
+    refused: bool = False
+
+
+def decide(case: Case) -> RetrainingDecision:
+    """Decides whether a run trains.
+
+    Raises:
+        UsageError: if the window ends before the live model's, and nobody forces it.
+    """
+    if case.live:
+        check_window(case.newest_day, case.live, case.force)
+    answer = _answer(case)
+    new, gone = case.changes
+    return RetrainingDecision(
+        train=answer.train,
+        reason=answer.reason,
+        new_images=new,
+        gone_images=gone,
+        settings_key=case.settings_key,
+        images_digest=case.images_digest,
+        refused=answer.refused,
+    )
+
+
+def _answer(case: Case) -> Answer:
+    """Returns the answer of the first rule that applies."""
+    if case.force:
+        return Answer(True, "forced")
+    if case.unfit:  # that is no night to end well
+        return Answer(True, "the data is not fit for training; the DataGate says why")
+    return _find_unpushed(case) or _find_same_version(case) or _compare_with_live(case)
+
+
+def _find_unpushed(case: Case) -> Answer | None:
+    """Ends the run if its model was trained before, compared with the same live version, and not pushed."""
+    unpushed, live = case.unpushed, case.live.number if case.live else None
+    if unpushed is None:
+        return None
+    if (unpushed.settings_key, unpushed.images_digest, unpushed.live) != (case.settings_key, case.images_digest, live):
+        return None
+    reasons = "; ".join(unpushed.reasons)
+    return Answer(False, f"the model of these very images is not pushed: {reasons}", unpushed.refused)
+
+
+def _find_same_version(case: Case) -> Answer | None:
+    """Ends the run if its model is the canary, or was withdrawn."""
+    for version in case.others:
+        if version.record.settings_key == case.settings_key and _is_made_of(version, case.keys):
+            withdrawn = os.path.basename(version.path) != str(version.number)
+            state = "was withdrawn" if withdrawn else "is the canary"
+            return Answer(
+                False, f"the model of these very images is version {version.number}, which {state}", withdrawn
+            )
+    return None
+
+
+def _compare_with_live(case: Case) -> Answer:
+    """Trains if settings or images are not those of the live version."""
+    live, seen = case.live, case.seen
+    if not live:
+        return Answer(True, "no version is live yet")
+    if seen.keys is None:
+        damage = f" ({seen.damage})" if seen.damage else ""
+        return Answer(True, f"version {live.number} does not tell which images it has seen{damage}")
+    if live.record.settings_key != case.settings_key:
+        return Answer(True, f"settings or code are not those of version {live.number}")
+    new, gone = case.changes
+    if not new and not gone:
+        return Answer(False, f"nothing new: version {live.number} has seen all {len(case.keys)} images, and no others")
+    if new < case.min_new_images:
+        return Answer(False, _describe_few(new, case.min_new_images, live.number))
+    return Answer(True, f"version {live.number} has not seen {new} of the images, and {gone} others are gone")
+
+
+def _describe_few(new: int, min_new_images: int, live: int) -> str:
+    if not new:
+        return f"nothing new: version {live} has seen all of the images, and min_new_images asks for {min_new_images}"
+    images = "image is" if new == 1 else "images are"
+    return f"{new} {images} new to version {live}, and min_new_images asks for {min_new_images}"
+
+
+def _read_seen(version: versions.Version) -> Seen:
+    """Reads which images a version has seen; where that is damaged, it is as unknown as where it is missing."""
+    try:
+        return Seen(image_set.read_kept(os.path.join(version.path, versions.EXTRA)))
+    except DamagedError as error:
+        return Seen(None, f"{image_set.FILE}: {error}")
+
+
+def _is_made_of(version: versions.Version, keys: np.ndarray) -> bool:
+    seen = _read_seen(version).keys
+    return seen is not None and np.array_equal(seen, keys)
+
+
+def find_newest_day(spans: Iterable[str]) -> str:
+    """Returns the newest date folder that was read, or ""; a window may end on a later day."""
+    return max(spans, default="")
+
+
+def check_window(window_end: str, live: versions.Version, force: bool) -> None:
+    """Refuses to go back in time.
+
+    Args:
+        window_end: the newest day of this run, or "" without date folders.
+        live: what is live.
+        force: whether to go back all the same.
+    Raises:
+        UsageError: if the window ends before the live model's.
+    """
+    before = live.record.window_end
+    if window_end and window_end < before and not force:
+        raise UsageError(
+            f"window_end: the newest day is {window_end}, and that of the live version {live.number} is {before}. "
+            "Choose a later one; or force it, to train on older images."
+        )

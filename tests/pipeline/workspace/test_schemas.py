@@ -1,0 +1,66 @@
+"""docs/schemas: what other programs may expect of a manifest, of the output of a run, and of a version's record."""
+
+import json
+import pathlib
+
+import pytest
+from example_outcome import CONFIG, OUTCOME, RESULT
+
+from pipeline.local.report import render_json
+from pipeline.workspace.manifest import FailedRun, SkippedRun
+from pipeline.workspace.schemas import make_schemas, write_schemas
+from serving.releases.record import Metrics, RunConfig, RunResolved, VersionRecord
+
+FOLDER = pathlib.Path(__file__).parents[3] / "docs" / "schemas"
+START = {"run_id": "20261124T000000", "config": RunConfig(data="photos"), "resolved": RunResolved(), "seconds": {}}
+SKIPPED = SkippedRun(**START, ingest=RESULT.ingest, decision=RESULT.decision, live_version=7)
+RECORD = VersionRecord(
+    salt=3, metrics=Metrics(accuracy=0.9), classes=["a", "b"], config=RunConfig(data="photos", new=1)
+)
+DOCUMENTS = {
+    "a run that trained": ("manifest", RESULT.render()),
+    "a run whose artifacts are gone": ("manifest", RESULT.model_copy(update={"trained_model": None}).render()),
+    "a run that was skipped": ("manifest", SKIPPED.render()),
+    "a run that failed": ("manifest", FailedRun(**START, failed="dark").render()),
+    "the output of a run that trained": ("run_output", render_json(OUTCOME, CONFIG)),
+    "the output of a run that was skipped": ("run_output", render_json(SKIPPED, CONFIG)),
+    "a record": ("version_record", RECORD.render()),
+}
+
+
+def test_schemas_are_those_of_the_source(tmp_path):
+    """Made by: .venv/bin/python -m pipeline.workspace.schemas docs/schemas."""
+    write_schemas(str(tmp_path))
+    made = {path.name: path.read_text(encoding="utf-8") for path in tmp_path.iterdir()}
+    assert made == {path.name: path.read_text(encoding="utf-8") for path in FOLDER.iterdir()}
+
+
+@pytest.mark.parametrize(("name", "text"), DOCUMENTS.values(), ids=DOCUMENTS)
+def test_documents_have_the_fields_of_their_schema(name, text):
+    """Of one of its kinds: all that are required, and no other."""
+    schema, fields = make_schemas()[f"{name}.schema.json"], json.loads(text).keys()
+    kinds = [schema["$defs"][found["$ref"].rpartition("/")[2]] for found in schema["anyOf"]]
+    assert sum(set(kind["required"]) <= fields <= kind["properties"].keys() for kind in kinds) == 1
+
+
+@pytest.mark.long  # the library takes 2 s to import
+@pytest.mark.parametrize(("kind", "text"), DOCUMENTS.values(), ids=DOCUMENTS)
+def test_documents_are_as_their_schema_says(kind, text):
+    """By another library; and without any of the required fields they are not."""
+    jsonschema = pytest.importorskip("jsonschema")  # the older stack has it
+    schema, document = make_schemas()[f"{kind}.schema.json"], json.loads(text)
+    validator = jsonschema.Draft202012Validator(schema)
+    validator.check_schema(schema)
+    validator.validate(document)
+    names = [found["$ref"].rpartition("/")[2] for found in schema["anyOf"]]
+    required = [schema["$defs"][name]["required"] for name in names]
+    for name in max((r for r in required if set(r) <= document.keys()), key=len):
+        assert not validator.is_valid({key: value for key, value in document.items() if key != name}), name
+
+
+def test_every_field_is_described():
+    """A reader of a schema has no source at hand."""
+    kinds = {k: v for schema in make_schemas().values() for k, v in schema["$defs"].items()}
+    for name in ("RunResult", "SkippedRun", "FailedRun", "VersionRecord", "IngestSummary", "EvaluationSummary"):
+        fields = kinds[name]["properties"]
+        assert [field for field in fields if "description" not in fields[field]] == ["format"], name
