@@ -20,7 +20,7 @@ from components.records.embedding import EmbeddingSummary
 from components.records.evaluation import EvaluationSummary
 from components.records.history import TrainingHistory
 from components.records.serving_verdict import ServingVerdict
-from components.row_store.shards import Kind
+from components.row_store.shards import FeatureKey
 from pipeline.beam.engines import beam_pipeline_args, check_engine, explain_worker_error
 from pipeline.beam.worker_check import check_workers
 from pipeline.chain import Places, create_pipeline
@@ -307,7 +307,7 @@ def _describe_embedding(
         "images": report.images,
         "computed": 0 if embedder.cached else report.computed,
         "trunk_computed": 0 if trainer.cached else history["trunk_computed"],
-        "kinds": [Kind.from_json(kind).name for kind in (report.kind, report.trunk) if kind],
+        "kinds": [FeatureKey.from_json(kind).name for kind in (report.kind, report.trunk) if kind],
         "artifact": str(pathlib.Path(uri).relative_to(workspace)),
         "note": report.note,
     }
