@@ -275,14 +275,14 @@ def _first_layer(base: keras.Model, prefix: str) -> int:
     )
 
 
-def find_cut(base: keras.Model, fine_tune_from: str) -> str | None:
-    """Finds where to cut a base in two: all that phase 2 trains lies above.
+def find_split_layer(base: keras.Model, fine_tune_from: str) -> str | None:
+    """Finds the layer at which to split a base: phase 2 trains nothing up to it.
 
     Args:
         base: from `build_base`.
         fine_tune_from: as for `freeze_below`.
     Returns:
-        The last layer below that all else goes through, the end of a block; None if there is none.
+        The last layer below phase 2 that all else goes through, the end of a block; None if there is none.
     Raises:
         UsageError: if no layer is called so.
     """
@@ -292,24 +292,25 @@ def find_cut(base: keras.Model, fine_tune_from: str) -> str | None:
     return next((x.name for x in reversed(below) if x.name == "pool1_pool" or x.name.endswith("_out")), None)
 
 
-def split_base(base: keras.Model, cut: str) -> tuple[keras.Model, keras.Model]:
-    """Cuts a base in two, which share its weights.
+def split_base(base: keras.Model, split_layer: str) -> tuple[keras.Model, keras.Model]:
+    """Splits a base into feature extractor and tail, which share its weights.
 
     Args:
         base: from `build_base`.
-        cut: a layer, from `find_cut`.
+        split_layer: from `find_split_layer`.
     Returns:
-        The trunk, from images to the output of that layer, and the rest, from there on.
+        The feature extractor, from images to the output of that layer, and the tail, from there on.
     """
-    features = base.get_layer(cut).output
-    return keras.Model(base.inputs[0], features, name="trunk"), keras.Model(features, base.outputs[0], name="top")
+    features = base.get_layer(split_layer).output
+    extractor = keras.Model(base.inputs[0], features, name="feature_extractor")
+    return extractor, keras.Model(features, base.outputs[0], name="tail")
 
 
-def assemble_above(base: keras.Model, cut: str, head: keras.Model) -> keras.Model:
-    """The network above a cut, sharing the weights of both; from the features there to [batch, classes]."""
-    _, top = split_base(base, cut)
-    features = keras.Input(top.input_shape[1:], dtype=top.inputs[0].dtype, name="features")
-    return keras.Model(features, head(pool(top(features, training=False))), name="above")
+def assemble_tail(base: keras.Model, split_layer: str, head: keras.Model) -> keras.Model:
+    """Puts a head on the tail of a base, with the weights of both; features at the split layer to [batch, classes]."""
+    _, tail = split_base(base, split_layer)
+    features = keras.Input(tail.input_shape[1:], dtype=tail.inputs[0].dtype, name="features")
+    return keras.Model(features, head(pool(tail(features, training=False))), name="tail_and_head")
 
 
 def compile_for_training(

@@ -22,7 +22,7 @@ from components.records.ingest import IngestSummary
 from components.records.push import PushOutcome
 from components.records.quarantine import QUARANTINE, read_quarantine
 from components.records.serving_verdict import ServingVerdict
-from components.row_store.shards import Kind
+from components.row_store.shards import FeatureKey
 from pipeline.beam.engines import beam_pipeline_args, check_engine, explain_worker_error
 from pipeline.beam.worker_check import check_workers
 from pipeline.chain import Places, create_pipeline
@@ -258,7 +258,7 @@ def _describe_embedding(
         images=summary.images,
         computed=0 if embedder.cached else summary.computed,
         trunk_computed=0 if trainer.cached else history.trunk_computed,
-        kinds=[Kind.from_json(kind).name for kind in (summary.kind, summary.trunk) if kind],
+        kinds=[FeatureKey.from_json(kind).name for kind in (summary.kind, summary.trunk) if kind],
         artifact=str(pathlib.Path(uri).relative_to(workspace)),
         note=summary.note,
     )

@@ -92,7 +92,7 @@ def test_disk_of_phase_2_is_that_of_the_layer_where_resnet50_is_cut():
     base = resnet.build_base(75, resnet.RANDOM)
     names = {"all", *(layer.name for layer in base.layers[1:])} | {"conv2", "conv5", "conv3_block4", "conv1"}
     for name in names:
-        cut = resnet.find_cut(base, name)
+        cut = resnet.find_split_layer(base, name)
         assert find_split_shape(name, 75) == (base.get_layer(cut).output.shape[1:] if cut else ()), name
 
 
