@@ -12,9 +12,9 @@ from components.example_files import list_split
 from components.row_store.shards import Kind
 from components.tfdata import without_autotune
 from schema import features
+from schema.features import EMBEDDING_SIZE
 from serving.storage.whole_files import write_whole
 
-EMBEDDING_SIZE = 2048
 _REPORT = "report.json"  # beside the splits
 _ROWS = 1024  # parsed at once; 8 MB
 _TEXTS = (features.DIGEST, features.LABEL, features.PATH)

@@ -73,7 +73,7 @@ class FrozenBase:
         self._graph = tft.TFTransformOutput(transform_graph)
         weights = resnet.digest_weights(self.network)
         graph = digest_output(self._graph.transform_savedmodel_dir, features.PIXELS)
-        self.kind = Kind(EMBEDDING, weights, graph, (resnet.EMBEDDING_SIZE,), "float32")
+        self.kind = Kind(EMBEDDING, weights, graph, (features.EMBEDDING_SIZE,), "float32")
         self.trunk_kind = None
         if self.cut:
             shape = tuple(self.network.get_layer(self.cut).output.shape[1:])

@@ -9,6 +9,7 @@ from typing import Any
 
 from components.example_gen.reading import GONE
 from schema.features import SPLITS, TEST, TRAIN
+from schema.text import list_some
 
 _SHOWN = 10  # files or classes named in a message
 _FEW_TESTED = 30  # below this many test images, one of them is more than 3 points of accuracy
@@ -67,8 +68,8 @@ def check_classes(found: Iterable[str], classes: list[str], quarantine: Sequence
     unknown = sorted(set(found) - set(classes))
     if unknown:
         problems.append(
-            f"unknown class: the folder {_names(unknown)} is not among the classes {_names(classes)}. "
-            "Rename or remove it, or name all classes with --classes."
+            f"unknown class: the folder {list_some(unknown, _SHOWN)} is not among the classes "
+            f"{list_some(classes, _SHOWN)}. Rename or remove it, or name all classes with --classes."
         )
     for name in (c for c in classes if c not in set(found)):
         lost = sum(q["label"] == name for q in quarantine)
@@ -77,7 +78,7 @@ def check_classes(found: Iterable[str], classes: list[str], quarantine: Sequence
             f"vanished class: no image of {name!r} is left: {why}. Bring them back, or name the classes with --classes."
         )
     if not problems and len(classes) < 2:
-        problems.append(f"only one class ({_names(classes)}): a classifier needs two. Add another class folder.")
+        problems.append(f"only one class ({list_some(classes)}): a classifier needs two. Add another class folder.")
     return problems
 
 
@@ -93,7 +94,7 @@ def check_listing(counts: Mapping[str, int]) -> list[str]:
     if not small:
         return []
     return [
-        f"fewer than {len(SPLITS)} images in the class {_names(small)}: one each is needed to train, "
+        f"fewer than {len(SPLITS)} images in the class {list_some(small, _SHOWN)}: one each is needed to train, "
         "validate and test. Add images of it, or remove its folder."
     ]
 
@@ -109,7 +110,7 @@ def _check_splits(ingest: dict[str, Any], classes: list[str]) -> list[str]:
     ]
     untrained = [c for c in classes if not counts[TRAIN].get(c)]
     if untrained and not problems:
-        problems.append(f"no training image of the class {_names(untrained)}. Add images to it.")
+        problems.append(f"no training image of the class {list_some(untrained, _SHOWN)}. Add images to it.")
     return problems
 
 
@@ -120,7 +121,7 @@ def find_warnings(ingest: dict[str, Any]) -> list[str]:
     for split in SPLITS[1:]:
         absent = [c for c in totals if not counts[split].get(c)]
         if absent:
-            warnings.append(f"no {split} image of the class {_names(absent)}.")
+            warnings.append(f"no {split} image of the class {list_some(absent, _SHOWN)}.")
     if ingest["contradictions"]:
         warnings.append(
             f"{ingest['contradictions']} files were left out because the same image stands in two classes: "
@@ -163,8 +164,3 @@ def class_totals(counts: dict[str, dict[str, int]]) -> dict[str, int]:
     """Images by class over all splits, in the order of the names."""
     labels = sorted({label for by_label in counts.values() for label in by_label})
     return {label: sum(by_label.get(label, 0) for by_label in counts.values()) for label in labels}
-
-
-def _names(names: list[str]) -> str:
-    shown = ", ".join(names[:_SHOWN])
-    return shown if len(names) <= _SHOWN else f"{shown} and {len(names) - _SHOWN} more"

@@ -2,9 +2,10 @@
 
 from typing import Any
 
+from components.network.weights import RANDOM
 from pipeline.config.config import Config
-from pipeline.downloads.weights import RANDOM
 from pipeline.local.run import Outcome
+from schema.text import list_some
 
 
 def advise(outcome: Outcome, config: Config) -> list[str]:
@@ -45,10 +46,7 @@ def _look_at_classes(evaluation: dict[str, Any]) -> list[str]:
     never = [name for name, count in zip(evaluation["classes"], predicted, strict=True) if not count]
     if not never:
         return []
-    return [
-        f"No test image was taken for {', '.join(never[:5])}{' and others' * (len(never) > 5)}: add images of it, or "
-        "try --class-weights balanced."
-    ]
+    return [f"No test image was taken for {list_some(never, 5)}: add images of it, or try --class-weights balanced."]
 
 
 def _look_at_epochs(history: dict[str, Any], config: Config) -> list[str]:

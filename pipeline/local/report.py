@@ -9,17 +9,17 @@ from rich.markup import escape
 
 from components.example_gen import ignored
 from components.gates.data_checks import class_totals
+from components.network.weights import RANDOM
 from components.pusher.component import OVERTAKEN
 from pipeline.check.left_out import QUARANTINE, read_quarantine, suggest_conversion
 from pipeline.config.config import Config
 from pipeline.config.here import choose_workspace
 from pipeline.console.printing import print_labelled, print_unbroken
-from pipeline.downloads.weights import RANDOM
 from pipeline.local.advice import advise
 from pipeline.local.run import Ended, Outcome, describe
 from pipeline.workspace.example_image import find_image
 from pipeline.workspace.workspace import Workspace
-from schema.text import printable, quote
+from schema.text import list_some, printable, quote
 
 Line = tuple[str, str]  # label, and text in rich's markup
 _NOTE = "[yellow]Note:[/]"
@@ -87,8 +87,7 @@ def _print_ended(outcome: Ended, config: Config, console: Console) -> None:
 def _data_line(ingest: dict[str, Any]) -> Line:
     counts = {split: sum(by_label.values()) for split, by_label in ingest["counts"].items()}
     totals = class_totals(ingest["counts"])
-    shown = ", ".join(f"{name} {count}" for name, count in list(totals.items())[:10])
-    shown += ", ..." if len(totals) > 10 else ""
+    shown = list_some([f"{name} {count}" for name, count in totals.items()], 10)
     window = f"; date folders {ingest['spans'][0]} to {ingest['spans'][-1]}" if ingest["spans"] else ""
     return "Data:", (
         f"{sum(counts.values())} images of {len(totals)} classes ({escape(printable(shown))}): "

@@ -17,6 +17,7 @@ from components.embedder.artifact import EmbeddingReport
 from components.evaluator.summary import FILE as SUMMARY_FILE
 from components.gates.data import FILE
 from components.gates.retraining import TRAIN, Decision, read_decision
+from components.network.weights import RANDOM
 from components.pusher.component import CANARY, HELD_BACK, NEW, OVERTAKEN, PUSHED, PUSHED_VERSION, REMOVED_VERSIONS
 from components.serving_validator.component import FILE as VERDICT_FILE
 from pipeline.beam.engines import beam_pipeline_args, check_engine, explain_worker_error
@@ -24,7 +25,6 @@ from pipeline.beam.worker_check import check_workers
 from pipeline.chain import Places, create_pipeline
 from pipeline.check.left_out import QUARANTINE, read_quarantine, suggest_conversion
 from pipeline.config.config import Config
-from pipeline.downloads.weights import RANDOM
 from pipeline.local.progress_display import ProgressDisplay, describe_state
 from pipeline.local.run_log import RunLog
 from pipeline.local.runner import Finished, LocalRunner

@@ -12,7 +12,7 @@ import pytest
 from packaging.markers import Marker
 
 from kubeflow.version import read_version
-from pipeline.cli import VERSION
+from schema.version import VERSION
 
 pytestmark = pytest.mark.slow
 
