@@ -75,12 +75,7 @@ def create_pipeline(
 
     make_schema = MakeSchema(classes=json.dumps(classes), code_digest=code["MakeSchema"])
     schema, statistics_schema = make_schema.outputs["schema"], make_schema.outputs["statistics_schema"]
-    statistics_gen = StatisticsGen(
-        examples=examples,
-        schema=statistics_schema,
-        stats_options=tfdv.StatsOptions(experimental_filter_read_paths=True),
-    )
-    statistics_gen.exec_properties["code_digest"] = code["StatisticsGen"]
+    statistics_gen = _make_statistics_gen(examples, statistics_schema, code["StatisticsGen"])
     statistics_gen.add_upstream_node(retraining_gate)
     statistics = statistics_gen.outputs["statistics"]
     example_validator = ExampleValidator(statistics=statistics, schema=statistics_schema)
@@ -179,6 +174,13 @@ def create_pipeline(
         beam_pipeline_args=beam_args,
         metadata_connection_config=metadata,
     )
+
+
+def _make_statistics_gen(examples: BaseChannel, schema: BaseChannel, code_digest: str) -> StatisticsGen:
+    options = tfdv.StatsOptions(experimental_filter_read_paths=True)
+    statistics_gen = StatisticsGen(examples=examples, schema=schema, stats_options=options)
+    statistics_gen.exec_properties["code_digest"] = code_digest
+    return statistics_gen
 
 
 def _make_transform(

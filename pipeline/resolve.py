@@ -12,7 +12,8 @@ from typing import Any
 
 from components.example_gen import layout
 from components.example_gen.lineage import NEW_SALT, check_record
-from components.gates.retraining_rules import check_window, find_newest_day
+from components.gates.retraining_rules import check_window
+from components.records.ingest import find_newest_day
 from pipeline.check.classes import find_early_problems, resolve_classes
 from pipeline.code_digests import read_code_digests
 from pipeline.config.config import Config

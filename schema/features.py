@@ -8,7 +8,8 @@ DIGEST = "digest"  # bytes [1]: hex sha256 of the file
 BRIGHTNESS = "brightness"  # float32 [1]: mean grey level over all pixels and channels, 0 to 255
 
 # What the Embedder adds.
-EMBEDDING = "embedding"  # float32 [2048]: of the frozen base
+EMBEDDING_SIZE = 2048
+EMBEDDING = "embedding"  # float32 [EMBEDDING_SIZE]: of the frozen base
 
 # Transformed features, as the transform graph gives them.
 PIXELS = "pixels"  # float32 [batch, image_size, image_size, 3]: ready for ResNet50

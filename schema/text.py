@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from collections.abc import Sequence
 
 _JOINERS = "\u200c\u200d"  # invisible, and part of words in Persian and of many emoji
 _ESCAPED = {"\\": "\\\\", "'": "\\'"}
@@ -23,6 +24,16 @@ def printable(name: str) -> str:
 def printable_lines(text: str) -> str:
     """Returns a text of several lines with each line as `printable` returns it."""
     return "\n".join(map(printable, text.split("\n")))
+
+
+def list_some(names: Sequence[str], most: int = 3) -> str:
+    """Lists the first names; says how many there are besides.
+
+    >>> list_some(["a", "b", "c", "d", "e"])
+    'a, b, c and 2 more'
+    """
+    shown = ", ".join(names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
 
 
 def quote(name: str) -> str:

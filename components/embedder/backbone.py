@@ -10,7 +10,7 @@ import tensorflow as tf
 import tensorflow_transform as tft
 
 from components.network import resnet
-from components.row_store.shards import Kind
+from components.row_store.shards import FeatureKey
 from components.tfdata import READY_BATCHES
 from components.transform.graph_digest import digest_output
 from components.transform.pixels import read_levels
@@ -54,9 +54,9 @@ class FrozenBase:
 
     Attributes:
         network: from `resnet.build_base`.
-        cut: the layer where phase 2 begins, from `resnet.find_cut`; None if it begins with the image or not at all.
-        kind: of the embeddings.
-        trunk_kind: of the output at the cut, or None.
+        split_layer: from `resnet.find_split_layer`; None if phase 2 begins with the image, or there is none.
+        embedding_key: of the embeddings.
+        extractor_key: of the feature extractor's output, that of the split layer; or None.
     """
 
     def __init__(self, spec: BaseSpec, transform_graph: str):
@@ -69,36 +69,36 @@ class FrozenBase:
             UsageError: if the weights file holds other weights, or no layer is called as `fine_tune_from` says.
         """
         self.network = resnet.build_base(spec.image_size, spec.weights, spec.seed)
-        self.cut = resnet.find_cut(self.network, spec.fine_tune_from) if spec.fine_tune_from else None
+        self.split_layer = resnet.find_split_layer(self.network, spec.fine_tune_from) if spec.fine_tune_from else None
         self._graph = tft.TFTransformOutput(transform_graph)
         weights = resnet.digest_weights(self.network)
         graph = digest_output(self._graph.transform_savedmodel_dir, features.PIXELS)
-        self.kind = Kind(EMBEDDING, weights, graph, (resnet.EMBEDDING_SIZE,), "float32")
-        self.trunk_kind = None
-        if self.cut:
-            shape = tuple(self.network.get_layer(self.cut).output.shape[1:])
-            self.trunk_kind = Kind(self.cut, weights, graph, shape, "bfloat16")
+        self.embedding_key = FeatureKey(EMBEDDING, weights, graph, (features.EMBEDDING_SIZE,), "float32")
+        self.extractor_key = None
+        if self.split_layer:
+            shape = tuple(self.network.get_layer(self.split_layer).output.shape[1:])
+            self.extractor_key = FeatureKey(self.split_layer, weights, graph, shape, "bfloat16")
 
     def run(
-        self, examples: str, keep: np.ndarray, with_trunk: bool
+        self, examples: str, keep: np.ndarray, with_features: bool
     ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray | None]]:
         """Runs images through the base, in batches.
 
         Args:
             examples: a TFRecord file of ExampleGen.
             keep: bool [num_images], which of its images.
-            with_trunk: whether to give the output at the cut as well.
+            with_features: whether to give the output at the split layer as well.
         Yields:
             The positions of the images in the file, int64 [batch]; their embeddings float32 [batch, 2048]; and the
-            output at the cut, bfloat16 [batch, *trunk_kind.shape], or None.
+            output at the split layer, bfloat16 [batch, *extractor_key.shape], or None.
         """
         positions = np.flatnonzero(keep)
-        forward = self._forward_both if with_trunk else self._forward
+        forward = self._forward_both if with_features else self._forward
         done = 0
         for levels, _ in read_levels([examples], self._transform, _BATCH, keep=keep).prefetch(READY_BATCHES):
             outputs = forward(levels)
-            trunk = outputs[1].numpy() if with_trunk else None
-            yield positions[done : done + len(levels)], outputs[0].numpy(), trunk
+            below = outputs[1].numpy() if with_features else None
+            yield positions[done : done + len(levels)], outputs[0].numpy(), below
             done += len(levels)
 
     @functools.cached_property
@@ -112,11 +112,11 @@ class FrozenBase:
 
     @functools.cached_property
     def _forward_both(self) -> tf.types.experimental.GenericFunction:
-        trunk, above = resnet.split_base(self.network, str(self.cut))
+        extractor, tail = resnet.split_base(self.network, str(self.split_layer))
 
         def forward(pixels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            below = trunk(pixels, training=False)
-            return resnet.pool(above(below, training=False)), tf.cast(below, tf.bfloat16)
+            below = extractor(pixels, training=False)
+            return resnet.pool(tail(below, training=False)), tf.cast(below, tf.bfloat16)
 
         return self._compile(forward)
 

@@ -12,7 +12,7 @@ from components.row_store.store import EmbeddingStore, Rows
 from components.tfdata import READY_BATCHES, without_autotune
 
 
-def read_trunk(rows: Rows, images: Embedded, batch_size: int, shuffle_seed: int | None = None) -> tf.data.Dataset:
+def read_features(rows: Rows, images: Embedded, batch_size: int, shuffle_seed: int | None = None) -> tf.data.Dataset:
     """Reads what phase 2 starts from.
 
     Args:
@@ -21,7 +21,7 @@ def read_trunk(rows: Rows, images: Embedded, batch_size: int, shuffle_seed: int 
         batch_size: images a batch.
         shuffle_seed: another order each epoch; None keeps that of the images.
     Returns:
-        Batches of (bfloat16 [batch, *shape of the trunk's output], label indices int64 [batch]).
+        Batches of (bfloat16 [batch, *shape of the split layer's output], label indices int64 [batch]).
     """
     positions = rows.find(images.digests)
     order = np.arange(len(positions))
@@ -34,13 +34,13 @@ def read_trunk(rows: Rows, images: Embedded, batch_size: int, shuffle_seed: int 
             chosen = order[start : start + batch_size]
             yield rows.read(positions[chosen]), images.labels[chosen]
 
-    signature = tf.TensorSpec([None, *rows.kind.shape], rows.kind.dtype), tf.TensorSpec([None], tf.int64)
+    signature = tf.TensorSpec([None, *rows.key.shape], rows.key.dtype), tf.TensorSpec([None], tf.int64)
     batches = tf.data.Dataset.from_generator(read_batches, output_signature=signature)
     return without_autotune(batches.prefetch(READY_BATCHES))
 
 
-def open_trunk(frozen: FrozenBase, store: str, example_files: Sequence[str]) -> tuple[Rows, int]:
-    """Opens the outputs of the trunk; computes those that are not there, or damaged.
+def open_features(frozen: FrozenBase, store: str, example_files: Sequence[str]) -> tuple[Rows, int]:
+    """Opens the outputs of the feature extractor; computes those that are not there, or damaged.
 
     The Embedder has computed them, but its artifact may be older than the store: rows may have been pruned since.
 
@@ -51,10 +51,10 @@ def open_trunk(frozen: FrozenBase, store: str, example_files: Sequence[str]) -> 
     Returns:
         Rows that have all of these images; and how many had to be computed.
     """
-    if frozen.trunk_kind is None:
-        raise ValueError("open_trunk: expected a base that is cut; phase 2 trains all of this one, or there is none")
-    trunk = EmbeddingStore(store, frozen.trunk_kind)
-    rows = trunk.open()
+    if frozen.extractor_key is None:
+        raise ValueError("open_features: expected a base that is cut; phase 2 trains all of this one, or there is none")
+    features = EmbeddingStore(store, frozen.extractor_key)
+    rows = features.open()
     digests = {file: [image.digest for image in read_rows(file)] for file in example_files}
     for images in digests.values():
         rows.check(rows.find(images))
@@ -64,8 +64,8 @@ def open_trunk(frozen: FrozenBase, store: str, example_files: Sequence[str]) -> 
     for file, todo in missing.items():
         if not todo.any():
             continue
-        with trunk.append() as append:
-            for indices, _, below in frozen.run(file, todo, with_trunk=True):
+        with features.append() as append:
+            for indices, _, below in frozen.run(file, todo, with_features=True):
                 append([digests[file][i] for i in indices], np.asarray(below))
                 progress.report("images through the trunk", len(indices), total)
-    return (trunk.open() if total else rows), total
+    return (features.open() if total else rows), total

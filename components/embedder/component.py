@@ -29,16 +29,17 @@ from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionP
 
 from components import progress
 from components.artifacts import IngestReport
-from components.embedder.artifact import EMBEDDING_SIZE, ImageRow, read_rows, write_embeddings
+from components.embedder.artifact import ImageRow, read_rows, write_embeddings
 from components.embedder.backbone import EMBEDDING, BaseSpec, FrozenBase
 from components.embedder.moments import Moments
 from components.example_files import list_split
 from components.records.embedding import EmbeddingSummary
 from components.records.ingest import IngestSummary
-from components.row_store.shards import Append, Kind
-from components.row_store.store import EmbeddingStore, Rows, free_bytes, list_kinds, remove
+from components.row_store.shards import Append, FeatureKey
+from components.row_store.store import EmbeddingStore, Rows, free_bytes, list_keys, remove
 from schema import features
 from schema.errors import GraftError
+from schema.features import EMBEDDING_SIZE
 from serving.storage.gfile import gfile
 from serving.storage.listing import measure
 from serving.storage.whole_files import write_whole
@@ -79,16 +80,16 @@ class Work:
         base: how to build the frozen base.
         transform_graph: the folder of the transform graph.
         store: the folder of the embedding store.
-        kind: of the embeddings.
-        trunk: of what phase 2 starts from; None to keep nothing of that.
+        embedding_key: of the embeddings.
+        extractor_key: of what phase 2 starts from; None to keep nothing of that.
         total: how many images there are at the most; for the progress.
     """
 
     base: BaseSpec
     transform_graph: str
     store: str
-    kind: Kind
-    trunk: Kind | None
+    embedding_key: FeatureKey
+    extractor_key: FeatureKey | None
     total: int
 
 
@@ -135,8 +136,8 @@ class EmbedderExecutor(base_beam_executor.BaseBeamExecutor):
         base = FrozenBase(spec, graph)
         counts = IngestSummary.read(artifact_utils.get_single_uri(input_dict["report"])).images_by_split
         files = list(_list_files(input_dict["examples"], output, splits))
-        trunk, note = _choose_trunk(store, base.trunk_kind, counts, exec_properties["trunk_gb"], files)
-        work = Work(spec, graph, store, base.kind, trunk, sum(counts[split] for split in splits))
+        key, note = _choose_features(store, base.extractor_key, counts, exec_properties["trunk_gb"], files)
+        work = Work(spec, graph, store, base.embedding_key, key, sum(counts[split] for split in splits))
         computed, moments = self._embed(work, files, output.uri, base)
         moments.write(output.uri)
         _summarize(work, computed, note).write(output.uri)
@@ -197,12 +198,12 @@ class Worker:
         """
         self._work = work
         self._base = base or FrozenBase(work.base, work.transform_graph)
-        if self._base.kind != work.kind:
+        if self._base.embedding_key != work.embedding_key:
             raise GraftError("The base's weights differ between the machines of this run; give each the same file.")
-        self._store = EmbeddingStore(work.store, work.kind)
+        self._store = EmbeddingStore(work.store, work.embedding_key)
         self._rows = self._store.open()
-        self._trunk = EmbeddingStore(work.store, work.trunk) if work.trunk else None
-        self._trunk_rows = self._trunk.open() if self._trunk else None
+        self._features = EmbeddingStore(work.store, work.extractor_key) if work.extractor_key else None
+        self._feature_rows = self._features.open() if self._features else None
         self._checked = False
 
     def embed(self, file: ExampleFile) -> tuple[int, Moments]:
@@ -217,25 +218,25 @@ class Worker:
         digests = [row.digest for row in rows]
         positions = self._rows.find(digests)
         stored = self._rows.check(positions)
-        embeddings: np.ndarray = np.zeros([len(rows), *self._work.kind.shape], np.float32)
+        embeddings: np.ndarray = np.zeros([len(rows), *self._work.embedding_key.shape], np.float32)
         embeddings[stored] = self._rows.read(positions[stored])
-        trunk = self._trunk if file.fine_tuned else None
+        feature_store = self._features if file.fine_tuned else None
         if stored.any() and not self._checked:
-            self._check_stored(file.source, stored, embeddings, with_trunk=trunk is not None)
+            self._check_stored(file.source, stored, embeddings, with_features=feature_store is not None)
         todo = ~stored
-        if trunk and self._trunk_rows is not None:
-            todo |= self._trunk_rows.find(digests) < 0
+        if feature_store and self._feature_rows is not None:
+            todo |= self._feature_rows.find(digests) < 0
         progress.report("images embedded", int((~todo).sum()), self._work.total)
         if todo.any():
-            self._compute(file, rows, todo, embeddings, trunk)
+            self._compute(file, rows, todo, embeddings, feature_store)
         write_embeddings(file.target, rows, embeddings)
         trained = embeddings if file.split == features.TRAIN else embeddings[:0]
-        return int(todo.sum()), Moments.of(trained, self._work.kind.to_json())
+        return int(todo.sum()), Moments.of(trained, self._work.embedding_key.to_json())
 
-    def _check_stored(self, source: str, stored: np.ndarray, embeddings: np.ndarray, with_trunk: bool) -> None:
+    def _check_stored(self, source: str, stored: np.ndarray, embeddings: np.ndarray, with_features: bool) -> None:
         """Computes a few embeddings anew, once a worker: nobody trains on those of another base."""
         keep = stored & (np.cumsum(stored) <= _CHECKED_IMAGES)
-        [(indices, expected, _)] = self._base.run(source, keep, with_trunk)
+        [(indices, expected, _)] = self._base.run(source, keep, with_features)
         difference = np.abs(embeddings[indices] - expected).max() / max(float(np.abs(expected).max()), 1e-9)
         if not difference < _TOLERANCE:
             raise GraftError(
@@ -250,16 +251,16 @@ class Worker:
         rows: list[ImageRow],
         todo: np.ndarray,
         embeddings: np.ndarray,
-        trunk: EmbeddingStore | None,
+        feature_store: EmbeddingStore | None,
     ) -> None:
         """Runs images through the base; fills `embeddings` in, and adds to the store what is not there."""
-        with self._store.append() as append, _append_to(trunk) as append_trunk:
-            for indices, batch, below in self._base.run(file.source, todo, with_trunk=trunk is not None):
+        with self._store.append() as append, _append_to(feature_store) as append_features:
+            for indices, batch, below in self._base.run(file.source, todo, with_features=feature_store is not None):
                 embeddings[indices] = batch
                 digests = [rows[i].digest for i in indices]
                 _append_new(append, digests, batch, self._rows)
-                if below is not None and self._trunk_rows is not None:
-                    _append_new(append_trunk, digests, below, self._trunk_rows)
+                if below is not None and self._feature_rows is not None:
+                    _append_new(append_features, digests, below, self._feature_rows)
                 progress.report("images embedded", len(batch), self._work.total)
 
 
@@ -301,8 +302,8 @@ def _list_files(examples: list[types.Artifact], output: types.Artifact, splits: 
 
 def _summarize(work: Work, computed: int, note: str) -> EmbeddingSummary:
     return EmbeddingSummary(
-        kind=work.kind.to_json(),
-        trunk=work.trunk.to_json() if work.trunk else None,
+        kind=work.embedding_key.to_json(),
+        trunk=work.extractor_key.to_json() if work.extractor_key else None,
         images=work.total,
         computed=computed,
         note=note,
@@ -316,7 +317,7 @@ class Embedder(base_beam_component.BaseBeamComponent):
         examples: of ExampleGen.
         transform_graph: of Transform; decodes and resizes.
         report: of ExampleGen, for the number of images.
-        base: how to build it, and where phase 2 cuts it.
+        base: how to build it, and where phase 2 splits it.
         fine_tune_epochs: whether there is a phase 2, if there are any: its model is evaluated on images, and
             `test` is not embedded.
         store: the folder of the embedding store.
@@ -359,27 +360,27 @@ class Embedder(base_beam_component.BaseBeamComponent):
         super().__init__(spec=spec)
 
 
-def _choose_trunk(
-    root: str, kind: Kind | None, counts: dict[str, int], gigabytes: float, files: list[ExampleFile]
-) -> tuple[Kind | None, str]:
+def _choose_features(
+    root: str, key: FeatureKey | None, counts: dict[str, int], gigabytes: float, files: list[ExampleFile]
+) -> tuple[FeatureKey | None, str]:
     """Decides whether what phase 2 starts from is kept, and makes room for it.
 
     Args:
         root: the folder of the embedding store.
-        kind: of what phase 2 starts from; None if that is the images, or if there is no phase 2.
+        key: of what phase 2 starts from; None if that is the images, or if there is no phase 2.
         counts: images by split.
         gigabytes: budget in 10^9 bytes, or DEFAULT_TRUNK_GB.
         files: of the images.
     Returns:
-        The kind, or None; and the reason if it is not kept.
+        The key, or None; and the reason if it is not kept.
     """
-    if kind is None:
+    if key is None:
         return None, ""
     gfile(root).makedirs(root)
-    kept = {other: measure(os.path.join(root, other.name)) for other in list_kinds(root) if other.layer != EMBEDDING}
+    kept = {other: measure(os.path.join(root, other.name)) for other in list_keys(root) if other.layer != EMBEDDING}
     free = free_bytes(root)
     budget = gigabytes * _GB if gigabytes >= 0 else _DEFAULT_DISK_SHARE * (free + sum(kept.values()))
-    needed = (counts[features.TRAIN] + counts[features.VAL]) * kind.row_bytes
+    needed = (counts[features.TRAIN] + counts[features.VAL]) * key.row_bytes
     if needed > budget:
         note = (
             f"what fine-tuning starts from would take {needed / _GB:.1f} GB, and the budget is {budget / _GB:.1f} GB: "
@@ -388,10 +389,10 @@ def _choose_trunk(
         logging.info("Embeddings: %s.", note)
         return None, note
     for other, size in kept.items():
-        if other != kind and sum(kept.values()) + needed > budget:
+        if other != key and sum(kept.values()) + needed > budget:
             remove(root, other)
             logging.info("Embedding store: removed %s, %.1f GB, to make room.", other.name, size / _GB)
-    if kept.get(kind, 0) + needed > budget:
+    if kept.get(key, 0) + needed > budget:
         live = [row.digest for file in files if file.fine_tuned for row in read_rows(file.source)]
-        EmbeddingStore(root, kind).prune(live)
-    return kind, ""
+        EmbeddingStore(root, key).prune(live)
+    return key, ""

@@ -15,10 +15,10 @@ FILE = "moments.npz"
 
 @dataclasses.dataclass(frozen=True)
 class Moments:
-    """Of a set of embeddings of one kind.
+    """Mean and variance of embeddings of one feature key.
 
     Attributes:
-        kind: what they are, as JSON of `shards.Kind`; those of two kinds cannot be compared.
+        kind: what they are, as JSON of `shards.FeatureKey`; those of two keys cannot be compared.
         count: how many.
         mean: float64 [2048].
         squares: sum of the squared distances from the mean, float64 [2048].

@@ -5,8 +5,8 @@ from collections.abc import Iterable
 import numpy as np
 
 from components.example_gen.duplicates import Record
-from components.row_store.shards import Kind
-from components.row_store.store import EmbeddingStore, list_kinds, remove
+from components.row_store.shards import FeatureKey
+from components.row_store.store import EmbeddingStore, list_keys, remove
 
 
 class DecodedImages:
@@ -23,7 +23,7 @@ class DecodedImages:
         self._rows = self._store.open()
         positions = np.arange(len(self._rows))
         intact = self._rows.check(positions)  # by `find`, there are no others from here on
-        self._sizes = np.zeros([len(self._rows), *self._rows.kind.shape])
+        self._sizes = np.zeros([len(self._rows), *self._rows.key.shape])
         self._sizes[intact] = self._rows.read(positions[intact])
 
     def find(self, digest: str) -> tuple[int, int, float, bool] | None:
@@ -46,14 +46,14 @@ class DecodedImages:
 
 def remove_outdated(root: str, decoding_digest: str) -> None:
     """Removes what other code has kept."""
-    for kind in list_kinds(root):
+    for kind in list_keys(root):
         if kind != _kind(decoding_digest):
             remove(root, kind)
 
 
-def _kind(decoding_digest: str) -> Kind:
+def _kind(decoding_digest: str) -> FeatureKey:
     """Whole numbers, which float32 holds exactly up to 16 million (no image is as wide), and the brightness.
 
     Other numbers, or another order, need another name than "decoded": the digest is of what decodes, not of this file.
     """
-    return Kind("decoded", "", decoding_digest, (4,), "float32")
+    return FeatureKey("decoded", "", decoding_digest, (4,), "float32")

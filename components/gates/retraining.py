@@ -18,9 +18,9 @@ from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionP
 from components.artifacts import IngestReport, RunDecision
 from components.example_gen import image_set
 from components.gates.data_checks import check_data
-from components.gates.retraining_rules import Case, decide, find_newest_day
+from components.gates.retraining_rules import Case, decide
 from components.gates.unpushed import recall_unpushed
-from components.records.ingest import IngestSummary
+from components.records.ingest import IngestSummary, find_newest_day
 from components.records.quarantine import read_quarantine
 from components.run_parameters import RunParameters, declare
 from schema.errors import UsageError

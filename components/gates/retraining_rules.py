@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -169,11 +169,6 @@ def _read_seen(version: versions.Version) -> Seen:
 def _is_made_of(version: versions.Version, keys: np.ndarray) -> bool:
     seen = _read_seen(version).keys
     return seen is not None and np.array_equal(seen, keys)
-
-
-def find_newest_day(spans: Iterable[str]) -> str:
-    """Returns the newest date folder that was read, or ""; a window may end on a later day."""
-    return max(spans, default="")
 
 
 def check_window(window_end: str, live: versions.Version, force: bool) -> None:

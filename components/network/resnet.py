@@ -17,13 +17,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from components.network.weights import IMAGENET, NOTOP_FILE, RANDOM
 from schema.errors import UsageError
+from schema.features import EMBEDDING_SIZE
 
-EMBEDDING_SIZE = 2048
 _LEAST_VARIANCE = 1e-3  # of a feature, as a share of the mean variance
-RANDOM, IMAGENET = "random", "imagenet"
 ALL = "all"
-_NOTOP_FILE = "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5"
 _KERAS_3_SUFFIX = ".weights.h5"
 
 
@@ -61,7 +60,7 @@ def _build_resnet(image_size: int, weights: str | None) -> keras.Model:
             raise
         raise UsageError(  # Keras raises no class of its own where a download fails
             f"weights: the ImageNet weights cannot be fetched from here ({str(error).splitlines()[0][:200]}). Put the "
-            f"file {_NOTOP_FILE} into the image or into a bucket, and name it with --weights."
+            f"file {NOTOP_FILE} into the image or into a bucket, and name it with --weights."
         ) from error
 
 
@@ -162,7 +161,7 @@ def _load_weights(base: keras.Model, path: str) -> None:
     except (OSError, ValueError, KeyError) as error:
         raise UsageError(
             f"{path}: these are not weights of ResNet50 without its top ({_explain(path, base, error)}). "
-            f"Expected the file {_NOTOP_FILE}, or one like it, or what Keras 3 saved as *{_KERAS_3_SUFFIX}."
+            f"Expected the file {NOTOP_FILE}, or one like it, or what Keras 3 saved as *{_KERAS_3_SUFFIX}."
         ) from error
 
 
@@ -275,14 +274,14 @@ def _first_layer(base: keras.Model, prefix: str) -> int:
     )
 
 
-def find_cut(base: keras.Model, fine_tune_from: str) -> str | None:
-    """Finds where to cut a base in two: all that phase 2 trains lies above.
+def find_split_layer(base: keras.Model, fine_tune_from: str) -> str | None:
+    """Finds the layer at which to split a base: phase 2 trains nothing up to it.
 
     Args:
         base: from `build_base`.
         fine_tune_from: as for `freeze_below`.
     Returns:
-        The last layer below that all else goes through, the end of a block; None if there is none.
+        The last layer below phase 2 that all else goes through, the end of a block; None if there is none.
     Raises:
         UsageError: if no layer is called so.
     """
@@ -292,24 +291,25 @@ def find_cut(base: keras.Model, fine_tune_from: str) -> str | None:
     return next((x.name for x in reversed(below) if x.name == "pool1_pool" or x.name.endswith("_out")), None)
 
 
-def split_base(base: keras.Model, cut: str) -> tuple[keras.Model, keras.Model]:
-    """Cuts a base in two, which share its weights.
+def split_base(base: keras.Model, split_layer: str) -> tuple[keras.Model, keras.Model]:
+    """Splits a base into feature extractor and tail, which share its weights.
 
     Args:
         base: from `build_base`.
-        cut: a layer, from `find_cut`.
+        split_layer: from `find_split_layer`.
     Returns:
-        The trunk, from images to the output of that layer, and the rest, from there on.
+        The feature extractor, from images to the output of that layer, and the tail, from there on.
     """
-    features = base.get_layer(cut).output
-    return keras.Model(base.inputs[0], features, name="trunk"), keras.Model(features, base.outputs[0], name="top")
+    features = base.get_layer(split_layer).output
+    extractor = keras.Model(base.inputs[0], features, name="feature_extractor")
+    return extractor, keras.Model(features, base.outputs[0], name="tail")
 
 
-def assemble_above(base: keras.Model, cut: str, head: keras.Model) -> keras.Model:
-    """The network above a cut, sharing the weights of both; from the features there to [batch, classes]."""
-    _, top = split_base(base, cut)
-    features = keras.Input(top.input_shape[1:], dtype=top.inputs[0].dtype, name="features")
-    return keras.Model(features, head(pool(top(features, training=False))), name="above")
+def assemble_tail(base: keras.Model, split_layer: str, head: keras.Model) -> keras.Model:
+    """Puts a head on the tail of a base, with the weights of both; features at the split layer to [batch, classes]."""
+    _, tail = split_base(base, split_layer)
+    features = keras.Input(tail.input_shape[1:], dtype=tail.inputs[0].dtype, name="features")
+    return keras.Model(features, head(pool(tail(features, training=False))), name="tail_and_head")
 
 
 def compile_for_training(

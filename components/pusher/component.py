@@ -16,13 +16,12 @@ from components.artifacts import IngestReport, RunDecision
 from components.embedder.moments import FILE as MOMENTS
 from components.example_gen import image_set
 from components.gates.drift import STATISTICS
-from components.gates.retraining_rules import find_newest_day
 from components.gates.unpushed import remember_unpushed
 from components.pusher.push import OvertakenError, push
 from components.pusher.same_model import LIVE, SameModel, find_same
 from components.records.decision import RetrainingDecision
 from components.records.evaluation import EvaluationSummary
-from components.records.ingest import IngestSummary
+from components.records.ingest import IngestSummary, find_newest_day
 from components.records.push import CANARY, OVERTAKEN, WITHDRAWN, HeldBack, PushOutcome
 from components.records.serving_verdict import ServingVerdict
 from components.run_parameters import RunParameters, declare

@@ -9,8 +9,8 @@ class EmbeddingSummary(Document):
     """What the Embedder computed, and what it took from the store.
 
     Attributes:
-        kind: feature key of the embeddings, as `Kind.to_json` writes it; None if images are augmented: then there are
-            no embeddings.
+        kind: feature key of the embeddings, as `FeatureKey.to_json` writes it; None if images are augmented,
+            for then there are no embeddings.
         trunk: feature key of the features kept for fine-tuning; None if none are kept.
         images: number of images in all splits.
         computed: number of images that went through the base; the others came from the store.

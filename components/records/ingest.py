@@ -1,5 +1,6 @@
 """Numbers of an ingest: files by what became of them, and images by split and class."""
 
+from collections.abc import Iterable
 from typing import Any, Literal
 
 from serving.storage.documents import Document
@@ -54,3 +55,8 @@ class IngestSummary(Document):
         """Number of kept images by class, over all splits, in the order of the names."""
         labels = sorted({label for by_label in self.counts.values() for label in by_label})
         return {label: sum(by_label.get(label, 0) for by_label in self.counts.values()) for label in labels}
+
+
+def find_newest_day(spans: Iterable[str]) -> str:
+    """Returns the newest date folder that was read, or ""; a window may end on a later day."""
+    return max(spans, default="")

@@ -17,7 +17,7 @@ from components.row_store.shards import (
     SUFFIX,
     Append,
     BadShardError,
-    Kind,
+    FeatureKey,
     Shard,
     write_shard,
 )
@@ -30,7 +30,7 @@ _LISTED_BYTES = 1_000_000  # a shard that is smaller is fetched as fast as its l
 
 
 @contextlib.contextmanager
-def write_remote_shard(folder: str, kind: Kind) -> Iterator[Append]:
+def write_remote_shard(folder: str, key: FeatureKey) -> Iterator[Append]:
     """As `shards.write_shard`, for a folder of a store.
 
     It appears when its upload has ended; takes room on this machine's disk until then.
@@ -39,18 +39,18 @@ def write_remote_shard(folder: str, kind: Kind) -> Iterator[Append]:
         OSError: if it cannot be written or put there.
     """
     with shard_cache.upload_folder() as here:
-        with write_shard(here, kind) as append:
+        with write_shard(here, key) as append:
             yield append
         for name in os.listdir(here):  # none if there were no rows
-            _put(os.path.join(here, name), join(folder, name), kind)
+            _put(os.path.join(here, name), join(folder, name), key)
 
 
-def _put(local: str, path: str, kind: Kind) -> None:
+def _put(local: str, path: str, key: FeatureKey) -> None:
     """The list first: a shard that is there is complete."""
     try:
         if os.path.getsize(local) >= _LISTED_BYTES:
             with gfile(path).GFile(_list_path(path), "wb") as file:
-                file.write(Shard(local, kind).digests.tobytes())
+                file.write(Shard(local, key).digests.tobytes())
         gfile(path).copy(local, path)
     except BaseException:
         _remove(path)
@@ -61,19 +61,19 @@ def _put(local: str, path: str, kind: Kind) -> None:
 class RemoteShard:
     """As `shards.Shard`, of a store: it is fetched when its first row is read; if it has a list, not before."""
 
-    def __init__(self, path: str, kind: Kind, listed: bool):
+    def __init__(self, path: str, key: FeatureKey, listed: bool):
         """Looks a file over.
 
         Args:
             path: of the file, in a store.
-            kind: what it is expected to hold.
+            key: what it is expected to hold.
             listed: whether there is a list of its digests.
         Raises:
             BadShardError: if it holds something else, or is torn. That of a listed one is noticed when it is read.
             OSError: if it cannot be read.
         """
         self.path = path
-        self._kind = kind
+        self._key = key
         self._shard: Shard | None = None
         self._anew = False  # whether the copy was fetched a second time
         digests = _read_list(path) if listed else None
@@ -103,7 +103,7 @@ class RemoteShard:
     def _open(self) -> Shard:
         local = shard_cache.fetch(self.path)
         try:
-            self._shard = self._shard or Shard(local, self._kind)
+            self._shard = self._shard or Shard(local, self._key)
         except BadShardError:
             if self._anew:
                 raise

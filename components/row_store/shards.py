@@ -29,7 +29,7 @@ _DIGEST = np.dtype(f"S{DIGEST_BYTES}")
 # What Arrow has no type for is kept as its bits.
 _ARROW_TYPES = {"float32": pa.float32(), "bfloat16": pa.uint16()}
 _DTYPES = {"float32": np.dtype(np.float32), "bfloat16": np.dtype(ml_dtypes.bfloat16)}
-_KIND = b"graft"
+_KEY = b"graft"
 # Ends of an Arrow file: the length of the footer in 4 bytes, little endian, and this.
 _MAGIC = b"ARROW1"
 # A key of a field in a schema. pyarrow before 14.0.1 unpickles what stands beside it (CVE-2023-47248).
@@ -41,7 +41,7 @@ Append = Callable[[Sequence[bytes], np.ndarray], None]
 
 
 class BadShardError(Exception):
-    """A file that is torn, or of another kind than its folder."""
+    """A file that is torn, or of another feature key than its folder."""
 
 
 class _NoRowsError(Exception):
@@ -49,8 +49,8 @@ class _NoRowsError(Exception):
 
 
 @dataclasses.dataclass(frozen=True)
-class Kind:
-    """What rows are: which function of an image. Rows of one kind may be mixed, whoever computed them.
+class FeatureKey:
+    """Cache key of a feature: layer, weights, graph, shape, dtype. Rows of one key may be mixed, whoever computed them.
 
     Attributes:
         layer: whose output; a name of ResNet50's, or "embedding".
@@ -83,38 +83,38 @@ class Kind:
         return math.prod(self.shape) * self.numpy_dtype.itemsize
 
     def to_json(self) -> str:
-        """One line; equal for equal kinds."""
+        """One line; equal for equal keys."""
         return json.dumps(dataclasses.asdict(self), sort_keys=True)
 
     @classmethod
-    def from_json(cls, text: str) -> "Kind":
+    def from_json(cls, text: str) -> "FeatureKey":
         """Reads what `to_json` wrote.
 
         Raises:
             ValueError, KeyError, TypeError: if it is something else.
         """
         values = json.loads(text)
-        kind = cls(**values | {"shape": tuple(values["shape"])})
-        texts = (kind.layer, kind.weights, kind.graph)
-        sizes = all(type(size) is int and 0 < size <= _LARGEST for size in kind.shape)
-        if kind.dtype not in _DTYPES or not all(isinstance(value, str) for value in texts) or not sizes:
+        key = cls(**values | {"shape": tuple(values["shape"])})
+        texts = (key.layer, key.weights, key.graph)
+        sizes = all(type(size) is int and 0 < size <= _LARGEST for size in key.shape)
+        if key.dtype not in _DTYPES or not all(isinstance(value, str) for value in texts) or not sizes:
             raise ValueError(f"expected the kind of a row, got {text}")
-        return kind
+        return key
 
     @property
     def _schema(self) -> pa.Schema:
         row = pa.list_(_ARROW_TYPES[self.dtype], math.prod(self.shape))
         columns = [("digest", pa.binary(DIGEST_BYTES)), ("crc32", pa.uint32()), ("features", row)]
-        return pa.schema(columns, metadata={_KIND: self.to_json()})
+        return pa.schema(columns, metadata={_KEY: self.to_json()})
 
 
 @contextlib.contextmanager
-def write_shard(folder: str, kind: Kind) -> Iterator[Append]:
+def write_shard(folder: str, key: FeatureKey) -> Iterator[Append]:
     """Writes one shard, which appears under its name when the context ends; not if it fails, or has no rows.
 
     Args:
         folder: where to; others may write there at the same time.
-        kind: of the rows.
+        key: of the rows.
     Yields:
         A function that appends rows: digests of 32 bytes each, and features [num_rows, *shape].
     Raises:
@@ -123,27 +123,27 @@ def write_shard(folder: str, kind: Kind) -> Iterator[Append]:
     target = os.path.join(folder, uuid.uuid4().hex + SUFFIX)
     rows = 0
     with contextlib.suppress(_NoRowsError), write_whole(target, name_temporary(target), sync=True) as temporary:
-        with pa.OSFile(temporary, "wb") as file, pa.ipc.new_file(file, kind._schema) as writer:
+        with pa.OSFile(temporary, "wb") as file, pa.ipc.new_file(file, key._schema) as writer:
 
             def append(digests: Sequence[bytes], features: np.ndarray) -> None:
                 nonlocal rows
                 rows += len(digests)
-                writer.write_batch(_to_batch(kind, digests, features))
+                writer.write_batch(_to_batch(key, digests, features))
 
             yield append
         if not rows:
             raise _NoRowsError
 
 
-def _to_batch(kind: Kind, digests: Sequence[bytes], features: np.ndarray) -> pa.RecordBatch:
-    rows = np.ascontiguousarray(features, kind.numpy_dtype).reshape(len(digests), math.prod(kind.shape))
-    bits = rows.view(np.uint16) if kind.dtype == "bfloat16" else rows
+def _to_batch(key: FeatureKey, digests: Sequence[bytes], features: np.ndarray) -> pa.RecordBatch:
+    rows = np.ascontiguousarray(features, key.numpy_dtype).reshape(len(digests), math.prod(key.shape))
+    bits = rows.view(np.uint16) if key.dtype == "bfloat16" else rows
     columns = [
         pa.array(digests, pa.binary(DIGEST_BYTES)),
         pa.array([_checksum(d, row.tobytes()) for d, row in zip(digests, bits, strict=True)], pa.uint32()),
         pa.FixedSizeListArray.from_arrays(pa.array(bits.ravel()), bits.shape[1]),
     ]
-    return pa.RecordBatch.from_arrays(columns, schema=kind._schema)
+    return pa.RecordBatch.from_arrays(columns, schema=key._schema)
 
 
 def _checksum(digest: bytes, row: bytes) -> int:
@@ -154,29 +154,29 @@ def _checksum(digest: bytes, row: bytes) -> int:
 class Shard:
     """A shard that is there. Of each row its digest and where it lies are in memory; no file stays open."""
 
-    def __init__(self, path: str, kind: Kind):
+    def __init__(self, path: str, key: FeatureKey):
         """Looks a file over.
 
         Args:
             path: of the file.
-            kind: what it is expected to hold.
+            key: what it is expected to hold.
         Raises:
             BadShardError: if it holds something else, or is torn.
             OSError: if it cannot be read.
         """
         self.path = path
-        self._kind = kind
+        self._key = key
         try:
             _refuse_special(path)
             with pa.memory_map(path) as file:
                 start = file.read_buffer(1).address
-                batches = _read_batches(file, kind)
-                columns = [_view(batch, kind) for batch in batches]
+                batches = _read_batches(file, key)
+                columns = [_view(batch, key) for batch in batches]
                 self.digests = np.concatenate([c[0] for c in columns] or [np.zeros(0, _DIGEST)])
                 self._checksums = np.concatenate([c[1] for c in columns] or [np.zeros(0, np.uint32)])
-                rows = [np.arange(len(c[0])) * kind.row_bytes + c[2] - start for c in columns]
+                rows = [np.arange(len(c[0])) * key.row_bytes + c[2] - start for c in columns]
                 self._offsets = np.concatenate(rows or [np.zeros(0, np.int64)])
-                if ((self._offsets < 0) | (self._offsets > file.size() - kind.row_bytes)).any():
+                if ((self._offsets < 0) | (self._offsets > file.size() - key.row_bytes)).any():
                     raise BadShardError("its rows lie outside the file")
         except OSError as error:
             if error.errno in _NOT_OF_THE_CONTENT:
@@ -194,9 +194,9 @@ class Shard:
             indices: which.
             check: whether to compare them with their checksums.
         Returns:
-            The rows, [num_rows, *kind.shape]; and bool [num_rows], whether they are what was written.
+            The rows, [num_rows, *key.shape]; and bool [num_rows], whether they are what was written.
         """
-        size, count = self._kind.row_bytes, len(indices)
+        size, count = self._key.row_bytes, len(indices)
         rows: np.ndarray = np.zeros([count, size], np.uint8)
         intact: np.ndarray = np.ones(count, bool)
         with open(self.path, "rb", buffering=0) as file:
@@ -206,7 +206,7 @@ class Shard:
                 intact[row] = len(content) == size
                 if check and intact[row]:
                     intact[row] = _checksum(to_bytes(self.digests[index]), content) == self._checksums[index]
-        return rows.view(self._kind.numpy_dtype).reshape(count, *self._kind.shape), intact
+        return rows.view(self._key.numpy_dtype).reshape(count, *self._key.shape), intact
 
     def remove(self) -> None:
         """Removes the file.
@@ -233,12 +233,12 @@ def _refuse_special(path: str) -> None:
         raise BadShardError("it is no regular file")
 
 
-def _read_batches(file: pa.MemoryMappedFile, kind: Kind) -> list[pa.RecordBatch]:
+def _read_batches(file: pa.MemoryMappedFile, key: FeatureKey) -> list[pa.RecordBatch]:
     _refuse_extensions(file)
     file.seek(0)
     reader = pa.ipc.open_file(file)
-    found = (reader.schema.metadata or {}).get(_KIND, b"").decode(errors="replace")
-    if found != kind.to_json() or reader.schema != kind._schema:
+    found = (reader.schema.metadata or {}).get(_KEY, b"").decode(errors="replace")
+    if found != key.to_json() or reader.schema != key._schema:
         raise BadShardError("it holds something else")
     return [reader.get_batch(i) for i in range(reader.num_record_batches)]
 
@@ -255,14 +255,14 @@ def _refuse_extensions(file: pa.MemoryMappedFile) -> None:
         raise BadShardError("it holds something else")
 
 
-def _view(batch: pa.RecordBatch, kind: Kind) -> tuple[np.ndarray, np.ndarray, int]:
+def _view(batch: pa.RecordBatch, key: FeatureKey) -> tuple[np.ndarray, np.ndarray, int]:
     """Digests and checksums of a batch, and the address of its first row.
 
     Raises:
         BadShardError: if the file ends before them.
     """
     digests, checksums, features = (column.buffers()[-1] for column in batch.columns)
-    if features.size < batch.num_rows * kind.row_bytes:
+    if features.size < batch.num_rows * key.row_bytes:
         raise BadShardError("its rows are cut off")
     return (
         np.frombuffer(digests, _DIGEST, batch.num_rows),

@@ -1,6 +1,6 @@
 """The embedding store: what the frozen base makes of each image, computed once and kept from run to run.
 
-A folder per kind of row, and in it append-only shards. There is no index and no lock: who opens it reads the digests
+A folder per feature key, and in it append-only shards. There is no index and no lock: who opens it reads the digests
 of all shards, and a row that two runs have both written is there twice, and equal. It may be in a store such as gs://;
 see `remote_shards`.
 """
@@ -25,7 +25,7 @@ from components.row_store.shards import (
     SUFFIX,
     Append,
     BadShardError,
-    Kind,
+    FeatureKey,
     Shard,
     to_bytes,
     write_shard,
@@ -34,45 +34,45 @@ from serving.storage.gfile import gfile, is_remote
 from serving.storage.listing import list_names
 from serving.storage.whole_files import TEMPORARY_SUFFIX, is_abandoned, name_temporary, write_whole
 
-KIND_FILE = "kind.json"
-_COPIED_ROWS = 32  # at once; of the trunk's, a row has 400 kB
+KEY_FILE = "kind.json"
+_COPIED_ROWS = 32  # at once; of the features for fine-tuning, a row has 400 kB
 _OPENED_AT_ONCE = 8  # in a store; Google's client takes 64 MB of memory for each file that it reads
 
 
 class EmbeddingStore:
-    """Rows of one kind below a folder."""
+    """Rows of one feature key below a folder."""
 
-    def __init__(self, root: str, kind: Kind):
+    def __init__(self, root: str, key: FeatureKey):
         """Describes a store; nothing is made or read yet.
 
         Args:
-            root: of the stores of all kinds.
-            kind: of the rows.
+            root: of the stores of all keys.
+            key: of the rows.
         """
-        self.kind = kind
-        self.folder = os.path.join(root, kind.name)
+        self.key = key
+        self.folder = os.path.join(root, key.name)
 
     @contextlib.contextmanager
     def append(self) -> Iterator[Append]:
         """Adds rows, which others see when the context ends; see `shards.write_shard`."""
         if not gfile(self.folder).isdir(self.folder):
             gfile(self.folder).makedirs(self.folder)
-        self._write_kind()
+        self._write_key()
         write = write_remote_shard if is_remote(self.folder) else write_shard
-        with write(self.folder, self.kind) as append:
+        with write(self.folder, self.key) as append:
             yield append
 
     def open(self) -> "Rows":
         """What is there now; torn and foreign shards are passed over with a warning."""
-        return Rows(self.kind, list(_open_shards(self.folder, self.kind)))
+        return Rows(self.key, list(_open_shards(self.folder, self.key)))
 
-    def _write_kind(self) -> None:
+    def _write_key(self) -> None:
         """For people, and for who lists the stores; whole or not at all."""
-        path = os.path.join(self.folder, KIND_FILE)
+        path = os.path.join(self.folder, KEY_FILE)
         if gfile(path).exists(path):
             return
         with write_whole(path, name_temporary(path)) as temporary:
-            pathlib.Path(temporary).write_text(self.kind.to_json(), encoding="utf-8")
+            pathlib.Path(temporary).write_text(self.key.to_json(), encoding="utf-8")
 
     def prune(self, live: Sequence[bytes]) -> int:
         """Drops rows, those too that another run has just added and that are not among the live ones.
@@ -84,7 +84,7 @@ class EmbeddingStore:
         """
         live_digests = np.array(live, f"S{DIGEST_BYTES}")
         dropped = 0
-        for shard in _open_shards(self.folder, self.kind):
+        for shard in _open_shards(self.folder, self.key):
             keep = np.flatnonzero(np.isin(shard.digests, live_digests))
             if len(keep) == len(shard.digests):
                 continue
@@ -113,9 +113,9 @@ class EmbeddingStore:
 class Rows:
     """The rows of a store as it was when it was opened."""
 
-    def __init__(self, kind: Kind, shards: Sequence[Shard | RemoteShard]):
+    def __init__(self, key: FeatureKey, shards: Sequence[Shard | RemoteShard]):
         """Sorts the digests of all shards; 50 bytes of memory a row."""
-        self.kind = kind
+        self.key = key
         self._shards = shards
         self._set_aside: np.ndarray = np.zeros(len(shards), bool)
         digests = [shard.digests for shard in shards] or [np.zeros(0, f"S{DIGEST_BYTES}")]
@@ -150,13 +150,13 @@ class Rows:
         Args:
             positions: int64 [num_rows], from `find`; none is -1.
         Returns:
-            [num_rows, *shape], of the kind's type.
+            [num_rows, *shape], of the key's type.
         Raises:
             IndexError: if a position is -1.
         """
         if (positions < 0).any():
             raise IndexError("expected positions of rows that are there, got -1")
-        rows = np.empty([len(positions), *self.kind.shape], self.kind.numpy_dtype)
+        rows = np.empty([len(positions), *self.key.shape], self.key.numpy_dtype)
         for shard, chosen in self._by_shard(positions):
             rows[chosen], _ = self._shards[shard].read(self._row[positions[chosen]])
         return rows
@@ -200,11 +200,11 @@ class Rows:
             self._shards[shard].set_aside()
 
 
-def _open_shards(folder: str, kind: Kind) -> Iterator[Shard | RemoteShard]:
+def _open_shards(folder: str, key: FeatureKey) -> Iterator[Shard | RemoteShard]:
     if is_remote(folder):
         with ThreadPoolExecutor(_OPENED_AT_ONCE) as threads:
             opened = threads.map(
-                lambda found: _try_to_open(functools.partial(RemoteShard, found[0], kind, found[1]), found[0]),
+                lambda found: _try_to_open(functools.partial(RemoteShard, found[0], key, found[1]), found[0]),
                 list_remote_shards(folder),
             )
         yield from filter(None, opened)
@@ -213,7 +213,7 @@ def _open_shards(folder: str, kind: Kind) -> Iterator[Shard | RemoteShard]:
         path = os.path.join(folder, name)
         if name.endswith((TEMPORARY_SUFFIX, DAMAGED_SUFFIX)):
             _remove_abandoned(path)
-        if name.endswith(SUFFIX) and (shard := _try_to_open(functools.partial(Shard, path, kind), path)):
+        if name.endswith(SUFFIX) and (shard := _try_to_open(functools.partial(Shard, path, key), path)):
             yield shard
 
 
@@ -241,19 +241,19 @@ def _remove_abandoned(path: str) -> None:
             os.remove(path)
 
 
-def list_kinds(root: str) -> list[Kind]:
-    """The kinds of rows below a folder, by the names of their folders; what is no store is passed over."""
-    kinds = []
+def list_keys(root: str) -> list[FeatureKey]:
+    """Lists the feature keys below a folder, by the names of their folders; what is no store is passed over."""
+    keys = []
     for name in list_names(root):
-        path = os.path.join(root, name, KIND_FILE)
+        path = os.path.join(root, name, KEY_FILE)
         if not is_remote(root) and not os.path.isfile(path):  # a pipe would be waited for
             continue
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
             with gfile(root).GFile(path) as file:
-                kind = Kind.from_json(file.read())
-            if kind.name == name:
-                kinds.append(kind)
-    return kinds
+                key = FeatureKey.from_json(file.read())
+            if key.name == name:
+                keys.append(key)
+    return keys
 
 
 def free_bytes(root: str) -> int:
@@ -261,9 +261,9 @@ def free_bytes(root: str) -> int:
     return shard_cache.free_bytes() if is_remote(root) else shutil.disk_usage(root).free
 
 
-def remove(root: str, kind: Kind) -> None:
-    """Removes all rows of a kind."""
-    folder = os.path.join(root, kind.name)
+def remove(root: str, key: FeatureKey) -> None:
+    """Removes all rows of a feature key."""
+    folder = os.path.join(root, key.name)
     if is_remote(folder):
         with contextlib.suppress(FileNotFoundError):
             gfile(folder).rmtree(folder)

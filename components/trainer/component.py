@@ -22,7 +22,7 @@ from tfx.utils import proto_utils
 from components import progress
 from components.embedder.artifact import read_embeddings
 from components.embedder.backbone import FrozenBase
-from components.embedder.backbone_cache import open_trunk, read_trunk
+from components.embedder.backbone_cache import open_features, read_features
 from components.example_files import list_files
 from components.network import resnet
 from components.records.embedding import EmbeddingSummary
@@ -179,10 +179,10 @@ def read_inputs(
     )
     if report.trunk is None:
         return Inputs(images, train_embedded, val_embedded)
-    rows, computed = open_trunk(frozen, settings.store, list_files(fn_args.train_files + fn_args.eval_files))
-    trunk_train = read_trunk(rows, train_embedded, settings.batch_size, settings.seed)
-    trunk_val = read_trunk(rows, val_embedded, settings.batch_size)
-    return Inputs(images, train_embedded, val_embedded, trunk_train, trunk_val, computed)
+    rows, computed = open_features(frozen, settings.store, list_files(fn_args.train_files + fn_args.eval_files))
+    features_train = read_features(rows, train_embedded, settings.batch_size, settings.seed)
+    features_val = read_features(rows, val_embedded, settings.batch_size)
+    return Inputs(images, train_embedded, val_embedded, features_train, features_val, computed)
 
 
 def read_images(
@@ -216,7 +216,7 @@ def export(frozen: FrozenBase, head: keras.Model, kept: str, fn_args: FnArgs, se
     """Writes the SavedModel; with the frozen base, it can be asked with embeddings as well."""
     network = resnet.assemble(resnet.build_embedder(frozen.network), head)
     transform_output = tft.TFTransformOutput(fn_args.transform_output)
-    embedded = {"head": head, "embedding_kind": frozen.kind.to_json()} if kept == HEAD else {}
+    embedded = {"head": head, "embedding_kind": frozen.embedding_key.to_json()} if kept == HEAD else {}
     path, classes = fn_args.serving_model_dir, list(settings.classes)
     progress.report("exporting the model")
     export_saved_model(network, transform_output, classes, path, **embedded)

@@ -14,6 +14,7 @@ from components import progress
 from components.embedder.artifact import Embedded
 from components.embedder.backbone import FrozenBase
 from components.network import resnet
+from components.network.weights import RANDOM
 from components.records.history import Epoch, Score
 from components.tfdata import READY_BATCHES, shuffle, without_autotune
 from components.trainer.callbacks import ReportProgress
@@ -47,15 +48,15 @@ class Inputs:
     Attributes:
         images: of the splits; None where the others serve.
         train, val: their embeddings; None where images are augmented.
-        trunk_train, trunk_val: what phase 2 starts from, if it is kept.
-        computed: how many images had to go through the trunk for that once more.
+        features_train, features_val: what phase 2 starts from, if it is kept.
+        computed: how many images had to go through the feature extractor for that once more.
     """
 
     images: Images | None
     train: Embedded | None
     val: Embedded | None
-    trunk_train: tf.data.Dataset | None = None
-    trunk_val: tf.data.Dataset | None = None
+    features_train: tf.data.Dataset | None = None
+    features_val: tf.data.Dataset | None = None
     computed: int = 0
 
     def find_images(self) -> Images:
@@ -181,9 +182,9 @@ def _fine_tune(
     progress.report("building the network to fine-tune")
     base = _copy_base(frozen.network, settings, devices)
     resnet.freeze_below(base, settings.fine_tune_from)
-    if inputs.trunk_train is not None:
-        network = resnet.assemble_above(base, str(frozen.cut), head)
-        train_data, val_data = inputs.trunk_train, inputs.trunk_val
+    if inputs.features_train is not None:
+        network = resnet.assemble_tail(base, str(frozen.split_layer), head)
+        train_data, val_data = inputs.features_train, inputs.features_val
     else:
         network = resnet.assemble(resnet.build_embedder(base), head)
         images = inputs.find_images()
@@ -195,15 +196,15 @@ def _fine_tune(
 
 def _copy_base(network: keras.Model, settings: Settings, devices: Devices) -> keras.Model:
     """Copies the base, to be trained in the precision of the devices; a weights file is not read again."""
-    base = resnet.build_base(settings.image_size, resnet.RANDOM, policy=devices.policy)
+    base = resnet.build_base(settings.image_size, RANDOM, policy=devices.policy)
     base.set_weights(network.get_weights())
     return base
 
 
 def _score_fine_tuned(frozen: FrozenBase, head: keras.Model, inputs: Inputs, settings: Settings) -> Score:
     """Evaluates in float32, as it will be served."""
-    if inputs.trunk_val is not None:
-        network, val = resnet.assemble_above(frozen.network, str(frozen.cut), head), inputs.trunk_val
+    if inputs.features_val is not None:
+        network, val = resnet.assemble_tail(frozen.network, str(frozen.split_layer), head), inputs.features_val
     else:
         network, val = resnet.assemble(resnet.build_embedder(frozen.network), head), inputs.find_images().val
     resnet.compile_for_training(network, settings.fine_tune_learning_rate, settings.label_smoothing)
@@ -241,7 +242,7 @@ def train_phase(
 
     Args:
         phase: HEAD or FINE_TUNE; decides on epochs and learning rate.
-        network: the head, the head with what lies between it and the trunk, or the whole.
+        network: the head, the head with the tail of the base, or the whole.
         train: batches of what the network takes and label indices, in another order each epoch.
         val: the same of `val`, in any order.
         labels: int64 [num_images], of `train`; batches do not tell their number.
@@ -316,9 +317,9 @@ def _rank(score: Score) -> tuple[bool, float, float]:
     return converged, -score.loss if converged else 0.0, score.accuracy
 
 
-def count_passes(settings: Settings, has_trunk: bool) -> int:
+def count_passes(settings: Settings, has_features: bool) -> int:
     """How often the Trainer reads each image."""
-    passes = settings.fine_tune_epochs if not has_trunk else 0
+    passes = settings.fine_tune_epochs if not has_features else 0
     return passes + (1 + settings.head_epochs if settings.augmentation.is_on else 0)
 
 

@@ -8,7 +8,7 @@ from rich.filesize import decimal
 from rich.table import Table
 
 from components.example_gen.decode_cache import remove_outdated
-from components.row_store.store import EmbeddingStore, list_kinds, remove
+from components.row_store.store import EmbeddingStore, list_keys, remove
 from pipeline.code_digests import read_code_digests
 from pipeline.console.printing import print_plain
 from pipeline.workspace.manifest import EmbeddingUse
@@ -42,7 +42,7 @@ def print_store(out: str, console: Console) -> None:
     table = Table(box=None)
     for title in ("output of layer", "images", "size", "in use"):
         table.add_column(title, justify="left" if title in ("output of layer", "in use") else "right")
-    for kind in list_kinds(str(workspace.embeddings)):
+    for kind in list_keys(str(workspace.embeddings)):
         store = EmbeddingStore(str(workspace.embeddings), kind)
         used = "yes" if kind.name in live else "no; --prune removes it"
         table.add_row(kind.layer, f"{len(store.open()):,}", decimal(measure(store.folder)), used)
@@ -66,7 +66,7 @@ def prune_store(out: str) -> Pruned:
         root = str(workspace.embeddings)
         before, rows = measure(root), 0
         live = _live_images(workspace)
-        for kind in list_kinds(root):
+        for kind in list_keys(root):
             if kind.name in live:
                 rows += EmbeddingStore(root, kind).prune(live[kind.name])
             else:

@@ -13,6 +13,7 @@ from tfx.utils import path_utils
 
 from components import progress
 from components.gates.retraining import TRAIN
+from components.network.weights import RANDOM
 from components.records.decision import RetrainingDecision
 from components.records.embedding import EmbeddingSummary
 from components.records.evaluation import EvaluationSummary
@@ -22,13 +23,12 @@ from components.records.ingest import IngestSummary
 from components.records.push import PushOutcome
 from components.records.quarantine import QUARANTINE, read_quarantine
 from components.records.serving_verdict import ServingVerdict
-from components.row_store.shards import Kind
+from components.row_store.shards import FeatureKey
 from pipeline.beam.engines import beam_pipeline_args, check_engine, explain_worker_error
 from pipeline.beam.worker_check import check_workers
 from pipeline.chain import Places, create_pipeline
 from pipeline.check.left_out import suggest_conversion
 from pipeline.config.config import Config
-from pipeline.downloads.weights import RANDOM
 from pipeline.local.progress_display import ProgressDisplay, describe_state
 from pipeline.local.run_log import RunLog
 from pipeline.local.runner import Finished, LocalRunner
@@ -258,7 +258,7 @@ def _describe_embedding(
         images=summary.images,
         computed=0 if embedder.cached else summary.computed,
         trunk_computed=0 if trainer.cached else history.trunk_computed,
-        kinds=[Kind.from_json(kind).name for kind in (summary.kind, summary.trunk) if kind],
+        kinds=[FeatureKey.from_json(kind).name for kind in (summary.kind, summary.trunk) if kind],
         artifact=str(pathlib.Path(uri).relative_to(workspace)),
         note=summary.note,
     )

@@ -1,6 +1,7 @@
 """`runs/<run id>/manifest.json`: what a run was asked for, and what came of it. `./graft run --json` prints it as well.
 
-`RunManifest` is what a later run reads, of whatever became of the run: all but its first three fields may be missing.
+`RunManifest` is what a later run reads, of whatever became of the run: only id, configuration, what was resolved
+and the seconds are always there.
 `RunResult`, `SkippedRun` and `FailedRun` are what a run writes.
 """
 

@@ -20,7 +20,7 @@ from components.embedder import component
 from components.embedder.backbone import BaseSpec, FrozenBase
 from components.embedder.component import DEFAULT_TRUNK_GB, EmbedderExecutor
 from components.records.embedding import EmbeddingSummary
-from components.row_store.shards import Kind
+from components.row_store.shards import FeatureKey
 from schema.features import SPLITS
 from serving.releases import versions
 
@@ -29,7 +29,7 @@ SPEC = BaseSpec(weights="random", seed=0, image_size=32, fine_tune_from="conv5_b
 
 @pytest.fixture(scope="session")
 def spec():
-    """A base of random weights, cut below conv5_block3."""
+    """A base of random weights, split below conv5_block3."""
     return SPEC
 
 
@@ -82,7 +82,7 @@ def embed(transform_graph, bases):
             defaults | {"trunk_gb": DEFAULT_TRUNK_GB} | properties,
         )
         report = EmbeddingSummary.read(str(out))
-        kind, trunk = (Kind.from_json(text) if text else None for text in (report.kind, report.trunk))
+        kind, trunk = (FeatureKey.from_json(text) if text else None for text in (report.kind, report.trunk))
         return types.SimpleNamespace(
             uri=str(out), store=str(store), artifact=made["embeddings"], report=report, kind=kind, trunk=trunk
         )
@@ -93,7 +93,7 @@ def embed(transform_graph, bases):
 @pytest.fixture
 def frozen_like():
     """What `training.train` needs of a FrozenBase."""
-    return lambda network, cut=None: types.SimpleNamespace(network=network, cut=cut)
+    return lambda network, split_layer=None: types.SimpleNamespace(network=network, split_layer=split_layer)
 
 
 @pytest.fixture(scope="session")

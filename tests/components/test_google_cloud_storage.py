@@ -25,8 +25,8 @@ from apache_beam.internal.gcp import auth
 
 from components.example_gen.layout import list_images
 from components.row_store import remote_shards, shard_cache
-from components.row_store.shards import Kind
-from components.row_store.store import EmbeddingStore, list_kinds, remove
+from components.row_store.shards import FeatureKey
+from components.row_store.store import EmbeddingStore, list_keys, remove
 from schema.errors import DataError, GraftError
 from serving.releases import releases, versions
 from serving.releases.record import VersionRecord
@@ -38,7 +38,7 @@ x509 = pytest.importorskip("cryptography.x509")
 
 HOSTS = ("www.googleapis.com", "storage.googleapis.com")
 ROOT = "gs://bucket"
-KIND = Kind("conv4_block6_out", "weights", "graph", (2, 2, 8), "bfloat16")
+KIND = FeatureKey("conv4_block6_out", "weights", "graph", (2, 2, 8), "bfloat16")
 MODEL = {
     "saved_model.pb": b"graph",
     "variables/variables.index": b"index",
@@ -424,7 +424,7 @@ def test_rows_of_a_bucket_are_those_that_were_appended(store, bucket, folder, ca
     forget(cache)
     assert list_found(store, range(10)) == [*range(8)]
     assert sorted(name.rpartition(".")[2] for name in bucket.content()) == [*2 * ["arrow"], *2 * ["digests"], "json"]
-    assert list_kinds(f"{ROOT}/{folder}") == [KIND]
+    assert list_keys(f"{ROOT}/{folder}") == [KIND]
     assert measure(f"{ROOT}/{folder}") == sum(map(len, bucket.content().values()))
 
 

@@ -21,15 +21,15 @@ from tfx.types import artifact_utils, standard_artifacts
 
 from components.artifacts import IngestReport
 from components.embedder.artifact import read_embeddings
-from components.embedder.backbone_cache import open_trunk
+from components.embedder.backbone_cache import open_features
 from components.embedder.component import DEFAULT_TRUNK_GB, EmbedderExecutor
 from components.example_gen import reading
 from components.example_gen.component import ExampleGenExecutor
 from components.example_gen.layout import list_images
 from components.pusher.push import push
 from components.records.embedding import EmbeddingSummary
-from components.row_store.shards import Kind
-from components.row_store.store import EmbeddingStore, free_bytes, list_kinds
+from components.row_store.shards import FeatureKey
+from components.row_store.store import EmbeddingStore, free_bytes, list_keys
 from schema.errors import DataError, UsageError
 from schema.features import SPLITS
 from serving.releases import models_config, releases, versions
@@ -232,7 +232,7 @@ def embed(ingested, graph, spec, name):
         },
     )  # fmt: skip
     report = EmbeddingSummary.read(output.uri)
-    kind, trunk = (Kind.from_json(text) for text in (report.kind, report.trunk))
+    kind, trunk = (FeatureKey.from_json(text) for text in (report.kind, report.trunk))
     return types.SimpleNamespace(uri=output.uri, report=report, kind=kind, trunk=trunk)
 
 
@@ -248,13 +248,13 @@ def test_embeddings_are_kept_in_the_store(ingested, remote_graph, small_base, sp
         write_shard_with_code(tmp_path / "code.arrow", kind, tmp_path / "touched")
         tf.io.gfile.copy(str(tmp_path / "code.arrow"), f"{store}/{kind.name}/code.arrow", overwrite=True)
     assert embed(ingested, remote_graph, spec, "later").report.computed == 0
-    assert set(list_kinds(store)) == {first.kind, first.trunk}
+    assert set(list_keys(store)) == {first.kind, first.trunk}
     assert measure(store) > images * first.kind.row_bytes
     assert free_bytes(store) > 0
     digests = read_embeddings(first.uri, "val", ["cat", "dog"]).digests
     assert (EmbeddingStore(store, first.kind).open().find(digests) >= 0).all()
     files = tf.io.gfile.glob(f"{artifact_utils.get_split_uri([ingested.first.examples], 'val')}/*")
-    rows, computed = open_trunk(FrozenBase(spec, remote_graph), store, files)
+    rows, computed = open_features(FrozenBase(spec, remote_graph), store, files)
     assert computed == 0
     assert not (tmp_path / "touched").exists()
     assert rows.read(rows.find(digests)).shape == (len(digests), *first.trunk.shape)

@@ -12,6 +12,7 @@ from strict_spec_checks import CheckedSpec
 
 from kubeflow.compile import compile_spec, write_spec
 from kubeflow.version import read_version
+from pipeline.code_digests import read_code_digests
 from pipeline.config.load import load_config
 from schema.errors import UsageError
 
@@ -64,6 +65,15 @@ def test_no_two_containers_are_alike(spec):
     """The backend would take one for the other."""
     containers = [json.dumps(e) for e in spec["deploymentSpec"]["executors"].values()]
     assert len(set(containers)) == len(containers)
+
+
+def test_each_task_has_the_digest_of_its_own_code(spec):
+    """Of the code that compiles; the ServingValidator's is that of the built-in server, which the Pusher records."""
+    digests = read_code_digests().components
+    tasks = {name: json.dumps(task) for name, task in spec["root"]["dag"]["tasks"].items()}
+    found = {name: {owner for owner, digest in digests.items() if digest in text} for name, text in tasks.items()}
+    alike = {"DataGate": {"DataGate", "DriftGate"}, "DriftGate": {"DataGate", "DriftGate"}}
+    assert found == {name: {name} for name in TASKS} | alike | {"Pusher": {"Pusher", "ServingValidator"}}
 
 
 def test_artifacts_have_types_that_kubeflow_knows(spec):

@@ -32,7 +32,7 @@ RUN_AGAIN = {
     "components/example_gen/component.py": CHECKED | {"ExampleGen"},
     "components/gates/retraining.py": {"RetrainingGate", "Pusher"},
     "components/schema_gen.py": CHECKED | {"MakeSchema"},
-    "components/gates/data.py": {"RetrainingGate", "DataGate", "DriftGate", "Pusher"},
+    "components/gates/data.py": {"DataGate", "DriftGate"},
     "components/transform/preprocessing.py": TRANSFORMED,
     "components/embedder/component.py": EMBEDDED,
     "components/trainer/component.py": TRAINED,

@@ -17,7 +17,7 @@ from outcomes import find_output, list_executed
 from tensorflow_serving.apis import prediction_log_pb2
 
 from components import progress
-from components.row_store.shards import Kind
+from components.row_store.shards import FeatureKey
 from components.row_store.store import EmbeddingStore
 from components.transform.samples import get_image
 from pipeline.workspace.workspace import find_trained_model
@@ -366,7 +366,7 @@ def test_store_says_what_it_holds_and_drops_what_is_unused(worse_once_more, one_
     from pipeline.commands.embeddings import print_store, prune_store
 
     images = one_new_image[0].result.embedding.images
-    other = EmbeddingStore(str(workspace / "embeddings"), Kind("embedding", "other", "graph", (4,), "float32"))
+    other = EmbeddingStore(str(workspace / "embeddings"), FeatureKey("embedding", "other", "graph", (4,), "float32"))
     with other.append() as append:
         append([b"1" * 32], np.zeros((1, 4), np.float32))
 

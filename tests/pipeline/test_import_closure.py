@@ -152,6 +152,13 @@ def parse_source(path):
     return ast.parse((ROOT / path).read_bytes())
 
 
+@functools.cache
+def read_names(path):
+    """The names and attributes in a source."""
+    return {getattr(node, "id", getattr(node, "attr", "")) for node in ast.walk(parse_source(path))}
+
+
+@functools.cache
 def list_strings(tree):
     """The string constants of a source but for its docstrings."""
     docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
@@ -206,12 +213,7 @@ def test_no_component_makes_up_the_name_of_a_module():
 
 def test_files_beside_a_source_are_read_in_two_places():
     """Each is looked at here: what is read must be in the closure, so its name must stand in a string."""
-    found = {
-        path
-        for module in MODULES
-        for path, tree in parse_sources(module).items()
-        if any("__file__" in (getattr(node, "id", ""), getattr(node, "attr", "")) for node in ast.walk(tree))
-    }
+    found = {path for module in MODULES for path in parse_sources(module) if "__file__" in read_names(path)}
     assert found == {"components/schema_gen.py", "serving/client/launch.py"}
     assert "schema/schema.pbtxt" in read_closure("components.schema_gen").files
     assert "serving/process/end_with_parent.py" in read_closure("components.serving_validator.component").files

@@ -90,8 +90,8 @@ def test_embeddings_are_those_of_the_base_with_their_labels(embed, examples, tra
     assert (embedded.report.images, embedded.report.computed) == (14, 14)
 
 
-def test_what_the_trunk_gives_is_kept_of_the_images_that_are_fine_tuned(embed, examples, small_base, tmp_path):
-    """Of train and val and not of test, which is not embedded; in bfloat16 what the base gives at the cut."""
+def test_what_the_split_layer_gives_is_kept_of_the_images_that_are_fine_tuned(embed, examples, small_base, tmp_path):
+    """Of train and val and not of test, which is not embedded; in bfloat16 what the base gives at the split layer."""
     embedded = embed(examples, tmp_path / "out")
     assert (embedded.trunk.layer, embedded.trunk.shape) == ("conv4_block6_out", (2, 2, 16))
     rows = EmbeddingStore(embedded.store, embedded.trunk).open()
@@ -134,7 +134,7 @@ def test_stored_embeddings_of_another_base_are_refused(embed, first, examples, s
         embed(examples, tmp_path / "second", store=store)
 
 
-def test_a_head_alone_keeps_no_trunk(embed, examples, small_base, tmp_path):
+def test_a_head_alone_keeps_no_features(embed, examples, small_base, tmp_path):
     """There is nothing to fine-tune, wherever that would begin; `test` is embedded, for the evaluation."""
     embedded = embed(examples, tmp_path / "out", fine_tune_epochs=0)
     assert (embedded.trunk, embedded.report.note) == (None, "")
@@ -143,7 +143,7 @@ def test_a_head_alone_keeps_no_trunk(embed, examples, small_base, tmp_path):
 
 
 @pytest.mark.long
-def test_fine_tuning_later_adds_the_trunk(embed, examples, small_base, tmp_path):
+def test_fine_tuning_later_adds_the_features(embed, examples, small_base, tmp_path):
     """The embeddings are there; the images go through the base once more for what is not, and nothing is doubled."""
     embed(examples, tmp_path / "head", fine_tune_epochs=0, store=tmp_path / "store")
     embedded = embed(examples, tmp_path / "both", store=tmp_path / "store")
@@ -183,10 +183,10 @@ def test_a_run_that_was_killed_leaves_what_it_finished(embed, examples, small_ba
     """The second file of the training images fails: the next run computes only what the first has not."""
     run = FrozenBase.run
 
-    def fail_later(self, source, keep, with_trunk):
+    def fail_later(self, source, keep, with_features):
         if "00001-of-00002" in source:
             raise OSError(28, "No space left on device")
-        return run(self, source, keep, with_trunk)
+        return run(self, source, keep, with_features)
 
     with monkeypatch.context() as patch:
         patch.setattr(FrozenBase, "run", fail_later)
@@ -208,7 +208,7 @@ def test_augmentation_switches_the_stores_off(embed, examples, small_base, tmp_p
 
 
 @pytest.mark.long
-def test_a_budget_that_is_too_small_keeps_no_trunk(embed, examples, small_base, tmp_path):
+def test_a_budget_that_is_too_small_keeps_no_features(embed, examples, small_base, tmp_path):
     """Embeddings are kept; the report says what would have been needed."""
     embedded = embed(examples, tmp_path / "out", trunk_gb=12 * 128 / 1e9 - 1e-9)
     assert embedded.trunk is None
@@ -218,7 +218,7 @@ def test_a_budget_that_is_too_small_keeps_no_trunk(embed, examples, small_base, 
 
 @pytest.mark.long
 def test_what_others_start_from_makes_room(embed, examples, retrained_examples, small_base, tmp_path, spec):
-    """With room for one trunk alone, that of another base goes; and of the same one, images that are gone."""
+    """With room for one base alone, that of another base goes; and of the same one, images that are gone."""
     other = embed(examples, tmp_path / "other", dataclasses.replace(spec, seed=1), store=tmp_path / "store")
     mine = embed(examples, tmp_path / "mine", store=tmp_path / "store", trunk_gb=30e-6)
     assert len(EmbeddingStore(mine.store, other.trunk).open()) == 12
@@ -238,7 +238,7 @@ def test_a_base_of_other_weights_shares_nothing(embed, first, examples, small_ba
 
 def test_a_worker_with_another_base_refuses_to_work(examples, transform_graph, small_base, tmp_path, spec):
     """A machine of a cluster whose weights file differs would spoil the store."""
-    kind = FrozenBase(dataclasses.replace(spec, seed=1), transform_graph).kind
+    kind = FrozenBase(dataclasses.replace(spec, seed=1), transform_graph).embedding_key
     with pytest.raises(GraftError, match="weights differ between the machines"):
         Worker(Work(spec, transform_graph, str(tmp_path), kind, None, 0))
 

@@ -13,15 +13,15 @@ from keras.src.legacy.saving import legacy_h5_format
 from components.network.resnet import (
     EMBEDDING_SIZE,
     assemble,
-    assemble_above,
+    assemble_tail,
     build_base,
     build_embedder,
     build_head,
     check_weights,
     compile_for_training,
     digest_weights,
-    find_cut,
     find_mismatch,
+    find_split_layer,
     freeze,
     freeze_below,
     split_base,
@@ -451,7 +451,7 @@ def test_a_head_and_its_dropout_are_those_of_their_seed(embeddings):
 
 
 @pytest.mark.parametrize(
-    ("fine_tune_from", "cut"),
+    ("fine_tune_from", "split_layer"),
     [
         ("conv5_block1", "conv4_block6_out"),
         ("conv5", "conv4_block6_out"),
@@ -463,32 +463,32 @@ def test_a_head_and_its_dropout_are_those_of_their_seed(embeddings):
         ("all", None),
     ],
 )
-def test_the_base_is_cut_at_the_end_of_the_last_block_below(base, fine_tune_from, cut):
-    """All that phase 2 trains lies above, and one tensor goes through the cut, shortcuts included."""
-    assert find_cut(base, fine_tune_from) == cut
+def test_the_base_is_cut_at_the_end_of_the_last_block_below(base, fine_tune_from, split_layer):
+    """All that phase 2 trains lies above, and one tensor goes through the split layer, shortcuts included."""
+    assert find_split_layer(base, fine_tune_from) == split_layer
 
 
 def test_an_unknown_layer_to_cut_at_is_an_error(base):
     """It names the layer and what there is."""
     with pytest.raises(UsageError, match="no layer of ResNet50 is called 'conv9'"):
-        find_cut(base, "conv9")
+        find_split_layer(base, "conv9")
 
 
-@pytest.mark.parametrize("cut", ["conv4_block6_out", "conv5_block2_out", "pool1_pool"])
-def test_both_parts_of_a_cut_base_are_the_whole(base, cut):
+@pytest.mark.parametrize("split_layer", ["conv4_block6_out", "conv5_block2_out", "pool1_pool"])
+def test_both_parts_of_a_cut_base_are_the_whole(base, split_layer):
     """One after the other they give what the base gives, with its very weights."""
-    trunk, top = split_base(base, cut)
+    extractor, tail = split_base(base, split_layer)
     images = np.random.default_rng(0).normal(0, 50, (2, 32, 32, 3)).astype(np.float32)
     whole = np.asarray(base(images, training=False))
-    np.testing.assert_allclose(np.asarray(top(trunk(images, training=False), training=False)), whole, atol=1e-4)
-    assert {id(w) for w in (*trunk.weights, *top.weights)} == {id(w) for w in base.weights}
-    assert len(trunk.weights) + len(top.weights) == len(base.weights)
+    np.testing.assert_allclose(np.asarray(tail(extractor(images, training=False), training=False)), whole, atol=1e-4)
+    assert {id(w) for w in (*extractor.weights, *tail.weights)} == {id(w) for w in base.weights}
+    assert len(extractor.weights) + len(tail.weights) == len(base.weights)
 
 
 def test_the_network_above_a_cut_shares_the_weights(base, embeddings):
     """Training it trains the base and the head."""
     head = build_head(embeddings, [8], 3)
-    above = assemble_above(base, "conv5_block2_out", head)
-    assert above.input_shape == (None, 1, 1, 2048)
+    tail = assemble_tail(base, "conv5_block2_out", head)
+    assert tail.input_shape == (None, 1, 1, 2048)
     trained = {id(w) for layer in base.layers if layer.name.startswith("conv5_block3") for w in layer.weights}
-    assert {id(w) for w in above.weights} == trained | {id(w) for w in head.weights}
+    assert {id(w) for w in tail.weights} == trained | {id(w) for w in head.weights}

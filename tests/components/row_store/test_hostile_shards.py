@@ -16,11 +16,11 @@ from absl import logging
 from hostile_shards import write_shard_with_code
 
 from components.example_gen.decode_cache import DecodedImages
-from components.row_store.shards import BadShardError, Kind, Shard, write_shard
-from components.row_store.store import KIND_FILE, EmbeddingStore, list_kinds
+from components.row_store.shards import BadShardError, FeatureKey, Shard, write_shard
+from components.row_store.store import KEY_FILE, EmbeddingStore, list_keys
 
 ROOT = pathlib.Path(__file__).parents[3]
-KIND = Kind("embedding", "weights", "graph", (8,), "float32")
+KIND = FeatureKey("embedding", "weights", "graph", (8,), "float32")
 DIGEST = bytes(range(32))
 
 
@@ -61,7 +61,7 @@ def test_a_shard_with_code_is_passed_over_as_a_foreign_one(store, tmp_path, log)
     assert len(store.open()) == 1
     assert "code.arrow: not a shard of this store (it holds something else)" in log.text
     assert store.prune([]) == 1
-    assert sorted(os.listdir(store.folder)) == ["code.arrow", KIND_FILE]
+    assert sorted(os.listdir(store.folder)) == ["code.arrow", KEY_FILE]
     assert not (tmp_path / "touched").exists()
 
 
@@ -86,7 +86,7 @@ def test_a_shard_with_code_among_what_was_decoded_is_passed_over(tmp_path):
     known = DecodedImages(str(tmp_path / "decoded"), "code")
     folder = pathlib.Path(known._store.folder)
     folder.mkdir(parents=True)
-    write_shard_with_code(folder / "code.arrow", known._store.kind, tmp_path / "touched")
+    write_shard_with_code(folder / "code.arrow", known._store.key, tmp_path / "touched")
     assert DecodedImages(str(tmp_path / "decoded"), "code").find(DIGEST.hex()) is None
     assert not (tmp_path / "touched").exists()
 
@@ -105,9 +105,9 @@ def test_what_is_no_regular_file_is_passed_over(store, make):
     make(pathlib.Path(store.folder) / "special.arrow")
     other = pathlib.Path(store.folder).parent / "other"
     other.mkdir()
-    make(other / KIND_FILE)
+    make(other / KEY_FILE)
     assert len(store.open()) == 1
-    assert list_kinds(str(other.parent)) == [KIND]
+    assert list_keys(str(other.parent)) == [KIND]
 
 
 @pytest.mark.parametrize(
@@ -121,8 +121,8 @@ def test_a_kind_that_graft_does_not_write_is_no_kind(store, change):
     digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
     folder = pathlib.Path(store.folder).parent / f"{values['layer']}-{digest[:16]}"
     folder.mkdir()
-    (folder / KIND_FILE).write_text(json.dumps(values))
-    assert list_kinds(str(folder.parent)) == [KIND]
+    (folder / KEY_FILE).write_text(json.dumps(values))
+    assert list_keys(str(folder.parent)) == [KIND]
 
 
 def mutate(content, random_):

@@ -9,10 +9,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from components.row_store.shards import BadShardError, Kind, Shard, write_shard
+from components.row_store.shards import BadShardError, FeatureKey, Shard, write_shard
 
-EMBEDDING = Kind("embedding", "weights", "graph", (2048,), "float32")
-TRUNK = Kind("conv4_block6_out", "weights", "graph", (2, 2, 8), "bfloat16")
+EMBEDDING = FeatureKey("embedding", "weights", "graph", (2048,), "float32")
+TRUNK = FeatureKey("conv4_block6_out", "weights", "graph", (2, 2, 8), "bfloat16")
 BATCHES = (3, 1, 4)  # rows of each
 
 
@@ -214,13 +214,13 @@ def test_a_kind_that_differs_in_anything_has_another_name(change):
 
 def test_equal_kinds_have_one_name():
     """Whoever made them, and whenever: another name would leave all rows that are kept behind."""
-    assert Kind("a", "w", "g", (2,), "float32").name == "a-e18f2bdaeb3ecdfa"
+    assert FeatureKey("a", "w", "g", (2,), "float32").name == "a-e18f2bdaeb3ecdfa"
 
 
 @pytest.mark.parametrize("kind", [EMBEDDING, TRUNK], ids=lambda kind: kind.dtype)
 def test_a_kind_comes_back_from_json(kind):
     """The shape is a tuple again, so that kinds can be compared."""
-    assert Kind.from_json(kind.to_json()) == kind
+    assert FeatureKey.from_json(kind.to_json()) == kind
     assert "\n" not in kind.to_json()
 
 

@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 from absl import logging
 
-from components.row_store.shards import Kind
-from components.row_store.store import KIND_FILE, EmbeddingStore, list_kinds, remove
+from components.row_store.shards import FeatureKey
+from components.row_store.store import KEY_FILE, EmbeddingStore, list_keys, remove
 from serving.storage.listing import measure
 
-EMBEDDING = Kind("embedding", "weights", "graph", (2048,), "float32")
-TRUNK = Kind("conv4_block6_out", "weights", "graph", (2, 2, 8), "bfloat16")
+EMBEDDING = FeatureKey("embedding", "weights", "graph", (2048,), "float32")
+TRUNK = FeatureKey("conv4_block6_out", "weights", "graph", (2, 2, 8), "bfloat16")
 DAY = 24 * 3600.0
 
 
@@ -40,7 +40,7 @@ def add(store, numbers, batch_size=4):
     with store.append() as append:
         for begin in range(0, len(numbers), batch_size):
             batch = numbers[begin : begin + batch_size]
-            append([make_digest(n) for n in batch], np.stack([make_row(store.kind, n) for n in batch]))
+            append([make_digest(n) for n in batch], np.stack([make_row(store.key, n) for n in batch]))
     [path] = set(list_shards(store)) - before
     return path
 
@@ -59,7 +59,7 @@ def list_found(store, numbers):
     positions = find(rows, numbers)
     found = [n for n, position in zip(numbers, positions, strict=True) if position >= 0]
     for number, row in zip(found, rows.read(positions[positions >= 0]), strict=True):
-        assert row.tobytes() == make_row(store.kind, number).tobytes()
+        assert row.tobytes() == make_row(store.key, number).tobytes()
     return found
 
 
@@ -216,7 +216,7 @@ def test_of_two_writers_at_once_nothing_is_lost(tmp_path, append_at_once):
     assert len(store.open()) == 180
     numbers = [*range(30), *range(100, 160), *range(200, 260)]
     assert list_found(store, numbers) == numbers
-    assert list_kinds(str(tmp_path)) == [TRUNK]
+    assert list_keys(str(tmp_path)) == [TRUNK]
 
 
 def test_torn_and_foreign_shards_are_passed_over(store, tmp_path, log):
@@ -400,9 +400,9 @@ def test_a_full_disk_leaves_what_was_there(tmp_path, length):
     path = add(store, [1])
     with limit(resource.RLIMIT_FSIZE, length), pytest.raises(OSError, match="large"):
         add(store, [2])
-    assert sorted(os.listdir(store.folder)) == sorted([path.name, KIND_FILE])
+    assert sorted(os.listdir(store.folder)) == sorted([path.name, KEY_FILE])
     assert list_found(store, [1, 2]) == [1]
-    assert list_kinds(str(tmp_path)) == [EMBEDDING]
+    assert list_keys(str(tmp_path)) == [EMBEDDING]
 
 
 def test_a_store_may_have_more_shards_than_a_process_may_open_files(store):
@@ -428,12 +428,12 @@ def test_the_kinds_below_a_folder_are_listed(tmp_path):
     }  # fmt: skip
     for name, text in texts.items():
         (tmp_path / name).mkdir()
-        (tmp_path / name / KIND_FILE).write_text(text)
+        (tmp_path / name / KEY_FILE).write_text(text)
     (tmp_path / "binary").mkdir()
-    (tmp_path / "binary" / KIND_FILE).write_bytes(b"\xff\xfe")
+    (tmp_path / "binary" / KEY_FILE).write_bytes(b"\xff\xfe")
     (tmp_path / "nothing").mkdir()
-    assert list_kinds(str(tmp_path)) == [TRUNK, EMBEDDING]
-    assert list_kinds(str(tmp_path / "missing")) == []
+    assert list_keys(str(tmp_path)) == [TRUNK, EMBEDDING]
+    assert list_keys(str(tmp_path / "missing")) == []
 
 
 def test_kinds_do_not_mix(tmp_path):
@@ -447,7 +447,7 @@ def test_kinds_do_not_mix(tmp_path):
 def test_what_a_store_takes_is_measured(tmp_path):
     """In bytes, of one kind or of all; nothing where nothing is."""
     stores = [EmbeddingStore(str(tmp_path), kind) for kind in (TRUNK, EMBEDDING)]
-    sizes = [add(s, [1, 2]).stat().st_size + len(s.kind.to_json()) for s in stores]
+    sizes = [add(s, [1, 2]).stat().st_size + len(s.key.to_json()) for s in stores]
     assert [measure(s.folder) for s in stores] == sizes
     assert measure(str(tmp_path)) == sum(sizes)
     assert measure(str(tmp_path / "missing")) == 0
@@ -460,5 +460,5 @@ def test_a_kind_is_removed_with_all_its_rows(tmp_path):
         add(s, [1])
     for _ in range(2):
         remove(str(tmp_path), TRUNK)
-    assert list_kinds(str(tmp_path)) == [EMBEDDING]
+    assert list_keys(str(tmp_path)) == [EMBEDDING]
     assert (list_found(stores[0], [1]), list_found(stores[1], [1])) == ([], [1])

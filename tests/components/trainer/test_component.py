@@ -166,7 +166,7 @@ def test_a_fine_tuned_model_that_is_better_on_val_is_exported(fine_tuned, val_ex
 
 
 def test_phase_2_starts_from_what_the_embedder_has_kept(fine_tuned):
-    """No image goes through the trunk in the Trainer."""
+    """No image goes through the feature extractor in the Trainer."""
     assert fine_tuned.embedded.trunk.layer == "conv4_block6_out"
     assert fine_tuned.trunk_computed == 0
 
@@ -178,7 +178,7 @@ def test_what_was_pruned_meanwhile_is_computed_again(train, fine_tuned, val_exam
     def prune(embedded):
         kept = EmbeddingStore(embedded.store, embedded.trunk)
         assert kept.prune([]) == 16
-        write_shard_with_code(f"{kept.folder}/code.arrow", kept.kind, tmp_path / "touched")
+        write_shard_with_code(f"{kept.folder}/code.arrow", kept.key, tmp_path / "touched")
 
     again = train(
         tmp_path,

@@ -328,13 +328,13 @@ def embedded_noise(small_base):
     random = np.random.default_rng(0)
     base = small_base(32, "random")
     embedder = resnet.build_embedder(base)
-    trunk, _ = resnet.split_base(base, "conv4_block6_out")
+    extractor, _ = resnet.split_base(base, "conv4_block6_out")
 
     def make(count):
         images = random.normal(0, 50, (count, 32, 32, 3)).astype(np.float32)
         labels = np.arange(count) % 2
         embedded = Embedded(embedder.predict_on_batch(images), labels, [])
-        below = tf.cast(trunk.predict_on_batch(images), tf.bfloat16).numpy()
+        below = tf.cast(extractor.predict_on_batch(images), tf.bfloat16).numpy()
         batches = tf.data.Dataset.from_tensor_slices((images, labels)).batch(8)
         return types.SimpleNamespace(embedded=embedded, below=batch(below, labels), images=batches)
 
@@ -342,32 +342,32 @@ def embedded_noise(small_base):
 
 
 def batch(features, labels):
-    """As `read_trunk`, from memory; the last batch is smaller."""
+    """As `read_features`, from memory; the last batch is smaller."""
     return tf.data.Dataset.from_tensor_slices((features, labels)).batch(8)
 
 
-def fine_tune(noise, small_base, frozen_like, devices, tmp_path, with_trunk, **changes):
-    """Both phases on embeddings, and phase 2 from the trunk or from the images."""
+def fine_tune(noise, small_base, frozen_like, devices, tmp_path, with_features, **changes):
+    """Both phases on embeddings, and phase 2 from features or from the images."""
     train_noise, val_noise = noise
     images = Images(plain=train_noise.images, shuffled=train_noise.images, val=val_noise.images)
-    trunks = (train_noise.below, val_noise.below) if with_trunk else (None, None)
-    inputs = Inputs(images, train_noise.embedded, val_noise.embedded, *trunks)
+    features = (train_noise.below, val_noise.below) if with_features else (None, None)
+    inputs = Inputs(images, train_noise.embedded, val_noise.embedded, *features)
     settings = change(SETTINGS, **PHASE_2_LEARNS | changes)
     base = small_base(32, "random")
     trained = training.train(frozen_like(base, "conv4_block6_out"), inputs, settings, devices, str(tmp_path))
     return base, trained
 
 
-def test_phase_2_from_the_trunk_trains_what_phase_2_from_the_images_trains(
+def test_phase_2_from_features_trains_what_phase_2_from_the_images_trains(
     embedded_noise, small_base, frozen_like, devices, tmp_path
 ):
     """The same batches: the same weights, but for the rounding of what is kept to bfloat16."""
     common = (embedded_noise, small_base, frozen_like, devices, tmp_path)
-    with_trunk, trained = fine_tune(*common, with_trunk=True)
-    without, expected = fine_tune(*common, with_trunk=False)
+    with_features, trained = fine_tune(*common, with_features=True)
+    without, expected = fine_tune(*common, with_features=False)
     start = small_base(32, "random").get_weights()
     moved = [np.abs(b - a).mean() for a, b in zip(start, without.get_weights(), strict=True)]
-    apart = [np.abs(b - a).mean() for a, b in zip(with_trunk.get_weights(), without.get_weights(), strict=True)]
+    apart = [np.abs(b - a).mean() for a, b in zip(with_features.get_weights(), without.get_weights(), strict=True)]
     assert [m > 0 for m in moved] == [False, False, True, True, False, False, False, False]
     assert max(apart) < 0.1 * max(moved)
     assert trained.history[-1].loss == pytest.approx(expected.history[-1].loss, rel=1e-2)
@@ -388,9 +388,11 @@ def test_phases_and_epochs_trace_once(embedded_noise, small_base, frozen_like, d
 
     monkeypatch.setattr(resnet, "compile_for_training", record)
     fine_tune(embedded_noise, small_base, frozen_like, devices, tmp_path, True, head_epochs=3, fine_tune_epochs=3)
-    training_steps = ["train_step of head", "train_step of above"]
+    training_steps = ["train_step of head", "train_step of tail_and_head"]
     # What is exported is scored on its own, in float32.
-    assert sorted(traced) == sorted([*training_steps, "test_step of head", "test_step of above", "test_step of above"])
+    assert sorted(traced) == sorted(
+        [*training_steps, "test_step of head", "test_step of tail_and_head", "test_step of tail_and_head"]
+    )
 
 
 def test_a_fine_tuned_base_is_scored_and_left_in_float32(embedded_noise, small_base, frozen_like, tmp_path):

@@ -37,7 +37,7 @@ def main() -> None:
         base = build_small_base(32, "random")
         before = base.get_weights()
         inputs = training.Inputs(None, embedded, embedded, below, below)
-        frozen = types.SimpleNamespace(network=base, cut="conv4_block6_out")
+        frozen = types.SimpleNamespace(network=base, split_layer="conv4_block6_out")
         trained = training.train(frozen, inputs, settings, Devices("float32", False, strategy), sys.argv[1])
     phases = [row.phase for row in trained.history]
     losses = [row.loss for row in trained.history]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from manifests import make_use, write_manifest
 
-from components.row_store.shards import Kind
+from components.row_store.shards import FeatureKey
 from components.row_store.store import EmbeddingStore
 from pipeline.commands.embeddings import _find_live_uses, prune_store
 from pipeline.workspace.workspace import Workspace
@@ -48,7 +48,7 @@ LEFT = {"gone": {}, "foreign": {"Split-train/other": b""}, "torn": {FILE: bytes(
 @pytest.mark.parametrize("left", LEFT.values(), ids=LEFT)
 def test_nothing_is_dropped_where_the_images_in_use_are_not_known(tmp_path, left):
     """The artifacts of the newest run are gone, foreign or torn: the rows may be those of its images."""
-    kind = Kind("embedding", "weights", "graph", (4,), "float32")
+    kind = FeatureKey("embedding", "weights", "graph", (4,), "float32")
     store = EmbeddingStore(str(tmp_path / "embeddings"), kind)
     with store.append() as append:
         append([b"1" * 32], np.zeros((1, 4), np.float32))
