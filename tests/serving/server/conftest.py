@@ -13,6 +13,7 @@ from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_p
 from tensorflow_serving.config import model_server_config_pb2
 
 from serving.server.grpc_service import start_grpc_server
+from serving.server.memory import MemoryBudget
 from serving.server.metrics import Metrics
 from serving.server.models import ModelStore
 
@@ -157,9 +158,10 @@ def make_connections():
     with contextlib.ExitStack() as stack:
 
         def serve(store, **options):
-            defaults = {"threads": 16, "max_request_bytes": 1 << 20}
+            options = {"threads": 16, "max_request_bytes": 1 << 20} | options
+            budget = MemoryBudget(8, options["max_request_bytes"])
             address = f"127.0.0.1:{pick_port()}"
-            server = start_grpc_server(store, Metrics(), [address], **defaults | options)
+            server = start_grpc_server(store, Metrics(), [address], budget=budget, **options)
             stack.callback(lambda: server.stop(None).wait())
             channel = stack.enter_context(grpc.insecure_channel(address))
             return types.SimpleNamespace(

@@ -8,7 +8,7 @@ import pytest
 from waiting import wait_until
 
 from serving.server.batching import Batcher
-from serving.server.configs import Batching
+from serving.server.configs import BatchingParameters
 from serving.server.errors import ServingError, failed_precondition
 
 
@@ -41,7 +41,7 @@ def make(recorder):
     made = []
 
     def make_batcher(**parameters):
-        made.append(Batcher(recorder, Batching(**{"num_batch_threads": 1} | parameters)))
+        made.append(Batcher(recorder, BatchingParameters(**{"num_batch_threads": 1} | parameters)))
         return made[-1]
 
     yield make_batcher
@@ -197,7 +197,7 @@ def test_an_output_without_rows_cannot_be_dealt_out(make):
         def run(self, inputs, outputs):
             return [np.float32(1)]
 
-    batcher = Batcher(Scalar(), Batching(num_batch_threads=1))
+    batcher = Batcher(Scalar(), BatchingParameters(num_batch_threads=1))
     with pytest.raises(ServingError, match="0th dimension"):
         batcher.run({"x": rows(1)}, ["y"])
     batcher.close()

@@ -182,14 +182,14 @@ def test_every_batching_parameter_is_read(write):
         max_execution_batch_size { value: 16 }
     """
     found = configs.read_batching_parameters(write(content))
-    assert found == configs.Batching(128, 500, 7, 3, "mine", (16, 64, 128), True, True, 16)
+    assert found == configs.BatchingParameters(128, 500, 7, 3, "mine", (16, 64, 128), True, True, 16)
     assert len(dataclasses.astuple(found)) == 9
 
 
 def test_batching_defaults_are_the_real_servers(write):
     """An empty file is a valid one."""
     found = configs.read_batching_parameters(write(""))
-    assert found == configs.Batching()
+    assert found == configs.BatchingParameters()
     assert (found.max_batch_size, found.batch_timeout_micros, found.max_enqueued_batches) == (1000, 0, 10)
     assert found.num_batch_threads == len(os.sched_getaffinity(0))
     assert found.allowed_batch_sizes == ()
@@ -249,18 +249,18 @@ def test_a_batching_value_out_of_range_is_refused(write, content, problem):
 
 def test_a_batch_is_as_large_as_a_request_may_be_unless_it_is_split():
     """max_execution_batch_size counts with enable_large_batch_splitting alone."""
-    assert configs.Batching(128, max_execution_batch_size=16).execution_batch_size == 128
-    assert configs.Batching(128, enable_large_batch_splitting=True).execution_batch_size == 128
-    split = configs.Batching(128, enable_large_batch_splitting=True, max_execution_batch_size=16)
+    assert configs.BatchingParameters(128, max_execution_batch_size=16).execution_batch_size == 128
+    assert configs.BatchingParameters(128, enable_large_batch_splitting=True).execution_batch_size == 128
+    split = configs.BatchingParameters(128, enable_large_batch_splitting=True, max_execution_batch_size=16)
     assert split.execution_batch_size == 16
 
 
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        ("", configs.Monitoring(False, "/monitoring/prometheus/metrics")),
-        ("prometheus_config { enable: true }", configs.Monitoring(True, "/monitoring/prometheus/metrics")),
-        ('prometheus_config: { enable: true, path: "/metrics" }', configs.Monitoring(True, "/metrics")),
+        ("", configs.MonitoringConfig(False, "/monitoring/prometheus/metrics")),
+        ("prometheus_config { enable: true }", configs.MonitoringConfig(True, "/monitoring/prometheus/metrics")),
+        ('prometheus_config: { enable: true, path: "/metrics" }', configs.MonitoringConfig(True, "/metrics")),
     ],
 )
 def test_metrics_are_off_unless_enabled(write, content, expected):

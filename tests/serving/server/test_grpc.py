@@ -16,7 +16,7 @@ from tensorflow_serving.apis import (
     regression_pb2,
 )
 
-from serving.server.configs import Batching
+from serving.server.configs import BatchingParameters
 
 CODE = grpc.StatusCode
 
@@ -36,7 +36,7 @@ def alone(scaled, serve_once):
 @pytest.fixture(scope="module")
 def batched(scaled, serve_once):
     """Stubs for the TF2 model, whose requests are answered together."""
-    return serve_once(m=scaled, batching=Batching(max_batch_size=4))
+    return serve_once(m=scaled, batching=BatchingParameters(max_batch_size=4))
 
 
 def make_request(name, inputs, signature="", version=None, label=None, outputs=()):
@@ -302,7 +302,7 @@ def test_another_configuration_is_taken_while_serving(scaled, half_plus_two, mak
 
 def test_a_broken_request_in_a_batch_fails_alone(scaled, make_store, connect, rows):
     """Eight come at once and are merged; the one with a negative value spoils only its own answer."""
-    batching = Batching(max_batch_size=8, batch_timeout_micros=2_000_000, num_batch_threads=1)
+    batching = BatchingParameters(max_batch_size=8, batch_timeout_micros=2_000_000, num_batch_threads=1)
     stubs = connect(make_store(m=scaled, batching=batching))
     answers = {}
 

@@ -13,7 +13,7 @@ from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 from schema.errors import UsageError
 from serving.releases import models_config
 from serving.server import configs, models
-from serving.server.configs import Batching
+from serving.server.configs import BatchingParameters
 from serving.server.errors import ServingError
 from serving.server.inference import predict_arrays
 from serving.server.main import _logged_errors
@@ -221,7 +221,7 @@ def test_a_folder_that_cannot_be_listed_unloads_nothing(folder, tmp_path, make_s
 
 def test_a_version_whose_warm_up_fails_leaves_no_thread_behind(folder, make_store, add):
     """Of those that would merge its requests."""
-    store = make_store(m=folder, batching=Batching(num_batch_threads=3))
+    store = make_store(m=folder, batching=BatchingParameters(num_batch_threads=3))
     added = add(2)
     (added / "assets.extra").mkdir()
     (added / "assets.extra/tf_serving_warmup_requests").write_bytes(b"torn" * 10)
@@ -300,7 +300,7 @@ def test_an_empty_configuration_unloads_nothing(folder, tmp_path, make_store, te
     """ServerCore::ReloadConfig: "It is only legal to transition from one ModelConfigList to another"."""
     (tmp_path / "models.config").write_text(text)
     store = make_store(m=folder)
-    with pytest.raises(ServingError, match=r"Cannot transition to requested config\..*what is served is served on"):
+    with pytest.raises(ServingError, match=r"Cannot transition to requested config\..*loaded models keep serving"):
         store.configure(configs.read_model_config(str(tmp_path / "models.config")))
     assert ask(store) == (1, 1.0)
 

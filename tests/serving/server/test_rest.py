@@ -1,4 +1,4 @@
-"""The REST face, over HTTP; bodies and status codes are TensorFlow Serving's."""
+"""The REST endpoint, over HTTP; bodies and status codes are TensorFlow Serving's."""
 
 import base64
 import contextlib
@@ -16,8 +16,9 @@ import requests
 from hypothesis import strategies as st
 from ports import pick_port
 
-from serving.server.configs import Monitoring
+from serving.server.configs import MonitoringConfig
 from serving.server.http_server import serve_http
+from serving.server.memory import MemoryBudget
 from serving.server.metrics import Metrics
 from serving.server.rest import RestApi, create_app
 
@@ -38,7 +39,8 @@ def serve(half_plus_two, scaled, make_config):
             config.model_config_list.MergeFrom(make_config(half=half_plus_two).model_config_list)
             store.configure(config)
             metrics = Metrics()
-            app = create_app(RestApi(store, metrics, 4, timeout, MOST), metrics, Monitoring(enable=True, path=PATH))
+            api = RestApi(store, metrics, 4, timeout, MOST, MemoryBudget(2, MOST))
+            app = create_app(api, metrics, MonitoringConfig(enable=True, path=PATH))
             port = pick_port()
             stack.enter_context(serve_http(app, "127.0.0.1", port, timeout))
             wait_for(port)

@@ -16,7 +16,7 @@ from tensorflow_serving.apis import predict_pb2
 from serving.server.errors import ServingError
 from serving.server.json_documents import measure
 from serving.server.json_requests import parse_predict
-from serving.server.memory import Budget, Size
+from serving.server.memory import MemoryBudget, Size
 from serving.server.tensors import measure as measure_tensors
 from serving.server.wire_size import measure_message
 
@@ -88,7 +88,7 @@ def test_a_value_that_is_repeated_counts_as_often(dtype, least):
 
 def test_large_requests_wait_for_each_other_and_small_ones_do_not():
     """In the order of their coming."""
-    budget, entered = Budget(4, MB), []
+    budget, entered = MemoryBudget(4, MB), []
 
     def enter(name, size):
         with budget.take(Size(size, "")):
@@ -113,7 +113,7 @@ def test_large_requests_wait_for_each_other_and_small_ones_do_not():
 
 def test_no_more_wait_than_leave_threads_for_small_requests():
     """A further one is to come again later; one that is too large is refused for good."""
-    budget = Budget(1, MB)
+    budget = MemoryBudget(1, MB)
     with budget.take(Size(500 * MB, "")):
         waiting = threading.Thread(target=lambda: budget.take(Size(500 * MB, "")).__enter__())
         waiting.start()
