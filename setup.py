@@ -3,11 +3,14 @@
 The environment itself is requirements.lock; a worker image has it. So nothing is required here.
 """
 
+import pathlib
+import runpy
+
 from setuptools import find_packages, setup
 
 setup(
     name="graft",
-    version="0.2.0",
+    version=runpy.run_path(str(pathlib.Path(__file__).with_name("schema") / "version.py"))["VERSION"],
     description="From a folder of labelled images to a model that TensorFlow Serving serves",
     license="Apache-2.0",
     # Without tests: the older stack's site-packages hold a package of that name.

@@ -29,6 +29,7 @@ from components.embedder.component import DEFAULT_TRUNK_GB, EmbedderExecutor
 from components.example_gen.component import make_example
 from components.example_gen.duplicates import Record
 from components.network import resnet
+from components.network.weights import RANDOM
 from components.records.ingest import IngestSummary
 from components.schema_gen import read_schema
 from components.transform.preprocessing import preprocessing_fn
@@ -77,7 +78,7 @@ def time_embedder(examples: pathlib.Path, graph: pathlib.Path, out: pathlib.Path
     for name, artifact in artifacts.items():
         artifact.uri = str(uris[name])
     artifacts["examples"].split_names = artifact_utils.encode_split_names(list(features.SPLITS))
-    spec = BaseSpec(resnet.RANDOM, 0, IMAGE_SIZE, "conv5_block1" if trunk else "")
+    spec = BaseSpec(RANDOM, 0, IMAGE_SIZE, "conv5_block1" if trunk else "")
     properties = {"base": spec.to_json(), "fine_tune_epochs": int(trunk), "store": str(out / "store")}
     started = time.monotonic()
     EmbedderExecutor().Do(
@@ -93,7 +94,7 @@ class BareLoop:
 
     def __init__(self) -> None:
         """Builds and traces."""
-        embedder = resnet.build_embedder(resnet.build_base(IMAGE_SIZE, resnet.RANDOM))
+        embedder = resnet.build_embedder(resnet.build_base(IMAGE_SIZE, RANDOM))
         self._forward = tf.function(lambda batch: embedder(batch, training=False), jit_compile=False)
         random = np.random.default_rng(0)
         shape = (BATCH, IMAGE_SIZE, IMAGE_SIZE, 3)

@@ -18,6 +18,7 @@ import tensorflow as tf
 from PIL import Image
 
 from components.network import resnet
+from components.network.weights import RANDOM
 from components.transform.pixels import read_levels, to_pixels
 from components.transform.preprocessing import preprocess_images
 from schema import features
@@ -69,7 +70,7 @@ def main() -> None:
         images = to_pixels(read_levels([examples], transform, BATCH, cache=str(pathlib.Path(folder, "levels"))))
         first = rate(images)
         later = rate(images)
-        embedder = resnet.build_embedder(resnet.build_base(IMAGE_SIZE, resnet.RANDOM))
+        embedder = resnet.build_embedder(resnet.build_base(IMAGE_SIZE, RANDOM))
         embedder.predict_on_batch(np.zeros([BATCH, IMAGE_SIZE, IMAGE_SIZE, 3], np.float32))
         base = rate(images, embedder.predict_on_batch)
     print(f"{count} photographs of {WIDTH} x {HEIGHT} pixels, {size / 1e6:.1f} MB each, resized to {IMAGE_SIZE}")

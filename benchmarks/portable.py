@@ -34,7 +34,7 @@ from components.embedder.backbone import BaseSpec
 from components.embedder.component import DEFAULT_TRUNK_GB, EmbedderExecutor
 from components.example_gen.component import make_example
 from components.example_gen.duplicates import Record
-from components.network import resnet
+from components.network.weights import RANDOM
 from components.records.ingest import IngestSummary
 from pipeline.beam.engines import beam_pipeline_args
 from pipeline.config.config import Beam
@@ -74,7 +74,7 @@ def time_embedder(examples: pathlib.Path, graph: pathlib.Path, out: pathlib.Path
     artifacts["examples"].split_names = artifact_utils.encode_split_names(list(features.SPLITS))
     outputs = {"embeddings": [artifacts.pop("embeddings")]}
     properties = {
-        "base": BaseSpec(resnet.RANDOM, 0, IMAGE_SIZE, "").to_json(),
+        "base": BaseSpec(RANDOM, 0, IMAGE_SIZE, "").to_json(),
         "fine_tune_epochs": 0,
         "store": str(out / "store"),
         "trunk_gb": DEFAULT_TRUNK_GB,

@@ -15,6 +15,7 @@ from kfp.pipeline_spec import pipeline_spec_pb2
 from tfx.orchestration.data_types import RuntimeParameter
 from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner
 
+from components.network.weights import IMAGENET, RANDOM
 from components.run_parameters import RunParameters
 from kubeflow import conform
 from kubeflow.version import read_version
@@ -22,7 +23,6 @@ from pipeline.beam.engines import beam_pipeline_args, check_engine
 from pipeline.chain import Places, create_pipeline
 from pipeline.code_digests import read_code_digests
 from pipeline.config.config import Config
-from pipeline.downloads.weights import IMAGENET, RANDOM
 from pipeline.parameters import make_parameters
 from pipeline.resolve import Resolved, digest_settings
 from schema.errors import UsageError

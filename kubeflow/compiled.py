@@ -11,8 +11,8 @@ from typing import Any
 
 import yaml
 
-from pipeline.cli import VERSION
 from schema.errors import UsageError
+from schema.version import VERSION
 from serving.storage.regular import read_regular
 
 WINDOW_END, WINDOW_DAYS, FORCE = "window_end", "window_days", "force"

@@ -4,8 +4,8 @@ import functools
 import hashlib
 import pathlib
 
-from pipeline.cli import VERSION
 from schema.errors import UsageError
+from schema.version import VERSION
 
 _PACKAGES = ("schema", "serving", "components", "pipeline", "kubeflow")
 

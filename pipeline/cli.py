@@ -17,6 +17,7 @@ from pipeline.console.ending import Interrupts, end_at_once, interruptible
 from pipeline.console.printing import echo, echo_json, find_command, make_console, print_error, print_usage_error
 from schema.errors import DataError, GraftError, UsageError
 from schema.text import quote
+from schema.version import VERSION
 from serving.process.output import make_streams_safe
 from serving.storage.gfile import set_defaults
 
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from pipeline.check.check import Findings
     from pipeline.config.config import Config
 
-VERSION = "0.2.0"
 _SAMPLE = 200  # images that init reads: some seconds
 
 
@@ -390,7 +390,7 @@ def predict(
 
             workspace = model or out or choose_workspace()
             try:
-                model = find_model([workspace])
+                model = find_model(workspace)
             except UsageError as error:
                 raise UsageError(f"{error}{describe_last_run(workspace)}") from None
         path = find_version(model)

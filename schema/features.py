@@ -8,7 +8,8 @@ DIGEST = "digest"  # bytes [1]: hex sha256 of the file
 BRIGHTNESS = "brightness"  # float32 [1]: mean of the uint8 pixels over all channels, 0 to 255
 
 # Feature that the Embedder adds.
-EMBEDDING = "embedding"  # float32 [2048]: output of the frozen base
+EMBEDDING_SIZE = 2048
+EMBEDDING = "embedding"  # float32 [EMBEDDING_SIZE]: output of the frozen base
 
 # Transformed features, from the transform graph.
 PIXELS = "pixels"  # float32 [batch, image_size, image_size, 3]: input of ResNet50

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from collections.abc import Sequence
 
 _JOINERS = "\u200c\u200d"  # invisible joiners, in words of Persian and in many emoji
 _ESCAPED = {"\\": "\\\\", "'": "\\'"}
@@ -23,6 +24,16 @@ def printable(name: str) -> str:
 def printable_lines(text: str) -> str:
     """Applies `printable` to each line of a text."""
     return "\n".join(map(printable, text.split("\n")))
+
+
+def list_some(names: Sequence[str], most: int = 3) -> str:
+    """Joins the first names with commas, followed by the number of the others.
+
+    >>> list_some(["a", "b", "c", "d", "e"])
+    'a, b, c and 2 more'
+    """
+    shown = ", ".join(names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
 
 
 def quote(name: str) -> str:

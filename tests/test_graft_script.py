@@ -18,7 +18,7 @@ from terminals import open_terminal
 from waiting import wait_until
 
 from kubeflow.cli import cli
-from pipeline.cli import VERSION
+from schema.version import VERSION
 
 ROOT = pathlib.Path(__file__).parents[1]
 FAKE_PYTHON = '#!/bin/sh\nshift\necho "arguments: $*"\n'

@@ -10,9 +10,9 @@ import tensorflow as tf
 from components.example_files import list_split
 from components.tfdata import without_autotune
 from schema import features
+from schema.features import EMBEDDING_SIZE
 from serving.storage.whole_files import write_whole
 
-EMBEDDING_SIZE = 2048
 _ROWS = 1024  # parsed at once; 8 MB
 _TEXTS = (features.DIGEST, features.LABEL, features.PATH)
 

@@ -73,7 +73,7 @@ class FrozenBase:
         self._graph = tft.TFTransformOutput(transform_graph)
         weights = resnet.digest_weights(self.network)
         graph = digest_output(self._graph.transform_savedmodel_dir, features.PIXELS)
-        self.embedding_key = FeatureKey(EMBEDDING, weights, graph, (resnet.EMBEDDING_SIZE,), "float32")
+        self.embedding_key = FeatureKey(EMBEDDING, weights, graph, (features.EMBEDDING_SIZE,), "float32")
         self.extractor_key = None
         if self.split_layer:
             shape = tuple(self.network.get_layer(self.split_layer).output.shape[1:])

@@ -29,7 +29,7 @@ from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionP
 
 from components import progress
 from components.artifacts import IngestReport
-from components.embedder.artifact import EMBEDDING_SIZE, ImageRow, read_rows, write_embeddings
+from components.embedder.artifact import ImageRow, read_rows, write_embeddings
 from components.embedder.backbone import EMBEDDING, BaseSpec, FrozenBase
 from components.embedder.moments import Moments
 from components.example_files import list_split
@@ -39,6 +39,7 @@ from components.row_store.shards import Append, FeatureKey
 from components.row_store.store import EmbeddingStore, Rows, free_bytes, list_keys, remove
 from schema import features
 from schema.errors import GraftError
+from schema.features import EMBEDDING_SIZE
 from serving.storage.gfile import gfile
 from serving.storage.listing import measure
 from serving.storage.whole_files import write_whole

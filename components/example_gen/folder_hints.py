@@ -4,11 +4,11 @@ import difflib
 import os
 
 from components.example_gen.ignored import Ignored
+from schema.text import list_some
 from serving.storage.gfile import is_remote
 
 _IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".heic", ".tif", ".tiff"}
 _LOOKED_INTO = 200  # folders; a hint need not be right on a disk with more
-_SHOWN = 3
 
 
 def suggest_near(data: str) -> str:
@@ -24,7 +24,7 @@ def suggest_above(data: str) -> str:
     folders = _list_folders(above)
     if not 2 <= len(folders) <= _LOOKED_INTO or not all(_holds_images(os.path.join(above, name)) for name in folders):
         return ""
-    return f"Did you mean {above}, with the classes {_name(folders)}?"
+    return f"Did you mean {above}, with the classes {list_some(folders)}?"
 
 
 def suggest_below(data: str) -> str:
@@ -33,7 +33,7 @@ def suggest_below(data: str) -> str:
     while len(folders) == 1:
         folder = os.path.join(folder, folders[0])
         folders = _list_folders(folder)
-    return f"Did you mean {folder}, with the folders {_name(folders)}?" if folder != data and folders else ""
+    return f"Did you mean {folder}, with the folders {list_some(folders)}?" if folder != data and folders else ""
 
 
 def _list_folders(folder: str) -> list[str]:
@@ -54,7 +54,3 @@ def _holds_images(folder: str) -> bool:
             return any(os.path.splitext(entry.name)[1].lower() in _IMAGE_SUFFIXES for entry in entries)
     except OSError:
         return False
-
-
-def _name(names: list[str]) -> str:
-    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")

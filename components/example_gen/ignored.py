@@ -8,11 +8,13 @@ import collections
 import os
 from collections.abc import Mapping
 
+from serving.storage.regular import name_irregular
+
 HIDDEN_FILE, SIDE_FILE, LOOSE_FILE = "hidden file", "side file", "file beside the class folders"
 HIDDEN_FOLDER, SIDE_FOLDER = "hidden folder", "folder that a computer made"
 EMPTY_FOLDER, OUTSIDE_WINDOW, LOOP = "folder without an image", "date folder outside the window", "link that leads back"
 LINK_OUTSIDE, LINK_AGAIN = "link out of the data folder, for follow_links is off", "link to what is read already"
-PIPE, SOCKET, DEVICE = "named pipe, which is no file", "socket, which is no file", "device, which is no file"
+PIPE, SOCKET, DEVICE = (f"{kind}, which is no file" for kind in ("named pipe", "socket", "device"))
 
 # Names in lower case: of Windows and its photo viewers, macOS (an icon's name ends in a carriage return), Synology,
 # Zoner, and of collections.
@@ -82,6 +84,15 @@ class Ignored:
     def add_loose_file(self, name: str) -> None:
         """Counts a file beside the class folders."""
         self.add(LOOSE_FILE, _shorten(name))
+
+
+def name_irregular_kind(mode: int) -> str:
+    """Returns `PIPE`, `SOCKET` or `DEVICE`.
+
+    Args:
+        mode: `st_mode` of what is neither a file nor a folder.
+    """
+    return f"{name_irregular(mode).removeprefix('a ') or 'device'}, which is no file"
 
 
 def is_passed_over(name: str) -> bool:

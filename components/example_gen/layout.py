@@ -23,7 +23,7 @@ from components.example_gen.ignored import EMPTY_FOLDER, LINK_OUTSIDE, OUTSIDE_W
 from components.example_gen.walk import FoundFile, Root, Walk, check_name, refuse_folder
 from schema.errors import DataError, UsageError
 from schema.features import TRAIN, VAL
-from schema.text import printable
+from schema.text import list_some, printable
 from serving.storage.gfile import gfile, is_remote, join, list_remote
 from serving.storage.regular import find_irregular
 
@@ -118,11 +118,11 @@ def list_images(data: str, window_end: str = "", window_days: int = 0, follow_li
     if dates:
         listing = _list_spans(data, folders, dates, (window_end, window_days), follow_links)
     elif all(_ALMOST_DATE.fullmatch(name) for name in folders):
-        raise DataError(f"{data}: {_some(folders)} look like dates. Write them as 2026-11-23, or name the classes.")
+        raise DataError(f"{data}: {list_some(folders)} look like dates. Write them as 2026-11-23, or name the classes.")
     elif window_end or window_days:
         raise DataError(
             f"{data}: a window of dates was asked for, but no folder is a date such as 2026-11-23 "
-            f"(found {_some(folders)}). Leave the window out, or sort the class folders into date folders."
+            f"(found {list_some(folders)}). Leave the window out, or sort the class folders into date folders."
         )
     elif _are_splits(data, folders):
         listing = _list_splits(data, folders, follow_links)
@@ -143,7 +143,7 @@ def _list_spans(
     others = sorted(set(folders) - set(dates))
     if others:
         raise DataError(
-            f"{data}: {_some(dates)} are dates and {_some(others)} are not. "
+            f"{data}: {list_some(dates)} are dates and {list_some(others)} are not. "
             "Keep one layout: DATA/<class>/ or DATA/<date>/<class>/."
         )
     end = window_end or max(dates)
@@ -180,8 +180,10 @@ def _are_splits(data: str, folders: list[str]) -> bool:
     if all_named and TRAIN in (name.lower() for name in named):
         return True
     if alike or all_named:
-        what = f"{_some(sorted(set(folders) - set(named)))} is not one" if not all_named else "there is no train/"
-        raise DataError(f"{data}: {_some(named)} look like ready-made splits, and {what}. Call them train, val, test.")
+        what = f"{list_some(sorted(set(folders) - set(named)))} is not one" if not all_named else "there is no train/"
+        raise DataError(
+            f"{data}: {list_some(named)} look like ready-made splits, and {what}. Call them train, val, test."
+        )
     return False
 
 
@@ -189,7 +191,7 @@ def _list_splits(data: str, folders: list[str], follow_links: bool) -> Listing:
     splits = [_SPLIT_FOLDERS[name.lower()] for name in folders]
     twice = [name for name in folders if splits.count(_SPLIT_FOLDERS[name.lower()]) > 1]
     if twice:
-        raise DataError(f"{data}: {_some(twice)} are the same split. Merge them into one folder.")
+        raise DataError(f"{data}: {list_some(twice)} are the same split. Merge them into one folder.")
     roots = [(name, "", split) for name, split in zip(folders, splits, strict=True)]
     listing = _collect(data, roots, Ignored(), follow_links)
     return dataclasses.replace(listing, split_folders=tuple(sorted(splits)))
@@ -349,11 +351,6 @@ def _is_date(name: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _some(names: list[str]) -> str:
-    shown = ", ".join(names[:3])
-    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"
 
 
 def splits_to_draw(split_folders: tuple[str, ...]) -> tuple[str, ...]:

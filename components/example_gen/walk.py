@@ -21,11 +21,9 @@ import stat
 from collections.abc import Sequence
 from typing import NoReturn
 
-from components.example_gen.ignored import DEVICE, LINK_AGAIN, LINK_OUTSIDE, LOOP, PIPE, SOCKET, Ignored, is_passed_over
+from components.example_gen.ignored import LINK_AGAIN, LINK_OUTSIDE, LOOP, Ignored, is_passed_over, name_irregular_kind
 from schema.errors import DataError
 from schema.text import printable
-
-_KINDS = {stat.S_IFIFO: PIPE, stat.S_IFSOCK: SOCKET, stat.S_IFCHR: DEVICE, stat.S_IFBLK: DEVICE}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -199,7 +197,7 @@ class Walk:
         if stat.S_ISREG(status.st_mode):
             self.files.append(FoundFile(root, path, status.st_size, status.st_mtime_ns))
         else:
-            self._pass_over(_KINDS.get(stat.S_IFMT(status.st_mode), DEVICE), path)
+            self._pass_over(name_irregular_kind(status.st_mode), path)
 
     def _pass_over(self, kind: str, path: str) -> None:
         self._ignored.add(kind, os.path.relpath(path, self._data).replace(os.sep, "/"))

@@ -10,6 +10,7 @@ from components.example_gen.reading import GONE
 from components.records.ingest import IngestSummary
 from components.records.quarantine import LeftOut
 from schema.features import SPLITS, TEST, TRAIN
+from schema.text import list_some
 
 _SHOWN = 10  # files or classes named in a message
 _FEW_TESTED = 30  # below this many test images, one of them is more than 3 points of accuracy
@@ -68,8 +69,8 @@ def check_classes(found: Iterable[str], classes: list[str], left_out: Sequence[L
     unknown = sorted(set(found) - set(classes))
     if unknown:
         problems.append(
-            f"unknown class: the folder {_names(unknown)} is not among the classes {_names(classes)}. "
-            "Rename or remove it, or name all classes with --classes."
+            f"unknown class: the folder {list_some(unknown, _SHOWN)} is not among the classes "
+            f"{list_some(classes, _SHOWN)}. Rename or remove it, or name all classes with --classes."
         )
     for name in (c for c in classes if c not in set(found)):
         lost = sum(file.label == name for file in left_out)
@@ -78,7 +79,7 @@ def check_classes(found: Iterable[str], classes: list[str], left_out: Sequence[L
             f"vanished class: no image of {name!r} is left: {why}. Bring them back, or name the classes with --classes."
         )
     if not problems and len(classes) < 2:
-        problems.append(f"only one class ({_names(classes)}): a classifier needs two. Add another class folder.")
+        problems.append(f"only one class ({list_some(classes)}): a classifier needs two. Add another class folder.")
     return problems
 
 
@@ -94,7 +95,7 @@ def check_listing(counts: Mapping[str, int]) -> list[str]:
     if not small:
         return []
     return [
-        f"fewer than {len(SPLITS)} images in the class {_names(small)}: one each is needed to train, "
+        f"fewer than {len(SPLITS)} images in the class {list_some(small, _SHOWN)}: one each is needed to train, "
         "validate and test. Add images of it, or remove its folder."
     ]
 
@@ -110,7 +111,7 @@ def _check_splits(ingest: IngestSummary, classes: list[str]) -> list[str]:
     ]
     untrained = [c for c in classes if not counts[TRAIN].get(c)]
     if untrained and not problems:
-        problems.append(f"no training image of the class {_names(untrained)}. Add images to it.")
+        problems.append(f"no training image of the class {list_some(untrained, _SHOWN)}. Add images to it.")
     return problems
 
 
@@ -121,7 +122,7 @@ def find_warnings(ingest: IngestSummary) -> list[str]:
     for split in SPLITS[1:]:
         absent = [c for c in totals if not counts[split].get(c)]
         if absent:
-            warnings.append(f"no {split} image of the class {_names(absent)}.")
+            warnings.append(f"no {split} image of the class {list_some(absent, _SHOWN)}.")
     if ingest.contradictions:
         warnings.append(
             f"{ingest.contradictions} files were left out because the same image stands in two classes: "
@@ -158,8 +159,3 @@ def _warn_of_uneven_classes(totals: dict[str, int]) -> list[str]:
             f'a model may neglect the latter. class_weights = "balanced" weighs it up; more images of it are better.'
         )
     return warnings
-
-
-def _names(names: list[str]) -> str:
-    shown = ", ".join(names[:_SHOWN])
-    return shown if len(names) <= _SHOWN else f"{shown} and {len(names) - _SHOWN} more"

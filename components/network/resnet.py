@@ -17,13 +17,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from components.network.weights import IMAGENET, NOTOP_FILE, RANDOM
 from schema.errors import UsageError
+from schema.features import EMBEDDING_SIZE
 
-EMBEDDING_SIZE = 2048
 _LEAST_VARIANCE = 1e-3  # of a feature, as a share of the mean variance
-RANDOM, IMAGENET = "random", "imagenet"
 ALL = "all"
-_NOTOP_FILE = "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5"
 _KERAS_3_SUFFIX = ".weights.h5"
 
 
@@ -61,7 +60,7 @@ def _build_resnet(image_size: int, weights: str | None) -> keras.Model:
             raise
         raise UsageError(  # Keras raises no class of its own where a download fails
             f"weights: the ImageNet weights cannot be fetched from here ({str(error).splitlines()[0][:200]}). Put the "
-            f"file {_NOTOP_FILE} into the image or into a bucket, and name it with --weights."
+            f"file {NOTOP_FILE} into the image or into a bucket, and name it with --weights."
         ) from error
 
 
@@ -162,7 +161,7 @@ def _load_weights(base: keras.Model, path: str) -> None:
     except (OSError, ValueError, KeyError) as error:
         raise UsageError(
             f"{path}: these are not weights of ResNet50 without its top ({_explain(path, base, error)}). "
-            f"Expected the file {_NOTOP_FILE}, or one like it, or what Keras 3 saved as *{_KERAS_3_SUFFIX}."
+            f"Expected the file {NOTOP_FILE}, or one like it, or what Keras 3 saved as *{_KERAS_3_SUFFIX}."
         ) from error
 
 

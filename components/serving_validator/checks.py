@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from schema.text import list_some
 from serving.export.signatures import CONTRACT
 
 # Of a probability. The same TensorFlow differed by 5e-7 at the same size of batch, and between sizes by 1.2e-5 (a head
@@ -74,7 +75,7 @@ def _check_shapes(outputs: Outputs, expected: Outputs, classes: Sequence[str]) -
 def _check_classes(outputs: Outputs, classes: Sequence[str]) -> str:
     for row in outputs["classes"]:
         if (named := decode(row)) != list(classes):
-            return f"the classes are {_shorten(named)}; expected {_shorten(classes)}"
+            return f"the classes are {list_some(named, _SHOWN)}; expected {list_some(classes, _SHOWN)}"
     return ""
 
 
@@ -116,7 +117,3 @@ def _describe_tensor(info: Mapping[str, Any]) -> tuple[str, int | None]:
 def _list(tensors: Mapping[str, tuple[str, int | None]]) -> str:
     described = (f"{name} ({dtype}, rank {rank})" for name, (dtype, rank) in sorted(tensors.items()))
     return ", ".join(described) or "none"
-
-
-def _shorten(names: Sequence[str]) -> str:
-    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")

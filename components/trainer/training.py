@@ -14,6 +14,7 @@ from components import progress
 from components.embedder.artifact import Embedded
 from components.embedder.backbone import FrozenBase
 from components.network import resnet
+from components.network.weights import RANDOM
 from components.records.history import Epoch, Score
 from components.tfdata import READY_BATCHES, shuffle, without_autotune
 from components.trainer.callbacks import ReportProgress
@@ -195,7 +196,7 @@ def _fine_tune(
 
 def _copy_base(network: keras.Model, settings: Settings, devices: Devices) -> keras.Model:
     """Copies the base, to be trained in the precision of the devices; a weights file is not read again."""
-    base = resnet.build_base(settings.image_size, resnet.RANDOM, policy=devices.policy)
+    base = resnet.build_base(settings.image_size, RANDOM, policy=devices.policy)
     base.set_weights(network.get_weights())
     return base
 

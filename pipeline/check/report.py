@@ -14,7 +14,7 @@ from pipeline.check.left_out import group_by_reason, suggest_conversion
 from pipeline.config.config import Config
 from pipeline.console.printing import print_labelled, print_unbroken
 from schema.features import SPLITS
-from schema.text import printable, quote
+from schema.text import list_some, printable, quote
 
 _CLASSES = 20  # shown; there may be thousands
 _EXAMPLES = 2  # paths shown of a reason
@@ -90,7 +90,7 @@ def _print_left_out(findings: Findings, config: Config, console: Console) -> Non
     share = f"{broken} broken, {broken / findings.read:.1%}; a run stops above {config.max_bad_fraction:.1%}"
     print_labelled(console, "Left out:", f"{len(findings.left_out)} files ({share})")
     for reason, paths in group_by_reason(findings.left_out).items():
-        examples = ", ".join(paths[:_EXAMPLES]) + (", ..." if len(paths) > _EXAMPLES else "")
+        examples = list_some(paths, _EXAMPLES)
         print_labelled(console, "", escape(f"{len(paths)} x {reason}: {printable(examples)}"))
     if advice := suggest_conversion(findings.left_out, config.data):
         what, command = advice

@@ -3,10 +3,11 @@
 import pathlib
 from collections.abc import Callable
 
+from components.network.weights import IMAGENET, RANDOM
 from pipeline.config.config import Config
 from pipeline.config.load import check_out, load_config
 from pipeline.downloads.sample import write_digits
-from pipeline.downloads.weights import IMAGENET, RANDOM, find_weights
+from pipeline.downloads.weights import find_weights
 from pipeline.workspace.workspace import prepare
 from schema.errors import UsageError
 

@@ -5,17 +5,19 @@ import numpy as np
 from rich.table import Table
 
 from components.network import resnet
+from components.network.weights import RANDOM
 from pipeline.config.config import Config
 from pipeline.console.printing import echo, make_console
+from schema.features import EMBEDDING_SIZE
 
 _WIDTH = 120
 
 
 def print_network(config: Config, num_classes: int) -> None:
     """Prints index, name, kind, output shape and parameters of each layer, and which phase trains it."""
-    base = resnet.build_base(config.image_size, resnet.RANDOM)
+    base = resnet.build_base(config.image_size, RANDOM)
     resnet.freeze_below(base, config.fine_tune_from)
-    embeddings: np.ndarray = np.zeros((1, resnet.EMBEDDING_SIZE), np.float32)
+    embeddings: np.ndarray = np.zeros((1, EMBEDDING_SIZE), np.float32)
     head = resnet.build_head(embeddings, config.head_units, num_classes, config.dropout)
     pooling = resnet.build_embedder(base).layers[-1]
 

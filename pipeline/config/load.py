@@ -11,10 +11,10 @@ import pydantic
 import tomlkit
 from tomlkit.exceptions import ParseError
 
+from components.network.weights import IMAGENET, RANDOM
 from pipeline import CONFIG_FILE
 from pipeline.config.config import Config
 from pipeline.config.keys import PATHS, Key, all_keys
-from pipeline.downloads.weights import IMAGENET, RANDOM
 from schema.errors import UsageError
 from serving.storage.gfile import is_remote
 from serving.storage.regular import read_regular

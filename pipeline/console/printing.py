@@ -1,10 +1,10 @@
 """Lays out what a run prints: labelled lines that wrap between words, and commands as the user called Graft."""
 
 import io
+import itertools
 import os
 import re
 import sys
-import textwrap
 from typing import Any, TextIO
 
 import click
@@ -85,7 +85,7 @@ def _find_breaks(text: str, first_width: int, width: int) -> list[int]:
     """Returns the positions at which lines after the first begin. Rich itself would break words that are too long."""
     breaks, start, room = [], 0, first_width
     for word in re.finditer(r"\S+", text):
-        if word.start() > start and cell_len(text[start : word.end()]) > room:
+        if text[start : word.start()].strip() and cell_len(text[start : word.end()]) > room:
             start, room = word.start(), width
             breaks.append(start)
     return breaks
@@ -127,6 +127,6 @@ def _wrap(line: str, width: int) -> list[str]:
     """Wraps a line between words; a path is one word, and stays whole even where it is longer than a line."""
     indent = " " * (len(line) - len(line.lstrip()) + 2)
     width = max(_LEAST_WIDTH, width - 1)
-    return textwrap.wrap(
-        line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False, drop_whitespace=True
-    ) or [""]
+    starts = [0, *_find_breaks(line, width, width - len(indent)), len(line)]
+    first, *others = (line[start:end].rstrip() for start, end in itertools.pairwise(starts))
+    return [first, *(indent + part for part in others)]

@@ -2,15 +2,14 @@
 
 import pathlib
 
+from components.network.weights import IMAGENET, NOTOP_FILE, RANDOM
 from pipeline.downloads import download
 from schema.errors import UsageError
 from serving.storage.contents import digest_contents
 from serving.storage.regular import find_irregular, read_regular
 
-IMAGENET, RANDOM = "imagenet", "random"
 # As in keras.applications.resnet: where the file is, and its MD5.
-_FILE = "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5"
-_URL = "https://storage.googleapis.com/tensorflow/keras-applications/resnet/" + _FILE
+_URL = "https://storage.googleapis.com/tensorflow/keras-applications/resnet/" + NOTOP_FILE
 _MD5 = "4d473c1dd8becc155b73f8504c6f6626"
 _SUBFOLDER = "models"  # of Keras' cache
 _HDF5 = b"\x89HDF\r\n\x1a\n"
@@ -38,7 +37,7 @@ def find_weights(weights: str, image_size: int) -> tuple[str, str]:
 
 
 def _check_file(path: pathlib.Path, image_size: int) -> None:
-    expected = f"Expected {IMAGENET!r}, {RANDOM!r} or the path of Keras' {_FILE}."
+    expected = f"Expected {IMAGENET!r}, {RANDOM!r} or the path of Keras' {NOTOP_FILE}."
     if kind := find_irregular(str(path)):
         raise UsageError(f"weights: {path}: {kind}, and no file. {expected}")
     if not path.is_file():
@@ -52,10 +51,10 @@ def _check_file(path: pathlib.Path, image_size: int) -> None:
 
 def _fetch_imagenet() -> pathlib.Path:
     try:
-        return download.fetch(_URL, _FILE, _SUBFOLDER, _MD5)
+        return download.fetch(_URL, NOTOP_FILE, _SUBFOLDER, _MD5)
     except download.FetchError as error:
         raise UsageError(
-            f"weights: the ImageNet weights cannot be fetched ({error}). Bring the file {_FILE} "
+            f"weights: the ImageNet weights cannot be fetched ({error}). Bring the file {NOTOP_FILE} "
             f"(MD5 {_MD5}) into {download.CACHE / _SUBFOLDER}, or name it with --weights FILE; "
             "or train without them: --weights random."
         ) from None

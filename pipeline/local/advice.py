@@ -1,10 +1,11 @@
 """Likely reasons why a model was refused, and what to try: for the end of a run that pushed nothing."""
 
+from components.network.weights import RANDOM
 from components.records.evaluation import EvaluationSummary
 from components.records.history import TrainingHistory
 from pipeline.config.config import Config
-from pipeline.downloads.weights import RANDOM
 from pipeline.local.run import Trained
+from schema.text import list_some
 
 
 def advise(trained: Trained, config: Config) -> list[str]:
@@ -45,10 +46,7 @@ def _look_at_classes(evaluation: EvaluationSummary) -> list[str]:
     never = [name for name, count in zip(evaluation.classes, predicted, strict=True) if not count]
     if not never:
         return []
-    return [
-        f"No test image was taken for {', '.join(never[:5])}{' and others' * (len(never) > 5)}: add images of it, or "
-        "try --class-weights balanced."
-    ]
+    return [f"No test image was taken for {list_some(never, 5)}: add images of it, or try --class-weights balanced."]
 
 
 def _look_at_epochs(history: TrainingHistory, config: Config) -> list[str]:

@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from components.example_gen import ignored
+from components.network.weights import RANDOM
 from components.records.evaluation import EvaluationSummary
 from components.records.history import TrainingHistory
 from components.records.ingest import IngestSummary
@@ -15,13 +16,12 @@ from pipeline.check.left_out import suggest_conversion
 from pipeline.config.config import Config
 from pipeline.config.here import choose_workspace
 from pipeline.console.printing import print_labelled, print_unbroken
-from pipeline.downloads.weights import RANDOM
 from pipeline.local.advice import advise
 from pipeline.local.run import Trained
 from pipeline.workspace.example_image import find_image
 from pipeline.workspace.manifest import RunResult, SkippedRun
 from pipeline.workspace.workspace import Workspace
-from schema.text import printable, quote
+from schema.text import list_some, printable, quote
 
 Line = tuple[str, str]  # label, and text in rich's markup
 _NOTE = "[yellow]Note:[/]"
@@ -89,8 +89,7 @@ def _print_skipped(result: SkippedRun, config: Config, console: Console) -> None
 
 def _data_line(ingest: IngestSummary) -> Line:
     counts, totals = ingest.images_by_split, ingest.images_by_class
-    shown = ", ".join(f"{name} {count}" for name, count in list(totals.items())[:10])
-    shown += ", ..." if len(totals) > 10 else ""
+    shown = list_some([f"{name} {count}" for name, count in totals.items()], 10)
     window = f"; date folders {ingest.spans[0]} to {ingest.spans[-1]}" if ingest.spans else ""
     return "Data:", (
         f"{sum(counts.values())} images of {len(totals)} classes ({escape(printable(shown))}): "

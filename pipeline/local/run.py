@@ -13,6 +13,7 @@ from tfx.utils import path_utils
 
 from components import progress
 from components.gates.retraining import TRAIN
+from components.network.weights import RANDOM
 from components.records.decision import RetrainingDecision
 from components.records.embedding import EmbeddingSummary
 from components.records.evaluation import EvaluationSummary
@@ -28,7 +29,6 @@ from pipeline.beam.worker_check import check_workers
 from pipeline.chain import Places, create_pipeline
 from pipeline.check.left_out import suggest_conversion
 from pipeline.config.config import Config
-from pipeline.downloads.weights import RANDOM
 from pipeline.local.progress_display import ProgressDisplay, describe_state
 from pipeline.local.run_log import RunLog
 from pipeline.local.runner import Finished, LocalRunner

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pipeline.workspace.example_image import find_image
 from pipeline.workspace.manifest import RunManifest
 from schema.errors import GraftError, UsageError
-from schema.text import quote
+from schema.text import list_some, quote
 from serving.storage.documents import DocumentError
 from serving.storage.whole_files import write_whole
 
@@ -176,7 +176,7 @@ def _check_format(out: str, file: pathlib.Path) -> None:
         others = [name for name in names if name not in _OWN and not name.startswith(own)]
         if others:
             raise UsageError(
-                f"{out}: expected a new folder, an empty one or a workspace; it holds {', '.join(sorted(others)[:3])}. "
+                f"{out}: expected a new folder, an empty one or a workspace; it holds {list_some(sorted(others))}. "
                 "Choose another folder with --out."
             )
 

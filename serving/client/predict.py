@@ -40,18 +40,17 @@ class Prediction:
     problem: str = ""
 
 
-def find_model(workspaces: Iterable[str]) -> str:
-    """Returns the folder of the newest pushed version in the workspaces.
+def find_model(workspace: str) -> str:
+    """Returns the folder of the newest pushed version in a workspace, of any model.
 
     Raises:
-        UsageError: if no workspace has a pushed version.
+        UsageError: if the workspace has no pushed version.
     """
-    workspaces = list(workspaces)
-    folders = [str(f) for w in workspaces for f in pathlib.Path(w, "serving").glob("*")]
+    folders = map(str, pathlib.Path(workspace, "serving").glob("*"))
     live = [version for folder in folders if (version := versions.find_live(folder))]
     if not live:
         raise UsageError(
-            f"no pushed model in {' or '.join(workspaces)} here. Train one with: ./graft run --data DIR "
+            f"no pushed model in {workspace} here. Train one with: ./graft run --data DIR "
             "(or ./graft demo), or name one with --model DIR."
         )
     return max(live, key=lambda version: version.number).path

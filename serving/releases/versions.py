@@ -21,6 +21,7 @@ import uuid
 from collections.abc import Iterable, Iterator
 
 from schema.errors import GraftError, UsageError
+from schema.text import list_some
 from serving.releases import remote_versions
 from serving.releases.record import VersionRecord, read_record
 from serving.storage import durable, folder_lock
@@ -110,8 +111,7 @@ def describe_too_large(model_dir: str) -> str:
     names = [name for name in list_names(model_dir) if _DIGITS.fullmatch(name) and parse_number(name) is None]
     if not names:
         return ""
-    listed = ", ".join(names[:3])
-    return f" Passed over: {listed}. The number of a version is {LARGEST} at the most; rename the folder."
+    return f" Passed over: {list_some(names)}. The number of a version is {LARGEST} at the most; rename the folder."
 
 
 def list_numbers(model_dir: str) -> list[int]:

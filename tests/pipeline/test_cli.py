@@ -164,7 +164,7 @@ def test_version_names_the_stack(tmp_path):
     """What a bug report needs."""
     import tensorflow as tf
 
-    from pipeline.cli import VERSION
+    from schema.version import VERSION
 
     printed = graft("--version", cwd=tmp_path).stdout
     assert printed.startswith(f"Graft {VERSION} (Python 3.")

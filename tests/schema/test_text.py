@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from schema.text import escape_json, printable, printable_lines, quote
+from schema.text import escape_json, list_some, printable, printable_lines, quote
 
 PERSIAN = "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645"
 HOSTILE = [
@@ -69,3 +69,11 @@ def test_json_keeps_the_true_name_in_any_encoding(encoding):
     assert json.loads(text.encode(encoding).decode(encoding)) == names
     assert all(c == "\n" or c.isprintable() or c == "\u200d" for c in text)
     assert ("猫" in text) == (encoding == "utf-8")
+
+
+def test_a_list_says_how_many_it_leaves_out():
+    """None of a list that is short enough, and of an empty one."""
+    names = ["a", "b", "c", "d", "e"]
+    assert [list_some(names[:count]) for count in (0, 1, 3)] == ["", "a", "a, b, c"]
+    assert list_some(names) == "a, b, c and 2 more"
+    assert list_some(names, 4) == "a, b, c, d and 1 more"

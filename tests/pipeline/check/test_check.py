@@ -10,6 +10,7 @@ from image_files import spoil, write_images
 from PIL import Image
 
 from components.network import resnet
+from components.network.weights import RANDOM
 from kubeflow.cli import main
 from pipeline.check.check import find_split_shape
 
@@ -89,7 +90,7 @@ def test_odd_folder_is_told_reason_by_reason(graft, photos):
 @pytest.mark.slow
 def test_disk_of_phase_2_is_that_of_the_layer_where_resnet50_is_cut():
     """For each layer that it may begin with; an odd size is rounded as the network rounds it."""
-    base = resnet.build_base(75, resnet.RANDOM)
+    base = resnet.build_base(75, RANDOM)
     names = {"all", *(layer.name for layer in base.layers[1:])} | {"conv2", "conv5", "conv3_block4", "conv1"}
     for name in names:
         cut = resnet.find_split_layer(base, name)
