@@ -24,9 +24,7 @@ import tensorflow as tf
 import urllib3
 from tensorflow_serving.apis import (
     get_model_metadata_pb2,
-    get_model_status_pb2,
     model_pb2,
-    model_service_pb2_grpc,
     predict_pb2,
     prediction_service_pb2_grpc,
 )
@@ -92,34 +90,23 @@ class Client(contextlib.AbstractContextManager["Client"], Protocol):
         """Returns the signatures of the model, in the JSON form of REST: {"model_spec": ..., "metadata": ...}."""
         ...
 
-    def status(self) -> list[dict[str, Any]]:
-        """Returns the state of each version: {"version": ..., "state": ..., "status": ...}."""
-        ...
 
-
-def connect(
-    server: str, model_name: str = "graft", label: str = "", version: int | None = None, timeout: float = _TIMEOUT
-) -> Client:
+def connect(server: str, model_name: str = "graft", label: str = "", timeout: float = _TIMEOUT) -> Client:
     """Makes a client without sending a request.
 
     Args:
         server: address, such as "grpc://localhost:8500" or "http://localhost:8501"; "https://name:password@host" uses
             basic authentication, as in curl.
         model_name: name of the model on the server.
-        label: label of the version, such as "stable" or "canary"; "" for none.
-        version: number of the version; without label and version, the server picks its newest.
+        label: label of the version, such as "stable" or "canary"; "" for the newest version of the server.
         timeout: seconds for each request.
     Raises:
-        UsageError: if the address is invalid, or both a label and a version are given.
+        UsageError: if the address is invalid.
     """
     scheme, host, port, login = _split_address(server)
-    if label and version is not None:
-        raise UsageError("a version and a label at once; a request can name one of them.")
     spec = model_pb2.ModelSpec(name=model_name)
     if label:
         spec.version_label = label
-    if version is not None:
-        spec.version.value = version
     if scheme == "grpc":
         if login:
             raise UsageError(
@@ -172,7 +159,6 @@ class GrpcClient(contextlib.AbstractContextManager["GrpcClient"]):
         self._address, self._spec, self._timeout = address, spec, timeout
         self._channel = grpc.insecure_channel(address, options)
         self._prediction = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
-        self._models = model_service_pb2_grpc.ModelServiceStub(self._channel)
 
     def predict(self, images: Sequence[Image]) -> Iterator[Prediction]:
         """See `Client`."""
@@ -187,12 +173,6 @@ class GrpcClient(contextlib.AbstractContextManager["GrpcClient"]):
         found = get_model_metadata_pb2.SignatureDefMap()
         response.metadata["signature_def"].Unpack(found)
         return {"model_spec": to_dict(response.model_spec), "metadata": {"signature_def": to_dict(found)}}
-
-    def status(self) -> list[dict[str, Any]]:
-        """See `Client`."""
-        request = get_model_status_pb2.GetModelStatusRequest(model_spec=self._spec)
-        response = self._call(self._models.GetModelStatus, request)
-        return list(to_dict(response)["model_version_status"])
 
     def close(self) -> None:
         """Closes the connection."""
@@ -215,7 +195,7 @@ class GrpcClient(contextlib.AbstractContextManager["GrpcClient"]):
         except grpc.RpcError as error:
             code, reason = error.code().name, error.details()
             if "HTTP/2" in reason:  # such as "Failed parsing HTTP/2 (Expected SETTINGS frame as the first frame, ...)"
-                reason = f"what answers there does not speak gRPC; a port of REST is named http://{self._address}"
+                reason = f"this port does not speak gRPC; write http://{self._address} for a REST port"
             raise ServerError(f"grpc://{self._address}: {reason} ({code})", code) from error
 
 
@@ -262,10 +242,7 @@ class RestClient(contextlib.AbstractContextManager["RestClient"]):
         )
         self._address, self._timeout = address, timeout
         self._url = f"{address}/v1/models/{urllib.parse.quote(spec.name, safe='')}"
-        choice = spec.WhichOneof("version_choice")
-        if choice == "version":
-            self._url += f"/versions/{spec.version.value}"
-        elif choice:
+        if spec.version_label:
             self._url += f"/labels/{urllib.parse.quote(spec.version_label, safe='')}"
         self._session = _make_session(address)
         if login:  # in UTF-8, as curl sends it on most machines; `requests` would take Latin-1
@@ -280,10 +257,6 @@ class RestClient(contextlib.AbstractContextManager["RestClient"]):
     def metadata(self) -> dict[str, Any]:
         """See `Client`."""
         return self._call("GET", "/metadata")
-
-    def status(self) -> list[dict[str, Any]]:
-        """See `Client`."""
-        return list(self._call("GET", "")["model_version_status"])
 
     def close(self) -> None:
         """Closes the connection."""
@@ -318,11 +291,11 @@ class RestClient(contextlib.AbstractContextManager["RestClient"]):
         reason = _shorten(error)
         host = self._address.partition("://")[2]
         if "BadStatusLine" in reason:
-            return f"what answers there does not speak HTTP; a port of gRPC is named grpc://{host}"
+            return f"this port does not speak HTTP; write grpc://{host} for a gRPC port"
         if "CERTIFICATE_VERIFY_FAILED" in str(error):
             return f"the certificate is refused: {reason}. Name the file of a private authority in {_AUTHORITIES[0]}."
         if isinstance(error, requests.exceptions.SSLError):
-            return f"what answers there does not speak TLS ({reason}); without TLS a server is named http://{host}"
+            return f"this port does not speak TLS ({reason}); write http://{host} for a server without TLS"
         return f"cannot be reached: {reason}"
 
 

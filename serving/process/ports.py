@@ -22,7 +22,7 @@ def check_free(host: str, port: int, option: str) -> None:
             free.bind((host, port))
     except OSError as error:
         raise UsageError(
-            f"{host}:{port}: cannot listen there: {error.strerror}. Another server may; name another {option}."
+            f"{host}:{port}: cannot listen there: {error.strerror}. If another server does, name another {option}."
         ) from None
 
 

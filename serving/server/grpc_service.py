@@ -203,7 +203,7 @@ def start_grpc_server(
         except RuntimeError:
             bound = 0
         if not bound:
-            raise UsageError(f"{address}: cannot listen there. Another server may; name another --port.")
+            raise UsageError(f"{address}: cannot listen there. If another server does, name another --port.")
     server.start()
     return server
 

@@ -131,6 +131,6 @@ def _listen(host: str, port: int) -> socket.socket:
         listening.bind(address)
     except OSError as error:
         raise UsageError(
-            f"{host}:{port}: cannot listen there: {error.strerror}. Another server may; name another port."
+            f"{host}:{port}: cannot listen there: {error.strerror}. If another server does, name another port."
         ) from None
     return listening

@@ -182,7 +182,7 @@ class ModelStore:
             return [_describe(versions[number]) for number in sorted(versions, reverse=True)]
 
     def list_failed(self, names: Collection[str] | None = None) -> list[str]:
-        """Lists the errors of models whose versions have all failed to load.
+        """Lists the loading errors of models without an available version.
 
         Args:
             names: models to look at; None for all.
