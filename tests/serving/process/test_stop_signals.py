@@ -31,7 +31,7 @@ def run(code, **options):
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
 def test_first_signal_asks_to_stop(name):
-    """And whatever is being done goes on."""
+    """Work in progress goes on."""
     assert run(SEND.format(name)).returncode == STOPPED
 
 
@@ -79,7 +79,7 @@ def test_signals_behind_a_stop_disturb_nothing():
 
 
 def test_handlers_are_put_back_where_no_signal_came():
-    """Of the tests, say, which go on."""
+    """Later tests rely on this."""
     before = [signal.getsignal(number) for number in stop_signals.NUMBERS]
     with stop_signals.caught():
         assert [signal.getsignal(number) for number in stop_signals.NUMBERS] != before

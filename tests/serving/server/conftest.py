@@ -22,7 +22,7 @@ _INFO = tf.compat.v1.saved_model.utils.build_tensor_info
 
 
 def save_half_plus(folder, offset=2.0):
-    """TensorFlow Serving's own test model: y = x / 2 + offset, in TF1, with a signature that takes tf.Examples."""
+    """Saves TensorFlow Serving's own TF1 test model, y = x / 2 + offset, with a signature of tf.Examples."""
     v1 = tf.compat.v1
     with tf.Graph().as_default(), v1.Session() as session:
         half, plus = v1.Variable(0.5, use_resource=False), v1.Variable(offset, use_resource=False)
@@ -45,7 +45,7 @@ def save_half_plus(folder, offset=2.0):
 
 
 class Scaled(tf.Module):
-    """Rows of two floats times a number; a negative value is refused, as a broken image is."""
+    """TF2 model that multiplies rows of two floats; a negative value is refused like a damaged image."""
 
     def __init__(self, scale):
         super().__init__()
@@ -77,7 +77,7 @@ class Scaled(tf.Module):
 
 
 def save_scaled(folder, scale):
-    """A TF2 model; each answer says which version gave it. The input `factor` of `multiply` is 3 by default."""
+    """Saves a TF2 model whose outputs depend on the version. The input `factor` of `multiply` is 3 by default."""
     module = Scaled(scale)
     signatures = {
         "serving_default": module.serve,
@@ -97,7 +97,7 @@ def save_scaled(folder, scale):
 
 @pytest.fixture(scope="session")
 def half_plus_two(tmp_path_factory):
-    """A folder with the TF1 model as version 123."""
+    """Returns a folder with the TF1 model as version 123."""
     folder = tmp_path_factory.mktemp("half_plus_two")
     save_half_plus(folder / "00000123")
     return folder
@@ -111,7 +111,7 @@ def make_scaled():
 
 @pytest.fixture(scope="session")
 def scaled(tmp_path_factory):
-    """A folder with the TF2 model as versions 1 and 2, which multiply by 1 and 2."""
+    """Returns a folder with the TF2 model as versions 1 and 2, which multiply by 1 and 2."""
     folder = tmp_path_factory.mktemp("scaled")
     for number in (1, 2):
         save_scaled(folder / str(number), number)
@@ -120,7 +120,7 @@ def scaled(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def make_config():
-    """Returns a function that makes the configuration of models: name to folder, and the options of all."""
+    """Returns a function that makes a configuration from folders by model name, and options for all models."""
 
     def make(labels=None, policy=None, **folders):
         config = model_server_config_pb2.ModelServerConfig()
@@ -141,7 +141,7 @@ def make_config():
 
 @contextlib.contextmanager
 def make_stores(make_config):
-    """Gives a function that makes a store of models; it is closed in the end."""
+    """Yields a function that makes a store of models; the stores are closed at the end."""
     with contextlib.ExitStack() as stack:
 
         def make(batching=None, **arguments):
@@ -154,7 +154,7 @@ def make_stores(make_config):
 
 @contextlib.contextmanager
 def make_connections():
-    """Gives a function that serves a store by gRPC, and returns stubs for it."""
+    """Yields a function that serves a store by gRPC and returns stubs."""
     with contextlib.ExitStack() as stack:
 
         def serve(store, **options):
@@ -189,14 +189,14 @@ def connect():
 
 @pytest.fixture(scope="module")
 def serve_once(make_config):
-    """Serves a store, made of these arguments, to all tests of a module; returns stubs for it."""
+    """Returns a function that serves a store to all tests of a module and returns stubs."""
     with make_stores(make_config) as make, make_connections() as serve:
         yield lambda **arguments: serve(make(**arguments))
 
 
 @pytest.fixture
 def free_port():
-    """A free port of this machine."""
+    """Returns a free port of this machine."""
     return pick_port()
 
 

@@ -1,4 +1,4 @@
-"""Which request is computed next."""
+"""Order in which waiting requests are computed."""
 
 import threading
 
@@ -10,7 +10,7 @@ from serving.server.errors import ServingError
 
 
 class Queue:
-    """One turn, which the first request holds until `finish`."""
+    """One slot, which the first request holds until `finish`."""
 
     def __init__(self):
         self.compute_slots = compute_slots.ComputeSlots(1)
@@ -20,13 +20,13 @@ class Queue:
         wait_until(lambda: not self.compute_slots._free)
 
     def come(self, name):
-        """Lets a request come behind the others."""
+        """Adds a request behind the others."""
         waiting = len(self.compute_slots._waiting)
         self._start(lambda *_: self.computed.append(name))
         wait_until(lambda: len(self.compute_slots._waiting) > waiting)
 
     def finish(self):
-        """Ends the first request; returns the others in the order in which they were computed."""
+        """Ends the first request; returns the others in the order of their computation."""
         self._held.set()
         for thread in self._threads:
             thread.join(10)

@@ -1,4 +1,4 @@
-"""TensorFlow Serving's text-protobuf files are read as it reads them, and refused in its words."""
+"""Text-protobuf files are read and refused as by TensorFlow Serving, with the same messages."""
 
 import dataclasses
 import os
@@ -31,7 +31,7 @@ OF_OLD = 'model_config_list { config { name: "m" base_path: "/m" model_type: TEN
 
 @pytest.fixture
 def write(tmp_path):
-    """Writes a file, text or bytes, and gives its path."""
+    """Returns a function that writes a file of text or bytes and returns its path."""
 
     def write_file(content):
         path = tmp_path / "some.config"
@@ -42,7 +42,7 @@ def write(tmp_path):
 
 
 def one_model(**fields):
-    """A configuration with one model, sound but for the fields given."""
+    """Returns a valid configuration of one model, changed by the given fields."""
     config = model_server_config_pb2.ModelServerConfig()
     sound = {"name": "m", "base_path": "/models/m", "model_platform": "tensorflow"}
     config.model_config_list.config.add(**{**sound, **fields})
@@ -87,7 +87,7 @@ READERS = {
     ],
 )
 def test_what_does_not_parse_is_refused_in_the_real_servers_words(write, read, kind, content, reason):
-    """And then with the place and what is wrong there."""
+    """The message goes on with the place and the fault."""
     path = write(content)
     with pytest.raises(UsageError) as caught:
         read(path)
@@ -108,7 +108,7 @@ def test_a_missing_file_is_named(tmp_path, read):
 
 @pytest.mark.parametrize("read", READERS)
 def test_a_folder_is_no_file(tmp_path, read):
-    """What a wrong mount looks like."""
+    """A wrong mount makes a folder in place of the file."""
     with pytest.raises(UsageError, match="Is a directory"):
         read(str(tmp_path))
 
@@ -121,7 +121,7 @@ def test_a_base_path_is_absolute_or_a_uri(base_path):
 
 @pytest.mark.parametrize("base_path", ["", "models/m", "./m", "~/m", "C:\\models", "gs:/bucket", "1s://bucket"])
 def test_a_relative_base_path_is_refused(base_path):
-    """Relative to what would be anyone's guess."""
+    """The base of a relative path is undefined."""
     with pytest.raises(UsageError) as caught:
         configs.check_model_config(one_model(base_path=base_path))
     assert str(caught.value) == f"Expected model m to have an absolute path or URI; got base_path()={base_path}"
@@ -276,7 +276,7 @@ def test_a_metrics_path_begins_with_a_slash(write):
 
 def test_messages_are_those_of_the_public_protos():
     """Names, numbers and types, field for field: a file written by any other tool is read alike."""
-    fields = {f.name: (f.number, f.message_type and f.message_type.full_name) for f in _fields("_BatchingParameters")}
+    fields = {f.name: (f.number, f.message_type and f.message_type.full_name) for f in _fields("_BatchingMessage")}
     integer, boolean = "google.protobuf.Int64Value", "google.protobuf.BoolValue"
     assert fields == {
         "max_batch_size": (1, integer),
@@ -289,7 +289,7 @@ def test_messages_are_those_of_the_public_protos():
         "enable_large_batch_splitting": (8, boolean),
         "max_execution_batch_size": (9, integer),
     }
-    (prometheus,) = _fields("_MonitoringConfig")
+    (prometheus,) = _fields("_MonitoringMessage")
     assert (prometheus.name, prometheus.number) == ("prometheus_config", 1)
     assert [(f.name, f.number) for f in prometheus.message_type.fields] == [("enable", 1), ("path", 2)]
 

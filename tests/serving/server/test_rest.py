@@ -28,7 +28,7 @@ PATH = "/monitoring/prometheus/metrics"
 
 @pytest.fixture(scope="module")
 def serve(half_plus_two, scaled, make_config):
-    """Returns a function that serves the two models; it returns the port."""
+    """Returns a function that serves two models and returns the port."""
     from serving.server.models import ModelStore
 
     with contextlib.ExitStack() as stack:
@@ -65,7 +65,7 @@ def port(serve):
 
 @pytest.fixture(scope="module")
 def ask(port):
-    """Returns a function that sends a request: status code and parsed body."""
+    """Returns a function that sends a request and returns status code and parsed body."""
 
     def send(path, body=None, method=None):
         data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
@@ -92,7 +92,7 @@ def test_bytes_go_in_and_out_as_base64(ask):
 
 
 def test_nan_and_infinity_are_printed_as_such(port):
-    """Which is no JSON, and what TensorFlow Serving prints and takes."""
+    """They are no JSON, but TensorFlow Serving prints and accepts them."""
     body = b'{"instances": [[NaN], [Infinity], [1e0], [-Infinity]]}'
     url = f"http://127.0.0.1:{port}/v1/models/half:predict"
     text = requests.post(url, data=body, timeout=20).text
@@ -203,7 +203,7 @@ def test_a_compressed_body_is_refused_in_words(port, encoding):
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "OPTIONS"])
 def test_wrong_methods_are_malformed(ask, method):
-    """As TensorFlow Serving has it."""
+    """As in TensorFlow Serving."""
     code, answer = ask("/v1/models/m:predict", {"instances": [1]}, method)
     assert (code, answer) == (400, {"error": f"Malformed request: {method} /v1/models/m:predict"})
 
@@ -359,7 +359,7 @@ def test_a_request_of_unclear_length_ends_its_connection(port, path, fields, bod
 
 @pytest.mark.parametrize("fields", [CHUNKED, b"Transfer-Encoding: Chunked\r\n"])
 def test_a_request_in_chunks_is_followed_by_another(port, fields):
-    """Its end is clear."""
+    """The end of a chunked request is clear."""
     head = b"POST /v1/models/m:predict HTTP/1.1\r\nHost: a\r\n" + fields
     with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
         connection.sendall(head + b"\r\n" + CHUNKS + NEXT.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))

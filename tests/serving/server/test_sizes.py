@@ -1,4 +1,4 @@
-"""What a request is estimated to take, beside what it takes; and who waits for whom."""
+"""Estimated and measured memory of requests, and the order of waiting requests."""
 
 import json
 import threading
@@ -39,7 +39,7 @@ ELEMENTS = {
 
 @pytest.mark.parametrize(("instances", "dtype"), ELEMENTS.values(), ids=ELEMENTS)
 def test_json_takes_no_more_than_is_estimated(instances, dtype):
-    """And not much less; tracemalloc sees what Python and numpy allocate."""
+    """And not much less; tracemalloc measures the allocations of Python and numpy."""
     body = bytearray(json.dumps({"instances": instances}, ensure_ascii=False, separators=(",", ":")).encode())
     signature = SignatureDef()
     signature.inputs["x"].dtype = dtype.as_datatype_enum
