@@ -8,7 +8,8 @@ from typing import Any
 import click
 
 from pipeline import CONFIG_FILE
-from pipeline.cli import ConfiguredCommand, cli, main
+from pipeline.cli import cli, main
+from pipeline.commands.configured import ConfiguredCommand
 from pipeline.config.here import find_config
 from pipeline.console.printing import echo, echo_json, make_console
 from schema.text import quote

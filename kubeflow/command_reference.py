@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import click
 
 from kubeflow.cli import cli
-from pipeline.cli import ConfiguredCommand
+from pipeline.commands.configured import ConfiguredCommand
 
 _WIDTH = 78  # click's on a terminal of 80 columns, and where there is no terminal
 _HEAD = """\

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
+import click
+
 from pipeline.console.printing import echo
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -17,6 +19,26 @@ _PROCESSES = str(min(4, len(os.sched_getaffinity(0)) + 1))
 _SPREAD = ["-n", _PROCESSES, "--dist", "loadfile", "--no-loadscope-reorder"]
 LINTERS = (["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"])
 FOLDERS = ["schema", "serving", "components", "pipeline", "kubeflow"]
+
+
+@click.command(context_settings={"ignore_unknown_options": True})
+@click.option("--quick", is_flag=True, help="Leave out what runs pipelines and servers: an answer in 2 minutes.")
+@click.option("--all", "everything", is_flag=True, help="Add the long forms of some tests.")
+@click.option("--coverage", is_flag=True, help="Measure branch coverage, and print it by folder.")
+@click.argument("pytest_arguments", nargs=-1, type=click.UNPROCESSED)
+def test(quick: bool, everything: bool, coverage: bool, pytest_arguments: tuple[str, ...]) -> int:
+    """Check the code: ruff, mypy, pytest. Arguments go to pytest.
+
+    \b
+    ./graft test
+    ./graft test --quick
+    ./graft test tests/components -k gate
+    ./graft test -n 0 --pdb tests/schema    one process, and a debugger where it fails
+    """
+    if quick and everything:
+        raise click.UsageError("--quick and --all: expected one of them, got both.")
+    selection = QUICK if quick else ALL if everything else NORMAL
+    return run_checks(selection, coverage, pytest_arguments)
 
 
 def run_checks(selection: str, coverage: bool, pytest_arguments: Sequence[str]) -> int:

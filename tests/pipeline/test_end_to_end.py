@@ -363,7 +363,7 @@ def test_store_says_what_it_holds_and_drops_what_is_unused(worse_once_more, one_
     """`./graft embeddings`: size, hit rate; a store of other weights goes with --prune, what is in use stays."""
     from rich.console import Console
 
-    from pipeline.commands.embeddings import print_store, prune_store
+    from pipeline.workspace.embedding_store import print_store, prune_store
 
     images = one_new_image[0].result.embedding.images
     other = EmbeddingStore(str(workspace / "embeddings"), FeatureKey("embedding", "other", "graph", (4,), "float32"))

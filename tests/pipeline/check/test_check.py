@@ -143,7 +143,7 @@ def test_check_reads_the_configuration(graft, photos, tmp_path):
 
 def test_init_looks_at_a_sample(graft, tmp_path, monkeypatch):
     """Of many images some, of all classes; it then says nothing of splits."""
-    monkeypatch.setattr("pipeline.cli._SAMPLE", 10)
+    monkeypatch.setattr("pipeline.commands.init._SAMPLE", 10)
     for label in ("cats", "dogs"):
         write_images(tmp_path / "photos", label, 20)
     (tmp_path / "photos" / "cats" / "004.jpeg").write_bytes(b"")

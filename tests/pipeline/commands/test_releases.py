@@ -10,9 +10,9 @@ import pytest
 from damaged_files import SHAPES
 from rich.console import Console
 
-from pipeline.commands.releases import print_releases, render_json
-from pipeline.commands.serve import _find_image
+from pipeline.local.model_server import _find_image
 from pipeline.workspace.example_image import PLACEHOLDER
+from pipeline.workspace.pushed_models import print_releases, render_json
 from pipeline.workspace.workspace import open_workspace
 from serving.client.predict import find_version
 from serving.releases.releases import mark_canary

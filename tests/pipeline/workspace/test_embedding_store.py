@@ -8,7 +8,7 @@ from manifests import make_use, write_manifest
 
 from components.row_store.shards import FeatureKey
 from components.row_store.store import EmbeddingStore
-from pipeline.commands.embeddings import _find_live_uses, prune_store
+from pipeline.workspace.embedding_store import _find_live_uses, prune_store
 from pipeline.workspace.workspace import Workspace
 from schema.errors import GraftError
 
