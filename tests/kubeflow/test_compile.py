@@ -213,5 +213,5 @@ def test_stores_may_lie_elsewhere_than_artifacts():
     assert read_parameters(spec)["model_dir"]["defaultValue"] == "gs://bucket/graft/serving/graft"
     embedder = spec["root"]["dag"]["tasks"]["Embedder"]["inputs"]["parameters"]
     assert embedder["store"] == {"runtimeValue": {"constant": "gs://bucket/graft/embeddings"}}
-    with pytest.raises(UsageError, match="--stores: expected a place that TensorFlow opens"):
+    with pytest.raises(UsageError, match="--stores: expected a folder that TensorFlow opens"):
         compile_spec(config, "image", "minio://mlpipeline/graft")

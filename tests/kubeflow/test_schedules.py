@@ -203,7 +203,7 @@ def test_a_run_older_than_many_others_is_seen(graft, schedule, stub, state):
         newer.created_at += datetime.timedelta(seconds=number + 1)
         stub.runs[newer.run_id] = newer
     typed = graft("delete", "graft", "--host", stub.host)
-    assert ("its run a-run is going on" in typed.err) == (state == "RUNNING")
+    assert ("its run a-run is active" in typed.err) == (state == "RUNNING")
     assert bool(stub.recurring_runs) == (state == "RUNNING")
 
 
@@ -303,7 +303,7 @@ def test_a_schedule_is_not_deleted_while_a_run_of_it_is_going_on(graft, schedule
     start_run(stub, only(stub.recurring_runs), "RUNNING")
     typed = graft("delete", "graft", "--host", stub.host)
     assert typed.code == 1
-    assert "its run a-run is going on" in typed.err
+    assert "its run a-run is active" in typed.err
     assert len(stub.recurring_runs) == 1
 
 
@@ -347,7 +347,7 @@ def test_of_one_name_all_are_paused_and_the_newest_is_resumed(graft, schedule, s
         ("0 0 3-3 * * *", "hour: got 3-3; expected"),  # robfig/cron takes it for 3, croniter for *
         ("0 */0 3 * * *", "minute: got */0; expected"),
         ("0 1,,2 3 * * *", "minute: got nothing; expected *, a number"),
-        ("0 0 3 30 2 *", "there is no such day in any year"),
+        ("0 0 3 30 2 *", "no year has such a day"),
     ],
 )
 def test_a_malformed_cron_says_the_format_and_sends_nothing(schedule, stub, cron, said):
