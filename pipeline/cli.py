@@ -73,13 +73,13 @@ for command in _COMMANDS:
 
 
 def main() -> None:
-    """Runs the command line; what a user can cause ends in one message, not in a traceback."""
+    """Runs the command line; prints an error that a user can cause as one message, without a traceback."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     set_defaults()
     make_streams_safe()
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it warns of a home that cannot be written, and goes on
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it warns if the home folder is read-only, and goes on
     warnings.filterwarnings("ignore", message="You are using a non-supported Python version", category=FutureWarning)
-    arguments, sys.argv = sys.argv[1:], sys.argv[:1]  # absl, inside TFX, would parse them once more
+    arguments, sys.argv = sys.argv[1:], sys.argv[:1]  # absl, inside TFX, would parse the arguments again
     with interruptible() as interrupts:
         status = _call(arguments, interrupts)
     sys.exit(status)
@@ -93,7 +93,7 @@ def _call(arguments: list[str], interrupts: Interrupts) -> int:
             status = cli.main(arguments, prog_name=find_command(), standalone_mode=False)
         finally:
             interrupts.raises = False
-            if interrupts.received:  # whatever a library has made of it
+            if interrupts.received:  # also if a library caught the KeyboardInterrupt
                 end_at_once(128 + signal.SIGINT)
         return status if isinstance(status, int) else 0
     except click.ClickException as error:

@@ -1,4 +1,4 @@
-"""`./graft check`: says what a run would make of a folder."""
+"""`./graft check`: predicts classes, splits and problems of a run."""
 
 from typing import TYPE_CHECKING
 
@@ -68,7 +68,7 @@ def inspect_folder(config: "Config", console: "Console", sample: int) -> "Findin
 
     listing = list_images(config.data, config.window_end_text, config.window_days or 0, config.follow_links)
     display = ProgressDisplay(console)
-    with muted_stderr(), display, progress.listen(display.update):  # libjpeg speaks of damaged images itself
+    with muted_stderr(), display, progress.listen(display.update):  # libjpeg prints messages about damaged images
         display.start("Reading")
         from pipeline.check.check import inspect
 

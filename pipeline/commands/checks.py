@@ -1,4 +1,4 @@
-"""`./graft test`: ruff, mypy and pytest on the project itself."""
+"""`./graft test`: runs ruff, mypy and pytest on the project."""
 
 import os
 import pathlib
@@ -13,8 +13,8 @@ from pipeline.console.printing import echo
 
 ROOT = pathlib.Path(__file__).parents[2]
 QUICK, NORMAL, ALL = "not slow and not long", "not long", ""
-# A process more than there are cores, for tests wait a fifth of the time, for a server or a child. A file of tests
-# shares its fixtures, so it stays on one process. A process takes some 2 GB: hence at most 4.
+# One process more than cores, because tests wait a fifth of the time for a server or a child process. A file of tests
+# stays in one process, because its tests share fixtures. At most 4 processes, because each takes 2 GB.
 _PROCESSES = str(min(4, len(os.sched_getaffinity(0)) + 1))
 _SPREAD = ["-n", _PROCESSES, "--dist", "loadfile", "--no-loadscope-reorder"]
 LINTERS = (["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"])
@@ -47,7 +47,7 @@ def run_checks(selection: str, coverage: bool, pytest_arguments: Sequence[str]) 
     Args:
         selection: pytest's expression of marks: `QUICK`, `NORMAL` or `ALL`.
         coverage: whether to measure branch coverage, and print it by folder.
-        pytest_arguments: for pytest, behind our own: pytest takes the last of two that contradict each other.
+        pytest_arguments: arguments of pytest, behind the project's own: pytest uses the last of two that conflict.
     Returns:
         The exit code of the check that failed, or 0.
     """

@@ -1,4 +1,4 @@
-"""`./graft convert`: copies a folder of images, and turns what Graft does not read into JPEG."""
+"""`./graft convert`: copies a folder of images, and converts formats that Graft does not read to JPEG."""
 
 import sys
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pipeline.config.config import Config
 
 _IMAGE_SIZE = 32
-# On two cores. The images have 8x8 pixels, and ResNet50 takes no fewer than 32x32.
+# A few minutes on two cores. The images have 8x8 pixels, and ResNet50 takes at least 32x32.
 _FEW_MINUTES = {"image_size": _IMAGE_SIZE, "fine_tune_epochs": 1, "fine_tune_from": "conv5_block3"}
 
 
@@ -38,14 +38,14 @@ def demo(out: str, quiet: bool, verbose: bool, as_json: bool) -> None:
     sys.exit(run_session(config, None, Output(quiet, verbose, as_json)))
 
 
-def make_config(out: str, say: Callable[[str], object]) -> "Config":
+def make_config(out: str, echo_line: Callable[[str], object]) -> "Config":
     """Writes the digits into the workspace and chooses settings for a few minutes on two cores.
 
     Args:
-        out: the workspace.
-        say: called with a line where something is not as usual.
+        out: folder of the workspace.
+        echo_line: called with a note if the demo has to use random weights.
     Returns:
-        A configuration with the ImageNet weights if they can be had, else with random ones.
+        A configuration with the ImageNet weights if they can be fetched, else with random ones.
     """
     from pipeline.config.load import check_out, load_config
     from pipeline.downloads.sample import write_digits
@@ -61,7 +61,7 @@ def make_config(out: str, say: Callable[[str], object]) -> "Config":
         find_weights(IMAGENET, _IMAGE_SIZE)
         weights = IMAGENET
     except UsageError:
-        say("The ImageNet weights cannot be fetched here: the demo goes on with RANDOM weights.")
+        echo_line("The ImageNet weights cannot be fetched here: the demo goes on with RANDOM weights.")
         weights = RANDOM
     options = {"data": str(data), "out": out, "weights": weights, **_FEW_MINUTES}
     return load_config(None, options)

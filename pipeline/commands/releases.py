@@ -1,4 +1,4 @@
-"""`./graft releases`: lists the pushed versions, and chooses which of them is live."""
+"""`./graft releases`: lists the pushed versions, and changes the live one."""
 
 import click
 
@@ -11,7 +11,7 @@ class _ListByDefault(click.Group):
     """Command group whose default command is `list`."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Puts `list` before arguments that begin with no other command."""
+        """Inserts `list` before arguments that do not begin with a command."""
         first = args[0] if args else ""
         listing = not args or (first.startswith("-") and first not in ctx.help_option_names)
         return super().parse_args(ctx, ["list", *args] if listing else args)

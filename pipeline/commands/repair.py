@@ -1,4 +1,4 @@
-"""`./graft repair`: moves aside what TFX keeps in a workspace."""
+"""`./graft repair`: moves TFX's database and artifacts aside."""
 
 import click
 

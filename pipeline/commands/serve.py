@@ -1,4 +1,4 @@
-"""`./graft serve`: starts a model server for what was pushed."""
+"""`./graft serve`: starts a model server for a pushed model."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Writes the first `graft.toml`."""
+"""Writes a new `graft.toml`, for `./graft init`."""
 
 import os
 from collections.abc import Sequence
@@ -11,10 +11,10 @@ from serving.storage.gfile import is_remote
 
 
 def check_new(file: str) -> None:
-    """Refuses a file that is there, before anything is read for it.
+    """Refuses to overwrite a file.
 
     Raises:
-        UsageError: if it is there.
+        UsageError: if the file exists.
     """
     if os.path.lexists(file):
         raise UsageError(f"{file}: is there already. Remove it, or name another with --config FILE.")
@@ -24,12 +24,12 @@ def write_template(file: str, data: str | None, classes: Sequence[str] = (), min
     """Writes a commented configuration file.
 
     Args:
-        file: its path; must not be there yet.
-        data: folder of labelled images to name in it, or None.
-        classes: its classes, for an example.
-        minimal: leave out the keys that have a default.
+        file: path of the file; it must not exist.
+        data: value of the key `data`, or None.
+        classes: example for the key `classes`.
+        minimal: whether to leave out the keys that have a default.
     Raises:
-        UsageError: if the file is there, or cannot be written.
+        UsageError: if the file exists, or cannot be written.
     """
     named = data
     if data and not os.path.isabs(data) and not is_remote(data):
@@ -44,7 +44,7 @@ def write_template(file: str, data: str | None, classes: Sequence[str] = (), min
 
 
 def describe_next(file: str, data: str | None) -> list[str]:
-    """Returns lines that say what was written, and which command comes next."""
+    """Returns the lines that name the written file and the next command."""
     command = "./graft run" + ("" if file == CONFIG_FILE else f" --config {quote(file)}")
     next_step = f"Next:     {command}" if data else f"Set data in it, then: {command}"
     return [f"Wrote:    {file}", next_step]

@@ -1,4 +1,4 @@
-"""Finds the weights of the base before a run starts, so that a missing file costs seconds and not a run."""
+"""Finds the weights of the base before a run, so that a missing file stops the run at once."""
 
 import pathlib
 
@@ -8,7 +8,7 @@ from serving.storage.contents import digest_contents
 from serving.storage.regular import find_irregular, read_regular
 
 IMAGENET, RANDOM = "imagenet", "random"
-# As in keras.applications.resnet: where the file is, and its MD5.
+# Name, address and MD5 of the file, as in keras.applications.resnet.
 _FILE = "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5"
 _URL = "https://storage.googleapis.com/tensorflow/keras-applications/resnet/" + _FILE
 _MD5 = "4d473c1dd8becc155b73f8504c6f6626"
@@ -21,11 +21,11 @@ def find_weights(weights: str, image_size: int) -> tuple[str, str]:
 
     Args:
         weights: "imagenet", "random", or the path of a file in Keras' notop format.
-        image_size: in pixels, at least 32; what a file of one's own is tried with.
+        image_size: side in pixels, at least 32; the network that checks a user's file has it.
     Returns:
-        "random" or the path of a file; and a digest of its contents.
+        "random" or the path of a file, and the digest of the contents.
     Raises:
-        UsageError: if there is no such file, no way to fetch it, or something else in it.
+        UsageError: if the file is missing, cannot be fetched, or holds no weights of ResNet50.
     """
     if weights == RANDOM:
         return RANDOM, RANDOM

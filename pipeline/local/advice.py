@@ -1,4 +1,4 @@
-"""Likely reasons why a model was refused, and what to try: for the end of a run that pushed nothing."""
+"""Advice after a refused model: likely reasons, and what to try."""
 
 from components.records.evaluation import EvaluationSummary
 from components.records.history import TrainingHistory
@@ -8,7 +8,7 @@ from pipeline.local.run import Trained
 
 
 def advise(trained: Trained, config: Config) -> list[str]:
-    """Returns a sentence for each likely reason, the likeliest first; none for a model that the Evaluator accepted."""
+    """Returns a sentence for each likely reason, the likeliest first; an empty list for an accepted model."""
     evaluation = trained.result.evaluation
     if evaluation.blessed:
         return []
@@ -19,7 +19,7 @@ def advise(trained: Trained, config: Config) -> list[str]:
         *_look_at_epochs(trained.history, config),
     ]
     return [sentence for sentence in found if sentence] or [
-        "None of the usual reasons: look at the images that are confused, and at their labels."
+        "None of the usual reasons: look at the confused images, and at their labels."
     ]
 
 
@@ -30,7 +30,7 @@ def _look_at_weights(config: Config) -> str:
 
 
 def _look_at_certainty(evaluation: EvaluationSummary) -> str:
-    """An accuracy on few images may be below a threshold by chance."""
+    """Returns advice if the accuracy may be below the threshold by chance, on few images."""
     low, high = evaluation.accuracy_interval
     if not evaluation.accuracy < evaluation.min_accuracy <= high:
         return ""
@@ -52,7 +52,7 @@ def _look_at_classes(evaluation: EvaluationSummary) -> list[str]:
 
 
 def _look_at_epochs(history: TrainingHistory, config: Config) -> list[str]:
-    """The loss on val of a phase that has not learnt enough is still falling in its last epoch."""
+    """Returns advice for each phase whose loss on val is still falling in the last epoch."""
     options = {
         "head": ("--head-epochs", config.head_epochs),
         "fine-tune": ("--fine-tune-epochs", config.fine_tune_epochs),

@@ -1,4 +1,4 @@
-"""`./graft serve`: starts a model server for what was pushed, and says how to ask it. Starts no TensorFlow here."""
+"""Starts a model server for a pushed model, and prints example requests. Imports no TensorFlow."""
 
 import contextlib
 import dataclasses
@@ -20,19 +20,19 @@ from serving.releases import models_config, versions
 
 IMAGE = "tensorflow/serving:2.21.0"
 _DEPLOY = pathlib.Path(launch.ROOT, "serving", "deploy")
-_REMOVED = 10.0  # seconds that Docker may take to remove a container
-_STARTED = 600.0  # seconds that a server may take to load a model, and Docker to fetch its image
+_REMOVAL_SECONDS = 10.0  # limit for Docker to remove a container
+_START_SECONDS = 600.0  # limit for a server to load a model, and for Docker to fetch the image
 
 
 @dataclasses.dataclass(frozen=True)
 class Served:
-    """What to serve, and where.
+    """Model to serve, with addresses and settings.
 
     Attributes:
         model_dir: folder of the versions.
-        host: where to listen.
-        port, rest_port: of gRPC and REST.
-        batching: whether requests that come together are computed together.
+        host: address to listen on.
+        port, rest_port: ports of gRPC and REST.
+        batching: whether to compute simultaneous requests in one batch.
     """
 
     model_dir: str
@@ -43,25 +43,25 @@ class Served:
 
     @property
     def name(self) -> str:
-        """As clients name the model."""
+        """Name of the model in requests."""
         return os.path.basename(self.model_dir)
 
     @property
     def rest_address(self) -> str:
-        """Of the REST face, from this machine."""
+        """Base URL of the REST endpoint, as this machine reaches it."""
         return f"http://{self._reachable_host}:{self.rest_port}"
 
     @property
     def grpc_address(self) -> str:
-        """Of the gRPC face, from this machine."""
+        """Address of the gRPC endpoint, as this machine reaches it."""
         return f"grpc://{self._reachable_host}:{self.port}"
 
     @property
     def _reachable_host(self) -> str:
-        return "127.0.0.1" if self.host == "0.0.0.0" else self.host  # noqa: S104 (it is compared, not bound)
+        return "127.0.0.1" if self.host == "0.0.0.0" else self.host  # noqa: S104 (compared, not bound)
 
     def make_flags(self) -> list[str]:
-        """What to serve, in the flags of TensorFlow Serving."""
+        """Builds the flags of TensorFlow Serving, without those of the address."""
         flags = [f"--monitoring_config_file={_DEPLOY / 'monitoring.config'}"]
         if self.batching:
             flags += ["--enable_batching=true", f"--batching_parameters_file={_DEPLOY / 'batching.config'}"]
@@ -77,14 +77,16 @@ class Served:
 
 
 def make_command(served: Served, server: str | None, docker: bool) -> tuple[str, list[str]]:
-    """Which server it is to be, and its command line.
+    """Chooses a server, and builds its command line.
 
     Args:
-        served: what to serve.
-        server: path of TensorFlow Serving's binary; None for the one on PATH, if there is one.
-        docker: use TensorFlow Serving's image.
+        served: model and settings.
+        server: path of TensorFlow Serving's binary; None for the one on PATH, or else the built-in server.
+        docker: whether to use TensorFlow Serving's image.
+    Returns:
+        A description of the server, and the command line.
     Raises:
-        UsageError: if what is asked for is not there.
+        UsageError: if the binary or Docker is missing.
     """
     flags = served.make_flags()
     if docker:
@@ -98,56 +100,59 @@ def make_command(served: Served, server: str | None, docker: bool) -> tuple[str,
     return "the built-in server (no tensorflow_model_server on PATH)", command
 
 
-def serve(served: Served, server: str | None, docker: bool, say: Callable[..., None]) -> int:
-    """Starts a server, says how to ask it, and stays until it ends.
+def serve(served: Served, server: str | None, docker: bool, echo: Callable[..., None]) -> int:
+    """Starts a server, prints example requests, and waits for the end of the server.
 
     The first SIGINT or SIGTERM asks the server to stop; it is killed after `launch.STOP_SECONDS`, or at the second one.
 
     Args:
-        served: what to serve.
+        served: model and settings.
         server: as for `make_command`.
         docker: as for `make_command`.
-        say: prints lines.
+        echo: prints lines.
     Returns:
-        The exit code; 0 where SIGINT or SIGTERM ended it.
+        The exit code of the server; 0 if SIGINT or SIGTERM ended it.
     Raises:
-        UsageError: if something listens on a port; that one would answer, and be taken for this server.
-        GraftError: if it ends before it serves.
+        UsageError: if another process listens on a port: it would answer in place of this server.
+        GraftError: if the server ends before it is ready.
     """
-    _mend_config(served, say)
+    _correct_config(served, echo)
     name, command = make_command(served, server, docker)
     for option, port in (("--port", served.port), ("--rest-port", served.rest_port)):
         check_free(served.host, port, option)
-    say(f"Starting {name} for {served.model_dir}")
-    # A server that is killed with this process needs no grace. Docker's client has to pass the signal on.
+    echo(f"Starting {name} for {served.model_dir}")
+    # Signal for the server if this process is killed. Docker's client has to pass it on, so it gets SIGTERM.
     orphaned = signal.SIGTERM if docker else signal.SIGKILL
     with stop_signals.caught() as signals, contextlib.ExitStack() as stack:
         process = launch.start_process(command, orphaned, env=launch.make_environment())
         stack.callback(launch.stop, process)
         stopping = _stop_at_signal(signals, process)
-        if docker:  # ending its client does not end a container
+        if docker:  # the end of Docker's client does not end the container
             stack.callback(_remove_container, served)
         try:
-            launch.wait_until_available(process, served.rest_address, served.name, _STARTED)
+            launch.wait_until_available(process, served.rest_address, served.name, _START_SECONDS)
         except GraftError as error:
             if stopping.is_set():
                 return 0
             first, *others = error.args
             raise GraftError(f"{name}: {first}", *others) from error
-        say(*_describe(served))
+        echo(*_describe(served))
         status = process.wait()
         return 0 if stopping.is_set() else status
 
 
-def _mend_config(served: Served, say: Callable[..., None]) -> None:
-    """Lets models.config name the folder where it is now. Without a lock: a run beside it has done so at its start."""
+def _correct_config(served: Served, echo: Callable[..., None]) -> None:
+    """Corrects the path in models.config after a move of the workspace.
+
+    Needs no lock: a run in the same workspace has corrected the path at its start.
+    """
     if former := models_config.mend(served.model_dir):
         folder = os.path.dirname(served.model_dir)
-        say(f"{models_config.find_file(served.model_dir)} named {printable(former)}; it names {folder} now")
+        echo(f"{models_config.find_file(served.model_dir)} named {printable(former)}; it names {folder} now")
 
 
 def _make_docker_command(served: Served, flags: list[str]) -> list[str]:
-    """The folders are where they are outside, so that the same configuration is right in both."""
+    """Builds the command line of Docker, with folders mounted at their own paths: models.config names these."""
     docker = shutil.which("docker")
     if not docker:
         raise UsageError("--docker: no docker on PATH. Install it, or leave --docker out for the built-in server.")
@@ -169,7 +174,9 @@ def _make_docker_command(served: Served, flags: list[str]) -> list[str]:
 def _remove_container(served: Served) -> None:
     command = ["docker", "rm", "--force", _container(served)]
     with contextlib.suppress(subprocess.TimeoutExpired):
-        subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False, timeout=_REMOVED)
+        subprocess.run(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False, timeout=_REMOVAL_SECONDS
+        )
 
 
 def _container(served: Served) -> str:
@@ -177,7 +184,7 @@ def _container(served: Served) -> str:
 
 
 def _describe(served: Served) -> list[str]:
-    """How to ask, in lines that can be copied."""
+    """Returns the addresses and example requests, as lines that a user can copy."""
     rest, image = f"{served.rest_address}/v1/models/{served.name}", quote(_find_image(served.model_dir))
     body = f'(printf \'{{"instances": [{{"b64": "\'; base64 -w0 {image}; printf \'"}}]}}\')'
     name = "" if served.name == "graft" else f" --model {served.name}"
@@ -189,13 +196,13 @@ def _describe(served: Served) -> list[str]:
 
 
 def _find_image(model_dir: str) -> str:
-    """Returns an image of the folder that the live model was trained on, if the folder is still there."""
+    """Returns an image from the data folder of the live model; a placeholder if there is none."""
     live = versions.find_live(model_dir)
     return find_image(live.record.config.data) if live else PLACEHOLDER
 
 
 def _stop_at_signal(signals: int, process: "subprocess.Popen[bytes]") -> threading.Event:
-    """Ends a process at a signal; returns what is set before that is done."""
+    """Ends a process at a signal; returns an event that is set before."""
     stopping = threading.Event()
 
     def stop() -> None:

@@ -1,4 +1,4 @@
-"""`./graft embeddings`: what the embedding store holds, how often it helped, and how to make it smaller."""
+"""Prints and prunes the embedding store of a workspace, for `./graft embeddings`."""
 
 import dataclasses
 import pathlib
@@ -17,25 +17,25 @@ from schema.errors import GraftError, UsageError
 from serving.releases import versions
 from serving.storage.listing import measure
 
-_NOTHING = "There is nothing to see or to prune before a first run: ./graft run"
+_NOTHING = "The first run makes one: ./graft run"
 
 
 @dataclasses.dataclass(frozen=True)
 class Pruned:
-    """What went: rows, and bytes of the disk."""
+    """Number of dropped rows, and of freed bytes."""
 
     rows: int
     freed: int
 
 
 def print_store(out: str, console: Console) -> None:
-    """Prints a row for each kind of row, and the share of images that did not have to be computed.
+    """Prints a row for each feature key, and the share of images that were in the store already.
 
     Args:
-        out: the workspace.
-        console: where to.
+        out: folder of the workspace.
+        console: console to print to.
     Raises:
-        UsageError: if it is no workspace.
+        UsageError: if the folder has no embedding store.
     """
     workspace = _find_workspace(out)
     live = {name for _, use in _find_live_uses(workspace) for name in use.kinds}
@@ -53,13 +53,13 @@ def print_store(out: str, console: Console) -> None:
 
 
 def prune_store(out: str) -> Pruned:
-    """Drops what neither the newest run nor the live model has used: other images, weights, sizes, blocks.
+    """Drops the rows of images, weights, sizes and layers that neither the newest run nor the live model uses.
 
     Args:
-        out: the workspace; nothing may run in it.
+        out: folder of the workspace.
     Raises:
-        UsageError: if it is no workspace.
-        GraftError: if a run is at work there.
+        UsageError: if the folder has no embedding store.
+        GraftError: if a run is active there.
     """
     with open_workspace(str(_find_workspace(out).root)) as workspace:
         remove_outdated(str(workspace.decoded), read_code_digests().decoding)
@@ -83,9 +83,9 @@ def _find_workspace(out: str) -> Workspace:
 
 
 def _find_live_uses(workspace: Workspace) -> list[tuple[str, EmbeddingUse]]:
-    """Returns id and embeddings of the newest run that embedded, and of the runs that made what is live.
+    """Returns run id and embeddings of the newest run that embedded, and of the runs that made the live versions.
 
-    After a rollback, these are older runs.
+    After a rollback, the live version comes from an older run.
     """
     found = [(m.run_id, m.embedding) for m in workspace.load_manifests() if m.embedding and m.embedding.kinds]
     live = [versions.find_live(str(folder)) for folder in workspace.model_dir("").glob("*") if folder.is_dir()]
@@ -94,10 +94,10 @@ def _find_live_uses(workspace: Workspace) -> list[tuple[str, EmbeddingUse]]:
 
 
 def _live_images(workspace: Workspace) -> dict[str, list[bytes]]:
-    """Digests of the images in use, by kind of row.
+    """Returns the digests of the images in use, by name of the feature key.
 
     Raises:
-        GraftError: if the artifacts that tell them are gone or damaged: then rows that are in use would be dropped.
+        GraftError: if the artifacts with the digests are gone or damaged; without them used rows would be dropped.
     """
     live: dict[str, list[bytes]] = {}
     for run_id, use in _find_live_uses(workspace):
@@ -108,7 +108,11 @@ def _live_images(workspace: Workspace) -> dict[str, list[bytes]]:
 
 
 def _read_digests(workspace: Workspace, run_id: str, use: EmbeddingUse) -> list[bytes]:
-    """Reads the digests of the images that a run has embedded."""
+    """Reads the digests of a run's embedded images.
+
+    Raises:
+        GraftError: if an artifact is gone or damaged.
+    """
     import tensorflow as tf  # takes seconds
 
     from components.embedder.artifact import read_rows
@@ -119,17 +123,17 @@ def _read_digests(workspace: Workspace, run_id: str, use: EmbeddingUse) -> list[
         digests = [row.digest for split in splits for file in list_split(str(split)) for row in read_rows(file)]
     except (GraftError, tf.errors.OpError, ValueError):
         splits = []
-    # A file that is cut between two records, or within 12 bytes behind one, is whole for TensorFlow.
+    # TensorFlow reports no error for a file cut between two records, or up to 12 bytes behind one.
     if not splits or len(digests) != use.images:
         raise GraftError(
-            f"{workspace.root}: nothing was dropped: which images are in use cannot be told, for the artifacts of the "
-            f"run {run_id} are gone or damaged. Let ./graft run make them anew, then prune."
+            f"{workspace.root}: nothing was dropped: the images in use are unknown, because the artifacts of the run "
+            f"{run_id} are gone or damaged. Let ./graft run make them again, then prune."
         )
     return digests
 
 
 def _hit_rates(workspace: Workspace) -> list[str]:
-    """Of the runs in which the Embedder had something to do."""
+    """Returns the hit rates of the store as lines, for the runs in which the Embedder was not cached."""
     runs = [
         manifest.embedding
         for manifest in workspace.load_manifests()

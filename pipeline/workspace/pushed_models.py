@@ -1,4 +1,4 @@
-"""`./graft releases`: what has been pushed, and which of it is live. Starts no TensorFlow."""
+"""Finds, lists and locks the pushed models of a workspace, for `./graft releases`. Imports no TensorFlow."""
 
 import contextlib
 import dataclasses
@@ -22,24 +22,24 @@ from serving.releases.models_config import CANARY
 from serving.releases.versions import Version
 from serving.storage.listing import measure
 
-_END_IT = "end it (Ctrl-C there; the same command goes on later from what was finished) and type this again"
+_END_IT = "end it (Ctrl-C there; the same command continues later after the finished components) and type this again"
 _WIDE = 80  # columns
-_EARLIEST = 1_400_000_000  # a smaller number is no time at which anything was pushed
+_EARLIEST = 1_400_000_000  # seconds since 1970; a smaller version number is no time
 
 
 @dataclasses.dataclass(frozen=True)
 class Listed:
-    """A version in the list.
+    """Row of a version in the list.
 
     Attributes:
-        version: its number.
+        version: number of the version.
         state: "live", "canary", "older" or "withdrawn".
-        pushed_at: time of the push, in UTC and ISO 8601; None if it is not known.
-        accuracy: on the test images of its run, 0 to 1; None if it is not known.
-        run_id: of that run; None if it is not known.
-        bytes: size of its files.
-        path: its folder.
-        problem: why its record cannot be read, or None.
+        pushed_at: time of the push, in UTC and ISO 8601; None if it is unknown.
+        accuracy: accuracy on the test images of the run, 0 to 1; None if it is unknown.
+        run_id: run that made the version; None if it is unknown.
+        bytes: size of the files in bytes.
+        path: folder of the version.
+        problem: reason why the record cannot be read, or None.
     """
 
     version: int
@@ -54,25 +54,25 @@ class Listed:
 
 @contextlib.contextmanager
 def change(out: str, model: str | None) -> Iterator[str]:
-    """Locks a workspace to change what is live in it; gives the folder of the model.
+    """Locks a workspace for a change of the live version; yields the folder of the model.
 
     Args:
-        out: the workspace.
-        model: its name; None for the only one there is.
+        out: folder of the workspace.
+        model: name of the model; None for the only one.
     Raises:
         UsageError: if there is no such model.
-        GraftError: if a run is at work there.
+        GraftError: if a run is active there.
     """
-    find_model_dir(out, model)  # makes no workspace where there is none
+    find_model_dir(out, model)  # first, so that no workspace is made for a wrong path
     with open_workspace(out, _END_IT):
         yield find_model_dir(out, model)
 
 
 def find_model_dir(out: str, model: str | None) -> str:
-    """The folder of a model, by its name or because it is the only one.
+    """Returns the folder of a model by name; without a name that of the only model.
 
     Raises:
-        UsageError: if there is none; or more than one, and no name.
+        UsageError: if there is no such model, or more than one and no name.
     """
     serving = Workspace(pathlib.Path(out)).model_dir("")
     folders = sorted(path for path in serving.glob("*") if path.is_dir() and _has_versions(str(path)))
@@ -91,10 +91,10 @@ def find_model_dir(out: str, model: str | None) -> str:
 
 
 def read_number(version: str, model_dir: str) -> int:
-    """Reads the number of a version, which a user names by number or by folder, as `rollback` prints it.
+    """Parses a version that the user gives as a number or as a folder, as `rollback` prints it.
 
     Raises:
-        UsageError: if it is neither, or a folder of another model.
+        UsageError: if the text is neither, or names a folder of another model.
     """
     folder, name = os.path.split(version.rstrip("/"))
     number = versions.parse_number(name.removeprefix(versions.WITHDRAWN))
@@ -107,8 +107,8 @@ def read_number(version: str, model_dir: str) -> int:
 
 
 def print_releases(model_dir: str, console: Console) -> None:
-    """Prints a row for each version, newest first, and what the labels mean."""
-    # One space between columns, so that a row fits on 80; with fewer, run and size are left to --json.
+    """Prints a row for each version, newest first, and the labels with their versions."""
+    # One space between columns, so that a row fits into 80 columns; a narrower terminal omits run and size.
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
     titles = ("version", "state", "pushed (UTC)", "accuracy", "run", "size")
     shown = len(titles) - 2 if console.is_terminal and console.width < _WIDE else len(titles)
@@ -131,7 +131,7 @@ def print_releases(model_dir: str, console: Console) -> None:
 
 
 def render_json(model_dir: str) -> str:
-    """The same, for another program."""
+    """Renders labels and versions as one JSON object."""
     labels = models_config.read_labels(model_dir)
     rows = [vars(row) for row in describe(model_dir)]
     value = {"model": os.path.basename(model_dir), "labels": labels, "versions": rows}
@@ -148,7 +148,7 @@ def describe(model_dir: str) -> list[Listed]:
 
 
 def describe_state(model_dir: str) -> list[str]:
-    """What is live and what is the canary, in lines."""
+    """Returns lines with the folders of the live version and of the canary."""
     found = releases.read(model_dir)
     lines = [f"Live:      {found.live.path}"] if found.live else []
     return [*lines, f"Canary:    {found.canary.path}"] if found.canary else lines
@@ -168,7 +168,7 @@ def _describe(version: Version, state: str) -> Listed:
 
 
 def _describe_damage(model_dir: str) -> list[str]:
-    """Names the versions whose record cannot be read, each with the reason."""
+    """Returns a line for each version whose record cannot be read, with the reason."""
     found = releases.read(model_dir)
     return [
         f"{printable(version.path)}/{versions.RECORD}: {version.problem}. The version is served, and can be rolled "
@@ -179,7 +179,7 @@ def _describe_damage(model_dir: str) -> list[str]:
 
 
 def _read_time(number: int) -> str | None:
-    """The number as the time it is; None if it is none."""
+    """Returns the time that a version number stands for, in ISO 8601; None if it is no time of a push."""
     now = datetime.datetime.now(datetime.timezone.utc)
     if not _EARLIEST <= number <= now.timestamp():
         return None
@@ -187,7 +187,7 @@ def _read_time(number: int) -> str | None:
 
 
 def _describe_labels(model_dir: str) -> str:
-    """What the labels mean to a server; and where they lag behind the folders, that they do."""
+    """Describes the labels in models.config, with a note if they are out of date."""
     path, wanted = models_config.find_file(model_dir), releases.read(model_dir).labels
     written = models_config.read_labels(model_dir)
     labels = ", ".join(f"{label} is {number}" for label, number in sorted(written.items())) or "no labels"

@@ -347,7 +347,7 @@ def test_workers_that_have_all_they_need_say_so(external, small_digits, tmp_path
 def test_folder_that_workers_do_not_see_is_named(external, small_digits, private, tmp_path):
     """To read from, and to write to; else all images would be taken for broken."""
     (private / "photos").mkdir()
-    with pytest.raises(UsageError, match=f"data: expected what the workers .*does not find {private}/photos"):
+    with pytest.raises(UsageError, match=f"data: expected a path that the workers .*does not find {private}/photos"):
         check_workers(Beam(**external), {"data": f"{private}/photos", "out": str(tmp_path)}, seconds=120)
     with pytest.raises(UsageError, match=f"out: expected a folder that the workers .* do not write to {private}"):
         check_workers(Beam(**external), {"data": str(small_digits), "out": str(private)}, seconds=120)

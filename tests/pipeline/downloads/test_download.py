@@ -111,7 +111,7 @@ def test_refused_connection_is_the_reason():
 
 def test_network_that_swallows_packets_does_not_hang(monkeypatch):
     """A server that accepts and never answers is given up."""
-    monkeypatch.setattr(download, "_PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr(download, "_ANSWER_SECONDS", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as server, pytest.raises(FetchError, match="does not answer"):
         fetch(f"http://127.0.0.1:{server.getsockname()[1]}/file", "my.zip", "things")
 

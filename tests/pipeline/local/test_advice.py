@@ -61,4 +61,4 @@ def test_a_loss_that_was_still_falling_asks_for_more_epochs(best, said):
 
 def test_without_a_usual_reason_the_images_are_to_be_looked_at():
     """There is always a way on."""
-    assert advise_on() == ["None of the usual reasons: look at the images that are confused, and at their labels."]
+    assert advise_on() == ["None of the usual reasons: look at the confused images, and at their labels."]

@@ -104,7 +104,7 @@ def test_without_a_terminal_a_step_that_counts_nothing_is_heard_of(clock):
         for clock.seconds in (29.0, 31.0, 32.0, 62.0):
             display.print_if_due()
         lines = console.file.getvalue().splitlines()
-    assert lines == [f"    still at it: Transform: tracing the preprocessing graph, {n} s" for n in (31, 62)]
+    assert lines == [f"    still running: Transform: tracing the preprocessing graph, {n} s" for n in (31, 62)]
 
 
 def test_clock_prints_while_a_component_is_silent(monkeypatch):
@@ -117,7 +117,7 @@ def test_clock_prints_while_a_component_is_silent(monkeypatch):
         deadline = time.monotonic() + 30
         while not console.file.getvalue() and time.monotonic() < deadline:
             time.sleep(0.05)
-    assert re.match(r"    still at it: loading TensorFlow and TFX, \d s\n", console.file.getvalue())
+    assert re.match(r"    still running: loading TensorFlow and TFX, \d s\n", console.file.getvalue())
     while threading.active_count() > before and time.monotonic() < deadline:
         time.sleep(0.05)
     assert threading.active_count() == before

@@ -69,7 +69,7 @@ UNNAMED = f"graft-out, or {tempfile.gettempdir()} for temporary files: "
 def test_disk_is_found_behind_other_errors(cause, said):
     """Beam and TFX wrap what went wrong in errors of their own; the file that they name is named."""
     assert re.match(said.replace("(", r"\("), explain(cause)), explain(cause)
-    assert "what is finished is kept" in explain(cause)
+    assert "finished components are kept" in explain(cause)
 
 
 @pytest.mark.parametrize(

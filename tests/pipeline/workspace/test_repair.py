@@ -113,7 +113,7 @@ def test_a_repair_that_the_disk_stops_goes_on(graft, workspace, monkeypatch):
         patch.setattr(shutil, "move", fail_at_artifacts)
         ended = graft("--out", workspace.root)
     assert (ended.code, ended.out) == (1, "")
-    assert "out: cannot be changed: Read-only file system. Mend that" in ended.err
+    assert "out: cannot be changed: Read-only file system. Make it writable" in ended.err
     assert graft("--out", workspace.root).code == 0
     assert len(list(workspace.root.glob("lost-*/*"))) == 2
     assert not workspace.artifacts.exists()
