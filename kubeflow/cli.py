@@ -189,7 +189,7 @@ def schedule(
     paused = "" if result.enabled else f"; it is paused, ./graft kubeflow resume {made.display_name}"
     echo(f"Schedule: {made.display_name} ({made.recurring_run_id}), {result.change}{paused}")
     for older in result.left:
-        echo(f"Left:     {older}, paused: a run of it is going on. The next schedule or delete removes it.")
+        echo(f"Left:     {older}, paused, because a run of it is active. The next schedule or delete removes it.")
 
 
 @kubeflow.command(short_help="List the schedules.")

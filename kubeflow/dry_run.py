@@ -12,8 +12,8 @@ from kfp_server_api.rest import RESTResponse
 from kubeflow.client import Server, make_server
 
 _HEADER = (
-    "# Nothing was sent. These are the requests to a server that has nothing of these names yet. The ids in capitals\n"
-    "# stand for those that the server chooses.\n"
+    "# Nothing was sent. These are the requests to a server without a pipeline, run or schedule of these names.\n"
+    "# The server chooses the ids, which stand here in capitals.\n"
 )
 _IDS = {
     "experiments": "experiment_id",

@@ -77,7 +77,7 @@ def main() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     set_defaults()
     make_streams_safe()
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it warns if the home folder is read-only, and goes on
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it would warn of a read-only home folder
     warnings.filterwarnings("ignore", message="You are using a non-supported Python version", category=FutureWarning)
     arguments, sys.argv = sys.argv[1:], sys.argv[:1]  # absl, inside TFX, would parse the arguments again
     with interruptible() as interrupts:

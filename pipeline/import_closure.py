@@ -18,7 +18,6 @@ PACKAGES = ("schema", "serving", "components", "pipeline", "kubeflow")
 # TFX's `module_path`, the module of `python -m`, and the path of a script; not `self.schema.feature`.
 _NAMED = re.compile(rf"(?<![\w./])(?:{'|'.join(PACKAGES)})(?:[./]\w+)+")
 _SILENT_FIELDS = {"ctx", "kind", "type_comment", "type_ignores"}  # of a syntax tree, without effect at run time
-_NO_DATA = {".py", ".pyc"}
 
 
 class Syntax(NamedTuple):

@@ -25,8 +25,8 @@ def choose_workspace() -> str:
     """Returns the default workspace of predict, serve and releases.
 
     This is the workspace of `./graft run` if the current folder has a configuration, or if a run began in that
-    workspace, pushed or not. Otherwise it is the demo's, if it exists. A user with a workspace of his own would take
-    the answers of the demo's model for those of his model.
+    workspace, pushed or not. Otherwise it is the demo's, if it exists. Otherwise the
+    demo's model would answer in place of the user's own.
     """
     out = find_configured_workspace()
     return out if find_config() or _is_used(out) or not os.path.isdir(DEMO_OUT) else DEMO_OUT

@@ -256,5 +256,5 @@ def _write(target: str, content: bytes, modified: int) -> None:
 def _explain(error: OSError, path: str) -> GraftError:
     return GraftError(
         f"{printable(path)}: cannot be written: {error.strerror}. Make room or make the folder writable, and run "
-        "the same command again: what is finished is kept. Or name another folder."
+        "the same command again: finished files are kept. Or name another folder."
     )

@@ -107,7 +107,7 @@ def _describe(summary: Summary) -> Iterator[str]:
     yield f"Converted:     {converted or 'none'}"
     figures = {
         "Copied": (summary.count("copied"), "as they are"),
-        "Turned": (summary.count("turned"), "JPEG with an EXIF orientation, written anew"),
+        "Turned": (summary.count("turned"), "JPEG with an EXIF orientation, written upright"),
         "Already there": (summary.count("already there"), "from an earlier time, and kept"),
         "Pages dropped": (summary.first_of_several, "files with several pages or frames: the first is taken"),
         "Left out": (len(summary.problems), "see above"),

@@ -22,7 +22,7 @@ _CATS_AND_DOGS = "cats_and_dogs_filtered.zip"
 _URL = "https://storage.googleapis.com/mledu-datasets/" + _CATS_AND_DOGS
 _SUBFOLDER = "datasets"  # of Keras' cache
 _MEMBER = re.compile(r"cats_and_dogs_filtered/(train|validation)/(cats|dogs)/((?:cat|dog)\.[0-9]+\.jpg)")
-# Images of the archive, by split and class. No checksum of it is published.
+# Number of images in the archive, by split and class. No checksum of the archive is published.
 _IMAGES = {
     ("train", "cats"): 1000,
     ("train", "dogs"): 1000,
@@ -71,7 +71,7 @@ def write_cats_and_dogs(folder: str) -> int:
         try:
             with zipfile.ZipFile(path) as archive:
                 return _extract(archive, staging)
-        # A torn archive fails in any of these ways; reading a member checks its CRC.
+        # Errors of a damaged archive; reading a member checks its CRC.
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
             raise UsageError(
                 f"{path}: not the archive that was expected ({error}). Delete it and try again; it comes from {_URL}"

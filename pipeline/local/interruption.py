@@ -19,7 +19,7 @@ def describe_interruption(component: str, finished: int, model_dir: str) -> str:
         model_dir: folder of the versions.
     """
     if component:
-        text = f"interrupted in {component}: {_KEPT.get(component, 'nothing of it is kept')}. "
+        text = f"interrupted in {component}: {_KEPT.get(component, 'it keeps nothing')}. "
         text += "The same command begins with it" + (
             f" and repeats none of the {finished} before it" if finished else ""
         )

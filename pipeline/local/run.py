@@ -155,7 +155,7 @@ def _create_local_pipeline(config: Config, resolved: Resolved, workspace: Worksp
 
 
 def _clear_artifacts(pipeline: Pipeline, workspace: Workspace) -> None:
-    """Removes unfinished outputs, and makes TFX forget damaged artifacts and those of a lost database."""
+    """Removes unfinished outputs, and makes TFX forget damaged artifacts and the artifacts of a lost database."""
     store = open_database(workspace, pipeline.metadata_connection_config)
     remove_unfinished(store, workspace.artifacts)
     notes = [f"{file}: damaged; made again, with the artifacts that depend on it" for file in forget_damaged(store)]
