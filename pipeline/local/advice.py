@@ -46,7 +46,7 @@ def _look_at_classes(evaluation: EvaluationSummary) -> list[str]:
     if not never:
         return []
     return [
-        f"No test image was taken for {', '.join(never[:5])}{' and others' * (len(never) > 5)}: add images of these, or "
+        f"No test image was taken for {', '.join(never[:5])}{' and others' * (len(never) > 5)}: add images, or "
         "try --class-weights balanced."
     ]
 

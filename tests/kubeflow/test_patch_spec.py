@@ -33,7 +33,7 @@ TYPES = {"report": IngestReport, "model": standard_artifacts.Model}
 
 @pytest.mark.parametrize("kind", ["resolver", "importer"])
 def test_executors_that_are_no_containers_are_refused(kind):
-    """The message names the executor, and what it is."""
+    """The message names the executor and its kind."""
     spec = make_spec()
     spec["deploymentSpec"]["executors"]["Trainer_executor"] = {kind: {}}
     with pytest.raises(GraftError, match=f"Trainer_executor: expected a container, got {kind}"):
@@ -47,7 +47,7 @@ def test_a_hook_before_the_cache_is_refused():
 
 
 def test_types_become_those_of_the_system():
-    """A model is a model; what only TFX or Graft knows is an artifact."""
+    """A model stays a model; types that only TFX or Graft know become system.Artifact."""
     spec = make_spec()
     patch_spec.replace_artifact_types(spec, {"RetrainingGate": TYPES, "Trainer": TYPES})
     component = spec["components"]["Trainer"]
@@ -58,7 +58,7 @@ def test_types_become_those_of_the_system():
 
 
 def test_metrics_are_plain_artifacts():
-    """As system.Metrics, a property that is no number would fail the task."""
+    """As system.Metrics, a property that is not a number would fail the task."""
     spec, types = make_spec(), {"report": standard_artifacts.ModelEvaluation, "model": standard_artifacts.Model}
     patch_spec.replace_artifact_types(spec, {"RetrainingGate": types, "Trainer": types})
     artifact = spec["components"]["Trainer"]["inputDefinitions"]["artifacts"]["report"]
@@ -66,7 +66,7 @@ def test_metrics_are_plain_artifacts():
 
 
 def test_the_entry_point_is_told_types_component_and_version():
-    """Before the arguments of TFX's, which stay."""
+    """The arguments precede those of TFX, which stay."""
     spec = make_spec()
     patch_spec.pass_to_entry_point(spec, {"RetrainingGate": TYPES, "Trainer": TYPES}, "1.2.3")
     assert spec["deploymentSpec"]["executors"]["Trainer_executor"]["container"]["args"] == [
@@ -76,7 +76,7 @@ def test_the_entry_point_is_told_types_component_and_version():
 
 
 def test_parameters_get_types_and_defaults():
-    """A run that sets none of them has what was compiled."""
+    """A run without parameters uses the compiled defaults."""
     spec = make_spec()
     patch_spec.write_parameters(spec, {"epochs": patch_spec.Parameter(5, "of phase 1")})
     assert spec["root"]["inputDefinitions"]["parameters"]["epochs"] == {
@@ -85,13 +85,13 @@ def test_parameters_get_types_and_defaults():
 
 
 def test_a_parameter_that_nobody_reads_is_a_mistake():
-    """And so is one that nobody describes: the two lists must not drift apart."""
+    """A parameter without a description is refused as well, so that both lists stay equal."""
     with pytest.raises(GraftError, match="not read, or not described: epochs, rate"):
         patch_spec.write_parameters(make_spec(), {"rate": patch_spec.Parameter(0.1, "")})
 
 
 def test_the_gate_is_not_cached_and_what_is_behind_it_is():
-    """What the gate reads besides its inputs is the serving folder."""
+    """The gate reads the serving folder besides its inputs."""
     spec = make_spec()
     patch_spec.disable_caching(spec)
     tasks = spec["root"]["dag"]["tasks"]

@@ -1,4 +1,4 @@
-"""What a change of the code makes run again."""
+"""The components that a change of the code runs again."""
 
 import dataclasses
 import importlib.metadata
@@ -62,7 +62,7 @@ def find_changed(before, after):
 
 @pytest.fixture(scope="module")
 def edited(tmp_path_factory):
-    """File to digests of a copy in which it has a line more."""
+    """Returns the digests of a copy with one more line, by edited file."""
     sources = copy_sources(tmp_path_factory.mktemp("edited"))
     digests = {}
     for path in RUN_ON:

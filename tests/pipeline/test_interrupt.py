@@ -1,4 +1,4 @@
-"""Ctrl-C, or what a scheduler sends: the run ends, and the next one goes on."""
+"""Ctrl-C and SIGTERM: the run ends, and the next one continues."""
 
 import pathlib
 import re

@@ -1,4 +1,4 @@
-"""What an interrupted run says is what it leaves."""
+"""The message of an interrupted run matches the files that it leaves."""
 
 import pytest
 
@@ -26,7 +26,7 @@ def model_dir(tmp_path):
     ],
 )
 def test_each_component_says_what_is_kept_of_it(model_dir, component, finished, words):
-    """Nothing is promised that is not so."""
+    """The message promises nothing untrue."""
     assert words in describe_interruption(component, finished, model_dir)
 
 

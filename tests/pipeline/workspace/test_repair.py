@@ -1,4 +1,4 @@
-"""`./graft repair` begins anew and loses nothing."""
+"""`./graft repair` moves the database aside and loses nothing."""
 
 import errno
 import os
@@ -20,7 +20,7 @@ def graft(monkeypatch, capsys):
 
 @pytest.fixture
 def workspace(tmp_path):
-    """A workspace as a run leaves it, as far as anybody looks at it here."""
+    """A workspace with the files of a run that repair reads."""
     found = prepare(str(tmp_path / "out"))
     stores = ("serving/graft/7/saved_model.pb", "embeddings/kind/a.arrow", "decoded/kind/b.arrow")
     for name in (*stores, "metadata.sqlite"):
