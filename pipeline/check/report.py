@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from components.example_gen import ignored
+from pipeline import CONFIG_FILE
 from pipeline.check.check import Findings, Sizes
 from pipeline.check.left_out import group_by_reason, suggest_conversion
 from pipeline.config.config import Config
@@ -118,10 +119,10 @@ def _describe_disk(findings: Findings, config: Config) -> str:
     return f"{text}; {decimal(disk.free)} are free for {escape(config.out)}"
 
 
-def make_next_command(data: str | None, file: str | None, default_file: str, follow_links: bool | None = None) -> str:
+def make_next_command(data: str | None, file: str | None, follow_links: bool | None) -> str:
     """Returns the command that trains on the checked folder, with the options of `./graft check`."""
     words = ["./graft", "run", *([quote(data)] if data else [])]
-    if file and file != default_file:
+    if file and file != CONFIG_FILE:
         words += ["--config", quote(file)]
     if follow_links is not None:
         words.append("--follow-links" if follow_links else "--no-follow-links")

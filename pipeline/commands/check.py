@@ -45,7 +45,7 @@ def check(data: str | None, file: str | None, sample: int | None, follow_links: 
         echo_json(render_json(findings))
     else:
         print_findings(findings, config, console)
-        print_verdict(findings, make_next_command(data, file, CONFIG_FILE, follow_links), console)
+        print_verdict(findings, make_next_command(data, file, follow_links), console)
     return DataError.exit_code if findings.problems else 0
 
 
