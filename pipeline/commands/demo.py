@@ -47,9 +47,9 @@ def make_config(out: str, echo_line: Callable[[str], object]) -> "Config":
     Returns:
         A configuration with the ImageNet weights if they can be fetched, else with random ones.
     """
+    from components.network.weights import IMAGENET, RANDOM
     from pipeline.config.load import check_out, load_config
     from pipeline.downloads.sample import write_digits
-    from components.network.weights import IMAGENET, RANDOM
     from pipeline.downloads.weights import find_weights
     from pipeline.workspace.workspace import prepare
 
