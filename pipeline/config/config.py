@@ -4,13 +4,14 @@ import datetime
 import re
 import shlex
 import unicodedata
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import pydantic
 from pydantic import BeforeValidator, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, StrictBool
 
 from schema.features import SPLITS
 
+_T = TypeVar("_T")
 # Layers, blocks and stages of ResNet50.
 _LAYER = re.compile(
     r"all|conv1(_(pad|conv|bn|relu))?|pool1_(pad|pool)"
@@ -336,7 +337,7 @@ class Config(_Frozen):
         return self.window_end.isoformat() if self.window_end else ""
 
 
-def _check(value: Any, fine: bool) -> Any:
+def _check(value: _T, fine: bool) -> _T:
     if not fine:
         raise ValueError("not as expected")  # `load_config` replaces this text
     return value

@@ -199,4 +199,5 @@ def _write(path: str, text: str) -> None:
 
 
 def _parse(examples: tf.Tensor, feature: str) -> dict[str, tf.Tensor]:
-    return tf.io.parse_example(examples, {feature: tf.io.FixedLenFeature([1], tf.string)})
+    parsed: dict[str, tf.Tensor] = tf.io.parse_example(examples, {feature: tf.io.FixedLenFeature([1], tf.string)})
+    return parsed

@@ -185,7 +185,7 @@ def _count_loaded(model: ModelConfig, numbers: Sequence[int], before: int) -> in
     labels = model.version_labels
     fewest = _LOADED_WITH_CANARY if CANARY in labels else _LOADED
     wanted = before if before > _LOADED_WITH_CANARY else 0  # Graft itself writes no larger number
-    return max([fewest, wanted, *(sum(number >= labelled for number in numbers) for labelled in labels.values())])
+    return max(fewest, wanted, *(sum(number >= int(labelled) for number in numbers) for labelled in labels.values()))
 
 
 def _find_model(config: ModelServerConfig, model_dir: str) -> ModelConfig:

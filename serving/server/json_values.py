@@ -181,4 +181,4 @@ def _type_error(value: Any, dtype: tf.DType) -> ServingError:
 
 def name_dtype(dtype: tf.DType) -> str:
     """Returns the name of a dtype in TensorFlow's DataTypeString: float, not float32."""
-    return types_pb2.DataType.Name(dtype.as_datatype_enum).removeprefix("DT_").lower()
+    return str(types_pb2.DataType.Name(dtype.as_datatype_enum)).removeprefix("DT_").lower()

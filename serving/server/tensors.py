@@ -78,9 +78,9 @@ def _measure(name: str, proto: tensor_pb2.TensorProto) -> int:
     count = math.prod(list_dims(name, proto))
     dtype = find_dtype(name, proto.dtype)
     if dtype.is_complex:
-        return count * (dtype.size + _COMPLEX)
+        return int(count * (dtype.size + _COMPLEX))
     if dtype != tf.string:
-        return count * dtype.size
+        return int(count * dtype.size)
     values = proto.string_val
     repeated = max(count - len(values), 0) * len(values[-1]) if values else 0
     return (count + len(values)) * _STRING + len(values) * _BYTES_OBJECT + 2 * sum(map(len, values)) + repeated
@@ -88,7 +88,7 @@ def _measure(name: str, proto: tensor_pb2.TensorProto) -> int:
 
 def _to_array(name: str, proto: tensor_pb2.TensorProto) -> np.ndarray:
     try:
-        return tf.make_ndarray(proto)
+        return np.asarray(tf.make_ndarray(proto))
     except (ValueError, TypeError, OverflowError) as error:
         raise invalid_argument(f"Input '{name}': Tensor proto is not valid: {error}") from error
 
