@@ -25,6 +25,7 @@ BUILT_IN = "the built-in server"
 ROOT = pathlib.Path(__file__).parents[2]
 _END_WITH_PARENT = ROOT / "serving/process/end_with_parent.py"
 _POLL = 0.1  # seconds
+_START_SECONDS = 120.0  # for a version to become available
 STOP_SECONDS = 2.5  # until a server that is asked to stop is killed; the built-in one takes 2 s at most
 _LAST_LINES = 12  # of a server's log in an error message
 # Last message of both servers when the model cannot be loaded (server_core.cc of TensorFlow Serving).
@@ -132,7 +133,6 @@ def start_server(
     base_path: str,
     binary: str | None = None,
     flags: Sequence[str] = (),
-    timeout_seconds: float = 120.0,
     environment: Mapping[str, str] | None = None,
 ) -> Iterator[RunningServer]:
     """Starts a server for one model on free ports of 127.0.0.1; the server ends with the context or this process.
@@ -142,11 +142,10 @@ def start_server(
         base_path: folder of the model's versions.
         binary: path of TensorFlow Serving's binary; None for the built-in server.
         flags: further flags of the server.
-        timeout_seconds: time limit until a version is available.
         environment: variables that are added to the environment of this process.
     Raises:
         LoadError: if the server cannot load the model.
-        GraftError: if the server does not start; the message ends with the last lines of its log.
+        GraftError: if the server does not start in `_START_SECONDS`; the message ends with the last lines of its log.
     """
     with contextlib.ExitStack() as stack:
         folder = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="graft-server-")))
@@ -166,7 +165,7 @@ def start_server(
         stack.callback(stop, process)
         server = RunningServer(binary or BUILT_IN, grpc_port, rest_port, process, log)
         try:
-            wait_until_available(process, server.rest_address, model_name, timeout_seconds)
+            wait_until_available(process, server.rest_address, model_name, _START_SECONDS)
         except GraftError as error:
             raise _explain(server, error) from error
         yield server

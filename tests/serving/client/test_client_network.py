@@ -130,7 +130,7 @@ def test_grpc_to_this_machine_takes_no_proxy(grpc_port, monkeypatch):
 
 def test_a_port_of_grpc_that_is_asked_by_http_is_called_so(grpc_port):
     """The error does not print the bytes of HTTP/2."""
-    fail(f"http://127.0.0.1:{grpc_port}", f"not speak HTTP; .* write grpc://127.0.0.1:{grpc_port} ")
+    fail(f"http://127.0.0.1:{grpc_port}", f"not speak HTTP; write grpc://127.0.0.1:{grpc_port} ")
 
 
 def test_a_port_without_tls_that_is_asked_by_https_is_called_so():
@@ -144,6 +144,4 @@ def test_a_port_without_tls_that_is_asked_by_https_is_called_so():
 def test_a_port_of_rest_that_is_asked_by_grpc_is_called_so():
     """The error does not print the frames of HTTP/2."""
     with serve() as server:
-        fail(
-            f"grpc://127.0.0.1:{server.server_port}", f"not speak gRPC; .* write http://127.0.0.1:{server.server_port} "
-        )
+        fail(f"grpc://127.0.0.1:{server.server_port}", f"not speak gRPC; write http://127.0.0.1:{server.server_port} ")
