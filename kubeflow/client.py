@@ -203,7 +203,7 @@ def _send(rest: Any) -> Transport:
 def _explain_silence(error: urllib3.exceptions.HTTPError) -> str:
     reason = getattr(error, "reason", None) or error
     if isinstance(reason, urllib3.exceptions.ReadTimeoutError):
-        return f"does not answer within {TIMEOUT[1]:g} s. The request may have been carried out."
+        return f"does not answer within {TIMEOUT[1]:g} s. The request may have been carried out: look before a repeat."
     # urllib3 wraps the OSError, in another way in each release.
     causes = (reason.__cause__, reason.__context__, *reason.args)
     texts = (cause.strerror or str(cause) for cause in causes if isinstance(cause, OSError))

@@ -121,7 +121,7 @@ def set_schedule(
     except ServerError as error:
         raise ServerError(
             *error.args,
-            f"{_describe(kept)} was made, and the schedule before it may still be there. Give the same command again.",
+            f"{_describe(kept)} exists, and an older schedule of this name may, too. Give the same command again.",
             status=error.status,
         ) from None
     return ScheduleResult(version, kept, change, enabled, left)

@@ -86,7 +86,7 @@ def test_parameters_get_types_and_defaults():
 
 def test_a_parameter_that_nobody_reads_is_a_mistake():
     """A parameter without a description is refused as well, so that both lists stay equal."""
-    with pytest.raises(GraftError, match="not read, or not described: epochs, rate"):
+    with pytest.raises(GraftError, match="no component reads, or without a description: epochs, rate"):
         patch_spec.write_parameters(make_spec(), {"rate": patch_spec.Parameter(0.1, "")})
 
 

@@ -136,7 +136,7 @@ def test_what_an_update_left_behind_is_put_right_by_the_same_command(schedule, s
     stub.fail("DELETE .*", 500, "the database is gone")
     failed = schedule("0 30 4 * * *")
     assert failed.code == 1
-    assert "the one before it may be, too. Give the same command again." in failed.err
+    assert "an older schedule of this name may, too. Give the same command again." in failed.err
     assert len(stub.recurring_runs) == 2
     typed = schedule("0 30 4 * * *")
     assert (typed.code, "unchanged" in typed.out) == (0, True)
@@ -383,7 +383,7 @@ def test_the_next_times_are_those_of_robfig_cron(cron, following):
 
 
 def test_a_day_that_never_comes_is_refused():
-    with pytest.raises(UsageError, match="no such day"):
+    with pytest.raises(UsageError, match="no year has such a day"):
         parse_cron("0 0 0 31 4,6 *")
 
 

@@ -266,7 +266,7 @@ def test_a_server_that_does_not_answer_in_time_is_one_line(graft, stub, monkeypa
 def test_a_run_that_is_answered_too_late_may_have_been_started(graft, stub, monkeypatch):
     monkeypatch.setattr(client, "TIMEOUT", (1, 1))
     stub.delay("POST .*/runs", 20)
-    assert_one_line(graft("submit", "--host", stub.host, DATA), 1, "It may have done what it was asked")
+    assert_one_line(graft("submit", "--host", stub.host, DATA), 1, "The request may have been carried out")
 
 
 @pytest.mark.parametrize(
@@ -291,7 +291,7 @@ def test_a_page_to_log_in_is_taken_for_what_it_is(graft):
         answers = threading.Thread(target=lambda: server.accept()[0].sendall(page), daemon=True)
         answers.start()
         typed = graft("submit", "--host", f"http://127.0.0.1:{server.getsockname()[1]}", DATA)
-    assert_one_line(typed, 1, "log in", "KF_PIPELINES_SA_TOKEN_PATH")
+    assert_one_line(typed, 1, "a login", "KF_PIPELINES_SA_TOKEN_PATH")
 
 
 # What goes wrong before.
