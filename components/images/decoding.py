@@ -81,12 +81,12 @@ def _look_up(image: tf.Tensor, encoded: tf.Tensor) -> tf.Tensor:
     return tf.cond(tf.equal(header[28], 8), look_up, lambda: image)  # bits a pixel
 
 
-def is_bearable(size: tf.Tensor, max_megapixels: float | tf.Tensor) -> tf.Tensor:
+def fits_limit(size: tf.Tensor, max_megapixels: float | tf.Tensor) -> tf.Tensor:
     """Whether width and height, int64 [2], are no more than so many millions of pixels; bool scalar."""
     return tf.cast(tf.reduce_prod(size), tf.float64) <= max_megapixels * 1e6
 
 
-def refuse_bomb(encoded: tf.Tensor, max_megapixels: float) -> tf.Tensor:
+def reject_oversized(encoded: tf.Tensor, max_megapixels: float) -> tf.Tensor:
     """Lets an image through whose header claims a bearable size; decoding a small file may take gigabytes.
 
     Only of the formats whose size it can read: a newer TensorFlow would decode WebP and JPEG XL as well.
@@ -101,7 +101,7 @@ def refuse_bomb(encoded: tf.Tensor, max_megapixels: float) -> tf.Tensor:
     """
     still, size = measure_image(encoded)
     known = tf.reduce_any([begins_with(encoded, magic) for magic in READABLE])
-    fits = is_bearable(size, max_megapixels)
+    fits = fits_limit(size, max_megapixels)
     too_large = f"an image of more than {max_megapixels:g} megapixels"
     verdict = tf.where(known, tf.where(fits, "0", too_large), f"none of {', '.join(READABLE.values())}")
     # Raises the verdict if it is no number. An Assert would do so as well where nobody asks for the image (when the

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 from keras.applications import resnet50
 
-from components.images.decoding import decode_image, refuse_bomb
+from components.images.decoding import decode_image, reject_oversized
 from schema import features
 
 # What resnet50.preprocess_input subtracts, in its order: blue, green, red (He et al. 2015, in Caffe).
@@ -22,7 +22,7 @@ class Config(TypedDict):
 
     Attributes:
         image_size: in pixels.
-        max_megapixels: as for `refuse_bomb`.
+        max_megapixels: as for `reject_oversized`.
         classes: class names, in the order of the model's outputs.
     """
 
@@ -45,14 +45,14 @@ def preprocess_images(encoded: tf.Tensor, image_size: int, max_megapixels: float
     Args:
         encoded: string [batch].
         image_size: in pixels.
-        max_megapixels: as for `refuse_bomb`.
+        max_megapixels: as for `reject_oversized`.
     Returns:
         float32 [batch, image_size, image_size, 3].
     Raises:
         tf.errors.InvalidArgumentError: if one is no image, or too large.
     """
     resized = tf.map_fn(
-        lambda image: resize_image(decode_image(refuse_bomb(image, max_megapixels)), image_size),
+        lambda image: resize_image(decode_image(reject_oversized(image, max_megapixels)), image_size),
         encoded,
         fn_output_signature=tf.TensorSpec([image_size, image_size, 3], tf.float32),
     )

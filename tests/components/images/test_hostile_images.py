@@ -14,7 +14,7 @@ from PIL.PngImagePlugin import PngInfo
 from components.example_gen.reading import try_to_decode
 from components.images import gif_frame, orientation
 from components.images.byte_search import find_pair
-from components.images.decoding import refuse_bomb
+from components.images.decoding import reject_oversized
 from components.images.formats import JPEG_FRAMES
 from components.images.jpeg_header import find_marker
 from components.images.jpeg_scans import count_scans
@@ -33,8 +33,8 @@ def count():
 
 @pytest.fixture(scope="module")
 def accept():
-    """`refuse_bomb` traced, with the default of max_megapixels; bytes to bytes."""
-    traced = tf.function(lambda image: refuse_bomb(image, 100.0), input_signature=STRING)
+    """`reject_oversized` traced, with the default of max_megapixels; bytes to bytes."""
+    traced = tf.function(lambda image: reject_oversized(image, 100.0), input_signature=STRING)
     return lambda content: traced(tf.constant(content)).numpy()
 
 

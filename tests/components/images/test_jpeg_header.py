@@ -11,7 +11,7 @@ from PIL import Image
 
 from components.example_gen.reading import try_to_decode
 from components.images import jpeg_header
-from components.images.decoding import refuse_bomb
+from components.images.decoding import reject_oversized
 
 JFIF_END = 20  # of the first segment that Pillow writes
 SIZE = (20, 12)  # of `encode`
@@ -183,4 +183,4 @@ def test_a_header_without_a_size_is_refused_in_words_in_ingest_and_in_serving():
     with pytest.raises(ValueError, match=r"^no size in the first 1000 steps of its header$"):
         try_to_decode(content, 1.0)
     with pytest.raises(tf.errors.InvalidArgumentError, match="no size in the first 1000 steps"):
-        tf.function(lambda image: refuse_bomb(image, 1.0))(tf.constant(content))
+        tf.function(lambda image: reject_oversized(image, 1.0))(tf.constant(content))

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from components.images.decoding import decode_image, measure_image, refuse_bomb
+from components.images.decoding import decode_image, measure_image, reject_oversized
 from components.images.formats import READABLE
 from components.transform.preprocessing import from_levels, index_labels, preprocess_images, preprocessing_fn, to_levels
 
@@ -106,7 +106,7 @@ def test_an_image_bomb_is_refused_before_it_is_decoded(make_file, kind, size):
 def test_a_gif_is_cut_to_its_first_frame_and_other_files_are_not_touched(make_file):
     """However many frames it has; traced, too."""
     still, animated, jpeg = make_file("GIF"), make_file("GIF, animated"), make_file("JPEG, baseline")
-    for cut in (refuse_bomb, tf.function(refuse_bomb)):
+    for cut in (reject_oversized, tf.function(reject_oversized)):
         kept = [cut(tf.constant(file), MAX_MEGAPIXELS).numpy() for file in (jpeg, animated, still)]
         assert [len(file) for file in kept] == [len(jpeg), len(still), len(still)]
         assert kept[0] == jpeg
