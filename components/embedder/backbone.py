@@ -13,8 +13,8 @@ from components.network import resnet
 from components.row_store.shards import FeatureKey
 from components.tfdata import READY_BATCHES
 from components.transform.graph_digest import digest_output
-from components.transform.pixels import read_levels
-from components.transform.preprocessing import from_levels
+from components.transform.pixels import read_uint8
+from components.transform.preprocessing import from_uint8
 from schema import features
 
 EMBEDDING = "embedding"
@@ -95,7 +95,7 @@ class FrozenBase:
         positions = np.flatnonzero(keep)
         forward = self._forward_both if with_features else self._forward
         done = 0
-        for levels, _ in read_levels([examples], self._transform, _BATCH, keep=keep).prefetch(READY_BATCHES):
+        for levels, _ in read_uint8([examples], self._transform, _BATCH, keep=keep).prefetch(READY_BATCHES):
             outputs = forward(levels)
             below = outputs[1].numpy() if with_features else None
             yield positions[done : done + len(levels)], outputs[0].numpy(), below
@@ -125,7 +125,7 @@ class FrozenBase:
         levels = tf.TensorSpec([None, *self.network.input_shape[1:]], tf.uint8)
         has_gpu = bool(tf.config.list_physical_devices("GPU"))
         return tf.function(
-            lambda images: forward(from_levels(images)),
+            lambda images: forward(from_uint8(images)),
             input_signature=[levels],
             jit_compile=has_gpu or None,
             autograph=False,

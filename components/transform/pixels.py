@@ -18,7 +18,7 @@ from absl import logging
 
 from components.example_files import list_files
 from components.tfdata import PARALLEL_CALLS, READY_BATCHES, shuffle, without_autotune
-from components.transform.preprocessing import from_levels, to_levels
+from components.transform.preprocessing import from_uint8, to_uint8
 from schema import features
 from serving.storage.documents import Fields
 
@@ -28,7 +28,7 @@ _MAX_DISK_SHARE = 0.5  # of what is free; the rest is for the model, and for oth
 _OFF = ("none", 0)
 
 
-def read_levels(
+def read_uint8(
     file_patterns: list[str],
     transform: Callable[[dict[str, tf.Tensor]], dict[str, tf.Tensor]],
     batch_size: int,
@@ -53,7 +53,7 @@ def read_levels(
     @tf.autograph.experimental.do_not_convert  # nothing to convert, and looking for it in Keras and TFT takes seconds
     def decode(serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         transformed = transform(tf.io.parse_example(serialized, raw_spec))
-        return to_levels(transformed[features.PIXELS]), transformed[features.LABEL_INDEX][:, 0]
+        return to_uint8(transformed[features.PIXELS]), transformed[features.LABEL_INDEX][:, 0]
 
     records = tf.data.TFRecordDataset(list_files(file_patterns))
     if keep is not None:
@@ -71,7 +71,7 @@ def to_pixels(levels: tf.data.Dataset, augment: Callable[[tf.Tensor], tf.Tensor]
     """Turns grey levels into what the network sees.
 
     Args:
-        levels: from `read_levels`.
+        levels: from `read_uint8`.
         augment: from `build_augmentation`; None leaves the images as they are.
     Returns:
         Batches of (pixels float32 [batch, size, size, 3], label indices int64 [batch]).
@@ -79,7 +79,7 @@ def to_pixels(levels: tf.data.Dataset, augment: Callable[[tf.Tensor], tf.Tensor]
     if augment:
         # One batch after the other: in parallel, chance would depend on which thread is first.
         levels = levels.map(lambda images, labels: (augment(images), labels))
-    pixels = levels.map(lambda images, labels: (from_levels(images), labels), num_parallel_calls=PARALLEL_CALLS)
+    pixels = levels.map(lambda images, labels: (from_uint8(images), labels), num_parallel_calls=PARALLEL_CALLS)
     return pixels.prefetch(READY_BATCHES)
 
 

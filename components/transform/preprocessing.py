@@ -59,13 +59,13 @@ def preprocess_images(encoded: tf.Tensor, image_size: int, max_megapixels: float
     return resnet50.preprocess_input(resized)
 
 
-def to_levels(pixels: tf.Tensor) -> tf.Tensor:
+def to_uint8(pixels: tf.Tensor) -> tf.Tensor:
     """The grey levels behind preprocessed pixels; float32 [..., 3] to uint8 [..., 3], blue, green, red."""
     return tf.cast(tf.round(pixels + BGR_MEANS), tf.uint8)
 
 
-def from_levels(levels: tf.Tensor) -> tf.Tensor:
-    """The inverse of `to_levels`, to the bit; uint8 or float32 [..., 3] to float32 [..., 3]."""
+def from_uint8(levels: tf.Tensor) -> tf.Tensor:
+    """The inverse of `to_uint8`, to the bit; uint8 or float32 [..., 3] to float32 [..., 3]."""
     return tf.cast(levels, tf.float32) - BGR_MEANS
 
 

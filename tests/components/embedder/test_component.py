@@ -82,7 +82,7 @@ def test_embeddings_are_those_of_the_base_with_their_labels(embed, examples, tra
     transform = tft.TFTransformOutput(transform_graph).transform_features_layer()
     for split, count in zip(SPLITS, (8, 4, 2), strict=True):
         files = [str(examples / f"Split-{split}" / "*")]
-        [(batch, labels)] = pixels.to_pixels(pixels.read_levels(files, transform, 32))
+        [(batch, labels)] = pixels.to_pixels(pixels.read_uint8(files, transform, 32))
         found = read_embeddings(embedded.uri, split, CLASSES)
         assert len(found.labels) == count
         np.testing.assert_allclose(found.embeddings, embedder.predict_on_batch(batch), rtol=1e-4, atol=1e-4)

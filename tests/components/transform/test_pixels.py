@@ -63,7 +63,7 @@ def read(dataset):
 
 def test_pixels_are_those_of_the_transform_graph(examples, transform):
     """Every image of every file once, in the order on disk, bit-equal, with its label index."""
-    levels = pixels.read_levels([examples], transform, 4)
+    levels = pixels.read_uint8([examples], transform, 4)
     assert [len(labels) for _, labels in levels] == [4, 4, 2]
     assert levels.element_spec[0].dtype == tf.uint8
     images, labels = read(pixels.to_pixels(levels))
@@ -78,7 +78,7 @@ def test_shuffled_images_are_the_same_in_another_order_each_epoch(examples, tran
     """With their labels, and with a seed, so that a run can be repeated."""
 
     def read_epochs(seed):
-        dataset = pixels.read_levels([examples], transform, 4, seed)
+        dataset = pixels.read_uint8([examples], transform, 4, seed)
         return [[(image.tobytes(), label) for image, label in zip(*read(dataset), strict=True)] for _ in range(2)]
 
     first, second = read_epochs(3)
@@ -93,8 +93,8 @@ def test_an_image_is_decoded_once_with_a_cache_and_each_pass_without(
 ):
     """One pass in order and two shuffled ones; the images are the same."""
     cache = str(tmp_path / "train") if cached else None
-    plain = read(pixels.read_levels([examples], counting.transform, 4, cache=cache))
-    shuffled = pixels.read_levels([examples], counting.transform, 4, 3, cache)
+    plain = read(pixels.read_uint8([examples], counting.transform, 4, cache=cache))
+    shuffled = pixels.read_uint8([examples], counting.transform, 4, 3, cache)
     passes = [read(shuffled) for _ in range(2)]
     assert counting.images == passes_that_decode * COUNT
     for images, _ in passes:

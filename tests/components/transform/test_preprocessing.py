@@ -9,7 +9,7 @@ from PIL import Image
 
 from components.images.decoding import decode_image, measure_image, reject_oversized
 from components.images.formats import READABLE
-from components.transform.preprocessing import from_levels, index_labels, preprocess_images, preprocessing_fn, to_levels
+from components.transform.preprocessing import from_uint8, index_labels, preprocess_images, preprocessing_fn, to_uint8
 
 MAX_MEGAPIXELS = 1.0  # as in the transform graph of the tests
 BGR_MEANS = np.array([103.939, 116.779, 123.68], np.float32)  # of ImageNet, as in Caffe's ResNet-50
@@ -126,9 +126,9 @@ def test_a_long_gif_is_cut_behind_all_blocks_of_its_first_frame():
 def test_levels_are_pixels_without_loss(make_file):
     """uint8, a quarter of the space, and back to the bit."""
     pixels = preprocess_images(tf.constant([make_file("PNG, RGB"), make_file("JPEG, CMYK")]), 32, MAX_MEGAPIXELS)
-    levels = to_levels(pixels)
+    levels = to_uint8(pixels)
     assert (levels.dtype, levels.shape) == (tf.uint8, pixels.shape)
-    np.testing.assert_array_equal(from_levels(levels), pixels)
+    np.testing.assert_array_equal(from_uint8(levels), pixels)
 
 
 @pytest.mark.parametrize("kind", ["gray_jpeg", "gray_png"])
