@@ -1,4 +1,4 @@
-"""MakeSchema: `schema/schema.pbtxt` with the classes of this run filled in.
+"""SchemaGen: `schema/schema.pbtxt` with the classes of this run filled in.
 
 ImportSchemaGen would do but for its cache key, which holds a path and not what the file says.
 """
@@ -28,7 +28,7 @@ def read_schema(classes: list[str]) -> schema_pb2.Schema:
 
 
 @component
-def MakeSchema(
+def SchemaGen(
     schema: OutputArtifact[standard_artifacts.Schema],
     statistics_schema: OutputArtifact[standard_artifacts.Schema],
     classes: Parameter[str],

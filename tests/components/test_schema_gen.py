@@ -7,7 +7,7 @@ from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2
 from tfx.types import standard_artifacts
 
-from components.schema_gen import MakeSchema, read_schema
+from components.schema_gen import SchemaGen, read_schema
 from schema import features
 
 
@@ -45,7 +45,7 @@ def written(tmp_path):
         artifact.uri = str(tmp_path / name)
         (tmp_path / name).mkdir()
         artifacts[name] = [artifact]
-    executor = MakeSchema.EXECUTOR_SPEC.executor_class()
+    executor = SchemaGen.EXECUTOR_SPEC.executor_class()
     executor.Do({}, artifacts, {"classes": json.dumps(["猫", "dog"]), "code_digest": ""})
     return {
         name: text_format.Parse((tmp_path / name / "schema.pbtxt").read_text(encoding="utf-8"), schema_pb2.Schema())
