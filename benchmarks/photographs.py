@@ -19,7 +19,7 @@ from PIL import Image
 
 from components.network import resnet
 from components.network.weights import RANDOM
-from components.transform.pixels import read_levels, to_pixels
+from components.transform.pixels import read_uint8, to_pixels
 from components.transform.preprocessing import preprocess_images
 from schema import features
 
@@ -67,7 +67,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         examples = str(pathlib.Path(folder, "examples"))
         size = write_examples(examples, count)
-        images = to_pixels(read_levels([examples], transform, BATCH, cache=str(pathlib.Path(folder, "levels"))))
+        images = to_pixels(read_uint8([examples], transform, BATCH, cache=str(pathlib.Path(folder, "levels"))))
         first = rate(images)
         later = rate(images)
         embedder = resnet.build_embedder(resnet.build_base(IMAGE_SIZE, RANDOM))

@@ -1,6 +1,6 @@
-"""The machine learning: one folder a component, named after it, and what they share."""
+"""Components of the TFX pipeline, one folder each, and the modules that several components share."""
 
 import os
 
-# Whatever ~/.keras/keras.json says: a SavedModel for TensorFlow Serving comes from Keras on TensorFlow.
+# Overrides ~/.keras/keras.json: only Keras on TensorFlow exports a SavedModel for TensorFlow Serving.
 os.environ["KERAS_BACKEND"] = "tensorflow"

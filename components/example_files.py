@@ -1,4 +1,4 @@
-"""Lists the files of a split by their names, which say how many there are: a file of another run is not read."""
+"""Names and lists of the TFRecord files of a split. Each name holds their number, so that a foreign file shows."""
 
 import os
 import re
@@ -13,7 +13,7 @@ _NAME = re.compile(r"data_tfrecord-(\d{5,7})-of-(\d{5,7})")
 
 
 def name_file(index: int, count: int) -> str:
-    """Names a file of a split; the one place that says how.
+    """Returns the name of a file of a split. No other code makes or parses these names.
 
     >>> name_file(0, 3)
     'data_tfrecord-00000-of-00003'
@@ -25,9 +25,9 @@ def list_split(folder: str) -> list[str]:
     """Lists the TFRecord files of a split, in order.
 
     Args:
-        folder: of the split, such as `examples/1/Split-train`.
+        folder: folder of the split, such as `examples/1/Split-train`.
     Raises:
-        GraftError: unless the folder holds one whole set of files and nothing else.
+        GraftError: if a file of the set is missing, or the folder holds any other file.
     """
     found = set(tf.io.gfile.listdir(folder)) if tf.io.gfile.isdir(folder) else set()
     count = max((int(match[2]) for match in map(_NAME.fullmatch, found) if match), default=1)
@@ -37,13 +37,13 @@ def list_split(folder: str) -> list[str]:
         wrong = [f"{printable(name)} is {state}" for name, state in _pair(missing, foreign)]
         raise GraftError(
             f"{folder}: expected the files of one run, {expected[0]} to {expected[-1]}; {', '.join(wrong)}. "
-            "What wrote them has to run anew; on this machine: ./graft repair, and then ./graft run."
+            "The component that wrote them has to run again; on this machine: ./graft repair, and then ./graft run."
         )
     return [os.path.join(folder, name) for name in expected]
 
 
 def list_files(patterns: Sequence[str]) -> list[str]:
-    """Lists the files that patterns of TFX stand for: a file, or all of a split such as `Split-train/*`.
+    """Lists the files that match TFX file patterns: the path of a file, or `Split-train/*` for all files of a split.
 
     Raises:
         GraftError: as `list_split`.
@@ -55,5 +55,5 @@ def list_files(patterns: Sequence[str]) -> list[str]:
 
 
 def _pair(missing: list[str], foreign: list[str]) -> list[tuple[str, str]]:
-    """Pairs the first name of each list with what is wrong with it."""
+    """Pairs the first name of each list with its fault: "missing" or "of another"."""
     return [(names[0], state) for names, state in ((missing, "missing"), (foreign, "of another")) if names]

@@ -1,4 +1,4 @@
-"""Values that a run may set of a pipeline that is there: plain values for a local run, run parameters on Kubeflow."""
+"""Parameters that may differ from run to run of one pipeline: values in a local run, run parameters on Kubeflow."""
 
 import dataclasses
 from typing import Any
@@ -8,22 +8,22 @@ from tfx.types.component_spec import ComponentSpec, ExecutionParameter
 
 @dataclasses.dataclass(frozen=True)
 class RunParameters:
-    """Values of a run.
+    """Parameters of a run.
 
-    Each is a top-level execution property of the components that read it, for TFX takes a RuntimeParameter nowhere
-    else; hence also no None.
+    Each is a top-level execution property of the components that read it: TFX accepts a RuntimeParameter nowhere
+    else. A RuntimeParameter cannot be None, so no value is None.
 
     Attributes:
         data: folder of labelled images.
-        window_end: newest date folder to read, or "".
-        window_days: number of days up to it; 0 for all.
-        head_epochs, fine_tune_epochs: of the two phases.
-        min_accuracy: DEFAULT_MIN_ACCURACY for what follows from the data.
-        max_accuracy_drop: how far below the live model a model is still pushed.
-        min_new_images: DEFAULT_MIN_NEW_IMAGES for what follows from the window.
-        max_label_drift, max_brightness_drift, max_embedding_drift: what the gates let pass.
-        force: 1 to train in any case.
-        model_dir: serving folder of the model, where versions are pushed to.
+        window_end: name of the newest date folder to read, or "".
+        window_days: number of days to read, the last one is `window_end`; 0 for all.
+        head_epochs, fine_tune_epochs: epochs of phase 1 and of phase 2.
+        min_accuracy: least accuracy for a push, from 0 to 1; DEFAULT_MIN_ACCURACY to derive it from the data.
+        max_accuracy_drop: largest loss of accuracy against the live model for a push, from 0 to 1.
+        min_new_images: least number of new images for a training; DEFAULT_MIN_NEW_IMAGES to derive it from the window.
+        max_label_drift, max_brightness_drift, max_embedding_drift: upper limits of the gates.
+        force: 1 to train whatever the RetrainingGate finds, else 0.
+        model_dir: serving folder of the model, to which versions are pushed.
     """
 
     data: str
@@ -41,11 +41,11 @@ class RunParameters:
     model_dir: str
 
     def select(self, spec: type[ComponentSpec]) -> dict[str, Any]:
-        """Returns the values that a component reads, by name."""
+        """Returns the parameters that a component declares, by name."""
         return {name: value for name, value in vars(self).items() if name in spec.PARAMETERS}
 
 
 def declare(*names: str) -> dict[str, ExecutionParameter]:
-    """Returns the execution properties of a component that reads these values."""
+    """Returns the execution properties of a component that reads the named parameters."""
     types = {field.name: field.type for field in dataclasses.fields(RunParameters)}
     return {name: ExecutionParameter(type=types[name]) for name in names}

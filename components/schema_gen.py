@@ -1,6 +1,6 @@
-"""MakeSchema: `schema/schema.pbtxt` with the classes of this run filled in.
+"""SchemaGen: writes `schema/schema.pbtxt` with the classes of this run.
 
-ImportSchemaGen would do but for its cache key, which holds a path and not what the file says.
+TFX's ImportSchemaGen does not fit: its cache key holds the path of the file and not the content.
 """
 
 import json
@@ -21,28 +21,28 @@ _SCHEMA_FILE = pathlib.Path(schema_package.__file__).with_name("schema.pbtxt")
 
 
 def read_schema(classes: list[str]) -> schema_pb2.Schema:
-    """The schema of the examples, with these classes as the domain of the label."""
+    """Returns the schema of the examples, with the given classes as the domain of the label."""
     schema = text_format.Parse(_SCHEMA_FILE.read_text(), schema_pb2.Schema())
     schema.string_domain[0].value.extend(classes)
     return schema
 
 
 @component
-def MakeSchema(
+def SchemaGen(
     schema: OutputArtifact[standard_artifacts.Schema],
     statistics_schema: OutputArtifact[standard_artifacts.Schema],
     classes: Parameter[str],
     code_digest: Parameter[str],
 ) -> None:
-    """Writes the schema, and the part of it that statistics are made of.
+    """Writes the schema of the examples, and a second schema without the image for the statistics.
 
-    TFDV would keep the bytes of every image to count which are equal; so `statistics_schema` is without them.
+    TFDV would keep the bytes of every image to count equal values; so StatisticsGen reads `statistics_schema`.
 
     Args:
-        schema: of the examples.
-        statistics_schema: the same without the image.
-        classes: a JSON list, in the order of the model's outputs.
-        code_digest: in the cache key only.
+        schema: output, the schema of the examples.
+        statistics_schema: output, the same schema without the image.
+        classes: class names as a JSON list, in the order of the model's outputs.
+        code_digest: part of the cache key, not used.
     """
     del code_digest
     whole = read_schema(json.loads(classes))

@@ -18,7 +18,7 @@ from components.gates.data import DataGate, DataGateSettings, DriftGate, DriftGa
 from components.gates.retraining import RetrainingGate, RetrainingSettings
 from components.pusher.component import Pusher, PusherInputs, PushSettings
 from components.run_parameters import RunParameters
-from components.schema_gen import MakeSchema
+from components.schema_gen import SchemaGen
 from components.serving_validator.component import ServingSettings, ServingValidator
 from components.trainer.component import Trainer
 from components.trainer.settings import Settings
@@ -73,8 +73,8 @@ def create_pipeline(
 
     retraining_gate = RetrainingGate(report, parameters, _retraining_settings(config, resolved), code["RetrainingGate"])
 
-    make_schema = MakeSchema(classes=json.dumps(classes), code_digest=code["MakeSchema"])
-    schema, statistics_schema = make_schema.outputs["schema"], make_schema.outputs["statistics_schema"]
+    schema_gen = SchemaGen(classes=json.dumps(classes), code_digest=code["SchemaGen"])
+    schema, statistics_schema = schema_gen.outputs["schema"], schema_gen.outputs["statistics_schema"]
     statistics_gen = _make_statistics_gen(examples, statistics_schema, code["StatisticsGen"])
     statistics_gen.add_upstream_node(retraining_gate)
     statistics = statistics_gen.outputs["statistics"]
@@ -158,7 +158,7 @@ def create_pipeline(
         components=[
             example_gen,
             retraining_gate,
-            make_schema,
+            schema_gen,
             statistics_gen,
             example_validator,
             data_gate,

@@ -21,7 +21,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 COMPONENTS = {
     "ExampleGen": ("components.example_gen.component",),
     "RetrainingGate": ("components.gates.retraining",),
-    "MakeSchema": ("components.schema_gen",),
+    "SchemaGen": ("components.schema_gen",),
     "StatisticsGen": ("tfx", "tfx_bsl", "tensorflow_data_validation", "apache_beam"),
     "ExampleValidator": ("tfx", "tensorflow_data_validation"),
     "DataGate": ("components.gates.data",),
@@ -33,7 +33,7 @@ COMPONENTS = {
     "ServingValidator": ("components.serving_validator.component",),
     "Pusher": ("components.pusher.component",),
 }
-_MODEL = ("ExampleGen", "MakeSchema", "Transform", "Embedder", "Trainer")
+_MODEL = ("ExampleGen", "SchemaGen", "Transform", "Embedder", "Trainer")
 _VERDICT = (*_MODEL, "Evaluator")
 _BEAM = ("ExampleGen", "StatisticsGen", "Transform", "Embedder", "Evaluator")
 _DECODING = ("components.example_gen.decode_trial", "components.images.orientation")

@@ -1,1 +1,1 @@
-"""Embeddings of the images by the frozen base, computed once for all runs."""
+"""Embedder: runs images through the frozen base, once for all runs."""

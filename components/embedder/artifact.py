@@ -1,4 +1,4 @@
-"""The embeddings of one run, as an artifact: TFRecords of tf.Examples without the image, and with its embedding."""
+"""Artifact with the embeddings of one run: TFRecords of tf.Examples that hold an embedding instead of the image."""
 
 import dataclasses
 import os
@@ -13,13 +13,13 @@ from schema import features
 from schema.features import EMBEDDING_SIZE
 from serving.storage.whole_files import write_whole
 
-_ROWS = 1024  # parsed at once; 8 MB
+_ROWS = 1024  # rows parsed at once; 8 MB
 _TEXTS = (features.DIGEST, features.LABEL, features.PATH)
 
 
 @dataclasses.dataclass(frozen=True)
 class Embedded:
-    """Images as the head sees them, in the order on disk.
+    """Embeddings, labels and digests of the images of a split, in the order on disk.
 
     Attributes:
         embeddings: float32 [num_images, 2048].
@@ -34,7 +34,7 @@ class Embedded:
 
 @dataclasses.dataclass(frozen=True)
 class ImageRow:
-    """What is said of an image, but the image: sha256 of its bytes, class name and path, as bytes."""
+    """Features of an example without the image: sha256 of the image's bytes, class name and path, as bytes."""
 
     digest: bytes
     label: bytes
@@ -42,7 +42,7 @@ class ImageRow:
 
 
 def read_rows(examples: str) -> list[ImageRow]:
-    """Reads what a TFRecord file of ExampleGen says of its images, in the order of the file."""
+    """Reads digests, labels and paths from a TFRecord file of ExampleGen, in the order of the file."""
     spec = {name: tf.io.FixedLenFeature([], tf.string) for name in _TEXTS}
     dataset = tf.data.TFRecordDataset(examples).batch(32).map(lambda records: tf.io.parse_example(records, spec))
     rows = []
@@ -53,11 +53,11 @@ def read_rows(examples: str) -> list[ImageRow]:
 
 
 def write_embeddings(target: str, rows: Iterable[ImageRow], embeddings: np.ndarray) -> None:
-    """Writes one TFRecord file, whole or not at all: Beam may try a file twice.
+    """Writes one TFRecord file of embeddings, whole or not at all: Beam may write a file twice.
 
     Args:
-        target: the file.
-        rows: of the images.
+        target: path of the file.
+        rows: digest, label and path of each image.
         embeddings: float32 [num_images, 2048].
     """
     with write_whole(target) as path, tf.io.TFRecordWriter(path) as writer:
@@ -73,11 +73,11 @@ def _make_example(row: ImageRow, embedding: np.ndarray) -> tf.train.Example:
 
 
 def read_embeddings(uri: str, split: str, classes: Sequence[str]) -> Embedded:
-    """Reads a split of the artifact.
+    """Reads the embeddings of a split from the artifact.
 
     Args:
-        uri: of the artifact.
-        split: whose images.
+        uri: URI of the artifact.
+        split: name of the split.
         classes: class names, in the order of the model's outputs.
     """
     files = list_split(os.path.join(uri, f"Split-{split}"))

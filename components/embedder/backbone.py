@@ -1,4 +1,4 @@
-"""The frozen base over images on disk: how it is built, what its outputs are called, and how they are computed."""
+"""Frozen base: builds it from a specification, computes the keys of its outputs, and runs it over images on disk."""
 
 import dataclasses
 import functools
@@ -13,23 +13,23 @@ from components.network import resnet
 from components.row_store.shards import FeatureKey
 from components.tfdata import READY_BATCHES
 from components.transform.graph_digest import digest_output
-from components.transform.pixels import read_levels
-from components.transform.preprocessing import from_levels
+from components.transform.pixels import read_uint8
+from components.transform.preprocessing import from_uint8
 from schema import features
 
 EMBEDDING = "embedding"
-_BATCH = 32  # more images at once are no faster on a CPU, and take memory
+_BATCH = 32  # larger batches are no faster on a CPU, and take memory
 
 
 @dataclasses.dataclass(frozen=True)
 class BaseSpec:
-    """How to build the base.
+    """Specification of the base.
 
     Attributes:
         weights: path of a weights file, or "random".
-        seed: of random weights.
-        image_size: in pixels.
-        fine_tune_from: where phase 2 begins, as for `resnet.freeze_below`; "" if there is no phase 2.
+        seed: seed of random weights.
+        image_size: width and height in pixels.
+        fine_tune_from: first block that phase 2 trains, as for `resnet.freeze_below`; "" without a phase 2.
     """
 
     weights: str
@@ -38,35 +38,35 @@ class BaseSpec:
     fine_tune_from: str
 
     def to_json(self) -> str:
-        """One line."""
+        """Returns the specification as one line of JSON."""
         return json.dumps(dataclasses.asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> "BaseSpec":
-        """The inverse of `to_json`."""
+        """Parses the output of `to_json`."""
         return cls(**json.loads(text))
 
 
 class FrozenBase:
-    """A built base behind its preprocessing graph.
+    """Base behind its preprocessing graph.
 
-    In float32 whatever phase 2 computes in: what the head is trained on is what it is served.
+    It computes in float32 under any dtype policy of phase 2, so that the head is trained on the embeddings of serving.
 
     Attributes:
-        network: from `resnet.build_base`.
-        split_layer: from `resnet.find_split_layer`; None if phase 2 begins with the image, or there is none.
-        embedding_key: of the embeddings.
-        extractor_key: of the feature extractor's output, that of the split layer; or None.
+        network: model from `resnet.build_base`.
+        split_layer: name of a layer, from `resnet.find_split_layer`; None without a phase 2, or if phase 2 trains all.
+        embedding_key: feature key of the embeddings.
+        extractor_key: feature key of the output of the split layer; None without a split layer.
     """
 
     def __init__(self, spec: BaseSpec, transform_graph: str):
         """Builds the base.
 
         Args:
-            spec: how.
-            transform_graph: the folder of the transform graph.
+            spec: specification of the base.
+            transform_graph: folder of the transform graph.
         Raises:
-            UsageError: if the weights file holds other weights, or no layer is called as `fine_tune_from` says.
+            UsageError: if the weights file holds other weights, or no layer has the prefix `fine_tune_from`.
         """
         self.network = resnet.build_base(spec.image_size, spec.weights, spec.seed)
         self.split_layer = resnet.find_split_layer(self.network, spec.fine_tune_from) if spec.fine_tune_from else None
@@ -85,21 +85,21 @@ class FrozenBase:
         """Runs images through the base, in batches.
 
         Args:
-            examples: a TFRecord file of ExampleGen.
-            keep: bool [num_images], which of its images.
-            with_features: whether to give the output at the split layer as well.
+            examples: path of a TFRecord file of ExampleGen.
+            keep: bool [num_images], true for the images of the file to run.
+            with_features: True to yield the output of the split layer as well.
         Yields:
             The positions of the images in the file, int64 [batch]; their embeddings float32 [batch, 2048]; and the
-            output at the split layer, bfloat16 [batch, *extractor_key.shape], or None.
+            output of the split layer, bfloat16 [batch, *extractor_key.shape], or None.
         """
         positions = np.flatnonzero(keep)
         forward = self._forward_both if with_features else self._forward
         done = 0
-        for levels, _ in read_levels([examples], self._transform, _BATCH, keep=keep).prefetch(READY_BATCHES):
-            outputs = forward(levels)
-            below = outputs[1].numpy() if with_features else None
-            yield positions[done : done + len(levels)], outputs[0].numpy(), below
-            done += len(levels)
+        for images, _ in read_uint8([examples], self._transform, _BATCH, keep=keep).prefetch(READY_BATCHES):
+            outputs = forward(images)
+            extracted = outputs[1].numpy() if with_features else None
+            yield positions[done : done + len(images)], outputs[0].numpy(), extracted
+            done += len(images)
 
     @functools.cached_property
     def _transform(self) -> tf.Module:
@@ -115,18 +115,18 @@ class FrozenBase:
         extractor, tail = resnet.split_base(self.network, str(self.split_layer))
 
         def forward(pixels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            below = extractor(pixels, training=False)
-            return resnet.pool(tail(below, training=False)), tf.cast(below, tf.bfloat16)
+            extracted = extractor(pixels, training=False)
+            return resnet.pool(tail(extracted, training=False)), tf.cast(extracted, tf.bfloat16)
 
         return self._compile(forward)
 
     def _compile(self, forward: "tf.types.experimental.GenericFunction") -> tf.types.experimental.GenericFunction:
-        """Traced once, whatever the size of the batch."""
-        levels = tf.TensorSpec([None, *self.network.input_shape[1:]], tf.uint8)
+        """Compiles a forward pass over uint8 pixels, traced once for all batch sizes."""
+        signature = tf.TensorSpec([None, *self.network.input_shape[1:]], tf.uint8)
         has_gpu = bool(tf.config.list_physical_devices("GPU"))
         return tf.function(
-            lambda images: forward(from_levels(images)),
-            input_signature=[levels],
+            lambda images: forward(from_uint8(images)),
+            input_signature=[signature],
             jit_compile=has_gpu or None,
             autograph=False,
         )

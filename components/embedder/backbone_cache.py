@@ -1,4 +1,4 @@
-"""What phase 2 starts from: the output of the base below the layers that it trains, read from the embedding store."""
+"""Features that phase 2 starts from: outputs of the frozen feature extractor, read from the embedding store."""
 
 from collections.abc import Iterator, Sequence
 
@@ -13,13 +13,13 @@ from components.tfdata import READY_BATCHES, without_autotune
 
 
 def read_features(rows: Rows, images: Embedded, batch_size: int, shuffle_seed: int | None = None) -> tf.data.Dataset:
-    """Reads what phase 2 starts from.
+    """Makes a dataset of the features that phase 2 starts from.
 
     Args:
-        rows: of the store; has all of the images.
-        images: whose digests and labels.
-        batch_size: images a batch.
-        shuffle_seed: another order each epoch; None keeps that of the images.
+        rows: rows of the store, from `open_features`; they include all images.
+        images: digests and labels of the images to read.
+        batch_size: number of images a batch.
+        shuffle_seed: seed of the order, another one each epoch; None keeps the order of `images`.
     Returns:
         Batches of (bfloat16 [batch, *shape of the split layer's output], label indices int64 [batch]).
     """
@@ -40,32 +40,34 @@ def read_features(rows: Rows, images: Embedded, batch_size: int, shuffle_seed: i
 
 
 def open_features(frozen: FrozenBase, store: str, example_files: Sequence[str]) -> tuple[Rows, int]:
-    """Opens the outputs of the feature extractor; computes those that are not there, or damaged.
+    """Opens the stored outputs of the feature extractor; computes the missing and the damaged ones.
 
-    The Embedder has computed them, but its artifact may be older than the store: rows may have been pruned since.
+    The Embedder has stored all of them, but TFX may reuse an old run of the Embedder, and rows may be pruned since.
 
     Args:
-        frozen: the base.
-        store: the folder of the embedding store.
+        frozen: base with a split layer.
+        store: folder of the embedding store.
         example_files: TFRecord files of ExampleGen, with the images that phase 2 trains and validates on.
     Returns:
-        Rows that have all of these images; and how many had to be computed.
+        Rows with all of these images, and the number of computed images.
+    Raises:
+        ValueError: if the base has no split layer.
     """
     if frozen.extractor_key is None:
-        raise ValueError("open_features: expected a base that is cut; phase 2 trains all of this one, or there is none")
+        raise ValueError("open_features: expected a base with a split layer; without it, phase 2 trains all or nothing")
     features = EmbeddingStore(store, frozen.extractor_key)
     rows = features.open()
     digests = {file: [image.digest for image in read_rows(file)] for file in example_files}
     for images in digests.values():
         rows.check(rows.find(images))
-    # Only now: a damaged row takes its whole shard with it, rows of other files included.
+    # After all checks: a shard with a damaged row is set aside with all its rows, even rows of other files.
     missing = {file: rows.find(images) < 0 for file, images in digests.items()}
     total = sum(int(todo.sum()) for todo in missing.values())
     for file, todo in missing.items():
         if not todo.any():
             continue
         with features.append() as append:
-            for indices, _, below in frozen.run(file, todo, with_features=True):
-                append([digests[file][i] for i in indices], np.asarray(below))
-                progress.report("images through the trunk", len(indices), total)
+            for indices, _, extracted in frozen.run(file, todo, with_features=True):
+                append([digests[file][i] for i in indices], np.asarray(extracted))
+                progress.report("images through the feature extractor", len(indices), total)
     return (features.open() if total else rows), total

@@ -1,12 +1,12 @@
-"""Embedder: runs the frozen base once over each image that it has not seen before.
+"""Embedder: runs each image through the frozen base, unless the embedding store has its embedding.
 
-What is computed goes into the embedding store, which is kept from run to run; the artifact holds the embeddings of
-this run, and only refers to the store. Where phase 2 trains but the top of the base, the same pass keeps what lies
-below that, so that an epoch costs no more than what it trains.
+The embedding store is kept from run to run. The artifact holds the embeddings of this run. If phase 2 trains only the
+last blocks of the base, the same pass stores the output of the layers in front of them, the feature extractor. So an
+epoch of phase 2 computes only the layers that it trains.
 
-An element of the Beam pipeline is a file of ExampleGen: the worker that gets it reads the images, runs the base in
-batches, and writes. Beam's RunInference would pass each image through Beam's own buffers and leave the reading to
-one thread; here tf.data decodes the next batches while the base computes, and memory holds a few of them.
+An element of the Beam pipeline is a file of ExampleGen: a worker reads its images, runs them through the base in
+batches, and writes. Beam's RunInference would pass each image through Beam's buffers and read in one thread; here
+tf.data decodes the next batches while the base computes, and memory holds a few batches.
 """
 
 import contextlib
@@ -47,13 +47,13 @@ from serving.storage.whole_files import write_whole
 DEFAULT_TRUNK_GB = -1.0
 _GB = 1e9
 _CHECKED_IMAGES = 8
-_TOLERANCE = 1e-2  # of the embeddings' own size; batches of other sizes and other processors differ in the last bits
-_DEFAULT_DISK_SHARE = 0.5  # of what is free, for what phase 2 starts from
+_TOLERANCE = 1e-2  # relative to the largest value; batch sizes and processors change the last bits
+_DEFAULT_DISK_SHARE = 0.5  # of the free space, for the features that phase 2 starts from
 AUGMENTED = "images are augmented, so every epoch runs them through the base anew: nothing is kept or reused"
 
 
 class EmbedderSpec(ComponentSpec):
-    """The contract of the Embedder."""
+    """Inputs, outputs and execution properties of the Embedder."""
 
     PARAMETERS = {
         "base": ExecutionParameter(type=str),
@@ -74,15 +74,15 @@ class EmbedderSpec(ComponentSpec):
 
 @dataclasses.dataclass(frozen=True)
 class Work:
-    """What a worker needs to know; a few hundred bytes.
+    """Settings of a worker, a few hundred bytes to send.
 
     Attributes:
-        base: how to build the frozen base.
-        transform_graph: the folder of the transform graph.
-        store: the folder of the embedding store.
-        embedding_key: of the embeddings.
-        extractor_key: of what phase 2 starts from; None to keep nothing of that.
-        total: how many images there are at the most; for the progress.
+        base: specification of the frozen base.
+        transform_graph: folder of the transform graph.
+        store: folder of the embedding store.
+        embedding_key: feature key of the embeddings.
+        extractor_key: feature key of the features that phase 2 starts from; None to store no such features.
+        total: number of images to embed, for the progress.
     """
 
     base: BaseSpec
@@ -95,7 +95,7 @@ class Work:
 
 @dataclasses.dataclass(frozen=True)
 class ExampleFile:
-    """A file of ExampleGen, the file to write, and the split of its images."""
+    """File of ExampleGen to read (source), file of embeddings to write (target), and the split of its images."""
 
     source: str
     target: str
@@ -103,12 +103,12 @@ class ExampleFile:
 
     @property
     def fine_tuned(self) -> bool:
-        """Whether phase 2 will train or validate on its images."""
+        """True if phase 2 trains or validates on the images of the file."""
         return self.split != features.TEST
 
 
 class EmbedderExecutor(base_beam_executor.BaseBeamExecutor):
-    """Finds out what is to be kept, spreads the files over the workers, and counts."""
+    """Executor of the Embedder: decides which features to store, spreads the files over the workers, and counts."""
 
     def Do(
         self,
@@ -116,7 +116,7 @@ class EmbedderExecutor(base_beam_executor.BaseBeamExecutor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Writes the `embeddings` of the splits, and a summary of what they cost."""
+        """Writes the `embeddings` of the splits, their moments, and a summary with the number of computed images."""
         self._log_startup(input_dict, output_dict, exec_properties)
         output = artifact_utils.get_single_instance(output_dict["embeddings"])
         # A head alone is evaluated on embeddings; a fine-tuned model needs the images of `test` themselves.
@@ -143,10 +143,10 @@ class EmbedderExecutor(base_beam_executor.BaseBeamExecutor):
         _summarize(work, computed, note).write(output.uri)
 
     def _embed(self, work: Work, files: list[ExampleFile], uri: str, base: FrozenBase) -> tuple[int, Moments]:
-        """Embeds the files on Beam; returns how many images went through the base, and the moments of `train`."""
+        """Embeds the files on Beam; returns the number of images run through the base, and the moments of `train`."""
         result = os.path.join(uri, ".result")
         embed_file = EmbedFile(work)
-        worker = embed_file.acquire_worker(base)  # held until the end: workers of this process share it
+        worker = embed_file.acquire_worker(base)  # a reference until the end: workers of this process share it
         with self._make_beam_pipeline() as pipeline:
             _ = (
                 pipeline
@@ -167,34 +167,34 @@ class EmbedderExecutor(base_beam_executor.BaseBeamExecutor):
 
 
 class EmbedFile(beam.DoFn):
-    """Embeds the images of one file; the workers of a process share one base."""
+    """Beam DoFn that embeds the images of one file. The threads of a process share one worker."""
 
     def __init__(self, work: Work):
-        """Takes what is small and the same for all; the base is built by the worker."""
+        """Takes the settings of the worker. Beam pickles this object, so the base is built later."""
         self._work = work
         self._shared = shared.Shared()
 
     def setup(self) -> None:
-        """Builds the base, or takes the one that another thread has built."""
+        """Acquires the worker of this process."""
         self._worker = self.acquire_worker()
 
     def acquire_worker(self, base: FrozenBase | None = None) -> "Worker":
-        """What the threads of this process share; with this base, unless it is there already or nobody holds it."""
+        """Returns the process-wide worker; creates it, with `base` if given, unless another thread holds one."""
         return self._shared.acquire(lambda: Worker(self._work, base))
 
     def process(self, element: ExampleFile) -> Iterator[tuple[int, Moments]]:
-        """Yields how many images went through the base, and the moments of those to train on."""
+        """Embeds a file; yields the number of images run through the base, and the moments of the training images."""
         yield self._worker.embed(element)
 
 
 class Worker:
-    """A built base and what was in the store when it was built."""
+    """Base of a process, with the rows that were in the store when the worker was created."""
 
     def __init__(self, work: Work, base: FrozenBase | None = None):
         """Opens the store, and builds the base if none is given.
 
         Raises:
-            GraftError: if the base is another than that of the process that hands out the work.
+            GraftError: if the base differs from that of the Embedder's own process.
         """
         self._work = work
         self._base = base or FrozenBase(work.base, work.transform_graph)
@@ -210,9 +210,10 @@ class Worker:
         """Writes the embeddings of a file's images.
 
         Returns:
-            How many of them were not in the store; and the moments of all, or of none if they are not trained on.
+            The number of images run through the base; and the moments of the embeddings if the split is `train`, else
+            moments of no embeddings.
         Raises:
-            GraftError: if the store holds something else than what the base makes of the images.
+            GraftError: if stored embeddings differ from those that the base computes.
         """
         rows = read_rows(file.source)
         digests = [row.digest for row in rows]
@@ -234,7 +235,7 @@ class Worker:
         return int(todo.sum()), Moments.of(trained, self._work.embedding_key.to_json())
 
     def _check_stored(self, source: str, stored: np.ndarray, embeddings: np.ndarray, with_features: bool) -> None:
-        """Computes a few embeddings anew, once a worker: nobody trains on those of another base."""
+        """Recomputes up to 8 stored embeddings, once a worker, to detect a store of another base."""
         keep = stored & (np.cumsum(stored) <= _CHECKED_IMAGES)
         [(indices, expected, _)] = self._base.run(source, keep, with_features)
         difference = np.abs(embeddings[indices] - expected).max() / max(float(np.abs(expected).max()), 1e-9)
@@ -253,19 +254,19 @@ class Worker:
         embeddings: np.ndarray,
         feature_store: EmbeddingStore | None,
     ) -> None:
-        """Runs images through the base; fills `embeddings` in, and adds to the store what is not there."""
+        """Runs images through the base; fills in `embeddings`, and adds the rows that are missing to the store."""
         with self._store.append() as append, _append_to(feature_store) as append_features:
-            for indices, batch, below in self._base.run(file.source, todo, with_features=feature_store is not None):
+            for indices, batch, extracted in self._base.run(file.source, todo, with_features=feature_store is not None):
                 embeddings[indices] = batch
                 digests = [rows[i].digest for i in indices]
                 _append_new(append, digests, batch, self._rows)
-                if below is not None and self._feature_rows is not None:
-                    _append_new(append_features, digests, below, self._feature_rows)
+                if extracted is not None and self._feature_rows is not None:
+                    _append_new(append_features, digests, extracted, self._feature_rows)
                 progress.report("images embedded", len(batch), self._work.total)
 
 
 def _append_new(append: Append, digests: list[bytes], rows: np.ndarray, present: Rows) -> None:
-    """Appends the rows of images that a store does not have; of a shard that was set aside, it has none any more."""
+    """Appends the rows of images that are not in a store. Rows of a shard that was set aside count as missing."""
     new = np.flatnonzero(present.find(digests) < 0)
     if len(new):
         append([digests[i] for i in new], rows[new])
@@ -276,7 +277,7 @@ def _append_to(store: EmbeddingStore | None) -> contextlib.AbstractContextManage
 
 
 def _merge(results: Iterable[tuple[int, Moments]]) -> tuple[int, Moments]:
-    """Adds up what became of several files; Beam merges the sums likewise, those of no files included."""
+    """Sums the results of several files, or of none. Beam also merges partial sums with this function."""
     computed, moments = 0, Moments.of(np.zeros([0, EMBEDDING_SIZE]), "")
     for count, part in results:
         computed, moments = computed + count, moments.merge(part)
@@ -284,7 +285,7 @@ def _merge(results: Iterable[tuple[int, Moments]]) -> tuple[int, Moments]:
 
 
 def _write_result(result: tuple[int, Moments], folder: str) -> None:
-    """Written by a worker and read by us: a line of Beam's WriteToText would take more steps than the Embedder has."""
+    """Writes the merged result into a folder, in one step; Beam's WriteToText would add several steps."""
     tf.io.gfile.makedirs(folder)
     with write_whole(os.path.join(folder, "computed")) as path, tf.io.gfile.GFile(path, "w") as file:
         file.write(str(result[0]))
@@ -292,7 +293,7 @@ def _write_result(result: tuple[int, Moments], folder: str) -> None:
 
 
 def _list_files(examples: list[types.Artifact], output: types.Artifact, splits: list[str]) -> Iterator[ExampleFile]:
-    """Makes the folders of the splits; a file of ours for each of ExampleGen's, of the same name."""
+    """Lists the files to embed, each with a target of the same name; creates the folders of the splits."""
     for split in splits:
         target = artifact_utils.get_split_uri([output], split)
         tf.io.gfile.makedirs(target)
@@ -311,21 +312,20 @@ def _summarize(work: Work, computed: int, note: str) -> EmbeddingSummary:
 
 
 class Embedder(base_beam_component.BaseBeamComponent):
-    """Turns examples into embeddings; each image goes through the base once in its life.
+    """TFX component that turns examples into embeddings; each image goes through the base once in all runs.
 
     Args:
-        examples: of ExampleGen.
-        transform_graph: of Transform; decodes and resizes.
-        report: of ExampleGen, for the number of images.
-        base: how to build it, and where phase 2 splits it.
-        fine_tune_epochs: whether there is a phase 2, if there are any: its model is evaluated on images, and
-            `test` is not embedded.
-        store: the folder of the embedding store.
-        trunk_gb: how much of the disk, in 10^9 bytes, what phase 2 starts from may take; 0 for nothing,
-            DEFAULT_TRUNK_GB for half of what is free.
-        augmented: whether images change from epoch to epoch, so that there is nothing to keep.
-        weights_digest: of the weights file, so that TFX does not reuse the embeddings of another.
-        code_digest: of our code, for the same reason.
+        examples: channel of ExampleGen.
+        transform_graph: channel of Transform; the graph decodes and resizes.
+        report: channel of ExampleGen, for the number of images.
+        base: specification of the base, and the first block of phase 2.
+        fine_tune_epochs: epochs of phase 2. Above 0 the final model is evaluated on images, so `test` is not embedded.
+        store: folder of the embedding store.
+        trunk_gb: disk space for the features that phase 2 starts from, in 10^9 bytes; 0 to store none,
+            DEFAULT_TRUNK_GB for half of the free space.
+        augmented: True if images change from epoch to epoch, so that no embedding is stored.
+        weights_digest: digest of the weights file; part of TFX's cache key.
+        code_digest: digest of the code of this component; part of TFX's cache key.
     """
 
     SPEC_CLASS = EmbedderSpec
@@ -363,16 +363,16 @@ class Embedder(base_beam_component.BaseBeamComponent):
 def _choose_features(
     root: str, key: FeatureKey | None, counts: dict[str, int], gigabytes: float, files: list[ExampleFile]
 ) -> tuple[FeatureKey | None, str]:
-    """Decides whether what phase 2 starts from is kept, and makes room for it.
+    """Decides whether to store the features that phase 2 starts from, and makes room for them.
 
     Args:
-        root: the folder of the embedding store.
-        key: of what phase 2 starts from; None if that is the images, or if there is no phase 2.
-        counts: images by split.
+        root: folder of the embedding store.
+        key: feature key of these features; None if phase 2 starts from the images, or without a phase 2.
+        counts: number of images by split.
         gigabytes: budget in 10^9 bytes, or DEFAULT_TRUNK_GB.
-        files: of the images.
+        files: files of the images.
     Returns:
-        The key, or None; and the reason if it is not kept.
+        The key, or None if the features are not stored; and the reason if they exceed the budget, else "".
     """
     if key is None:
         return None, ""
@@ -383,8 +383,8 @@ def _choose_features(
     needed = (counts[features.TRAIN] + counts[features.VAL]) * key.row_bytes
     if needed > budget:
         note = (
-            f"what fine-tuning starts from would take {needed / _GB:.1f} GB, and the budget is {budget / _GB:.1f} GB: "
-            "each epoch runs the frozen part again"
+            f"the features that fine-tuning starts from would take {needed / _GB:.1f} GB, and the budget is "
+            f"{budget / _GB:.1f} GB: each epoch runs the frozen part again"
         )
         logging.info("Embeddings: %s.", note)
         return None, note

@@ -1,4 +1,4 @@
-"""Mean and variance of embeddings, gathered part by part: what tells whether images have drifted."""
+"""Mean and variance of embeddings, merged from parts; the DataGate compares those of two runs to find drift."""
 
 import dataclasses
 import io
@@ -15,12 +15,12 @@ FILE = "moments.npz"
 
 @dataclasses.dataclass(frozen=True)
 class Moments:
-    """Mean and variance of embeddings of one feature key.
+    """Mean and variance of embeddings with one feature key.
 
     Attributes:
-        kind: what they are, as JSON of `shards.FeatureKey`; those of two keys cannot be compared.
-        count: how many.
-        mean: float64 [2048].
+        kind: the `shards.FeatureKey` as JSON; moments of different keys cannot be compared.
+        count: number of embeddings.
+        mean: mean, float64 [2048].
         squares: sum of the squared distances from the mean, float64 [2048].
     """
 
@@ -31,13 +31,13 @@ class Moments:
 
     @classmethod
     def of(cls, embeddings: np.ndarray, kind: str) -> "Moments":
-        """Of embeddings float32 [num_images, 2048]; of none of them, zeros."""
+        """Computes the moments of embeddings float32 [num_images, 2048]; zeros if there are none."""
         values: np.ndarray = embeddings.astype(np.float64)
         mean = values.mean(axis=0) if len(values) else np.zeros(values.shape[1])
         return cls(kind, len(values), mean, ((values - mean) ** 2).sum(axis=0))
 
     def merge(self, other: "Moments") -> "Moments":
-        """Of both sets together: Chan, Golub and LeVeque 1979, equations 1.5."""
+        """Computes the moments of the union of both sets (Chan, Golub and LeVeque 1979, equations 1.5)."""
         count = self.count + other.count
         if not self.count or not other.count:
             return self if self.count else other
@@ -47,15 +47,15 @@ class Moments:
         return Moments(self.kind, count, mean, squares)
 
     def write(self, folder: str) -> None:
-        """Writes them into a folder."""
-        buffer = io.BytesIO()  # NumPy goes back and forth in a file, which those in a bucket do not allow
+        """Writes the moments into a folder, as `moments.npz`."""
+        buffer = io.BytesIO()  # NumPy seeks in the file, which a file in a bucket does not allow
         np.savez(buffer, kind=np.array(self.kind), count=self.count, mean=self.mean, squares=self.squares)
         with write_whole(os.path.join(folder, FILE)) as path, tf.io.gfile.GFile(path, "wb") as file:
             file.write(buffer.getvalue())
 
     @classmethod
     def read(cls, folder: str) -> "Moments | None":
-        """Reads what `write` wrote; None if there is nothing."""
+        """Reads the moments that `write` wrote into a folder; None if the folder has none."""
         path = os.path.join(folder, FILE)
         if not tf.io.gfile.exists(path):
             return None
@@ -64,20 +64,20 @@ class Moments:
 
     @classmethod
     def read_kept(cls, folder: str) -> "Moments | None":
-        """Reads the file of a version, which may be damaged; returns as `read`.
+        """Reads the moments of a version, whose file may be damaged; None if the version has none.
 
         Raises:
-            DamagedError: if there is something that is none of them.
+            DamagedError: if the file holds no moments.
         """
         content = read_bytes(os.path.join(folder, FILE))
         if content is None:
             return None
         try:
             moments = cls._parse(content)
-        except Exception as error:  # a torn or foreign file can make any part of NumPy's or zipfile's reader fail
+        except Exception as error:  # NumPy's and zipfile's readers raise many classes for a torn or foreign file
             raise DamagedError(f"not what the Embedder wrote: {error or type(error).__name__}") from None
         if moments.mean.ndim != 1 or moments.mean.shape != moments.squares.shape:
-            raise DamagedError("not what the Embedder wrote: mean and squares have not the shape that they should have")
+            raise DamagedError("not what the Embedder wrote: mean and squares differ in shape, or are no vectors")
         return moments
 
     @classmethod
@@ -87,14 +87,14 @@ class Moments:
 
 
 def measure_distance(moments: Moments, before: Moments) -> float:
-    """How far a mean is from an earlier one, in standard deviations of the earlier embeddings.
+    """Computes the distance of a mean from an earlier one, in standard deviations of the earlier embeddings.
 
-    Over all features together, |mean - mean'| / sqrt(sum of variances'): a single feature that hardly varies would
-    make any distance of its own.
+    The distance covers all features together, |mean - mean'| / sqrt(sum of variances'). A distance for each feature
+    would be arbitrarily large for a feature that hardly varies.
 
     Args:
-        moments: of the images of this run, at least one.
-        before: of the earlier ones, at least two.
+        moments: moments of the images of this run, at least one image.
+        before: moments of the earlier images, at least two images.
     """
     spread = float(before.squares.sum() / before.count) or 1.0
     return float(np.sqrt(((moments.mean - before.mean) ** 2).sum() / spread))

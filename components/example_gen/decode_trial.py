@@ -8,7 +8,7 @@ import re
 
 import tensorflow as tf
 
-from components.images.decoding import decode_image, is_bearable, measure_image
+from components.images.decoding import decode_image, fits_limit, measure_image
 from components.images.formats import READABLE, name_format
 
 _VERDICT = "StringToNumberOp could not correctly convert string: "  # so the graph says what it does not decode at all
@@ -56,7 +56,7 @@ def _try(encoded: tf.Tensor, max_megapixels: tf.Tensor) -> tuple[tf.Tensor, tf.T
         image = decode_image(still)
         return tf.shape(image, tf.int64)[1::-1], _measure_brightness(image)
 
-    return tf.cond(is_bearable(size, max_megapixels), decode, lambda: (size, 0.0))
+    return tf.cond(fits_limit(size, max_megapixels), decode, lambda: (size, 0.0))
 
 
 def _measure_brightness(image: tf.Tensor) -> tf.Tensor:

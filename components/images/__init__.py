@@ -1,1 +1,1 @@
-"""Files of images: what they are, whether they are sound, and their pixels. Knows nothing of the rest."""
+"""Image files: formats, headers, limits and decoding. Imports nothing from the other folders."""

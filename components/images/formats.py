@@ -1,20 +1,20 @@
 """Formats of image files, told apart by their first bytes; without TensorFlow, which takes seconds to import."""
 
-# What tf.io.decode_image reads on either stack, by the first bytes of the file. A newer TensorFlow reads WebP
-# as well; refusing it in ingest on both keeps a model servable wherever it was trained.
+# Formats that tf.io.decode_image reads on either stack, by the first bytes of the file. A newer TensorFlow reads WebP,
+# too: ingest rejects WebP on both stacks, so that a model can be served wherever it was trained.
 JPEG, PNG, GIF, BMP = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM"
 READABLE = {JPEG: "JPEG", PNG: "PNG", GIF: "GIF", BMP: "BMP"}
 
-# Codes of a JPEG's markers that hold its size (ITU-T T.81, table B.1); C4, C8 and CC are others.
+# Codes of the JPEG frame headers, which hold the size (ITU-T T.81, table B.1); C4, C8 and CC mark other segments.
 JPEG_FRAMES = sorted({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
 
 # Formats that `./graft convert` turns into JPEG, as `name_format` calls them.
 CONVERTIBLE = ("HEIC", "WebP", "TIFF", "AVIF", "JPEG 2000", "Netpbm")
 
-# Ends of the names that browsers give while they download. Such a file may grow while it is read.
+# Suffixes of browsers for unfinished downloads. Such a file may grow while it is read.
 UNFINISHED = (".crdownload", ".part", ".partial", ".tmp", ".download")
 
-# ISO base media files by their brand; there are many of videos.
+# Image formats of ISO base media files by brand. All other brands count as video.
 _BRANDS = dict.fromkeys([b"avif", b"avis"], "AVIF") | dict.fromkeys(
     [b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"], "HEIC"
 )
@@ -29,7 +29,7 @@ def name_format(encoded: bytes) -> str:
     Args:
         encoded: the file, or its first 64 bytes.
     Returns:
-        A name such as "JPEG" or "HEIC"; of other files what they are, such as "video, not an image".
+        A name such as "JPEG" or "HEIC"; for other files a description, such as "video, not an image".
     """
     for magic, name in READABLE.items():
         if encoded.startswith(magic):
@@ -52,7 +52,7 @@ def name_format(encoded: bytes) -> str:
 
 
 def _name_brand(encoded: bytes) -> str:
-    """Names an ISO base media file. The brand mif1 leaves the codec open; the compatible brands behind it tell."""
+    """Names the format of an ISO base media file by its brand; for mif1 and msf1 by the compatible brands."""
     compatible = encoded[16 : min(64, int.from_bytes(encoded[:4], "big"))]
     if encoded[8:12] in (b"mif1", b"msf1") and b"avif" in compatible:
         return "AVIF"

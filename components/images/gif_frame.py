@@ -1,12 +1,20 @@
-"""The first frame of a GIF, cut out in stock TensorFlow ops, in a time that is linear in the bytes of the file."""
+"""Cutting a GIF to its first frame, in stock TensorFlow ops, in time linear in the bytes of the file."""
 
 import tensorflow as tf
 
-_WINDOW = 1 << 14  # bytes that a step looks at
+_WINDOW = 1 << 14  # bytes that a step reads
 
 
 def keep_first_frame(gif: tf.Tensor) -> tf.Tensor:
-    """Walks through the blocks of a GIF (GIF89a, sections 15 to 22) to the end of the first frame; string scalar."""
+    """Cuts a GIF behind its first frame and writes the size of that frame into the header.
+
+    Walks through the blocks of the file (GIF89a, sections 15 to 22) to the end of the first frame.
+
+    Args:
+        gif: string scalar.
+    Returns:
+        String scalar; the same bytes if no frame is found.
+    """
     content = tf.io.decode_raw(gif, tf.uint8)
     size = tf.size(content)
 
@@ -29,17 +37,17 @@ def keep_first_frame(gif: tf.Tensor) -> tf.Tensor:
 
 
 def _skip_blocks(content: tf.Tensor, start: tf.Tensor, extensions: bool = False) -> tf.Tensor:
-    """Walks from block to block, each a length and as many bytes, and over the length of 0 that ends them.
+    """Skips a row of blocks: each is a length byte and that many bytes, and the length 0 ends the row.
 
-    A step looks at all bytes of a window at once, as `jpeg_header.find_marker` does: a file of blocks of one byte
-    would take a step of the loop, 10 microseconds, for each of them.
+    A step reads all bytes of a window at once, as `jpeg_header.find_frame` does. With a step for each block, 10
+    microseconds, a large file of one-byte blocks would take minutes.
 
     Args:
         content: uint8 [size], the file.
-        start: the place of the first length, in bytes.
-        extensions: whether the blocks of extensions that follow are passed over as well.
+        start: offset of the first length byte.
+        extensions: True to skip the extensions that follow as well.
     Returns:
-        int32 scalar, the place behind; of a file that ends before, a place behind its end.
+        int32 scalar, the offset behind the row; an offset behind the end of the file if the row does not end.
     """
     size = tf.size(content)
 

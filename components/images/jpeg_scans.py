@@ -1,30 +1,30 @@
-"""Scans of a JPEG: libjpeg passes over all pixels for each, however little is in it, and ten bytes can be a scan."""
+"""Limit on the scans of a JPEG. A scan may be ten bytes long, and libjpeg passes over all pixels for each scan."""
 
 import tensorflow as tf
 
 from components.images.byte_search import find_pair
 
-# A pass costs 0.1 to 0.7 ns a pixel. Progressive photographs have 5 to 12 scans, baseline ones 1 to 4.
-MAX_SCANS = 16  # of any image
-_PIXELS, _PIXELS_A_BYTE = 1e9, 100  # to pass over; so small images may have more
-_BYTES_A_SCAN = 10  # the least: a marker and a header of one component (ITU-T T.81, B.2.3)
+# A pass over the pixels costs 0.1 to 0.7 ns a pixel. Progressive photographs have 5 to 12 scans, baseline ones 1 to 4.
+MAX_SCANS = 16  # allowed for an image of any size
+_PIXELS, _PIXELS_A_BYTE = 1e9, 100  # pixels that all passes may cover; so small images may have more scans
+_BYTES_A_SCAN = 10  # the smallest scan: a marker and a header of one component (ITU-T T.81, B.2.3)
 _START, _END = 0xDA, 0xD9
 _FIRST_CODE = 0xC0  # codes below are reserved; libjpeg stops at them
 _WITHOUT_LENGTH = range(0xD0, 0xD9)  # RST and SOI
 
 
 def describe_excess(jpeg: tf.Tensor, frame: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
-    """Says why a JPEG is not decoded.
+    """Describes the excess of scans of a JPEG that is not to be decoded.
 
-    Few files are searched at all, and only those that seem to have too many scans are walked through: the preview or
-    the film behind a photograph may hold the same two bytes.
+    The walk through the segments runs only if the bytes of a scan marker occur too often. They also occur in a preview
+    or in a film behind a photograph. The search for these bytes runs only where the file is large enough for the scans.
 
     Args:
         jpeg: string scalar.
-        frame: int32 scalar, the place of the frame header.
+        frame: int32 scalar, the offset of the frame header.
         size: int64 [2], width and height in pixels.
     Returns:
-        String scalar; "0" of a JPEG that can be decoded.
+        String scalar; "0" if the JPEG may be decoded.
     """
     length = tf.cast(tf.strings.length(jpeg), tf.float64)
     pixels = tf.cast(tf.reduce_prod(size), tf.float64)
@@ -45,14 +45,14 @@ def describe_excess(jpeg: tf.Tensor, frame: tf.Tensor, size: tf.Tensor) -> tf.Te
 def count_scans(jpeg: tf.Tensor, frame: tf.Tensor) -> tf.Tensor:
     """Counts the scans from the frame header to the end of the image, as libjpeg reads them.
 
-    All places that look like a marker are known at once. From each leads a way to the next that is due: the first
-    behind its segment. Going twice as far each time, and adding up the scans on the way, takes log2 of their number.
+    All marker-like byte pairs are found at once, and each points to the first one behind its segment. Pointer jumping,
+    which doubles the distance each time, adds up the scans on the way in log2(number of markers) steps.
 
     Args:
         jpeg: string scalar.
-        frame: int32 scalar, the place of the frame header.
+        frame: int32 scalar, the offset of the frame header.
     Returns:
-        int32 scalar.
+        int32 scalar, the number of scans.
     """
     content = tf.io.decode_raw(tf.strings.substr(jpeg, frame, tf.strings.length(jpeg) - frame), tf.uint8)
     behind = content[1:]
@@ -66,7 +66,7 @@ def count_scans(jpeg: tf.Tensor, frame: tf.Tensor) -> tf.Tensor:
     # Markers before each byte; tf.searchsorted would do as well, but TensorFlow Lite's flex delegate has no LowerBound.
     before = tf.concat([[0], tf.cumsum(tf.cast(markers, tf.int32))], 0)
     following = tf.gather(before, tf.minimum(places + 2 + segment, tf.size(behind)))
-    # The last place, behind all others, leads to itself; and so does the end of the image.
+    # The last entry, behind all markers, points to itself; the end of the image points to this entry.
     target = tf.concat([tf.where(tf.equal(code, _END), number, following), [number]], 0)
     scans = tf.concat([tf.cast(tf.equal(code, _START), tf.int32), [0]], 0)
 

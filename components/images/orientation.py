@@ -1,7 +1,7 @@
-"""EXIF orientation of an image, which ingest counts: from the few parts of a file that may hold it.
+"""EXIF orientation of an image; ingest counts the images with one.
 
-Pillow reads a file byte by byte and segment by segment, in minutes where there are millions of them, and decodes a
-PNG to look behind its pixels. So it gets an image of one pixel with these parts instead.
+Pillow walks through a file segment by segment, which takes minutes for millions of segments, and decodes a PNG to read
+the chunks behind the pixels. So Pillow gets an image of one pixel with only those parts that may hold an orientation.
 """
 
 import io
@@ -16,33 +16,33 @@ from components.images.formats import JPEG, PNG
 from components.images.jpeg_segments import SCAN, walk_segments
 
 _ORIENTATION = 274  # tag 0x0112 of EXIF 2.32
-_MOST_PARTS = 100_000  # segments or chunks to pass over; ingest reads on without an orientation
-_LARGEST = 1 << 16  # bytes of a part: the most of a JPEG's segment
+_MOST_PARTS = 100_000  # segments or chunks to read; the orientation of a longer file is not found
+_LARGEST = 1 << 16  # bytes of a part: the largest segment of a JPEG
 _APP1 = 0xE1
 _SEGMENTS = (b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0")  # EXIF 2.32, 4.7.2; XMP part 3, 1.1.3
 _CHUNKS = re.compile(rb"eXIf|.TXt(Raw profile type exif|XML:com\.adobe\.xmp)\0|tEXtRaw profile type exif\0", re.DOTALL)
 
 
 def is_oriented(encoded: bytes) -> bool:
-    """Tells whether the EXIF or XMP of a JPEG or PNG says that the camera was turned."""
+    """Returns True if the EXIF or XMP data of a JPEG or PNG holds an orientation other than upright."""
     if encoded.startswith(JPEG):
         parts, frame = _find_segments(encoded), _ONE_PIXEL_JPEG
     elif encoded.startswith(PNG):
         parts, frame = _find_chunks(encoded), _ONE_PIXEL_PNG
     else:
         return False
-    first = dict(reversed(list(parts)))  # of each kind the first
+    first = dict(reversed(list(parts)))  # the first part of each kind
     if not first:
         return False
     small = frame[0] + b"".join(first.values()) + frame[1]
     try:
         return bool(Image.open(io.BytesIO(small)).getexif().get(_ORIENTATION, 1) != 1)
-    except Exception:  # Pillow's parsers raise many kinds, and TensorFlow has read the image already.
+    except Exception:  # Pillow's parsers raise many classes; TensorFlow has already decoded the image.
         return False
 
 
 def _find_segments(jpeg: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Finds the segments of a JPEG's header that hold EXIF or XMP; yields the kind and the whole segment."""
+    """Yields the segments of a JPEG's header that hold EXIF or XMP data, as (kind, whole segment)."""
     for code, at, length in itertools.islice(walk_segments(jpeg), _MOST_PARTS):
         if code == SCAN:
             return
@@ -52,7 +52,7 @@ def _find_segments(jpeg: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _find_chunks(png: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Finds the chunks of a PNG that hold EXIF or XMP, behind its pixels as well; yields the kind and the chunk."""
+    """Yields the chunks of a PNG that hold EXIF or XMP data, as (kind, whole chunk); also those behind the pixels."""
     at = len(PNG)
     for _ in range(_MOST_PARTS):
         if at + 8 > len(png):
@@ -64,7 +64,7 @@ def _find_chunks(png: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _split_one_pixel(kind: str, end: bytes) -> tuple[bytes, bytes]:
-    """An image of one pixel, in two parts: the first header of its format, and from the first bytes of `end` on."""
+    """Encodes an image of one pixel; returns the bytes before the first occurrence of `end`, and the rest."""
     file = io.BytesIO()
     Image.new("L", (1, 1)).save(file, kind)
     place = file.getvalue().index(end)

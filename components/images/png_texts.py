@@ -1,23 +1,23 @@
-"""Compressed text in a PNG: libpng unfolds each such chunk while it decodes, to as much as 8,000,000 bytes."""
+"""Limit on the compressed text chunks of a PNG. libpng decompresses each to up to 8,000,000 bytes while it decodes."""
 
 import tensorflow as tf
 
 from components.images.byte_search import find_pair
 
 MAX_TEXTS = 16  # chunks: 130 MB and 0.6 s; image editors write one to three
-_HARMLESS = 100_000  # bytes: deflate unfolds none to more than 1,032 (zlib's technical notes), so to 103 MB in all
+_HARMLESS = 100_000  # bytes of a file: deflate expands by 1,032 at most (zlib's technical notes), so to 103 MB
 
 
 def describe_excess(png: tf.Tensor) -> tf.Tensor:
-    """Says why a PNG is not decoded.
+    """Describes the excess of compressed texts of a PNG that is not to be decoded.
 
-    A chunk is counted wherever its name stands, within another chunk as well: four given bytes come by chance once in
-    4 GB.
+    The names of the chunks are counted anywhere in the file, even inside other chunks: four given bytes occur by chance
+    once in 4 GB.
 
     Args:
         png: string scalar.
     Returns:
-        String scalar; "0" of a PNG that can be decoded.
+        String scalar; "0" if the PNG may be decoded.
     """
 
     def search() -> tf.Tensor:
@@ -25,8 +25,8 @@ def describe_excess(png: tf.Tensor) -> tf.Tensor:
         return tf.cond(tf.size(at) > MAX_TEXTS, lambda: describe(at), lambda: "0")
 
     def describe(at: tf.Tensor) -> tf.Tensor:
-        # zTXt and iTXt (PNG specification, 11.3.3); tEXt is not compressed, and of iCCP libpng unfolds one alone.
-        content = tf.io.decode_raw(tf.strings.join(["\0", png, "\0\0"]), tf.uint8)  # a place further each
+        # zTXt and iTXt (PNG specification, 11.3.3); tEXt is not compressed, and libpng decompresses only one iCCP.
+        content = tf.io.decode_raw(tf.strings.join(["\0", png, "\0\0"]), tf.uint8)  # shifts each offset by one
         before, behind = tf.gather(content, at), tf.gather(content, at + 3)
         texts = (tf.equal(before, ord("z")) | tf.equal(before, ord("i"))) & tf.equal(behind, ord("t"))
         number = tf.reduce_sum(tf.cast(texts, tf.int32))

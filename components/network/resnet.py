@@ -21,7 +21,7 @@ from components.network.weights import IMAGENET, NOTOP_FILE, RANDOM
 from schema.errors import UsageError
 from schema.features import EMBEDDING_SIZE
 
-_LEAST_VARIANCE = 1e-3  # of a feature, as a share of the mean variance
+_LEAST_VARIANCE = 1e-3  # floor of a feature's variance, as a share of the mean variance
 ALL = "all"
 _KERAS_3_SUFFIX = ".weights.h5"
 
@@ -30,11 +30,11 @@ def build_base(image_size: int, weights: str, seed: int = 0, policy: str = "floa
     """Builds ResNet50 without its top.
 
     Args:
-        image_size: in pixels, at least 32.
+        image_size: width and height in pixels, at least 32.
         weights: path or URI of a weights file in Keras' `notop` format or of Keras 3's `save_weights`; "random"; or
-            "imagenet", which Keras downloads (a local run has found the file before).
-        seed: of random weights; the same seed gives the same weights in every process.
-        policy: Keras' dtype policy, such as "mixed_bfloat16"; the weights are float32 with any.
+            "imagenet", which Keras downloads (a local run passes the path of the file instead).
+        seed: seed of random weights; the same seed gives the same weights in every process.
+        policy: Keras' dtype policy, such as "mixed_bfloat16"; the weights are float32 with any policy.
     Returns:
         A model of 175 layers; float32 [batch, size, size, 3] to [batch, size / 32, size / 32, 2048].
     Raises:
@@ -58,17 +58,17 @@ def _build_resnet(image_size: int, weights: str | None) -> keras.Model:
     except Exception as error:
         if weights is None:
             raise
-        raise UsageError(  # Keras raises no class of its own where a download fails
+        raise UsageError(  # Keras raises no class of its own for a failed download
             f"weights: the ImageNet weights cannot be fetched from here ({str(error).splitlines()[0][:200]}). Put the "
             f"file {NOTOP_FILE} into the image or into a bucket, and name it with --weights."
         ) from error
 
 
 class _Seeds:
-    """Seeds of layers, in the order in which the layers are made.
+    """Random seeds for layers, drawn in the order in which the layers are built.
 
-    Keras draws the same ones from Python's `random`, which all threads share, once `keras.utils.set_random_seed` has
-    seeded it: a thread that draws a number meanwhile gives the layers behind it other weights.
+    `keras.utils.set_random_seed` leads to the same seeds, but draws them from Python's `random`, which all threads
+    share: a number drawn by another thread changes the weights of all later layers.
     """
 
     def __init__(self, seed: int):
@@ -79,18 +79,18 @@ class _Seeds:
         return self._random.randint(1, 10**9)
 
     def from_config(self, config: dict[str, Any]) -> keras.initializers.Initializer:
-        """Makes the next initializer, where Keras looks for that of its name; so it asks a class for one."""
+        """Returns the next initializer; Keras calls this method of the object that a custom object scope names."""
         return keras.initializers.GlorotUniform(**config | {"seed": self.draw()})
 
 
 def _seeded_kernels(seed: int) -> keras.saving.CustomObjectScope:
-    """Seeds the kernels of the layers built in this context, in this thread; keras.applications takes no seed."""
+    """Returns a context that seeds the kernels of layers built in this thread; keras.applications takes no seed."""
     return keras.saving.CustomObjectScope({"glorot_uniform": _Seeds(seed)})
 
 
 @contextlib.contextmanager
 def _dtype_policy(policy: str) -> Iterator[None]:
-    """Of the layers that are built in this context; keras.applications takes no other way."""
+    """Sets the dtype policy of layers built in this context; keras.applications has no argument for the policy."""
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(policy)
     try:
@@ -100,7 +100,7 @@ def _dtype_policy(policy: str) -> Iterator[None]:
 
 
 def digest_weights(base: keras.Model) -> str:
-    """A digest of a network's weights, hex sha256, wherever they came from."""
+    """Digests the shapes and values of a network's weights; hex sha256."""
     digest = hashlib.sha256()
     for weights in base.get_weights():
         digest.update(repr(weights.shape).encode())
@@ -109,11 +109,11 @@ def digest_weights(base: keras.Model) -> str:
 
 
 def check_weights(path: str, image_size: int) -> None:
-    """Tries a weights file before a run starts; takes some seconds.
+    """Loads a weights file into a base, to find a wrong file before a run; takes some seconds.
 
     Args:
-        path: of a weights file, as for `build_base`.
-        image_size: in pixels, at least 32.
+        path: path of a weights file, as for `build_base`.
+        image_size: width and height in pixels, at least 32.
     Raises:
         UsageError: if the file holds other weights.
     """
@@ -124,13 +124,13 @@ def find_mismatch(path: str, base: keras.Model) -> str:
     """Compares the layers in a weights file with those of a network, by name and shapes.
 
     Args:
-        path: of a weights file in HDF5 by layer, as before Keras 3.
-        base: the network.
+        path: path of a weights file in HDF5 by layer, the format before Keras 3.
+        base: network to compare with.
     Returns:
-        The first difference in words, or "" if there is none.
+        A description of the first difference, or "" without a difference.
     Raises:
         OSError: if the file is not HDF5.
-        KeyError: if it is broken.
+        KeyError: if a layer lacks its attributes.
     """
     shapes = _read_shapes(path)
     for layer in filter(lambda layer: layer.weights, base.layers):
@@ -143,9 +143,10 @@ def find_mismatch(path: str, base: keras.Model) -> str:
 
 
 def _read_shapes(path: str) -> dict[str, list[tuple[int, ...]]]:
-    """Layer name to the shapes of its weights, in the order of the file; layers without weights are left out."""
+    """Reads the shapes of the weights by layer name, in the order of the file; skips layers without weights."""
     with h5py.File(path) as file:
-        layers = file if "layer_names" in file.attrs else file.get("model_weights", file)  # that of a whole model
+        # The file of a whole model has its layers in the group "model_weights".
+        layers = file if "layer_names" in file.attrs else file.get("model_weights", file)
         names = {_decode(name): layers[name].attrs["weight_names"] for name in layers.attrs.get("layer_names", [])}
         return {name: [layers[name][w].shape for w in weights] for name, weights in names.items() if len(weights)}
 
@@ -155,13 +156,13 @@ def _decode(name: str | bytes) -> str:
 
 
 def _load_weights(base: keras.Model, path: str) -> None:
-    """Loads as Keras does, by the order of the layers; their names are only for saying what is wrong."""
+    """Loads weights by the order of the layers, as Keras does; the names of the layers serve only the error message."""
     try:
         base.load_weights(path)
     except (OSError, ValueError, KeyError) as error:
         raise UsageError(
             f"{path}: these are not weights of ResNet50 without its top ({_explain(path, base, error)}). "
-            f"Expected the file {NOTOP_FILE}, or one like it, or what Keras 3 saved as *{_KERAS_3_SUFFIX}."
+            f"Expected the file {NOTOP_FILE}, a file of this format, or a *{_KERAS_3_SUFFIX} that Keras 3 saved."
         ) from error
 
 
@@ -174,31 +175,31 @@ def _explain(path: str, base: keras.Model, error: Exception) -> str:
 
 
 def build_embedder(base: keras.Model) -> keras.Model:
-    """The base and global average pooling; float32 [batch, size, size, 3] to [batch, 2048].
+    """Puts global average pooling on a base; float32 [batch, size, size, 3] to [batch, 2048].
 
-    BatchNorm runs in inference mode whatever is trainable: its statistics are ImageNet's.
+    BatchNorm always runs in inference mode: its statistics are ImageNet's.
     """
     images = keras.Input(base.input_shape[1:], name="pixels")
     return keras.Model(images, pool(base(images, training=False)), name="embedder")
 
 
 def pool(features: keras.KerasTensor) -> keras.KerasTensor:
-    """Global average pooling in float32, whatever the base computes in; [batch, h, w, c] to [batch, c]."""
+    """Averages features over all positions, in float32 under any dtype policy; [batch, h, w, c] to [batch, c]."""
     return keras.layers.GlobalAveragePooling2D(name="embedding", dtype="float32")(features)
 
 
 def standardize(embeddings: np.ndarray) -> keras.layers.Normalization:
     """Scales embeddings to zero mean and unit variance.
 
-    Without this a head of four layers does not learn on features that are not scaled.
+    A head of four layers does not learn on unscaled features.
 
     Args:
         embeddings: float32 [num_images, 2048], from the frozen base.
     Returns:
-        A layer with mean and variance fixed; float32 [batch, 2048] in and out. A feature that hardly varies is
-        scaled as if it varied a little: fine-tuning wakes dead features, and divided by nothing they explode.
+        A layer with mean and variance fixed; float32 [batch, 2048] in and out. Variances have a floor: fine-tuning may
+        revive a dead feature, which explodes if divided by a variance near 0.
     Raises:
-        ValueError: if there are no rows.
+        ValueError: if `embeddings` has no rows.
     """
     if not len(embeddings):
         raise ValueError("standardize: expected at least one embedding, got none")
@@ -215,13 +216,13 @@ def build_head(
     """Builds the dense head.
 
     Args:
-        embeddings: float32 [num_images, 2048], those of the training split; for `standardize`.
-        units: width of each hidden layer, ReLU.
-        num_classes: at least 2.
+        embeddings: float32 [num_images, 2048], embeddings of the training split; for `standardize`.
+        units: width of each hidden layer; their activation is ReLU.
+        num_classes: number of classes, at least 2.
         dropout: share of units dropped after each hidden layer in training; 0 <= dropout < 1.
-        seed: of the first weights, and of the units that are dropped.
+        seed: seed of the initial weights and of dropout.
     Returns:
-        float32 [batch, 2048] to probabilities float32 [batch, num_classes].
+        A model; float32 [batch, 2048] to probabilities float32 [batch, num_classes].
     """
     inputs = keras.Input([EMBEDDING_SIZE], name="embedding")
     outputs = standardize(embeddings)(inputs)
@@ -239,24 +240,24 @@ def build_head(
 
 
 def assemble(embedder: keras.Model, head: keras.Model) -> keras.Model:
-    """The whole network, sharing the weights of both; float32 [batch, size, size, 3] to [batch, classes]."""
+    """Puts a head on an embedder, sharing the weights of both; float32 [batch, size, size, 3] to [batch, classes]."""
     return keras.Model(embedder.inputs[0], head(embedder.outputs[0]), name="graft")
 
 
 def freeze(base: keras.Model) -> None:
-    """Makes no layer trainable; until `freeze_below`."""
+    """Freezes all layers of a base, until `freeze_below`."""
     for layer in base.layers:
         layer.trainable = False
 
 
 def freeze_below(base: keras.Model, fine_tune_from: str) -> None:
-    """Makes the layers from a block (or layer) on trainable, but no BatchNorm.
+    """Makes the layers from a block (or layer) on trainable, except BatchNorm, and freezes the layers below.
 
     Args:
-        base: from `build_base`; changed in place.
+        base: base from `build_base`; changed in place.
         fine_tune_from: prefix of layer names, such as "conv5_block1" or "conv5", or "all".
     Raises:
-        UsageError: if no layer is called so.
+        UsageError: if no layer has this prefix.
     """
     start = 0 if fine_tune_from == ALL else _first_layer(base, fine_tune_from)
     for index, layer in enumerate(base.layers):
@@ -275,15 +276,16 @@ def _first_layer(base: keras.Model, prefix: str) -> int:
 
 
 def find_split_layer(base: keras.Model, fine_tune_from: str) -> str | None:
-    """Finds the layer at which to split a base: phase 2 trains nothing up to it.
+    """Finds the layer at which to split a base into a frozen feature extractor and a tail.
 
     Args:
-        base: from `build_base`.
-        fine_tune_from: as for `freeze_below`.
+        base: base from `build_base`.
+        fine_tune_from: first block that phase 2 trains, as for `freeze_below`.
     Returns:
-        The last layer below phase 2 that all else goes through, the end of a block; None if there is none.
+        The name of the last frozen layer whose output is the only input of the layers behind: the end of a block. None
+        if phase 2 trains from the first layers on.
     Raises:
-        UsageError: if no layer is called so.
+        UsageError: if no layer has the prefix `fine_tune_from`.
     """
     if fine_tune_from == ALL:
         return None
@@ -295,10 +297,11 @@ def split_base(base: keras.Model, split_layer: str) -> tuple[keras.Model, keras.
     """Splits a base into feature extractor and tail, which share its weights.
 
     Args:
-        base: from `build_base`.
-        split_layer: from `find_split_layer`.
+        base: base from `build_base`.
+        split_layer: name of a layer, from `find_split_layer`.
     Returns:
-        The feature extractor, from images to the output of that layer, and the tail, from there on.
+        The feature extractor, from pixels to the output of the split layer; and the tail, from that output to the
+        output of the base.
     """
     features = base.get_layer(split_layer).output
     extractor = keras.Model(base.inputs[0], features, name="feature_extractor")
@@ -315,13 +318,13 @@ def assemble_tail(base: keras.Model, split_layer: str, head: keras.Model) -> ker
 def compile_for_training(
     model: keras.Model, learning_rate: float, label_smoothing: float = 0.0, jit_compile: bool = False
 ) -> None:
-    """Compiles for either phase, so that the two cannot drift apart.
+    """Compiles a model for either phase, so that both phases have the same loss and metrics.
 
     Args:
-        model: to probabilities float32 [batch, num_classes]; labels are class indices.
-        learning_rate: of Adam.
+        model: model with probabilities float32 [batch, num_classes] as output; labels are class indices.
+        learning_rate: learning rate of Adam.
         label_smoothing: share of the target that is spread over all classes; 0 <= label_smoothing < 1.
-        jit_compile: whether to compile with XLA; on a CPU it makes the forward pass slower, not faster.
+        jit_compile: True to compile with XLA, which makes the forward pass slower on a CPU.
     """
 
     def smoothed(labels: tf.Tensor, probabilities: tf.Tensor) -> tf.Tensor:
@@ -338,7 +341,7 @@ def compile_for_training(
 
 
 def _build_state(model: keras.Model) -> None:
-    """Makes the variables of optimizer, loss and metrics; a step that has to make them is traced twice."""
+    """Creates the variables of optimizer, loss and metrics; a training step that creates them is traced twice."""
     model.optimizer.build(model.trainable_variables)
     labels, probabilities = tf.zeros([1], tf.int64), tf.ones([1, model.output_shape[-1]])
     model.compute_loss(None, labels, probabilities)

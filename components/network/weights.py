@@ -1,4 +1,4 @@
-"""Names of the weights of a base, for what must not wait for TensorFlow."""
+"""Names of the weights of a base, in a module that does not import TensorFlow."""
 
 RANDOM, IMAGENET = "random", "imagenet"
 NOTOP_FILE = "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5"  # as in keras.applications.resnet

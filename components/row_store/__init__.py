@@ -1,1 +1,1 @@
-"""Rows on disk or in a bucket, found by the digest of an image: what need not be computed again."""
+"""Store of computed rows by image digest, on disk or in a bucket, so that no image is computed twice."""

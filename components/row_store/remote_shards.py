@@ -1,7 +1,7 @@
-"""Shards in a store such as gs://: written here and put there as one object, fetched from there when rows are read.
+"""Shards in an object store such as gs://. A shard is uploaded as one object, and downloaded when its rows are read.
 
-Beside a large shard lies a list of its digests, so that who only asks which images have rows fetches none of them:
-what phase 2 starts from is 400 kB an image. A list without its shard means nothing, and a shard needs no list.
+Beside a large shard lies a list of its digests: a lookup of digests downloads the list and not the shard, which has
+400 kB an image for the features of phase 2. A list without its shard is ignored, and a shard without a list is read.
 """
 
 import contextlib
@@ -26,17 +26,17 @@ from serving.storage.listing import list_names
 from serving.storage.whole_files import is_abandoned
 
 _LIST_SUFFIX = ".digests"
-_LISTED_BYTES = 1_000_000  # a shard that is smaller is fetched as fast as its list
+_LISTED_BYTES = 1_000_000  # a smaller shard is downloaded as fast as its list
 
 
 @contextlib.contextmanager
 def write_remote_shard(folder: str, key: FeatureKey) -> Iterator[Append]:
-    """As `shards.write_shard`, for a folder of a store.
+    """Writes one shard into a folder of an object store, as `shards.write_shard` does on disk.
 
-    It appears when its upload has ended; takes room on this machine's disk until then.
+    The shard appears when its upload has ended. Until then the shard takes space on the disk of this machine.
 
     Raises:
-        OSError: if it cannot be written or put there.
+        OSError: if the shard cannot be written or uploaded.
     """
     with shard_cache.upload_folder() as here:
         with write_shard(here, key) as append:
@@ -46,7 +46,7 @@ def write_remote_shard(folder: str, key: FeatureKey) -> Iterator[Append]:
 
 
 def _put(local: str, path: str, key: FeatureKey) -> None:
-    """The list first: a shard that is there is complete."""
+    """Uploads the list of digests, then the shard, so that a visible shard is complete; removes both on an error."""
     try:
         if os.path.getsize(local) >= _LISTED_BYTES:
             with gfile(path).GFile(_list_path(path), "wb") as file:
@@ -59,44 +59,44 @@ def _put(local: str, path: str, key: FeatureKey) -> None:
 
 
 class RemoteShard:
-    """As `shards.Shard`, of a store: it is fetched when its first row is read; if it has a list, not before."""
+    """A `shards.Shard` in an object store. A shard with a list is downloaded at the first read, others at once."""
 
     def __init__(self, path: str, key: FeatureKey, listed: bool):
-        """Looks a file over.
+        """Reads the digests: from the list if the shard has one, else from the downloaded shard.
 
         Args:
-            path: of the file, in a store.
-            key: what it is expected to hold.
-            listed: whether there is a list of its digests.
+            path: URI of the shard.
+            key: expected feature key of the rows.
+            listed: True if a list of the digests lies beside the shard.
         Raises:
-            BadShardError: if it holds something else, or is torn. That of a listed one is noticed when it is read.
-            OSError: if it cannot be read.
+            BadShardError: if a shard without a list has another key, or is torn. `read` checks a shard with a list.
+            OSError: if the shard cannot be read.
         """
         self.path = path
         self._key = key
         self._shard: Shard | None = None
-        self._anew = False  # whether the copy was fetched a second time
+        self._anew = False  # True once the shard was downloaded a second time
         digests = _read_list(path) if listed else None
         self.digests: np.ndarray = self._open().digests if digests is None else digests
 
     def read(self, indices: Sequence[int] | np.ndarray, check: bool = False) -> tuple[np.ndarray, np.ndarray]:
-        """Reads rows, as `Shard.read`.
+        """Reads rows, as `Shard.read`; downloads the shard again if the copy on this machine is damaged.
 
         Raises:
-            BadShardError: if the file holds something else than its list says, or is torn.
-            OSError: if it cannot be read; FileNotFoundError if it is not in the store any more.
+            BadShardError: if the shard and its list differ, or the shard is torn.
+            OSError: if the shard cannot be read; FileNotFoundError if it was removed from the store.
         """
         rows, intact = self._open().read(indices, check)
-        if not intact.all() and not self._anew:  # it may be the copy that is damaged
+        if not intact.all() and not self._anew:  # perhaps only the copy is damaged
             rows, intact = self._open_anew().read(indices, check)
         return rows, intact
 
     def remove(self) -> None:
-        """Removes it from the store; the copy goes when the store is opened next."""
+        """Removes the shard from the store; its copy on this machine is removed when the store is opened next."""
         _remove(self.path)
 
     def set_aside(self) -> None:
-        """Puts it where nobody reads it, to be removed after a day."""
+        """Renames the shard so that it is not read any more; it is removed after a day."""
         gfile(self.path).rename(self.path, self.path + DAMAGED_SUFFIX)
         _remove(self.path)
 
@@ -119,12 +119,12 @@ class RemoteShard:
 
 
 def list_remote_shards(folder: str) -> list[tuple[str, bool]]:
-    """The shards of a folder: path, and whether it has a list. Removes what a killed run has left."""
+    """Lists the shards of a folder as (URI, True if it has a list of digests); removes remains of killed runs."""
     names = list_names(folder)
     if not names:
         return []
     shards = sorted(name for name in names if name.endswith(SUFFIX))
-    shard_cache.keep(folder, shards)
+    shard_cache.remove_stale(folder, shards)
     lists = {name for name in names if name.endswith(_LIST_SUFFIX)}
     for name in {n for n in names if n.endswith(DAMAGED_SUFFIX)} | (lists - {_list_path(shard) for shard in shards}):
         _remove_abandoned(join(folder, name))
@@ -136,7 +136,7 @@ def _list_path(path: str) -> str:
 
 
 def _read_list(path: str) -> np.ndarray | None:
-    """The digests of a shard by its list; None if that is torn or gone."""
+    """Reads the digests of a shard from its list; None if the list is torn or missing."""
     try:
         with gfile(path).GFile(_list_path(path), "rb") as file:
             content = file.read()
@@ -146,7 +146,7 @@ def _read_list(path: str) -> np.ndarray | None:
 
 
 def _remove(path: str) -> None:
-    """Shard and list, as far as they are there."""
+    """Removes a shard and its list; a missing one is no error."""
     for part in (path, _list_path(path)):
         with contextlib.suppress(FileNotFoundError):
             gfile(part).remove(part)

@@ -1,7 +1,7 @@
-"""Shards of a store such as gs://, fetched to this machine when their rows are read, and once.
+"""Cache of shards of an object store such as gs:// on the disk of this machine; each shard is downloaded once.
 
-GRAFT_CACHE names the folder to keep them in, from run to run and for all processes of a machine. Without it each
-process has one of its own below the temporary folder, which goes when the process ends.
+GRAFT_CACHE names the folder of the cache, which stays from run to run and serves all processes of a machine. Without
+GRAFT_CACHE each process has a temporary folder, which is removed when the process ends.
 """
 
 import atexit
@@ -25,18 +25,18 @@ _GB = 1e9
 
 
 def fetch(path: str, anew: bool = False) -> str:
-    """A copy of a file of a store on this machine.
+    """Returns the path of a local copy of a file, and downloads the file if no copy exists.
 
-    Threads and processes that want the same file wait for the first of them to bring it.
+    Threads and processes that fetch the same file wait for the first download.
 
     Args:
-        path: of the file; one of that name is never written twice, so a copy is never out of date.
-        anew: whether to replace a copy that is there: it may be damaged.
+        path: URI of the file. No name is written twice, so a copy is never out of date.
+        anew: True to download the file again, because the copy may be damaged.
     Returns:
-        The path of the copy; it may go at any moment if another process finds that its original has gone.
+        The path of the copy. Another process removes the copy once the file is gone from the store.
     Raises:
-        GraftError: if the disk has no room for it.
-        OSError: if it is not in the store, or cannot be read or written.
+        GraftError: if the disk lacks the space for the copy.
+        OSError: if the file is not in the store, or cannot be read or written.
     """
     local = _local_path(path)
     if os.path.exists(local) and not anew:
@@ -53,25 +53,25 @@ def fetch(path: str, anew: bool = False) -> str:
 
 @contextlib.contextmanager
 def upload_folder() -> Iterator[str]:
-    """An empty folder of this machine, for a file on its way into a store."""
+    """Creates an empty folder on this machine for a file to upload, and removes the folder when the context ends."""
     with tempfile.TemporaryDirectory(prefix=_UPLOAD, dir=_work_folder()) as folder:
         yield folder
 
 
 def adopt(local: str, path: str) -> None:
-    """Takes a file that has just been put into a store for its copy, if there is a folder to keep it in."""
+    """Moves a file that was just uploaded into the cache; without GRAFT_CACHE the file stays where it is."""
     if VARIABLE in os.environ:
         target = _local_path(path)
         os.makedirs(os.path.dirname(target), exist_ok=True)
         os.replace(local, target)
 
 
-def keep(folder: str, names: Iterable[str]) -> None:
-    """Removes copies whose originals have gone from a folder of a store, and what a killed process left.
+def remove_stale(folder: str, names: Iterable[str]) -> None:
+    """Removes copies of files that are gone from a folder of the store, and temporary files of killed processes.
 
     Args:
-        folder: of the store.
-        names: of the files that are there.
+        folder: URI of the folder.
+        names: names of the files in that folder.
     """
     copies, present = _local_folder(folder), set(names)
     for name in list_names(copies):
@@ -91,7 +91,7 @@ def _is_abandoned(path: str) -> bool:
 
 
 def free_bytes() -> int:
-    """How much of the disk is free for copies."""
+    """Returns the free space for copies on this machine, in bytes."""
     return shutil.disk_usage(_work_folder()).free
 
 
@@ -121,14 +121,14 @@ def _local_path(path: str) -> str:
 
 @contextlib.contextmanager
 def _locked(local: str) -> Iterator[None]:
-    """One thread of one process at a time; the lock goes with whoever holds it."""
+    """Holds a lock on a copy, against other threads and processes; the lock ends with the process that holds it."""
     with open(local + _LOCK, "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
 def _copy(path: str, local: str) -> None:
-    """Whole or not at all."""
+    """Downloads a file through a temporary file, so that no torn copy appears."""
     size, free = gfile(path).stat(path).length, free_bytes()
     if size > free:
         raise GraftError(

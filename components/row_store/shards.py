@@ -1,7 +1,7 @@
-"""Shards of the embedding store: Arrow IPC files of rows by image digest, whole or not there at all.
+"""Shards of the embedding store: Arrow IPC files of rows by image digest. A shard is written whole or not at all.
 
-Arrow IPC, for a row is found without decoding the rest, and every tool that knows Arrow reads it. What it has no
-checksum for, each row has one of its own: a file may keep its length and lose its contents.
+Arrow IPC finds a row without decoding the others, and every Arrow tool reads the files. Arrow has no checksums, so each
+row has a checksum column: a damaged file may keep its length.
 """
 
 import contextlib
@@ -24,40 +24,40 @@ from serving.storage.whole_files import name_temporary, write_whole
 
 SUFFIX, DAMAGED_SUFFIX = ".arrow", ".damaged"
 DIGEST_BYTES = 32
-_LARGEST = 1 << 20  # of the sizes in a shape; rows are what a network makes of one image
+_MAX_DIMENSION = 1 << 20  # upper limit of each dimension of a row
 _DIGEST = np.dtype(f"S{DIGEST_BYTES}")
-# What Arrow has no type for is kept as its bits.
+# Arrow has no bfloat16; its bits are stored as uint16.
 _ARROW_TYPES = {"float32": pa.float32(), "bfloat16": pa.uint16()}
 _DTYPES = {"float32": np.dtype(np.float32), "bfloat16": np.dtype(ml_dtypes.bfloat16)}
 _KEY = b"graft"
-# Ends of an Arrow file: the length of the footer in 4 bytes, little endian, and this.
+# Last bytes of an Arrow file. Before them stands the length of the footer in 4 bytes, little endian.
 _MAGIC = b"ARROW1"
-# A key of a field in a schema. pyarrow before 14.0.1 unpickles what stands beside it (CVE-2023-47248).
+# Metadata key of an extension type in a schema. pyarrow before 14.0.1 unpickles the value of this key (CVE-2023-47248).
 _EXTENSION = b"ARROW:extension:"
-# Errors that say nothing of what is in a file; all others are Arrow's, or the disk's.
-_NOT_OF_THE_CONTENT = {errno.ENOENT, errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+# Errors that do not depend on the content of a file; all other errors come from Arrow or from a damaged disk.
+_NOT_FROM_CONTENT = {errno.ENOENT, errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 
 Append = Callable[[Sequence[bytes], np.ndarray], None]
 
 
 class BadShardError(Exception):
-    """A file that is torn, or of another feature key than its folder."""
+    """Error: the file is torn, or its feature key is not that of the folder."""
 
 
 class _NoRowsError(Exception):
-    """Nothing was appended, so that there is no shard."""
+    """Error: no rows were appended, so the shard is not to be written."""
 
 
 @dataclasses.dataclass(frozen=True)
 class FeatureKey:
-    """Cache key of a feature: layer, weights, graph, shape, dtype. Rows of one key may be mixed, whoever computed them.
+    """Cache key of a feature: layer, weights, graph, shape, dtype. Rows with equal keys are interchangeable.
 
     Attributes:
-        layer: whose output; a name of ResNet50's, or "embedding".
-        weights: digest of the base's weights.
-        graph: digest of the preprocessing graph.
-        shape: of a row.
-        dtype: float32 or bfloat16.
+        layer: name of the ResNet50 layer whose output is stored, or "embedding".
+        weights: digest of the base's weights, hex sha256.
+        graph: digest of the preprocessing graph, hex sha256.
+        shape: shape of a row.
+        dtype: type of the values, "float32" or "bfloat16".
     """
 
     layer: str
@@ -68,37 +68,37 @@ class FeatureKey:
 
     @property
     def name(self) -> str:
-        """Of the folder; tells the layer to a person and all of it by its digest."""
+        """Name of the folder of these rows: the layer, and a digest of the whole key."""
         digest = hashlib.sha256(self.to_json().encode()).hexdigest()
         return f"{self.layer}-{digest[:16]}"
 
     @property
     def numpy_dtype(self) -> np.dtype:
-        """What a row is in memory."""
+        """NumPy type of the values of a row in memory."""
         return _DTYPES[self.dtype]
 
     @property
     def row_bytes(self) -> int:
-        """What a row takes, without its digest."""
+        """Size of a row in bytes, without its digest."""
         return math.prod(self.shape) * self.numpy_dtype.itemsize
 
     def to_json(self) -> str:
-        """One line; equal for equal keys."""
+        """Returns the key as one line of JSON; equal keys give equal lines."""
         return json.dumps(dataclasses.asdict(self), sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> "FeatureKey":
-        """Reads what `to_json` wrote.
+        """Parses the output of `to_json`.
 
         Raises:
-            ValueError, KeyError, TypeError: if it is something else.
+            ValueError, KeyError, TypeError: if the text is no feature key.
         """
         values = json.loads(text)
         key = cls(**values | {"shape": tuple(values["shape"])})
         texts = (key.layer, key.weights, key.graph)
-        sizes = all(type(size) is int and 0 < size <= _LARGEST for size in key.shape)
+        sizes = all(type(size) is int and 0 < size <= _MAX_DIMENSION for size in key.shape)
         if key.dtype not in _DTYPES or not all(isinstance(value, str) for value in texts) or not sizes:
-            raise ValueError(f"expected the kind of a row, got {text}")
+            raise ValueError(f"expected a feature key, got {text}")
         return key
 
     @property
@@ -110,15 +110,15 @@ class FeatureKey:
 
 @contextlib.contextmanager
 def write_shard(folder: str, key: FeatureKey) -> Iterator[Append]:
-    """Writes one shard, which appears under its name when the context ends; not if it fails, or has no rows.
+    """Writes one shard. The shard appears when the context ends, but not after an error or without rows.
 
     Args:
-        folder: where to; others may write there at the same time.
-        key: of the rows.
+        folder: folder of the shard; other processes may write into it at the same time.
+        key: feature key of the rows.
     Yields:
         A function that appends rows: digests of 32 bytes each, and features [num_rows, *shape].
     Raises:
-        OSError: if it cannot be written.
+        OSError: if the shard cannot be written.
     """
     target = os.path.join(folder, uuid.uuid4().hex + SUFFIX)
     rows = 0
@@ -147,27 +147,27 @@ def _to_batch(key: FeatureKey, digests: Sequence[bytes], features: np.ndarray) -
 
 
 def _checksum(digest: bytes, row: bytes) -> int:
-    """Of both: a row must be that of its image, too."""
+    """Computes the CRC-32 of a digest and its row, so that a row under the digest of another image is noticed too."""
     return zlib.crc32(row, zlib.crc32(digest))
 
 
 class Shard:
-    """A shard that is there. Of each row its digest and where it lies are in memory; no file stays open."""
+    """A shard on disk, for reading. Digests and offsets of the rows are in memory; no file stays open."""
 
     def __init__(self, path: str, key: FeatureKey):
-        """Looks a file over.
+        """Reads the digests, checksums and offsets of all rows.
 
         Args:
-            path: of the file.
-            key: what it is expected to hold.
+            path: path of the shard.
+            key: expected feature key of the rows.
         Raises:
-            BadShardError: if it holds something else, or is torn.
-            OSError: if it cannot be read.
+            BadShardError: if the file is torn, no shard, or a shard of another key.
+            OSError: if the file cannot be read.
         """
         self.path = path
         self._key = key
         try:
-            _refuse_special(path)
+            _reject_special(path)
             with pa.memory_map(path) as file:
                 start = file.read_buffer(1).address
                 batches = _read_batches(file, key)
@@ -179,22 +179,22 @@ class Shard:
                 if ((self._offsets < 0) | (self._offsets > file.size() - key.row_bytes)).any():
                     raise BadShardError("its rows lie outside the file")
         except OSError as error:
-            if error.errno in _NOT_OF_THE_CONTENT:
+            if error.errno in _NOT_FROM_CONTENT:
                 raise
             raise BadShardError(str(error)) from error
         except (BadShardError, MemoryError):
             raise
-        except Exception as error:  # whatever Arrow and NumPy make of bytes that are no shard
+        except Exception as error:  # Arrow and NumPy raise many classes for bytes that are no shard
             raise BadShardError(str(error)) from error
 
     def read(self, indices: Sequence[int] | np.ndarray, check: bool = False) -> tuple[np.ndarray, np.ndarray]:
-        """Reads rows.
+        """Reads rows by their index in the shard.
 
         Args:
-            indices: which.
-            check: whether to compare them with their checksums.
+            indices: int [num_rows].
+            check: True to compare the rows with their checksums.
         Returns:
-            The rows, [num_rows, *key.shape]; and bool [num_rows], whether they are what was written.
+            The rows, [num_rows, *key.shape]; and bool [num_rows], false for a row that is cut off or damaged.
         """
         size, count = self._key.row_bytes, len(indices)
         rows: np.ndarray = np.zeros([count, size], np.uint8)
@@ -212,29 +212,29 @@ class Shard:
         """Removes the file.
 
         Raises:
-            FileNotFoundError: if another process has.
+            FileNotFoundError: if another process has removed it.
         """
         os.remove(self.path)
 
     def set_aside(self) -> None:
-        """Puts it where nobody reads it; kept for a day, should someone want to look."""
+        """Renames the shard so that it is not read any more; the file stays for a day, for inspection."""
         os.rename(self.path, self.path + DAMAGED_SUFFIX)
         os.utime(self.path + DAMAGED_SUFFIX)
 
 
 def to_bytes(digest: np.bytes_) -> bytes:
-    """A digest from an array of them; numpy drops zeros at the end."""
+    """Converts a digest from an array to 32 bytes: NumPy strips trailing zeros."""
     return bytes(digest).ljust(DIGEST_BYTES, b"\0")
 
 
-def _refuse_special(path: str) -> None:
-    """Refuses a pipe or a device, which would be waited for or read without end."""
+def _reject_special(path: str) -> None:
+    """Raises BadShardError for a pipe or a device: reading one may block or never end."""
     if not stat.S_ISREG(os.stat(path).st_mode):
         raise BadShardError("it is no regular file")
 
 
 def _read_batches(file: pa.MemoryMappedFile, key: FeatureKey) -> list[pa.RecordBatch]:
-    _refuse_extensions(file)
+    _reject_extensions(file)
     file.seek(0)
     reader = pa.ipc.open_file(file)
     found = (reader.schema.metadata or {}).get(_KEY, b"").decode(errors="replace")
@@ -243,10 +243,10 @@ def _read_batches(file: pa.MemoryMappedFile, key: FeatureKey) -> list[pa.RecordB
     return [reader.get_batch(i) for i in range(reader.num_record_batches)]
 
 
-def _refuse_extensions(file: pa.MemoryMappedFile) -> None:
-    """Refuses a file whose schema names an extension type, before Arrow reads the schema and loads that type.
+def _reject_extensions(file: pa.MemoryMappedFile) -> None:
+    """Raises BadShardError if the schema names an extension type: Arrow would load that type with the schema.
 
-    Arrow takes the schema from the footer, which is never compressed: a key in it stands there as it is.
+    Arrow reads the schema from the footer, which is never compressed, so the bytes of a metadata key stand in it.
     """
     ending = file.size() - len(_MAGIC) - 4
     length = int.from_bytes(file.read_at(4, max(ending, 0)), "little")
@@ -256,10 +256,10 @@ def _refuse_extensions(file: pa.MemoryMappedFile) -> None:
 
 
 def _view(batch: pa.RecordBatch, key: FeatureKey) -> tuple[np.ndarray, np.ndarray, int]:
-    """Digests and checksums of a batch, and the address of its first row.
+    """Returns the digests and checksums of a batch, and the memory address of its first row.
 
     Raises:
-        BadShardError: if the file ends before them.
+        BadShardError: if the file ends before the last row.
     """
     digests, checksums, features = (column.buffers()[-1] for column in batch.columns)
     if features.size < batch.num_rows * key.row_bytes:
@@ -267,5 +267,5 @@ def _view(batch: pa.RecordBatch, key: FeatureKey) -> tuple[np.ndarray, np.ndarra
     return (
         np.frombuffer(digests, _DIGEST, batch.num_rows),
         np.frombuffer(checksums, np.uint32, batch.num_rows),
-        (features.address),
+        features.address,
     )

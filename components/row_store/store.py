@@ -1,8 +1,8 @@
-"""The embedding store: what the frozen base makes of each image, computed once and kept from run to run.
+"""Embedding store: outputs of the frozen base by image digest, computed once and kept from run to run.
 
-A folder per feature key, and in it append-only shards. There is no index and no lock: who opens it reads the digests
-of all shards, and a row that two runs have both written is there twice, and equal. It may be in a store such as gs://;
-see `remote_shards`.
+Each feature key has a folder of append-only shards. The store has no index and no lock: opening the store reads the
+digests of all shards, and a row that two runs have written is stored twice with equal values. The folder may be in an
+object store such as gs://; see `remote_shards`.
 """
 
 import contextlib
@@ -35,26 +35,26 @@ from serving.storage.listing import list_names
 from serving.storage.whole_files import TEMPORARY_SUFFIX, is_abandoned, name_temporary, write_whole
 
 KEY_FILE = "kind.json"
-_COPIED_ROWS = 32  # at once; of the features for fine-tuning, a row has 400 kB
-_OPENED_AT_ONCE = 8  # in a store; Google's client takes 64 MB of memory for each file that it reads
+_COPIED_ROWS = 32  # rows in memory at once; a row of the features for phase 2 has 400 kB
+_OPENED_AT_ONCE = 8  # remote shards; Google's client takes 64 MB of memory for each file that it reads
 
 
 class EmbeddingStore:
     """Rows of one feature key below a folder."""
 
     def __init__(self, root: str, key: FeatureKey):
-        """Describes a store; nothing is made or read yet.
+        """Names a store; creates and reads nothing.
 
         Args:
-            root: of the stores of all keys.
-            key: of the rows.
+            root: folder of the stores of all keys.
+            key: feature key of the rows.
         """
         self.key = key
         self.folder = os.path.join(root, key.name)
 
     @contextlib.contextmanager
     def append(self) -> Iterator[Append]:
-        """Adds rows, which others see when the context ends; see `shards.write_shard`."""
+        """Adds rows as one shard, which other readers see when the context ends; see `shards.write_shard`."""
         if not gfile(self.folder).isdir(self.folder):
             gfile(self.folder).makedirs(self.folder)
         self._write_key()
@@ -63,11 +63,11 @@ class EmbeddingStore:
             yield append
 
     def open(self) -> "Rows":
-        """What is there now; torn and foreign shards are passed over with a warning."""
+        """Returns the rows that are in the store now; skips torn and foreign shards with a warning."""
         return Rows(self.key, list(_open_shards(self.folder, self.key)))
 
     def _write_key(self) -> None:
-        """For people, and for who lists the stores; whole or not at all."""
+        """Writes the feature key into the folder, whole or not at all, for `list_keys` and for people."""
         path = os.path.join(self.folder, KEY_FILE)
         if gfile(path).exists(path):
             return
@@ -75,12 +75,12 @@ class EmbeddingStore:
             pathlib.Path(temporary).write_text(self.key.to_json(), encoding="utf-8")
 
     def prune(self, live: Sequence[bytes]) -> int:
-        """Drops rows, those too that another run has just added and that are not among the live ones.
+        """Removes the rows of all images but the live ones, even rows that another run has just added.
 
         Args:
             live: digests of the images whose rows stay.
         Returns:
-            How many rows are gone.
+            The number of removed rows.
         """
         live_digests = np.array(live, f"S{DIGEST_BYTES}")
         dropped = 0
@@ -90,7 +90,7 @@ class EmbeddingStore:
                 continue
             try:
                 copied = self._copy(shard, keep) if len(keep) else 0
-            except BadShardError as error:  # of a store: it was not read when it was opened
+            except BadShardError as error:  # a remote shard with a list is read only now
                 _warn_of_bad_shard(shard.path, error)
                 continue
             with contextlib.suppress(FileNotFoundError):  # pruned by another process as well
@@ -99,7 +99,7 @@ class EmbeddingStore:
         return dropped
 
     def _copy(self, shard: Shard | RemoteShard, keep: np.ndarray) -> int:
-        """Appends some rows of a shard, those that are damaged left out; returns how many it has copied."""
+        """Copies the intact ones of some rows of a shard into a new shard; returns the number of copied rows."""
         copied = 0
         with self.append() as append:
             for chunk in np.split(keep, range(_COPIED_ROWS, len(keep), _COPIED_ROWS)):
@@ -111,10 +111,10 @@ class EmbeddingStore:
 
 
 class Rows:
-    """The rows of a store as it was when it was opened."""
+    """Rows of a store at the time of `EmbeddingStore.open`."""
 
     def __init__(self, key: FeatureKey, shards: Sequence[Shard | RemoteShard]):
-        """Sorts the digests of all shards; 50 bytes of memory a row."""
+        """Sorts the digests of all shards; takes 50 bytes of memory a row."""
         self.key = key
         self._shards = shards
         self._set_aside: np.ndarray = np.zeros(len(shards), bool)
@@ -126,16 +126,16 @@ class Rows:
         self._row = np.concatenate([np.arange(len(d), dtype=np.int32) for d in digests])[order]
 
     def __len__(self) -> int:
-        """How many rows there are."""
+        """Returns the number of rows."""
         return len(self._digests)
 
     def find(self, digests: Sequence[bytes]) -> np.ndarray:
-        """Looks images up.
+        """Finds the positions of the rows of images.
 
         Args:
-            digests: sha256 of their bytes.
+            digests: sha256 of the bytes of each image.
         Returns:
-            int64 [num_images]: a position for `read`, or -1.
+            int64 [num_images], positions for `read`; -1 for an image without a row.
         """
         wanted = np.array(digests, f"S{DIGEST_BYTES}")
         if not len(self):
@@ -145,12 +145,12 @@ class Rows:
         return np.where(found, positions, -1)
 
     def read(self, positions: np.ndarray) -> np.ndarray:
-        """Reads rows.
+        """Reads rows, without checksums.
 
         Args:
             positions: int64 [num_rows], from `find`; none is -1.
         Returns:
-            [num_rows, *shape], of the key's type.
+            The rows [num_rows, *key.shape], of the key's dtype.
         Raises:
             IndexError: if a position is -1.
         """
@@ -162,14 +162,14 @@ class Rows:
         return rows
 
     def check(self, positions: np.ndarray) -> np.ndarray:
-        """Compares rows with their checksums, which costs reading them.
+        """Reads rows and compares them with their checksums.
 
         A shard with a damaged row is set aside, and from then on `find` finds none of its rows.
 
         Args:
-            positions: int64 [num_rows], from `find`; -1 fails.
+            positions: int64 [num_rows], from `find`.
         Returns:
-            bool [num_rows]: whether a row is what was written, and can be read by whoever opens the store next.
+            bool [num_rows], true for an intact row in a shard that was not set aside; false for position -1.
         """
         for shard, chosen in self._by_shard(positions):
             for part in np.split(chosen, range(_COPIED_ROWS, len(chosen), _COPIED_ROWS)):
@@ -179,7 +179,7 @@ class Rows:
         return (positions >= 0) & ~self._set_aside[self._shard[positions]] if len(self) else positions >= 0
 
     def _by_shard(self, positions: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-        """Shard by shard, in which places of `positions` its rows are."""
+        """Groups positions by shard; yields the number of the shard and the indices of its rows in `positions`."""
         present = np.flatnonzero(positions >= 0)
         shards = self._shard[positions[present]]
         for shard in np.unique(shards):
@@ -235,18 +235,18 @@ def _warn_of_bad_shard(path: str, error: BadShardError) -> None:
 
 
 def _remove_abandoned(path: str) -> None:
-    """Removes what a killed run left, and what was damaged; not what another run writes right now."""
+    """Removes a temporary file or a damaged shard if it is old; another run may be writing a young file."""
     with contextlib.suppress(OSError):
         if is_abandoned(os.path.getmtime(path)):
             os.remove(path)
 
 
 def list_keys(root: str) -> list[FeatureKey]:
-    """Lists the feature keys below a folder, by the names of their folders; what is no store is passed over."""
+    """Lists the feature keys of the stores below a folder, by folder name; skips folders that are no store."""
     keys = []
     for name in list_names(root):
         path = os.path.join(root, name, KEY_FILE)
-        if not is_remote(root) and not os.path.isfile(path):  # a pipe would be waited for
+        if not is_remote(root) and not os.path.isfile(path):  # opening a pipe would block
             continue
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
             with gfile(root).GFile(path) as file:
@@ -257,12 +257,12 @@ def list_keys(root: str) -> list[FeatureKey]:
 
 
 def free_bytes(root: str) -> int:
-    """How much of the disk is free for rows; of a store such as gs://, where copies of its shards are kept."""
+    """Returns the free space for rows in bytes; for an object store, the free space for copies of its shards."""
     return shard_cache.free_bytes() if is_remote(root) else shutil.disk_usage(root).free
 
 
 def remove(root: str, key: FeatureKey) -> None:
-    """Removes all rows of a feature key."""
+    """Removes the store of a feature key with all its rows."""
     folder = os.path.join(root, key.name)
     if is_remote(folder):
         with contextlib.suppress(FileNotFoundError):

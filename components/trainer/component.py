@@ -202,9 +202,9 @@ def read_images(
     train_cache, val_cache = (os.path.join(cache, split) if cache else None for split in (features.TRAIN, features.VAL))
     batch_size, seed = settings.batch_size, settings.seed
     augment = pixels.build_augmentation(settings.augmentation, seed)
-    plain = pixels.read_levels(fn_args.train_files, transform, batch_size, cache=train_cache)
-    shuffled = pixels.read_levels(fn_args.train_files, transform, batch_size, seed, train_cache)
-    val = pixels.read_levels(fn_args.eval_files, transform, batch_size, cache=val_cache)
+    plain = pixels.read_uint8(fn_args.train_files, transform, batch_size, cache=train_cache)
+    shuffled = pixels.read_uint8(fn_args.train_files, transform, batch_size, seed, train_cache)
+    val = pixels.read_uint8(fn_args.eval_files, transform, batch_size, cache=val_cache)
     return Images(
         plain=pixels.to_pixels(plain),
         shuffled=pixels.to_pixels(shuffled, augment),

@@ -1,7 +1,7 @@
-"""A digest of what a graph computes, whatever its nodes and functions are called.
+"""Digest of the computation of a graph, independent of the names of its nodes and functions.
 
-TensorFlow counts the names of traced functions up, so that the same code gives other bytes in another process; and
-the transform graph holds the class list, on which no pixel depends.
+TensorFlow numbers the names of traced functions, so the same code gives other bytes in another process. And the
+transform graph holds the class list, on which no pixel depends.
 """
 
 import hashlib
@@ -21,17 +21,18 @@ _VARIABLE = "VarHandleOp"
 
 
 def digest_output(saved_model: str, output: str) -> str:
-    """Digests all that one output of a SavedModel's default signature is computed by, and nothing else.
+    """Digests the operations that compute one output of a SavedModel's default signature.
+
+    Control dependencies, such as asserts, are left out. A lookup table has another digest in each export.
 
     Args:
-        saved_model: the folder of a SavedModel without variables, such as a transform graph's.
-        output: its name in the signature.
+        saved_model: folder of a SavedModel, such as that of a transform graph.
+        output: name of the output in the signature.
     Returns:
         Hex sha256. A variable counts by its place among the objects of the SavedModel, and not by name or value.
     Raises:
-        KeyError: if there is no such output.
+        KeyError: if the signature has no such output.
         ValueError: if the file is no SavedModel.
-    Control dependencies, such as asserts, are no part of it; and a lookup table has another digest in each export.
     """
     content = saved_model_pb2.SavedModel()
     with tf.io.gfile.GFile(os.path.join(saved_model, SAVED_MODEL), "rb") as file:
@@ -51,7 +52,7 @@ def digest_output(saved_model: str, output: str) -> str:
 
 
 def _place_variables(objects: saved_object_graph_pb2.SavedObjectGraph) -> dict[str, str]:
-    """Variable names to places such as "weights/3": names change with those of layers, places are in the checkpoint."""
+    """Maps variable names to object paths such as "/weights/3", which do not change with the names of layers."""
     places: dict[str, str] = {}
     seen, reached = {0}, [(0, "")]
     for number, place in reached:
@@ -66,7 +67,7 @@ def _place_variables(objects: saved_object_graph_pb2.SavedObjectGraph) -> dict[s
 
 
 class _Digester:
-    """Digests the tensors of one graph: a tensor is its operation, its attributes and its inputs."""
+    """Digests of the tensors of one graph, each from its operation, its attributes and the digests of its inputs."""
 
     def __init__(
         self,
@@ -74,14 +75,14 @@ class _Digester:
         nodes: dict[str, node_def_pb2.NodeDef],
         arguments: dict[str, str],
     ):
-        """Takes the library, the nodes of this graph by name, and the digests of its arguments."""
+        """Takes the library's functions and the graph's nodes by name, and the digests of the graph's arguments."""
         self._functions = functions
         self._nodes = nodes
         self._arguments = arguments
         self._digests: dict[str, str] = {}
 
     def digest(self, tensor: str) -> str:
-        """Digests a tensor such as "add:0", after all that it is computed from; a network is too deep to recurse."""
+        """Digests a tensor such as "add:0", its inputs first. A network is too deep for recursion."""
         waiting = [tensor]
         while waiting:
             missing = [i for i in self._list_inputs(waiting[-1]) if i not in self._digests]
@@ -105,7 +106,7 @@ class _Digester:
             return self._digest_function(node.attr["f"].func.name, inputs, [int(output[-1]) if output else 0])
         if node.op == "Placeholder":
             return _hash("Placeholder", name)
-        # Attributes that begin with "_" are hints: shapes, devices, names to be.
+        # Attributes that begin with "_" are hints: shapes, devices, suggested names.
         attributes = [(key, self._describe(value)) for key, value in sorted(node.attr.items()) if key[0] != "_"]
         return _hash(node.op, attributes, inputs, output)
 
@@ -119,7 +120,7 @@ class _Digester:
         return _hash([inside.digest(returned[i]) for i in (outputs or range(len(returned)))])
 
     def _describe(self, value: attr_value_pb2.AttrValue) -> str:
-        """An attribute; of functions, the branches of a condition or the body of a loop, what they compute."""
+        """Describes an attribute by its value; functions (branches, loop bodies) by the digests of their bodies."""
         functions = [value.func] if value.HasField("func") else value.list.func
         return repr([self._digest_body(f.name) for f in functions]) if functions else str(value)
 

@@ -1,4 +1,4 @@
-"""A few images of a split, for a model server to be asked with."""
+"""Sample images of a split, for requests to a model server."""
 
 from collections.abc import Sequence
 
@@ -7,19 +7,18 @@ import tensorflow as tf
 from components.tfdata import without_autotune
 from schema import features
 
-LARGEST = 1_000_000  # bytes
-_LOOKED_AT = 256  # examples; where all are large, a whole split would be read for nothing
+LARGEST = 1_000_000  # bytes of an example
+_MAX_READ = 256  # examples; a split of large examples would otherwise be read to its end
 
 
-def sample_examples(files: Sequence[str], count: int, largest: int = LARGEST) -> list[bytes]:
-    """Picks examples, spread over the files; the same ones each time.
+def sample_examples(files: Sequence[str], count: int) -> list[bytes]:
+    """Picks examples of at most LARGEST bytes, spread over the files; the same ones each time.
 
     Args:
-        files: TFRecords of tf.Examples.
-        count: how many.
-        largest: size of an example in bytes. Those above are left out; where all are, the smallest is taken.
+        files: TFRecord files of tf.Examples.
+        count: number of examples to pick.
     Returns:
-        Serialized tf.Examples: up to `count`, none if there are none.
+        Up to `count` serialized tf.Examples. If all are larger than LARGEST, the smallest.
     """
     if not files:
         return []
@@ -28,8 +27,8 @@ def sample_examples(files: Sequence[str], count: int, largest: int = LARGEST) ->
     records = tf.data.Dataset.from_tensor_slices(spread).interleave(tf.data.TFRecordDataset, cycle_length=count)
     found: list[bytes] = []
     smallest: list[bytes] = []
-    for record in without_autotune(records.take(_LOOKED_AT)).as_numpy_iterator():
-        if len(record) <= largest:
+    for record in without_autotune(records.take(_MAX_READ)).as_numpy_iterator():
+        if len(record) <= LARGEST:
             found.append(record)
         if len(found) == count:
             break
@@ -38,6 +37,6 @@ def sample_examples(files: Sequence[str], count: int, largest: int = LARGEST) ->
 
 
 def get_image(example: bytes) -> bytes:
-    """The encoded image of a serialized tf.Example."""
+    """Extracts the encoded image from a serialized tf.Example."""
     values = tf.train.Example.FromString(example).features.feature[features.IMAGE].bytes_list.value
     return bytes(values[0])

@@ -1,4 +1,4 @@
-"""What several tests share: a small base, examples on disk, their embeddings and statistics, and a live version."""
+"""Shared fixtures: a small base, examples on disk, their embeddings and statistics, and a live version."""
 
 import functools
 import json
@@ -29,13 +29,13 @@ SPEC = BaseSpec(weights="random", seed=0, image_size=32, fine_tune_from="conv5_b
 
 @pytest.fixture(scope="session")
 def spec():
-    """A base of random weights, split below conv5_block3."""
+    """Returns the specification of a base with random weights, split below conv5_block3."""
     return SPEC
 
 
 @pytest.fixture(scope="session")
 def write_examples(serialize):
-    """Writes examples as ExampleGen does: split name to a list of files, each a list of (bytes, label)."""
+    """Writes examples as ExampleGen does, from lists of files by split, each a list of (bytes, label)."""
 
     def write(folder, files_by_split):
         counts = {}
@@ -64,7 +64,7 @@ def bases():
 
 @pytest.fixture(scope="module")
 def embed(transform_graph, bases):
-    """Runs the Embedder over a folder of `write_examples`; returns where it wrote, its report and what it kept."""
+    """Runs the Embedder over a folder of `write_examples`; returns the artifact, the report and the feature keys."""
 
     def run(examples, out, spec=SPEC, fine_tune_epochs=1, store=None, **properties):
         made = {"examples": standard_artifacts.Examples(), "embeddings": standard_artifacts.Examples()}
@@ -92,7 +92,7 @@ def embed(transform_graph, bases):
 
 @pytest.fixture
 def frozen_like():
-    """What `training.train` needs of a FrozenBase."""
+    """Returns a function that makes a stand-in for FrozenBase, with the attributes that `training.train` reads."""
     return lambda network, split_layer=None: types.SimpleNamespace(network=network, split_layer=split_layer)
 
 
@@ -117,7 +117,7 @@ def write_statistics():
 
 @pytest.fixture(scope="session")
 def serve():
-    """Makes a version with a record and with files in `assets.extra/`, name to content; returns what is live then."""
+    """Makes a live version with a record and files in `assets.extra/`, content by name; returns the live version."""
 
     def make(model_dir, extras, number=7, **record):
         files = dict.fromkeys(("saved_model.pb", "variables/variables.index"), b"model")

@@ -1,4 +1,4 @@
-"""The files of a split are one whole set: what another run has left there is not read."""
+"""Files of a split form one whole set; files of another run are an error."""
 
 import pytest
 
@@ -19,7 +19,7 @@ def name_all(count):
 
 @pytest.mark.parametrize("count", [1, 3, 12])
 def test_a_whole_set_is_listed_in_order(tmp_path, count):
-    """However many files there are."""
+    """For any number of files."""
     expected = make(tmp_path / "Split-train", *name_all(count))
     assert list_split(str(tmp_path / "Split-train")) == expected
 
@@ -37,15 +37,15 @@ def test_a_whole_set_is_listed_in_order(tmp_path, count):
     ],
     ids=["none", "two sets", "more images", "incomplete", "beyond the end", "foreign", "control characters"],
 )
-def test_what_is_not_one_whole_set_is_refused(tmp_path, names, wrong):
-    """With the folder, what was expected, what is wrong, and the way out."""
+def test_an_incomplete_or_mixed_set_is_refused(tmp_path, names, wrong):
+    """The message has the folder, the expected names, the wrong name and the remedy."""
     make(tmp_path / "Split-train", *names)
     with pytest.raises(GraftError, match=f"Split-train: expected .*{wrong}.*graft repair"):
         list_split(str(tmp_path / "Split-train"))
 
 
 def test_patterns_of_tfx_stand_for_splits_and_files(tmp_path):
-    """A file is a file, whatever its name; a folder that is not there is refused."""
+    """A pattern without * is a file of any name; a missing folder is an error."""
     split = make(tmp_path / "Split-train", *name_all(2))
     [file] = make(tmp_path / "other", "any name")
     assert list_files([str(tmp_path / "Split-train" / "*"), file]) == [*split, file]

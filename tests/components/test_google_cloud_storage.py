@@ -48,7 +48,7 @@ MODEL = {
 
 
 def make_certificate(path):
-    """A key and a certificate for Google's names, signed by itself, as a PEM file."""
+    """Writes a key and a self-signed certificate for Google's host names, as a PEM file."""
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -87,16 +87,16 @@ class Bucket:
         self._lock = threading.Lock()
 
     def put(self, name, content=b"abc", age=0.0):
-        """Makes an object, as somebody else would."""
+        """Creates an object without a request, as another client would."""
         self.objects[name] = (content, time.time() - age)
 
     def content(self, prefix=""):
-        """Name to content of the objects below a prefix, the markers of folders left out."""
+        """Returns the objects below a prefix, content by name, without folder markers."""
         below = {name: content for name, (content, _) in self.objects.items() if name.startswith(prefix)}
         return {name.removeprefix(prefix): content for name, content in below.items() if not name.endswith("/")}
 
     def answer(self, method, path, headers, body):
-        """Answers one request: status, headers and content."""
+        """Answers one request with status, headers and content."""
         with self._lock:
             url = urllib.parse.urlsplit(path)
             query = dict(urllib.parse.parse_qsl(url.query))
@@ -183,7 +183,7 @@ def reply(value, status=200, **headers):
 
 
 def read_body(handler):
-    """The body of a request, in chunks or not."""
+    """Reads the body of a request, chunked or not."""
     if handler.headers.get("Transfer-Encoding") != "chunked":
         return handler.rfile.read(int(handler.headers.get("Content-Length") or 0))
     body = b""
@@ -195,7 +195,7 @@ def read_body(handler):
 
 
 def make_handler(state, pem):
-    """A proxy that is the server itself: behind CONNECT it speaks TLS in Google's name."""
+    """Makes a handler that is proxy and server: after CONNECT it speaks TLS in Google's name."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pem)
 
@@ -233,7 +233,7 @@ class Server(http.server.ThreadingHTTPServer):
 
 @pytest.fixture(scope="module")
 def google(tmp_path_factory):
-    """The server; its `bucket` is replaced for each test."""
+    """Starts the server; its `bucket` is replaced for each test."""
     pem, state = tmp_path_factory.mktemp("google") / "google.pem", types.SimpleNamespace(bucket=None)
     make_certificate(pem)
     server = Server(("127.0.0.1", 0), make_handler(state, pem))
@@ -268,7 +268,7 @@ _folders = itertools.count()
 
 @pytest.fixture
 def folder():
-    """The name of a folder that no other test has: TensorFlow's client remembers for five seconds what it has found."""
+    """Returns a folder name of its own for each test: TensorFlow's client caches listings for five seconds."""
     return f"folder{next(_folders)}"
 
 
@@ -281,7 +281,7 @@ def fill(bucket, folder, *names):
 
 
 def test_class_folders_of_a_bucket_are_listed(bucket, folder):
-    """At any depth and of any script, with size and time; what stands for a folder is no image."""
+    """At any depth and in any script, with size and time; a folder marker is no image."""
     fill(bucket, folder, "cat/1.jpg", "cat/deep/down/2.jpg", "dog/猫 #1.jpg", "LICENSE")
     for marker in ("", "dog/", "cat/deep/", "empty/"):
         bucket.put(f"{folder}/{marker}", b"")
@@ -298,14 +298,14 @@ def test_class_folders_of_a_bucket_are_listed(bucket, folder):
 
 @pytest.mark.parametrize("name", ["photos [1]", "50% *", "what?", "{a}"])
 def test_no_character_of_a_folder_is_special(bucket, folder, name):
-    """Beam lists by patterns."""
+    """Beam lists by patterns, in which such characters are special."""
     fill(bucket, folder, f"{name}/cat/[2].jpg", f"{name}/dog/*.jpg")
     fill(bucket, folder, "photos 1/cat/3.jpg", "50% x/cat/3.jpg", "whatx/cat/3.jpg", "a/cat/3.jpg")
     assert [f.path for f in list_images(f"{ROOT}/{folder}/{name}").files] == ["cat/[2].jpg", "dog/*.jpg"]
 
 
 def test_dates_and_splits_of_a_bucket_are_what_they_are_on_disk(bucket, folder):
-    """The names decide, wherever the folders are."""
+    """The layout is found from the names, as on disk."""
     fill(bucket, folder, *(f"days/2026-11-{day}/cat/1.jpg" for day in (20, 21, 23)))
     fill(bucket, folder, "splits/train/cat/1.jpg", "splits/test/cat/2.jpg")
     listing = list_images(f"{ROOT}/{folder}/days", window_days=3)
@@ -318,7 +318,7 @@ def test_dates_and_splits_of_a_bucket_are_what_they_are_on_disk(bucket, folder):
 
 
 def test_hidden_and_side_files_of_a_bucket_are_ignored(bucket, folder):
-    """And what is in side folders is not even asked for."""
+    """Side folders are not even listed."""
     fill(bucket, folder, "cat/1.jpg", "cat/notes.txt", "cat/.thumbs/2.jpg", "@eaDir/3.jpg", ".hidden/4.jpg")
     fill(bucket, folder, "cat/.thumbs/5.jpg", "@eaDir/deep/.x/6.jpg", "loose.jpg")
     listing = list_images(f"{ROOT}/{folder}")
@@ -333,7 +333,7 @@ def test_hidden_and_side_files_of_a_bucket_are_ignored(bucket, folder):
 
 
 def test_more_files_than_a_page_has_are_all_listed(bucket, folder):
-    """Google sends a thousand at once."""
+    """Google's pages have a thousand names."""
     fill(bucket, folder, *(f"{label}/{number}.jpg" for label in ("cat", "dog") for number in range(1100)))
     assert len(list_images(f"{ROOT}/{folder}").files) == 2200
 
@@ -349,21 +349,21 @@ def test_more_files_than_a_page_has_are_all_listed(bucket, folder):
     ],
 )
 def test_a_bucket_without_a_layout_is_refused_as_a_folder_is(bucket, folder, names, message):
-    """With the same words."""
+    """The message is the same."""
     fill(bucket, folder, *names)
     with pytest.raises(DataError, match=message):
         list_images(f"{ROOT}/{folder}")
 
 
 def test_an_object_in_place_of_the_folder_is_refused(bucket, folder):
-    """An archive, say."""
+    """For example an archive."""
     fill(bucket, folder, "flowers.tgz")
     with pytest.raises(DataError, match=r"flowers\.tgz: expected a folder .* is a file"):
         list_images(f"{ROOT}/{folder}/flowers.tgz")
 
 
 def test_a_bucket_that_one_may_not_read_is_refused_by_name(bucket, folder):
-    """It is not called missing."""
+    """The message does not call it missing."""
     fill(bucket, folder, "cat/1.jpg")
     bucket.refuse = lambda method, name: True
     with pytest.raises(DataError, match=rf"{ROOT}/{folder}: the folder cannot be listed: .*403"):
@@ -385,7 +385,7 @@ def add(store, numbers):
 
 
 def list_found(store, numbers):
-    """Which of some images have a row; fails if one is not the row of its image."""
+    """Lists the images that have a row; fails if a row is not that of its image."""
     digests, expected = make_rows(numbers)
     rows = store.open()
     intact = rows.check(rows.find(digests))
@@ -394,31 +394,31 @@ def list_found(store, numbers):
 
 
 def count_reads(bucket, suffix):
-    """How often objects whose names end so were downloaded: not described, listed or deleted."""
+    """Counts downloads of objects by suffix, without requests that describe, list or delete."""
     return sum(name.endswith(suffix) and method == "READ" for method, name in bucket.requests)
 
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
-    """The folder of copies of this test."""
+    """Sets a cache folder for the test."""
     monkeypatch.setenv(shard_cache.VARIABLE, str(tmp_path / "cache"))
     return tmp_path / "cache"
 
 
 @pytest.fixture
 def store(bucket, folder, cache, monkeypatch):
-    """A store whose shards are large enough for a list."""
+    """Makes a store in which every shard is large enough for a list."""
     monkeypatch.setattr(remote_shards, "_LISTED_BYTES", 0)
     return EmbeddingStore(f"{ROOT}/{folder}", KIND)
 
 
 def forget(cache):
-    """As if on another machine."""
+    """Empties the cache, as on another machine."""
     shutil.rmtree(cache)
 
 
 def test_rows_of_a_bucket_are_those_that_were_appended(store, bucket, folder, cache):
-    """A shard is one object, complete when it is there, and nothing else is left."""
+    """A shard is one object, complete once visible, and no other object is left."""
     add(store, range(5))
     add(store, range(5, 8))
     forget(cache)
@@ -428,8 +428,8 @@ def test_rows_of_a_bucket_are_those_that_were_appended(store, bucket, folder, ca
     assert measure(f"{ROOT}/{folder}") == sum(map(len, bucket.content().values()))
 
 
-def test_who_asks_only_which_rows_there_are_fetches_none(store, bucket, cache):
-    """What phase 2 starts from is 400 kB an image, and every worker of the Embedder asks."""
+def test_a_lookup_of_digests_downloads_no_shard(store, bucket, cache):
+    """The features of phase 2 have 400 kB an image, and every worker of the Embedder looks digests up."""
     add(store, range(5))
     forget(cache)
     rows = store.open()
@@ -438,7 +438,7 @@ def test_who_asks_only_which_rows_there_are_fetches_none(store, bucket, cache):
 
 
 def test_a_shard_is_fetched_once_for_all_who_read_it(store, bucket, cache):
-    """Threads, other openings, and later runs that have the same cache."""
+    """Threads, several `open` calls, and later runs with the same cache share the copy."""
     add(store, range(5))
     forget(cache)
     with concurrent.futures.ThreadPoolExecutor(8) as threads:
@@ -448,14 +448,14 @@ def test_a_shard_is_fetched_once_for_all_who_read_it(store, bucket, cache):
 
 
 def test_what_was_written_here_is_not_fetched(store, bucket):
-    """Where there is a cache for it."""
+    """With GRAFT_CACHE, the uploaded shard becomes the copy."""
     add(store, range(5))
     assert list_found(store, range(5)) == [*range(5)]
     assert count_reads(bucket, ".arrow") == 0
 
 
 def test_small_shards_have_no_list(store, bucket, monkeypatch):
-    """Sizes of images are 44 bytes a row: the list would be most of it."""
+    """Rows of image sizes have 44 bytes, so a list would be nearly as large as the shard."""
     monkeypatch.setattr(remote_shards, "_LISTED_BYTES", 1_000_000)
     add(store, range(5))
     assert list_found(store, range(5)) == [*range(5)]
@@ -463,7 +463,7 @@ def test_small_shards_have_no_list(store, bucket, monkeypatch):
 
 
 def test_copies_of_what_was_pruned_go(store, bucket, cache):
-    """Else the disk would fill, run by run; and of what goes as a whole, nothing is fetched."""
+    """Copies of removed shards would fill the disk; a shard removed as a whole is not downloaded."""
     add(store, range(5))
     add(store, range(5, 8))
     forget(cache)
@@ -476,7 +476,7 @@ def test_copies_of_what_was_pruned_go(store, bucket, cache):
 
 
 def test_a_damaged_copy_is_fetched_again_and_the_bucket_left_alone(store, bucket, cache):
-    """The disk of one machine must not cost everybody the store."""
+    """A bad disk of one machine must not remove rows for all others."""
     add(store, range(5))
     [copy] = cache.rglob("*.arrow")
     for damaged in (b"", flip(copy.read_bytes(), 2)):
@@ -486,7 +486,7 @@ def test_a_damaged_copy_is_fetched_again_and_the_bucket_left_alone(store, bucket
 
 
 def flip(content, number):
-    """Turns a bit over inside the row of an image."""
+    """Flips a bit inside the row of an image."""
     [row] = make_rows([number])[1]
     changed = bytearray(content)
     changed[content.index(row.tobytes()) + 9] ^= 4
@@ -501,7 +501,7 @@ def damage(bucket, change):
 
 @pytest.mark.parametrize("change", [lambda c: flip(c, 2), lambda c: c[:-1], lambda c: b"text"])
 def test_a_shard_that_is_damaged_in_the_bucket_is_set_aside(store, bucket, cache, change, caplog):
-    """None of its rows passes; who opens next does not see it."""
+    """None of its rows passes, and the next `open` does not list the shard."""
     add(store, range(5))
     name = damage(bucket, change)
     forget(cache)
@@ -516,7 +516,7 @@ def test_a_shard_that_is_damaged_in_the_bucket_is_set_aside(store, bucket, cache
 
 @pytest.mark.parametrize("suffix", ["digests", "arrow.damaged"])
 def test_what_is_of_no_use_is_removed_after_a_day(store, bucket, suffix):
-    """A list without its shard, whose writer was killed or writes it right now; and what was set aside."""
+    """A list without its shard, whose writer was killed or is still writing; and a shard set aside."""
     add(store, range(2))
     here = store.folder.removeprefix(f"{ROOT}/")
     bucket.put(f"{here}/old.{suffix}", bytes(32), age=90_000)
@@ -527,7 +527,7 @@ def test_what_is_of_no_use_is_removed_after_a_day(store, bucket, suffix):
 
 @pytest.mark.parametrize(("content", "found"), [(b"torn", [*range(5)]), (b"".join(make_rows([8, 9])[0]), [])])
 def test_a_torn_list_and_that_of_another_shard_are_not_believed(store, bucket, cache, content, found):
-    """One is as none; the other is noticed when a row is read."""
+    """A torn list is ignored; a list of another shard is noticed when a row is read."""
     add(store, range(5))
     [name] = [name for name in bucket.objects if name.endswith(".digests")]
     bucket.put(name, content)
@@ -536,7 +536,7 @@ def test_a_torn_list_and_that_of_another_shard_are_not_believed(store, bucket, c
 
 
 def test_a_failed_upload_leaves_nothing(store, bucket):
-    """Neither in the bucket nor here; the error is Python's."""
+    """Neither in the bucket nor on this machine; the error is an OSError."""
     add(store, [1])
     before = bucket.content()
     bucket.refuse = lambda method, name: method == "PUT" and name.endswith(".arrow")
@@ -548,7 +548,7 @@ def test_a_failed_upload_leaves_nothing(store, bucket):
 
 
 def test_a_disk_too_small_for_a_copy_is_named(store, cache, monkeypatch):
-    """And how to name another."""
+    """The message also names the variable for another folder."""
     add(store, [1])
     forget(cache)
     monkeypatch.setattr(shard_cache, "free_bytes", lambda: 10)
@@ -556,8 +556,8 @@ def test_a_disk_too_small_for_a_copy_is_named(store, cache, monkeypatch):
         list_found(store, [1])
 
 
-def test_a_kind_is_removed_from_a_bucket(store, bucket, folder):
-    """With all that is in it; twice is no error."""
+def test_a_feature_key_is_removed_from_a_bucket(store, bucket, folder):
+    """With all its shards; a second removal is no error."""
     add(store, [1])
     for _ in range(2):
         remove(f"{ROOT}/{folder}", KIND)
@@ -570,7 +570,7 @@ def test_a_kind_is_removed_from_a_bucket(store, bucket, folder):
 
 @pytest.fixture
 def model(tmp_path):
-    """A SavedModel on this machine."""
+    """Makes a SavedModel on this machine."""
     for name, content in MODEL.items():
         (tmp_path / "model" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "model" / name).write_bytes(content)
@@ -579,7 +579,7 @@ def model(tmp_path):
 
 @pytest.fixture
 def model_dir(bucket, folder):
-    """The folder of a model's versions; fails if at any moment a server would see half a version."""
+    """Returns the folder of a model's versions; fails if a server would ever see an incomplete version."""
 
     def watch(names):
         for name in (n for n in names if n.endswith("/saved_model.pb")):
@@ -595,14 +595,14 @@ def model_dir(bucket, folder):
 
 
 def list_versions(bucket):
-    """The folders that hold a file, and those that hold a whole model."""
+    """Lists the folders that hold a file, and those that hold a whole model."""
     folders = {name.split("/")[2] for name in bucket.content() if name.count("/") > 2}
     whole = {f for f in folders if {n.partition(f"/{f}/")[2] for n in bucket.content() if f"/{f}/" in n} == set(MODEL)}
     return folders, whole
 
 
 def push(model, model_dir, number):
-    """What the Pusher does."""
+    """Pushes a model as the Pusher does."""
     releases.recover(model_dir)
     with versions.stage(model_dir) as staging:
         versions.copy_tree(str(model), staging)
@@ -610,7 +610,7 @@ def push(model, model_dir, number):
 
 
 def test_the_saved_model_is_put_there_last(model, model_dir, bucket):
-    """Without it no server loads a version: before it is there, all else is, and was read back."""
+    """A server loads no version without it: all other files are uploaded and read back before."""
     push(model, model_dir, 7)
     uploads = [name for method, name in bucket.requests if method == "PUT"]
     reads = [name for method, name in bucket.requests if method == "READ"]
@@ -624,7 +624,7 @@ def test_the_saved_model_is_put_there_last(model, model_dir, bucket):
 
 
 def test_releases_change_in_a_bucket_as_on_disk(model, model_dir, bucket):
-    """Rollback, promotion and removal; a server never sees half a version, and no note is left."""
+    """Rollback, promotion and removal; a server never sees an incomplete version, and no note is left."""
     for number in (7, 9, 11):
         push(model, model_dir, number)
     assert releases.roll_back(model_dir).path == f"{model_dir}/withdrawn-11"
@@ -639,7 +639,7 @@ def test_releases_change_in_a_bucket_as_on_disk(model, model_dir, bucket):
 
 @pytest.mark.parametrize("part", MODEL)
 def test_an_upload_that_fails_leaves_nothing_and_the_live_version_alone(model, model_dir, bucket, part):
-    """Whichever file it is; the error is Python's, with the name of the file."""
+    """For any file; the error is an OSError with the name of the file."""
     push(model, model_dir, 7)
     before = bucket.content()
     bucket.refuse = lambda method, name: method == "PUT" and name.endswith(f"/8/{part}")
@@ -651,7 +651,7 @@ def test_an_upload_that_fails_leaves_nothing_and_the_live_version_alone(model, m
 
 @pytest.mark.parametrize("part", MODEL)
 def test_a_file_that_is_not_there_as_it_was_sent_takes_the_version_back(model, model_dir, bucket, part):
-    """Cut off, or other bytes of the same length."""
+    """The uploaded file is cut off, or has other bytes of the same length."""
     for spoilt in (lambda content: content[:-1], lambda content: content[:-1] + b"!"):
         bucket.spoil = lambda name, content: spoilt(content) if name.endswith(f"/8/{part}") else content  # noqa: B023
         with pytest.raises(OSError, match="differs from its source"):
@@ -660,7 +660,7 @@ def test_a_file_that_is_not_there_as_it_was_sent_takes_the_version_back(model, m
 
 
 def kill_when(bucket, moment):
-    """From a moment on, nothing that this process does changes the bucket: as if it had ended."""
+    """Rejects all changes of the bucket from a moment on, as if this process had ended."""
 
     def refuse(method, name):
         killed.append(1) if moment(method, name) else None
@@ -672,7 +672,7 @@ def kill_when(bucket, moment):
 
 @pytest.mark.parametrize("part", MODEL)
 def test_a_push_that_was_killed_is_tidied_up_by_the_next(model, model_dir, bucket, part):
-    """What was half there was no version; what was whole stays."""
+    """Incomplete versions are removed; whole versions stay."""
     push(model, model_dir, 7)
     kill_when(bucket, lambda method, name: method == "PUT" and name.endswith(f"/8/{part}"))
     with pytest.raises(OSError, match="403"):
@@ -685,7 +685,7 @@ def test_a_push_that_was_killed_is_tidied_up_by_the_next(model, model_dir, bucke
 
 
 def test_a_push_that_was_killed_when_all_was_there_is_a_push(model, model_dir, bucket):
-    """A server may have loaded it."""
+    """A server may have loaded the version."""
     kill_when(bucket, lambda method, name: method == "DELETE" and ".placing-" in name)
     with pytest.raises(OSError, match="403"):
         push(model, model_dir, 8)
@@ -697,7 +697,7 @@ def test_a_push_that_was_killed_when_all_was_there_is_a_push(model, model_dir, b
 
 @pytest.mark.parametrize("step", [n if n % 3 == 1 else pytest.param(n, marks=pytest.mark.long) for n in range(1, 12)])
 def test_a_rollback_that_is_killed_loses_no_version_and_can_be_done_again(model, model_dir, bucket, step):
-    """Before any of its changes: what was live is live, or is withdrawn."""
+    """Killed before any of its changes: the live version stays live, or is withdrawn."""
     for number in (7, 9):
         push(model, model_dir, number)
     changes = []
@@ -721,7 +721,7 @@ def test_a_rollback_that_is_killed_loses_no_version_and_can_be_done_again(model,
 
 
 def test_a_number_that_is_taken_in_a_bucket_is_not_overwritten(model, model_dir, bucket):
-    """Unless it is the same model: then there is nothing to do."""
+    """A second push of the same model changes nothing."""
     push(model, model_dir, 7)
     push(model, model_dir, 7)
     (model / "saved_model.pb").write_bytes(b"another graph")

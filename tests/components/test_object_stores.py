@@ -43,7 +43,7 @@ RATIOS = {"train": 0.6, "val": 0.2, "test": 0.2}
 
 
 class RamFileSystem(filesystem.FileSystem):
-    """TensorFlow's ram:// for Beam, which finds it by its scheme."""
+    """TensorFlow's ram:// as a file system for Beam, which finds it by its scheme."""
 
     @classmethod
     def scheme(cls):
@@ -101,7 +101,7 @@ class RamFileSystem(filesystem.FileSystem):
 
 @pytest.fixture(autouse=True, scope="module")
 def replace_objects():
-    """As a real store does where an object is copied to another one's name; ram:// appends."""
+    """Makes a copy replace an existing object, as in a real store; ram:// appends."""
     store = gfile("ram://")
     copy = store.copy
 
@@ -127,7 +127,7 @@ def read(path):
 
 
 def make_root():
-    """A folder that nobody else has; ram:// takes a name for the beginning of longer ones."""
+    """Returns a new folder name that is no prefix of another: ram:// treats names as prefixes."""
     return f"ram://{uuid.uuid4().hex}"
 
 
@@ -138,7 +138,7 @@ def fill(root, encode, count=20, first=0):
 
 
 def run_example_gen(root, run, **changes):
-    """Runs ExampleGen's executor; the artifacts with the split names, and the report."""
+    """Runs ExampleGen's executor; returns the artifact with the split names, and the report."""
     examples, report = standard_artifacts.Examples(), IngestReport()
     examples.uri, report.uri = f"{root}/{run}/examples", f"{root}/{run}/report"
     tf.io.gfile.makedirs(report.uri)
@@ -151,7 +151,7 @@ def run_example_gen(root, run, **changes):
 
 
 def load_examples(artifact):
-    """What each example says of its path, and its image."""
+    """Reads the image of each example by path."""
     found = {}
     for split in SPLITS:
         for file in tf.io.gfile.glob(f"{artifact_utils.get_split_uri([artifact], split)}/*"):
@@ -163,7 +163,7 @@ def load_examples(artifact):
 
 @pytest.fixture(scope="module")
 def ingested(encode_image):
-    """Forty images on ram://, and what ExampleGen made of them there."""
+    """Writes forty images to ram:// and runs ExampleGen on them."""
     root = make_root()
     fill(root, encode_image)
     write(f"{root}/photos/cat/broken.jpg", b"This is not an image.")
@@ -173,14 +173,14 @@ def ingested(encode_image):
 
 @pytest.fixture(scope="module")
 def remote_graph(transform_graph):
-    """The transform graph, on ram:// as well."""
+    """Copies the transform graph to ram://."""
     graph = f"{make_root()}/graph"
     versions.copy_tree(transform_graph, graph)
     return graph
 
 
 def test_images_of_a_store_are_ingested_as_those_of_a_folder(ingested):
-    """Every file is an example, byte by byte, or in the quarantine; nothing temporary is left."""
+    """Every file is an example with its bytes, or in the quarantine; no temporary file is left."""
     found = load_examples(ingested.first.examples)
     assert len(found) == 40
     assert all(content == read(f"{ingested.root}/photos/{path}") for path, content in found.items())
@@ -192,7 +192,7 @@ def test_images_of_a_store_are_ingested_as_those_of_a_folder(ingested):
 
 
 def test_what_was_decoded_is_kept_in_the_store(ingested, monkeypatch):
-    """The next run decodes nothing but what is broken, and writes the same."""
+    """The next run decodes only broken files, and writes the same examples."""
     decoded = []
     original = reading.try_to_decode
     monkeypatch.setattr(
@@ -204,7 +204,7 @@ def test_what_was_decoded_is_kept_in_the_store(ingested, monkeypatch):
 
 
 def test_transform_reads_the_examples_of_a_store(ingested):
-    """As TFX does: with a file system of Beam's."""
+    """Through a file system of Beam, as TFX does."""
     factory = tfxio_utils.get_tfxio_factory_from_artifact(
         [ingested.first.examples], telemetry_descriptors=["test"], schema=schema_pb2.Schema()
     )
@@ -218,7 +218,7 @@ def test_transform_reads_the_examples_of_a_store(ingested):
 
 
 def embed(ingested, graph, spec, name):
-    """Runs the Embedder; everything that it reads and writes is on ram://."""
+    """Runs the Embedder with all its files on ram://."""
     output, transform_graph = standard_artifacts.Examples(), standard_artifacts.TransformGraph()
     output.uri, transform_graph.uri = f"{ingested.root}/{name}", graph
     inputs = {"examples": ingested.first.examples, "report": ingested.first.report_artifact}
@@ -237,7 +237,7 @@ def embed(ingested, graph, spec, name):
 
 
 def test_embeddings_are_kept_in_the_store(ingested, remote_graph, small_base, spec, tmp_path):
-    """Each image goes through the base once; a second run and phase 2 find all of it, and pass over what is code."""
+    """Each image goes through the base once; a second run and phase 2 find all rows, and skip shards with code."""
     from components.embedder.backbone import FrozenBase
 
     first = embed(ingested, remote_graph, spec, "embeddings")
@@ -279,12 +279,12 @@ def make_model(root, change=b""):
 
 @pytest.fixture
 def model_dir():
-    """The folder of a model's versions; no version of it is ever there without its variables."""
+    """Returns the folder of a model's versions; fails if a version is ever visible without its variables."""
     return f"{make_root()}/serving/flowers"
 
 
 def test_a_model_is_pushed_rolled_back_and_promoted_in_a_store(model_dir):
-    """With its record and the labels; the bytes are those of the model."""
+    """The pushed files are those of the model, with the record and the labels."""
     numbers = []
     for change in (b"1", b"2", b"3"):
         numbers.append(push(make_model(make_root(), change), model_dir, {"change": change.decode(), "salt": 3}).number)
@@ -300,7 +300,7 @@ def test_a_model_is_pushed_rolled_back_and_promoted_in_a_store(model_dir):
 
 
 def test_a_canary_in_a_store_is_never_live_until_it_is_promoted(model_dir):
-    """It goes below what a rollback makes live."""
+    """Its number stays below that of the live version, also after a rollback."""
     for change in (b"1", b"2"):
         push(make_model(make_root(), change), model_dir, {"change": change.decode(), "salt": 3})
     canary = push(make_model(make_root(), b"3"), model_dir, {"change": "3", "salt": 3}, canary=True)
@@ -314,7 +314,7 @@ def test_a_canary_in_a_store_is_never_live_until_it_is_promoted(model_dir):
 
 @pytest.mark.parametrize("interrupted", [*range(1, 6), None])
 def test_a_server_that_looks_in_the_middle_of_a_push_sees_whole_versions(model_dir, monkeypatch, interrupted):
-    """Between any two copies, and if one fails: what has a saved_model.pb has all its variables."""
+    """Between any two copies, and after a failed one: a version with saved_model.pb has all its variables."""
     push(make_model(make_root(), b"1"), model_dir, {})
     [live], seen, copy = list_names(model_dir), [], versions.gfile(model_dir).copy
 
@@ -338,14 +338,14 @@ def test_a_server_that_looks_in_the_middle_of_a_push_sees_whole_versions(model_d
 
 
 def see(model_dir):
-    """What a model server could load: number to the names of its variables."""
+    """Lists the versions that a model server could load, with the names of their variables."""
     numbers = [name for name in tf.io.gfile.listdir(model_dir) if name.isdigit()]
     loadable = [name for name in numbers if tf.io.gfile.exists(f"{model_dir}/{name}/saved_model.pb")]
     return {name: set(tf.io.gfile.listdir(f"{model_dir}/{name}/variables")) for name in loadable}
 
 
 def test_the_digest_of_a_version_does_not_depend_on_where_it_is(model_dir, tmp_path):
-    """So that a model is not pushed twice."""
+    """By the digest the Pusher does not push a model twice."""
     version = push(make_model(make_root()), model_dir, {})
     versions.copy_tree(version.path, str(tmp_path / "here"))
     assert versions.digest_model(str(tmp_path / "here")) == versions.digest_model(version.path)
@@ -366,7 +366,7 @@ def test_the_digest_of_a_version_does_not_depend_on_where_it_is(model_dir, tmp_p
     ],
 )  # fmt: skip
 def test_a_store_that_cannot_be_opened_is_refused_before_a_run(path, message):
-    """With the key, what came and what can be done; nothing is asked of the store."""
+    """The message has the key, the value and the remedy; the store is not contacted."""
     if message is None:
         schemes.check_scheme(path, "data")
         return
@@ -377,13 +377,13 @@ def test_a_store_that_cannot_be_opened_is_refused_before_a_run(path, message):
 
 
 def test_a_missing_folder_of_a_store_is_refused_as_one_of_this_machine():
-    """With the same words."""
+    """The message is the same."""
     with pytest.raises(DataError, match="no such folder"):
         list_images(f"{make_root()}/photos")
 
 
 def test_the_fingerprint_changes_with_the_files_of_a_store(encode_image):
-    """By path and size; ram:// has no times."""
+    """The fingerprint covers path and size; ram:// has no times."""
     root = make_root()
     fill(root, encode_image, count=2)
     before = list_images(f"{root}/photos").fingerprint

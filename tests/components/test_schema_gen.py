@@ -7,12 +7,12 @@ from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2
 from tfx.types import standard_artifacts
 
-from components.schema_gen import MakeSchema, read_schema
+from components.schema_gen import SchemaGen, read_schema
 from schema import features
 
 
 def test_the_classes_are_the_domain_of_the_label():
-    """In the order given, whatever characters they are of."""
+    """In the given order, in any script."""
     schema = read_schema(["zebra", "猫", "golden retriever"])
     label = next(feature for feature in schema.feature if feature.name == features.LABEL)
     domains = {domain.name: list(domain.value) for domain in schema.string_domain}
@@ -20,13 +20,13 @@ def test_the_classes_are_the_domain_of_the_label():
 
 
 def test_two_schemas_do_not_share_their_classes():
-    """Each call reads the file anew."""
+    """Each call reads the file again."""
     read_schema(["cat", "dog"])
     assert list(read_schema(["bird", "fish"]).string_domain[0].value) == ["bird", "fish"]
 
 
 def test_every_raw_feature_is_one_value_in_every_example():
-    """The names are those of schema/features.py, and none is optional; all are bytes, but for the brightness."""
+    """The names are those of schema/features.py; none is optional; all but the brightness are bytes."""
     described = {f.name: f for f in read_schema(["cat", "dog"]).feature}
     texts = {features.IMAGE, features.LABEL, features.PATH, features.DIGEST}
     assert set(described) == texts | {features.BRIGHTNESS}
@@ -38,14 +38,14 @@ def test_every_raw_feature_is_one_value_in_every_example():
 
 @pytest.fixture
 def written(tmp_path):
-    """The two schemas that the component writes."""
+    """Runs the component; returns the two schemas."""
     artifacts = {}
     for name in ("schema", "statistics_schema"):
         artifact = standard_artifacts.Schema()
         artifact.uri = str(tmp_path / name)
         (tmp_path / name).mkdir()
         artifacts[name] = [artifact]
-    executor = MakeSchema.EXECUTOR_SPEC.executor_class()
+    executor = SchemaGen.EXECUTOR_SPEC.executor_class()
     executor.Do({}, artifacts, {"classes": json.dumps(["猫", "dog"]), "code_digest": ""})
     return {
         name: text_format.Parse((tmp_path / name / "schema.pbtxt").read_text(encoding="utf-8"), schema_pb2.Schema())
@@ -54,12 +54,12 @@ def written(tmp_path):
 
 
 def test_the_schema_is_written_with_the_classes_of_the_run(written):
-    """What was written reads back as what was asked for."""
+    """The file has the classes that the component was given."""
     assert written["schema"] == read_schema(["猫", "dog"])
 
 
 def test_statistics_are_made_without_the_image(written):
-    """TFDV would keep the bytes of every image; everything else stays in, with the domain of the label."""
+    """TFDV would keep the bytes of every image; the other features stay, with the domain of the label."""
     names = [feature.name for feature in written["statistics_schema"].feature]
     assert names == [f.name for f in written["schema"].feature if f.name != features.IMAGE]
     assert written["statistics_schema"].string_domain == written["schema"].string_domain

@@ -1,4 +1,4 @@
-"""How tf.data runs here."""
+"""Seeded shuffling, and iterators that end at once."""
 
 import keras
 import pytest
@@ -25,7 +25,7 @@ def test_the_order_is_that_of_tensorflow_seeded_with_the_seed_alone(seed):
 
 
 def test_a_shuffled_dataset_keeps_its_size_and_its_shapes():
-    """Keras asks both."""
+    """Keras reads the cardinality and the element spec."""
     rows = tf.data.Dataset.from_tensor_slices((tf.zeros([5, 2]), tf.zeros([5], tf.int64)))
     shuffled = shuffle(rows, 5, 0)
     assert shuffled.element_spec == rows.element_spec

@@ -17,7 +17,7 @@ from pipeline.config.load import load_config
 from schema.errors import UsageError
 
 TASKS = {
-    "ExampleGen", "RetrainingGate", "MakeSchema", "StatisticsGen", "ExampleValidator", "DataGate", "Transform",
+    "ExampleGen", "RetrainingGate", "SchemaGen", "StatisticsGen", "ExampleValidator", "DataGate", "Transform",
     "Embedder", "DriftGate", "Trainer", "Evaluator", "ServingValidator", "Pusher",
 }  # fmt: skip
 
@@ -141,7 +141,7 @@ def test_nothing_behind_the_gate_runs_unless_it_says_so(spec):
     waiting = set(guarded)
     for _ in tasks:
         waiting |= {n for n, task in tasks.items() if set(task.get("dependentTasks", [])) & waiting}
-    assert waiting == TASKS - {"ExampleGen", "MakeSchema", "RetrainingGate"}
+    assert waiting == TASKS - {"ExampleGen", "SchemaGen", "RetrainingGate"}
     assert {tasks[name]["triggerPolicy"]["condition"] for name in guarded} == {
         "inputs.parameter_values['retraining-gate-train'] == 'true'"
     }

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.slow
 
 ROOT = pathlib.Path(__file__).parents[2]
 DAYS = {"2026-11-21": slice(0, 30), "2026-11-22": slice(30, 60)}
-UNTIL_THE_GATE = {"ExampleGen", "MakeSchema", "RetrainingGate"}
+UNTIL_THE_GATE = {"ExampleGen", "SchemaGen", "RetrainingGate"}
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +102,7 @@ def test_the_second_night_trains_on_new_images_and_compares_with_the_live_model(
     """The baseline is what was live in the push destination."""
     ended, log, found = second
     assert ended.state == "SUCCEEDED", log
-    assert list_states(ended, "CACHED") == {"MakeSchema"}
+    assert list_states(ended, "CACHED") == {"SchemaGen"}
     baselines = [version.record.metrics.model_extra["baseline"] for version in found]
     assert baselines[0] is None
     assert baselines[1]["version"] == found[0].number

@@ -21,8 +21,8 @@ RUN_ON = {
     "components/gates/retraining.py": {"RetrainingGate"},
     "components/gates/unpushed.py": {"RetrainingGate", "Pusher"},
     "components/gates/data.py": {"DataGate", "DriftGate"},
-    "components/schema_gen.py": {"MakeSchema"},
-    "schema/schema.pbtxt": {"MakeSchema"},
+    "components/schema_gen.py": {"SchemaGen"},
+    "schema/schema.pbtxt": {"SchemaGen"},
     "components/transform/preprocessing.py": {"Transform", *EMBEDDED},
     "components/transform/pixels.py": EMBEDDED,
     "components/network/resnet.py": EMBEDDED,
@@ -41,7 +41,7 @@ RUN_ON = {
     "components/pusher/component.py": {"Pusher"},
     "components/pusher/push.py": {"Pusher"},
 }
-MODEL = {"ExampleGen", "MakeSchema", "Transform", *EMBEDDED}
+MODEL = {"ExampleGen", "SchemaGen", "Transform", *EMBEDDED}
 
 
 @pytest.fixture

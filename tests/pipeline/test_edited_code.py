@@ -31,7 +31,7 @@ CHECKED = TRANSFORMED | {"StatisticsGen", "ExampleValidator", "DataGate"}
 RUN_AGAIN = {
     "components/example_gen/component.py": CHECKED | {"ExampleGen"},
     "components/gates/retraining.py": {"RetrainingGate", "Pusher"},
-    "components/schema_gen.py": CHECKED | {"MakeSchema"},
+    "components/schema_gen.py": CHECKED | {"SchemaGen"},
     "components/gates/data.py": {"DataGate", "DriftGate"},
     "components/transform/preprocessing.py": TRANSFORMED,
     "components/embedder/component.py": EMBEDDED,
@@ -41,7 +41,7 @@ RUN_AGAIN = {
     "serving/server/rest.py": SERVED,
     "components/pusher/component.py": {"Pusher"},
 }
-ALL = CHECKED | {"ExampleGen", "MakeSchema"}
+ALL = CHECKED | {"ExampleGen", "SchemaGen"}
 
 
 @pytest.fixture(scope="module")

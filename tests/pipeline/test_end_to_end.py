@@ -27,7 +27,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 WORSE = {"head_learning_rate": 1e-9}
 ALL = [
     "ExampleGen",
-    "MakeSchema",
+    "SchemaGen",
     "RetrainingGate",
     "StatisticsGen",
     "ExampleValidator",
@@ -305,7 +305,7 @@ def test_worse_candidate_is_not_pushed(worse, one_new_image):
 def test_one_new_image_runs_ingest_and_what_follows(one_new_image):
     """Everything but the schema, which knows only of the classes."""
     outcome, _, _ = one_new_image
-    assert list_executed(outcome) == [name for name in ALL if name != "MakeSchema"]
+    assert list_executed(outcome) == [name for name in ALL if name != "SchemaGen"]
     assert sum(sum(by_label.values()) for by_label in outcome.result.ingest.counts.values()) == 121
 
 

@@ -1,4 +1,4 @@
-"""The Embedder: each image goes through the base once in its life; what is kept is never trusted blindly."""
+"""Embedder: each image goes through the base once in all runs, and stored rows are checked before use."""
 
 import dataclasses
 import json
@@ -49,40 +49,40 @@ def examples(write_examples, split_images, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def embedded_once(embed, examples, small_base, tmp_path_factory):
-    """A first run, with phase 2, on an empty store."""
+    """Runs the Embedder with phase 2 on an empty store."""
     return embed(examples, tmp_path_factory.mktemp("first") / "out")
 
 
 @pytest.fixture
 def first(embedded_once, tmp_path):
-    """That run with a store of the test's own."""
+    """Copies the store of that run for the test."""
     store = shutil.copytree(embedded_once.store, tmp_path / "store")
     return types.SimpleNamespace(**vars(embedded_once) | {"store": str(store)})
 
 
 @pytest.fixture
 def retrained_examples(write_examples, split_images, make_images, tmp_path):
-    """The same with two new images of the training split, and one that is gone."""
+    """Writes the same examples with two new training images, and one removed."""
     new = [(path.read_bytes(), "cat") for path in make_images(tmp_path / "new images", "cat", 2, first=50)]
     train = [split_images["train"][0][1:], split_images["train"][1] + new]
     return write_examples(tmp_path / "retrained", split_images | {"train": train})
 
 
 def read_all(embedded):
-    """Digest to embedding, of all splits that are embedded."""
+    """Reads the embeddings of all splits by digest."""
     splits = json.loads(embedded.artifact.split_names)
     read = [read_embeddings(embedded.uri, split, CLASSES) for split in splits]
     return {d: e for r in read for d, e in zip(r.digests, r.embeddings, strict=True)}
 
 
 def test_embeddings_are_those_of_the_base_with_their_labels(embed, examples, transform_graph, small_base, tmp_path):
-    """Of every image, in the order of the examples; within the last bits of one forward pass over all of them."""
+    """For every image, in the order of the examples; up to the last bits of one forward pass over all."""
     embedded = embed(examples, tmp_path / "out", fine_tune_epochs=0)
     embedder = resnet.build_embedder(small_base(32, "random"))
     transform = tft.TFTransformOutput(transform_graph).transform_features_layer()
     for split, count in zip(SPLITS, (8, 4, 2), strict=True):
         files = [str(examples / f"Split-{split}" / "*")]
-        [(batch, labels)] = pixels.to_pixels(pixels.read_levels(files, transform, 32))
+        [(batch, labels)] = pixels.to_pixels(pixels.read_uint8(files, transform, 32))
         found = read_embeddings(embedded.uri, split, CLASSES)
         assert len(found.labels) == count
         np.testing.assert_allclose(found.embeddings, embedder.predict_on_batch(batch), rtol=1e-4, atol=1e-4)
@@ -90,8 +90,8 @@ def test_embeddings_are_those_of_the_base_with_their_labels(embed, examples, tra
     assert (embedded.report.images, embedded.report.computed) == (14, 14)
 
 
-def test_what_the_split_layer_gives_is_kept_of_the_images_that_are_fine_tuned(embed, examples, small_base, tmp_path):
-    """Of train and val and not of test, which is not embedded; in bfloat16 what the base gives at the split layer."""
+def test_the_output_of_the_split_layer_is_kept_for_train_and_val(embed, examples, small_base, tmp_path):
+    """For train and val and not for test; in bfloat16, equal to the output of the split layer."""
     embedded = embed(examples, tmp_path / "out")
     assert (embedded.trunk.layer, embedded.trunk.shape) == ("conv4_block6_out", (2, 2, 16))
     rows = EmbeddingStore(embedded.store, embedded.trunk).open()
@@ -107,7 +107,7 @@ def test_what_the_split_layer_gives_is_kept_of_the_images_that_are_fine_tuned(em
 
 
 def test_only_new_images_go_through_the_base(embed, first, examples, retrained_examples, small_base, tmp_path):
-    """Those of the store are bit-equal; nothing is appended twice."""
+    """Stored embeddings are used bit-equal; no row is appended twice."""
     again = embed(retrained_examples, tmp_path / "again", store=tmp_path / "store")
     assert (again.report.images, again.report.computed) == (13, 2)
     before, now = read_all(first), read_all(again)
@@ -118,7 +118,7 @@ def test_only_new_images_go_through_the_base(embed, first, examples, retrained_e
 
 
 def test_nothing_new_costs_no_forward_pass(embed, first, examples, small_base, tmp_path):
-    """And gives the same artifact."""
+    """The artifact is the same."""
     again = embed(examples, tmp_path / "again", store=tmp_path / "store")
     assert again.report.computed == 0
     for path in pathlib.Path(first.uri).glob("Split-*/*"):
@@ -126,7 +126,7 @@ def test_nothing_new_costs_no_forward_pass(embed, first, examples, small_base, t
 
 
 def test_stored_embeddings_of_another_base_are_refused(embed, first, examples, small_base, tmp_path):
-    """Whatever the store says: a few images of it are embedded anew."""
+    """Even under the right feature key: a few stored images are embedded again and compared."""
     store = tmp_path / "other"
     with EmbeddingStore(store, first.kind).append() as append:
         append(list(read_all(first)), np.ones((12, 2048), np.float32))
@@ -135,7 +135,7 @@ def test_stored_embeddings_of_another_base_are_refused(embed, first, examples, s
 
 
 def test_a_head_alone_keeps_no_features(embed, examples, small_base, tmp_path):
-    """There is nothing to fine-tune, wherever that would begin; `test` is embedded, for the evaluation."""
+    """Without phase 2 no features are stored for any `fine_tune_from`; `test` is embedded for the evaluation."""
     embedded = embed(examples, tmp_path / "out", fine_tune_epochs=0)
     assert (embedded.trunk, embedded.report.note) == (None, "")
     assert json.loads(embedded.artifact.split_names) == ["train", "val", "test"]
@@ -144,7 +144,7 @@ def test_a_head_alone_keeps_no_features(embed, examples, small_base, tmp_path):
 
 @pytest.mark.long
 def test_fine_tuning_later_adds_the_features(embed, examples, small_base, tmp_path):
-    """The embeddings are there; the images go through the base once more for what is not, and nothing is doubled."""
+    """The images go through the base once more for the features; no embedding is appended twice."""
     embed(examples, tmp_path / "head", fine_tune_epochs=0, store=tmp_path / "store")
     embedded = embed(examples, tmp_path / "both", store=tmp_path / "store")
     assert embedded.report.computed == 12
@@ -156,7 +156,7 @@ def test_fine_tuning_later_adds_the_features(embed, examples, small_base, tmp_pa
 def test_a_damaged_shard_is_computed_again_and_never_trusted(
     embed, first, examples, small_base, tmp_path, caplog, damage
 ):
-    """Torn, of another kind, or with a flipped bit: a warning, and the embeddings are right. So with code beside it."""
+    """Torn, of another key, with a flipped bit, or beside code: a warning, and the embeddings are right."""
     shards = sorted((tmp_path / "store" / first.kind.name).glob("*.arrow"))
     content = bytearray(shards[0].read_bytes())
     if damage == "cut":
@@ -180,7 +180,7 @@ def test_a_damaged_shard_is_computed_again_and_never_trusted(
 
 
 def test_a_run_that_was_killed_leaves_what_it_finished(embed, examples, small_base, tmp_path, monkeypatch):
-    """The second file of the training images fails: the next run computes only what the first has not."""
+    """The second training file fails: the next run computes only the images of that file."""
     run = FrozenBase.run
 
     def fail_later(self, source, keep, with_features):
@@ -198,7 +198,7 @@ def test_a_run_that_was_killed_leaves_what_it_finished(embed, examples, small_ba
 
 
 def test_augmentation_switches_the_stores_off(embed, examples, small_base, tmp_path, caplog):
-    """Nothing is computed, read or written, and the log says so."""
+    """No embedding is computed, read or written, and the log says so."""
     caplog.set_level("INFO", logger="absl")
     embedded = embed(examples, tmp_path / "out", augmented=1)
     assert (embedded.kind, embedded.trunk, embedded.report.computed) == (None, None, 0)
@@ -209,7 +209,7 @@ def test_augmentation_switches_the_stores_off(embed, examples, small_base, tmp_p
 
 @pytest.mark.long
 def test_a_budget_that_is_too_small_keeps_no_features(embed, examples, small_base, tmp_path):
-    """Embeddings are kept; the report says what would have been needed."""
+    """Embeddings are stored; the report gives the needed space."""
     embedded = embed(examples, tmp_path / "out", trunk_gb=12 * 128 / 1e9 - 1e-9)
     assert embedded.trunk is None
     assert "would take 0.0 GB, and the budget is 0.0 GB" in embedded.report.note
@@ -217,8 +217,8 @@ def test_a_budget_that_is_too_small_keeps_no_features(embed, examples, small_bas
 
 
 @pytest.mark.long
-def test_what_others_start_from_makes_room(embed, examples, retrained_examples, small_base, tmp_path, spec):
-    """With room for one base alone, that of another base goes; and of the same one, images that are gone."""
+def test_features_of_another_base_make_room(embed, examples, retrained_examples, small_base, tmp_path, spec):
+    """With space for one base, the features of another base are removed; then those of removed images."""
     other = embed(examples, tmp_path / "other", dataclasses.replace(spec, seed=1), store=tmp_path / "store")
     mine = embed(examples, tmp_path / "mine", store=tmp_path / "store", trunk_gb=30e-6)
     assert len(EmbeddingStore(mine.store, other.trunk).open()) == 12
@@ -231,26 +231,26 @@ def test_what_others_start_from_makes_room(embed, examples, retrained_examples, 
 
 
 def test_a_base_of_other_weights_shares_nothing(embed, first, examples, small_base, tmp_path, spec):
-    """The seed of random weights is another base; so is another file."""
+    """Another seed of random weights is another base, and so is another weights file."""
     other = embed(examples, tmp_path / "other", dataclasses.replace(spec, seed=1), store=tmp_path / "store")
     assert other.report.computed == 12
 
 
 def test_a_worker_with_another_base_refuses_to_work(examples, transform_graph, small_base, tmp_path, spec):
-    """A machine of a cluster whose weights file differs would spoil the store."""
+    """A machine of a cluster with another weights file would store wrong rows."""
     kind = FrozenBase(dataclasses.replace(spec, seed=1), transform_graph).embedding_key
     with pytest.raises(GraftError, match="weights differ between the machines"):
         Worker(Work(spec, transform_graph, str(tmp_path), kind, None, 0))
 
 
 def test_an_unknown_layer_fails_before_the_first_image(embed, examples, small_base, tmp_path, spec):
-    """With the names that there are."""
+    """The message lists the valid names."""
     with pytest.raises(UsageError, match="no layer of ResNet50 is called 'conv9'"):
         embed(examples, tmp_path / "out", dataclasses.replace(spec, fine_tune_from="conv9"))
 
 
 def test_progress_counts_every_image_once(embed, first, examples, retrained_examples, small_base, tmp_path):
-    """Those of the store, too."""
+    """Images from the store count, too."""
     events = []
     with progress.listen(events.append):
         embed(retrained_examples, tmp_path / "again", store=tmp_path / "store")
@@ -262,7 +262,7 @@ def test_progress_counts_every_image_once(embed, first, examples, retrained_exam
 def test_the_moments_of_the_training_images_stand_beside_the_embeddings(
     embed, examples, small_base, tmp_path, fine_tune_epochs
 ):
-    """Of both files together and of no other split, whether they were computed or are from the store."""
+    """The moments cover both training files and no other split, computed or from the store."""
     for name in ("computed", "stored"):
         options = {"fine_tune_epochs": fine_tune_epochs, "store": tmp_path / "store"}
         embedded = embed(examples, tmp_path / name, **options)

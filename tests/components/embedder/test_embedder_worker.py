@@ -1,4 +1,4 @@
-"""The Embedder on a machine of its own, with the real ResNet50."""
+"""Worker of the Embedder in another process, with the real ResNet50."""
 
 import pathlib
 import subprocess
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 
 
 def test_work_reaches_a_process_that_shares_nothing(write_examples, make_images, transform_graph, tmp_path, spec):
-    """What Beam sends to a worker pickles small; a fresh process embeds with the real ResNet50 from it."""
+    """The pickle that Beam sends is small; a fresh process embeds with it and the real ResNet50."""
     images = [(path.read_bytes(), "cat") for path in make_images(tmp_path / "images", "cat", 5)]
     examples = write_examples(tmp_path / "examples", {"train": [images]})
     frozen = FrozenBase(spec, transform_graph)

@@ -22,7 +22,7 @@ from components.gates.drift import (
     find_embedding_drift,
     find_statistics_drift,
 )
-from components.schema_gen import MakeSchema
+from components.schema_gen import SchemaGen
 
 EVEN = {"cat": 50, "dog": 50}
 KIND = '{"layer": "embedding"}'
@@ -135,7 +135,7 @@ def test_fifty_images_of_the_same_kind_are_no_drift_by_chance(find_drift):
 
 
 def test_statistics_are_compared_as_statisticsgen_writes_them(write_statistics, serve, tmp_path):
-    """Of ExampleGen's examples, by the schema of MakeSchema: the files and features are called so."""
+    """Of ExampleGen's examples, by the schema of SchemaGen: the files and features are called so."""
     artifacts = {
         "examples": standard_artifacts.Examples(),
         "whole_schema": standard_artifacts.Schema(),
@@ -152,7 +152,7 @@ def test_statistics_are_compared_as_statisticsgen_writes_them(write_statistics, 
             for level in range(count):
                 record = Record("a.jpg", "cat", "", "", 5, "0", brightness=float(level))
                 writer.write(make_example(record, b"image").SerializeToString())
-    MakeSchema.EXECUTOR_SPEC.executor_class().Do(
+    SchemaGen.EXECUTOR_SPEC.executor_class().Do(
         {},
         {"schema": [artifacts["whole_schema"]], "statistics_schema": [artifacts["schema"]]},
         {"classes": json.dumps(["cat", "dog"]), "code_digest": ""},

@@ -1,4 +1,4 @@
-"""Small files that would cost minutes: refused, or read in steps that their size bounds."""
+"""Small files that would take minutes to decode are rejected, or read in a bounded number of steps."""
 
 import io
 import re
@@ -14,9 +14,9 @@ from PIL.PngImagePlugin import PngInfo
 from components.example_gen.reading import try_to_decode
 from components.images import gif_frame, orientation
 from components.images.byte_search import find_pair
-from components.images.decoding import refuse_bomb
+from components.images.decoding import reject_oversized
 from components.images.formats import JPEG_FRAMES
-from components.images.jpeg_header import find_marker
+from components.images.jpeg_header import find_frame
 from components.images.jpeg_scans import count_scans
 
 STRING = [tf.TensorSpec([], tf.string)]
@@ -26,21 +26,21 @@ MEGABYTE = 1_000_000
 
 @pytest.fixture(scope="module")
 def count():
-    """Scans behind the frame header, traced; bytes to int."""
-    traced = tf.function(lambda jpeg: count_scans(jpeg, find_marker(jpeg, 2, JPEG_FRAMES)[0]), input_signature=STRING)
+    """Returns a traced function that counts the scans behind the frame header; bytes to int."""
+    traced = tf.function(lambda jpeg: count_scans(jpeg, find_frame(jpeg)[0]), input_signature=STRING)
     return lambda jpeg: int(traced(tf.constant(jpeg)))
 
 
 @pytest.fixture(scope="module")
 def accept():
-    """`refuse_bomb` traced, with the default of max_megapixels; bytes to bytes."""
-    traced = tf.function(lambda image: refuse_bomb(image, 100.0), input_signature=STRING)
+    """Returns the traced `reject_oversized` with the default of max_megapixels; bytes to bytes."""
+    traced = tf.function(lambda image: reject_oversized(image, 100.0), input_signature=STRING)
     return lambda content: traced(tf.constant(content)).numpy()
 
 
 @pytest.fixture(scope="module")
 def refuse(accept):
-    """The reason of ingest, which the graph gives as well; bytes to words."""
+    """Returns a function that gives the reason of a rejection, the same in ingest and in the graph."""
 
     def call(content):
         with pytest.raises(ValueError, match=r"PNG|JPEG|GIF|header") as refusal:
@@ -55,7 +55,7 @@ def refuse(accept):
 
 @pytest.mark.parametrize("length", [0, 1, 2, 3, 7, 8, 1000, 1001])
 def test_a_pair_of_bytes_is_found_wherever_it_stands(length):
-    """At odd and at even places, and at the very end."""
+    """At odd and at even offsets, and at the end of the file."""
     content = np.random.default_rng(length).choice(list(b"AB"), length).astype(np.uint8).tobytes()
     expected = [match.start() for match in re.finditer(b"AB", content)]
     assert sorted(find_pair(tf.constant(content), b"AB").numpy().tolist()) == expected
@@ -64,7 +64,7 @@ def test_a_pair_of_bytes_is_found_wherever_it_stands(length):
 @pytest.mark.parametrize("name", [b"zTXt", b"iTXt"])
 @pytest.mark.parametrize("behind_pixels", [False, True])
 def test_a_png_of_many_compressed_texts_is_refused(refuse, name, behind_pixels):
-    """Before its pixels or behind them; the reason has both numbers."""
+    """Before its pixels or behind them; the reason has the number and the limit."""
     text = zlib.compress(bytes(7_900_000))
     png = insert_chunks(encode("png"), *[(name, b"a\0" + (b"\1\0\0\0" if name == b"iTXt" else b"\0") + text)] * 400)
     if behind_pixels:
@@ -74,7 +74,7 @@ def test_a_png_of_many_compressed_texts_is_refused(refuse, name, behind_pixels):
 
 
 def test_a_png_with_plain_texts_and_small_compressed_ones_is_read():
-    """However many, where the file cannot hold much; of large ones 16."""
+    """Any number of texts in a small file; up to 16 in a large one."""
     assert try_to_decode(insert_texts(encode("png"), 16), 1.0)[:2] == (20, 12)
     texts = [(b"tEXt", b"a\0" + b"zTX iTX TXt" * 999)] * 99 + [(b"zTXt", b"a\0\0" + zlib.compress(b"x" * 9))] * 16
     assert try_to_decode(insert_chunks(encode("png"), *texts), 1.0)[:2] == (20, 12)
@@ -84,7 +84,7 @@ def test_a_png_with_plain_texts_and_small_compressed_ones_is_read():
 
 @pytest.mark.parametrize("pixels", [2000, 9500])
 def test_a_progressive_jpeg_of_many_scans_is_refused(refuse, pixels):
-    """4 and 90 megapixels; what is decoded is what is counted."""
+    """At 4 and at 90 megapixels; all scans in the file are counted."""
     jpeg = add_scans(500, pixels, pixels)
     own = jpeg.count(b"\xff\xda")
     most = max(16, int((1e9 + 100 * len(jpeg)) / pixels**2))
@@ -93,7 +93,7 @@ def test_a_progressive_jpeg_of_many_scans_is_refused(refuse, pixels):
 
 @pytest.mark.parametrize("scans", [10, 16])
 def test_a_jpeg_of_as_many_scans_as_photographs_have_is_read_at_any_size(accept, scans):
-    """The largest that max_megapixels allows."""
+    """Also at the largest size that max_megapixels allows."""
     file = io.BytesIO()
     Image.new("L", (3000, 3000)).save(file, "JPEG", progressive=True)
     own = file.getvalue().count(b"\xff\xda")
@@ -105,7 +105,7 @@ def test_a_jpeg_of_as_many_scans_as_photographs_have_is_read_at_any_size(accept,
 
 
 def walk(jpeg):
-    """Scans between the frame header and the end of the image: the walk of libjpeg, byte by byte."""
+    """Counts scans between the frame header and the end of the image, byte by byte, as libjpeg does."""
     at, framed, scans = 2, False, 0
     while at + 1 < len(jpeg):
         code = jpeg[at + 1]
@@ -123,7 +123,7 @@ def walk(jpeg):
 
 
 def test_scans_are_counted_as_libjpeg_meets_them(count):
-    """Not in a segment, not behind the end, with fill bytes before; and in damaged files."""
+    """Not inside a segment, not behind the end, also after fill bytes; and in damaged files."""
     plain = add_scans(3, 64, 64)
     own = plain.count(b"\xff\xda")
     segment = b"\xff\xfe\0\x16" + SCAN * 2
@@ -143,7 +143,7 @@ def test_scans_are_counted_as_libjpeg_meets_them(count):
 
 
 def keep_first_frame(gif):
-    """The same as in `components.images.gif_frame`, block by block."""
+    """Cuts a GIF as `components.images.gif_frame` does, in plain Python, block by block."""
 
     def byte(at):
         return gif[at] if at < len(gif) else 0
@@ -166,7 +166,7 @@ def keep_first_frame(gif):
 
 
 def test_a_gif_is_cut_where_a_walk_from_block_to_block_ends():
-    """Of many kinds, damaged and cut off; however long its blocks are, across the windows of a step."""
+    """Many kinds of GIF, damaged and cut off, with blocks that cross the windows of a step."""
     cut = tf.function(gif_frame.keep_first_frame, input_signature=STRING)
     random = np.random.default_rng(0)
     gifs = [FILES[kind]() for kind in ("GIF", "GIF, animated", "GIF, transparent", "GIF, cut off")]
@@ -184,7 +184,7 @@ def test_a_gif_is_cut_where_a_walk_from_block_to_block_ends():
 
 @pytest.mark.parametrize("extension", [b"!\xfe" + b"\1x" * 200_000 + b"\0", b"!\xfe\0" * 200_000])
 def test_a_gif_of_tiny_blocks_is_walked_in_steps_of_its_bytes(monkeypatch, extension):
-    """A step for each 16 kB, and 14 doublings within, and not a step for each block."""
+    """One step for each 16 kB, with 14 doublings, instead of one step for each block."""
     steps, loop = [], tf.while_loop
     monkeypatch.setattr(
         gif_frame.tf,
@@ -199,7 +199,7 @@ def test_a_gif_of_tiny_blocks_is_walked_in_steps_of_its_bytes(monkeypatch, exten
 
 
 def with_exif(kind, place, value):
-    """A file that says its orientation in one of the places that Pillow looks at."""
+    """Makes a file with an orientation in one of the places that Pillow reads."""
     exif, xmp, file = Image.Exif(), f'<x:xmpmeta><rdf tiff:Orientation="{value}"/></x:xmpmeta>', io.BytesIO()
     exif[274], exif[271] = value, "maker" * 99
     profile = f"\nexif\n {len(exif.tobytes())}\n{exif.tobytes().hex()}\n"
@@ -218,7 +218,7 @@ def with_exif(kind, place, value):
 @pytest.mark.parametrize("place", ["EXIF", "XMP", "both", "profile", "none"])
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
 def test_an_orientation_is_the_one_that_pillow_reads(kind, place):
-    """From the whole file, in each place where there may be one."""
+    """Pillow reads the whole file; an orientation may stand in several places."""
     for value in range(10):
         content = with_exif(kind, place, value)
         expected = Image.open(io.BytesIO(content)).getexif().get(274, 1) != 1
@@ -231,7 +231,7 @@ def test_an_orientation_is_the_one_that_pillow_reads(kind, place):
     ids=["fill bytes", "empty segments", "EXIF", "markers"],
 )
 def test_pillow_never_reads_a_long_header(monkeypatch, hostile):
-    """It gets a file of one pixel; the orientation that stands first counts."""
+    """Pillow gets a file of one pixel; the first orientation counts."""
     sizes, read = [], Image.open
     monkeypatch.setattr(orientation.Image, "open", lambda file: sizes.append(len(file.getvalue())) or read(file))
     jpeg = encode("jpeg", exif=turn())
@@ -243,6 +243,6 @@ def test_pillow_never_reads_a_long_header(monkeypatch, hostile):
 
 @pytest.mark.parametrize("chunk", [(b"eXIf", bytes(5 * MEGABYTE)), (b"abCd", b"")])
 def test_pillow_never_reads_a_long_png(chunk):
-    """A chunk larger than a JPEG's segment is passed over, and so are many."""
+    """A chunk larger than a JPEG's segment is skipped, and so are 99,000 small chunks."""
     png = insert_chunks(encode("png", exif=turn()), *[chunk] * (1 if chunk[1] else 99_000))
     assert orientation.is_oriented(png)

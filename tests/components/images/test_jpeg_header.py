@@ -1,4 +1,4 @@
-"""The size in the header of a JPEG: it is the one that libjpeg decodes, whatever else the header holds."""
+"""The size found in the header of a JPEG is the size that libjpeg decodes, for any other content."""
 
 import io
 import time
@@ -11,7 +11,7 @@ from PIL import Image
 
 from components.example_gen.reading import try_to_decode
 from components.images import jpeg_header
-from components.images.decoding import refuse_bomb
+from components.images.decoding import reject_oversized
 
 JFIF_END = 20  # of the first segment that Pillow writes
 SIZE = (20, 12)  # of `encode`
@@ -22,19 +22,19 @@ FAKE = b"\xff\xc0\0\x11\x08\xff\xff\xff\xff\3"  # a frame header of 65535 x 6553
 
 @pytest.fixture(scope="module")
 def read_size():
-    """`read_size` traced; bytes to (width, height), or None where it refuses."""
+    """Returns the traced `read_size`: bytes to (width, height), or None for a rejected header."""
     return ask(jpeg_header.read_size)
 
 
 @pytest.fixture(scope="module")
 def libjpeg():
-    """The size that TensorFlow reads of a JPEG; None where it refuses the header."""
+    """Returns a function that reads a JPEG's size with TensorFlow; None for a rejected header."""
     return ask(lambda jpeg: tf.io.extract_jpeg_shape(jpeg, tf.int64)[1::-1])
 
 
 @pytest.fixture(scope="module")
 def decode():
-    """The size that TensorFlow decodes; None where it cannot."""
+    """Returns a function that decodes a JPEG with TensorFlow and returns its size; None for an error."""
     return ask(lambda jpeg: tf.shape(tf.io.decode_jpeg(jpeg), tf.int64)[1::-1])
 
 
@@ -51,7 +51,7 @@ def ask(function):
 
 
 def insert(jpeg, *parts, at=2):
-    """The same JPEG with bytes behind its first two."""
+    """Inserts bytes behind the first two of a JPEG."""
     return jpeg[:at] + b"".join(parts) + jpeg[at:]
 
 
@@ -85,7 +85,7 @@ JPEGS = {
 
 @pytest.mark.parametrize("kind", JPEGS)
 def test_a_size_is_the_one_that_is_decoded(read_size, libjpeg, decode, kind):
-    """As TensorFlow and Pillow have it."""
+    """TensorFlow and Pillow find the same size."""
     content = JPEGS[kind]()
     assert read_size(content) == libjpeg(content) == decode(content) == SIZE
     if kind not in ("bytes between segments", "markers without a length", "a segment that is shorter than its length"):
@@ -95,7 +95,7 @@ def test_a_size_is_the_one_that_is_decoded(read_size, libjpeg, decode, kind):
 
 @pytest.mark.parametrize("length", range(250, 270))
 def test_a_frame_header_is_found_wherever_a_window_ends(read_size, length):
-    """The marker or the size may lie across it."""
+    """The marker or the size may lie on the border of two windows."""
     assert read_size(insert(encode(), segment(0xFE, bytes(length)))) == SIZE
     assert read_size(insert(encode(), FILL * length)) == SIZE
 
@@ -116,7 +116,7 @@ def test_a_frame_without_a_height_or_a_width_is_refused(read_size, libjpeg, deco
 
 
 def test_a_header_that_is_cut_off_anywhere_is_refused_or_not_decoded(read_size, decode):
-    """Up to the frame header by the walk, behind it by the decoder."""
+    """`read_size` rejects a cut before the end of the frame header, the decoder a later one."""
     content = encode(exif=turn())
     frame = content.index(b"\xff\xc0")
     assert [read_size(content[:end]) for end in range(2, frame + 8)] == [None] * (frame + 6)
@@ -144,7 +144,7 @@ def mutate(content, random):
 
 
 def test_no_damaged_header_is_decoded_to_another_size(read_size, libjpeg, decode):
-    """What is decoded has the size that was found; what TensorFlow's own reader finds, the walk finds."""
+    """A decoded image has the size found in its header; each size of TensorFlow's own reader is found."""
     random = np.random.default_rng(0)
     originals = [JPEGS[kind]() for kind in list(JPEGS)[:8]]
     decoded = 0
@@ -170,7 +170,7 @@ def test_no_damaged_header_is_decoded_to_another_size(read_size, libjpeg, decode
     ids=["fill bytes", "empty segments", "restart markers", "bytes between segments", "stuffed bytes", "72 MB"],
 )
 def test_a_header_without_end_is_refused_after_a_bounded_time(read_size, hostile):
-    """It would be 10 MB and more to walk through; a JPEG follows, which libjpeg would find."""
+    """The header has 10 MB and more, and behind it a JPEG that libjpeg would find."""
     content = insert(encode(), hostile)
     started = time.perf_counter()
     assert read_size(content) is None
@@ -178,9 +178,9 @@ def test_a_header_without_end_is_refused_after_a_bounded_time(read_size, hostile
 
 
 def test_a_header_without_a_size_is_refused_in_words_in_ingest_and_in_serving():
-    """In the same words."""
+    """Ingest and serving give the same message."""
     content = insert(encode(), FILL * 300_000)
     with pytest.raises(ValueError, match=r"^no size in the first 1000 steps of its header$"):
         try_to_decode(content, 1.0)
     with pytest.raises(tf.errors.InvalidArgumentError, match="no size in the first 1000 steps"):
-        tf.function(lambda image: refuse_bomb(image, 1.0))(tf.constant(content))
+        tf.function(lambda image: reject_oversized(image, 1.0))(tf.constant(content))

@@ -34,19 +34,19 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def base():
-    """Random weights, at the smallest size."""
+    """Returns a base with random weights, at the smallest image size."""
     return build_base(32, "random")
 
 
 @pytest.fixture(scope="module")
 def other_base():
-    """The same network with other random weights."""
+    """Returns the same network with other random weights."""
     return build_base(32, "random", seed=1)
 
 
 @pytest.fixture
 def embeddings():
-    """20 embeddings whose features differ in scale and offset by an order of magnitude."""
+    """Returns 20 embeddings whose features differ in scale and offset by an order of magnitude."""
     random = np.random.default_rng(0)
     scale = 10 ** random.uniform(-0.5, 0.5, EMBEDDING_SIZE)
     return (random.normal(3, 1, (20, EMBEDDING_SIZE)) * scale).astype(np.float32)
@@ -112,7 +112,7 @@ def test_freezing_again_replaces_what_was_set_before(base):
 
 
 def test_a_frozen_base_trains_nothing_until_a_block_is_named(base):
-    """For phase 1 on augmented images; the next phase is free to train what it likes."""
+    """As in phase 1 on augmented images; phase 2 can then unfreeze a block."""
     freeze(base)
     assert not base.trainable_weights
     freeze_below(base, "conv5")
@@ -121,7 +121,7 @@ def test_a_frozen_base_trains_nothing_until_a_block_is_named(base):
 
 @pytest.mark.parametrize("name", ["conv6", "conv5_block", "Conv5", "conv", "", "none"])
 def test_an_unknown_block_is_refused(base, name):
-    """The message names it and what there is."""
+    """The message names the block and the valid names."""
     with pytest.raises(UsageError, match=rf"'{name}'.*'all', a stage \(conv1, conv2, conv3, conv4, conv5\)"):
         freeze_below(base, name)
 
@@ -141,7 +141,7 @@ def write_notop(model, path):
     ],
 )
 def test_a_weights_file_is_really_loaded(base, other_base, tmp_path, name, write):
-    """Bit-equal to what was written, BatchNorm's statistics included, and not what was there by chance."""
+    """The weights are bit-equal to the written ones, BatchNorm's statistics included."""
     rng = np.random.default_rng(0)
     written = [w if w.ndim == 4 else rng.uniform(0.5, 1, w.shape).astype(np.float32) for w in base.get_weights()]
     before = base.get_weights()
@@ -154,7 +154,7 @@ def test_a_weights_file_is_really_loaded(base, other_base, tmp_path, name, write
 
 
 def write_shapes(path, shapes):
-    """A weights file as `write_notop` writes it, of zeros; `shapes` by layer."""
+    """Writes a weights file of zeros in the format of `write_notop`; `shapes` by layer."""
     with h5py.File(path, "w") as file:
         file.attrs["layer_names"] = [name.encode() for name in shapes]
         for name, weights in shapes.items():
@@ -166,12 +166,12 @@ def write_shapes(path, shapes):
 
 @pytest.fixture
 def shapes(base):
-    """Layer name to the shapes of its weights, of all layers of the base."""
+    """Returns the shapes of the weights of the base by layer name."""
     return {layer.name: [w.shape for w in layer.weights] for layer in base.layers}
 
 
 def test_a_file_with_the_layers_of_the_network_matches(base, shapes, tmp_path):
-    """Whatever their order; layers without weights do not matter."""
+    """In any order; layers without weights do not count."""
     write_shapes(tmp_path / "notop.h5", dict(reversed(shapes.items())) | {"flatten": []})
     assert find_mismatch(str(tmp_path / "notop.h5"), base) == ""
 
@@ -219,7 +219,7 @@ def test_weights_can_be_checked_before_a_run(shapes, tmp_path):
 
 
 def test_layers_of_other_names_are_loaded_by_their_order(base, tmp_path):
-    """As Keras does; an older file calls them otherwise."""
+    """Keras loads by order as well; older files have other names."""
     file = tmp_path / "notop.h5"
     write_notop(base, file)
     with h5py.File(file, "r+") as weights:
@@ -325,7 +325,7 @@ def test_a_feature_that_fine_tuning_wakes_does_not_explode(embeddings):
 
 
 def test_standardize_refuses_no_rows():
-    """There is no mean of nothing."""
+    """Without rows there is no mean."""
     with pytest.raises(ValueError, match="at least one embedding"):
         standardize(np.zeros((0, EMBEDDING_SIZE), np.float32))
 
@@ -340,7 +340,7 @@ def test_the_head_has_the_layers_asked_for(embeddings):
 
 
 def test_a_head_without_hidden_layers_is_a_linear_probe(embeddings):
-    """Only the outputs are left."""
+    """Only the output layer is left."""
     head = build_head(embeddings, [], 3)
     assert sum(isinstance(layer, keras.layers.Dense) for layer in head.layers) == 1
     assert head.output_shape == (None, 3)
@@ -364,7 +364,7 @@ def test_probabilities_sum_to_one(embeddings):
 
 
 def test_the_network_is_the_head_on_the_embedder(base, embeddings):
-    """It shares the weights of both: training one trains the other."""
+    """The network shares the weights of both: training one trains the other."""
     embedder, head = build_embedder(base), build_head(embeddings, [8], 3)
     network = assemble(embedder, head)
     images = np.random.default_rng(0).normal(0, 50, (2, 32, 32, 3)).astype(np.float32)
@@ -397,7 +397,7 @@ def test_smoothing_spreads_a_share_of_the_target_over_all_classes(embeddings):
 
 
 def test_random_weights_are_those_of_their_seed(base, other_base):
-    """In every release, with every version of Keras: embeddings are kept by them. 0.2.0 had the same."""
+    """Equal in every release and with every version of Keras (0.2.0 had the same): stored embeddings depend on them."""
     expected = [
         "2aaf5cd493fb94580c85593c22801edd74d699d4e1e1e39951dc6c13cb03f86b",
         "12399dd3ff69cb0c758960e66d4d21b07a4d3d4b436469a5da345d4304618285",
@@ -406,7 +406,7 @@ def test_random_weights_are_those_of_their_seed(base, other_base):
 
 
 def test_random_weights_depend_on_no_other_thread(base):
-    """Beam draws numbers in its own threads; nor do they depend on the precision."""
+    """Beam's threads draw random numbers, too; the dtype policy does not matter either."""
     ended = threading.Event()
 
     def draw():
@@ -426,7 +426,7 @@ def test_random_weights_depend_on_no_other_thread(base):
 
 
 def test_building_neither_draws_from_nor_sets_what_all_code_shares(base):
-    """The precision is back to float32, too."""
+    """The dtype policy is float32 again, too."""
     with seed_globally(7):
         again = build_base(32, "random")
     assert digest_weights(again) == digest_weights(base)
@@ -463,20 +463,20 @@ def test_a_head_and_its_dropout_are_those_of_their_seed(embeddings):
         ("all", None),
     ],
 )
-def test_the_base_is_cut_at_the_end_of_the_last_block_below(base, fine_tune_from, split_layer):
+def test_the_base_is_split_at_the_end_of_the_last_frozen_block(base, fine_tune_from, split_layer):
     """All that phase 2 trains lies above, and one tensor goes through the split layer, shortcuts included."""
     assert find_split_layer(base, fine_tune_from) == split_layer
 
 
-def test_an_unknown_layer_to_cut_at_is_an_error(base):
-    """It names the layer and what there is."""
+def test_an_unknown_layer_to_split_at_is_an_error(base):
+    """The message names the layer and the valid names."""
     with pytest.raises(UsageError, match="no layer of ResNet50 is called 'conv9'"):
         find_split_layer(base, "conv9")
 
 
 @pytest.mark.parametrize("split_layer", ["conv4_block6_out", "conv5_block2_out", "pool1_pool"])
-def test_both_parts_of_a_cut_base_are_the_whole(base, split_layer):
-    """One after the other they give what the base gives, with its very weights."""
+def test_both_parts_of_a_split_base_are_the_whole(base, split_layer):
+    """One after the other they compute the output of the base, and share its weights."""
     extractor, tail = split_base(base, split_layer)
     images = np.random.default_rng(0).normal(0, 50, (2, 32, 32, 3)).astype(np.float32)
     whole = np.asarray(base(images, training=False))
@@ -485,8 +485,8 @@ def test_both_parts_of_a_cut_base_are_the_whole(base, split_layer):
     assert len(extractor.weights) + len(tail.weights) == len(base.weights)
 
 
-def test_the_network_above_a_cut_shares_the_weights(base, embeddings):
-    """Training it trains the base and the head."""
+def test_the_tail_shares_the_weights_of_the_base(base, embeddings):
+    """Training the tail and the head trains the base."""
     head = build_head(embeddings, [8], 3)
     tail = assemble_tail(base, "conv5_block2_out", head)
     assert tail.input_shape == (None, 1, 1, 2048)

@@ -1,4 +1,4 @@
-"""Files in a store that others wrote: none runs code, none ends a command, and the shards beside them are read."""
+"""Foreign files in a store run no code and end no command, and the shards beside them are read."""
 
 import hashlib
 import json
@@ -20,13 +20,13 @@ from components.row_store.shards import BadShardError, FeatureKey, Shard, write_
 from components.row_store.store import KEY_FILE, EmbeddingStore, list_keys
 
 ROOT = pathlib.Path(__file__).parents[3]
-KIND = FeatureKey("embedding", "weights", "graph", (8,), "float32")
+KEY = FeatureKey("embedding", "weights", "graph", (8,), "float32")
 DIGEST = bytes(range(32))
 
 
 @pytest.fixture
 def log(caplog):
-    """What was logged."""
+    """Captures the log."""
     caplog.set_level("INFO", logger=logging.get_absl_logger().name)
     return caplog
 
@@ -34,7 +34,7 @@ def log(caplog):
 @pytest.fixture
 def store(tmp_path):
     """A store with one good shard of one row."""
-    return fill(EmbeddingStore(str(tmp_path / "out" / "embeddings"), KIND))
+    return fill(EmbeddingStore(str(tmp_path / "out" / "embeddings"), KEY))
 
 
 def fill(store):
@@ -46,7 +46,7 @@ def fill(store):
 def test_embeddings_command_runs_no_code_of_a_shard(store, tmp_path):
     """In a process without Beam, whose import alone makes an old pyarrow safe; the good shard is counted."""
     touched = tmp_path / "touched"
-    write_shard_with_code(pathlib.Path(store.folder) / "code.arrow", KIND, touched)
+    write_shard_with_code(pathlib.Path(store.folder) / "code.arrow", KEY, touched)
     command = [sys.executable, ROOT, "embeddings", "--out", tmp_path / "out"]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert ran.returncode == 0, ran.stderr
@@ -56,8 +56,8 @@ def test_embeddings_command_runs_no_code_of_a_shard(store, tmp_path):
 
 
 def test_a_shard_with_code_is_passed_over_as_a_foreign_one(store, tmp_path, log):
-    """With the same words; pruning leaves it where it is."""
-    write_shard_with_code(pathlib.Path(store.folder) / "code.arrow", KIND, tmp_path / "touched")
+    """The warning is that of a foreign shard; pruning leaves the file in place."""
+    write_shard_with_code(pathlib.Path(store.folder) / "code.arrow", KEY, tmp_path / "touched")
     assert len(store.open()) == 1
     assert "code.arrow: not a shard of this store (it holds something else)" in log.text
     assert store.prune([]) == 1
@@ -67,9 +67,9 @@ def test_a_shard_with_code_is_passed_over_as_a_foreign_one(store, tmp_path, log)
 
 @pytest.mark.parametrize("listed", [False, True])
 def test_a_shard_with_code_in_a_bucket_is_passed_over(tmp_path, log, listed):
-    """Also one whose list of digests promises rows: it is noticed when the first is read."""
-    store = fill(EmbeddingStore(f"ram://{uuid.uuid4().hex}", KIND))
-    write_shard_with_code(tmp_path / "code.arrow", KIND, tmp_path / "touched")
+    """A shard with a list of digests as well: it is rejected when its first row is read."""
+    store = fill(EmbeddingStore(f"ram://{uuid.uuid4().hex}", KEY))
+    write_shard_with_code(tmp_path / "code.arrow", KEY, tmp_path / "touched")
     tf.io.gfile.copy(str(tmp_path / "code.arrow"), f"{store.folder}/code.arrow")
     other = hashlib.sha256(b"other").digest()
     if listed:
@@ -82,7 +82,7 @@ def test_a_shard_with_code_in_a_bucket_is_passed_over(tmp_path, log, listed):
 
 
 def test_a_shard_with_code_among_what_was_decoded_is_passed_over(tmp_path):
-    """The ingest reads shards, too."""
+    """ExampleGen's store of decoded sizes consists of shards, too."""
     known = DecodedImages(str(tmp_path / "decoded"), "code")
     folder = pathlib.Path(known._store.folder)
     folder.mkdir(parents=True)
@@ -101,13 +101,13 @@ def make_device(path):
 
 @pytest.mark.parametrize("make", [make_pipe, make_device, pathlib.Path.mkdir])
 def test_what_is_no_regular_file_is_passed_over(store, make):
-    """A pipe would be waited for, and a device read without end; as a shard, and as the name of a kind."""
+    """As a shard, and as `kind.json`: opening a pipe blocks, and reading a device may not end."""
     make(pathlib.Path(store.folder) / "special.arrow")
     other = pathlib.Path(store.folder).parent / "other"
     other.mkdir()
     make(other / KEY_FILE)
     assert len(store.open()) == 1
-    assert list_keys(str(other.parent)) == [KIND]
+    assert list_keys(str(other.parent)) == [KEY]
 
 
 @pytest.mark.parametrize(
@@ -115,14 +115,14 @@ def test_what_is_no_regular_file_is_passed_over(store, make):
     [{"dtype": "object"}, {"shape": [-1]}, {"shape": [True]}, {"shape": [1 << 40]}, {"layer": 3}, {"more": 1}],
     ids=str,
 )
-def test_a_kind_that_graft_does_not_write_is_no_kind(store, change):
-    """Though its folder has the name that its digest gives."""
-    values = json.loads(KIND.to_json()) | change
+def test_a_feature_key_that_graft_does_not_write_is_ignored(store, change):
+    """Even if the name of its folder has the right digest."""
+    values = json.loads(KEY.to_json()) | change
     digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
     folder = pathlib.Path(store.folder).parent / f"{values['layer']}-{digest[:16]}"
     folder.mkdir()
     (folder / KEY_FILE).write_text(json.dumps(values))
-    assert list_keys(str(folder.parent)) == [KIND]
+    assert list_keys(str(folder.parent)) == [KEY]
 
 
 def mutate(content, random_):
@@ -136,8 +136,8 @@ def mutate(content, random_):
 
 @pytest.mark.parametrize("count", [300, pytest.param(30_000, marks=pytest.mark.long)])
 def test_a_mutated_shard_is_read_or_refused(tmp_path, count):
-    """By the one error that is caught where shards are opened; rows that do not fit their checksums are told apart."""
-    with write_shard(str(tmp_path), KIND) as append:
+    """Opening raises only BadShardError, and rows that do not fit their checksums are not intact."""
+    with write_shard(str(tmp_path), KEY) as append:
         append([DIGEST, DIGEST[::-1]], np.ones([2, 8], np.float32))
         append([DIGEST[1:] + b"0"], np.ones([1, 8], np.float32))
     [path] = tmp_path.iterdir()
@@ -147,7 +147,7 @@ def test_a_mutated_shard_is_read_or_refused(tmp_path, count):
     for _ in range(count):
         mutated.write_bytes(mutate(whole, random_))
         try:
-            shard = Shard(str(mutated), KIND)
+            shard = Shard(str(mutated), KEY)
         except BadShardError:
             refused += 1
         else:

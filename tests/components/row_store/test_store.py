@@ -1,4 +1,4 @@
-"""Rows are found by the digest of their image, whoever wrote them; what is not a whole row is not there."""
+"""Rows are found by the digest of their image, in the shards of any run; damaged rows are not found."""
 
 import contextlib
 import dataclasses
@@ -19,23 +19,23 @@ from components.row_store.store import KEY_FILE, EmbeddingStore, list_keys, remo
 from serving.storage.listing import measure
 
 EMBEDDING = FeatureKey("embedding", "weights", "graph", (2048,), "float32")
-TRUNK = FeatureKey("conv4_block6_out", "weights", "graph", (2, 2, 8), "bfloat16")
+FEATURES = FeatureKey("conv4_block6_out", "weights", "graph", (2, 2, 8), "bfloat16")
 DAY = 24 * 3600.0
 
 
 def make_digest(number):
-    """Digests of 32 bytes in no order; every other one ends in zeros, which numpy takes for padding."""
+    """Returns an unsorted digest of 32 bytes; every other one ends in zeros, which NumPy takes for padding."""
     zeros = 8 * (number % 2)
     return np.random.default_rng(number).bytes(32 - zeros) + bytes(zeros)
 
 
-def make_row(kind, number):
-    """The row of an image, [*shape]: whoever computes it, it is the same."""
-    return np.random.default_rng(number).standard_normal(kind.shape).astype(kind.numpy_dtype)
+def make_row(key, number):
+    """Returns the row of an image, [*shape], the same in every call."""
+    return np.random.default_rng(number).standard_normal(key.shape).astype(key.numpy_dtype)
 
 
 def add(store, numbers, batch_size=4):
-    """Appends one shard, the rows of some images, in batches; returns its path."""
+    """Appends the rows of some images as one shard, in batches; returns its path."""
     before = set(list_shards(store))
     with store.append() as append:
         for begin in range(0, len(numbers), batch_size):
@@ -54,7 +54,7 @@ def find(rows, numbers):
 
 
 def list_found(store, numbers):
-    """Which of some images have a row in a store; fails if one is not the row of its image."""
+    """Lists the images that have a row in a store; fails if a row is not that of its image."""
     rows = store.open()
     positions = find(rows, numbers)
     found = [n for n, position in zip(numbers, positions, strict=True) if position >= 0]
@@ -70,7 +70,7 @@ def check(store, numbers):
 
 
 def flip(path, row):
-    """Turns a bit over inside a row; the file keeps its length."""
+    """Flips a bit inside a row."""
     content = bytearray(path.read_bytes())
     content[content.index(row.tobytes()) + 9] ^= 4
     path.write_bytes(content)
@@ -82,7 +82,7 @@ def set_age(path, seconds):
 
 @contextlib.contextmanager
 def limit(what, value):
-    """Sets a limit of this process, such as the length of a file that it writes."""
+    """Sets a resource limit of this process, such as the size of a written file."""
     before = resource.getrlimit(what)
     resource.setrlimit(what, (value, before[1]))
     try:
@@ -93,57 +93,57 @@ def limit(what, value):
 
 @pytest.fixture
 def log(caplog):
-    """What was logged."""
+    """Captures the log."""
     caplog.set_level("INFO", logger=logging.get_absl_logger().name)
     return caplog
 
 
 @pytest.fixture
 def store(tmp_path):
-    return EmbeddingStore(str(tmp_path / "store"), TRUNK)
+    return EmbeddingStore(str(tmp_path / "store"), FEATURES)
 
 
-@pytest.mark.parametrize("kind", [EMBEDDING, TRUNK], ids=lambda kind: kind.dtype)
-def test_what_was_appended_is_found_and_read(tmp_path, kind):
+@pytest.mark.parametrize("key", [EMBEDDING, FEATURES], ids=lambda key: key.dtype)
+def test_what_was_appended_is_found_and_read(tmp_path, key):
     """Bit-equal and in the order asked for, over several shards of several batches; by a store opened anew."""
-    store = EmbeddingStore(str(tmp_path), kind)
+    store = EmbeddingStore(str(tmp_path), key)
     for numbers in (range(10), range(10, 13), range(13, 22)):
         add(store, numbers)
-    rows = EmbeddingStore(str(tmp_path), kind).open()
+    rows = EmbeddingStore(str(tmp_path), key).open()
     assert len(rows) == 22
     asked = [*range(21, -1, -1), 5, 5]
     read = rows.read(find(rows, asked))
-    assert (read.dtype, read.shape) == (kind.numpy_dtype, (24, *kind.shape))
-    assert read.tobytes() == np.stack([make_row(kind, n) for n in asked]).tobytes()
+    assert (read.dtype, read.shape) == (key.numpy_dtype, (24, *key.shape))
+    assert read.tobytes() == np.stack([make_row(key, n) for n in asked]).tobytes()
 
 
 @pytest.mark.parametrize("digest", [bytes(32), b"\1" + bytes(31), bytes(31) + b"\1", b"\xff" * 32])
 def test_a_row_is_found_whatever_its_digest(store, digest):
-    """Zeros at either end are part of it, and others that begin alike are other images."""
+    """Zeros at either end belong to the digest, and a common prefix does not make digests equal."""
     add(store, [2, 4])
     with store.append() as append:
-        append([digest], make_row(TRUNK, 1)[np.newaxis])
+        append([digest], make_row(FEATURES, 1)[np.newaxis])
     rows = store.open()
     [position] = rows.find([digest])
-    np.testing.assert_array_equal(rows.read(np.array([position])), [make_row(TRUNK, 1)])
+    np.testing.assert_array_equal(rows.read(np.array([position])), [make_row(FEATURES, 1)])
     others = [digest[:-1] + b"\2", b"\2" + digest[1:]]
     np.testing.assert_array_equal(rows.find(others), [-1, -1])
 
 
 def test_images_that_are_not_there_have_no_position(store):
-    """-1, among others that are there; before the first, behind the last and between."""
+    """-1 for digests before the first, behind the last and between stored ones."""
     add(store, [1, 3, 5])
     rows = store.open()
     positions = rows.find([bytes(32), make_digest(3), b"\xff" * 32, *map(make_digest, range(6, 20))])
     assert (positions >= 0).tolist() == [False, True] + 15 * [False]
     assert (positions[positions < 0] == -1).all()
     assert rows.find([]).shape == (0,)
-    assert rows.read(rows.find([])).shape == (0, *TRUNK.shape)
+    assert rows.read(rows.find([])).shape == (0, *FEATURES.shape)
 
 
 @pytest.mark.parametrize("made", [False, True], ids=["no folder", "no rows"])
 def test_an_empty_store_has_no_rows(store, made):
-    """It can be asked as any other."""
+    """All methods of Rows work without rows."""
     if made:
         with store.append():
             pass
@@ -151,14 +151,14 @@ def test_an_empty_store_has_no_rows(store, made):
     assert len(rows) == 0
     np.testing.assert_array_equal(find(rows, [1, 2]), [-1, -1])
     np.testing.assert_array_equal(rows.check(find(rows, [1, 2])), [False, False])
-    assert rows.read(rows.find([])).shape == (0, *TRUNK.shape)
+    assert rows.read(rows.find([])).shape == (0, *FEATURES.shape)
     assert store.prune([]) == 0
 
 
 def test_a_shard_is_seen_when_its_context_ends(store):
-    """By who opens then; rows that are open stay as they were."""
+    """A later `open` finds the new rows; rows opened before stay the same."""
     with store.append() as append:
-        append([make_digest(1)], make_row(TRUNK, 1)[np.newaxis])
+        append([make_digest(1)], make_row(FEATURES, 1)[np.newaxis])
         before = store.open()
         assert len(before) == 0
     assert len(before) == 0
@@ -166,13 +166,13 @@ def test_a_shard_is_seen_when_its_context_ends(store):
 
 
 def test_a_failed_append_adds_nothing(store):
-    """The error passes, and what was there is there; no temporary file is left."""
+    """The error is raised, the older rows stay, and no temporary file is left."""
     add(store, [1])
     files = sorted(os.listdir(store.folder))
 
     def fail():
         with store.append() as append:
-            append([make_digest(2)], make_row(TRUNK, 2)[np.newaxis])
+            append([make_digest(2)], make_row(FEATURES, 2)[np.newaxis])
             raise RuntimeError("out of memory")
 
     with pytest.raises(RuntimeError, match="out of memory"):
@@ -182,13 +182,13 @@ def test_a_failed_append_adds_nothing(store):
 
 
 def append_many(root, first):
-    """What a writer does: 30 shards of 3 rows; of the images below 100, each writer writes the same ones."""
-    store = EmbeddingStore(root, TRUNK)
+    """Appends 30 shards of 3 rows; rows of images below 100 are common to all writers."""
+    store = EmbeddingStore(root, FEATURES)
     for shard in range(30):
         numbers = [shard, first + 2 * shard, first + 2 * shard + 1]
         with store.append() as append:
             for n in numbers:
-                append([make_digest(n)], make_row(TRUNK, n)[np.newaxis])
+                append([make_digest(n)], make_row(FEATURES, n)[np.newaxis])
 
 
 def append_in_threads(root, firsts):
@@ -210,13 +210,13 @@ def append_in_processes(root, firsts):
 
 @pytest.mark.parametrize("append_at_once", [append_in_threads, append_in_processes])
 def test_of_two_writers_at_once_nothing_is_lost(tmp_path, append_at_once):
-    """All of both is there, and what both have written is there twice and equal."""
+    """All rows of both are found; a row that both have written is stored twice with equal values."""
     append_at_once(str(tmp_path), (100, 200))
-    store = EmbeddingStore(str(tmp_path), TRUNK)
+    store = EmbeddingStore(str(tmp_path), FEATURES)
     assert len(store.open()) == 180
     numbers = [*range(30), *range(100, 160), *range(200, 260)]
     assert list_found(store, numbers) == numbers
-    assert list_keys(str(tmp_path)) == [TRUNK]
+    assert list_keys(str(tmp_path)) == [FEATURES]
 
 
 def test_torn_and_foreign_shards_are_passed_over(store, tmp_path, log):
@@ -227,7 +227,7 @@ def test_torn_and_foreign_shards_are_passed_over(store, tmp_path, log):
     torn[2].write_bytes(b"")
     foreign = [torn[0].with_name("text.arrow"), torn[0].with_name("other.arrow")]
     foreign[0].write_text("This is not a shard.")
-    other = EmbeddingStore(str(tmp_path), dataclasses.replace(TRUNK, weights="other"))
+    other = EmbeddingStore(str(tmp_path), dataclasses.replace(FEATURES, weights="other"))
     add(other, [4]).rename(foreign[1])
     whole = add(store, [5, 6])
     assert list_found(store, range(8)) == [5, 6]
@@ -238,9 +238,9 @@ def test_torn_and_foreign_shards_are_passed_over(store, tmp_path, log):
 
 
 def test_a_damaged_row_fails_its_check(store, log):
-    """The others pass; its shard is set aside with a warning, and who opens then has no row of it."""
+    """The others pass; its shard is set aside with a warning, and a later `open` finds no row of that shard."""
     whole, damaged = add(store, [1, 2]), add(store, [3, 4, 5])
-    flip(damaged, make_row(TRUNK, 4))
+    flip(damaged, make_row(FEATURES, 4))
     rows = store.open()
     assert len(rows) == 5
     intact = rows.check(find(rows, [1, 9, 3, 4]))
@@ -251,8 +251,8 @@ def test_a_damaged_row_fails_its_check(store, log):
 
 
 def test_rows_that_pass_their_check_are_there_for_who_opens_next(store):
-    """Who computes what failed and opens again has all rows: of a shard that is set aside, none passes."""
-    flip(add(store, [3, 4, 5]), make_row(TRUNK, 4))
+    """After the failed rows are computed, `open` finds all rows: no row of a shard set aside passes."""
+    flip(add(store, [3, 4, 5]), make_row(FEATURES, 4))
     numbers = [3, 4, 5]
     intact = check(store, numbers)
     assert list_found(store, numbers) == [n for n, ok in zip(numbers, intact, strict=True) if ok]
@@ -269,17 +269,17 @@ def test_a_check_of_whole_rows_changes_nothing(store, log):
 
 
 def test_a_damaged_shard_that_another_run_has_set_aside_is_no_error(store):
-    """Both have found it."""
+    """Two runs may find the same damage."""
     path = add(store, [1])
-    flip(path, make_row(TRUNK, 1))
+    flip(path, make_row(FEATURES, 1))
     rows, others = store.open(), store.open()
     assert not others.check(find(others, [1])).any()
     assert not rows.check(find(rows, [1])).any()
 
 
 def test_images_of_a_damaged_row_can_be_appended_again(store):
-    """What was computed again is what is found."""
-    flip(add(store, [1, 2]), make_row(TRUNK, 1))
+    """The newly computed row is found."""
+    flip(add(store, [1, 2]), make_row(FEATURES, 1))
     check(store, [1, 2])
     add(store, [1, 2])
     assert list_found(store, [1, 2]) == [1, 2]
@@ -289,7 +289,7 @@ def test_a_copy_of_a_damaged_row_is_found_when_its_shard_is_set_aside(store):
     """Two runs have written it, and one shard is damaged."""
     for _ in range(2):
         add(store, [1])
-    flip(list_shards(store)[0], make_row(TRUNK, 1))
+    flip(list_shards(store)[0], make_row(FEATURES, 1))
     assert check(store, [1]) == [False]
     assert check(store, [1]) == [True]
 
@@ -297,7 +297,7 @@ def test_a_copy_of_a_damaged_row_is_found_when_its_shard_is_set_aside(store):
 @pytest.mark.parametrize("name", ["0.tmp", "0.arrow.damaged"])
 @pytest.mark.parametrize(("age", "stays"), [(DAY - 60, True), (DAY + 60, False)], ids=["fresh", "after a day"])
 def test_what_a_killed_run_left_is_removed_after_a_day(store, name, age, stays):
-    """What is younger may be written right now by another run."""
+    """Another run may still be writing a younger file."""
     path = add(store, [1]).with_name(name)
     path.write_bytes(b"half a shard")
     set_age(path, age)
@@ -306,13 +306,13 @@ def test_what_a_killed_run_left_is_removed_after_a_day(store, name, age, stays):
 
 
 def test_old_shards_stay(store):
-    """Rows have no age."""
+    """Intact shards are never removed because of their age."""
     set_age(add(store, [1]), 1000 * DAY)
     assert list_found(store, [1]) == [1]
 
 
 def test_pruning_keeps_live_rows_and_drops_the_others(store):
-    """Equal values; the count is of what is gone, and live images without a row are no matter."""
+    """Live rows keep their values; the result counts removed rows; live images without a row are ignored."""
     untouched = add(store, range(5))
     mixed, dead = add(store, range(5, 15)), add(store, range(15, 20))
     live = [*range(12), 40]
@@ -326,7 +326,7 @@ def test_pruning_keeps_live_rows_and_drops_the_others(store):
 
 
 def test_pruning_frees_the_disk(tmp_path):
-    """What it drops takes no room any more, whether or not its shard has live rows."""
+    """Removed rows take no disk space, even if their shard had live rows."""
     store = EmbeddingStore(str(tmp_path), EMBEDDING)
     for first in (0, 20):
         add(store, range(first, first + 20), 20)
@@ -335,7 +335,7 @@ def test_pruning_frees_the_disk(tmp_path):
 
 
 def test_pruning_without_live_images_leaves_an_empty_store(store):
-    """Which can be filled again."""
+    """The empty store can be filled again."""
     add(store, range(3))
     assert store.prune([]) == 3
     assert list_shards(store) == []
@@ -344,14 +344,14 @@ def test_pruning_without_live_images_leaves_an_empty_store(store):
 
 
 def test_pruning_does_not_make_damaged_rows_whole(store):
-    """Written anew they would have a checksum that fits; they are dropped and counted."""
-    flip(add(store, range(4)), make_row(TRUNK, 2))
+    """A copy would get a fitting checksum, so damaged rows are removed and counted."""
+    flip(add(store, range(4)), make_row(FEATURES, 2))
     assert store.prune([make_digest(n) for n in (1, 2)]) == 3
     assert list_found(store, range(4)) == [1]
 
 
 def test_rows_that_were_pruned_meanwhile_fail_their_check(store):
-    """Another process prunes: nothing is read from where they were, and `find` does not find them any more."""
+    """After another process has pruned, the old place is not read, and `find` returns -1."""
     add(store, range(4))
     rows = store.open()
     store.prune([])
@@ -360,7 +360,7 @@ def test_rows_that_were_pruned_meanwhile_fail_their_check(store):
 
 
 def test_an_interrupted_pruning_loses_nothing(store, monkeypatch):
-    """What it keeps is written before the old shard is removed; there twice, a row is the same."""
+    """Live rows are copied before the old shard is removed; a row stored twice has equal values."""
     add(store, range(4))
     original = os.remove
 
@@ -379,7 +379,7 @@ def test_an_interrupted_pruning_loses_nothing(store, monkeypatch):
 
 
 def test_two_prunings_at_once_are_no_error(store, monkeypatch):
-    """The other run was quicker and has removed the shard."""
+    """The other run has already removed the shard."""
     add(store, range(4))
     original = os.remove
 
@@ -406,7 +406,7 @@ def test_a_full_disk_leaves_what_was_there(tmp_path, length):
 
 
 def test_a_store_may_have_more_shards_than_a_process_may_open_files(store):
-    """Each run adds some, and 1024 files are soon reached: a mapped shard needs no open file."""
+    """Runs add shards, and 1024 open files are soon reached; an opened shard keeps no file open."""
     for number in range(30):
         add(store, [number])
     next_file = os.dup(0)
@@ -416,15 +416,15 @@ def test_a_store_may_have_more_shards_than_a_process_may_open_files(store):
     assert len(rows) == 30
 
 
-def test_the_kinds_below_a_folder_are_listed(tmp_path):
-    """What is no store is passed over: files, folders without a description, with a broken one or that of another."""
-    for kind in (TRUNK, EMBEDDING):
-        add(EmbeddingStore(str(tmp_path), kind), [1])
+def test_the_feature_keys_below_a_folder_are_listed(tmp_path):
+    """Files and folders without a valid `kind.json` of their own are skipped."""
+    for key in (FEATURES, EMBEDDING):
+        add(EmbeddingStore(str(tmp_path), key), [1])
     (tmp_path / "notes.txt").write_text("text")
     texts = {
-        "a-copy": TRUNK.to_json(), "empty": "", "list": "[]", "number": "1", "null": "null", "bare": "{}",
-        "half": TRUNK.to_json()[:9], "shape": '{"shape": 1}',
-        "less": '{"layer": "a", "shape": [1]}', "more": TRUNK.to_json()[:-1] + ', "more": 1}',
+        "a-copy": FEATURES.to_json(), "empty": "", "list": "[]", "number": "1", "null": "null", "bare": "{}",
+        "half": FEATURES.to_json()[:9], "shape": '{"shape": 1}',
+        "less": '{"layer": "a", "shape": [1]}', "more": FEATURES.to_json()[:-1] + ', "more": 1}',
     }  # fmt: skip
     for name, text in texts.items():
         (tmp_path / name).mkdir()
@@ -432,33 +432,33 @@ def test_the_kinds_below_a_folder_are_listed(tmp_path):
     (tmp_path / "binary").mkdir()
     (tmp_path / "binary" / KEY_FILE).write_bytes(b"\xff\xfe")
     (tmp_path / "nothing").mkdir()
-    assert list_keys(str(tmp_path)) == [TRUNK, EMBEDDING]
+    assert list_keys(str(tmp_path)) == [FEATURES, EMBEDDING]
     assert list_keys(str(tmp_path / "missing")) == []
 
 
-def test_kinds_do_not_mix(tmp_path):
-    """An image has a row of each kind, or of one alone."""
-    stores = [EmbeddingStore(str(tmp_path), kind) for kind in (TRUNK, dataclasses.replace(TRUNK, graph="other"))]
+def test_rows_of_different_feature_keys_do_not_mix(tmp_path):
+    """An image may have a row for one key and none for another."""
+    stores = [EmbeddingStore(str(tmp_path), key) for key in (FEATURES, dataclasses.replace(FEATURES, graph="other"))]
     add(stores[0], [1, 2])
     assert list_found(stores[0], [1, 2]) == [1, 2]
     assert list_found(stores[1], [1, 2]) == []
 
 
 def test_what_a_store_takes_is_measured(tmp_path):
-    """In bytes, of one kind or of all; nothing where nothing is."""
-    stores = [EmbeddingStore(str(tmp_path), kind) for kind in (TRUNK, EMBEDDING)]
+    """In bytes, for one key or for all; 0 for a missing folder."""
+    stores = [EmbeddingStore(str(tmp_path), key) for key in (FEATURES, EMBEDDING)]
     sizes = [add(s, [1, 2]).stat().st_size + len(s.key.to_json()) for s in stores]
     assert [measure(s.folder) for s in stores] == sizes
     assert measure(str(tmp_path)) == sum(sizes)
     assert measure(str(tmp_path / "missing")) == 0
 
 
-def test_a_kind_is_removed_with_all_its_rows(tmp_path):
-    """The others stay; one that is not there is removed already."""
-    stores = [EmbeddingStore(str(tmp_path), kind) for kind in (TRUNK, EMBEDDING)]
+def test_a_feature_key_is_removed_with_all_its_rows(tmp_path):
+    """Other keys stay; removing a missing key is no error."""
+    stores = [EmbeddingStore(str(tmp_path), key) for key in (FEATURES, EMBEDDING)]
     for s in stores:
         add(s, [1])
     for _ in range(2):
-        remove(str(tmp_path), TRUNK)
+        remove(str(tmp_path), FEATURES)
     assert list_keys(str(tmp_path)) == [EMBEDDING]
     assert (list_found(stores[0], [1]), list_found(stores[1], [1])) == ([], [1])

@@ -51,7 +51,7 @@ def phases(training_files, transform_graph, devices, tmp_path_factory):
     logs = str(tmp_path_factory.mktemp("logs"))
     settings = change(SETTINGS, fine_tune_epochs=1, fine_tune_from="conv5_block2")
     transform = tft.TFTransformOutput(transform_graph).transform_features_layer()
-    images = pixels.to_pixels(pixels.read_levels(training_files, transform, 4))
+    images = pixels.to_pixels(pixels.read_uint8(training_files, transform, 4))
     base = resnet.build_base(32, "random")
     resnet.freeze_below(base, settings.fine_tune_from)
     rng = np.random.default_rng(0)

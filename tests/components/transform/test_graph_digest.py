@@ -1,4 +1,4 @@
-"""What computes the same has one digest, in any process; what computes something else has another."""
+"""Graphs of equal computations have equal digests, in any process; other graphs have other digests."""
 
 import functools
 import os
@@ -49,7 +49,7 @@ def serve(text, settings):
 
 
 def save(folder, function, *names):
-    """Exports a function of strings [batch] with these names; returns the folder."""
+    """Exports a function of strings [batch] with the given names; returns the folder."""
     module = tf.Module()
     specs = [tf.TensorSpec([None], tf.string, name) for name in names or ["text"]]
     module.serve = tf.function(function, input_signature=specs)
@@ -72,19 +72,19 @@ def export_switch(folder, last=3):
 
 
 def read_graph(folder):
-    """The graph of a SavedModel, with its library of functions."""
+    """Reads the graph of a SavedModel, with its library of functions."""
     content = saved_model_pb2.SavedModel.FromString(pathlib.Path(folder, "saved_model.pb").read_bytes())
     return content.meta_graphs[0].graph_def
 
 
 def list_functions(folder):
-    """The names of the branches and loop bodies of a SavedModel."""
+    """Lists the names of the branches and loop bodies of a SavedModel."""
     names = [function.signature.name for function in read_graph(folder).library.function]
     return {name for name in names if name.startswith("map_while_")}
 
 
 def run_apart(code, *arguments):
-    """Runs code that sees this module's names in a process of its own; returns what it prints."""
+    """Runs code with this module's names in a new process; returns its output."""
     code = f"import runpy, sys; globals().update(runpy.run_path({__file__!r})); a = sys.argv[1:]; {code}"
     return subprocess.run(
         [sys.executable, "-c", code, *map(str, arguments)],
@@ -97,12 +97,12 @@ def run_apart(code, *arguments):
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
-    """The folder of `serve` as it is above."""
+    """Exports `serve` unchanged; returns the folder."""
     return export(tmp_path_factory.mktemp("exported"))
 
 
 def test_two_exports_in_one_process_have_one_digest(exported, tmp_path):
-    """TensorFlow counts the names of the functions on, so they have none in common."""
+    """TensorFlow numbers the names of functions, so the two exports have no name in common."""
     again = export(tmp_path)
     assert list_functions(exported).isdisjoint(list_functions(again))
     assert digest_output(exported, "value") == digest_output(again, "value")
@@ -110,7 +110,7 @@ def test_two_exports_in_one_process_have_one_digest(exported, tmp_path):
 
 
 def test_exports_of_two_processes_have_one_digest(exported, tmp_path):
-    """In which another number of functions was traced before."""
+    """The processes have traced different numbers of functions before."""
     digest = run_apart("export(a[0]); print(digest_output(export(a[1]), 'value'))", tmp_path / "1", tmp_path / "2")
     assert digest == digest_output(exported, "value")
 
@@ -129,21 +129,21 @@ def test_exports_of_two_processes_have_one_digest(exported, tmp_path):
     ids=lambda change: next(iter(change)),
 )
 def test_what_computes_something_else_has_another_digest(exported, tmp_path, change):
-    """A constant, an attribute or an operation, at the top, in a branch or in a loop; the other output has the same."""
+    """A constant, an attribute or an operation, at the top, in a branch or in a loop; the other digest stays."""
     changed = export(tmp_path, **change)
     assert digest_output(changed, "value") != digest_output(exported, "value")
     assert digest_output(changed, "label") == digest_output(exported, "label")
 
 
 def test_what_another_output_is_computed_by_is_of_no_concern(exported, tmp_path):
-    """Another class list; the output that depends on it has another digest."""
+    """The class list changes only the digest of the output that depends on it."""
     changed = export(tmp_path, classes=["cat", "dog", "猫"])
     assert digest_output(changed, "value") == digest_output(exported, "value")
     assert digest_output(changed, "label") != digest_output(exported, "label")
 
 
 def test_outputs_of_one_operation_have_digests_of_their_own(tmp_path):
-    """The first is not the second, though operation and inputs are the same."""
+    """Two outputs of one operation differ, though operation and inputs are equal."""
 
     def split(text):
         first, second = tf.split(text, 2)
@@ -154,7 +154,7 @@ def test_outputs_of_one_operation_have_digests_of_their_own(tmp_path):
 
 
 def test_the_same_of_another_input_has_another_digest(tmp_path):
-    """Inputs are told apart by their names in the signature, and arguments by their order."""
+    """Inputs count by their names in the signature, arguments by their order."""
 
     def measure(left, right):
         longer = tf.strings.length(left) - tf.strings.length(right)
@@ -186,7 +186,7 @@ def test_what_a_loop_carries_is_told_apart_by_its_order(tmp_path):
 
 
 def test_names_and_hints_are_of_no_concern(tmp_path):
-    """What an operation is called and where it is best placed changes nothing that it computes."""
+    """Names and device hints do not change the computation."""
 
     def measure(text):
         return {"value": tf.strings.length(text) + 1}
@@ -201,7 +201,7 @@ def test_names_and_hints_are_of_no_concern(tmp_path):
 
 
 def test_a_choice_of_many_branches_is_digested_as_one_of_two(tmp_path):
-    """By what the branches compute, not by the names of their functions."""
+    """Branches count by their computation, not by the names of their functions."""
     folder = export_switch(tmp_path / "1")
     assert digest_output(folder, "value") == digest_output(export_switch(tmp_path / "2"), "value")
     assert digest_output(folder, "value") != digest_output(export_switch(tmp_path / "3", last=4), "value")
@@ -209,7 +209,7 @@ def test_a_choice_of_many_branches_is_digested_as_one_of_two(tmp_path):
 
 @pytest.mark.long
 def test_another_branch_of_many_in_another_process_has_another_digest(tmp_path):
-    """Where the functions are called the same, for each process has traced as many."""
+    """The functions have equal names, for both processes have traced equally many."""
     digests = [
         run_apart("print(digest_output(export_switch(a[0], int(a[1])), 'value'))", tmp_path / str(last), last)
         for last in (3, 4)
@@ -218,13 +218,13 @@ def test_another_branch_of_many_in_another_process_has_another_digest(tmp_path):
 
 
 def test_an_unknown_output_is_a_key_error(exported):
-    """It names the output."""
+    """The error names the output."""
     with pytest.raises(KeyError, match="pixel"):
         digest_output(exported, "pixel")
 
 
 def export_chain(folder, names, length=500):
-    """Exports a chain of operations on the variables of these names, longer than Python's stack; returns the folder."""
+    """Exports a chain of operations on named variables, longer than Python's stack; returns the folder."""
     module = tf.Module()
     module.weights = [tf.Variable(float(i), name=name) for i, name in enumerate(names)]
 
@@ -240,14 +240,14 @@ def export_chain(folder, names, length=500):
 
 
 def test_variables_count_by_their_place_and_not_by_name(tmp_path):
-    """Names of layers are counted up; and a deep network is digested, too."""
+    """Names of layers are numbered; and a deep network is digested without recursion."""
     digest = digest_output(export_chain(tmp_path / "1", ["a", "b"]), "value")
     assert digest_output(export_chain(tmp_path / "2", ["dense_7/kernel", "a"]), "value") == digest
     assert digest_output(export_chain(tmp_path / "3", ["a"]), "value") != digest
 
 
 def test_what_is_no_saved_model_is_said(tmp_path):
-    """Whatever stands in the file; nothing at all is a message of no graph."""
+    """For any content of the file; an empty file parses as a SavedModel without a graph."""
     for content in (b"graph", b""):
         (tmp_path / "saved_model.pb").write_bytes(content)
         with pytest.raises(ValueError, match="expected a SavedModel of one graph"):
@@ -256,7 +256,7 @@ def test_what_is_no_saved_model_is_said(tmp_path):
 
 @pytest.fixture(scope="module")
 def transform(tmp_path_factory):
-    """Returns a function that makes a transform graph as TFX does; gives the folder of its SavedModel."""
+    """Returns a function that makes a transform graph as TFX does and returns the folder of its SavedModel."""
     import tensorflow_transform.beam as tft_beam
     from tensorflow_transform.tf_metadata.dataset_metadata import DatasetMetadata
 
@@ -285,12 +285,12 @@ def transform(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def known(transform_graph):
-    """The folder of the SavedModel in the transform graph of the tests."""
+    """Returns the folder of the SavedModel in the transform graph of the tests."""
     return os.path.join(transform_graph, "transform_fn")
 
 
 def test_a_transform_graph_made_again_has_the_same_digests(known, transform, classes, image_size):
-    """As the next run makes it, so that it finds what was kept."""
+    """The next run makes the graph again and must find its stored embeddings."""
     again = transform(classes, image_size)
     for output in ("pixels", "label_index"):
         assert digest_output(again, output) == digest_output(known, output)
@@ -298,14 +298,14 @@ def test_a_transform_graph_made_again_has_the_same_digests(known, transform, cla
 
 
 def test_pixels_do_not_depend_on_the_classes(known, transform, classes, image_size):
-    """A new class leaves what was kept of the images valid."""
+    """After a new class, stored embeddings stay valid."""
     changed = transform([*classes, "horse"], image_size)
     assert digest_output(changed, "pixels") == digest_output(known, "pixels")
     assert digest_output(changed, "label_index") != digest_output(known, "label_index")
 
 
 def test_pixels_of_another_size_have_another_digest(known, transform, classes, image_size):
-    """The size is a constant in a loop over the images; the labels do not depend on it."""
+    """The size is a constant in a loop over the images; the digest of the labels stays the same."""
     changed = transform(classes, 2 * image_size)
     assert digest_output(changed, "pixels") != digest_output(known, "pixels")
     assert digest_output(changed, "label_index") == digest_output(known, "label_index")

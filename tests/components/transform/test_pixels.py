@@ -19,7 +19,7 @@ COUNT = 10
 
 @pytest.fixture(scope="module")
 def examples(tmp_path_factory, make_images, serialize):
-    """Two TFRecord files of 10 images in all, cats and dogs in turn; returns the pattern."""
+    """Writes two TFRecord files of 10 images in all, cats and dogs in turn; returns the pattern."""
     folder = tmp_path_factory.mktemp("examples")
     images = {label: make_images(folder / "images", label, COUNT // 2) for label in ("cat", "dog")}
     split = folder / "Split-train"
@@ -40,7 +40,7 @@ def transform(transform_graph):
 
 @pytest.fixture
 def counting(transform):
-    """The transform graph, and how many images went through it."""
+    """Returns the transform graph with a counter of the images that it transforms."""
     counted = types.SimpleNamespace(images=0)
 
     def count(images):
@@ -56,17 +56,17 @@ def counting(transform):
 
 
 def read(dataset):
-    """Images and labels of a dataset, in its order."""
+    """Returns the images and labels of a dataset, in order."""
     batches = list(dataset)
     return tuple(np.concatenate([batch[i].numpy() for batch in batches]) for i in (0, 1))
 
 
 def test_pixels_are_those_of_the_transform_graph(examples, transform):
     """Every image of every file once, in the order on disk, bit-equal, with its label index."""
-    levels = pixels.read_levels([examples], transform, 4)
-    assert [len(labels) for _, labels in levels] == [4, 4, 2]
-    assert levels.element_spec[0].dtype == tf.uint8
-    images, labels = read(pixels.to_pixels(levels))
+    dataset = pixels.read_uint8([examples], transform, 4)
+    assert [len(labels) for _, labels in dataset] == [4, 4, 2]
+    assert dataset.element_spec[0].dtype == tf.uint8
+    images, labels = read(pixels.to_pixels(dataset))
     np.testing.assert_array_equal(labels, [0, 1] * 5)
     raw = [record.numpy() for record in tf.data.TFRecordDataset(sorted(tf.io.gfile.glob(examples)))]
     encoded = tf.io.parse_example(raw, {"image": tf.io.FixedLenFeature([1], tf.string)})["image"]
@@ -75,10 +75,10 @@ def test_pixels_are_those_of_the_transform_graph(examples, transform):
 
 
 def test_shuffled_images_are_the_same_in_another_order_each_epoch(examples, transform):
-    """With their labels, and with a seed, so that a run can be repeated."""
+    """Labels stay with their images, and a seed repeats the orders."""
 
     def read_epochs(seed):
-        dataset = pixels.read_levels([examples], transform, 4, seed)
+        dataset = pixels.read_uint8([examples], transform, 4, seed)
         return [[(image.tobytes(), label) for image, label in zip(*read(dataset), strict=True)] for _ in range(2)]
 
     first, second = read_epochs(3)
@@ -93,28 +93,28 @@ def test_an_image_is_decoded_once_with_a_cache_and_each_pass_without(
 ):
     """One pass in order and two shuffled ones; the images are the same."""
     cache = str(tmp_path / "train") if cached else None
-    plain = read(pixels.read_levels([examples], counting.transform, 4, cache=cache))
-    shuffled = pixels.read_levels([examples], counting.transform, 4, 3, cache)
+    plain = read(pixels.read_uint8([examples], counting.transform, 4, cache=cache))
+    shuffled = pixels.read_uint8([examples], counting.transform, 4, 3, cache)
     passes = [read(shuffled) for _ in range(2)]
     assert counting.images == passes_that_decode * COUNT
     for images, _ in passes:
         assert sorted(i.tobytes() for i in images) == sorted(i.tobytes() for i in plain[0])
 
 
-def make_levels(count=32):
-    """A dataset of random levels and their indices as labels, 8 a batch."""
+def make_pixels(count=32):
+    """Returns a dataset of random uint8 pixels with their indices as labels, 8 a batch."""
     images = np.random.default_rng(0).integers(0, 256, (count, 16, 16, 3), dtype=np.uint8)
     return images, tf.data.Dataset.from_tensor_slices((images, np.arange(count))).batch(8)
 
 
 def augment(changes, seed=0, epochs=1):
-    """What the network sees of `make_levels` in some epochs, as levels again."""
-    dataset = pixels.to_pixels(make_levels()[1], pixels.build_augmentation(pixels.Augmentation(**changes), seed))
+    """Augments the images of `make_pixels` for some epochs and converts them back to uint8."""
+    dataset = pixels.to_pixels(make_pixels()[1], pixels.build_augmentation(pixels.Augmentation(**changes), seed))
     return [read(dataset)[0] + np.float32([103.939, 116.779, 123.68]) for _ in range(epochs)]
 
 
 def test_augmentation_depends_on_its_seed_alone():
-    """In each epoch, whatever was drawn before; and it leaves what all code shares as it was."""
+    """In each epoch, after any earlier random numbers; the global random state is unchanged."""
     seen = []
     for other in (11, 12):
         with seed_globally(other):
@@ -124,7 +124,7 @@ def test_augmentation_depends_on_its_seed_alone():
 
 
 def test_augmentation_that_is_off_is_none():
-    """So that plain training does not run on images that are only passed through."""
+    """Training without augmentation has no augmentation step."""
     assert pixels.build_augmentation(pixels.Augmentation(), 0) is None
     assert not pixels.Augmentation().is_on
     assert pixels.Augmentation(zoom=0.1).is_on
@@ -132,8 +132,8 @@ def test_augmentation_that_is_off_is_none():
 
 @pytest.mark.parametrize(("flip", "axes"), [("horizontal", [2]), ("vertical", [1])])
 def test_a_flip_mirrors_some_images(flip, axes):
-    """About half; the others stay as they are, and none moves to another label."""
-    images, _ = make_levels()
+    """About half of them; the others stay the same, and labels stay with their images."""
+    images, _ = make_pixels()
     (seen,) = augment({"flip": flip})
     mirrored = np.isclose(seen, np.flip(images, axes), atol=1e-3).all(axis=(1, 2, 3))
     same = np.isclose(seen, images, atol=1e-3).all(axis=(1, 2, 3))
@@ -142,9 +142,9 @@ def test_a_flip_mirrors_some_images(flip, axes):
 
 
 @pytest.mark.parametrize("name", ["rotation", "zoom", "contrast"])
-def test_each_augmentation_changes_the_images_within_their_levels(name):
-    """Nearly every image, from 0 to 255, and otherwise in each epoch."""
-    images, _ = make_levels()
+def test_each_augmentation_changes_the_images_within_their_range(name):
+    """Nearly every image changes, within 0 to 255, in each epoch in another way."""
+    images, _ = make_pixels()
     first, second = augment({name: 0.2}, epochs=2)
     for seen in (first, second):
         assert (np.abs(seen - images).max(axis=(1, 2, 3)) > 1).mean() > 0.8
@@ -154,7 +154,7 @@ def test_each_augmentation_changes_the_images_within_their_levels(name):
 
 
 def test_augmentation_repeats_with_its_seed():
-    """Epoch by epoch; another seed draws otherwise."""
+    """Epoch by epoch; another seed gives other images."""
     changes = {"flip": "horizontal", "rotation": 0.1, "zoom": 0.1, "contrast": 0.1}
     once, again = augment(changes, seed=1, epochs=3), augment(changes, seed=1, epochs=3)
     np.testing.assert_array_equal(once, again)
@@ -163,7 +163,7 @@ def test_augmentation_repeats_with_its_seed():
 
 @pytest.fixture
 def large_examples(tmp_path):
-    """20 records of 10 kB, three times as much as 32 x 32 levels need."""
+    """Writes 20 records of 10 kB, three times the size of 32 x 32 uint8 pixels."""
     with tf.io.TFRecordWriter(str(tmp_path / "large")) as writer:
         for _ in range(20):
             writer.write(bytes(10_000))
@@ -172,7 +172,7 @@ def large_examples(tmp_path):
 
 @pytest.fixture
 def log(caplog):
-    """What was logged."""
+    """Captures the log."""
     caplog.set_level("INFO", logger=logging.get_absl_logger().name)
     return caplog
 
@@ -181,8 +181,8 @@ def set_free_disk(monkeypatch, free):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: types.SimpleNamespace(free=free))
 
 
-def test_levels_of_large_files_are_kept_until_the_end(large_examples, tmp_path, monkeypatch, log):
-    """In a folder that is gone afterwards, with what was written; the log says what it saves."""
+def test_pixels_of_large_files_are_kept_until_the_end(large_examples, tmp_path, monkeypatch, log):
+    """The cache folder is removed in the end with its files; the log gives the sizes."""
     set_free_disk(monkeypatch, 5_000_000)
     with pixels.cache_folder(large_examples, 32, 4, str(tmp_path / "run")) as folder:
         assert pathlib.Path(folder).parent == tmp_path / "run"
@@ -192,8 +192,8 @@ def test_levels_of_large_files_are_kept_until_the_end(large_examples, tmp_path, 
     assert "5.0 MB are free; they are read 4 times" in log.text
 
 
-def test_levels_are_removed_when_training_fails(large_examples, tmp_path):
-    """The error passes."""
+def test_cached_pixels_are_removed_when_training_fails(large_examples, tmp_path):
+    """The error of the training is raised."""
     with pytest.raises(RuntimeError, match="diverged"), pixels.cache_folder(large_examples, 32, 4, str(tmp_path / "r")):
         raise RuntimeError("diverged")
     assert list((tmp_path / "r").iterdir()) == []
@@ -208,18 +208,18 @@ def test_levels_are_removed_when_training_fails(large_examples, tmp_path):
     ],
     ids=["one pass", "small files", "full disk"],
 )
-def test_levels_are_not_kept_where_it_does_not_pay(
+def test_pixels_are_not_kept_without_a_benefit(
     large_examples, tmp_path, monkeypatch, log, image_size, passes, free, reason
 ):
-    """Each pass decodes again, and the log says why; a disk has to have twice the room."""
+    """Each pass decodes again, and the log gives the reason; the disk needs twice the space."""
     set_free_disk(monkeypatch, free)
     with pixels.cache_folder(large_examples, image_size, passes, str(tmp_path / "run")) as folder:
         assert folder is None
     assert f"are not kept on disk: {reason}" in log.text
 
 
-def test_levels_are_not_kept_on_another_machine(large_examples, log):
-    """Its free space is not known, and reading would not be faster than decoding."""
+def test_pixels_are_not_kept_on_another_machine(large_examples, log):
+    """A remote folder has no known free space, and reading from it is not faster than decoding."""
     with pixels.cache_folder(large_examples, 32, 4, "gs://bucket/run") as folder:
         assert folder is None
     assert "gs://bucket/run is not on this machine" in log.text

@@ -7,9 +7,9 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from components.images.decoding import decode_image, measure_image, refuse_bomb
+from components.images.decoding import decode_image, measure_image, reject_oversized
 from components.images.formats import READABLE
-from components.transform.preprocessing import from_levels, index_labels, preprocess_images, preprocessing_fn, to_levels
+from components.transform.preprocessing import from_uint8, index_labels, preprocess_images, preprocessing_fn, to_uint8
 
 MAX_MEGAPIXELS = 1.0  # as in the transform graph of the tests
 BGR_MEANS = np.array([103.939, 116.779, 123.68], np.float32)  # of ImageNet, as in Caffe's ResNet-50
@@ -20,7 +20,7 @@ KINDS = [
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_readable_format_gives_three_channels(encode_image, kind):
-    """uint8 [height, width, 3], and the picture that Pillow sees, up to the rounding of JPEG's colours."""
+    """uint8 [height, width, 3], equal to Pillow's decoding up to the rounding of JPEG's colours."""
     encoded = encode_image(kind)
     image = decode_image(tf.constant(encoded))
     assert (image.dtype, image.shape) == (tf.uint8, (12, 20, 3))
@@ -57,13 +57,13 @@ def test_a_cmyk_jpeg_keeps_its_colours():
     ],
 )
 def test_what_is_documented_to_be_dropped_changes_no_pixel(make_file, kind, like):
-    """Orientation, profile, alpha, the lower bits, the later frames: as the same image without them."""
+    """Orientation, profile, alpha, lower bits and later frames do not change the pixels."""
     images = [decode_image(measure_image(tf.constant(make_file(name)))[0]) for name in (kind, like)]
     np.testing.assert_array_equal(*images)
 
 
 def test_transparent_pixels_keep_the_colour_below_them_in_a_png_and_are_black_in_a_gif():
-    """Of a PNG the alpha channel is dropped; of a GIF the position in the palette means no colour at all."""
+    """A PNG loses its alpha channel; a transparent palette index of a GIF has no colour."""
     rgba = np.full((4, 4, 4), [200, 100, 50, 0], np.uint8)
     png, gif = io.BytesIO(), io.BytesIO()
     Image.fromarray(rgba).save(png, format="PNG")
@@ -81,7 +81,7 @@ def test_of_16_bits_the_upper_8_are_kept():
 
 @pytest.mark.parametrize("kind", ["JPEG, baseline", "PNG, RGB", "GIF", "GIF, animated", "BMP, 24-bit"])
 def test_sizes_are_read_from_the_header(make_file, kind):
-    """Width, then height."""
+    """The order is width, height."""
     np.testing.assert_array_equal(measure_image(tf.constant(make_file(kind)))[1], [20, 12])
 
 
@@ -96,7 +96,7 @@ def test_sizes_are_read_from_the_header(make_file, kind):
     ],
 )
 def test_an_image_bomb_is_refused_before_it_is_decoded(make_file, kind, size):
-    """By what it would be decoded to, alone or between others; the message says so."""
+    """By the size of the decoded image, alone or in a batch; the message has the limit."""
     bomb = make_file(kind)
     np.testing.assert_array_equal(measure_image(tf.constant(bomb))[1], size)
     with pytest.raises(tf.errors.InvalidArgumentError, match="more than 1 megapixels"):
@@ -104,9 +104,9 @@ def test_an_image_bomb_is_refused_before_it_is_decoded(make_file, kind, size):
 
 
 def test_a_gif_is_cut_to_its_first_frame_and_other_files_are_not_touched(make_file):
-    """However many frames it has; traced, too."""
+    """For any number of frames; traced, too."""
     still, animated, jpeg = make_file("GIF"), make_file("GIF, animated"), make_file("JPEG, baseline")
-    for cut in (refuse_bomb, tf.function(refuse_bomb)):
+    for cut in (reject_oversized, tf.function(reject_oversized)):
         kept = [cut(tf.constant(file), MAX_MEGAPIXELS).numpy() for file in (jpeg, animated, still)]
         assert [len(file) for file in kept] == [len(jpeg), len(still), len(still)]
         assert kept[0] == jpeg
@@ -123,12 +123,12 @@ def test_a_long_gif_is_cut_behind_all_blocks_of_its_first_frame():
     np.testing.assert_array_equal(decode_image(tf.constant(cut)).numpy()[..., 0], noise[0])
 
 
-def test_levels_are_pixels_without_loss(make_file):
-    """uint8, a quarter of the space, and back to the bit."""
+def test_uint8_pixels_are_without_loss(make_file):
+    """float32 to uint8 and back gives the same bits."""
     pixels = preprocess_images(tf.constant([make_file("PNG, RGB"), make_file("JPEG, CMYK")]), 32, MAX_MEGAPIXELS)
-    levels = to_levels(pixels)
-    assert (levels.dtype, levels.shape) == (tf.uint8, pixels.shape)
-    np.testing.assert_array_equal(from_levels(levels), pixels)
+    images = to_uint8(pixels)
+    assert (images.dtype, images.shape) == (tf.uint8, pixels.shape)
+    np.testing.assert_array_equal(from_uint8(images), pixels)
 
 
 @pytest.mark.parametrize("kind", ["gray_jpeg", "gray_png"])
@@ -142,13 +142,13 @@ def test_grayscale_becomes_three_equal_channels(encode_image, kind):
 
 @pytest.mark.parametrize("encoded", [b"", b"hello", b"\xff\xd8\xff\xe0 not a JPEG"])
 def test_bytes_that_are_no_image_raise(encoded):
-    """TensorFlow's own error, which ingest turns into a reason."""
+    """TensorFlow raises its own error, which ingest turns into a reason."""
     with pytest.raises(tf.errors.InvalidArgumentError):
         decode_image(tf.constant(encoded))
 
 
 def test_pixels_follow_the_formula_that_resnet50_was_trained_with(encode_image):
-    """Bilinear to a square in whole levels, RGB to BGR, minus the means of ImageNet (He et al. 2015, in Caffe)."""
+    """Bilinear to a square, rounded, RGB to BGR, minus the means of ImageNet (He et al. 2015, in Caffe)."""
     encoded = [encode_image("png", seed=1), encode_image("jpeg", seed=2)]
     pixels = preprocess_images(tf.constant(encoded), 32, MAX_MEGAPIXELS)
     resized = [np.round(tf.image.resize(tf.io.decode_image(e, channels=3), [32, 32])) for e in encoded]
@@ -174,7 +174,7 @@ def test_a_resized_image_is_bilinear_and_not_smoothed():
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_eager_and_tf_data_give_the_same_bits(encode_image, kind):
-    """Training reads through tf.data, and must see what a caller sees."""
+    """Training reads through tf.data, a caller may run eagerly."""
     encoded = tf.constant([encode_image(kind, seed=s) for s in range(3)])
     inside = next(iter(tf.data.Dataset.from_tensors(encoded).map(lambda e: preprocess_images(e, 32, MAX_MEGAPIXELS))))
     np.testing.assert_array_equal(inside, preprocess_images(encoded, 32, MAX_MEGAPIXELS))
@@ -188,14 +188,14 @@ def test_an_image_does_not_depend_on_its_batch(encode_image):
 
 
 def test_labels_become_positions_in_the_class_list():
-    """The list is in the order given, not in that of the alphabet or of frequency."""
+    """The order is that of the list, not alphabetic or by frequency."""
     indices = index_labels(tf.constant(["dog", "cat", "dog", "猫"]), ["dog", "猫", "cat"])
     assert indices.dtype == tf.int64
     np.testing.assert_array_equal(indices, [0, 2, 0, 1])
 
 
 def test_an_unknown_label_is_minus_1():
-    """Neither the first class nor an error; nor does a part of a name or another case match."""
+    """No error and not the first class; prefixes and other cases do not match."""
     np.testing.assert_array_equal(index_labels(tf.constant(["bird", "ca", "Cat", ""]), ["cat", "dog"]), [-1] * 4)
 
 
@@ -215,7 +215,7 @@ def test_preprocessing_fn_names_and_shapes_its_outputs(encode_image):
 
 
 def test_the_traced_graph_gives_the_pixels_of_the_function(transform_graph, encode_image, image_size):
-    """What TFX's Transform traces is what was written: bit-equal, label included."""
+    """The graph traced by TFX's Transform and the Python function are bit-equal, label included."""
     import tensorflow_transform as tft
 
     layer = tft.TFTransformOutput(transform_graph).transform_features_layer()

@@ -1,14 +1,15 @@
-"""A few images of a split, for a model server to be asked with."""
+"""Sample images of a split, for requests to a model server."""
 
 import pytest
 import tensorflow as tf
 
+from components.transform import samples
 from components.transform.samples import get_image, sample_examples
 
 
 @pytest.fixture
 def write(tmp_path):
-    """Returns a function that writes files of records; gives their paths."""
+    """Returns a function that writes lists of records to files and returns the paths."""
 
     def write_files(*files):
         paths = [str(tmp_path / f"{index:03d}") for index in range(len(files))]
@@ -22,30 +23,32 @@ def write(tmp_path):
 
 
 def test_examples_are_spread_over_the_files(write):
-    """One of each before a second of any; of many files, some from beginning to end."""
+    """Each file gives one example before any gives a second; many files are sampled at equal distances."""
     files = write(*([b"%d %d" % (file, row) for row in range(3)] for file in range(8)))
     assert sample_examples(files[:2], 4) == [b"0 0", b"1 0", b"0 1", b"1 1"]
     assert sample_examples(files, 4) == [b"0 0", b"2 0", b"4 0", b"6 0"]
 
 
 def test_there_may_be_fewer(write):
-    """Empty files, or none at all."""
+    """Empty files, or no files, give fewer examples than asked for."""
     assert sample_examples(write([], [b"a"], []), 4) == [b"a"]
     assert sample_examples(write([], []), 4) == sample_examples([], 4) == []
 
 
-def test_large_examples_are_left_out_where_there_are_small_ones(write):
-    """Where there are none, the smallest is better than nothing."""
-    assert sample_examples(write([b"a" * 9, b"b" * 3, b"c" * 8]), 2, largest=5) == [b"b" * 3]
-    assert sample_examples(write([b"a" * 9, b"b" * 7, b"c" * 8]), 2, largest=5) == [b"b" * 7]
+def test_large_examples_are_left_out_where_there_are_small_ones(write, monkeypatch):
+    """Without small ones, the smallest of the large examples is picked."""
+    monkeypatch.setattr(samples, "LARGEST", 5)
+    assert sample_examples(write([b"a" * 9, b"b" * 3, b"c" * 8]), 2) == [b"b" * 3]
+    assert sample_examples(write([b"a" * 9, b"b" * 7, b"c" * 8]), 2) == [b"b" * 7]
 
 
-def test_not_all_of_a_large_split_is_read(write):
-    """Of a thousand large examples, the smallest of the first few hundred will do."""
-    assert sample_examples(write([b"a" * 9] * 999 + [b"b"]), 1, largest=5) == [b"a" * 9]
+def test_not_all_of_a_large_split_is_read(write, monkeypatch):
+    """Of a thousand large examples, the smallest of the first 256 is picked."""
+    monkeypatch.setattr(samples, "LARGEST", 5)
+    assert sample_examples(write([b"a" * 9] * 999 + [b"b"]), 1) == [b"a" * 9]
 
 
 def test_the_image_of_an_example_are_its_bytes(serialize, encode_image):
-    """As they were found."""
+    """The bytes are those of the file."""
     image = encode_image("gif")
     assert get_image(serialize(image, "cat")) == image
