@@ -17,12 +17,12 @@ from components.embedder.moments import FILE as MOMENTS
 from components.example_gen import image_set
 from components.gates.drift import STATISTICS
 from components.gates.unpushed import remember_unpushed
-from components.pusher.push import OvertakenError, push
+from components.pusher.push import SupersededError, push
 from components.pusher.same_model import LIVE, SameModel, find_same
 from components.records.decision import RetrainingDecision
 from components.records.evaluation import EvaluationSummary
 from components.records.ingest import IngestSummary, find_newest_day
-from components.records.push import CANARY, OVERTAKEN, WITHDRAWN, HeldBack, PushOutcome
+from components.records.push import CANARY, SUPERSEDED, WITHDRAWN, PushOutcome, Rejection
 from components.records.serving_verdict import ServingVerdict
 from components.run_parameters import RunParameters, declare
 from schema import features
@@ -208,7 +208,7 @@ def _release(candidate: Candidate) -> PushOutcome:
         outcome = _leave(same)
         _remember(candidate, found, same, "there already", refused=False)
     else:
-        outcome = _hold_back(same)
+        outcome = _reject(same)
         _remember(candidate, found, same, same.state, refused=True)
     if outcome.version is None:
         return outcome
@@ -227,8 +227,8 @@ def _push_new(candidate: Candidate, canary: bool) -> PushOutcome:
             _list_extras(candidate),
             candidate.compared_with,
         )
-    except OvertakenError as error:
-        return PushOutcome(held_back=HeldBack(version=error.version, state=OVERTAKEN))
+    except SupersededError as error:
+        return PushOutcome(held_back=Rejection(version=error.version, state=SUPERSEDED))
     return PushOutcome(version=version.number, path=version.path, new=True, canary=canary)
 
 
@@ -239,10 +239,10 @@ def _leave(same: SameModel) -> PushOutcome:
     return PushOutcome(version=number, path=same.version.path, canary=same.state == CANARY)
 
 
-def _hold_back(same: SameModel) -> PushOutcome:
+def _reject(same: SameModel) -> PushOutcome:
     """Says for which version, withdrawn or the canary, the model is not pushed."""
     state: Literal["canary", "withdrawn"] = WITHDRAWN if same.state == WITHDRAWN else CANARY
-    return PushOutcome(held_back=HeldBack(version=same.version.number, state=state))
+    return PushOutcome(held_back=Rejection(version=same.version.number, state=state))
 
 
 def _remember(candidate: Candidate, found: releases.Releases, same: SameModel, state: str, refused: bool) -> None:

@@ -20,7 +20,7 @@ from serving.storage.gfile import is_remote
 ANY_VERSION = -1  # where it does not matter which version is live; no version of Graft's has a number below 0
 
 
-class OvertakenError(GraftError):
+class SupersededError(GraftError):
     """Another version became live while a model was put together that was compared with the one before.
 
     Attributes:
@@ -54,7 +54,7 @@ def push(
         which is free below the live version's.
     Raises:
         UsageError: if models.config cannot be read, or no number is free for a canary.
-        OvertakenError: if another version is live: it is not what this model would replace. Nothing is left behind.
+        SupersededError: if another version is live: it is not what this model would replace. Nothing is left behind.
         GraftError, OSError, tf.errors.OpError: if it cannot be written; then nothing is left behind.
     """
     progress.report("copying the model")
@@ -98,7 +98,7 @@ def _check_live(model_dir: str, compared_with: int | None) -> None:
     """Refuses to replace what a model was not compared with; where nothing is live, it replaces nothing."""
     live = versions.find_live(model_dir)
     if live and compared_with not in (ANY_VERSION, live.number):
-        raise OvertakenError(live.number)
+        raise SupersededError(live.number)
 
 
 def _write_record(path: str, record: VersionRecord) -> None:

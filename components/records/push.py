@@ -8,16 +8,16 @@ from typing_extensions import Self
 from serving.storage.documents import Fields
 
 CANARY: Final = "canary"
-OVERTAKEN: Final = "overtaken"
+SUPERSEDED: Final = "overtaken"
 WITHDRAWN: Final = "withdrawn"
 
 
-class HeldBack(Fields):
+class Rejection(Fields):
     """Version for which a good model was not pushed.
 
     Attributes:
         version: its number.
-        state: WITHDRAWN or CANARY if it is the same model; OVERTAKEN if it became live during the run.
+        state: WITHDRAWN or CANARY if it is the same model; SUPERSEDED if it became live during the run.
     """
 
     version: int
@@ -42,7 +42,7 @@ class PushOutcome(Fields):
     path: str = ""
     new: bool = False
     canary: bool = False
-    held_back: HeldBack | None = None
+    held_back: Rejection | None = None
     removed_versions: list[int] = []
 
     @classmethod

@@ -16,7 +16,7 @@ from tfx.types import artifact_utils, standard_artifacts
 from components.artifacts import IngestReport, RunDecision
 from components.evaluator.comparison import describe_uncompared
 from components.pusher.component import PusherExecutor, PushSettings
-from components.pusher.push import OvertakenError, push
+from components.pusher.push import SupersededError, push
 from components.records.decision import RetrainingDecision
 from components.records.evaluation import EvaluationSummary
 from components.records.push import PushOutcome
@@ -204,7 +204,7 @@ def test_a_version_that_became_live_while_the_model_was_copied_is_not_replaced(
         push(str(make_model(tmp_path / "other", b"other")), str(served), {})
 
     monkeypatch.setattr(versions, "copy_tree", copy_slowly)
-    with pytest.raises(OvertakenError) as caught:
+    with pytest.raises(SupersededError) as caught:
         push(str(model), str(served), {}, canary, compared_with=live.number)
     found = releases.read(str(served))
     assert (found.live.number, [v.number for v in found.numbered]) == (
@@ -228,7 +228,7 @@ def test_a_withdrawn_model_whose_record_is_damaged_does_not_come_back(run_pusher
     """Weights and graph tell that it is the same."""
     number = int(run_pusher().get_string_custom_property("pushed_version"))
     damage(os.path.join(releases.roll_back(str(served)).path, versions.RECORD))
-    assert held_back(run_pusher()) == {"version": number, "state": "withdrawn"}
+    assert read_rejection(run_pusher()) == {"version": number, "state": "withdrawn"}
 
 
 @pytest.fixture
@@ -464,7 +464,7 @@ def test_a_model_that_is_not_the_live_one_is_pushed_again(run_pusher, model, tmp
     assert len(versions.find_versions(str(tmp_path / "serving"))) == 3
 
 
-def held_back(pushed):
+def read_rejection(pushed):
     """Why an artifact says that its model was not pushed."""
     return read_outcome(pushed).held_back.model_dump()
 
@@ -523,7 +523,7 @@ def test_a_canary_does_not_become_live_by_another_run(run_pusher, served):
     before = list_files(served)
     pushed = run_pusher()
     assert pushed.get_int_custom_property("pushed") == 0
-    assert held_back(pushed) == {"version": int(canary), "state": "canary"}
+    assert read_rejection(pushed) == {"version": int(canary), "state": "canary"}
     assert list_files(served) == before
 
 
@@ -535,7 +535,7 @@ def test_a_model_that_was_withdrawn_is_not_pushed_again(run_pusher, served, cana
     before = list_files(served)
     pushed = run_pusher(canary=canary)
     assert pushed.get_int_custom_property("pushed") == 0
-    assert held_back(pushed) == {"version": number, "state": "withdrawn"}
+    assert read_rejection(pushed) == {"version": number, "state": "withdrawn"}
     assert list_files(served) == before
 
 
@@ -559,7 +559,7 @@ def test_a_withdrawn_model_does_not_come_back_with_an_edit_of_the_code(run_pushe
     export_graph(tmp_path / "model")
     pushed = run_pusher()
     assert pushed.get_int_custom_property("pushed") == 0
-    assert held_back(pushed) == {"version": withdrawn.number, "state": "withdrawn"}
+    assert read_rejection(pushed) == {"version": withdrawn.number, "state": "withdrawn"}
 
 
 def test_a_push_writes_the_labels(run_pusher, tmp_path):
@@ -620,7 +620,7 @@ def test_a_version_that_became_live_meanwhile_is_not_replaced(run_pusher, served
     other = push(str(make_model(tmp_path / "other", b"other")), str(served), {})
     before = list_files(served)
     pushed = run_pusher(canary=canary, compared_with=compared_with)
-    assert held_back(pushed) == {"version": other.number, "state": "overtaken"}
+    assert read_rejection(pushed) == {"version": other.number, "state": "overtaken"}
     assert pushed.get_int_custom_property("pushed") == 0
     assert list_files(served) == before
 
@@ -628,7 +628,7 @@ def test_a_version_that_became_live_meanwhile_is_not_replaced(run_pusher, served
 def test_the_first_version_of_two_runs_at_once_is_not_replaced(run_pusher, served):
     """Where none was live when both began, either was compared with nothing."""
     live = versions.find_live(str(served))
-    assert held_back(run_pusher(compared_with=None)) == {"version": live.number, "state": "overtaken"}
+    assert read_rejection(run_pusher(compared_with=None)) == {"version": live.number, "state": "overtaken"}
     assert versions.find_live(str(served)) == live
 
 
