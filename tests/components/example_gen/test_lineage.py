@@ -58,8 +58,8 @@ def test_run_is_refused_with_the_ways_on(model_dir):
     with pytest.raises(UsageError) as caught:
         check_record(live, force=False)
     assert str(caught.value) == (
-        f"{model_dir}/7/assets.extra/graft.json: an empty file. Without this record of the live version 7, nobody "
-        "knows which images it was tested on, and no model can be compared with it. ./graft releases rollback makes "
+        f"{model_dir}/7/assets.extra/graft.json: an empty file. Without this record of the live version 7, its "
+        "test images are unknown, and no model can be compared with it. ./graft releases rollback makes "
         "the version before it live; --force trains a model all the same: the images are split anew, so that it may "
         "train on what version 7 was tested on, and is compared with nothing."
     )
