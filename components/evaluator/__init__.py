@@ -1,1 +1,1 @@
-"""Evaluates a candidate, by itself and beside the live version."""
+"""Evaluator: evaluates a candidate on the test split and compares the candidate with the live version."""

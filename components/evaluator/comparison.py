@@ -1,4 +1,4 @@
-"""Compares two models on the classes that both know, where TFMA cannot: it takes one class list for both."""
+"""Comparison of two models with different class lists, on the classes of both; TFMA takes one class list only."""
 
 from collections.abc import Iterator, Sequence
 
@@ -18,19 +18,20 @@ _BATCH_ROWS = 32
 def compare_models(
     candidate: str, live: Version, files: list[str], classes: list[str], counts: dict[str, int]
 ) -> Baseline:
-    """Asks two models for the most probable of some classes, so that none is punished for classes of its own.
+    """Compares the accuracies of two models on the classes that both have.
 
-    Both are loaded whole before the first question: the live version may be pruned meanwhile.
+    Each model chooses among the common classes only, so that its other classes do not lower its accuracy. Both models
+    are loaded whole before the first prediction, because the live version may be pruned meanwhile.
 
     Args:
         candidate: folder of a SavedModel.
-        live: another version.
+        live: live version.
         files: TFRecord files of the test split.
-        classes: those that both know.
-        counts: test images by class.
+        classes: classes of both models.
+        counts: number of test images by class.
     Returns:
-        Accuracies on the test images of these classes. Nothing is compared on less than two classes, or without
-        an image of them.
+        Accuracies on the test images of these classes. With fewer than two classes, or without a test image of them,
+        the result says that the models were not compared.
     """
     total = sum(counts.get(name, 0) for name in classes)
     if len(classes) < 2 or not total:
@@ -38,7 +39,7 @@ def compare_models(
     models = [predict.load_signature(path) for path in (candidate, live.path)]
     hits: np.ndarray = np.zeros(len(models), int)
     for images, labels in _read_batches(files, classes):
-        hits += [np.count_nonzero(_choose(model, images, classes) == labels) for model in models]
+        hits += [np.count_nonzero(_predict(model, images, classes) == labels) for model in models]
         progress.report("images compared", len(labels), total)
     accuracies = (hits / total).tolist()
     return describe_compared(live.number, classes, total, accuracy=accuracies[1], candidate_accuracy=accuracies[0])
@@ -47,7 +48,7 @@ def compare_models(
 def describe_compared(
     version: int, classes: list[str], images: int, accuracy: float, candidate_accuracy: float
 ) -> Baseline:
-    """Returns a baseline with the accuracies of both; see `Baseline` for the arguments."""
+    """Builds a baseline with the accuracies of both models; see `Baseline` for the arguments."""
     return Baseline(
         version=version,
         compared=images > 0,
@@ -59,12 +60,12 @@ def describe_compared(
 
 
 def describe_uncompared(version: int, classes: list[str], problem: str = "") -> Baseline:
-    """Returns a baseline with which nothing was compared.
+    """Builds a baseline for a live version that was not compared with the candidate.
 
     Args:
         version: number of the live version.
-        classes: classes that both know.
-        problem: the reason, in words that follow the name of the version; "" for too few classes.
+        classes: classes of both models.
+        problem: reason, as a clause that follows the name of the version; "" for too few classes.
     """
     return Baseline(
         version=version,
@@ -78,14 +79,14 @@ def describe_uncompared(version: int, classes: list[str], problem: str = "") -> 
 
 
 def measure_drop(baseline: Baseline) -> float:
-    """Returns how far the candidate is below the live version: negative above it, 0 where nothing was compared."""
+    """Returns the live version's accuracy minus the candidate's accuracy; 0 if the models were not compared."""
     if baseline.accuracy is None or baseline.candidate_accuracy is None:
         return 0.0
     return baseline.accuracy - baseline.candidate_accuracy
 
 
 def _read_batches(files: list[str], classes: list[str]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Encoded images and class names of the examples of some classes, string [batch] each, as NumPy arrays."""
+    """Yields batches of encoded images and class names, string [batch] each, of the examples in `classes`."""
     spec = {name: tf.io.FixedLenFeature([], tf.string) for name in (features.IMAGE, features.LABEL)}
     examples = tf.data.TFRecordDataset(files).map(lambda record: tf.io.parse_single_example(record, spec))
     known = examples.filter(lambda example: tf.reduce_any(tf.equal(example[features.LABEL], classes)))
@@ -93,8 +94,8 @@ def _read_batches(files: list[str], classes: list[str]) -> Iterator[tuple[np.nda
         yield batch[features.IMAGE], batch[features.LABEL]
 
 
-def _choose(model: tf.types.experimental.ConcreteFunction, images: np.ndarray, classes: Sequence[str]) -> np.ndarray:
-    """The most probable of some classes; encoded images, string [batch], to class names, string [batch]."""
+def _predict(model: tf.types.experimental.ConcreteFunction, images: np.ndarray, classes: Sequence[str]) -> np.ndarray:
+    """Predicts the most probable one of `classes`; encoded images, string [batch], to class names, string [batch]."""
     outputs = model(**{signatures.IMAGE_BYTES: tf.constant(images)})
     order = [name.decode() for name in outputs["classes"][0].numpy()]
     probabilities = outputs["probabilities"].numpy()[:, [order.index(name) for name in classes]]

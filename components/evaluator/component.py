@@ -1,8 +1,7 @@
-"""Evaluator: TFMA on the test split, against thresholds and against the version that is live.
+"""Evaluator: runs TFMA on the test split, and checks thresholds and the live version's accuracy.
 
-A subclass of TFX's: it finds the baseline in the serving folder, sets the threshold that depends on the data,
-compares with a live version of other classes, bounds the batches, and writes `summary.json` for people beside
-TFMA's files.
+The executor extends TFX's. It takes the baseline from the serving folder, computes the default threshold from the data,
+compares with a live version of other classes, and writes `summary.json` beside TFMA's files.
 """
 
 import collections
@@ -39,7 +38,7 @@ from serving.releases import versions
 
 
 class EvaluatorExecutor(tfx_executor.Executor):
-    """Evaluates the candidate, and the live version where there is one."""
+    """Executor that evaluates the candidate, and the live version if there is one."""
 
     def Do(
         self,
@@ -47,7 +46,10 @@ class EvaluatorExecutor(tfx_executor.Executor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """As TFX's; the baseline is looked up, not an input."""
+        """Evaluates the candidate and blesses it if it reaches the thresholds.
+
+        The baseline is the live version in the serving folder, not an input artifact as in TFX.
+        """
         candidate = artifact_utils.get_single_instance(input_dict[standard_component_specs.MODEL_KEY])
         examples = artifact_utils.get_single_instance(input_dict[standard_component_specs.EXAMPLES_KEY])
         output = artifact_utils.get_single_uri(output_dict[standard_component_specs.EVALUATION_KEY])
@@ -56,17 +58,17 @@ class EvaluatorExecutor(tfx_executor.Executor):
         counts = count_labels(examples)
         live = versions.find_by_identity(exec_properties["model_dir"], exec_properties["baseline"])
         baseline = live if live and live.record.classes == classes else None
-        # TFMA takes one class list for both models; where they differ, the comparison is our own.
+        # TFMA takes one class list for both models; `compare_models` handles different class lists.
         comparison = _compare(candidate, live, examples, classes, counts) if live and not baseline else None
         max_drop = exec_properties["max_accuracy_drop"]
         ingest = IngestSummary.read(artifact_utils.get_single_uri(input_dict["report"]))
         threshold = choose_threshold(exec_properties["min_accuracy"], ingest.images_by_class)
-        embedded = _find_embedded(input_dict["embeddings"], candidate, baseline)
+        embedded = _find_test_embeddings(input_dict["embeddings"], candidate, baseline)
         signature = signatures.EMBEDDED_EXAMPLES if embedded else signatures.EXAMPLES
         config = make_eval_config(len(classes), threshold.value, max_drop, bool(baseline), signature)
         if embedded:
             input_dict = input_dict | {standard_component_specs.EXAMPLES_KEY: [embedded]}
-        staging = os.path.join(output, ".baseline")  # and not a temporary folder: Beam's workers may be elsewhere
+        staging = os.path.join(output, ".baseline")  # no temporary folder: Beam's workers may be on other machines
         if baseline:
             staged = _stage_baseline(baseline, staging, candidate)
             input_dict = input_dict | {standard_component_specs.BASELINE_MODEL_KEY: [staged]}
@@ -75,16 +77,17 @@ class EvaluatorExecutor(tfx_executor.Executor):
         if baseline:
             tf.io.gfile.rmtree(staging)
         blessing = artifact_utils.get_single_instance(output_dict[standard_component_specs.BLESSING_KEY])
-        # The id of an artifact that we made up; TFX's container entry point would look for its name in vain.
+        # Removes the id of the staged baseline, which is not in the metadata store; TFX's container entry point would
+        # look its name up there and fail.
         blessing.mlmd_artifact.custom_properties.pop(constants.ARTIFACT_PROPERTY_BASELINE_MODEL_ID_KEY, None)
         refusals = summary.describe_drop(comparison, max_drop) if comparison else []
         if refusals:
-            _refuse(blessing)
+            _revoke(blessing)
         summary.write_summary(output, classes, threshold, live.number if live else None, comparison, refusals)
 
 
 class EvaluatorSpec(ComponentSpec):
-    """What TFX's executor reads, and what ours needs besides; TFX's own is closed."""
+    """Inputs, outputs and parameters of TFX's executor and of Graft's; TFX's own spec cannot be extended."""
 
     PARAMETERS = {
         standard_component_specs.EXAMPLE_SPLITS_KEY: ExecutionParameter(type=str),
@@ -107,21 +110,21 @@ class EvaluatorSpec(ComponentSpec):
 
 
 class Evaluator(base_beam_component.BaseBeamComponent):
-    """TFX's Evaluator, with the live version as baseline.
+    """Component that evaluates a candidate, with the live version as baseline.
 
     Args:
         examples: raw examples with a `test` split.
-        embeddings: of the Embedder; where they have a `test` split too, a model that takes them is asked with
-            these, and no image goes through the base again.
-        report: of ExampleGen, with the images by class.
-        model: the candidate.
-        parameters: of the run: the serving folder of the model; the accuracy to be blessed,
-            DEFAULT_MIN_ACCURACY for the largest class's share of all images plus 0.1; and how much below the baseline
-            is still blessed, where their class lists differ on the classes that both know.
+        embeddings: embeddings of the Embedder. If they have a `test` split and the model has a signature for
+            embeddings, they replace the images, and no image goes through the base again.
+        report: report of ExampleGen, with the number of images by class.
+        model: candidate.
+        parameters: parameters of the run: the serving folder; the lowest accuracy to bless, or DEFAULT_MIN_ACCURACY,
+            see `threshold.choose_threshold`; and the largest drop below the baseline to bless, on the common classes
+            if the class lists differ.
         classes: class names, in the order of the outputs.
-        baseline: identity of the live version, so that TFX does not reuse a verdict against another one;
-            "none" compares with nothing, "" leaves it to the executor.
-        code_digest: of our code.
+        baseline: identity of the live version, so that TFX does not reuse a verdict against another version; "none"
+            for no comparison, "" for the version that is live when the Evaluator starts.
+        code_digest: digest of Graft's code.
     """
 
     SPEC_CLASS = EvaluatorSpec
@@ -144,7 +147,7 @@ class Evaluator(base_beam_component.BaseBeamComponent):
             report=report,
             model=model,
             example_splits=json.dumps([features.TEST]),
-            module_path="components.evaluator.extractors",  # a module of its own: TFX loads it anew each time
+            module_path="components.evaluator.extractors",  # a small module, because TFX loads it again each time
             classes=json.dumps(classes),
             **parameters.select(EvaluatorSpec),
             baseline=baseline,
@@ -161,7 +164,7 @@ def _as_property(config: config_pb2.EvalConfig) -> dict[str, str]:
 
 
 def count_labels(examples: types.Artifact) -> dict[str, int]:
-    """Counts the test examples by class."""
+    """Counts the test examples of each class."""
     spec = {features.LABEL: tf.io.FixedLenFeature([], tf.string)}
     records = tf.data.TFRecordDataset(_list_test_files(examples)).batch(32)
     labels = without_autotune(records.map(lambda batch: tf.io.parse_example(batch, spec)[features.LABEL]))
@@ -172,16 +175,19 @@ def _list_test_files(examples: types.Artifact) -> list[str]:
     return list_split(artifact_utils.get_split_uri([examples], features.TEST))
 
 
-def _find_embedded(
+def _find_test_embeddings(
     embeddings: list[types.Artifact], candidate: types.Artifact, baseline: versions.Version | None
 ) -> types.Artifact | None:
-    """The embeddings to evaluate on; None if there are none of the test split, or a model takes no such ones."""
+    """Returns the embeddings to evaluate on.
+
+    The result is None if the test split has no embeddings, or if a model does not take embeddings of their key.
+    """
     artifact = artifact_utils.get_single_instance(embeddings)
-    kind = EmbeddingSummary.read(artifact.uri).kind
-    if kind is None or features.TEST not in artifact_utils.decode_split_names(artifact.split_names):
+    key = EmbeddingSummary.read(artifact.uri).kind
+    if key is None or features.TEST not in artifact_utils.decode_split_names(artifact.split_names):
         return None
     paths = [_model_path(candidate), *([baseline.path] if baseline else [])]
-    fits = all(signatures.read_embedding_key(path) == kind for path in paths)
+    fits = all(signatures.read_embedding_key(path) == key for path in paths)
     return artifact if fits else None
 
 
@@ -190,9 +196,9 @@ def _model_path(model: types.Artifact) -> str:
 
 
 def _stage_baseline(live: versions.Version, staging: str, candidate: types.Artifact) -> types.Artifact:
-    """Hands a version over as a Model artifact, whose URI holds `Format-Serving/`.
+    """Copies a version into a Model artifact, whose URI holds `Format-Serving/`.
 
-    A copy: the version may be rolled back or pruned while it is evaluated.
+    The evaluation reads a copy because the version may be rolled back or pruned meanwhile.
     """
     versions.copy_tree(live.path, os.path.join(staging, "Format-Serving"))
     baseline = standard_artifacts.Model()
@@ -208,7 +214,7 @@ def _compare(
     classes: list[str],
     counts: dict[str, int],
 ) -> Baseline:
-    """Compares with a live version of other classes, on those that both know."""
+    """Compares the candidate with a live version of other classes, on the classes of both."""
     progress.report("loading the live model and the new one")
     if live.problem:
         return describe_uncompared(live.number, [], problem="whose record cannot be read")
@@ -216,8 +222,8 @@ def _compare(
     return compare_models(_model_path(candidate), live, _list_test_files(examples), common, counts)
 
 
-def _refuse(blessing: types.Artifact) -> None:
-    """Takes a blessing back, file and property, as TFX's executor writes a refusal."""
+def _revoke(blessing: types.Artifact) -> None:
+    """Revokes a blessing: replaces file and property by those that TFX writes for a model without a blessing."""
     blessed = os.path.join(blessing.uri, constants.BLESSED_FILE_NAME)
     if tf.io.gfile.exists(blessed):
         tf.io.gfile.remove(blessed)

@@ -1,4 +1,4 @@
-"""What TFMA computes, and what a candidate must reach."""
+"""TFMA's configuration: metrics, slices and thresholds."""
 
 import json
 
@@ -8,7 +8,7 @@ from components.evaluator import summary
 from schema import features
 from serving.export import signatures
 
-# TFMA's own default of 10,000 thresholds a class and slice costs more than the forward pass.
+# TFMA's default of 10,000 thresholds for each class and slice takes longer than the forward pass.
 _AUC_THRESHOLDS = 1000
 
 
@@ -19,17 +19,17 @@ def make_eval_config(
     has_baseline: bool,
     signature: str = signatures.EXAMPLES,
 ) -> config_pb2.EvalConfig:
-    """What TFMA computes: overall and a slice per class.
+    """Builds TFMA's configuration: metrics overall and on one slice per class.
+
+    The metrics are accuracy and confusion matrix; and AUC and calibration (mean probability over frequency) of each
+    class against the rest.
 
     Args:
-        num_classes: at least 2.
-        min_accuracy: lower bound, 0 to 1.
-        max_accuracy_drop: how far below the baseline is still good enough.
-        has_baseline: whether there is one to compare with.
-        signature: which of the models' to ask.
-    Returns:
-        Accuracy, confusion matrix; and for each class against the rest precision and recall (of the most
-        probable class), AUC and calibration (mean probability over frequency).
+        num_classes: number of classes, at least 2.
+        min_accuracy: lower bound of the accuracy, 0 to 1.
+        max_accuracy_drop: largest drop of the accuracy below the baseline that is accepted.
+        has_baseline: whether the candidate is compared with a baseline.
+        signature: signature of the models to evaluate.
     """
     threshold = _make_threshold(min_accuracy, max_accuracy_drop if has_baseline else None)
     models = [_model_spec("candidate", signature)]
@@ -43,7 +43,7 @@ def make_eval_config(
 
 
 def _make_threshold(min_accuracy: float, max_accuracy_drop: float | None) -> config_pb2.MetricThreshold:
-    """Bounds the accuracy from below, and its drop below the baseline unless that is None."""
+    """Builds the lower bound of the accuracy, and the bound of its drop below the baseline unless that is None."""
     threshold = config_pb2.MetricThreshold(
         value_threshold=config_pb2.GenericValueThreshold(lower_bound={"value": min_accuracy})
     )
@@ -57,11 +57,11 @@ def _make_threshold(min_accuracy: float, max_accuracy_drop: float | None) -> con
 
 
 def _overall_metrics(threshold: config_pb2.MetricThreshold) -> config_pb2.MetricsSpec:
-    """Asks for the accuracy, which has a threshold, and the confusion matrix."""
+    """Builds the overall metrics: the accuracy with its threshold, and the confusion matrix."""
     accuracy = config_pb2.MetricConfig(
         class_name="SparseCategoricalAccuracy",
         config=json.dumps({"name": summary.ACCURACY}),
-        # Overall only: a plain `threshold` would hold for the slice of each class, too.
+        # For the overall slice only: a plain `threshold` would apply to the slice of each class, too.
         per_slice_thresholds=[
             config_pb2.PerSliceMetricThreshold(slicing_specs=[config_pb2.SlicingSpec()], threshold=threshold)
         ],
@@ -76,7 +76,7 @@ def _overall_metrics(threshold: config_pb2.MetricThreshold) -> config_pb2.Metric
 
 
 def _class_metrics(num_classes: int) -> config_pb2.MetricsSpec:
-    """Asks for AUC and calibration of each class against the rest."""
+    """Builds the metrics of each class against the rest: AUC and calibration."""
     return config_pb2.MetricsSpec(
         binarize=config_pb2.BinarizationOptions(class_ids={"values": list(range(num_classes))}),
         metrics=[

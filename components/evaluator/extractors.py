@@ -1,4 +1,4 @@
-"""What TFMA does with each batch of examples; TFX's Evaluator looks `custom_extractors` up by its name."""
+"""TFMA's extractors for a batch of examples; TFX's Evaluator looks `custom_extractors` up by name."""
 
 import apache_beam as beam
 import tensorflow_model_analysis as tfma
@@ -15,10 +15,10 @@ def custom_extractors(
     eval_config: config_pb2.EvalConfig,
     tensor_adapter_config: TensorAdapterConfig,
 ) -> list[tfma.extractors.Extractor]:
-    """TFMA's extractors between one that bounds the batches and one that counts.
+    """Returns TFMA's extractors, with one before them that splits batches and one behind them that counts images.
 
-    TFMA grows its batches up to 1000 rows; at 600 kB of pixels and several MB of activations an image that is
-    the memory of the machine.
+    TFMA grows its batches up to 1000 rows. With 600 kB of pixels and several MB of activations an image, such a batch
+    would fill the memory of the machine.
     """
     return [
         tfma.extractors.Extractor("BoundBatches", beam.FlatMap(_split_batch)),
@@ -38,6 +38,6 @@ def _split_batch(extracts: tfma.Extracts) -> list[tfma.Extracts]:
 
 
 def _count_images(extracts: tfma.Extracts) -> tfma.Extracts:
-    """Reports a batch, which has its predictions by now, and hands it on."""
+    """Reports the images of a batch, which has its predictions by now, and returns the batch."""
     progress.report("images evaluated", len(extracts[tfma.INPUT_KEY]))
     return extracts

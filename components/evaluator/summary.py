@@ -1,4 +1,4 @@
-"""What TFMA found, as one JSON for people and for the record of a version: `summary.json`."""
+"""Summary of TFMA's results as one JSON document, `summary.json`, for people and for the record of a version."""
 
 import tensorflow_model_analysis as tfma
 from scipy.stats import binomtest
@@ -23,17 +23,17 @@ def write_summary(
     """Writes `summary.json` beside TFMA's own files.
 
     Args:
-        uri: of the ModelEvaluation artifact.
+        uri: folder of the ModelEvaluation artifact.
         classes: class names, in the order of the outputs.
-        threshold: the bound that was applied, and its origin.
-        live: the number of the live version, if there is one.
-        comparison: with that version; None if TFMA compared them.
-        refusals: why the model is not blessed, besides what TFMA found.
+        threshold: bound of the accuracy that was applied, and its origin.
+        live: number of the live version, or None.
+        comparison: comparison with a live version of other classes; None if TFMA compared the models.
+        refusals: reasons against a blessing besides TFMA's.
     """
     compared_by_tfma = live is not None and comparison is None
     candidate = tfma.load_eval_result(uri, model_name="candidate" if compared_by_tfma else None)
     validation = tfma.load_validation_result(uri)
-    matrix = confusion_matrix(candidate, len(classes))
+    matrix = count_confusions(candidate, len(classes))
     images = sum(map(sum, matrix))
     accuracy = _read_accuracy(candidate)
     if live is not None and comparison is None:
@@ -42,11 +42,11 @@ def write_summary(
     EvaluationSummary(
         images=images,
         accuracy=accuracy,
-        accuracy_interval=accuracy_interval(sum(matrix[i][i] for i in range(len(classes))), images),
+        accuracy_interval=find_accuracy_interval(sum(matrix[i][i] for i in range(len(classes))), images),
         min_accuracy=threshold.value,
         min_accuracy_reason=threshold.reason,
         blessed=validation.validation_ok and not refusals,
-        failures=_failures(validation, threshold.reason) + refusals,
+        failures=_describe_failures(validation, threshold.reason) + refusals,
         baseline=comparison,
         classes={name: _class_metrics(candidate, matrix, index) for index, name in enumerate(classes)},
         confusion_matrix=matrix,
@@ -54,7 +54,7 @@ def write_summary(
 
 
 def describe_drop(baseline: Baseline, max_accuracy_drop: float) -> list[str]:
-    """Says so if the candidate is too far below a live version of other classes; else says nothing."""
+    """Describes a drop below a live version of other classes that exceeds `max_accuracy_drop`; else returns []."""
     drop = measure_drop(baseline)
     if drop <= max_accuracy_drop + _ROUNDING:
         return []
@@ -64,14 +64,14 @@ def describe_drop(baseline: Baseline, max_accuracy_drop: float) -> list[str]:
     ]
 
 
-def accuracy_interval(correct: int, images: int) -> tuple[float, float]:
-    """The 95 % confidence interval of an accuracy, after Wilson (1927): it holds for few images, too."""
+def find_accuracy_interval(correct: int, images: int) -> tuple[float, float]:
+    """Computes the 95 % confidence interval of an accuracy after Wilson (1927), which holds for few images, too."""
     interval = binomtest(correct, images).proportion_ci(method="wilson")
     return float(interval.low), float(interval.high)
 
 
-def confusion_matrix(result: tfma.EvalResult, num_classes: int) -> list[list[int]]:
-    """Counts of test images: a row per actual class, a column per most probable class."""
+def count_confusions(result: tfma.EvalResult, num_classes: int) -> list[list[int]]:
+    """Counts test images: a row per actual class, a column per most probable class."""
     matrix = [[0] * num_classes for _ in range(num_classes)]
     plots = dict(result.plots)[()]
     cells = plots[""][""]["multiClassConfusionMatrixAtThresholds"]["matrices"][0]["entries"]
@@ -88,7 +88,7 @@ def _read_accuracy(result: tfma.EvalResult) -> float:
 def _class_metrics(result: tfma.EvalResult, matrix: list[list[int]], index: int) -> ClassMetrics:
     hits, actual = matrix[index][index], sum(matrix[index])
     predicted = sum(row[index] for row in matrix)
-    metrics = _metrics(result, f"classId:{index}")
+    metrics = _read_metrics(result, f"classId:{index}")
     return ClassMetrics(
         images=actual,
         precision=hits / predicted if predicted else None,
@@ -98,15 +98,15 @@ def _class_metrics(result: tfma.EvalResult, matrix: list[list[int]], index: int)
     )
 
 
-def _metrics(result: tfma.EvalResult, sub_key: str) -> dict[str, float | None]:
-    """Metric name to value, for one class over all images; NaN as None."""
+def _read_metrics(result: tfma.EvalResult, sub_key: str) -> dict[str, float | None]:
+    """Returns the values of one class over all images by metric name; NaN becomes None."""
     metrics = dict(result.slicing_metrics)[()][""][sub_key]
     values = {name: value.get("doubleValue") for name, value in metrics.items()}
     return {name: value if isinstance(value, float) and value == value else None for name, value in values.items()}
 
 
-def _failures(validation: validation_result_pb2.ValidationResult, reason: str) -> list[str]:
-    """Describes each threshold of TFMA's that was missed; `reason` is the origin of the absolute one."""
+def _describe_failures(validation: validation_result_pb2.ValidationResult, reason: str) -> list[str]:
+    """Describes each threshold that the candidate missed; `reason` is the origin of the lower bound."""
     failures = []
     for validated in validation.metric_validations_per_slice:
         for failure in validated.failures:

@@ -1,4 +1,4 @@
-"""The accuracy that a candidate must reach, and where that figure comes from."""
+"""Lower bound of a candidate's accuracy, and the origin of that bound."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -9,11 +9,11 @@ _MARGIN = 0.1
 
 @dataclasses.dataclass(frozen=True)
 class Threshold:
-    """A lower bound of the accuracy on `test`.
+    """Lower bound of the accuracy on `test`.
 
     Attributes:
-        value: the bound, 0 to 1.
-        reason: its origin, in words for a person.
+        value: bound, 0 to 1.
+        reason: origin of the bound, as text for the report.
     """
 
     value: float
@@ -21,17 +21,17 @@ class Threshold:
 
 
 def choose_threshold(min_accuracy: float, counts: Mapping[str, int]) -> Threshold:
-    """Returns the bound that is set, or one that a model which has learnt nothing does not reach.
+    """Returns the bound that is set, or a default bound that a model which predicts one class always does not reach.
 
-    Such a model gives every image the largest class. The bound is the share of that class among the images of all
-    splits plus 0.1; its share of `test` alone depends on how few images were dealt. Above a share of 80 % the bound is
-    halfway from the share to 1, which stays within reach.
+    The default is the share of the largest class among the images of all splits, plus 0.1. The share in `test` alone
+    varies by chance, because `test` has few images. Above a share of 80 % the default is halfway from the share to 1,
+    so that a model can reach it.
 
     Args:
-        min_accuracy: 0 to 1, or `DEFAULT_MIN_ACCURACY`.
-        counts: images of all splits by class.
+        min_accuracy: 0 to 1, or `DEFAULT_MIN_ACCURACY` for the default.
+        counts: number of images of all splits by class.
     Raises:
-        ValueError: if there is no image and no bound is set.
+        ValueError: if no bound is set and there is no image.
     """
     if min_accuracy != DEFAULT_MIN_ACCURACY:
         return Threshold(min_accuracy, "min_accuracy")

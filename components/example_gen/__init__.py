@@ -1,1 +1,1 @@
-"""Data in: from a folder of images to examples, split and without duplicates."""
+"""ExampleGen: turns a folder of images into examples in three splits, without duplicates."""

@@ -1,8 +1,9 @@
-"""ExampleGen: from a folder of labelled images to tf.Examples in three splits.
+"""ExampleGen: turns a folder of labelled images into tf.Examples in three splits.
 
-Two passes, both on Beam. The first reads every file, decodes it unless an earlier run has, and keeps a record of a
-few hundred bytes; duplicates are found and splits drawn on these records. The second writes the bytes of what is
-kept, each file straight into its shard. No image ever passes a shuffle, so memory does not grow with the data.
+ExampleGen makes two passes, both on Beam. The first pass reads every file and keeps a record of a few hundred bytes for
+each. It decodes only the files that no earlier run has decoded. Duplicates are found and splits are drawn on these
+records. The second pass writes the bytes of the kept images, each file straight into its shard. No image passes a
+shuffle, so memory does not grow with the data.
 """
 
 import dataclasses
@@ -42,23 +43,23 @@ from serving.storage.read_ahead import read_files
 from serving.storage.schemes import check_scheme
 from serving.storage.whole_files import write_whole
 
-_IMAGES_A_SHARD = 1024  # the work of one worker of the Embedder: some twenty seconds of a CPU
+_IMAGES_A_SHARD = 1024  # the work of one worker of the Embedder: about 20 seconds on a CPU
 _DATE, _UNREPLACED = "2026-11-23", "[[ScheduledTime"
-_FILES_A_BUNDLE = 512  # read by one worker at a time; many, for its threads wait for the last of them
+_FILES_A_BUNDLE = 512  # files that one worker reads at a time; many, because its threads wait for the last file
 
 
 class IngestSettings(Fields):
     """Settings of ExampleGen that no run may set.
 
     Attributes:
-        split_ratios: share of train, val and test.
-        max_megapixels: bound in millions of pixels; a larger image is left out before it is decoded.
+        split_ratios: shares of train, val and test.
+        max_megapixels: upper bound in millions of pixels; a larger image is left out before it is decoded.
         follow_links: whether links below the class folders may lead out of the data folder.
-        decoded: folder that keeps what has been decoded, for the next run.
-        salt: of the split; "" for that of the live version, or for the first the one of `choose_salt`; NEW_SALT for
-            the latter where the record of the live version cannot be read, too.
-        fingerprint: of the files, so that TFX reuses the outputs only while the folder is the same.
-        decoding_digest: of the code that decodes, so that what other code has decoded is decoded again.
+        decoded: folder of the decode cache, which the next run reads.
+        salt: salt of the split. "" takes the salt of the live version, or the result of `choose_salt` if no version is
+            live. NEW_SALT does the same, and calls `choose_salt` if the record of the live version cannot be read.
+        fingerprint: digest of the files; TFX reuses the outputs only while the folder is the same.
+        decoding_digest: digest of the code that decodes; images that other code has decoded are decoded again.
     """
 
     split_ratios: dict[str, float]
@@ -71,7 +72,7 @@ class IngestSettings(Fields):
 
 
 class ExampleGenSpec(ComponentSpec):
-    """The contract of ExampleGen."""
+    """Inputs, outputs and parameters of ExampleGen."""
 
     PARAMETERS = {
         **declare("data", "window_end", "window_days", "model_dir"),
@@ -86,7 +87,7 @@ class ExampleGenSpec(ComponentSpec):
 
 
 class ExampleGenExecutor(base_beam_executor.BaseBeamExecutor):
-    """Reads, checks, splits and writes."""
+    """Executor that reads the images, checks them, splits them and writes the examples."""
 
     def Do(
         self,
@@ -94,10 +95,10 @@ class ExampleGenExecutor(base_beam_executor.BaseBeamExecutor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Writes the `examples` and the `report`; succeeds whatever the images are like.
+        """Writes the `examples` and the `report`; succeeds even if no image is good.
 
-        TFX deletes the outputs of an executor that fails, and the list of broken files with them: it is the
-        gate, behind this, that stops a run.
+        The DataGate stops a run on bad images. ExampleGen does not, because TFX deletes the outputs of an executor that
+        fails, and the list of broken files is one of these outputs.
         """
         self._log_startup(input_dict, output_dict, exec_properties)
         examples = artifact_utils.get_single_instance(output_dict["examples"])
@@ -122,7 +123,7 @@ class ExampleGenExecutor(base_beam_executor.BaseBeamExecutor):
         _write_report(report.uri, decided)
 
     def _read(self, files: Sequence[layout.ImageFile], read: "ReadFiles", records_dir: str) -> list[Record]:
-        """Reads every file once; returns a record of each."""
+        """Reads every file once and returns a record of each file."""
         bundles = [
             (os.path.join(records_dir, f"{i:012d}.jsonl"), files[i : i + _FILES_A_BUNDLE])
             for i in range(0, len(files), _FILES_A_BUNDLE)
@@ -140,23 +141,31 @@ class ExampleGenExecutor(base_beam_executor.BaseBeamExecutor):
         return records
 
     def _write(self, data: str, decided: ingest.Ingest, uri: str) -> None:
-        """Writes the examples of each split in shards; every file straight into its shard."""
+        """Writes the examples of each split into the shards of that split."""
         for split in features.SPLITS:
             tf.io.gfile.makedirs(os.path.join(uri, f"Split-{split}"))
         with self._make_beam_pipeline() as pipeline:
             _ = (
                 pipeline
-                | "Shards" >> beam.Create(list(_shards(decided, uri)))
+                | "Shards" >> beam.Create(list(_plan_shards(decided, uri)))
                 | "SpreadShards" >> beam.Reshuffle()
                 | "WriteShards" >> beam.Map(write_shard, data, len(decided.splits))
             )
 
 
 class ReadFiles(beam.DoFn):
-    """Reads files, and decodes those that no run has decoded before."""
+    """Beam function that reads files and decodes those that no run has decoded before."""
 
     def __init__(self, data: str, max_megapixels: float, total: int, decoded: str, decoding_digest: str):
-        """Takes what is small and the same for all; as for `ExampleGen`, and how many files there are."""
+        """Stores the settings that all files share.
+
+        Args:
+            data: folder of the images.
+            max_megapixels: upper bound of an image, in millions of pixels.
+            total: number of files, for the progress.
+            decoded: folder of the decode cache.
+            decoding_digest: digest of the code that decodes.
+        """
         self._data = data
         self._max_megapixels = max_megapixels
         self._total = total
@@ -164,11 +173,17 @@ class ReadFiles(beam.DoFn):
         self._shared = shared.Shared()
 
     def setup(self) -> None:
-        """Opens what is known, or takes what another thread has opened."""
+        """Opens the decode cache, or takes the one that another thread has opened."""
         self._known = self._shared.acquire(lambda: DecodedImages(self._decoded, self._decoding_digest))
 
     def process(self, element: tuple[str, Sequence[layout.ImageFile]]) -> None:
-        """Writes a record of each file into one of our own, whole or not at all: Beam may try it twice."""
+        """Writes the records of a bundle of files into one file.
+
+        The file is written whole or not at all, because Beam may try a bundle twice.
+
+        Args:
+            element: path of the file to write, and the images to read.
+        """
         target, files = element
         records = read_images(files, self._data, self._max_megapixels, self._total, self._known)
         with write_whole(target) as path, tf.io.gfile.GFile(path, "w") as lines:
@@ -176,7 +191,7 @@ class ReadFiles(beam.DoFn):
 
 
 class ExampleGen(base_beam_component.BaseBeamComponent):
-    """Turns a folder of labelled images into tf.Examples, and says what it left out."""
+    """Component that turns a folder of labelled images into tf.Examples and lists the files that it left out."""
 
     SPEC_CLASS = ExampleGenSpec
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(ExampleGenExecutor)
@@ -185,9 +200,9 @@ class ExampleGen(base_beam_component.BaseBeamComponent):
         """Describes one ingest.
 
         Args:
-            parameters: of the run; see `layout` for what the folder of images may look like.
-            settings: of the ingest.
-            code_digest: of our code, so that TFX reuses no outputs of other code.
+            parameters: parameters of the run; `layout` describes the folder of images.
+            settings: settings of the ingest.
+            code_digest: digest of Graft's code; TFX reuses no outputs of other code.
         """
         spec = ExampleGenSpec(
             **parameters.select(ExampleGenSpec),
@@ -200,7 +215,7 @@ class ExampleGen(base_beam_component.BaseBeamComponent):
 
 
 def make_example(record: Record, encoded: bytes) -> tf.train.Example:
-    """The example of one image: each feature has one value."""
+    """Builds the example of one image: each feature has one value."""
     values = {
         features.IMAGE: encoded,
         features.LABEL: record.label.encode(),
@@ -213,14 +228,14 @@ def make_example(record: Record, encoded: bytes) -> tf.train.Example:
 
 
 def write_shard(shard: tuple[str, list[Record]], data: str, total: int = 0) -> None:
-    """Writes one TFRecord file, whole or not at all: Beam may try a shard twice.
+    """Writes one TFRecord file, whole or not at all, because Beam may try a shard twice.
 
     Args:
-        shard: the file to write, and the records of its images.
-        data: the folder that their paths are relative to.
-        total: how many images are written in all; for the progress.
+        shard: path of the file to write, and the records of its images.
+        data: folder that the paths of the images are relative to.
+        total: number of images in all shards, for the progress.
     Raises:
-        DataError: if a file changed or went since it was read.
+        DataError: if a file changed or vanished since it was read.
     """
     target, records = shard
     files = ((join(data, record.path), record.size) for record in records)
@@ -238,8 +253,11 @@ def _check_unchanged(record: Record, encoded: bytes | OSError | tf.errors.OpErro
     return encoded
 
 
-def _shards(decided: ingest.Ingest, uri: str) -> Iterator[tuple[str, list[Record]]]:
-    """Pairs of a target file and its records. By digest: a fixed order that mixes the classes."""
+def _plan_shards(decided: ingest.Ingest, uri: str) -> Iterator[tuple[str, list[Record]]]:
+    """Yields the path of each shard and its records.
+
+    The records are sorted by digest: that order is the same in each run, and mixes the classes.
+    """
     for split in features.SPLITS:
         members = sorted((r for r in decided.kept if decided.splits[r.path] == split), key=lambda r: r.digest)
         count = max(1, -(-len(members) // _IMAGES_A_SHARD))
@@ -248,20 +266,23 @@ def _shards(decided: ingest.Ingest, uri: str) -> Iterator[tuple[str, list[Record
 
 
 def resolve_window_end(window_end: str) -> str:
-    """The date that is meant; on Kubeflow it comes from a parameter of the run, which nobody has checked.
+    """Checks the last day of the window and returns it as a date.
+
+    On Kubeflow the day is a parameter of the run, which no earlier step has checked.
 
     Args:
-        window_end: a date; "" for the newest date folder; or a word that Kubeflow should have replaced by the time of
-            a scheduled run and, of a pinned version of a pipeline, does not (kubeflow/pipelines, issue 12494): today.
+        window_end: a date, or "" for the newest date folder, or Kubeflow's placeholder for the time of a scheduled run.
+            The placeholder counts as today, because Kubeflow does not replace it in a pinned version of a pipeline
+            (kubeflow/pipelines, issue 12494).
     Raises:
-        UsageError: if it is something else.
+        UsageError: if `window_end` is none of these.
     """
     if window_end.startswith(_UNREPLACED):
         return datetime.datetime.now(datetime.timezone.utc).date().isoformat()
     try:
         if window_end:
             date = datetime.datetime.strptime(window_end, "%Y-%m-%d").date()
-            if date.isoformat() != window_end:  # 2026-1-2: no folder is called so
+            if date.isoformat() != window_end:  # strptime accepts 2026-1-2, which names no date folder
                 raise ValueError
     except ValueError:
         raise UsageError(f"window_end: expected a date such as {_DATE}, or nothing; got {window_end!r}.") from None

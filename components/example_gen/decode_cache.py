@@ -1,4 +1,7 @@
-"""What decoding an image told before: that is most of what reading it costs, and the answer never changes."""
+"""Cache of image size, brightness and EXIF flag, by digest.
+
+Decoding is most of the cost of reading an image, and its results depend on the bytes alone.
+"""
 
 from collections.abc import Iterable
 
@@ -10,24 +13,32 @@ from components.row_store.store import EmbeddingStore, list_keys, remove
 
 
 class DecodedImages:
-    """Sizes of good images by their digest, kept from run to run in shards as those of the embedding store."""
+    """Sizes of good images by digest, kept from run to run in shards like those of the embedding store."""
 
     def __init__(self, root: str, decoding_digest: str):
-        """Opens what is there; other code, or another TensorFlow, may refuse what was read then.
+        """Opens the cache and drops its damaged rows.
 
         Args:
-            root: the folder to keep them in.
-            decoding_digest: of the code that decodes, and of its libraries.
+            root: folder of the cache.
+            decoding_digest: digest of the code that decodes and of its libraries. Rows of another digest are not read,
+                because other code may reject the images that this code reads.
         """
-        self._store = EmbeddingStore(root, _kind(decoding_digest))
+        self._store = EmbeddingStore(root, _make_key(decoding_digest))
         self._rows = self._store.open()
         positions = np.arange(len(self._rows))
-        intact = self._rows.check(positions)  # by `find`, there are no others from here on
+        intact = self._rows.check(positions)  # `find` sees only the intact rows from here on
         self._sizes = np.zeros([len(self._rows), *self._rows.key.shape])
         self._sizes[intact] = self._rows.read(positions[intact])
 
     def find(self, digest: str) -> tuple[int, int, float, bool] | None:
-        """Width and height of an image, its brightness, and whether it carries an EXIF orientation; None if unknown."""
+        """Looks an image up.
+
+        Args:
+            digest: hex sha256 of the bytes.
+        Returns:
+            Width and height in pixels, brightness, and whether the image carries an EXIF orientation; None if the cache
+            does not have the image.
+        """
         [position] = self._rows.find([bytes.fromhex(digest)])
         if position < 0:
             return None
@@ -35,7 +46,7 @@ class DecodedImages:
         return int(width), int(height), brightness, bool(oriented)
 
     def add(self, records: Iterable[Record]) -> None:
-        """Keeps the sizes of images that are good and new."""
+        """Stores the sizes of the images that are good and not in the cache yet."""
         good = {bytes.fromhex(r.digest): (r.width, r.height, r.brightness, r.oriented) for r in records if not r.broken}
         digests = list(good)
         new = [digests[i] for i in np.flatnonzero(self._rows.find(digests) < 0)]
@@ -45,15 +56,21 @@ class DecodedImages:
 
 
 def remove_outdated(root: str, decoding_digest: str) -> None:
-    """Removes what other code has kept."""
-    for kind in list_keys(root):
-        if kind != _kind(decoding_digest):
-            remove(root, kind)
+    """Removes the rows that other code has stored.
+
+    Args:
+        root: folder of the cache.
+        decoding_digest: digest of the present code that decodes, whose rows stay.
+    """
+    for key in list_keys(root):
+        if key != _make_key(decoding_digest):
+            remove(root, key)
 
 
-def _kind(decoding_digest: str) -> FeatureKey:
-    """Whole numbers, which float32 holds exactly up to 16 million (no image is as wide), and the brightness.
+def _make_key(decoding_digest: str) -> FeatureKey:
+    """Builds the key of rows of width, height, brightness and EXIF flag.
 
-    Other numbers, or another order, need another name than "decoded": the digest is of what decodes, not of this file.
+    float32 holds whole numbers exactly up to 16 million, and no image is as wide. The digest does not cover this file:
+    a change of the columns or of their order needs another name than "decoded".
     """
     return FeatureKey("decoded", "", decoding_digest, (4,), "float32")

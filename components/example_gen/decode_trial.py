@@ -1,6 +1,6 @@
-"""Decodes an image as serving would, to tell its size and its brightness, or why it is refused.
+"""Decodes an image as serving does; returns its size and brightness, or the reason why it cannot be decoded.
 
-The decode cache is kept under a digest of this file and of all that it imports (`pipeline/code_digests.py`).
+A digest of this file and of its imports is part of the decode cache's key (`pipeline/code_digests.py`).
 """
 
 import functools
@@ -11,27 +11,29 @@ import tensorflow as tf
 from components.images.decoding import decode_image, fits_limit, measure_image
 from components.images.formats import READABLE, name_format
 
-_VERDICT = "StringToNumberOp could not correctly convert string: "  # so the graph says what it does not decode at all
-_GRID = 512  # pixels a side that the brightness is taken of: a cast of all would take four times the image's memory
+# The graph reports the reason for an image that it does not decode in an error message of this op.
+_VERDICT = "StringToNumberOp could not correctly convert string: "
+# Pixels a side of the grid that the brightness is computed on. A cast of all pixels takes 4 times the image's memory.
+_GRID = 512
 
 
 def try_to_decode(encoded: bytes, max_megapixels: float) -> tuple[int, int, float]:
-    """Decodes an image as serving would, unless it is too large for that.
+    """Decodes an image as serving does, unless the image is too large.
 
     Args:
-        encoded: the file.
-        max_megapixels: the most that an image may have, in millions of pixels.
+        encoded: content of the file.
+        max_megapixels: upper bound of an image, in millions of pixels.
     Returns:
-        Width and height in pixels, and the brightness, 0 to 255; of an image that is too large, 0.
+        Width and height in pixels, and the brightness, 0 to 255; the brightness is 0 if the image is too large.
     Raises:
-        ValueError: if it cannot be decoded, with the reason.
+        ValueError: if the image cannot be decoded; the message is the reason.
     """
     if not encoded:
         raise ValueError("empty file")
     if not encoded.startswith(tuple(READABLE)):
         raise ValueError(f"{name_format(encoded)}; TensorFlow Serving reads {', '.join(READABLE.values())}")
     try:
-        size, brightness = _trace_try()(tf.constant(encoded), tf.constant(max_megapixels, tf.float64))
+        size, brightness = _trace_decode()(tf.constant(encoded), tf.constant(max_megapixels, tf.float64))
     except tf.errors.OpError as error:
         raise ValueError(_explain(error)) from error
     width, height = size.numpy().tolist()
@@ -39,16 +41,20 @@ def try_to_decode(encoded: bytes, max_megapixels: float) -> tuple[int, int, floa
 
 
 @functools.cache
-def _trace_try() -> "tf.types.experimental.ConcreteFunction":
-    """Returns the trace of `_try`. A tf.function looks it up in each call, which takes longer than to read a header."""
-    return _try.get_concrete_function()
+def _trace_decode() -> "tf.types.experimental.ConcreteFunction":
+    """Returns the trace of `_decode`.
+
+    A tf.function looks its trace up in each call, which takes longer than reading a header.
+    """
+    return _decode.get_concrete_function()
 
 
 @tf.function(input_signature=[tf.TensorSpec([], tf.string), tf.TensorSpec([], tf.float64)])
-def _try(encoded: tf.Tensor, max_megapixels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Width and height of an image, int64 [2], and its brightness, float32; traced once.
+def _decode(encoded: tf.Tensor, max_megapixels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Measures an image, and decodes it only if it is not too large.
 
-    It is decoded only if it is not too large.
+    Returns:
+        Width and height, int64 [2], and the brightness, float32.
     """
     still, size = measure_image(encoded)
 
@@ -60,19 +66,19 @@ def _try(encoded: tf.Tensor, max_megapixels: tf.Tensor) -> tuple[tf.Tensor, tf.T
 
 
 def _measure_brightness(image: tf.Tensor) -> tf.Tensor:
-    """The mean grey level on a grid of pixels; uint8 [height, width, 3] to float32, 0 to 255."""
+    """Computes the mean pixel value on a grid of pixels; uint8 [height, width, 3] to float32, 0 to 255."""
     step = tf.maximum(1, tf.reduce_max(tf.shape(image)[:2]) // _GRID)
     return tf.reduce_mean(tf.cast(image[::step, ::step], tf.float32))
 
 
 def _explain(error: tf.errors.OpError) -> str:
-    """Says why an image is refused: in the words of the graph, or else in those of TensorFlow's decoder."""
+    """Returns the reason why an image cannot be decoded: the graph's text, or else that of TensorFlow's decoder."""
     reason = find_reason(error)
     return reason.removeprefix(_VERDICT) if reason.startswith(_VERDICT) else f"cannot be decoded: {reason}"
 
 
 def find_reason(error: tf.errors.OpError) -> str:
-    """What TensorFlow says went wrong, without where in the graph, and without the name of a file."""
+    """Returns the reason in TensorFlow's message, without the position in the graph and the name of a file."""
     lines = [line for line in str(error.message).splitlines() if line and not line[0].isspace()]
     text = lines[-1].split("}} ")[-1].rpartition("; ")[2]
     return re.sub(r"\s*\[Op:\w+\].*$", "", text)

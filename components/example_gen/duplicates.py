@@ -1,6 +1,7 @@
-"""Which of several files with the same bytes is kept.
+"""Choice of the one file to keep among several files with the same bytes.
 
-Exact duplicates would sit in training and test at once; one image under two labels teaches nothing.
+Without it, copies of one image could stand in the training split and in the test split. An image under two labels has
+no use for training, so none of its files is kept.
 """
 
 import dataclasses
@@ -13,17 +14,17 @@ CONTRADICTION = "the same image is labelled"
 
 @dataclasses.dataclass(frozen=True)
 class Record:
-    """What ExampleGen learns of one file.
+    """Record of one file of the data folder.
 
     Attributes:
         path, label, span, split: as in `layout.ImageFile`.
-        size: in bytes.
-        digest: hex sha256 of the bytes; "" where the file could not be read.
-        problem: why the file is not used; "" for a good one.
-        broken: whether it is no readable image, rather than a good one left out.
-        oriented: whether it carries an EXIF orientation, which is ignored.
-        width, height: in pixels; 0 of a broken one.
-        brightness: mean grey level over all pixels and channels, 0 to 255.
+        size: size in bytes.
+        digest: hex sha256 of the bytes; "" if the file could not be read.
+        problem: reason why the file is left out; "" if the file is kept.
+        broken: whether the file is no readable image; False for a good image that is left out.
+        oriented: whether the image carries an EXIF orientation, which is ignored.
+        width, height: size in pixels; 0 for a broken file.
+        brightness: mean pixel value over a grid of pixels and all channels, 0 to 255.
     """
 
     path: str
@@ -41,11 +42,11 @@ class Record:
 
 
 def resolve_duplicates(records: Iterable[Record]) -> list[Record]:
-    """Keeps one of the records that share a digest and says of the others why not.
+    """Keeps one of the records that share a digest, and gives the others a problem.
 
-    Across spans the newest label wins (somebody corrected it). Within the newest span, two labels are a
-    contradiction: none is kept. Between ready-made splits the one nearest to the test set is kept, so that
-    nothing that is tested was trained on.
+    Across spans the newest label wins, because it is a correction of the older ones. Two labels within the newest span
+    are a contradiction: no record is kept. Across ready-made splits the record nearest to the test split is kept, so
+    that no test image is a training image.
 
     Args:
         records: good records, all with the same digest.

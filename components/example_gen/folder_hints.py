@@ -1,4 +1,4 @@
-"""Guesses which folder a user meant, where the one that was named holds no classes. For folders of this machine."""
+"""Suggestions of another folder when the named data folder holds no classes; for folders on this machine."""
 
 import difflib
 import os
@@ -8,18 +8,30 @@ from schema.text import list_some
 from serving.storage.gfile import is_remote
 
 _IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".heic", ".tif", ".tiff"}
-_LOOKED_INTO = 200  # folders; a hint need not be right on a disk with more
+_LOOKED_INTO = 200  # folders; above this number no folder is suggested, to bound the work
 
 
 def suggest_near(data: str) -> str:
-    """Returns a question that names a folder with a name like the missing one's; "" if there is none."""
+    """Suggests the folder whose name is most like that of a missing folder.
+
+    Args:
+        data: path of the missing folder.
+    Returns:
+        A question for the user, or "" if no folder beside `data` has a similar name.
+    """
     above, name = os.path.split(os.path.normpath(data))
     close = difflib.get_close_matches(name, _list_folders(above or "."), n=1)
     return f"Did you mean {os.path.join(above, close[0])}?" if close else ""
 
 
 def suggest_above(data: str) -> str:
-    """Returns a question that names the folder above, where the one that was named is a class of it; else ""."""
+    """Suggests the folder above when the named folder is one of its classes.
+
+    Args:
+        data: a folder without sub-folders.
+    Returns:
+        A question for the user, or "" if the folder above holds other things than class folders.
+    """
     above = os.path.normpath(os.path.join(data, os.pardir))
     folders = _list_folders(above)
     if not 2 <= len(folders) <= _LOOKED_INTO or not all(_holds_images(os.path.join(above, name)) for name in folders):
@@ -28,7 +40,13 @@ def suggest_above(data: str) -> str:
 
 
 def suggest_below(data: str) -> str:
-    """Returns a question that names the folder below, where the only folder is no class but holds them; else ""."""
+    """Suggests a folder below when the only sub-folder is no class but holds the class folders.
+
+    Args:
+        data: a folder.
+    Returns:
+        A question for the user, or "" if the sub-folders of `data` may be the classes.
+    """
     folder, folders = data, _list_folders(data)
     while len(folders) == 1:
         folder = os.path.join(folder, folders[0])
@@ -37,7 +55,10 @@ def suggest_below(data: str) -> str:
 
 
 def _list_folders(folder: str) -> list[str]:
-    """Returns the names of the sub-folders, sorted, without hidden and side ones; none of what cannot be listed."""
+    """Returns the sorted names of the sub-folders, without hidden and side folders.
+
+    The list is empty if the folder cannot be listed, or is in a store.
+    """
     if is_remote(folder):
         return []
     ignored = Ignored()

@@ -1,7 +1,7 @@
-"""Counts the files and folders of a data folder that a run passes over, by kind.
+"""Counts of the ignored files and folders of a data folder, by kind.
 
 Side files and side folders are those that people and their computers leave beside images. Any other file in a class
-folder claims to be an image: a run quarantines it by name where it is none.
+folder counts as an image: a run quarantines the file by name if it cannot be decoded.
 """
 
 import collections
@@ -16,8 +16,8 @@ EMPTY_FOLDER, OUTSIDE_WINDOW, LOOP = "folder without an image", "date folder out
 LINK_OUTSIDE, LINK_AGAIN = "link out of the data folder, for follow_links is off", "link to what is read already"
 PIPE, SOCKET, DEVICE = (f"{kind}, which is no file" for kind in ("named pipe", "socket", "device"))
 
-# Names in lower case: of Windows and its photo viewers, macOS (an icon's name ends in a carriage return), Synology,
-# Zoner, and of collections.
+# Names, in lower case, of files from Windows and its photo viewers, macOS (an icon's name ends in a carriage return),
+# Synology and Zoner, and of the texts beside a data set.
 _SIDE_FILES = {
     "thumbs.db",
     "ehthumbs.db",
@@ -29,14 +29,15 @@ _SIDE_FILES = {
     "license",
     "readme",
 }
-# Lists and notes; settings of photo editors (Adobe, Apple, RawTherapee, darktable, DxO); checksums; links and logs.
+# Suffixes of lists and notes; of photo editors' settings (Adobe, Apple, RawTherapee, darktable, DxO); of checksums; of
+# links and logs.
 _SIDE_SUFFIXES = {
     *(".txt", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".md", ".html", ".ini", ".yaml", ".yml", ".toml"),
     *(".xmp", ".aae", ".pp3", ".dop"),
     *(".md5", ".sha1", ".sha256", ".sfv"),
     *(".url", ".lnk", ".webloc", ".log"),
 }
-# Left beside folders by unpacking (macOS), a NAS (Synology), fsck and Windows; in lower case.
+# Names, in lower case, of folders that unpacking (macOS), a NAS (Synology), fsck and Windows create.
 _SIDE_FOLDERS = {"__macosx", "@eadir", "lost+found", "$recycle.bin", "system volume information"}
 _PLURALS = {
     LOOSE_FILE: "files beside the class folders",
@@ -50,32 +51,32 @@ _PLURALS = {
     SOCKET: "sockets, which are no files",
     DEVICE: "devices, which are no files",
 }
-_SHOWN = 5  # names of a kind
-_NAMES = 1000  # counted apart, of a kind
+_SHOWN = 5  # names of a kind in a phrase
+_NAMES = 1000  # names of a kind with a count of their own
 _OTHERS = "others"
 
 
 class Ignored:
-    """Counts by kind and name, of files mostly by the end of their name."""
+    """Counts of ignored files and folders by kind and name; most files count under the suffix of their name."""
 
     def __init__(self) -> None:
-        """Counts nothing yet."""
+        """Starts with no counts."""
         self.counts: dict[str, collections.Counter[str]] = {}
 
     def add(self, kind: str, name: str) -> None:
-        """Counts one more; beyond 1,000 names of a kind the rest is counted as others."""
+        """Adds one to the count of a name; after 1,000 names of a kind, further names count as "others"."""
         counter = self.counts.setdefault(kind, collections.Counter())
         counter[name if name in counter or len(counter) < _NAMES else _OTHERS] += 1
 
     def passes_over_file(self, name: str) -> bool:
-        """Returns whether a run passes over a file of this name; counts the file, if so."""
+        """Returns whether a run ignores a file of this name; counts the file if so."""
         kind = _find_kind_of_file(name)
         if kind:
             self.add(kind, _shorten(name))
         return bool(kind)
 
     def passes_over_folder(self, name: str) -> bool:
-        """Returns whether a run passes over a folder of this name; counts the folder, if so."""
+        """Returns whether a run ignores a folder of this name; counts the folder if so."""
         kind = _find_kind_of_folder(name)
         if kind:
             self.add(kind, name)
@@ -90,13 +91,13 @@ def name_irregular_kind(mode: int) -> str:
     """Returns `PIPE`, `SOCKET` or `DEVICE`.
 
     Args:
-        mode: `st_mode` of what is neither a file nor a folder.
+        mode: `st_mode` of a directory entry that is neither a file nor a folder.
     """
     return f"{name_irregular(mode).removeprefix('a ') or 'device'}, which is no file"
 
 
 def is_passed_over(name: str) -> bool:
-    """Tells whether a run passes over a file of this name."""
+    """Returns whether a run ignores a file of this name."""
     return bool(_find_kind_of_file(name))
 
 
@@ -104,7 +105,7 @@ def describe(counts: Mapping[str, Mapping[str, int]]) -> list[str]:
     """Returns a phrase for each kind: "61 side files (60 .xmp, 1 thumbs.db)".
 
     Args:
-        counts: by kind and name, as `Ignored.counts`.
+        counts: counts by kind and name, as `Ignored.counts`.
     """
     return [_describe_kind(kind, by_name) for kind, by_name in counts.items()]
 
@@ -132,8 +133,8 @@ def _find_kind_of_folder(name: str) -> str:
 
 
 def _shorten(name: str) -> str:
-    """Returns the end of a file's name, in lower case; the whole name where it has no end, or is known by it."""
+    """Returns the suffix of a file's name in lower case; the whole name if it has no suffix or is in `_SIDE_FILES`."""
     lower = name.lower()
-    if lower.startswith("._"):  # macOS, on a disk that cannot hold what belongs to a file otherwise
+    if lower.startswith("._"):  # macOS writes such a file where the disk has no place for a file's attributes
         return "._*"
     return lower.strip() if lower in _SIDE_FILES else os.path.splitext(lower)[1] or name

@@ -1,6 +1,6 @@
-"""Which images a run has seen, in eight bytes each: what the next run needs to say which are new.
+"""Set of the images of a run, as one 8-byte key per image; the next run counts its new images with it.
 
-The file goes from ExampleGen's report into the record of a pushed version, in `assets.extra/`.
+ExampleGen writes the set into its report. A push copies the file into `assets.extra/` of the version.
 """
 
 import hashlib
@@ -17,27 +17,27 @@ _TYPE = np.dtype("<u8")
 
 
 def make(images: Iterable[tuple[str, str]]) -> np.ndarray:
-    """Keys of images and their labels: a relabelled image is another one.
+    """Computes the keys of images with their labels: an image with another label has another key.
 
-    Of two sets of a million images each, one in 20 million times two different images share a key.
+    The chance that two different images share a key is 1 in 20 million for two sets of a million images each.
 
     Args:
-        images: hex sha256 of the bytes, and class name.
+        images: hex sha256 of the bytes and class name of each image.
     Returns:
-        uint64 [num_images], sorted.
+        Keys, uint64 [num_images], sorted.
     """
     keys = [hashlib.sha256(f"{digest} {label}".encode()).digest()[: _TYPE.itemsize] for digest, label in images]
     return np.sort(np.frombuffer(b"".join(keys), _TYPE))
 
 
 def write(folder: str, keys: np.ndarray) -> None:
-    """Writes keys into a folder."""
+    """Writes keys, uint64 [num_images], into a folder."""
     with tf.io.gfile.GFile(os.path.join(folder, FILE), "wb") as file:
         file.write(keys.astype(_TYPE).tobytes())
 
 
 def read(folder: str) -> np.ndarray | None:
-    """Reads keys from a folder, uint64 [num_images]; None if there are none, for an older Graft wrote it."""
+    """Reads keys from a folder, uint64 [num_images]; returns None if an older Graft wrote the folder without keys."""
     path = os.path.join(folder, FILE)
     if not tf.io.gfile.exists(path):
         return None
@@ -46,10 +46,10 @@ def read(folder: str) -> np.ndarray | None:
 
 
 def read_kept(folder: str) -> np.ndarray | None:
-    """Reads the file of a version, which may be damaged; returns as `read`.
+    """Reads the keys of a version, whose file may be damaged; returns as `read`.
 
     Raises:
-        DamagedError: if there is something that is no set of keys.
+        DamagedError: if the file is empty or ends within a key.
     """
     content = read_bytes(os.path.join(folder, FILE))
     if content is None:
@@ -60,11 +60,13 @@ def read_kept(folder: str) -> np.ndarray | None:
 
 
 def compare(keys: np.ndarray, seen: np.ndarray) -> tuple[int, int]:
-    """How many are new, and how many of those seen are gone.
+    """Counts the images that are new, and those of the earlier run that are gone.
 
     Args:
-        keys: uint64 [num_images], of this run.
-        seen: the same of an earlier one.
+        keys: keys of this run, uint64 [num_images].
+        seen: keys of the earlier run, uint64 [num_images].
+    Returns:
+        Number of new images and number of gone images.
     """
     common = len(np.intersect1d(keys, seen))
     return len(np.unique(keys)) - common, len(np.unique(seen)) - common

@@ -1,12 +1,12 @@
-"""Decides on each file that was read: kept or left out, and in which split. Reads and writes no file."""
+"""Decision on each file of an ingest: kept or left out, and its split. This module reads and writes no file."""
 
 import collections
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
 
 from components.example_gen.duplicates import CONTRADICTION, Record, resolve_duplicates
-from components.example_gen.layout import Listing, splits_to_draw
-from components.example_gen.splits import choose_salt, count_splits, split_of
+from components.example_gen.layout import Listing, find_missing_splits
+from components.example_gen.splits import assign_split, choose_salt, count_splits
 from components.records.ingest import IngestSummary
 from components.records.quarantine import LeftOut
 from schema.features import TRAIN
@@ -14,13 +14,13 @@ from schema.features import TRAIN
 
 @dataclasses.dataclass(frozen=True)
 class Ingest:
-    """The decision on all files of a window.
+    """Decision on all files of a window.
 
     Attributes:
-        listing: the files as they were listed.
-        records: one of each file, in the order of their paths; with a problem where the file is left out.
-        splits: path to split, of the images that are kept.
-        salt: of the split.
+        listing: files as they were listed.
+        records: one record per file, in the order of the paths; a record with a problem is left out.
+        splits: split of each kept image, by path.
+        salt: salt of the split.
     """
 
     listing: Listing
@@ -30,30 +30,30 @@ class Ingest:
 
     @property
     def kept(self) -> list[Record]:
-        """Records of the images that are kept."""
+        """Records of the kept images."""
         return [record for record in self.records if not record.problem]
 
 
 def decide(listing: Listing, records: Iterable[Record], ratios: Mapping[str, float], salt: str = "") -> Ingest:
-    """Leaves out duplicates, and deals the other good images to the splits.
+    """Leaves duplicates out and assigns the other good images to splits.
 
     Args:
-        listing: the files as they were listed.
-        records: of each file, as read.
-        ratios: share of train, val and test.
-        salt: of the split; "" to choose the one that deals best.
+        listing: files as they were listed.
+        records: record of each file.
+        ratios: shares of train, val and test.
+        salt: salt of the split; "" to choose the salt with `choose_salt`.
     """
     decided = sorted(_resolve_all(records), key=lambda r: r.path)
     good = [record for record in decided if not record.problem]
     drawn = _find_ratios_to_draw(ratios, listing.split_folders)
     to_draw = {r.path for r in good if r.split in ("", TRAIN)}
     chosen = int(salt) if salt else choose_salt(((r.label, r.digest) for r in good if r.path in to_draw), drawn)
-    splits = {r.path: split_of(r.digest, chosen, drawn) if r.path in to_draw else r.split for r in good}
+    splits = {r.path: assign_split(r.digest, chosen, drawn) if r.path in to_draw else r.split for r in good}
     return Ingest(listing, decided, splits, chosen)
 
 
 def summarize(ingest: Ingest) -> IngestSummary:
-    """Counts files by what became of them, and images by split and class."""
+    """Counts the files that were kept, left out or broken, and the kept images by split and class."""
     records, kept = ingest.records, ingest.kept
     return IngestSummary(
         files=len(records),
@@ -71,19 +71,19 @@ def summarize(ingest: Ingest) -> IngestSummary:
 
 
 def list_left_out(ingest: Ingest) -> list[LeftOut]:
-    """Lists the files that are left out, in the order of their paths."""
+    """Lists the left-out files, in the order of their paths."""
     return [LeftOut(path=r.path, label=r.label, reason=r.problem, broken=r.broken) for r in ingest.records if r.problem]
 
 
 def _find_ratios_to_draw(ratios: Mapping[str, float], split_folders: tuple[str, ...]) -> Mapping[str, float]:
-    """Returns the shares of the splits that are dealt: all three, or those that did not come ready-made."""
+    """Returns the shares of the splits to draw: all three, or `train` and those that are not ready-made."""
     if not split_folders:
         return ratios
-    return {s: ratios[s] for s in (TRAIN, *splits_to_draw(split_folders))}
+    return {s: ratios[s] for s in (TRAIN, *find_missing_splits(split_folders))}
 
 
 def _resolve_all(records: Iterable[Record]) -> Iterator[Record]:
-    """Yields the same records; of those that share a digest, all but one at the most with a problem."""
+    """Yields the same records; of the good records that share a digest, at most one stays without a problem."""
     by_digest: dict[str, list[Record]] = collections.defaultdict(list)
     for record in records:
         if record.broken:

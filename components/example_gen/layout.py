@@ -1,12 +1,12 @@
-"""Reads a folder of labelled images as a list of files, without opening one.
+"""Listing of a folder of labelled images; no image is opened.
 
-Three layouts, told apart by the names of the top folders:
+The names of the top folders decide between three layouts:
 
     DATA/<class>/**                              class folders
     DATA/<date>/<class>/**                       spans: a date is 2026-11-23
     DATA/{train,val|valid|validation,test}/<class>/**  split already
 
-Links are followed as `walk` says. Hidden and side files and folders, and what is no regular file, are passed over and
+`walk` has the rules for links. Hidden files, side files, such folders, pipes, sockets and devices are ignored and
 counted. The folder may be in a store, such as gs://bucket/photos.
 """
 
@@ -34,16 +34,16 @@ _SPLIT_FOLDERS = {"train": "train", "val": "val", "valid": "val", "validation": 
 
 @dataclasses.dataclass(frozen=True)
 class ImageFile:
-    """A file that claims to be an image.
+    """File that counts as an image until it is read.
 
     Attributes:
-        path: relative to the data folder, with "/"; as on disk.
-        label: the class: the name of the class folder in Unicode's form NFC. macOS writes NFD, and the same
-            class from two machines is one.
-        span: the date folder, or "".
-        split: the split folder (train, val or test), or "".
-        size: in bytes.
-        modified: modification time in nanoseconds since the epoch, as exactly as the file system has it.
+        path: path relative to the data folder, with "/"; otherwise as on disk.
+        label: class, which is the name of the class folder in Unicode's form NFC. macOS writes NFD; NFC makes the same
+            class from two machines one class.
+        span: date folder, or "".
+        split: split folder (train, val or test), or "".
+        size: size in bytes.
+        modified: modification time in nanoseconds since the epoch, as exact as the file system stores it.
     """
 
     path: str
@@ -56,13 +56,13 @@ class ImageFile:
 
 @dataclasses.dataclass(frozen=True)
 class Listing:
-    """The files of one window, in the order of their paths.
+    """Files of one window.
 
     Attributes:
-        files: what was found.
-        window_end: the last day of the window, or "" without date folders.
-        split_folders: the splits that came ready-made; empty if none.
-        ignored: files and folders that were passed over, by kind and name; see `ignored`.
+        files: files in the order of their paths.
+        window_end: last day of the window, or "" without date folders.
+        split_folders: ready-made splits; empty if the images are not split already.
+        ignored: counts of ignored files and folders by kind and name; see `ignored`.
     """
 
     files: tuple[ImageFile, ...]
@@ -72,12 +72,12 @@ class Listing:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The class folders that hold a file, sorted."""
+        """Sorted names of the classes that have a file."""
         return tuple(sorted({f.label for f in self.files}))
 
     @property
     def fingerprint(self) -> str:
-        """Changes whenever a file is added, removed, renamed or written: path, size and time of each."""
+        """Digest of path, size and time of each file; it changes if a file is added, removed, renamed or written."""
         digest = hashlib.sha256()
         for f in self.files:
             digest.update(f"{f.path}\0{f.size}\0{f.modified}\n".encode())
@@ -88,14 +88,14 @@ def list_images(data: str, window_end: str = "", window_days: int = 0, follow_li
     """Lists the images below a folder.
 
     Args:
-        data: the folder, of this machine or of a store.
-        window_end: the last date to read; "" for the newest. Date folders only.
-        window_days: how many days up to `window_end`; 0 for all. Date folders only.
+        data: data folder, on this machine or in a store.
+        window_end: last date to read; "" for the newest. For date folders only.
+        window_days: number of days up to and including `window_end`; 0 for all. For date folders only.
         follow_links: whether links below the class folders may lead out of the data folder.
     Returns:
         The files of that window.
     Raises:
-        DataError: if the folder is missing, empty, holds no class folder, mixes layouts or cannot be listed.
+        DataError: if the folder is missing, empty, has no class folder, mixes layouts or cannot be listed.
     """
     if _is_file(data):
         raise DataError(
@@ -108,7 +108,7 @@ def list_images(data: str, window_end: str = "", window_days: int = 0, follow_li
         raise DataError(
             f"{data}: no such folder. {suggest_near(data) or 'Name a folder with one sub-folder per class.'}"
         )
-    folders, images = _children(data)
+    folders, images = _list_children(data)
     if not folders:
         raise DataError(
             f"{data}: expected one folder per class with images inside, found {len(images)} files and no folder. "
@@ -121,7 +121,7 @@ def list_images(data: str, window_end: str = "", window_days: int = 0, follow_li
         raise DataError(f"{data}: {list_some(folders)} look like dates. Write them as 2026-11-23, or name the classes.")
     elif window_end or window_days:
         raise DataError(
-            f"{data}: a window of dates was asked for, but no folder is a date such as 2026-11-23 "
+            f"{data}: window_end or window_days is set, but no folder is a date such as 2026-11-23 "
             f"(found {list_some(folders)}). Leave the window out, or sort the class folders into date folders."
         )
     elif _are_splits(data, folders):
@@ -164,17 +164,19 @@ def _list_spans(
 
 
 def _are_splits(data: str, folders: list[str]) -> bool:
-    """Whether the folders are ready-made splits.
+    """Returns whether the folders are ready-made splits.
 
-    A class may be called `train`. It then holds images; or folders, but hardly the same as every other class.
+    A class may be called `train`, too. Such a folder holds images, or folders with other names than those in the other
+    classes.
 
     Raises:
-        DataError: if they look like splits and are named in another way: a model would learn to tell them apart.
+        DataError: if the folders look like splits and one has another name. Read as classes, they would train a model
+            to tell the splits apart.
     """
     named = [name for name in folders if name.lower() in _SPLIT_FOLDERS]
     if not named:
         return False
-    inside = [sorted(map(_normalize, _children(os.path.join(data, name))[0])) for name in folders]
+    inside = [sorted(map(_normalize, _list_children(os.path.join(data, name))[0])) for name in folders]
     alike = all(inside) and all(names == inside[0] for names in inside)
     all_named = named == folders and all(inside)
     if all_named and TRAIN in (name.lower() for name in named):
@@ -198,9 +200,16 @@ def _list_splits(data: str, folders: list[str], follow_links: bool) -> Listing:
 
 
 def _collect(data: str, roots: list[tuple[str, str, str]], ignored: Ignored, follow_links: bool) -> Listing:
-    """Lists the class folders below each (folder, span, split)."""
+    """Lists the files of the class folders.
+
+    Args:
+        data: data folder.
+        roots: parents of class folders: path below the data folder, span, split.
+        ignored: counts of ignored files and folders, which this function adds to.
+        follow_links: whether links below the class folders may lead out of the data folder.
+    """
     if roots != [("", "", "")]:
-        _children(data, ignored)
+        _list_children(data, ignored)
     prefix = len(os.path.join(data, ""))
     found = (_list_remote if is_remote(data) else _list_local)(data, roots, ignored, follow_links)
     files = [
@@ -213,12 +222,12 @@ def _collect(data: str, roots: list[tuple[str, str, str]], ignored: Ignored, fol
 def _list_local(
     data: str, roots: list[tuple[str, str, str]], ignored: Ignored, follow_links: bool
 ) -> Iterable[FoundFile]:
-    """Finds the files below the class folders of this machine."""
+    """Finds the files below class folders on this machine."""
     folders = [(os.path.join(data, folder) if folder else data, span, split) for folder, span, split in roots]
     classes = [
         Root(os.path.join(folder, name), _normalize(name), span, split)
         for folder, span, split in folders
-        for name in _children(folder, ignored)[0]
+        for name in _list_children(folder, ignored)[0]
     ]
     walk = Walk(data, ignored, follow_links, [data, *(folder for folder, _, _ in folders)])
     walk.walk(classes)
@@ -232,7 +241,7 @@ def _list_local(
 def _list_remote(
     data: str, roots: list[tuple[str, str, str]], ignored: Ignored, follow_links: bool
 ) -> Iterator[FoundFile]:
-    """The same, in a store; a store has no empty folders and no links."""
+    """Finds the files below class folders in a store, which has no empty folders and no links."""
     from serving.storage.remote_listing import list_objects
 
     del follow_links
@@ -261,13 +270,14 @@ def _is_file(path: str) -> bool:
 
 
 def list_files(folder: str, follow_links: bool = False) -> tuple[list[str], Mapping[str, Mapping[str, int]]]:
-    """Lists the files below a folder of this machine, as an ingest does.
+    """Lists the files below a folder on this machine by the rules of an ingest.
 
     Args:
-        folder: the folder.
-        follow_links: whether links may lead out of it; a folder in it that is a link is followed in any case.
+        folder: folder to list.
+        follow_links: whether links may lead out of the folder. A link to a folder directly in `folder` is followed in
+            any case, as a class folder is.
     Returns:
-        The paths, sorted; and what was passed over, by kind and name, as `Listing.ignored`.
+        Sorted paths, and the counts of ignored files and folders by kind and name, as `Listing.ignored`.
     Raises:
         DataError: if a folder cannot be listed, or a name is not UTF-8.
     """
@@ -283,17 +293,17 @@ def _is_linked_class(folder: str, name: str) -> bool:
 
 
 def list_paths(names: Iterable[str]) -> list[str]:
-    """Replaces each folder of this machine among some names by the files below it, as an ingest lists them.
+    """Replaces each folder among the names by the files below that folder.
 
-    Links are followed wherever they lead: who asks a model trains on nothing.
+    Links are followed out of the folder, too, because these images are not trained on.
 
     Args:
-        names: of files and folders.
+        names: paths of files and folders on this machine.
     Returns:
-        Paths of files; those of a folder sorted, without hidden and side files.
+        Paths of files; the files of a folder are sorted, without hidden and side files.
     Raises:
         DataError: if a folder has no file, or cannot be listed.
-        UsageError: for the standard input, and for an address of the web.
+        UsageError: if a name is "-" for the standard input, or a web address.
     """
     paths: list[str] = []
     for name in names:
@@ -315,10 +325,10 @@ def _check_is_file_name(name: str) -> None:
         raise UsageError(f"{printable(name)}: addresses of the web are not read. Download it, and name the file.")
 
 
-def _children(folder: str, ignored: Ignored | None = None) -> tuple[list[str], list[str]]:
-    """Returns the sub-folders and the files of a folder, both without hidden and side ones; counts what it drops.
+def _list_children(folder: str, ignored: Ignored | None = None) -> tuple[list[str], list[str]]:
+    """Returns the sub-folders and the files of a folder, without hidden and side ones.
 
-    All files are counted: where there are class folders, those beside them are in no class.
+    Adds the dropped entries to `ignored`. All files count as ignored, too: a file beside class folders has no class.
     """
     ignored = ignored or Ignored()
     try:
@@ -353,10 +363,10 @@ def _is_date(name: str) -> bool:
     return True
 
 
-def splits_to_draw(split_folders: tuple[str, ...]) -> tuple[str, ...]:
-    """The splits that must be drawn from `train`, given those that came ready-made.
+def find_missing_splits(split_folders: tuple[str, ...]) -> tuple[str, ...]:
+    """Returns the splits to draw from `train`, given the ready-made splits.
 
-    >>> splits_to_draw(("test", "train"))
+    >>> find_missing_splits(("test", "train"))
     ('val',)
     """
     return tuple(s for s in (VAL, "test") if s not in split_folders) if TRAIN in split_folders else ()

@@ -1,10 +1,10 @@
-"""Takes the salt of the split over from the live version, and says what happens where its record cannot be read."""
+"""Salt of the split, taken over from the live version; messages for a live version with a damaged record."""
 
 from schema.errors import UsageError
 from schema.text import printable
 from serving.releases import versions
 
-# For ExampleGen: as "", the salt of the live version; but where its record cannot be read, one of its own.
+# Value of ExampleGen's `salt`: the salt of the live version, or a new one if the record of that version is damaged.
 NEW_SALT = "new"
 _LOSS = "the images are split anew, so that it may train on what version {} was tested on, and is compared with nothing"
 _FORCE = (
@@ -17,38 +17,38 @@ _BY_HAND = (
 
 
 def describe_damage(live: versions.Version) -> str:
-    """Says what is wrong with the record of the live version, and why that matters."""
+    """Describes the damage to the record of the live version and its consequence."""
     return (
         f"{printable(live.path)}/{versions.RECORD}: {live.problem}. Without this record of the live version "
-        f"{live.number}, nobody knows which images it was tested on, and no model can be compared with it."
+        f"{live.number}, its test images are unknown, and no model can be compared with it."
     )
 
 
 def check_record(live: versions.Version | None, force: bool) -> None:
-    """Refuses a run beside a live version whose record cannot be read.
+    """Rejects a run if the record of the live version cannot be read.
 
-    Such a run would deal the images anew, train on what the live model was tested on, and put a model in its place that
-    was compared with nothing. On a schedule nobody would notice.
+    Such a run would split the images anew and train on test images of the live model. Its model would replace the live
+    one without a comparison, and a schedule would hide that.
 
     Args:
-        live: the live version, or None.
-        force: whether to go on all the same.
+        live: live version, or None.
+        force: whether to accept a damaged record.
     Raises:
-        UsageError: if the record cannot be read, and nobody forces it.
+        UsageError: if the record cannot be read and `force` is not set.
     """
     if problems := find_record_problems(live, force):
         raise UsageError(*problems)
 
 
 def find_record_problems(live: versions.Version | None, force: bool) -> list[str]:
-    """Returns what `check_record` refuses, with what to do; nothing where it refuses nothing."""
+    """Returns the problems that `check_record` raises, each with a remedy; empty if the run may go on."""
     if live is None or not live.problem or force:
         return []
     return [f"{describe_damage(live)} {_FORCE.format(live.number)}"]
 
 
 def describe_unread_record(live: versions.Version | None) -> list[str]:
-    """Returns a warning for the report of a run that went on without the record of the live version."""
+    """Returns a warning for the report if a run went on without the record of the live version."""
     if live is None or not live.problem:
         return []
     return [
@@ -58,15 +58,15 @@ def describe_unread_record(live: versions.Version | None) -> list[str]:
 
 
 def find_salt(model_dir: str, salt: str) -> str:
-    """Returns the salt that a run splits its images with; "" to choose one.
+    """Returns the salt of a run's split; "" to choose one.
 
-    The live version's, where none is given: an image that it was tested on must not be trained on later.
+    Without a number the salt is that of the live version, so that its test images stay test images.
 
     Args:
-        model_dir: the serving folder of the model, or "".
-        salt: as `resolve` found it; "", NEW_SALT or a number.
+        model_dir: serving folder of the model, or "".
+        salt: "", NEW_SALT or a number, as `pipeline.local.resolve` sets it.
     Raises:
-        UsageError: if the record of the live version cannot be read; but with NEW_SALT.
+        UsageError: if the record of the live version cannot be read and `salt` is "".
     """
     if salt not in ("", NEW_SALT):
         return salt
@@ -77,5 +77,5 @@ def find_salt(model_dir: str, salt: str) -> str:
 
 
 def read_salt(live: versions.Version | None) -> str:
-    """Returns the salt of the live version; "" if there is none, or none is known."""
+    """Returns the salt of the live version; "" if no version is live or its record has no salt."""
     return "" if live is None or live.record.salt is None else str(live.record.salt)

@@ -1,4 +1,4 @@
-"""Reads the files that claim to be images, and says of each what serving would say of it."""
+"""Reading and decoding of image files into records, by the rules that serving applies."""
 
 import dataclasses
 import hashlib
@@ -28,18 +28,19 @@ def read_images(
     total: int,
     decoded: DecodedImages | None = None,
 ) -> list[Record]:
-    """Reads and decodes files on all cores, for TensorFlow lets other threads run meanwhile.
+    """Reads and decodes files in threads, which run at once because TensorFlow releases Python's lock.
 
-    Memory holds one file and its decoded image a core; from a store, where most of the time is waiting, of more.
+    There is one thread a core, and more for a store, where most of the time is waiting. Memory holds one file and its
+    decoded image a thread.
 
     Args:
-        files: what to read.
-        data: the folder that their paths are relative to.
+        files: images to read.
+        data: folder that the paths of the images are relative to.
         max_megapixels: as for `read_image`.
-        total: how many files are read in all; for the progress.
-        decoded: what need not be decoded again; the others are added.
+        total: number of files that all workers read, for the progress.
+        decoded: decode cache; images that the cache lacks are added.
     Returns:
-        A record of each, in the same order.
+        A record of each file, in the same order.
     """
     records = []
     with thread_pool(REQUESTS_AT_ONCE if is_remote(data) else os.cpu_count()) as threads:
@@ -54,15 +55,15 @@ def read_images(
 def read_image(
     file: layout.ImageFile, data: str, max_megapixels: float, decoded: DecodedImages | None = None
 ) -> Record:
-    """Reads and decodes one file as serving does: what passes here can be served.
+    """Reads and decodes one file as serving does.
 
     Args:
-        file: what to read.
-        data: the folder that its path is relative to.
-        max_megapixels: the most that an image may have, in millions of pixels.
-        decoded: what need not be decoded again.
+        file: image to read.
+        data: folder that the path of the image is relative to.
+        max_megapixels: upper bound of an image, in millions of pixels.
+        decoded: decode cache.
     Returns:
-        Its record; broken, with the reason, if it cannot be served.
+        Record of the file; broken, with the reason, if a server could not decode the image.
     """
     record = Record(file.path, file.label, file.span, file.split, file.size)
     if file.path.lower().endswith(UNFINISHED):

@@ -1,4 +1,4 @@
-"""Splits images by a hash of their bytes: the same bytes always fall in the same split."""
+"""Split of images by a hash of their bytes: the same bytes always fall into the same split."""
 
 import collections
 import hashlib
@@ -7,20 +7,19 @@ from collections.abc import Iterable, Mapping
 from schema.features import SPLITS
 
 MAX_SALT = 999
-# Where every salt must be tried, the data is small; this bounds the work where it is not.
-_MAX_HASHES = 2_000_000
-_ALL = ""  # no class is called so
+_MAX_HASHES = 2_000_000  # bounds the work of `choose_salt` on large data, where fewer salts are tried
+_ALL = ""  # stands for all classes together; no class has this name
 
 
-def split_of(digest: str, salt: int, ratios: Mapping[str, float]) -> str:
-    """The split of an image, independent of its path and class.
+def assign_split(digest: str, salt: int, ratios: Mapping[str, float]) -> str:
+    """Assigns an image to a split, independent of the path and class of the image.
 
     Args:
         digest: hex sha256 of the bytes.
-        salt: another salt deals the images anew.
-        ratios: split name to its share; any positive numbers.
+        salt: number that is hashed with the digest; another salt assigns all images anew.
+        ratios: share of each split; any positive numbers.
     Returns:
-        One of the names.
+        Name of the split.
     """
     position = int.from_bytes(hashlib.sha256(f"{salt}:{digest}".encode()).digest()[:8], "big") / 2**64
     position *= sum(ratios.values())
@@ -33,18 +32,18 @@ def split_of(digest: str, salt: int, ratios: Mapping[str, float]) -> str:
 
 
 def choose_salt(images: Iterable[tuple[str, str]], ratios: Mapping[str, float]) -> int:
-    """Chooses the salt that deals the images closest to the ratios.
+    """Chooses the salt whose splits are closest to the ratios.
 
-    Chance alone deals 4 of 60 images to a split of 15 %, or 15: a figure measured on such a split says little. So 1,000
-    salts are tried, fewer above 2,000 images, where chance deviates less. First counts how few classes are without an
-    image in a split; then the largest deviation from a target, of a class in a split or of a whole split, in units of
-    the target's square root; then the sum of their squares.
+    A random salt may assign 4 or 15 of 60 images to a split of 15 %. A metric on such a split says little. So 1,000
+    salts are tried; fewer above 2,000 images, where random splits deviate less. The best salt has the fewest classes
+    without an image in a split; then the smallest maximum deviation from a target, for a class in a split or for a
+    whole split, in units of the target's square root; then the smallest sum of squared deviations.
 
     Args:
         images: (label, digest) of each image.
-        ratios: as for `split_of`.
+        ratios: as for `assign_split`.
     Returns:
-        The best salt; of equal ones the smallest.
+        The best salt; the smallest of several best ones.
     """
     images = list(images)
     tries = max(1, min(MAX_SALT + 1, _MAX_HASHES // max(1, len(images))))
@@ -53,7 +52,7 @@ def choose_salt(images: Iterable[tuple[str, str]], ratios: Mapping[str, float]) 
 
 
 def _find_targets(images: list[tuple[str, str]], ratios: Mapping[str, float]) -> dict[tuple[str, str], float]:
-    """Images that each class and all together (label "") should have in each split."""
+    """Computes the number of images that each class, and all classes together (label ""), should have in each split."""
     sizes = collections.Counter(label for label, _ in images)
     total = sum(ratios.values())
     return {
@@ -66,13 +65,13 @@ def _find_targets(images: list[tuple[str, str]], ratios: Mapping[str, float]) ->
 def _rank(
     images: list[tuple[str, str]], salt: int, ratios: Mapping[str, float], targets: dict[tuple[str, str], float]
 ) -> tuple[int, float, float]:
-    """Gaps, largest deviation, and sum of squared deviations of a salt; less is better."""
-    counts = collections.Counter((label, split_of(digest, salt, ratios)) for label, digest in images)
+    """Returns the rank of a salt: gaps, largest deviation, sum of squared deviations; the smallest rank is the best."""
+    counts = collections.Counter((label, assign_split(digest, salt, ratios)) for label, digest in images)
     gaps = len(targets) - len(ratios) - len(counts)
     for (_, split), count in list(counts.items()):
         counts[_ALL, split] += count
     squares = [(counts[key] - target) ** 2 / target for key, target in targets.items() if target]
-    # Rounded, for the last bits are not the same on every machine.
+    # Rounded, because the last bits differ between machines.
     return gaps, round(max(squares, default=0.0), 9), round(sum(squares), 9)
 
 
@@ -82,7 +81,7 @@ def count_splits(assigned: Iterable[tuple[str, str]]) -> dict[str, dict[str, int
     Args:
         assigned: (split, label) of each image.
     Returns:
-        split -> label -> count; every split is there, in the order train, val, test.
+        Number of images by split and label; all splits are present, in the order train, val, test.
     """
     counts: dict[str, collections.Counter[str]] = {split: collections.Counter() for split in SPLITS}
     for split, label in assigned:

@@ -1,18 +1,19 @@
-"""Walks folders of this machine: each real folder once, each real file once, whatever links lead where.
+"""Walk through folders on this machine that reads each real folder and each real file once, whatever links there are.
 
-The rules for links, in words:
+The rules for links:
 
-- A class folder, and a date or split folder, may itself be a link to anywhere.
-- A link below it leads to what is inside the data folder, or inside a class folder's real place; others are passed over
-  unless `follow_links` is set. (`rsync --safe-links` passes over by the text of a link; here it is where it ends.)
-- The real path wins over a link, and of links the first in sorted order: a link to a folder or file that is read anyway
-  is passed over, in the same class or in another. (`find -L` reads it once a path.)
-- Links from two classes, or from two splits, to one folder that is read nowhere else contradict each other. Two such
-  links to one file are both listed, and the ingest says of both that the image stands in two classes.
-- A hard link is a copy: no path of it is more real than another. Ingest leaves out copies by their bytes.
+- A class folder, a date folder or a split folder may itself be a link to anywhere.
+- A link below a class folder is followed if its target is inside the data folder, or inside the real folder of a class.
+  Other links are ignored unless `follow_links` is set. (`rsync --safe-links` decides by the text of a link; this module
+  decides by the link's target.)
+- The real path wins over a link, and the first link in sorted order wins over other links. A link to a folder or file
+  that is read anyway is ignored, in the same class or in another. (`find -L` reads such a file once a path.)
+- Links from two classes, or from two splits, to one folder that is read nowhere else are an error. Two such links to
+  one file are both listed, and the ingest reports for both that the image stands in two classes.
+- A hard link is a copy, because all its paths are equally real. ExampleGen leaves out copies by their bytes.
 
-Links are told by what `scandir` says of an entry, so that an ordinary file costs no more than its `stat`. What is
-neither a file nor a folder is passed over and never opened.
+`scandir` tells links from other entries, so an ordinary file costs one `stat`. Pipes, sockets and devices are ignored
+and never opened.
 """
 
 import dataclasses
@@ -28,13 +29,13 @@ from schema.text import printable
 
 @dataclasses.dataclass(frozen=True)
 class Root:
-    """A class folder.
+    """Class folder.
 
     Attributes:
-        path: of the folder.
-        label: the class.
-        span: the date folder, or "".
-        split: the split folder, or "".
+        path: path of the folder.
+        label: name of the class.
+        span: date folder, or "".
+        split: split folder, or "".
     """
 
     path: str
@@ -43,13 +44,20 @@ class Root:
     split: str = ""
 
     def agrees(self, other: "Root") -> bool:
-        """Tells whether an image may stand in both: they are of the same class and split."""
+        """Returns whether both folders have the same class and split, so that one image may stand in both."""
         return (self.label, self.split) == (other.label, other.split)
 
 
 @dataclasses.dataclass(frozen=True)
 class FoundFile:
-    """A file below a class folder: its path; size in bytes and modification time in ns, 0 of a link to nowhere."""
+    """File below a class folder.
+
+    Attributes:
+        root: class folder.
+        path: path of the file.
+        size: size in bytes; 0 for a link to nowhere.
+        modified: modification time in nanoseconds; 0 for a link to nowhere.
+    """
 
     root: Root
     path: str
@@ -61,51 +69,53 @@ class FoundFile:
 class _Link:
     path: str
     real_parent: str
-    target: str  # its real path
+    target: str  # the real path that the link leads to
     root: Root
 
 
 class Walk:
-    """One walk through the class folders of a data folder.
+    """Walk through the class folders of a data folder.
 
     Attributes:
-        files: the files that were found, in no order.
-        dropped: class folders that are links to what is read already.
+        files: files that were found, in no order.
+        dropped: class folders that are links to a folder which is read already.
     """
 
     def __init__(self, data: str, ignored: Ignored, follow_links: bool = False, containers: Sequence[str] = ()):
         """Prepares a walk.
 
         Args:
-            data: the data folder.
-            ignored: counts what is passed over.
+            data: data folder.
+            ignored: counts of ignored files and folders, which the walk adds to.
             follow_links: whether links may lead out of the data folder.
-            containers: the data folder, date and split folders, if their own files are in no class.
+            containers: folders of class folders: the data folder, date folders, split folders. Their own files have no
+                class.
         """
         self.files: list[FoundFile] = []
         self.dropped: set[Root] = set()
         self._data, self._ignored, self._follow_links = data, ignored, follow_links
         self._real_data = os.path.realpath(data)
-        self._inside: tuple[str, ...] = (_end(self._real_data),)
+        self._inside: tuple[str, ...] = (_add_slash(self._real_data),)
         self._containers = set(map(os.path.realpath, containers))
-        self._visited: dict[str, tuple[Root, bool]] = {}  # real folder to who read it, and whether through a link
+        self._visited: dict[str, tuple[Root, bool]] = {}  # by real folder: its class folder, whether reached by a link
         self._linked_files: dict[str, list[Root]] = {}
         self._links: list[tuple[str, str, Root]] = []  # path, real folder that it is in, class folder
 
     def walk(self, roots: Sequence[Root]) -> None:
-        """Finds the files below class folders: first those of real folders, then those behind links.
+        """Finds the files below class folders: first in real folders, then behind links.
 
         Raises:
             DataError: if a folder cannot be listed, a name is not UTF-8, or links put one folder into two classes.
         """
         real_paths = {root: os.path.realpath(root.path) for root in roots}
-        linked = {root for root in roots if real_paths[root] != self._place(root.path)}
-        self._inside += tuple(_end(real_paths[root]) for root in linked)
+        linked = {root for root in roots if real_paths[root] != self._expect_real_path(root.path)}
+        self._inside += tuple(_add_slash(real_paths[root]) for root in linked)
         for root in roots:
             if root not in linked:
                 self._descend(root.path, real_paths[root], root, False)
         for root in sorted(linked, key=lambda root: root.path):
-            self._follow_folder(_Link(root.path, self._place(os.path.dirname(root.path)), real_paths[root], root))
+            parent = self._expect_real_path(os.path.dirname(root.path))
+            self._follow_folder(_Link(root.path, parent, real_paths[root], root))
             if self._visited.get(real_paths[root], (None, False))[0] is not root:
                 self.dropped.add(root)
         own, file_links = {root.path for root in roots}, []
@@ -123,7 +133,7 @@ class Walk:
                 self._follow_file(link)
 
     def _descend(self, path: str, real: str, root: Root, through_link: bool) -> None:
-        """Reads a folder and the real folders below it; keeps the links in them for later."""
+        """Reads a folder and the real folders below; collects their links, which `walk` follows later."""
         folders = [(path, real)]
         while folders:
             folder, real_folder = folders.pop()
@@ -140,10 +150,10 @@ class Walk:
                     self._add(entry.path, root)
 
     def _enter(self, path: str, real: str, root: Root, through_link: bool) -> bool:
-        """Marks a real folder as read; returns whether it was not yet.
+        """Marks a real folder as read; returns False if it was read before.
 
         Raises:
-            DataError: if links alone lead there, and from two classes or splits.
+            DataError: if only links lead to the folder, and they come from two classes or splits.
         """
         if real in self._containers:
             self._pass_over(LINK_AGAIN, path)
@@ -161,14 +171,14 @@ class Walk:
         return False
 
     def _follow_folder(self, link: _Link) -> None:
-        if _end(link.real_parent).startswith(_end(link.target)):
+        if _add_slash(link.real_parent).startswith(_add_slash(link.target)):
             self._ignored.add(LOOP, os.path.basename(link.path))
         else:
             self._descend(link.path, link.target, link.root, True)
 
     def _follow_file(self, link: _Link) -> None:
-        """Adds a linked file, unless it is read by its real path, or by another link of the same class and split."""
-        if not os.path.isfile(link.path):  # it leads to nowhere, or to what is no file: it is named as that
+        """Adds a linked file, unless its real path or another link of the same class and split is read already."""
+        if not os.path.isfile(link.path):  # `_add` handles a link to nowhere, to a pipe and the like
             self._add(link.path, link.root)
             return
         folder, name = os.path.split(link.target)
@@ -181,14 +191,17 @@ class Walk:
         self._add(link.path, link.root)
 
     def _may_follow(self, link: _Link) -> bool:
-        leads_back = _end(link.real_parent).startswith(_end(link.target))
-        allowed = self._follow_links or leads_back or _end(link.target).startswith(self._inside)
+        leads_back = _add_slash(link.real_parent).startswith(_add_slash(link.target))
+        allowed = self._follow_links or leads_back or _add_slash(link.target).startswith(self._inside)
         if not allowed:
             self._pass_over(LINK_OUTSIDE, link.path)
         return allowed
 
     def _add(self, path: str, root: Root) -> None:
-        """Adds a file; passes over what is none. A link to nowhere is added, for the ingest to name it."""
+        """Adds a file; ignores pipes, sockets and devices.
+
+        A link to nowhere is added as well, so that ExampleGen quarantines it by name.
+        """
         try:
             status = os.stat(path)
         except OSError:
@@ -202,12 +215,12 @@ class Walk:
     def _pass_over(self, kind: str, path: str) -> None:
         self._ignored.add(kind, os.path.relpath(path, self._data).replace(os.sep, "/"))
 
-    def _place(self, path: str) -> str:
-        """Returns where a path would be if nothing below the data folder were a link."""
+    def _expect_real_path(self, path: str) -> str:
+        """Returns the real path that a path would have without links below the data folder."""
         return os.path.normpath(os.path.join(self._real_data, os.path.relpath(path, self._data)))
 
 
-def _end(folder: str) -> str:
+def _add_slash(folder: str) -> str:
     return os.path.join(folder, "")
 
 
@@ -220,10 +233,13 @@ def _list_entries(folder: str) -> list["os.DirEntry[str]"]:
 
 
 def check_name(folder: str, name: str) -> None:
-    """Refuses a name that TensorFlow cannot open.
+    """Rejects a file name that TensorFlow cannot open.
 
+    Args:
+        folder: folder of the file, for the message.
+        name: name to check.
     Raises:
-        DataError: if it is not UTF-8.
+        DataError: if the name is not UTF-8.
     """
     try:
         name.encode()

@@ -1,1 +1,1 @@
-"""Gates that end a run before the training: nothing new, unfit data, or drift."""
+"""Gates that end a run before the training: no new images, unfit data, or drift."""

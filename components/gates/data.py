@@ -1,6 +1,6 @@
-"""The gates between data and training: each stops the run in one message that says which files, or what has drifted.
+"""DataGate and DriftGate: each stops a run before the training, with one message that lists all problems.
 
-The DataGate reads the report of the ingest and the anomalies of ExampleValidator, which stops nobody by itself.
+The DataGate reads ExampleGen's report and ExampleValidator's anomalies. ExampleValidator itself stops no run.
 """
 
 import os
@@ -36,7 +36,7 @@ class DataGateSettings(Fields):
     """Settings of the DataGate that no run may set.
 
     Attributes:
-        live: identity of the live version; "none" for none, or "" to look for it.
+        live: identity of the live version; "none" if no version is live, or "" to look the live version up.
         classes: class names, in the order of the outputs.
         max_bad_fraction: share of the files that may be broken, 0 to 1.
     """
@@ -47,7 +47,7 @@ class DataGateSettings(Fields):
 
 
 class DataGateSpec(ComponentSpec):
-    """The contract of the DataGate."""
+    """Inputs, outputs and parameters of the DataGate."""
 
     PARAMETERS = {
         **declare("model_dir", "max_label_drift", "max_brightness_drift", "force"),
@@ -63,7 +63,7 @@ class DataGateSpec(ComponentSpec):
 
 
 class DataGateExecutor(base_executor.BaseExecutor):
-    """Checks files, classes and splits first, for drift may only follow from what is wrong there."""
+    """Executor that checks files, classes and splits first, and then drift, which they may cause."""
 
     def Do(
         self,
@@ -71,7 +71,7 @@ class DataGateExecutor(base_executor.BaseExecutor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Writes the warnings.
+        """Checks the data and writes the warnings as the verdict.
 
         Raises:
             DataError: if the data should not be trained on.
@@ -82,7 +82,7 @@ class DataGateExecutor(base_executor.BaseExecutor):
             artifact_utils.get_single_uri(input_dict[key]) for key in ("report", "statistics", "anomalies")
         )
         ingest = IngestSummary.read(report)
-        _refuse(
+        _raise_problems(
             check_data(ingest, read_quarantine(report), settings.classes, settings.max_bad_fraction)
             or read_anomalies(anomalies)
         )
@@ -91,7 +91,7 @@ class DataGateExecutor(base_executor.BaseExecutor):
         limits = exec_properties["max_label_drift"], exec_properties["max_brightness_drift"]
         drifts = find_statistics_drift(statistics, before, *limits) if before else []
         if not exec_properties["force"]:
-            _refuse(drifts)
+            _raise_problems(drifts)
         unread = describe_unread_record(versions.find_comparable(model_dir, settings.live))
         unread += describe_damaged_statistics(before) if before else []
         verdict = GateVerdict(warnings=find_warnings(ingest) + drifts + unread)
@@ -99,7 +99,7 @@ class DataGateExecutor(base_executor.BaseExecutor):
 
 
 class DataGate(base_component.BaseComponent):
-    """Stops a run on data that should not be trained on."""
+    """Component that stops a run on data that should not be trained on."""
 
     SPEC_CLASS = DataGateSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(DataGateExecutor)
@@ -116,12 +116,12 @@ class DataGate(base_component.BaseComponent):
         """Describes one check.
 
         Args:
-            report: of ExampleGen.
-            statistics: of StatisticsGen.
-            anomalies: of ExampleValidator.
-            parameters: of the run.
-            settings: of the gate.
-            code_digest: of our code, in the cache key only.
+            report: report of ExampleGen.
+            statistics: statistics of StatisticsGen.
+            anomalies: anomalies of ExampleValidator.
+            parameters: parameters of the run.
+            settings: settings of the gate.
+            code_digest: digest of Graft's code; only TFX's cache key uses the digest.
         """
         spec = DataGateSpec(
             report=report,
@@ -136,14 +136,18 @@ class DataGate(base_component.BaseComponent):
 
 
 class DriftGateSettings(Fields):
-    """Settings of the DriftGate that no run may set; as those of the DataGate."""
+    """Settings of the DriftGate that no run may set.
+
+    Attributes:
+        live, classes: as for the DataGate.
+    """
 
     live: str
     classes: list[str]
 
 
 class DriftGateSpec(ComponentSpec):
-    """The contract of the DriftGate."""
+    """Inputs, outputs and parameters of the DriftGate."""
 
     PARAMETERS = {
         **declare("model_dir", "max_embedding_drift", "force"),
@@ -155,7 +159,7 @@ class DriftGateSpec(ComponentSpec):
 
 
 class DriftGateExecutor(base_executor.BaseExecutor):
-    """Compares what the base sees in the images of this run and of the live model."""
+    """Executor that compares the embeddings of this run's images with those of the live model's images."""
 
     def Do(
         self,
@@ -163,10 +167,10 @@ class DriftGateExecutor(base_executor.BaseExecutor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Writes the warnings.
+        """Compares the embeddings and writes the warnings as the verdict.
 
         Raises:
-            DataError: if the base sees other images than those of the live model.
+            DataError: if the embeddings have drifted too far from those of the live model.
         """
         self._log_startup(input_dict, output_dict, exec_properties)
         settings = DriftGateSettings.model_validate_json(exec_properties["settings"])
@@ -175,13 +179,13 @@ class DriftGateExecutor(base_executor.BaseExecutor):
         limit = exec_properties["max_embedding_drift"]
         drifts = find_embedding_drift(embeddings, before, limit) if before else []
         if not exec_properties["force"]:
-            _refuse(drifts)
+            _raise_problems(drifts)
         unread = describe_damaged_moments(before) if before else []
         GateVerdict(warnings=drifts + unread).write(artifact_utils.get_single_uri(output_dict["verdict"]))
 
 
 class DriftGate(base_component.BaseComponent):
-    """Stops a run on images that have drifted, as the base sees them."""
+    """Component that stops a run on images whose embeddings have drifted."""
 
     SPEC_CLASS = DriftGateSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(DriftGateExecutor)
@@ -192,10 +196,10 @@ class DriftGate(base_component.BaseComponent):
         """Describes one comparison.
 
         Args:
-            embeddings: of the Embedder.
-            parameters: of the run.
-            settings: of the gate.
-            code_digest: of our code, in the cache key only.
+            embeddings: embeddings of the Embedder.
+            parameters: parameters of the run.
+            settings: settings of the gate.
+            code_digest: digest of Graft's code; only TFX's cache key uses the digest.
         """
         spec = DriftGateSpec(
             embeddings=embeddings,
@@ -208,18 +212,25 @@ class DriftGate(base_component.BaseComponent):
 
 
 def _find_comparable(model_dir: str, live: str, classes: list[str]) -> versions.Version | None:
-    """The live version, unless it is one of other classes: those are other images, and whoever names them knows."""
+    """Returns the live version, or None if that version has other classes.
+
+    Other classes mean other images, so a drift is expected.
+    """
     before = versions.find_comparable(model_dir, live)
     return before if before and before.record.classes == classes else None
 
 
-def _refuse(problems: list[str]) -> None:
+def _raise_problems(problems: list[str]) -> None:
     if problems:
         raise DataError(*problems)
 
 
 def read_anomalies(uri: str) -> list[str]:
-    """What ExampleValidator found, a line each."""
+    """Reads the anomalies of all splits, one line each.
+
+    Args:
+        uri: folder of ExampleValidator's artifact.
+    """
     lines = []
     for split in SPLITS:
         path = os.path.join(uri, f"Split-{split}", "SchemaDiff.pb")

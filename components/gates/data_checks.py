@@ -1,7 +1,7 @@
-"""Checks on data before training: which files, classes and splits make it unfit, and what a user should know of it.
+"""Checks of files, classes and splits before the training, and warnings about data that is fit.
 
-ExampleValidator stops nobody by itself, and lets an empty split and a missing class pass. So these count by class and
-split. No TFX is imported here, for `./graft check` to be quick.
+ExampleValidator stops no run by itself, and reports neither an empty split nor a missing class. So these checks count
+images by class and split. This module does not import TFX, to keep `./graft check` fast.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,23 +13,24 @@ from schema.features import SPLITS, TEST, TRAIN
 from schema.text import list_some
 
 _SHOWN = 10  # files or classes named in a message
-_FEW_TESTED = 30  # below this many test images, one of them is more than 3 points of accuracy
-_FEW_TESTED_OF_A_CLASS = 5  # below this many, one of them is more than 20 points of recall
-_UNEVEN = 5  # times the images of the smallest class
+_FEW_TESTED = 30  # with fewer test images, one image is more than 3 points of accuracy
+_FEW_TESTED_OF_A_CLASS = 5  # with fewer test images of a class, one image is more than 20 points of recall
+_UNEVEN = 5  # ratio of the largest class to the smallest above which a warning is given
 
 
 def check_data(
     ingest: IngestSummary, left_out: Sequence[LeftOut], classes: list[str], max_bad_fraction: float
 ) -> list[str]:
-    """Says what makes the data unfit for training.
+    """Finds the problems that make the data unfit for training.
 
     Args:
         ingest: counts of ExampleGen.
         left_out: files that ExampleGen left out.
-        classes: the class list of this run.
-        max_bad_fraction: how many of the files may be broken, 0 to 1.
+        classes: class list of this run.
+        max_bad_fraction: share of the files that may be broken, 0 to 1.
     Returns:
-        The problems, each with what to do; the first group that applies, for the next may only follow from it.
+        Problems, each with a remedy: those of the broken files, or else of the classes, or else of the splits. An
+        earlier group may cause the later ones.
     """
     return (
         _check_broken(ingest, left_out, max_bad_fraction)
@@ -48,7 +49,7 @@ def _check_broken(ingest: IngestSummary, left_out: Sequence[LeftOut], limit: flo
         listed.append(f"  and {len(broken) - _SHOWN} more")
     counted = f"{len(broken)} of {ingest.files} files ({share:.1%}) are broken; max_bad_fraction allows {limit:.1%}."
     gone = sum(file.reason == GONE for file in broken)
-    if gone:  # to allow it would train on what happened to be there
+    if gone:  # a higher max_bad_fraction would train on the files that happened to be there
         way = f"{gone} of them vanished while the folder was read: run again when the folder is at rest."
     else:
         way = "Mend or remove them, or raise max_bad_fraction."
@@ -56,14 +57,14 @@ def _check_broken(ingest: IngestSummary, left_out: Sequence[LeftOut], limit: flo
 
 
 def check_classes(found: Iterable[str], classes: list[str], left_out: Sequence[LeftOut] = ()) -> list[str]:
-    """Says which class folders are not those of the class list.
+    """Finds class folders that the class list lacks, and classes without a folder.
 
     Args:
         found: names of the classes with images.
-        classes: the class list of this run.
-        left_out: files that were left out, to tell an empty folder from one whose files are all broken.
+        classes: class list of this run.
+        left_out: files that were left out; they tell an empty folder from one whose files are all broken.
     Returns:
-        The problems, each with what to do.
+        Problems, each with a remedy.
     """
     problems = []
     unknown = sorted(set(found) - set(classes))
@@ -84,12 +85,12 @@ def check_classes(found: Iterable[str], classes: list[str], left_out: Sequence[L
 
 
 def check_listing(counts: Mapping[str, int]) -> list[str]:
-    """Says which classes are too small to be split, even if every file is a good image.
+    """Finds the classes that are too small for three splits, even if every file is a good image.
 
     Args:
-        counts: files by class.
+        counts: number of files by class.
     Returns:
-        The problem, with what to do; or nothing.
+        The problem with a remedy, or an empty list.
     """
     small = [f"{label} ({count})" for label, count in counts.items() if count < len(SPLITS)]
     if not small:
@@ -138,7 +139,7 @@ def find_warnings(ingest: IngestSummary) -> list[str]:
 
 
 def _warn_of_few_tested(tested: dict[str, int]) -> list[str]:
-    """Says how much one test image weighs, where there are few of all or of a class."""
+    """Warns of few test images, of all or of one class, and gives the effect of one wrong answer in points."""
     images, effects = sum(tested.values()), []
     if 0 < images < _FEW_TESTED:
         effects.append(f"the accuracy by {100 / images:.1f} points")

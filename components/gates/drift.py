@@ -1,7 +1,7 @@
-"""How far the images have drifted from those of the live model.
+"""Drift of the training images from those of the live model: label mix, brightness and embeddings.
 
-Label mix and brightness by TFDV's drift comparators, against the statistics that are kept beside the model; what the
-base sees in them by the distance between the means of the embeddings.
+TFDV's drift comparators compare label mix and brightness with the statistics beside the live version. For embeddings
+the drift is the distance between the two means.
 """
 
 import os
@@ -18,33 +18,35 @@ from schema.features import BRIGHTNESS, LABEL, TRAIN
 from serving.releases import versions
 from serving.storage.side_files import DamagedError, read_bytes
 
-STATISTICS = "FeatureStats.pb"  # as TFX's StatisticsGen names it
-_FEW = 50  # images: of fewer, chance alone makes a divergence of 0.3
+STATISTICS = "FeatureStats.pb"  # file name of TFX's StatisticsGen
+_MIN_IMAGES = 50  # with fewer images, chance alone makes a divergence of 0.3
 _WAYS = "Look at the newest images; if they are right, raise {key}, or force the run"
 
 
 def find_statistics_drift(
     statistics: str, live: versions.Version, max_label_drift: float, max_brightness_drift: float
 ) -> list[str]:
-    """Compares the label mix and the brightness of the training images.
+    """Compares label mix and brightness of the training images with those of the live version.
+
+    There is no comparison if the statistics of the version are missing or damaged, or if either side has fewer than 50
+    training images.
 
     Args:
         statistics: folder of StatisticsGen's artifact.
-        live: the version to compare with; one that does not tell its statistics, or has damaged ones, or of fewer than
-            50 training images, is compared with nothing.
-        max_label_drift: L-infinity distance between the shares of the classes, 0 to 1.
-        max_brightness_drift: Jensen-Shannon divergence between the histograms, 0 to 1.
+        live: version to compare with.
+        max_label_drift: upper bound on the L-infinity distance between the shares of the classes, 0 to 1.
+        max_brightness_drift: upper bound on the Jensen-Shannon divergence between the histograms, 0 to 1.
     Returns:
-        What has drifted too far, each with what to do.
+        A problem with a remedy for each bound that is exceeded.
     """
     try:
-        before = _load_kept(live)
+        before = _read_live_statistics(live)
     except DamagedError:
         return []
     if before is None:
         return []
     current = load_statistics(os.path.join(statistics, f"Split-{TRAIN}", STATISTICS))
-    if min(found.datasets[0].num_examples for found in (current, before)) < _FEW:
+    if min(found.datasets[0].num_examples for found in (current, before)) < _MIN_IMAGES:
         return []
     schema = _make_schema(max_label_drift, max_brightness_drift)
     anomalies = tfdv.validate_statistics(current, schema, previous_statistics=before)
@@ -59,21 +61,24 @@ def find_statistics_drift(
 
 
 def find_embedding_drift(embeddings: str, live: versions.Version, max_embedding_drift: float) -> list[str]:
-    """Compares what the base sees in the training images.
+    """Compares the embeddings of the training images with those of the live version.
+
+    There is no comparison if the embeddings have different keys (other weights, another size), if the moments of the
+    version are missing or damaged, or if either side has fewer than 50 images.
 
     Args:
         embeddings: folder of the Embedder's artifact.
-        live: the version to compare with; embeddings of another kind (other weights, another size), of fewer than
-            50 images, or with damaged moments are compared with nothing.
-        max_embedding_drift: between the means, in standard deviations of the live model's embeddings.
+        live: version to compare with.
+        max_embedding_drift: upper bound on the distance between the means, in standard deviations of the live model's
+            embeddings.
     Returns:
-        The problem, with what to do; or nothing.
+        The problem with a remedy, or an empty list.
     """
     try:
         moments, before = Moments.read(embeddings), Moments.read_kept(os.path.join(live.path, versions.EXTRA))
     except DamagedError:
         return []
-    if not moments or not before or moments.kind != before.kind or min(moments.count, before.count) < _FEW:
+    if not moments or not before or moments.kind != before.kind or min(moments.count, before.count) < _MIN_IMAGES:
         return []
     if moments.mean.shape != before.mean.shape:
         return []
@@ -89,7 +94,7 @@ def find_embedding_drift(embeddings: str, live: versions.Version, max_embedding_
 def describe_damaged_statistics(live: versions.Version) -> list[str]:
     """Returns a warning if the statistics of a version cannot be read."""
     try:
-        _load_kept(live)
+        _read_live_statistics(live)
     except DamagedError as error:
         return [
             f"{STATISTICS} of version {live.number} cannot be read ({error}): label mix and brightness were compared "
@@ -109,11 +114,11 @@ def describe_damaged_moments(live: versions.Version) -> list[str]:
     return []
 
 
-def _load_kept(live: versions.Version) -> statistics_pb2.DatasetFeatureStatisticsList | None:
-    """Reads the statistics beside a version; None if there are none.
+def _read_live_statistics(live: versions.Version) -> statistics_pb2.DatasetFeatureStatisticsList | None:
+    """Reads the statistics beside the live version; returns None if that version has none.
 
     Raises:
-        DamagedError: if there is something that is none of Graft's.
+        DamagedError: if the file is not statistics of StatisticsGen with label and brightness.
     """
     content = read_bytes(os.path.join(live.path, versions.EXTRA, STATISTICS))
     if content is None:
@@ -129,7 +134,7 @@ def _load_kept(live: versions.Version) -> statistics_pb2.DatasetFeatureStatistic
 
 
 def load_statistics(path: str) -> statistics_pb2.DatasetFeatureStatisticsList:
-    """Reads statistics as StatisticsGen writes them."""
+    """Reads a file of StatisticsGen."""
     with tf.io.gfile.GFile(path, "rb") as file:
         return statistics_pb2.DatasetFeatureStatisticsList.FromString(file.read())
 
@@ -166,8 +171,8 @@ def _describe_brightness(
 ) -> str:
     mean, old = (_find_feature(statistics, BRIGHTNESS).num_stats.mean for statistics in (current, before))
     return (
-        f"the brightness drifted: the mean grey level is {mean:.0f}, and was {old:.0f} in the images of version {live} "
-        f"(Jensen-Shannon divergence {measured.value:.2f}; max_brightness_drift allows {measured.threshold:g}). "
+        f"the brightness drifted: the mean pixel value is {mean:.0f}, and was {old:.0f} in the images of version "
+        f"{live} (Jensen-Shannon divergence {measured.value:.2f}; max_brightness_drift allows {measured.threshold:g}). "
         f"{_WAYS.format(key='max_brightness_drift')}."
     )
 

@@ -1,6 +1,6 @@
-"""RetrainingGate: ends a run before the training if there is nothing new.
+"""RetrainingGate: ends a run before the training if its images and settings are not new.
 
-Such a run ends well: the live model is as good as what a training would make of these images.
+Such a run succeeds: a training on these images would give the live model again.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ from components.artifacts import IngestReport, RunDecision
 from components.example_gen import image_set
 from components.gates.data_checks import check_data
 from components.gates.retraining_rules import Case, decide
-from components.gates.unpushed import recall_unpushed
+from components.gates.unpushed import read_unpushed
 from components.records.ingest import IngestSummary, find_newest_day
 from components.records.quarantine import read_quarantine
 from components.run_parameters import RunParameters, declare
@@ -28,7 +28,7 @@ from serving.releases import releases, versions
 from serving.storage.contents import digest_contents
 from serving.storage.documents import DocumentError, Fields
 
-TRAIN = "train"  # a property of the artifact, "true" or "false"; Kubeflow's conditions read it
+TRAIN = "train"  # property of the artifact, "true" or "false"; Kubeflow's conditions read the property
 DEFAULT_MIN_NEW_IMAGES = -1
 
 
@@ -36,11 +36,11 @@ class RetrainingSettings(Fields):
     """Settings of the RetrainingGate that no run may set.
 
     Attributes:
-        live: identity of the live version; "none" for none, or "" to look for it.
-        made_by: digest of what makes a model of images, but for what a run may set.
+        live: identity of the live version; "none" if no version is live, or "" to look the live version up.
+        made_by: digest of code and settings that determine the model, without the parameters that a run may set.
         classes: class names, as for the DataGate.
-        max_bad_fraction: share of the files that may be broken, 0 to 1, likewise.
-        weights: path or URI of the base's weights, whose bytes make another model; "" where `made_by` covers them.
+        max_bad_fraction: share of the files that may be broken, 0 to 1, as for the DataGate.
+        weights: path or URI of the base's weights, whose bytes are digested too; "" if `made_by` covers them.
     """
 
     live: str
@@ -51,7 +51,7 @@ class RetrainingSettings(Fields):
 
 
 class RetrainingGateSpec(ComponentSpec):
-    """The contract of the RetrainingGate."""
+    """Inputs, outputs and parameters of the RetrainingGate."""
 
     PARAMETERS = {
         **declare("model_dir", "head_epochs", "fine_tune_epochs", "min_accuracy", "max_accuracy_drop"),
@@ -64,7 +64,7 @@ class RetrainingGateSpec(ComponentSpec):
 
 
 class RetrainingGateExecutor(base_executor.BaseExecutor):
-    """Gathers what is known of the images and of the models before, decides, and marks."""
+    """Executor that decides from this run's images and from the earlier models, and marks the artifact."""
 
     def Do(
         self,
@@ -72,10 +72,10 @@ class RetrainingGateExecutor(base_executor.BaseExecutor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Writes the decision.
+        """Decides whether to train, and writes the decision.
 
         Raises:
-            UsageError: if the window ends before the live model's, or the weights cannot be read.
+            UsageError: if the window ends before the live model's window, or the weights cannot be read.
         """
         self._log_startup(input_dict, output_dict, exec_properties)
         settings = RetrainingSettings.model_validate_json(exec_properties["settings"])
@@ -87,7 +87,7 @@ class RetrainingGateExecutor(base_executor.BaseExecutor):
 
 
 class RetrainingGate(base_component.BaseComponent):
-    """Decides whether a run goes on to train."""
+    """Component that decides whether a run trains."""
 
     SPEC_CLASS = RetrainingGateSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(RetrainingGateExecutor)
@@ -98,10 +98,10 @@ class RetrainingGate(base_component.BaseComponent):
         """Describes one decision.
 
         Args:
-            report: of ExampleGen.
-            parameters: of the run.
-            settings: of the gate.
-            code_digest: of our code, in the cache key only.
+            report: report of ExampleGen.
+            parameters: parameters of the run.
+            settings: settings of the gate.
+            code_digest: digest of Graft's code; only TFX's cache key uses the digest.
         """
         spec = RetrainingGateSpec(
             report=report,
@@ -114,12 +114,12 @@ class RetrainingGate(base_component.BaseComponent):
 
 
 def _make_case(report: str, settings: RetrainingSettings, parameters: dict[str, Any]) -> Case:
-    """Reads what the decision depends on.
+    """Reads the images of this run and the earlier models.
 
     Args:
         report: folder of ExampleGen's report.
-        settings: of the gate.
-        parameters: of the run, by name.
+        settings: settings of the gate.
+        parameters: parameters of the run, by name.
     """
     ingest, released = IngestSummary.read(report), releases.read(parameters["model_dir"])
     return Case(
@@ -128,7 +128,7 @@ def _make_case(report: str, settings: RetrainingSettings, parameters: dict[str, 
         settings_key=_digest_settings(settings, parameters),
         live=versions.find_comparable(parameters["model_dir"], settings.live),
         others=[*([released.canary] if released.canary else []), *released.withdrawn],
-        unpushed=recall_unpushed(parameters["model_dir"]),
+        unpushed=read_unpushed(parameters["model_dir"]),
         min_new_images=_choose_min_new_images(parameters["min_new_images"], parameters["window_days"]),
         force=bool(parameters["force"]),
         unfit=bool(check_data(ingest, read_quarantine(report), settings.classes, settings.max_bad_fraction)),
@@ -143,14 +143,17 @@ def _read_keys(report: str) -> np.ndarray:
 
 
 def _choose_min_new_images(min_new_images: int, window_days: int) -> int:
-    """Returns the number that is set, or 1 with a window of days, for some images leave it every day, and else 0."""
+    """Returns the number of images that must be new.
+
+    The default is 1 with a window of days, because images leave the window every day, and 0 otherwise.
+    """
     if min_new_images != DEFAULT_MIN_NEW_IMAGES:
         return min_new_images
     return 1 if window_days else 0
 
 
 def _digest_settings(settings: RetrainingSettings, parameters: dict[str, Any]) -> str:
-    """Digests what makes a model of images, and what it is judged by."""
+    """Digests the settings that determine a model and the thresholds that it is evaluated with."""
     epochs = [parameters[name] for name in ("head_epochs", "fine_tune_epochs")]
     thresholds = [float(parameters[name]) for name in ("min_accuracy", "max_accuracy_drop")]
     weights = [_digest_weights(settings.weights)] if settings.weights else []
@@ -159,7 +162,7 @@ def _digest_settings(settings: RetrainingSettings, parameters: dict[str, Any]) -
 
 
 def _digest_weights(path: str) -> str:
-    """Digests a file's bytes, hex sha256: one that is replaced in place keeps its name."""
+    """Digests the bytes of a weights file to hex sha256, because a file that is replaced in place keeps its name."""
     try:
         return digest_contents(path)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Rules of the RetrainingGate: whether a training would make a model of these images that nobody has made before."""
+"""Rules of the RetrainingGate: a run trains if no earlier run has trained with the same images and settings."""
 
 import dataclasses
 import functools
@@ -17,12 +17,12 @@ from serving.storage.side_files import DamagedError
 
 
 @dataclasses.dataclass(frozen=True)
-class Seen:
-    """Images that a version was made of.
+class SeenImages:
+    """Images of the run that made a version.
 
     Attributes:
-        keys: as `image_set` has them, uint64 [num_images]; None if the version does not tell.
-        damage: why it does not tell, where its file is damaged; else "".
+        keys: keys of `image_set`, uint64 [num_images]; None if the version has no keys or damaged ones.
+        damage: damage to the file of keys; "" if the file is missing or good.
     """
 
     keys: np.ndarray | None
@@ -31,18 +31,18 @@ class Seen:
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """Images and settings of a run, and the models that were made before.
+    """Images and settings of a run, and the earlier models.
 
     Attributes:
-        keys: images of this run as `image_set` has them, uint64 [num_images].
+        keys: images of this run as keys of `image_set`, uint64 [num_images].
         newest_day: newest date folder of this run, or "".
-        settings_key: digest of what makes a model of images.
-        live: the live version, or None.
-        others: the canary, and the versions that were withdrawn.
-        unpushed: the newest model that was not pushed, or None.
-        min_new_images: number of images that must be new; with 0 any change will do.
+        settings_key: digest of the settings that determine a model.
+        live: live version, or None.
+        others: canary and withdrawn versions.
+        unpushed: newest model that was not pushed, or None.
+        min_new_images: number of images that must be new; 0 accepts any change of the images.
         force: whether to train in any case.
-        unfit: whether the DataGate will refuse the data.
+        unfit: whether the DataGate will reject the data.
     """
 
     keys: np.ndarray
@@ -57,23 +57,29 @@ class Case:
 
     @functools.cached_property
     def images_digest(self) -> str:
-        """Digest of the set of images."""
+        """Hex sha256 of the keys of the images."""
         return hashlib.sha256(self.keys.tobytes()).hexdigest()
 
     @functools.cached_property
-    def seen(self) -> Seen:
+    def seen(self) -> SeenImages:
         """Images of the live version."""
-        return _read_seen(self.live) if self.live else Seen(None)
+        return _read_seen(self.live) if self.live else SeenImages(None)
 
     @functools.cached_property
     def changes(self) -> tuple[int, int]:
-        """Number of images that the live version has not seen, and of those that it has seen and that are gone."""
+        """Number of images that are new to the live version, and number of the version's images that are gone."""
         return (len(self.keys), 0) if self.seen.keys is None else image_set.compare(self.keys, self.seen.keys)
 
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """Whether to train, with the reason, and whether a model of the same images and settings was refused before."""
+    """Answer of a rule.
+
+    Attributes:
+        train: whether to train.
+        reason: reason for the answer.
+        refused: whether a model of the same images and settings was rejected before.
+    """
 
     train: bool
     reason: str
@@ -84,11 +90,11 @@ def decide(case: Case) -> RetrainingDecision:
     """Decides whether a run trains.
 
     Raises:
-        UsageError: if the window ends before the live model's, and nobody forces it.
+        UsageError: if the window ends before the live model's window, and the run is not forced.
     """
     if case.live:
         check_window(case.newest_day, case.live, case.force)
-    answer = _answer(case)
+    answer = _apply_rules(case)
     new, gone = case.changes
     return RetrainingDecision(
         train=answer.train,
@@ -101,46 +107,45 @@ def decide(case: Case) -> RetrainingDecision:
     )
 
 
-def _answer(case: Case) -> Answer:
+def _apply_rules(case: Case) -> Answer:
     """Returns the answer of the first rule that applies."""
     if case.force:
         return Answer(True, "forced")
-    if case.unfit:  # that is no night to end well
+    if case.unfit:  # the run has to reach the DataGate and fail there; ending early would be a success
         return Answer(True, "the data is not fit for training; the DataGate says why")
     return _find_unpushed(case) or _find_same_version(case) or _compare_with_live(case)
 
 
 def _find_unpushed(case: Case) -> Answer | None:
-    """Ends the run if its model was trained before, compared with the same live version, and not pushed."""
+    """Ends the run if an earlier run trained its model, compared it with the same live version and did not push it."""
     unpushed, live = case.unpushed, case.live.number if case.live else None
     if unpushed is None:
         return None
     if (unpushed.settings_key, unpushed.images_digest, unpushed.live) != (case.settings_key, case.images_digest, live):
         return None
     reasons = "; ".join(unpushed.reasons)
-    return Answer(False, f"the model of these very images is not pushed: {reasons}", unpushed.refused)
+    return Answer(False, f"the model of the same images and settings is not pushed: {reasons}", unpushed.refused)
 
 
 def _find_same_version(case: Case) -> Answer | None:
-    """Ends the run if its model is the canary, or was withdrawn."""
+    """Ends the run if its model is the canary or a withdrawn version."""
     for version in case.others:
         if version.record.settings_key == case.settings_key and _is_made_of(version, case.keys):
             withdrawn = os.path.basename(version.path) != str(version.number)
             state = "was withdrawn" if withdrawn else "is the canary"
-            return Answer(
-                False, f"the model of these very images is version {version.number}, which {state}", withdrawn
-            )
+            reason = f"the model of the same images and settings is version {version.number}, which {state}"
+            return Answer(False, reason, withdrawn)
     return None
 
 
 def _compare_with_live(case: Case) -> Answer:
-    """Trains if settings or images are not those of the live version."""
+    """Trains if settings or images differ from those of the live version."""
     live, seen = case.live, case.seen
     if not live:
         return Answer(True, "no version is live yet")
     if seen.keys is None:
         damage = f" ({seen.damage})" if seen.damage else ""
-        return Answer(True, f"version {live.number} does not tell which images it has seen{damage}")
+        return Answer(True, f"the images of version {live.number} are unknown{damage}")
     if live.record.settings_key != case.settings_key:
         return Answer(True, f"settings or code are not those of version {live.number}")
     new, gone = case.changes
@@ -158,12 +163,12 @@ def _describe_few(new: int, min_new_images: int, live: int) -> str:
     return f"{new} {images} new to version {live}, and min_new_images asks for {min_new_images}"
 
 
-def _read_seen(version: versions.Version) -> Seen:
-    """Reads which images a version has seen; where that is damaged, it is as unknown as where it is missing."""
+def _read_seen(version: versions.Version) -> SeenImages:
+    """Reads the images of a version; a damaged file gives no keys, as a missing one does."""
     try:
-        return Seen(image_set.read_kept(os.path.join(version.path, versions.EXTRA)))
+        return SeenImages(image_set.read_kept(os.path.join(version.path, versions.EXTRA)))
     except DamagedError as error:
-        return Seen(None, f"{image_set.FILE}: {error}")
+        return SeenImages(None, f"{image_set.FILE}: {error}")
 
 
 def _is_made_of(version: versions.Version, keys: np.ndarray) -> bool:
@@ -172,14 +177,14 @@ def _is_made_of(version: versions.Version, keys: np.ndarray) -> bool:
 
 
 def check_window(window_end: str, live: versions.Version, force: bool) -> None:
-    """Refuses to go back in time.
+    """Rejects a window that ends before the live model's window.
 
     Args:
-        window_end: the newest day of this run, or "" without date folders.
-        live: what is live.
-        force: whether to go back all the same.
+        window_end: newest day of this run, or "" without date folders.
+        live: live version.
+        force: whether to accept an earlier window.
     Raises:
-        UsageError: if the window ends before the live model's.
+        UsageError: if the window ends earlier and `force` is not set.
     """
     before = live.record.window_end
     if window_end and window_end < before and not force:

@@ -1,6 +1,6 @@
-"""Memory of the newest model that was not pushed, beside the versions, so that a schedule trains it once.
+"""Record of the newest model that was not pushed, in the serving folder, so that a schedule trains that model once.
 
-It only saves a training: one that cannot be written or read is passed over.
+The record only saves a training, so a record that cannot be written or read is ignored with a warning.
 """
 
 import os
@@ -14,17 +14,17 @@ from serving.storage.gfile import gfile
 from serving.storage.side_files import DamagedError, read_json
 
 
-def remember_unpushed(
+def write_unpushed(
     model_dir: str, live: int | None, decision: RetrainingDecision, reasons: list[str], refused: bool = True
 ) -> None:
-    """Writes down what a model was made of that was not pushed.
+    """Writes the images, settings and reasons of a model that was not pushed.
 
     Args:
-        model_dir: the serving folder of the model.
-        live: number of the version that the model was compared with, if there was one.
-        decision: of this run.
-        reasons: why the model was not pushed.
-        refused: whether there is something wrong with the model; else it is live already.
+        model_dir: serving folder of the model.
+        live: number of the version that the model was compared with; None if no version was live.
+        decision: decision of the RetrainingGate in this run.
+        reasons: reasons why the model was not pushed.
+        refused: whether the model was rejected; False if the same model is live already.
     """
     unpushed = UnpushedModel(
         settings_key=decision.settings_key,
@@ -36,19 +36,19 @@ def remember_unpushed(
     path = os.path.join(model_dir, UnpushedModel.FILE)
     try:
         gfile(model_dir).makedirs(model_dir)
-        # In place: `write` goes by a file beside the folder, which may be a volume of its own.
+        # Written in place: `Document.write` renames a file beside the folder, and the folder may be its own volume.
         with gfile(path).GFile(path, "w") as file:
             file.write(unpushed.render())
     except OSError as error:
         logging.warning("%s cannot be written: %s", path, error)
 
 
-def recall_unpushed(model_dir: str) -> UnpushedModel | None:
-    """Reads what `remember_unpushed` wrote; returns None if there is nothing, or it is damaged."""
+def read_unpushed(model_dir: str) -> UnpushedModel | None:
+    """Reads the record of `write_unpushed`; returns None if the record is missing or damaged."""
     path = os.path.join(model_dir, UnpushedModel.FILE)
     try:
         value = read_json(path)
         return None if value is None else UnpushedModel.parse(value, path)
     except (DamagedError, DocumentError) as error:
-        logging.warning("%s is passed over: %s", path, error)
+        logging.warning("%s is ignored: %s", path, error)
         return None

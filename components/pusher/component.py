@@ -1,4 +1,4 @@
-"""Pusher: puts a blessed model into the serving folder, unless the same model is there or was withdrawn."""
+"""Pusher: puts a blessed model into the serving folder, unless the same model is already there or was withdrawn."""
 
 import dataclasses
 import os
@@ -16,13 +16,13 @@ from components.artifacts import IngestReport, RunDecision
 from components.embedder.moments import FILE as MOMENTS
 from components.example_gen import image_set
 from components.gates.drift import STATISTICS
-from components.gates.unpushed import remember_unpushed
-from components.pusher.push import OvertakenError, push
+from components.gates.unpushed import write_unpushed
+from components.pusher.push import SupersededError, push
 from components.pusher.same_model import LIVE, SameModel, find_same
 from components.records.decision import RetrainingDecision
 from components.records.evaluation import EvaluationSummary
 from components.records.ingest import IngestSummary, find_newest_day
-from components.records.push import CANARY, OVERTAKEN, WITHDRAWN, HeldBack, PushOutcome
+from components.records.push import CANARY, SUPERSEDED, WITHDRAWN, PushOutcome, Rejection
 from components.records.serving_verdict import ServingVerdict
 from components.run_parameters import RunParameters, declare
 from schema import features
@@ -30,17 +30,17 @@ from serving.releases import releases
 from serving.releases.record import VersionRecord
 from serving.storage.documents import Fields
 
-RUN_ID = "GRAFT_RUN_ID"  # in the environment, where TFX does not tell it
+RUN_ID = "GRAFT_RUN_ID"  # environment variable with the id of the run, where TFX does not pass it
 
 
 class PushSettings(Fields):
     """Settings of a push.
 
     Attributes:
-        record: what to remember with the version besides what the artifacts of the run tell, as `graft.json`.
-        keep_versions: number of the newest versions that stay, this one included.
-        canary: whether to push below the live version, to be tried beside it.
-        served: state of the serving folder, so that TFX does not take an old push for a present one.
+        record: fields of `graft.json` that the artifacts of the run do not contain.
+        keep_versions: number of newest versions that stay, including this one.
+        canary: whether to push the model as a canary, a version below the live one.
+        served: state of the serving folder; TFX reuses a push only while this state is the same.
     """
 
     record: dict[str, Any]
@@ -54,14 +54,14 @@ class PusherInputs:
     """Channels that the Pusher reads.
 
     Attributes:
-        model: the candidate.
-        model_blessing: the Evaluator's verdict.
-        infra_blessing: the ServingValidator's.
-        evaluation: of the Evaluator, for the record.
-        report: of the ingest, for the salt and the images.
-        decision: of the RetrainingGate.
-        statistics: of StatisticsGen, for the next run to compare with.
-        embeddings: of the Embedder, likewise.
+        model: candidate.
+        model_blessing: verdict of the Evaluator.
+        infra_blessing: verdict of the ServingValidator.
+        evaluation: evaluation of the Evaluator, for the record.
+        report: report of ExampleGen, for the salt and the set of images.
+        decision: decision of the RetrainingGate.
+        statistics: statistics of StatisticsGen, which the next run compares its images with.
+        embeddings: embeddings of the Embedder, whose moments the next run compares with its own.
     """
 
     model: types.BaseChannel
@@ -75,7 +75,7 @@ class PusherInputs:
 
 
 class PusherSpec(ComponentSpec):
-    """TFX's contract, and what the record of a version needs."""
+    """Inputs, outputs and parameters of TFX's Pusher, and the inputs for the record of a version."""
 
     PARAMETERS = {
         **declare("model_dir"),
@@ -100,13 +100,13 @@ class Candidate:
     """Model that may be pushed.
 
     Attributes:
-        path: a SavedModel.
+        path: folder of the SavedModel.
         model_dir: serving folder of the model.
-        settings: of the push.
-        decision: of the RetrainingGate, which says what the model was made of.
+        settings: settings of the push.
+        decision: decision of the RetrainingGate, with the keys of images and settings.
         evaluation: summary of the Evaluator.
         inputs: artifacts of the run, by key.
-        run_id: of the run; None if it is not known.
+        run_id: id of the run, or None.
     """
 
     path: str
@@ -119,16 +119,16 @@ class Candidate:
 
     @property
     def compared_with(self) -> int | None:
-        """Number of the live version that the model was compared with; None for none."""
+        """Number of the live version that the model was compared with; None if no version was live."""
         return self.evaluation.baseline.version if self.evaluation.baseline else None
 
     def find_uri(self, key: str) -> str:
-        """Returns the folder of an input."""
+        """Returns the folder of an input artifact."""
         return str(artifact_utils.get_single_uri(self.inputs[key]))
 
 
 class PusherExecutor(tfx_executor.Executor):
-    """Checks the blessing, pushes, marks."""
+    """Executor that checks the blessings, pushes the model and marks the artifact."""
 
     def Do(
         self,
@@ -136,10 +136,10 @@ class PusherExecutor(tfx_executor.Executor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Pushes the model unless it lacks a blessing, is there already, was withdrawn or overtaken."""
+        """Pushes the model unless it lacks a blessing, is there already, was withdrawn or was superseded."""
         self._log_startup(input_dict, output_dict, exec_properties)
         candidate = self._read_candidate(input_dict, exec_properties)
-        outcome = _release(candidate) if self.CheckBlessing(input_dict) else _refuse(candidate)
+        outcome = _push_blessed(candidate) if self.CheckBlessing(input_dict) else _record_refusal(candidate)
         pushed = artifact_utils.get_single_instance(output_dict["pushed_model"])
         if outcome.version is None:
             self._MarkNotPushed(pushed)
@@ -163,7 +163,7 @@ class PusherExecutor(tfx_executor.Executor):
 
 
 class Pusher(base_component.BaseComponent):
-    """Pushes a blessed model as the next version."""
+    """Component that pushes a blessed model as the next version."""
 
     SPEC_CLASS = PusherSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(PusherExecutor)
@@ -172,10 +172,10 @@ class Pusher(base_component.BaseComponent):
         """Describes one push.
 
         Args:
-            inputs: the candidate, and what is known of it.
-            parameters: of the run.
-            settings: of the push.
-            code_digest: of our code.
+            inputs: channels of the candidate, its verdicts and its origin.
+            parameters: parameters of the run.
+            settings: settings of the push.
+            code_digest: digest of Graft's code.
         """
         spec = PusherSpec(
             **vars(inputs),
@@ -187,29 +187,30 @@ class Pusher(base_component.BaseComponent):
         super().__init__(spec=spec)
 
 
-def _refuse(candidate: Candidate) -> PushOutcome:
-    """Remembers a model without a blessing, if there are reasons to give."""
+def _record_refusal(candidate: Candidate) -> PushOutcome:
+    """Records a model without a blessing as not pushed, if the verdicts give reasons."""
     if reasons := candidate.evaluation.failures + _read_refusal(candidate.find_uri("infra_blessing")):
-        remember_unpushed(candidate.model_dir, candidate.compared_with, candidate.decision, reasons)
+        write_unpushed(candidate.model_dir, candidate.compared_with, candidate.decision, reasons)
     return PushOutcome()
 
 
-def _release(candidate: Candidate) -> PushOutcome:
-    """Pushes a blessed model, or says which version is the same model.
+def _push_blessed(candidate: Candidate) -> PushOutcome:
+    """Pushes a blessed model unless a version is the same model.
 
-    A model that somebody has withdrawn does not come back by itself, nor does an untried one become live.
+    If that version is withdrawn, the model is rejected: only a user makes it live again. If that version is the canary,
+    the model is not pushed as live either: only a user promotes a canary.
     """
     found, settings = releases.read(candidate.model_dir), candidate.settings
-    canary = settings.canary and found.live is not None  # the first version of all is live, whatever was asked
+    canary = settings.canary and found.live is not None  # the first version is live in any case
     same = find_same(found, candidate.path, VersionRecord(**settings.record))
     if same is None:
         outcome = _push_new(candidate, canary)
     elif same.state == LIVE or (same.state == CANARY and canary):
-        outcome = _leave(same)
-        _remember(candidate, found, same, "there already", refused=False)
+        outcome = _keep_same(same)
+        _record_same(candidate, found, same, "there already", refused=False)
     else:
-        outcome = _hold_back(same)
-        _remember(candidate, found, same, same.state, refused=True)
+        outcome = _reject(same)
+        _record_same(candidate, found, same, same.state, refused=True)
     if outcome.version is None:
         return outcome
     removed = releases.keep(candidate.model_dir, settings.keep_versions)
@@ -217,7 +218,7 @@ def _release(candidate: Candidate) -> PushOutcome:
 
 
 def _push_new(candidate: Candidate, canary: bool) -> PushOutcome:
-    """Pushes the model, unless another version has become live than the one that it was compared with."""
+    """Pushes the model, unless the live version is no longer the one that the model was compared with."""
     try:
         version = push(
             candidate.path,
@@ -227,33 +228,41 @@ def _push_new(candidate: Candidate, canary: bool) -> PushOutcome:
             _list_extras(candidate),
             candidate.compared_with,
         )
-    except OvertakenError as error:
-        return PushOutcome(held_back=HeldBack(version=error.version, state=OVERTAKEN))
+    except SupersededError as error:
+        return PushOutcome(held_back=Rejection(version=error.version, state=SUPERSEDED))
     return PushOutcome(version=version.number, path=version.path, new=True, canary=canary)
 
 
-def _leave(same: SameModel) -> PushOutcome:
-    """Leaves the version that is the same model as it is."""
+def _keep_same(same: SameModel) -> PushOutcome:
+    """Returns the outcome for a model that is already a version; that version does not change."""
     number = same.version.number
     logging.info("The same model is there as version %d; not pushed again.", number)
     return PushOutcome(version=number, path=same.version.path, canary=same.state == CANARY)
 
 
-def _hold_back(same: SameModel) -> PushOutcome:
-    """Says for which version, withdrawn or the canary, the model is not pushed."""
+def _reject(same: SameModel) -> PushOutcome:
+    """Returns the outcome for a model that is the same as a withdrawn version or the canary."""
     state: Literal["canary", "withdrawn"] = WITHDRAWN if same.state == WITHDRAWN else CANARY
-    return PushOutcome(held_back=HeldBack(version=same.version.number, state=state))
+    return PushOutcome(held_back=Rejection(version=same.version.number, state=state))
 
 
-def _remember(candidate: Candidate, found: releases.Releases, same: SameModel, state: str, refused: bool) -> None:
-    """Remembers that these images and settings make a model that is there, live, canary or withdrawn."""
+def _record_same(candidate: Candidate, found: releases.Releases, same: SameModel, state: str, refused: bool) -> None:
+    """Records that these images and settings make a model that is a version already.
+
+    Args:
+        candidate: model that is not pushed.
+        found: versions of the serving folder.
+        same: version of the same model.
+        state: state of that version, for the reason.
+        refused: whether the model was rejected.
+    """
     live = found.live.number if found.live else None
     reasons = [f"it is version {same.version.number}, which is {state}"]
-    remember_unpushed(candidate.model_dir, live, candidate.decision, reasons, refused)
+    write_unpushed(candidate.model_dir, live, candidate.decision, reasons, refused)
 
 
 def _make_record(candidate: Candidate) -> dict[str, Any]:
-    """Adds what only the artifacts of this run know to what the settings say."""
+    """Builds the record of the version from the settings and the artifacts of this run."""
     ingest = IngestSummary.read(candidate.find_uri("report"))
     return candidate.settings.record | {
         "run_id": candidate.run_id,
@@ -267,7 +276,10 @@ def _make_record(candidate: Candidate) -> dict[str, Any]:
 
 
 def _list_extras(candidate: Candidate) -> list[str]:
-    """Lists what the next run compares its images with; embeddings have no moments where images are augmented."""
+    """Lists the files that the next run compares its images with: set of images, statistics, moments.
+
+    With augmentation there are no embeddings and so no moments.
+    """
     statistics = artifact_utils.get_split_uri(candidate.inputs["statistics"], features.TRAIN)
     moments = os.path.join(candidate.find_uri("embeddings"), MOMENTS)
     extras = [os.path.join(candidate.find_uri("report"), image_set.FILE), os.path.join(statistics, STATISTICS)]
@@ -275,7 +287,7 @@ def _list_extras(candidate: Candidate) -> list[str]:
 
 
 def _read_refusal(infra_blessing: str) -> list[str]:
-    """Reads what the ServingValidator found wrong; returns nothing where it was not asked."""
+    """Reads the ServingValidator's reasons; returns [] if the model was not tried in a server."""
     if not tf.io.gfile.exists(os.path.join(infra_blessing, ServingVerdict.FILE)):
         return []
     return ServingVerdict.read(infra_blessing).reasons

@@ -1,6 +1,7 @@
-"""Puts a SavedModel into the serving folder as a new version, whole or not at all.
+"""Push of a SavedModel into the serving folder as a new version, whole or not at all.
 
-TFX's Pusher copies in place, so a server may see half a model. This one stages a version, and then places it at once.
+TFX's Pusher copies in place, so a server may see half a model. Graft's Pusher stages a version and then moves the
+whole version into place at once.
 """
 
 import datetime
@@ -17,14 +18,14 @@ from serving.releases.record import VersionRecord
 from serving.storage import durable, folder_lock
 from serving.storage.gfile import is_remote
 
-ANY_VERSION = -1  # where it does not matter which version is live; no version of Graft's has a number below 0
+ANY_VERSION = -1  # value of `compared_with` that accepts any live version; no version has a number below 0
 
 
-class OvertakenError(GraftError):
-    """Another version became live while a model was put together that was compared with the one before.
+class SupersededError(GraftError):
+    """Error of a push: another version became live than the one that the model was compared with.
 
     Attributes:
-        version: the number of the one that is live now.
+        version: number of the version that is live now.
     """
 
     def __init__(self, version: int):
@@ -43,23 +44,23 @@ def push(
     """Puts a SavedModel into a model's folder as a new version.
 
     Args:
-        model_path: a SavedModel.
-        model_dir: where the versions are.
-        record: goes into `assets.extra/graft.json`, with what is only known now.
-        canary: below the live version, in the place of the canary that there may be.
-        extras: files to keep in `assets.extra/` besides.
-        compared_with: the number of the live version that the model was compared with; None for none.
+        model_path: folder of the SavedModel.
+        model_dir: serving folder of the model.
+        record: fields of `assets.extra/graft.json` except number, time and digest, which the push adds.
+        canary: whether to push the model as the canary, in the place of an earlier canary.
+        extras: further files to copy into `assets.extra/`.
+        compared_with: number of the live version that the model was compared with; None if no version was live.
     Returns:
-        The version; its number is the time in seconds, or more if that is taken. That of a canary is the highest
-        which is free below the live version's.
+        The version. Its number is the time in seconds, or a higher one if that is taken. The number of a canary is the
+        highest free number below the live version's number.
     Raises:
         UsageError: if models.config cannot be read, or no number is free for a canary.
-        OvertakenError: if another version is live: it is not what this model would replace. Nothing is left behind.
-        GraftError, OSError, tf.errors.OpError: if it cannot be written; then nothing is left behind.
+        SupersededError: if another version than `compared_with` is live; the serving folder is unchanged.
+        GraftError, OSError, tf.errors.OpError: if the version cannot be written; no part of a version is left.
     """
     progress.report("copying the model")
     releases.recover(model_dir)
-    _check_live(model_dir, compared_with)  # before 94 MB are copied; what counts is the look under the lock
+    _check_live(model_dir, compared_with)  # saves a copy of 94 MB; the check with the lock held decides
     with versions.stage(model_dir) as staging:
         versions.copy_tree(model_path, staging)
         if canary:
@@ -67,7 +68,7 @@ def push(
         _add_extras(staging, extras)
         record = record | {"canary": canary, "model_digest": versions.digest_model(staging)}
         if not is_remote(model_dir):
-            durable.sync_tree(staging)  # which takes long, so that others need not wait for it at the lock
+            durable.sync_tree(staging)  # before the lock is taken, because a sync takes long
         with folder_lock.locked(model_dir):
             _check_live(model_dir, compared_with)
             return _place(staging, model_dir, record)
@@ -81,7 +82,7 @@ def _add_extras(staging: str, extras: Sequence[str]) -> None:
 
 
 def _place(staging: str, model_dir: str, record: dict[str, Any]) -> versions.Version:
-    """Gives a staged model its number, with the lock of the folder held."""
+    """Numbers a staged model, writes its record and moves it into place; the caller holds the lock of the folder."""
     canary = record["canary"]
     number = releases.find_canary_number(model_dir) if canary else versions.next_number(model_dir)
     time = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
@@ -95,10 +96,10 @@ def _place(staging: str, model_dir: str, record: dict[str, Any]) -> versions.Ver
 
 
 def _check_live(model_dir: str, compared_with: int | None) -> None:
-    """Refuses to replace what a model was not compared with; where nothing is live, it replaces nothing."""
+    """Raises a SupersededError if a version is live that the model was not compared with."""
     live = versions.find_live(model_dir)
     if live and compared_with not in (ANY_VERSION, live.number):
-        raise OvertakenError(live.number)
+        raise SupersededError(live.number)
 
 
 def _write_record(path: str, record: VersionRecord) -> None:

@@ -1,4 +1,4 @@
-"""Finds a model among the versions that are live, canary or withdrawn."""
+"""Search for a version that is the same model as a candidate, among the live, canary and withdrawn versions."""
 
 import dataclasses
 from typing import Any
@@ -9,7 +9,7 @@ from serving.releases import releases, versions
 from serving.releases.record import VersionRecord
 
 LIVE = "live"
-_OUTPUT = "probabilities"  # of a model; the rest of what it answers follows from it and the classes
+_OUTPUT = "probabilities"  # output of a model; the other outputs follow from the probabilities and the classes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,15 +26,15 @@ class SameModel:
 
 
 def find_same(found: releases.Releases, model_path: str, record: VersionRecord) -> SameModel | None:
-    """Looks for a model among the versions: the live one first, then the canary, then the newest withdrawn one.
+    """Finds the version that is the same model: the live one first, then the canary, then the newest withdrawn one.
 
-    Where the record of the live version cannot be read, that one is passed over: the same model is pushed once more,
-    and with a record it can be compared with again.
+    A live version with a damaged record is skipped. So the same model is pushed again, with a good record that later
+    runs can compare with.
 
     Args:
-        found: the versions.
-        model_path: a SavedModel.
-        record: what it was made of.
+        found: versions of the serving folder.
+        model_path: folder of a SavedModel.
+        record: record of that model.
     """
     live = found.live if found.live and not found.live.problem else None
     states = [(live, LIVE), (found.canary, CANARY), *((version, WITHDRAWN) for version in reversed(found.withdrawn))]
@@ -43,12 +43,11 @@ def find_same(found: releases.Releases, model_path: str, record: VersionRecord) 
 
 
 def is_same(version: versions.Version, model_path: str, record: VersionRecord) -> bool:
-    """Compares a version and a model by weights, classes and graph.
+    """Returns whether a version and a model have the same weights, classes and graph.
 
-    The code that made it does not count: an edit that changes none of these makes no other model, and would bring
-    back as live what was withdrawn.
+    The digest of Graft's code does not count. Otherwise an edit of the code would bring a withdrawn model back as live.
     """
-    # A record that cannot be read tells nothing; weights and graph do, and a withdrawn model is not to come back.
+    # With a damaged record, weights and graph decide, so that a withdrawn model does not come back.
     if not version.problem and _list_shape(version.record) != _list_shape(record):
         return False
     if versions.digest_variables(version.path) != versions.digest_variables(model_path):
@@ -61,7 +60,7 @@ def _list_shape(record: VersionRecord) -> list[Any]:
 
 
 def _digest_graph(path: str) -> str:
-    """Digests preprocessing and network of a SavedModel; of one that is not Graft's, its bytes."""
+    """Digests preprocessing and network of a SavedModel, or the bytes of a SavedModel that is not Graft's."""
     try:
         return digest_output(path, _OUTPUT)
     except (KeyError, ValueError):

@@ -1,1 +1,1 @@
-"""JSON documents that one component writes and another, or a report, reads: one module a document."""
+"""JSON documents that one component writes and another component or a report reads: one module a document."""

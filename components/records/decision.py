@@ -6,16 +6,16 @@ from serving.storage.documents import Document
 
 
 class RetrainingDecision(Document):
-    """Says whether a run trains.
+    """Decision on the training of a run.
 
     Attributes:
-        train: whether it does.
-        reason: why, or why not.
+        train: whether the run trains.
+        reason: reason for the decision.
         new_images: number of images that the live model has not seen.
         gone_images: number of images that the live model has seen and this run does not have.
-        settings_key: digest of what makes a model of images.
+        settings_key: digest of the settings that determine a model.
         images_digest: digest of the set of images.
-        refused: whether a model of the same images and settings was refused or withdrawn before.
+        refused: whether a model of the same images and settings was rejected or withdrawn before.
     """
 
     FILE = "decision.json"

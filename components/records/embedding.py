@@ -6,15 +6,15 @@ from serving.storage.documents import Document
 
 
 class EmbeddingSummary(Document):
-    """What the Embedder computed, and what it took from the store.
+    """Summary of an embedding run: keys of the features, and numbers of images.
 
     Attributes:
-        kind: feature key of the embeddings, as `FeatureKey.to_json` writes it; None if images are augmented,
-            for then there are no embeddings.
-        trunk: feature key of the features kept for fine-tuning; None if none are kept.
+        kind: feature key of the embeddings in the JSON of `FeatureKey.to_json`; None if images are augmented, because
+            augmented images have no stored embeddings.
+        trunk: feature key of the features kept for fine-tuning; None if no features are kept.
         images: number of images in all splits.
         computed: number of images that went through the base; the others came from the store.
-        note: why features are not kept, or "".
+        note: reason why no features are kept, or "".
     """
 
     FILE = "embedding.json"

@@ -10,13 +10,13 @@ class Baseline(Fields):
 
     Attributes:
         version: number of the live version.
-        compared: whether anything was compared.
-        classes: classes that both know, in the candidate's order.
-        images: number of test images of these classes; 0 where nothing was compared.
-        accuracy: the live version's, 0 to 1; None where nothing was compared.
-        candidate_accuracy: the candidate's on the same images.
-        problem: why nothing was compared, in words that follow the name of the version; "" where the reason is that
-            the two share too few classes.
+        compared: whether the models were compared.
+        classes: classes of both models, in the candidate's order.
+        images: number of test images of these classes; 0 if the models were not compared.
+        accuracy: accuracy of the live version, 0 to 1; None if the models were not compared.
+        candidate_accuracy: accuracy of the candidate on the same images, 0 to 1; None if the models were not compared.
+        problem: reason why the models were not compared, as a clause that follows the name of the version; "" if they
+            share too few classes.
     """
 
     version: int
@@ -29,7 +29,7 @@ class Baseline(Fields):
 
 
 class ClassMetrics(Fields):
-    """Metrics of one class; None where a metric has no value."""
+    """Metrics of one class; a metric without a value is None."""
 
     images: int
     precision: float | None
@@ -43,12 +43,12 @@ class EvaluationSummary(Document):
 
     Attributes:
         images: number of test images.
-        accuracy: share of right answers, 0 to 1.
+        accuracy: share of correct predictions, 0 to 1.
         accuracy_interval: 95 % confidence interval after Wilson.
-        min_accuracy: bound that was applied.
+        min_accuracy: lower bound of the accuracy that was applied, 0 to 1.
         min_accuracy_reason: origin of that bound.
-        blessed: whether the candidate may be pushed, for all that the Evaluator knows.
-        failures: why not.
+        blessed: whether the Evaluator lets the candidate be pushed.
+        failures: reasons against a push; empty if the candidate is blessed.
         baseline: comparison with the live version; None if no version is live.
         classes: metrics by class, in the order of the outputs.
         confusion_matrix: counts of test images: a row per actual class, a column per most probable class.
@@ -70,5 +70,5 @@ class EvaluationSummary(Document):
 
     @classmethod
     def upgrade(cls, value: dict[str, Any], found: int) -> dict[str, Any]:
-        """Leaves the origin of the bound open: 0.2.0 did not write it."""
+        """Adds an empty `min_accuracy_reason`, which 0.2.0 did not write."""
         return {"min_accuracy_reason": "", **value}

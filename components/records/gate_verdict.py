@@ -6,7 +6,7 @@ from serving.storage.documents import Document
 
 
 class GateVerdict(Document):
-    """Warnings of the DataGate or the DriftGate; one that stops the run writes none.
+    """Warnings of the DataGate or the DriftGate; a gate that stops the run writes no verdict.
 
     Attributes:
         warnings: one sentence each.

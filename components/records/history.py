@@ -6,7 +6,7 @@ from serving.storage.documents import Document, Fields
 
 
 class Epoch(Fields):
-    """Figures of one epoch.
+    """Metrics of one epoch.
 
     Attributes:
         phase: "head" or "fine-tune".
@@ -26,7 +26,7 @@ class Epoch(Fields):
 
 
 class Score(Fields):
-    """Figures of a phase on the validation images, with its best weights."""
+    """Loss and accuracy of a phase on the validation images, with the best weights of that phase."""
 
     loss: float
     accuracy: float
@@ -37,9 +37,9 @@ class TrainingHistory(Document):
 
     Attributes:
         kept: phase that was exported, "head" or "fine-tune".
-        scores: of each phase that was trained.
-        epochs: in the order in which they were trained.
-        trunk_computed: number of images whose features the Trainer had to compute, for the store had lost them.
+        scores: score of each phase that was trained.
+        epochs: epochs of both phases in the order of training.
+        trunk_computed: number of images whose features the Trainer had to compute because the store had lost them.
     """
 
     FILE = "history.json"
@@ -52,7 +52,7 @@ class TrainingHistory(Document):
 
     @classmethod
     def upgrade(cls, value: dict[str, Any], found: int) -> dict[str, Any]:
-        """Leaves scores and best epochs open: 0.2.0 did not write them."""
+        """Adds empty `scores`, and marks no epoch as the best one; 0.2.0 wrote neither."""
         epochs = value.get("epochs")
         if isinstance(epochs, list):
             value["epochs"] = [{"best": False} | epoch if isinstance(epoch, dict) else epoch for epoch in epochs]

@@ -1,4 +1,4 @@
-"""Numbers of an ingest: files by what became of them, and images by split and class."""
+"""Counts of an ingest: kept, left-out and broken files, and kept images by split and class."""
 
 from collections.abc import Iterable
 from typing import Any, Literal
@@ -11,16 +11,16 @@ class IngestSummary(Document):
 
     Attributes:
         files: number of image files in the window.
-        broken: files that no decoder of TensorFlow reads, or that exceed a limit.
-        contradictions: files left out because the same image stands in two classes.
-        left_out: readable files left out, the contradictions among them.
-        ignored: files and folders that were passed over, by kind and name; see `example_gen.ignored`.
-        oriented: kept images with an EXIF orientation other than upright.
-        salt: of the split.
-        window_end: last day of the window as it was asked for, or "".
+        broken: number of files that no decoder of TensorFlow reads, or that exceed a limit.
+        contradictions: number of files left out because the same image stands in two classes.
+        left_out: number of readable files left out, including the contradictions.
+        ignored: number of ignored files and folders by kind and name; see `example_gen.ignored`.
+        oriented: number of kept images with an EXIF orientation other than upright.
+        salt: salt of the split.
+        window_end: last day of the window as the user set it, or "".
         fingerprint: digest of the names, sizes and times of the files.
         spans: date folders with a kept image, sorted.
-        counts: kept images by split and class.
+        counts: number of kept images by split and class.
     """
 
     FILE = "ingest.json"
@@ -40,7 +40,7 @@ class IngestSummary(Document):
 
     @classmethod
     def upgrade(cls, value: dict[str, Any], found: int) -> dict[str, Any]:
-        """Gives the files that were passed over a kind: 0.2.0 counted them alone."""
+        """Turns the number of ignored files of 0.2.0 into counts by kind and name."""
         number = value.get("ignored")
         ignored = {"file": {"others": number}} if number else {}
         return value | {"ignored": ignored} if type(number) is int else value
@@ -58,5 +58,5 @@ class IngestSummary(Document):
 
 
 def find_newest_day(spans: Iterable[str]) -> str:
-    """Returns the newest date folder that was read, or ""; a window may end on a later day."""
+    """Returns the newest of the date folders with a kept image, or ""; the window may end on a later day."""
     return max(spans, default="")

@@ -1,4 +1,4 @@
-"""Origin of the newest model that was trained and not pushed."""
+"""Record of the newest model that was trained and not pushed."""
 
 from typing import Literal
 
@@ -6,14 +6,14 @@ from serving.storage.documents import Document
 
 
 class UnpushedModel(Document):
-    """Model that was not pushed; the next run of the same images and settings does not train it again.
+    """Model that was not pushed; the next run with the same images and settings does not train that model again.
 
     Attributes:
-        settings_key: digest of what makes a model of images.
+        settings_key: digest of the settings that determine a model.
         images_digest: digest of the set of images.
-        live: number of the version that the model was compared with; None if none was live.
-        reasons: why the model was not pushed.
-        refused: whether there is something wrong with the model; else it is live already.
+        live: number of the version that the model was compared with; None if no version was live.
+        reasons: reasons why the model was not pushed.
+        refused: whether the model was rejected; False if the same model is live already.
     """
 
     FILE = "not_pushed.json"

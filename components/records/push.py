@@ -8,16 +8,16 @@ from typing_extensions import Self
 from serving.storage.documents import Fields
 
 CANARY: Final = "canary"
-OVERTAKEN: Final = "overtaken"
+SUPERSEDED: Final = "overtaken"
 WITHDRAWN: Final = "withdrawn"
 
 
-class HeldBack(Fields):
-    """Version for which a good model was not pushed.
+class Rejection(Fields):
+    """Version because of which a blessed model was not pushed.
 
     Attributes:
-        version: its number.
-        state: WITHDRAWN or CANARY if it is the same model; OVERTAKEN if it became live during the run.
+        version: number of that version.
+        state: "withdrawn" or "canary" if that version is the same model; "overtaken" if it became live during the run.
     """
 
     version: int
@@ -28,21 +28,21 @@ class PushOutcome(Fields):
     """Outcome of a push.
 
     Attributes:
-        version: number of the version that the model is, live or the canary; None if it is not pushed.
+        version: number of the version of this model, live or the canary; None if the model was not pushed.
         path: folder of that version, or "".
         new: whether this push made that version.
         canary: whether that version is the canary.
-        held_back: version for which the model was not pushed; None if there is none.
+        held_back: version because of which a blessed model was not pushed; None if there is none.
         removed_versions: numbers of the old versions that the push removed.
     """
 
-    PROPERTY: ClassVar[str] = "outcome"  # of the artifact, as JSON; TFX's Pusher sets others beside it
+    PROPERTY: ClassVar[str] = "outcome"  # property of the artifact that holds the outcome as JSON
 
     version: int | None = None
     path: str = ""
     new: bool = False
     canary: bool = False
-    held_back: HeldBack | None = None
+    held_back: Rejection | None = None
     removed_versions: list[int] = []
 
     @classmethod

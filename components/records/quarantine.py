@@ -1,4 +1,4 @@
-"""List of the files that an ingest left out: a line of JSON each."""
+"""List of the files that an ingest left out, one line of JSON each."""
 
 import json
 import os
@@ -15,11 +15,11 @@ class LeftOut(Fields):
     """File that was left out.
 
     Attributes:
-        path: relative to the data folder.
-        label: its class.
-        reason: why it was left out.
-        broken: whether no decoder of TensorFlow reads the file, or it exceeds a limit; else it is a copy of an image,
-            or stands in two classes.
+        path: path relative to the data folder.
+        label: class of the file.
+        reason: reason why the file was left out.
+        broken: whether no decoder of TensorFlow reads the file, or the file exceeds a limit; False for a copy of an
+            image, and for an image in two classes.
     """
 
     path: str
@@ -32,21 +32,21 @@ def write_quarantine(folder: str, left_out: Iterable[LeftOut]) -> None:
     """Writes the list into a folder, whole or not at all.
 
     Raises:
-        OSError: if it cannot be written.
+        OSError: if the list cannot be written.
     """
     with write_whole(os.path.join(folder, QUARANTINE)) as path, gfile(path).GFile(path, "w") as file:
         file.write("".join(f"{entry.model_dump_json()}\n" for entry in left_out))
 
 
 def read_quarantine(folder: str) -> list[LeftOut]:
-    """Reads the list from a folder, here or in a store.
+    """Reads the list from a folder on this machine or in a store.
 
     Raises:
-        DocumentError: if a line is damaged, or has not the fields that it should have.
-        OSError: if there is no such file, or it cannot be read.
+        DocumentError: if a line is damaged, or has missing or unknown fields.
+        OSError: if the file is missing or cannot be read.
     """
     path = os.path.join(folder, QUARANTINE)
-    with gfile(path).GFile(path) as file:  # lines end at "\n" alone: U+2028 in a file name ends none
+    with gfile(path).GFile(path) as file:  # only "\n" ends a line, not a U+2028 in a file name
         return [_parse(line, f"{path}, line {number}") for number, line in enumerate(file, 1)]
 
 

@@ -10,10 +10,10 @@ class ServingVerdict(Document):
 
     Attributes:
         blessed: whether the model may be pushed.
-        reasons: why not.
-        server: name of the server that was started; "" if none was.
-        images: number of images that were asked.
-        median_ms_grpc, median_ms_rest: milliseconds of a request with one image.
+        reasons: reasons against a push; empty if the model is blessed.
+        server: name of the server that was started; "" if no server was started.
+        images: number of images that were sent to the server.
+        median_ms_grpc, median_ms_rest: median time of a request with one image, in milliseconds.
         memory_mb: resident memory of the server after all requests, in MB.
     """
 

@@ -1,4 +1,4 @@
-"""What a served model must answer: the checks of the ServingValidator. Each says what is wrong in words, or nothing."""
+"""Checks of the ServingValidator on a served model's answers; each returns a description of the first problem or ""."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,8 +8,9 @@ import numpy as np
 from schema.text import list_some
 from serving.export.signatures import CONTRACT
 
-# Of a probability. The same TensorFlow differed by 5e-7 at the same size of batch, and between sizes by 1.2e-5 (a head
-# on features of random weights, which magnifies). Another build rounds otherwise at any size.
+# Largest accepted difference of a probability. The same build of TensorFlow differed by 5e-7 at the same batch size,
+# and by 1.2e-5 between batch sizes (on a base with random weights, which increases differences). Another build rounds
+# differently at any batch size.
 TOLERANCE, TOLERANCE_OF_ANOTHER_BUILD = 1e-5, 1e-3
 _SUM_TOLERANCE = 1e-4
 _SHOWN = 5
@@ -18,12 +19,12 @@ Outputs = Mapping[str, np.ndarray]
 
 
 def check_metadata(metadata: Mapping[str, Any]) -> list[str]:
-    """Compares the signatures that a server tells of with the contract.
+    """Compares the signatures in a server's metadata with the contract.
 
     Args:
-        metadata: as the REST API has it.
+        metadata: metadata in the form of the REST API.
     Returns:
-        What a client that relies on the contract would stumble over; a signature more does no harm.
+        A problem for each signature that is missing or has other tensors. Additional signatures are accepted.
     """
     signatures = metadata["metadata"]["signature_def"]["signature_def"]
     problems = []
@@ -39,15 +40,15 @@ def check_metadata(metadata: Mapping[str, Any]) -> list[str]:
 
 
 def check_outputs(outputs: Outputs, expected: Outputs, classes: Sequence[str], tolerance: float = TOLERANCE) -> str:
-    """Compares what a server answers with what the model answers in this process.
+    """Compares a server's predictions with those of the model in this process.
 
     Args:
-        outputs: `probabilities` [N, C], `label` [N] and `classes` [N, C].
-        expected: the same of the signature `examples`, asked in batches of the same size.
-        classes: the names in the order of the outputs.
-        tolerance: of a probability.
+        outputs: the server's `probabilities` [N, C], `label` [N] and `classes` [N, C].
+        expected: outputs of the signature `examples` in this process, in batches of the same size.
+        classes: class names, in the order of the outputs.
+        tolerance: largest accepted difference of a probability.
     Returns:
-        The first thing that is wrong, or "".
+        The first problem, or "".
     """
     return (
         _check_shapes(outputs, expected, classes)
@@ -58,7 +59,7 @@ def check_outputs(outputs: Outputs, expected: Outputs, classes: Sequence[str], t
 
 
 def check_agreement(one: Outputs, other: Outputs) -> str:
-    """Compares two answers to the same question; shapes are checked before."""
+    """Compares two predictions for the same images, whose shapes `check_outputs` has checked."""
     difference = _largest_difference(one, other)
     return "" if difference <= TOLERANCE else f"differ by up to {difference:.2g}"
 
@@ -81,7 +82,7 @@ def _check_classes(outputs: Outputs, classes: Sequence[str]) -> str:
 
 def _check_probabilities(outputs: Outputs, expected: Outputs, tolerance: float) -> str:
     sums = outputs["probabilities"].sum(axis=1)
-    wrong = sums[~(np.abs(sums - 1) <= _SUM_TOLERANCE)]  # so written, NaN is wrong, too
+    wrong = sums[~(np.abs(sums - 1) <= _SUM_TOLERANCE)]  # "not <=" instead of ">", because NaN is wrong, too
     if wrong.size:
         return f"the probabilities of an image add up to {wrong[0]:.4g}; expected 1"
     difference = _largest_difference(outputs, expected)
@@ -91,7 +92,7 @@ def _check_probabilities(outputs: Outputs, expected: Outputs, tolerance: float) 
 
 
 def _check_labels(outputs: Outputs, expected: Outputs, classes: Sequence[str], tolerance: float) -> str:
-    """A label is the most probable class; of several that are as probable, any."""
+    """Checks that each label is the most probable class, or one of several within the tolerance."""
     for label, row in zip(decode(outputs["label"]), expected["probabilities"], strict=True):
         probable = [name for name, value in zip(classes, row, strict=True) if value >= row.max() - tolerance]
         if label not in probable:
@@ -104,12 +105,12 @@ def _largest_difference(one: Outputs, other: Outputs) -> float:
 
 
 def decode(values: np.ndarray) -> list[str]:
-    """Strings of a tensor [N], which are bytes by gRPC."""
+    """Returns the strings of a tensor [N]; gRPC delivers bytes, REST strings."""
     return [value.decode(errors="replace") if isinstance(value, bytes) else str(value) for value in values]
 
 
 def _describe_tensor(info: Mapping[str, Any]) -> tuple[str, int | None]:
-    """Its type and rank; None if the rank is not known."""
+    """Returns type and rank of a tensor; the rank is None if it is unknown."""
     shape = info["tensor_shape"]
     return info["dtype"], None if shape.get("unknown_rank") else len(shape.get("dim", []))
 

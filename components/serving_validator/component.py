@@ -1,7 +1,7 @@
-"""ServingValidator: loads the candidate in a model server, and asks it real questions before it is pushed.
+"""ServingValidator: loads the candidate in a model server and sends test images before a push.
 
-TFX's InfraValidator wants Docker or Kubernetes; this one takes TensorFlow Serving's binary where it is on the PATH,
-and Graft's own server where it is not.
+TFX's InfraValidator needs Docker or Kubernetes. The ServingValidator starts TensorFlow Serving's binary if the PATH has
+it, and Graft's built-in server otherwise.
 """
 
 import os
@@ -24,7 +24,7 @@ from schema import features
 from schema.errors import DataError
 from serving.storage.documents import Fields
 
-# As TFX's InfraValidator marks what it has seen: tfx/components/infra_validator/executor.py.
+# File names of TFX's InfraValidator for its verdict: tfx/components/infra_validator/executor.py.
 _MARKS = {True: "INFRA_BLESSED", False: "INFRA_NOT_BLESSED"}
 _BLESSED = "blessed"
 
@@ -33,11 +33,11 @@ class ServingSettings(Fields):
     """Settings of a trial.
 
     Attributes:
-        model_name: what the server is to call the model.
+        model_name: name of the model in the server.
         classes: class names, in the order of the outputs.
-        images: number of test images to ask with.
-        max_latency_ms: bound on the median of requests with one image, in milliseconds.
-        max_serving_mb: bound on the resident memory, in MB.
+        images: number of test images to send.
+        max_latency_ms: upper bound on the median latency of a request with one image, in milliseconds.
+        max_serving_mb: upper bound on the resident memory of the server, in MB.
     """
 
     model_name: str
@@ -48,7 +48,7 @@ class ServingSettings(Fields):
 
 
 class ServingValidatorSpec(ComponentSpec):
-    """What is served, with what, and what is too much."""
+    """Inputs, outputs and parameters of the ServingValidator."""
 
     PARAMETERS = {
         "settings": ExecutionParameter(type=str),
@@ -63,7 +63,7 @@ class ServingValidatorSpec(ComponentSpec):
 
 
 class ServingValidatorExecutor(base_executor.BaseExecutor):
-    """Picks test images, tries the model, writes the verdict down, marks."""
+    """Executor that tries the model with test images, writes the verdict and marks the artifact."""
 
     def Do(
         self,
@@ -71,11 +71,11 @@ class ServingValidatorExecutor(base_executor.BaseExecutor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Blesses a model that answers as it should; leaves one alone that the Evaluator has not blessed.
+        """Tries the model in a server and writes the verdict; does nothing if the Evaluator has not blessed the model.
 
         Raises:
-            DataError: if there is no test image to ask with.
-            GraftError: if no server can be started, for reasons of the machine; a refusal would be cached.
+            DataError: if there is no test image.
+            GraftError: if no server can be started, for reasons of the machine. A rejection would be cached by TFX.
         """
         self._log_startup(input_dict, output_dict, exec_properties)
         if not model_utils.is_model_blessed(artifact_utils.get_single_instance(input_dict["blessing"])):
@@ -86,7 +86,7 @@ class ServingValidatorExecutor(base_executor.BaseExecutor):
         split = artifact_utils.get_split_uri(input_dict["examples"], features.TEST)
         examples = sample_examples(list_files([os.path.join(split, "*")]), settings.images)
         if not examples:
-            raise DataError(f"{split}: no test image to ask the model server with. Add images.")
+            raise DataError(f"{split}: no test image to send to the model server. Add images.")
         verdict = try_model(
             str(path_utils.serving_model_path(model.uri, path_utils.is_old_model_artifact(model))),
             settings.model_name,
@@ -98,14 +98,15 @@ class ServingValidatorExecutor(base_executor.BaseExecutor):
 
 
 class ServingValidator(base_component.BaseComponent):
-    """Tries a model in a model server.
+    """Component that tries a model in a model server.
 
     Args:
-        model: the candidate.
+        model: candidate.
         examples: raw examples with a `test` split.
-        blessing: the Evaluator's; without it nothing is done.
-        settings: of the trial.
-        server_digest: of our code, the built-in server included, and of TensorFlow Serving's binary if it is used.
+        blessing: blessing of the Evaluator; a model without a blessing is not tried.
+        settings: settings of the trial.
+        server_digest: digest of Graft's code with the built-in server, and of TensorFlow Serving's binary if that is
+            used.
     """
 
     SPEC_CLASS = ServingValidatorSpec
@@ -131,7 +132,7 @@ class ServingValidator(base_component.BaseComponent):
 
 
 def mark(blessing: types.Artifact, verdict: ServingVerdict) -> None:
-    """Writes a verdict into an InfraBlessing, in full and as the Pusher reads it."""
+    """Writes a verdict into an InfraBlessing: the whole document, and the file and property that the Pusher reads."""
     logging.info("Serving: %s", verdict)
     verdict.write(blessing.uri)
     with tf.io.gfile.GFile(os.path.join(blessing.uri, _MARKS[verdict.blessed]), "w") as file:

@@ -1,4 +1,4 @@
-"""Tries a model in a model server of its own, as clients will meet it: by gRPC and by REST."""
+"""Trial of a model in a model server: predictions by gRPC and REST, compared with those in this process."""
 
 import contextlib
 import dataclasses
@@ -31,66 +31,71 @@ from serving.client.client import BATCH, ServerError, connect
 from serving.export import signatures
 from serving.releases import versions
 
-_ON_CPU = {"CUDA_VISIBLE_DEVICES": "-1"}  # this process has the memory of the GPUs, and they round otherwise
-_LARGEST_REQUEST = 1 << 30  # bytes; how much a server takes is for whoever runs it
-_TIMEOUT = 30.0  # seconds, or what the ceiling allows a batch
+_ON_CPU = {"CUDA_VISIBLE_DEVICES": "-1"}  # this process holds the memory of the GPUs, which also round differently
+_LARGEST_REQUEST = 1 << 30  # bytes; the limit of a server in production is not the model's fault
+_TIMEOUT = 30.0  # seconds; more if `max_latency_ms` allows a batch more
 _TOO_BUSY = {"DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "UNAVAILABLE", "408", "429", "503", "504"}
-_WAYS = {"one by one": 1, "in batches": BATCH}  # images a request
+_BATCH_SIZES = {"one by one": 1, "in batches": BATCH}  # images a request, by the name in a message
 _OUTPUTS = "probabilities", "label", "classes"
 
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """Ceilings against the absurd: of a request with one image, and of the server's resident memory."""
+    """Upper bounds on the latency of a request with one image, and on the server's resident memory."""
 
     max_latency_ms: float
     max_serving_mb: float
 
     @property
     def timeout(self) -> float:
-        """Seconds for any request; a server that takes longer need not be waited for."""
+        """Timeout of a request, in seconds."""
         return max(_TIMEOUT, 2 * BATCH * self.max_latency_ms / 1000)
 
 
 @dataclasses.dataclass(frozen=True)
-class _Answers:
-    """What somebody says to all images, each way of `_WAYS`, and how long one image took (median)."""
+class _Predictions:
+    """Predictions for all images.
+
+    Attributes:
+        outputs: outputs by the names of `_BATCH_SIZES`.
+        milliseconds: median time of a request with one image.
+    """
 
     outputs: dict[str, Outputs]
     milliseconds: float
 
 
-class _RefusedError(Exception):
-    """What is wrong with a model, in words, each an argument."""
+class _RejectedError(Exception):
+    """Rejection of a model; each argument is a reason."""
 
 
 def try_model(
     path: str, model_name: str, examples: Sequence[bytes], classes: Sequence[str], limits: Limits
 ) -> ServingVerdict:
-    """Serves a model and asks it.
+    """Serves a model, sends test images, and checks predictions, latency and memory.
 
     Args:
-        path: of the SavedModel.
-        model_name: what the server is to call it.
-        examples: serialized tf.Examples with an image, which are asked one by one and in batches.
-        classes: the names in the order of the outputs.
-        limits: on time and memory.
+        path: folder of the SavedModel.
+        model_name: name of the model in the server.
+        examples: serialized tf.Examples with an image, which are sent one by one and in batches.
+        classes: class names, in the order of the outputs.
+        limits: upper bounds on latency and memory.
     Returns:
-        The verdict. Only what is certainly the model's fault is a refusal, for it is cached.
+        The verdict. A model is rejected only for its own faults, because TFX caches the verdict.
     Raises:
         GraftError: if the server cannot be started, does not come up in time, or is killed, for reasons of the machine:
             no free port, a broken binary, no memory. The same run can then be tried again.
     """
     try:
-        server, answers, memory_mb = _try(path, model_name, examples, classes, limits)
-    except _RefusedError as refusal:
+        server, answers, memory_mb = _serve_and_predict(path, model_name, examples, classes, limits)
+    except _RejectedError as rejection:
         return ServingVerdict(
             blessed=False,
-            reasons=list(refusal.args),
+            reasons=list(rejection.args),
             server=launch.find_binary() or launch.BUILT_IN,
             images=len(examples),
         )
-    by_grpc, by_rest = (answer.milliseconds for answer in answers)
+    by_grpc, by_rest = (predictions.milliseconds for predictions in answers)
     reasons = _check_limits(by_grpc, memory_mb, limits)
     return ServingVerdict(
         blessed=not reasons,
@@ -103,95 +108,107 @@ def try_model(
     )
 
 
-def _try(
+def _serve_and_predict(
     path: str, model_name: str, examples: Sequence[bytes], classes: Sequence[str], limits: Limits
-) -> tuple[str, list[_Answers], float]:
-    """Serves a model and asks it; returns the server's name, its answers by gRPC and REST, and its memory in MB.
+) -> tuple[str, list[_Predictions], float]:
+    """Serves a model and checks its predictions.
 
+    Returns:
+        Name of the server, predictions by gRPC and by REST, and resident memory of the server in MB.
     Raises:
-        _RefusedError: if the model is not served, or answers otherwise than it should.
+        _RejectedError: if the server does not load the model, or a prediction is wrong.
     """
     images = [get_image(example) for example in examples]
     with futures.ThreadPoolExecutor(1) as pool:
-        asked_here = pool.submit(_ask_here, path, examples, classes)  # while the server starts
+        in_process = pool.submit(_predict_in_process, path, examples, classes)  # while the server starts
         progress.report("starting the model server")
         with _serve(path, model_name, limits) as server:
-            progress.report("asking the model without a server")
-            expected = asked_here.result()
-            answers = _ask_server(server, model_name, images, expected, classes, limits)
+            progress.report("predicting without a server")
+            expected = in_process.result()
+            answers = _predict_by_server(server, model_name, images, expected, classes, limits)
             memory_mb = server.memory_bytes / 1e6
             progress.report("stopping the model server")
     return server.name, answers, memory_mb
 
 
-def _ask_here(path: str, examples: Sequence[bytes], classes: Sequence[str]) -> _Answers:
-    """Asks as the Evaluator does: the SavedModel in this process, by its signature `examples`."""
+def _predict_in_process(path: str, examples: Sequence[bytes], classes: Sequence[str]) -> _Predictions:
+    """Predicts with the SavedModel in this process by its signature `examples`, as the Evaluator does.
+
+    Raises:
+        _RejectedError: if the model cannot be loaded, has another class list, or its outputs are not consistent.
+    """
     try:
         with tf.device("/CPU:0"):
             loaded = tf.saved_model.load(path)
-            answers = _ask_all_ways(lambda batch: _ask_signature(loaded, batch), examples)
+            answers = _predict_all(lambda batch: _predict_by_signature(loaded, batch), examples)
         listed = signatures.read_classes(path)
     except (MemoryError, tf.errors.ResourceExhaustedError):
         raise  # the machine's fault
     except Exception as error:  # a torn or foreign file can make any part of the loader fail
-        logging.warning("The model cannot be loaded and asked.", exc_info=error)
-        raise _RefusedError(f"cannot be loaded and asked here: {_first_line(error)}") from error
+        logging.warning("The model cannot be loaded, or cannot predict.", exc_info=error)
+        raise _RejectedError(f"cannot be loaded, or cannot predict, in this process: {_first_line(error)}") from error
     if listed != list(classes):
-        raise _RefusedError(f"{signatures.CLASSES} is not the class list of this run")
+        raise _RejectedError(f"{signatures.CLASSES} is not the class list of this run")
     for outputs in answers.outputs.values():
-        _refuse_if("the signature examples", check_outputs(outputs, outputs, classes))
+        _reject_if("the signature examples", check_outputs(outputs, outputs, classes))
     return answers
 
 
-def _ask_signature(loaded: tf.Module, batch: Sequence[bytes]) -> Outputs:
-    answer = loaded.signatures[signatures.EXAMPLES](examples=tf.constant(batch))
-    return {name: value.numpy() for name, value in answer.items()}
+def _predict_by_signature(loaded: tf.Module, batch: Sequence[bytes]) -> Outputs:
+    outputs = loaded.signatures[signatures.EXAMPLES](examples=tf.constant(batch))
+    return {name: value.numpy() for name, value in outputs.items()}
 
 
-def _ask_all_ways(ask: Callable[[Sequence[bytes]], Outputs], values: Sequence[bytes], step: str = "") -> _Answers:
-    """Asks one by one and in batches: what is computed differently, and differs in the last bits.
+def _predict_all(
+    predict: Callable[[Sequence[bytes]], Outputs], values: Sequence[bytes], step: str = ""
+) -> _Predictions:
+    """Predicts one by one and in batches, because the two differ in the last bits.
 
     Args:
-        ask: returns the answers to some values.
-        values: what to ask with.
-        step: what to report each answer as; "" reports nothing.
+        predict: returns the outputs for a batch of values.
+        values: encoded images or serialized examples.
+        step: name of the step in the progress; "" reports no progress.
     """
-    answers: dict[str, Outputs] = {}
+    outputs: dict[str, Outputs] = {}
     milliseconds = []
-    for way, size in _WAYS.items():
+    for way, size in _BATCH_SIZES.items():
         parts = []
         for first in range(0, len(values), size):
             start = time.perf_counter()
-            parts.append(ask(values[first : first + size]))
+            parts.append(predict(values[first : first + size]))
             if step:
-                progress.report(step, len(values[first : first + size]), len(_WAYS) * len(values))
+                progress.report(step, len(values[first : first + size]), len(_BATCH_SIZES) * len(values))
             if size == 1:
                 milliseconds.append((time.perf_counter() - start) * 1000)
-        answers[way] = {name: np.concatenate([part[name] for part in parts]) for name in _OUTPUTS}
-    return _Answers(answers, statistics.median(milliseconds))
+        outputs[way] = {name: np.concatenate([part[name] for part in parts]) for name in _OUTPUTS}
+    return _Predictions(outputs, statistics.median(milliseconds))
 
 
 @contextlib.contextmanager
 def _serve(path: str, model_name: str, limits: Limits) -> Iterator[launch.RunningServer]:
-    """Starts a server that sees the model as version 1."""
+    """Starts a server with the model as version 1, and kills that server at the end.
+
+    Raises:
+        _RejectedError: if the server does not load the model.
+    """
     binary = launch.find_binary()
     flags = [f"--rest_api_timeout_in_ms={round(limits.timeout * 1000)}"]
     # TensorFlow Serving tries a torn model again each minute; the built-in server bounds requests.
     flags.append("--max_num_load_retries=0" if binary else f"--max_request_bytes={_LARGEST_REQUEST}")
     with tempfile.TemporaryDirectory(prefix="graft-candidate-") as folder:
-        _lay_out(path, os.path.join(folder, model_name, "1"))
+        _place_model(path, os.path.join(folder, model_name, "1"))
         try:
             with launch.start_server(
                 model_name, os.path.join(folder, model_name), binary, flags, environment=_ON_CPU
             ) as server:
                 yield server
-                server.process.kill()  # it has nothing to finish, and would take seconds for it
+                server.process.kill()  # a clean end takes seconds, and the server has no request to finish
         except launch.LoadError as error:
-            raise _RefusedError(f"the model server does not load it: {error.reason}") from error
+            raise _RejectedError(f"the model server does not load it: {error.reason}") from error
 
 
-def _lay_out(path: str, target: str) -> None:
-    """Puts a SavedModel where a server looks for it, without a copy if it is on this machine."""
+def _place_model(path: str, target: str) -> None:
+    """Links a SavedModel on this machine to the server's folder; copies one from a store."""
     os.makedirs(os.path.dirname(target))
     if "://" in path:
         versions.copy_tree(path, target)
@@ -199,39 +216,44 @@ def _lay_out(path: str, target: str) -> None:
         os.symlink(os.path.abspath(path), target)
 
 
-def _ask_server(
+def _predict_by_server(
     server: launch.RunningServer,
     model_name: str,
     images: Sequence[bytes],
-    expected: _Answers,
+    expected: _Predictions,
     classes: Sequence[str],
     limits: Limits,
-) -> list[_Answers]:
-    """Asks by gRPC and by REST, and compares with what is expected and with each other."""
+) -> list[_Predictions]:
+    """Predicts by gRPC and by REST, and compares both with the expected predictions and with each other.
+
+    Raises:
+        _RejectedError: if metadata or predictions are wrong.
+        GraftError: if the server was too busy, or was killed.
+    """
     tolerance = TOLERANCE if server.name == launch.BUILT_IN else TOLERANCE_OF_ANOTHER_BUILD
     both = []
-    for face, address in (("gRPC", f"grpc://{server.grpc_address}"), ("REST", server.rest_address)):
+    for endpoint, address in (("gRPC", f"grpc://{server.grpc_address}"), ("REST", server.rest_address)):
         try:
             with connect(address, model_name, timeout=limits.timeout) as client:
                 if problems := check_metadata(client.metadata()):
-                    raise _RefusedError(*(f"by {face}: {problem}" for problem in problems))
-                both.append(_ask_all_ways(client.predict_on_batch, images, f"answers by {face}"))
+                    raise _RejectedError(*(f"by {endpoint}: {problem}" for problem in problems))
+                both.append(_predict_all(client.predict_on_batch, images, f"answers by {endpoint}"))
         except (ServerError, KeyError, ValueError) as error:  # an answer of another form than the metadata says
             logging.warning("The model server says:\n%s", server.describe_end(), exc_info=error)
-            raise _RefusedError(f"by {face}: {_explain(server, error)}") from error
+            raise _RejectedError(f"by {endpoint}: {_explain(server, error)}") from error
         for way, outputs in both[-1].outputs.items():
-            _refuse_if(f"by {face}, {way}", check_outputs(outputs, expected.outputs[way], classes, tolerance))
-    for way in _WAYS:
-        _refuse_if(f"gRPC and REST, {way}", check_agreement(*(answers.outputs[way] for answers in both)))
+            _reject_if(f"by {endpoint}, {way}", check_outputs(outputs, expected.outputs[way], classes, tolerance))
+    for way in _BATCH_SIZES:
+        _reject_if(f"gRPC and REST, {way}", check_agreement(*(answers.outputs[way] for answers in both)))
     return both
 
 
 def _explain(server: launch.RunningServer, error: Exception) -> str:
-    """Why a server did not answer.
+    """Returns the reason why a server did not answer, if the model may be at fault.
 
     Raises:
-        GraftError: if it was too busy, or if somebody killed it, which is mostly Linux for lack of memory; next time
-            there may be enough of either.
+        GraftError: if the server was too busy, or was killed, which Linux does for lack of memory. Another try may
+            succeed.
     """
     ended = server.process.poll()
     if ended is None and isinstance(error, ServerError) and error.code in _TOO_BUSY:
@@ -241,10 +263,10 @@ def _explain(server: launch.RunningServer, error: Exception) -> str:
         ) from error
     if ended == -signal.SIGKILL:
         raise GraftError(
-            f"{server.name} was killed while it was asked; perhaps the memory of this machine did not suffice. "
+            f"{server.name} was killed during a request; perhaps the memory of this machine did not suffice. "
             "Run again: what is finished is kept."
         ) from error
-    return _first_line(error) if ended is None else f"the server ended with {ended} when it was asked"
+    return _first_line(error) if ended is None else f"the server ended with {ended} during a request"
 
 
 def _check_limits(milliseconds: float, memory_mb: float, limits: Limits) -> list[str]:
@@ -258,13 +280,13 @@ def _check_limits(milliseconds: float, memory_mb: float, limits: Limits) -> list
     return reasons
 
 
-def _refuse_if(where: str, problem: str) -> None:
+def _reject_if(where: str, problem: str) -> None:
     if problem:
-        raise _RefusedError(f"{where}: {problem}")
+        raise _RejectedError(f"{where}: {problem}")
 
 
 def _first_line(error: Exception) -> str:
-    if isinstance(error, KeyError):  # which says no more than the name
+    if isinstance(error, KeyError):  # the text of a KeyError is the name alone
         return f"there is no {error}"
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__

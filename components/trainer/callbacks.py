@@ -1,4 +1,4 @@
-"""Keras callbacks."""
+"""Keras callbacks of the training."""
 
 import keras
 
@@ -6,25 +6,25 @@ from components import progress
 
 
 class ReportProgress(keras.callbacks.Callback):
-    """Says how far a phase is: each batch, and the figures of each epoch."""
+    """Callback that reports each batch of a phase, and the metrics of each epoch."""
 
     def __init__(self, step: str, steps_per_epoch: int):
-        """Names the phase.
+        """Creates the callback of one phase.
 
         Args:
-            step: what the phase is called.
-            steps_per_epoch: batches; Keras does not know them before the first epoch has ended.
+            step: name of the phase in the progress.
+            steps_per_epoch: number of batches an epoch, which Keras does not know before the first epoch has ended.
         """
         super().__init__()
         self._step = step
         self._steps_per_epoch = steps_per_epoch
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        """Reports one batch more."""
+        """Reports a batch as done."""
         progress.report(f"{self._step} steps", 1, self._steps_per_epoch * self.params["epochs"])
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
-        """Reports loss and accuracy, on `train` and on `val`."""
+        """Reports loss and accuracy of the epoch on `train` and on `val`."""
         progress.report(
             f"{self._step} steps",
             note=f"{self._step} {epoch + 1}/{self.params['epochs']}: "

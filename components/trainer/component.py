@@ -1,6 +1,6 @@
-"""Trainer: reads what the Embedder has made ready, trains in two phases, and exports the better model.
+"""Trainer: reads the embeddings, trains in two phases, and exports the better model.
 
-TFX's component with one channel more: its own is closed.
+The component is TFX's Trainer with one more input channel, the embeddings. TFX's own spec cannot be extended.
 """
 
 import os
@@ -39,7 +39,7 @@ from serving.releases import versions
 
 
 class TrainerSpec(ComponentSpec):
-    """TFX's contract, and the embeddings."""
+    """Inputs, outputs and parameters of TFX's Trainer, and the embeddings."""
 
     PARAMETERS = {
         "train_args": ExecutionParameter(type=str),
@@ -61,7 +61,7 @@ class TrainerSpec(ComponentSpec):
 
 
 class TrainerExecutor(tfx_executor.GenericExecutor):
-    """TFX's, which tells where everything is, the embeddings and the test split included."""
+    """TFX's executor, which adds the embeddings, the test split and the live model to the arguments of `run_fn`."""
 
     def Do(
         self,
@@ -69,7 +69,7 @@ class TrainerExecutor(tfx_executor.GenericExecutor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Calls `run_fn`; TFX's looks it up by its name, and loads this module once more for that."""
+        """Calls `run_fn` directly, because TFX's executor would look the name up and load this module again."""
         self._log_startup(input_dict, output_dict, exec_properties)
         run_fn(self._GetFnArgs(input_dict, output_dict, exec_properties))
 
@@ -80,11 +80,11 @@ class TrainerExecutor(tfx_executor.GenericExecutor):
         exec_properties: dict[str, Any],
     ) -> FnArgs:
         fn_args = super()._GetFnArgs(input_dict, output_dict, exec_properties)
-        for name in ("head_epochs", "fine_tune_epochs"):  # a run may set them, wherever the rest was fixed
+        for name in ("head_epochs", "fine_tune_epochs"):  # parameters of the run, which go before the settings
             fn_args.custom_config[name] = exec_properties[name]
         if fn_args.custom_config["warm_start"]:
             live = versions.find_by_identity(exec_properties["model_dir"], exec_properties["live"])
-            # It was trained on images that nobody can tell from those of the new test split.
+            # A version with a damaged record may have been trained on images of the new test split.
             fn_args.custom_config["live"] = live.path if live and not live.problem else ""
         fn_args.custom_config["embeddings"] = artifact_utils.get_single_uri(input_dict["embeddings"])
         test = artifact_utils.get_split_uri(input_dict["examples"], features.TEST)
@@ -93,16 +93,17 @@ class TrainerExecutor(tfx_executor.GenericExecutor):
 
 
 class Trainer(base_component.BaseComponent):
-    """Trains a model on examples and on their embeddings.
+    """Component that trains a model on examples and on their embeddings.
 
     Args:
-        examples: of ExampleGen.
-        embeddings: of the Embedder.
-        transform_graph: of Transform.
-        schema: of the examples.
-        settings: of both phases, but for what follows.
-        parameters: of the run: epochs, and the serving folder of the model, for a warm start.
-        live: identity of the version to start from; "none" for none, "" for the one that is live then.
+        examples: examples of ExampleGen.
+        embeddings: embeddings of the Embedder.
+        transform_graph: transform graph of Transform.
+        schema: schema of the examples.
+        settings: settings of both phases.
+        parameters: parameters of the run: epochs, which go before `settings`, and the serving folder for a warm start.
+        live: identity of the version to start from; "none" for a cold start, "" for the version that is live when the
+            Trainer starts.
     """
 
     SPEC_CLASS = TrainerSpec
@@ -135,10 +136,11 @@ class Trainer(base_component.BaseComponent):
 
 
 def run_fn(fn_args: FnArgs) -> None:
-    """Trains and exports.
+    """Trains a model, exports the SavedModel, and writes the history.
 
     Args:
-        fn_args: paths of the examples and the transform graph, where the model and its logs go, and `Settings`.
+        fn_args: paths of the examples and the transform graph, output folders of the model and its logs, and
+            `Settings` as `custom_config`.
     """
     settings = Settings.check(fn_args.custom_config, "the settings of the Trainer")
     report = EmbeddingSummary.read(settings.embeddings)
@@ -149,7 +151,7 @@ def run_fn(fn_args: FnArgs) -> None:
         passes = count_passes(settings, report.trunk is not None)
         files = fn_args.train_files + fn_args.eval_files
         with pixels.cache_folder(files, settings.image_size, passes, fn_args.model_run_dir) as cache:
-            progress.report("reading what to train on")
+            progress.report("reading the training data")
             inputs = read_inputs(fn_args, frozen, settings, report, cache)
             trained = train(frozen, inputs, settings, chosen, fn_args.model_run_dir)
         export(frozen, trained.head, trained.kept, fn_args, settings)
@@ -159,13 +161,13 @@ def run_fn(fn_args: FnArgs) -> None:
 def read_inputs(
     fn_args: FnArgs, frozen: FrozenBase, settings: Settings, report: EmbeddingSummary, cache: str | None
 ) -> Inputs:
-    """Gathers what there is to train on.
+    """Reads the training data: images, embeddings, or embeddings and features for phase 2.
 
     Args:
-        fn_args: names the files.
-        frozen: the base.
-        settings: of batches, order and augmentation.
-        report: of the Embedder.
+        fn_args: patterns of the example files.
+        frozen: base with its feature extractor.
+        settings: settings of batches, order and augmentation.
+        report: summary of the Embedder.
         cache: folder for resized images, or None.
     """
     images = None
@@ -191,12 +193,12 @@ def read_images(
     settings: Settings,
     cache: str | None,
 ) -> Images:
-    """Makes the datasets of a run; nothing is read yet.
+    """Builds the datasets of images; no file is read before the training iterates over them.
 
     Args:
-        fn_args: names the files.
-        transform: the transform graph.
-        settings: of batches, order and augmentation.
+        fn_args: patterns of the example files.
+        transform: transform graph.
+        settings: settings of batches, order and augmentation.
         cache: folder for resized images, or None.
     """
     train_cache, val_cache = (os.path.join(cache, split) if cache else None for split in (features.TRAIN, features.VAL))
@@ -213,14 +215,24 @@ def read_images(
 
 
 def export(frozen: FrozenBase, head: keras.Model, kept: str, fn_args: FnArgs, settings: Settings) -> None:
-    """Writes the SavedModel; with the frozen base, it can be asked with embeddings as well."""
+    """Writes the SavedModel and its warm-up requests.
+
+    The model gets a signature for embeddings if phase 2 did not change the base.
+
+    Args:
+        frozen: base with the weights to export.
+        head: dense head.
+        kept: phase to export, HEAD or FINE_TUNE.
+        fn_args: output folder and transform graph.
+        settings: settings of the training.
+    """
     network = resnet.assemble(resnet.build_embedder(frozen.network), head)
     transform_output = tft.TFTransformOutput(fn_args.transform_output)
     embedded = {"head": head, "embedding_key": frozen.embedding_key.to_json()} if kept == HEAD else {}
     path, classes = fn_args.serving_model_dir, list(settings.classes)
     progress.report("exporting the model")
     export_saved_model(network, transform_output, classes, path, **embedded)
-    # Of `test`, which stays unseen: a server decodes them and forgets the answers.
+    # Images of `test` may be used: the server decodes them to warm up, and no model learns from them.
     progress.report("writing warm-up requests")
     images = map(samples.get_image, samples.sample_examples(list_files(settings.test_files), WARMUP_BATCH))
     write_warmup_requests(path, list(images), settings.model_name)

@@ -1,4 +1,4 @@
-"""Draws the history of a training run."""
+"""Training curves: accuracy and loss by epoch as a PNG."""
 
 import io
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ _MOST_TICKS = 12
 
 
 def draw_curves(history: Sequence[Epoch], kept: str) -> bytes:
-    """Returns a PNG of `plot_history`, 1200 x 480 pixels."""
+    """Renders `plot_history` as a PNG of 1200 x 480 pixels."""
     png = io.BytesIO()
     plot_history(history, kept).savefig(png, format="png")
     return png.getvalue()
@@ -23,12 +23,12 @@ def draw_curves(history: Sequence[Epoch], kept: str) -> bytes:
 def plot_history(history: Sequence[Epoch], kept: str) -> Figure:
     """Plots accuracy and loss by epoch, on training and validation images.
 
-    The epochs of both phases are counted on. Phase 2 starts from the best epoch of phase 1, and so does its curve. A
-    star marks the epoch that was exported.
+    Epochs are numbered through both phases. The curve of phase 2 starts from the best epoch of phase 1, as its training
+    does. A star marks the epoch that was exported.
 
     Args:
         history: epochs of both phases.
-        kept: the phase that was exported.
+        kept: phase that was exported.
     """
     figure = Figure(figsize=(10, 4), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
@@ -44,7 +44,7 @@ def plot_history(history: Sequence[Epoch], kept: str) -> Figure:
 
 
 def _draw_phases(axes: Axes, history: Sequence[Epoch], key: str, label: str, color: str) -> None:
-    """Draws a line for each phase; that of phase 2 begins, where phase 1 ended, at the value of its best epoch."""
+    """Draws a line for each phase; the line of phase 2 begins with the best value of phase 1 at its last epoch."""
     first = [getattr(row, key) for row in history if row.phase == history[0].phase]
     axes.plot(range(1, len(first) + 1), first, marker="o", color=color, label=label)
     second = [getattr(row, key) for row in history[len(first) :]]

@@ -1,4 +1,4 @@
-"""How to compute on the devices that are there: in which precision, with or without XLA, on how many."""
+"""Choice of precision, XLA and distribution strategy for the devices of this machine."""
 
 import dataclasses
 
@@ -10,12 +10,12 @@ AUTO, FLOAT32, BFLOAT16, FLOAT16 = "auto", "float32", "bfloat16", "float16"
 
 @dataclasses.dataclass(frozen=True)
 class Devices:
-    """How to train.
+    """Precision, compilation and distribution of a training.
 
     Attributes:
         policy: Keras' dtype policy of the base; the head and all weights are float32.
         jit_compile: whether to compile with XLA.
-        strategy: over how many devices.
+        strategy: distribution strategy over the devices.
     """
 
     policy: str
@@ -24,14 +24,13 @@ class Devices:
 
 
 def choose_devices(precision: str) -> Devices:
-    """Looks at what is there.
+    """Chooses precision, XLA and strategy from the GPUs of this machine, and logs the choice.
 
     Args:
-        precision: "float32", "bfloat16", "float16"; or "auto": on GPUs what their tensor cores take, on a CPU float32,
-            so that the same images and settings train the same model on every processor. bfloat16 is half as fast
-            again where the processor multiplies it, and ends in another model (benchmarks/README.md).
-    Returns:
-        What to train with; said in the log.
+        precision: "float32", "bfloat16", "float16" or "auto". On GPUs "auto" is the fastest type that their tensor
+            cores take. On a CPU "auto" is float32, so that the same images and settings train the same model on every
+            processor. bfloat16 is 1.5 times as fast on processors that multiply bfloat16, and gives another model
+            (benchmarks/README.md).
     """
     gpus = tf.config.list_physical_devices("GPU")
     if precision == AUTO:
@@ -52,7 +51,10 @@ def choose_devices(precision: str) -> Devices:
 
 
 def _choose_gpu_precision(gpus: list[tf.config.PhysicalDevice]) -> str:
-    """By the oldest of them: tensor cores take bfloat16 from compute capability 8.0 on, float16 from 7.0."""
+    """Chooses the precision for the oldest GPU.
+
+    Tensor cores take bfloat16 from compute capability 8.0 on, and float16 from 7.0 on.
+    """
     capability = min(tf.config.experimental.get_device_details(gpu).get("compute_capability", (0, 0)) for gpu in gpus)
     if capability >= (8, 0):
         return BFLOAT16

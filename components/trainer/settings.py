@@ -1,4 +1,4 @@
-"""Settings of a training, as JSON between the pipeline and the Trainer."""
+"""Settings of a training, which the pipeline sends to the Trainer as JSON."""
 
 from components.embedder.backbone import BaseSpec
 from components.transform.pixels import Augmentation
@@ -10,27 +10,28 @@ class Settings(Fields):
 
     Attributes:
         classes: class names, in the order of the outputs.
-        image_size: in pixels.
+        image_size: height and width in pixels.
         weights: path of a `notop` weights file, or "random".
         head_units: width of each hidden layer of the head.
-        dropout: share of units dropped after each hidden layer of the head while it trains.
-        head_epochs, head_learning_rate: phase 1.
-        fine_tune_epochs, fine_tune_learning_rate: phase 2; 0 epochs leave it out.
-        fine_tune_from: the first block that phase 2 trains, or "all".
-        precision: of phase 2, see `devices.choose_devices`.
-        batch_size: images a step.
+        dropout: share of units dropped in training after each hidden layer of the head, 0 to 1.
+        head_epochs, head_learning_rate: epochs and learning rate of phase 1.
+        fine_tune_epochs, fine_tune_learning_rate: epochs and learning rate of phase 2; 0 epochs skip phase 2.
+        fine_tune_from: first block that phase 2 trains, or "all".
+        precision: precision of phase 2, see `devices.choose_devices`.
+        batch_size: number of images a step.
         early_stopping_patience: epochs without a lower loss on `val` before a phase ends.
-        label_smoothing: share of the target that is spread over all classes.
-        class_weights: "balanced" weighs rare classes up in training, see `training.balance`; or "none".
+        label_smoothing: share of the target that is spread over all classes, 0 to 1.
+        class_weights: "balanced" gives rare classes more weight in training, see `training.balance`; or "none".
         augmentation: random changes of training images, see `pixels.build_augmentation`.
-        seed: of weights, order and augmentation.
-        store: the folder of the embedding store.
-        model_name: what servers will call the model.
-        cache_key: what the results depend on besides; TFX hashes it, nothing reads it.
+        seed: seed of weights, order and augmentation.
+        store: folder of the embedding store.
+        model_name: name of the model in a model server.
+        cache_key: further values that the results depend on; only TFX's cache key uses them.
         warm_start: whether to start from the live model's head.
-        embeddings: the folder of the Embedder's artifact; the Trainer's executor fills it in.
-        test_files: patterns of the files of the test split, likewise; no image of them is trained on.
-        live: the SavedModel whose head this one starts from, see `training.warm_start_head`, likewise; "" for none.
+        embeddings: folder of the Embedder's artifact; set by the Trainer's executor.
+        test_files: patterns of the files of the test split, for warm-up requests only; set by the Trainer's executor.
+        live: SavedModel whose head is the starting point, see `training.warm_start_head`, or ""; set by the Trainer's
+            executor.
     """
 
     classes: list[str]
@@ -60,5 +61,5 @@ class Settings(Fields):
 
     @property
     def base(self) -> BaseSpec:
-        """How to build the base."""
+        """Weights, seed, image size and first trained block of the base."""
         return BaseSpec(self.weights, self.seed, self.image_size, self.fine_tune_from if self.fine_tune_epochs else "")

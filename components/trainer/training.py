@@ -1,4 +1,4 @@
-"""The two phases: the head on embeddings, then the upper part of the base with it; the better of the two is kept."""
+"""Two-phase training: the head on embeddings, then the head with the tail of the base; the better result is kept."""
 
 import dataclasses
 import math
@@ -31,9 +31,9 @@ class Images:
     """Batches of pixels and label indices, as `pixels.to_pixels` gives them.
 
     Attributes:
-        plain: the training images as they are, in the order on disk.
-        shuffled: the training images in another order each epoch, augmented if asked.
-        val: the validation images.
+        plain: training images without augmentation, in the order on disk.
+        shuffled: training images in another order each epoch, augmented if the settings say so.
+        val: validation images.
     """
 
     plain: tf.data.Dataset
@@ -43,13 +43,14 @@ class Images:
 
 @dataclasses.dataclass(frozen=True)
 class Inputs:
-    """Everything that there is to train on.
+    """Training data of both phases.
 
     Attributes:
-        images: of the splits; None where the others serve.
-        train, val: their embeddings; None where images are augmented.
-        features_train, features_val: what phase 2 starts from, if it is kept.
-        computed: how many images had to go through the feature extractor for that once more.
+        images: images of `train` and `val`; None if embeddings and features are enough.
+        train, val: embeddings of the two splits; None if images are augmented.
+        features_train, features_val: outputs of the feature extractor, the inputs of the tail in phase 2; None if they
+            are not kept.
+        computed: number of images whose features had to be computed again.
     """
 
     images: Images | None
@@ -59,26 +60,26 @@ class Inputs:
     features_val: tf.data.Dataset | None = None
     computed: int = 0
 
-    def find_images(self) -> Images:
-        """Returns the images.
+    def require_images(self) -> Images:
+        """Returns the images, for a phase that has no embeddings or features.
 
         Raises:
-            ValueError: if there are none: what lacks embeddings, or the output of the trunk, is trained on images.
+            ValueError: if `images` is None.
         """
         if self.images is None:
-            raise ValueError("Inputs: expected images where there are no embeddings or no output of the trunk")
+            raise ValueError("Inputs: expected images, because embeddings or features are missing")
         return self.images
 
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
-    """What came of both phases.
+    """Result of both phases.
 
     Attributes:
-        head: the dense head.
-        history: a row per epoch.
-        kept: the phase whose weights the base and the head have in the end.
-        scores: of each phase that was trained, at its best epoch.
+        head: dense head.
+        history: one row per epoch.
+        kept: phase whose weights the base and the head have at the end.
+        scores: score of each trained phase at its best epoch.
     """
 
     head: keras.Model
@@ -88,17 +89,17 @@ class Trained:
 
 
 def train(frozen: FrozenBase, inputs: Inputs, settings: Settings, devices: Devices, log_dir: str) -> Trained:
-    """Trains in both phases.
+    """Trains both phases and restores the weights of the better phase.
 
     Args:
-        frozen: the base; in the end its network has the weights that are to be exported.
-        inputs: what to train and to validate on.
-        settings: of both phases.
-        devices: what to train on.
-        log_dir: for TensorBoard.
+        frozen: base; at the end its network has the weights to export.
+        inputs: training and validation data.
+        settings: settings of both phases.
+        devices: devices to train on.
+        log_dir: folder of the TensorBoard logs.
     """
     if inputs.train is None or inputs.val is None:
-        images = inputs.find_images()
+        images = inputs.require_images()
         head, labels, history, head_score = _train_head_on_images(frozen, images, settings, devices, log_dir)
     else:
         head, labels = build_head(inputs.train.embeddings, settings), inputs.train.labels
@@ -120,9 +121,14 @@ def train(frozen: FrozenBase, inputs: Inputs, settings: Settings, devices: Devic
 
 
 def batch_embeddings(embedded: Embedded, batch_size: int, shuffle_seed: int | None = None) -> tf.data.Dataset:
-    """Batches embeddings and label indices; with a seed in another order each epoch.
+    """Batches embeddings and label indices.
 
-    The size of a batch is left open, so that the last and smaller one does not trace a step once more.
+    The batch dimension is None, so that the last, smaller batch does not trace a training step again.
+
+    Args:
+        embedded: embeddings and label indices.
+        batch_size: number of rows a batch.
+        shuffle_seed: seed of the order, which changes each epoch; None keeps the order.
     """
     rows = tf.data.Dataset.from_tensor_slices((embedded.embeddings, embedded.labels))
     if shuffle_seed is not None:
@@ -131,7 +137,12 @@ def batch_embeddings(embedded: Embedded, batch_size: int, shuffle_seed: int | No
 
 
 def build_head(embeddings: np.ndarray, settings: Settings) -> keras.Model:
-    """The head for these embeddings, float32 [num_images, 2048]; see `resnet.build_head`."""
+    """Builds the head and, for a warm start, sets the weights of the live model's head.
+
+    Args:
+        embeddings: float32 [num_images, 2048]; mean and variance go into the head, see `resnet.build_head`.
+        settings: settings of the head.
+    """
     num_classes = len(settings.classes)
     head = resnet.build_head(embeddings, settings.head_units, num_classes, settings.dropout, settings.seed)
     if settings.live:
@@ -140,11 +151,14 @@ def build_head(embeddings: np.ndarray, settings: Settings) -> keras.Model:
 
 
 def warm_start_head(head: keras.Model, path: str, classes: list[str]) -> None:
-    """Starts from the head of another model; the base starts from its own weights always, as do the embeddings.
+    """Copies the weights of another model's head into a head.
+
+    Nothing is copied if the other head has other classes or another shape. The base keeps its own weights in any case,
+    because the embeddings come from them.
 
     Args:
-        head: from `resnet.build_head`; changed in place, unless the other has other classes or another shape.
-        path: of a SavedModel.
+        head: head from `resnet.build_head`, changed in place.
+        path: SavedModel with the other head.
         classes: class names, in the order of the outputs.
     """
     variables = read_last_weights(path, len(head.weights))
@@ -157,7 +171,7 @@ def warm_start_head(head: keras.Model, path: str, classes: list[str]) -> None:
 def _train_head_on_images(
     frozen: FrozenBase, images: Images, settings: Settings, devices: Devices, log_dir: str
 ) -> tuple[keras.Model, np.ndarray, list[Epoch], Score]:
-    """Phase 1 where images change from epoch to epoch, so that no embedding is there twice."""
+    """Trains the head through the frozen base, for augmented images, whose embeddings change each epoch."""
     logging.info("Images are augmented, so phase 1 runs them through the frozen base in each epoch.")
     base = _copy_base(frozen.network, settings, devices)
     resnet.freeze(base)
@@ -178,7 +192,10 @@ def _fine_tune(
     devices: Devices,
     log_dir: str,
 ) -> list[Epoch]:
-    """Phase 2, in the precision of the devices; the base's float32 network gets the weights."""
+    """Trains the tail of the base with the head in the precision of the devices.
+
+    The trained weights are copied into the float32 network of `frozen`.
+    """
     progress.report("building the network to fine-tune")
     base = _copy_base(frozen.network, settings, devices)
     resnet.freeze_below(base, settings.fine_tune_from)
@@ -187,7 +204,7 @@ def _fine_tune(
         train_data, val_data = inputs.features_train, inputs.features_val
     else:
         network = resnet.assemble(resnet.build_embedder(base), head)
-        images = inputs.find_images()
+        images = inputs.require_images()
         train_data, val_data = images.shuffled, images.val
     history = train_phase(FINE_TUNE, network, train_data, val_data, labels, settings, devices, log_dir)
     frozen.network.set_weights(base.get_weights())
@@ -195,28 +212,28 @@ def _fine_tune(
 
 
 def _copy_base(network: keras.Model, settings: Settings, devices: Devices) -> keras.Model:
-    """Copies the base, to be trained in the precision of the devices; a weights file is not read again."""
+    """Copies the base into a network with the dtype policy of the devices, without reading the weights file again."""
     base = resnet.build_base(settings.image_size, RANDOM, policy=devices.policy)
     base.set_weights(network.get_weights())
     return base
 
 
 def _score_fine_tuned(frozen: FrozenBase, head: keras.Model, inputs: Inputs, settings: Settings) -> Score:
-    """Evaluates in float32, as it will be served."""
+    """Evaluates the fine-tuned network in float32, the precision of serving."""
     if inputs.features_val is not None:
         network, val = resnet.assemble_tail(frozen.network, str(frozen.split_layer), head), inputs.features_val
     else:
-        network, val = resnet.assemble(resnet.build_embedder(frozen.network), head), inputs.find_images().val
+        network, val = resnet.assemble(resnet.build_embedder(frozen.network), head), inputs.require_images().val
     resnet.compile_for_training(network, settings.fine_tune_learning_rate, settings.label_smoothing)
     return score(network, val)
 
 
 def embed(embedder: keras.Model, images: tf.data.Dataset) -> tuple[np.ndarray, np.ndarray]:
-    """Runs the frozen base once over each image.
+    """Computes the embedding of each image.
 
     Args:
-        embedder: from `resnet.build_embedder`.
-        images: batches of pixels and label indices, from `pixels.to_pixels`.
+        embedder: network from `resnet.build_embedder`.
+        images: batches of pixels and label indices from `pixels.to_pixels`.
     Returns:
         Embeddings float32 [num_images, 2048] and label indices int64 [num_images].
     """
@@ -238,19 +255,19 @@ def train_phase(
     devices: Devices,
     log_dir: str,
 ) -> list[Epoch]:
-    """Trains what is trainable of a network, and leaves it at its best epoch.
+    """Trains the trainable layers of a network and restores the weights of the best epoch.
 
     Args:
-        phase: HEAD or FINE_TUNE; decides on epochs and learning rate.
-        network: the head, the head with the tail of the base, or the whole.
-        train: batches of what the network takes and label indices, in another order each epoch.
-        val: the same of `val`, in any order.
-        labels: int64 [num_images], of `train`; batches do not tell their number.
-        settings: of both phases.
-        devices: what to train on.
-        log_dir: for TensorBoard.
+        phase: HEAD or FINE_TUNE, which sets epochs and learning rate.
+        network: head, head with the tail of the base, or whole network.
+        train: batches of the network's inputs and label indices, in another order each epoch.
+        val: validation batches, in any order.
+        labels: label indices of the training images, int64 [num_images]; the datasets do not know their length.
+        settings: settings of both phases.
+        devices: devices to train on.
+        log_dir: folder of the TensorBoard logs.
     Returns:
-        A row per epoch; `best` marks the one whose weights the network has.
+        One row per epoch; `best` marks the epoch whose weights the network has.
     """
     learning_rate, epochs, step = {
         HEAD: (settings.head_learning_rate, settings.head_epochs, "head"),
@@ -265,11 +282,11 @@ def train_phase(
         callbacks=_make_callbacks(settings, step, len(labels), os.path.join(log_dir, "tensorboard", phase)),
         verbose=0,
     )
-    return _rows(fitted.history, phase)
+    return _make_epochs(fitted.history, phase)
 
 
 def _make_callbacks(settings: Settings, step: str, num_images: int, log_dir: str) -> list[keras.callbacks.Callback]:
-    """Ends a phase early, at its best epoch; writes the logs of TensorBoard; says how far the phase is."""
+    """Returns the callbacks of a phase: early stopping at the best epoch, TensorBoard logs, and progress."""
     patience, num_batches = settings.early_stopping_patience, math.ceil(num_images / settings.batch_size)
     return [
         keras.callbacks.EarlyStopping(monitor="val_loss", patience=patience, restore_best_weights=True),
@@ -279,24 +296,26 @@ def _make_callbacks(settings: Settings, step: str, num_images: int, log_dir: str
 
 
 def balance(labels: np.ndarray, num_classes: int) -> dict[int, float]:
-    """Weighs each class by the inverse of its share, as scikit-learn's `compute_class_weight("balanced")`.
+    """Computes class weights as the inverse of each class's share.
+
+    The weights are those of scikit-learn's `compute_class_weight("balanced")`.
 
     Args:
-        labels: class indices int64 [num_images]; every class is among them.
-        num_classes: how many there are.
+        labels: class indices, int64 [num_images]; every class has an image.
+        num_classes: number of classes.
     Returns:
-        Class index to weight; over all images the mean is 1.
+        Weight by class index; the mean over all images is 1.
     """
     counts = np.bincount(labels, minlength=num_classes)
     return dict(enumerate((len(labels) / (num_classes * counts)).tolist()))
 
 
 def score(network: keras.Model, val: tf.data.Dataset) -> Score:
-    """Evaluates a network as it is now, whichever epoch that is.
+    """Evaluates a network with its present weights.
 
     Args:
-        network: compiled.
-        val: batches of what it takes and label indices.
+        network: compiled network.
+        val: batches of the network's inputs and label indices.
     """
     progress.report("evaluating on the validation images")
     measured = network.evaluate(val, verbose=0, return_dict=True)
@@ -304,10 +323,11 @@ def score(network: keras.Model, val: tf.data.Dataset) -> Score:
 
 
 def is_worse(one: Score, other: Score) -> bool:
-    """Tells whether a score has the higher loss, or the same at a lower accuracy; decides what is exported.
+    """Returns whether a score has a higher loss than the other, or the same loss and a lower accuracy.
 
-    The loss first, for the epochs of a phase and between the phases alike: on the few images of `val` an accuracy moves
-    in steps, and says nothing of how sure the model is. A loss that has diverged to NaN is worse than any other.
+    The comparison decides which phase is exported. The loss goes first, as it does between the epochs of a phase: on
+    few validation images the accuracy changes in steps, and does not measure how certain the model is. A NaN loss is
+    worse than any other loss.
     """
     return _rank(one) < _rank(other)
 
@@ -318,13 +338,18 @@ def _rank(score: Score) -> tuple[bool, float, float]:
 
 
 def count_passes(settings: Settings, has_features: bool) -> int:
-    """How often the Trainer reads each image."""
+    """Counts how many times the Trainer reads each image.
+
+    Args:
+        settings: settings of both phases.
+        has_features: whether phase 2 reads stored features instead of images.
+    """
     passes = settings.fine_tune_epochs if not has_features else 0
     return passes + (1 + settings.head_epochs if settings.augmentation.is_on else 0)
 
 
-def _rows(history: dict[str, list[float]], phase: str) -> list[Epoch]:
-    """Returns Keras' history as one row an epoch."""
+def _make_epochs(history: dict[str, list[float]], phase: str) -> list[Epoch]:
+    """Converts Keras' history into one row per epoch."""
     best = find_best_epoch(history["val_loss"])
     return [
         Epoch(
@@ -341,9 +366,9 @@ def _rows(history: dict[str, list[float]], phase: str) -> list[Epoch]:
 
 
 def find_best_epoch(val_losses: Sequence[float]) -> int:
-    """Returns the index of the epoch that Keras' EarlyStopping restores: the first with the lowest loss.
+    """Returns the index of the epoch that Keras' EarlyStopping restores: the first epoch with the lowest loss.
 
     Args:
-        val_losses: of each epoch; where all have diverged to NaN, it restores the first.
+        val_losses: validation loss of each epoch; if all losses are NaN, the result is the first epoch.
     """
     return min(range(len(val_losses)), key=lambda i: val_losses[i] if math.isfinite(val_losses[i]) else math.inf)

@@ -10,7 +10,7 @@ from components.network.weights import RANDOM
 from components.records.evaluation import EvaluationSummary
 from components.records.history import TrainingHistory
 from components.records.ingest import IngestSummary
-from components.records.push import OVERTAKEN
+from components.records.push import SUPERSEDED
 from components.records.quarantine import QUARANTINE, read_quarantine
 from pipeline.check.left_out import suggest_conversion
 from pipeline.config.config import Config
@@ -216,7 +216,7 @@ def _next_steps(result: RunResult, config: Config, model_dir: pathlib.Path) -> l
     """Returns the next commands: predict with the model, and make it live if it is not."""
     out, image = quote(config.out), quote(find_image(config.data))
     where = f"--out {out} --model {config.model_name}"
-    if result.held_back and result.held_back.state != OVERTAKEN:
+    if result.held_back and result.held_back.state != SUPERSEDED:
         return [f"./graft releases promote {result.held_back.version} {where}"]
     if result.canary:
         canary = quote(f"{model_dir}/{result.pushed_version}")

@@ -12,7 +12,7 @@ import pydantic
 from components.records.decision import RetrainingDecision
 from components.records.evaluation import EvaluationSummary
 from components.records.ingest import IngestSummary
-from components.records.push import OVERTAKEN, WITHDRAWN, HeldBack
+from components.records.push import SUPERSEDED, WITHDRAWN, Rejection
 from components.records.serving_verdict import ServingVerdict
 from serving.releases.record import RunConfig, RunResolved
 from serving.storage.documents import Document, Fields
@@ -88,7 +88,7 @@ class RunManifest(Document):
     pushed_version: int | None = None
     pushed_now: bool | None = None
     canary: bool | None = None
-    held_back: HeldBack | None = None
+    held_back: Rejection | None = None
     removed_versions: list[int] | None = None
     decision: RetrainingDecision | None = None
     live_version: int | None = None
@@ -150,7 +150,7 @@ class RunResult(RunManifest):
     pushed_version: int | None
     pushed_now: bool
     canary: bool
-    held_back: HeldBack | None
+    held_back: Rejection | None
     removed_versions: list[int]
     decision: RetrainingDecision
     live_version: int | None
@@ -162,7 +162,7 @@ class RunResult(RunManifest):
         if not self.held_back:
             return self.evaluation.failures + (self.serving.reasons if self.serving else [])
         version, state = self.held_back.version, self.held_back.state
-        if state == OVERTAKEN:
+        if state == SUPERSEDED:
             return [f"version {version} became live meanwhile, and this model was not compared with it; run again"]
         if state == WITHDRAWN:
             return [f"withdrawn before as version {version}; `releases promote` makes it live again"]

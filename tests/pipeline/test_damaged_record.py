@@ -33,7 +33,7 @@ def test_run_is_refused_and_goes_on_by_force_or_after_a_rollback(run, workspace,
         run()
     config = load_config(None, {"data": str(small_digits), "out": str(workspace)})
     problems = check.inspect(config, layout.list_images(config.data)).problems
-    assert "nobody knows which images it was tested on" in problems[0]
+    assert "its test images are unknown" in problems[0]
 
     forced, printed = run(force=True, warm_start=True)
     [damaged, live] = versions.find_versions(model_dir)

@@ -167,7 +167,7 @@ def test_components_say_what_they_do_where_they_count_nothing(first, events):
         "building the base",
         "images embedded",
         "building the network",
-        "reading what to train on",
+        "reading the training data",
         "evaluating on the validation images",
         "building the network to fine-tune",
         "exporting the model",
@@ -176,7 +176,7 @@ def test_components_say_what_they_do_where_they_count_nothing(first, events):
         "counting the test images",
         "loading the model",
         "starting the model server",
-        "asking the model without a server",
+        "predicting without a server",
         "stopping the model server",
         "copying the model",
     ]

@@ -15,7 +15,7 @@ from PIL import Image
 
 from components.embedder.artifact import read_embeddings
 from components.records.embedding import EmbeddingSummary
-from components.records.push import HeldBack
+from components.records.push import Rejection
 from pipeline.workspace.manifest import SkippedRun
 from schema.errors import DataError, UsageError
 from serving.releases.models_config import read_labels
@@ -168,7 +168,7 @@ def test_other_images_stop_a_run_before_training(second, run_nightly, photos, di
     with pytest.raises(DataError) as caught:
         run_nightly(window_end="2026-11-25", window_days=1)
     shutil.rmtree(folder)
-    assert re.search("brightness drifted: the mean grey level is .* max_brightness_drift", str(caught.value))
+    assert re.search("brightness drifted: the mean pixel value is .* max_brightness_drift", str(caught.value))
     assert re.search("label mix drifted: 8.% of the images are 0, and 3.% of those of version", str(caught.value))
     assert pushed_versions() == before
 
@@ -205,7 +205,7 @@ def test_model_that_was_rolled_back_is_held_back(rolled_back, canary, workspace,
     assert outcome.result.evaluation.blessed
     assert (outcome.result.pushed_version, outcome.result.held_back) == (
         None,
-        HeldBack(version=withdrawn.number, state="withdrawn"),
+        Rejection(version=withdrawn.number, state="withdrawn"),
     )
     assert (
         f"withdrawn before as version {withdrawn.number}; `releases promote` makes it live again. "

@@ -1,4 +1,4 @@
-"""Comparing a candidate with a live version of other classes."""
+"""Comparison of a candidate with a live version of other classes."""
 
 import json
 import os
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 
 
 class Table(tf.Module):
-    """Has the signatures of a pushed model; knows by heart what to say of each "image", a word."""
+    """Model with the signatures of a pushed model and a table of predictions by "image", a word."""
 
     def __init__(self, classes, answers):
         super().__init__()
@@ -77,7 +77,7 @@ def write_examples(tmp_path, serialize):
 
 
 def test_an_added_class_counts_for_neither(tmp_path, write_examples):
-    """A cat that the candidate takes for a bird is asked about again without the bird; no bird is asked about."""
+    """The candidate chooses among the common classes for each cat; images of birds are not used."""
     file = write_examples("tom cat", "rex dog", "tweety bird")
     live = save_table(tmp_path / "1", ["cat", "dog"], {"tom": [0.4, 0.6], "rex": [0.2, 0.8]})
     answers = {"tom": [0.3, 0.2, 0.5], "rex": [0.1, 0.8, 0.1], "tweety": [1, 0, 0]}
@@ -116,7 +116,7 @@ def test_without_two_common_classes_and_an_image_of_them_nothing_is_compared(cla
 
 
 def test_the_comparison_says_how_far_it_is(tmp_path, write_examples):
-    """Images done, of all that will be."""
+    """The progress counts the images done and all images."""
     file = write_examples(*(["tom cat", "rex dog", "tweety bird"] * 20))
     model = save_table(tmp_path / "1", ["cat", "dog"], {"tom": [0.9, 0.1], "rex": [0.2, 0.8]})
     events = []
@@ -178,7 +178,7 @@ HALF_RIGHT = (["dog", "cat", "bird"], {"tom": [0.6, 0.3, 0.1], "rex": [0.8, 0.1,
 
 
 def test_a_candidate_of_other_classes_that_is_worse_is_not_blessed(evaluate):
-    """In the file, in the property and in the summary, whatever TFMA says of its accuracy alone."""
+    """File, property and summary show the refusal, even if the accuracy reaches TFMA's bound."""
     summary, files, blessed = evaluate(live=PERFECT, candidate=HALF_RIGHT, max_accuracy_drop=0.4)
     assert (files, blessed) == (["NOT_BLESSED"], 0)
     assert summary["blessed"] is False
@@ -196,7 +196,7 @@ def test_a_candidate_of_other_classes_that_is_worse_is_not_blessed(evaluate):
 
 
 def test_a_candidate_that_misses_two_thresholds_is_told_both(evaluate):
-    """What TFMA refused stays refused, with its reason."""
+    """TFMA's refusal stays, with its reason."""
     summary, files, blessed = evaluate(live=PERFECT, candidate=HALF_RIGHT, min_accuracy=0.6)
     assert (files, blessed) == (["NOT_BLESSED"], 0)
     assert [failure.partition(" that both know")[0] for failure in summary["failures"]] == [

@@ -95,25 +95,25 @@ def evaluate(tmp_path, serialize, monkeypatch):
 
 
 def test_a_candidate_is_compared_with_the_version_that_was_live_when_the_run_began(evaluate, tmp_path):
-    """If that is known; else with the one that is live now, and with none where none was."""
+    """The identity in the properties decides; "" means the version that is live now, "none" means no comparison."""
     [before, _] = versions.find_versions(str(tmp_path / "serving"))
     assert evaluate(before.identity)[:2] == ("7", 7)
     assert evaluate("")[:2] == ("8", 8)
 
 
 def test_a_candidate_is_compared_with_nothing_where_nothing_was_live(evaluate):
-    """Whatever came since."""
+    """A version that became live since is not compared."""
     assert evaluate(versions.NOT_LIVE)[:2] == (None, None)
 
 
 def test_the_blessing_names_no_artifact_that_there_is_not(evaluate):
-    """The baseline comes from the serving folder: who looks its id up in the metadata store finds another thing."""
+    """The baseline comes from the serving folder, so its id is not in the metadata store."""
     _, _, blessing = evaluate("")
     assert blessing.get_int_custom_property(constants.ARTIFACT_PROPERTY_BLESSED_KEY) == 1
     assert not blessing.has_custom_property(constants.ARTIFACT_PROPERTY_BASELINE_MODEL_ID_KEY)
 
 
 def test_the_default_threshold_looks_at_the_images_of_all_splits(evaluate):
-    """And not at the few of `test`, whose largest class is another one here by chance."""
+    """The few images of `test` have another largest class here."""
     evaluate("", DEFAULT_MIN_ACCURACY)
     assert evaluate.seen["threshold"] == choose_threshold(DEFAULT_MIN_ACCURACY, {"cat": 8, "dog": 12})

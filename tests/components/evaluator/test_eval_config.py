@@ -1,4 +1,4 @@
-"""Thresholds: what a model must reach to be pushed."""
+"""TFMA's configuration: thresholds, metrics and slices."""
 
 import pytest
 from tensorflow_model_analysis.proto import config_pb2

@@ -1,9 +1,9 @@
-"""How sure an accuracy is, and what TFMA found, in words."""
+"""Confidence interval of an accuracy, and texts about missed thresholds."""
 
 import pytest
 
 from components.evaluator.comparison import describe_compared, describe_uncompared
-from components.evaluator.summary import accuracy_interval, describe_drop
+from components.evaluator.summary import describe_drop, find_accuracy_interval
 
 
 @pytest.mark.parametrize(
@@ -17,13 +17,13 @@ from components.evaluator.summary import accuracy_interval, describe_drop
     ],
 )
 def test_the_interval_is_that_of_wilson(correct, images, low, high):
-    """Against published values; it holds for few images, too."""
-    assert accuracy_interval(correct, images) == pytest.approx((low, high), abs=5e-5)
+    """The intervals are published values, for few images, too."""
+    assert find_accuracy_interval(correct, images) == pytest.approx((low, high), abs=5e-5)
 
 
 def test_no_mistake_is_not_certainty():
     """Ten of ten: the lower bound is well below 1, the upper one is 1."""
-    low, high = accuracy_interval(10, 10)
+    low, high = find_accuracy_interval(10, 10)
     assert low == pytest.approx(0.7225, abs=5e-5)
     assert high == pytest.approx(1)
 
@@ -35,7 +35,7 @@ def test_a_drop_as_far_as_it_is_allowed_is_none(live, candidate, allowed):
 
 
 def test_a_drop_too_far_is_said_with_its_figures():
-    """On how many classes, how far, and what was allowed."""
+    """The text has the number of classes, the drop and the bound."""
     [sentence] = describe_drop(describe_compared(7, ["cat", "dog"], 10, 0.9, 0.7), 0.1)
     where, allowed = sentence.split("; ")
     assert where == "test accuracy on the 2 classes that both know is 0.200 below the live version's"
@@ -43,5 +43,5 @@ def test_a_drop_too_far_is_said_with_its_figures():
 
 
 def test_where_nothing_was_compared_nothing_dropped():
-    """No common classes, no verdict."""
+    """Without common classes the drop is 0."""
     assert describe_drop(describe_uncompared(7, []), 0.0) == []

@@ -1,4 +1,4 @@
-"""The accuracy that a candidate must reach."""
+"""Lower bound of a candidate's accuracy."""
 
 import pytest
 
@@ -15,7 +15,7 @@ from components.evaluator.threshold import DEFAULT_MIN_ACCURACY, Threshold, choo
     ],
 )
 def test_by_default_the_majority_must_be_beaten_by_a_tenth(counts, expected):
-    """A model that has learnt nothing says the most frequent class every time, and is not blessed."""
+    """A model that predicts the most frequent class for each image is not blessed."""
     assert choose_threshold(DEFAULT_MIN_ACCURACY, counts).value == pytest.approx(expected)
 
 
@@ -24,7 +24,7 @@ def test_by_default_the_majority_must_be_beaten_by_a_tenth(counts, expected):
     [({"cat": 90, "dog": 10}, 0.95), ({"cat": 98, "dog": 2}, 0.99), ({"cat": 19, "dog": 1}, 0.975)],
 )
 def test_a_skewed_test_set_leaves_the_default_within_reach(counts, expected):
-    """Above 80 % it is half the way from the majority's share to 1: more than 1 nobody reaches."""
+    """Above 80 % the bound is halfway from the majority's share to 1."""
     assert choose_threshold(DEFAULT_MIN_ACCURACY, counts).value == pytest.approx(expected)
 
 

@@ -1,4 +1,4 @@
-"""From a folder of images to examples in three splits; everything that is left out has a reason."""
+"""ExampleGen writes examples in three splits, and gives a reason for each file that it leaves out."""
 
 import collections
 import datetime
@@ -28,7 +28,7 @@ from components.example_gen.decode_cache import remove_outdated
 from components.example_gen.duplicates import Record
 from components.example_gen.layout import ImageFile, list_images
 from components.example_gen.reading import GONE, read_image, read_images
-from components.example_gen.splits import choose_salt, split_of
+from components.example_gen.splits import assign_split, choose_salt
 from schema.errors import DataError, UsageError
 
 
@@ -62,7 +62,7 @@ def ingest(data, out, **changes):
 
 
 def measure_brightness(content):
-    """The mean grey level of an image, as Pillow decodes it."""
+    """Returns the mean pixel value of an image that Pillow decodes."""
     return np.asarray(Image.open(io.BytesIO(content)).convert("RGB")).mean()
 
 
@@ -73,7 +73,7 @@ def find_paths(result, split=None):
 
 
 def find_problem(folder, content, max_megapixels):
-    """Why a file of this content is not used."""
+    """Returns the problem of a file with this content."""
     (folder / "a.jpg").write_bytes(content)
     return read_image(ImageFile("a.jpg", "cat", "", "", len(content), 0), str(folder), max_megapixels).problem
 
@@ -111,7 +111,7 @@ def fill_with_trouble(data, make_images, encode):
 
 @pytest.fixture(scope="module")
 def troubled(tmp_path_factory, make_images, encode_image):
-    """One ingest of a folder with everything in it that can go wrong."""
+    """One ingest of a folder with every kind of bad file."""
     data, out = tmp_path_factory.mktemp("data"), tmp_path_factory.mktemp("out")
     fill_with_trouble(data, make_images, encode_image)
     result = ingest(data, out)
@@ -120,7 +120,7 @@ def troubled(tmp_path_factory, make_images, encode_image):
 
 
 def test_a_folder_whose_path_is_a_pattern_is_read_like_any_other(tmp_path, make_images):
-    """Only a workspace is refused: files of images are opened by name, and those of a neighbour are not taken."""
+    """Image files are opened by name, so a path with "*" reads no neighbour; only a workspace rejects such a path."""
     data = tmp_path / "p[1]*?\\{a,b}"
     for label in ("cat", "dog"):
         make_images(data, label, 5)
@@ -165,7 +165,7 @@ def test_an_example_holds_the_file_as_found(troubled):
     ],
 )
 def test_a_file_that_cannot_be_served_is_quarantined_with_the_reason(troubled, path, reason):
-    """By its contents, whatever its name says; on one line, without the names of TensorFlow's ops."""
+    """The content decides, not the name; the reason is one line without the names of TensorFlow's ops."""
     entry = troubled.quarantine[path]
     assert (entry["label"], entry["broken"]) == (path.partition("/")[0], True)
     assert entry["reason"].startswith(reason)
@@ -183,7 +183,7 @@ def test_a_file_that_cannot_be_served_is_quarantined_with_the_reason(troubled, p
     ],
 )
 def test_an_image_bomb_is_quarantined_before_it_is_decoded(make_file, tmp_path, kind, claim):
-    """The reason has both numbers, and is not the decoder's, which would stumble over what is missing."""
+    """The reason has both numbers, and is not the decoder's complaint about the missing pixels."""
     assert find_problem(tmp_path, make_file(kind), 100.0) == f"{claim}; max_megapixels allows 100"
 
 
@@ -202,20 +202,20 @@ def test_the_largest_image_that_is_allowed_is_read(make_file, tmp_path):
     ],
 )
 def test_other_formats_are_named(make_file, tmp_path, kind, reason):
-    """What people have beside photographs."""
+    """The reason names HEIC, TIFF and other formats that people keep beside photographs."""
     assert find_problem(tmp_path, make_file(kind), 1.0).startswith(reason)
 
 
 @pytest.mark.parametrize("name", ["a.jpg.crdownload", "b.PART", "c.tmp"])
 def test_an_unfinished_download_is_quarantined_even_if_it_can_be_decoded(tmp_path, encode_image, name):
-    """It may grow while it is read."""
+    """The file may grow while the run reads it."""
     (record,) = read([name], tmp_path, encode_image())
     assert record.broken
     assert record.problem.startswith("unfinished download")
 
 
 def test_a_link_to_nowhere_is_quarantined(tmp_path, encode_image):
-    """As any file that cannot be read; the others are."""
+    """The link is left out like any unreadable file, and the other files are read."""
     (tmp_path / "lost.jpg").symlink_to(tmp_path / "nowhere")
     lost, good = read(["lost.jpg", "good.jpg"], tmp_path, encode_image())
     assert lost.broken
@@ -224,7 +224,7 @@ def test_a_link_to_nowhere_is_quarantined(tmp_path, encode_image):
 
 
 def test_a_file_that_vanished_since_it_was_listed_is_said_to(tmp_path, encode_image):
-    """The gate then advises to wait, not to allow more broken files."""
+    """The DataGate then advises to wait, not to raise max_bad_fraction."""
     (tmp_path / "good.jpg").write_bytes(encode_image())
     files = [ImageFile(name, "cat", "", "", 3, 0) for name in ("good.jpg", "gone.jpg")]
     good, gone = read_images(files, str(tmp_path), 1.0, 2)
@@ -232,7 +232,7 @@ def test_a_file_that_vanished_since_it_was_listed_is_said_to(tmp_path, encode_im
 
 
 def test_a_file_that_must_not_be_read_is_quarantined_with_the_reason(tmp_path, encode_image, monkeypatch):
-    """Simulated, for root may read all."""
+    """The error is simulated, because root may read all files."""
 
     def deny(path):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
@@ -244,7 +244,7 @@ def test_a_file_that_must_not_be_read_is_quarantined_with_the_reason(tmp_path, e
 
 
 def test_a_pipe_in_the_place_of_a_listed_file_is_quarantined_and_not_opened(tmp_path):
-    """It would wait for a writer for ever."""
+    """Opening the pipe would wait for a writer for ever."""
     os.mkfifo(tmp_path / "a.jpg")
     [record] = read_images([ImageFile("a.jpg", "cat", "", "", 3, 0)], str(tmp_path), 1.0, 1)
     assert (record.broken, record.problem) == (True, "cannot be read: a named pipe, which is no file")
@@ -253,7 +253,7 @@ def test_a_pipe_in_the_place_of_a_listed_file_is_quarantined_and_not_opened(tmp_
 
 
 def test_links_lead_out_of_the_data_folder_only_where_that_is_wanted(tmp_path, make_images):
-    """A property of the component, and so on Kubeflow as well."""
+    """follow_links is a property of the component, so it holds on Kubeflow as well."""
     for label in ("cat", "dog"):
         make_images(tmp_path / "data", label, 4)
     make_images(tmp_path, "elsewhere", 1)
@@ -273,7 +273,7 @@ def read(names, data, content):
 
 
 def test_files_are_read_in_their_order_and_each_is_reported(tmp_path, encode_image):
-    """On many threads; whoever listens is told one by one, from this thread."""
+    """Many threads read the files; this thread reports them one by one."""
     names, heard = [f"{i:02d}.jpg" for i in range(40)], []
     with progress.listen(lambda event: heard.append((event, threading.get_ident()))):
         records = read(names, tmp_path, encode_image())
@@ -290,7 +290,7 @@ def test_exact_duplicates_are_kept_once(troubled):
 
 
 def test_same_bytes_in_two_classes_are_quarantined(troubled):
-    """Both of them, and the reason names the classes."""
+    """Both files are left out, and the reason names the classes."""
     for path in ("cat/both.jpg", "dog/both.jpg"):
         assert troubled.quarantine[path]["reason"] == "the same image is labelled cat and dog"
         assert not troubled.quarantine[path]["broken"]
@@ -314,7 +314,7 @@ def test_the_report_holds_nothing_but_the_report(troubled):
 
 
 def test_the_set_of_images_is_that_of_the_examples(troubled):
-    """Of all splits, with their labels; nothing of what was left out."""
+    """The set has the images of all splits with their labels, and no left-out file."""
     examples = (e for split in troubled.splits.values() for e in split)
     expected = image_set.make((e["digest"].decode(), e["label"].decode()) for e in examples)
     assert len(expected) == 12
@@ -327,7 +327,7 @@ def test_images_are_dealt_by_the_salt_in_the_report(troubled):
     images = [(e["label"], e["digest"].decode()) for split in troubled.splits.values() for e in split]
     assert salt == choose_salt(images, RATIOS)
     for split, examples in troubled.splits.items():
-        assert {split_of(e["digest"].decode(), salt, RATIOS) for e in examples} == {split}
+        assert {assign_split(e["digest"].decode(), salt, RATIOS) for e in examples} == {split}
         assert {e["label"] for e in examples} == {b"cat", b"dog"}
     assert troubled.names == ["train", "val", "test"]
 
@@ -346,7 +346,7 @@ def test_a_given_salt_is_kept(images, tmp_path):
     result = ingest(images, tmp_path, salt="424")
     assert result.report["salt"] == 424
     for split, examples in result.splits.items():
-        assert {split_of(e["digest"].decode(), 424, RATIOS) for e in examples} <= {split}
+        assert {assign_split(e["digest"].decode(), 424, RATIOS) for e in examples} <= {split}
 
 
 def serve(model_dir, **record):
@@ -359,23 +359,23 @@ def serve(model_dir, **record):
 
 @pytest.mark.parametrize("salt", [0, 424])
 def test_without_a_given_salt_that_of_the_live_version_is_taken(make_images, tmp_path, salt):
-    """What it was tested on must not be trained on later; 0 is a salt as any other."""
+    """Test images of the live version must not be trained on; 0 is a valid salt."""
     for label in ("cat", "dog"):
         make_images(tmp_path / "data", label, 3)
     chosen = ingest(tmp_path / "data", tmp_path / "chosen").report["salt"]
     result = ingest(tmp_path / "data", tmp_path, model_dir=serve(tmp_path / "serving", salt=salt))
     assert result.report["salt"] == salt != chosen
     for split, examples in result.splits.items():
-        assert {split_of(e["digest"].decode(), salt, RATIOS) for e in examples} <= {split}
+        assert {assign_split(e["digest"].decode(), salt, RATIOS) for e in examples} <= {split}
 
 
 def test_a_given_salt_goes_before_that_of_the_live_version(images, tmp_path):
-    """Whoever gives one has looked the live version up."""
+    """A salt in the settings comes from the live version that the run has looked up."""
     assert ingest(images, tmp_path, model_dir=serve(tmp_path / "serving", salt=5), salt="424").report["salt"] == 424
 
 
 def test_without_a_salt_of_the_live_version_one_is_chosen(images, tmp_path):
-    """Where there is no version yet, or somebody else has pushed it."""
+    """No version is live yet, or the live version is not Graft's."""
     chosen = ingest(images, tmp_path / "chosen").report["salt"]
     for name, model_dir in (("first", str(tmp_path / "nowhere")), ("foreign", serve(tmp_path / "serving"))):
         assert ingest(images, tmp_path / name, model_dir=model_dir).report["salt"] == chosen
@@ -414,7 +414,7 @@ def test_an_ingest_without_one_good_image_succeeds(tmp_path):
 
 
 def test_ready_made_splits_are_kept(tmp_path, make_images):
-    """Nothing is dealt; an image that is in two of them stays with the test set."""
+    """No split is drawn; an image in two splits stays in the test split."""
     data = tmp_path / "data"
     for split, first in (("train", 0), ("validation", 10), ("test", 20)):
         make_images(data / split, "cat", 3, first=first)
@@ -440,7 +440,7 @@ def test_a_missing_split_is_taken_from_train(tmp_path, make_images):
     drawn = {"train": 0.7, "val": 0.15}
     for split in drawn:
         salt = result.report["salt"]
-        assert {split_of(e["digest"].decode(), salt, drawn) for e in result.splits[split]} == {split}
+        assert {assign_split(e["digest"].decode(), salt, drawn) for e in result.splits[split]} == {split}
 
 
 def test_a_window_of_dates_is_read_and_reported(tmp_path, make_images):
@@ -463,7 +463,7 @@ def test_a_window_of_dates_is_read_and_reported(tmp_path, make_images):
     "window_end", ["23.11.2026", "2026-11-31", "2026-1-2", "20261123", "2026-W48-1", "2026-11-23T03:00:00", "today"]
 )
 def test_a_malformed_date_is_refused_with_the_format(images, tmp_path, window_end):
-    """It may come from a parameter of a scheduled run, which nobody has checked."""
+    """The date may come from a parameter of a scheduled run, which no earlier step has checked."""
     with pytest.raises(UsageError, match="window_end: expected a date such as 2026-11-23, or nothing; got") as error:
         ingest(images, tmp_path, window_end=window_end)
     assert repr(window_end) in str(error.value)
@@ -515,7 +515,7 @@ def test_a_shard_is_written_whole_and_may_be_tried_twice(shard, tmp_path):
 
 
 def test_a_file_that_changed_while_it_was_read_stops_the_shard(shard, tmp_path):
-    """DataError names it, and there is no half a shard at the target."""
+    """A DataError names the file, and no partial shard is left at the target."""
     target, records = shard
     (tmp_path / "2.jpg").write_bytes(b"something else")
     with pytest.raises(DataError, match=r"2\.jpg: changed while it was read"):
@@ -524,7 +524,7 @@ def test_a_file_that_changed_while_it_was_read_stops_the_shard(shard, tmp_path):
 
 
 def test_a_file_that_vanished_while_it_was_read_stops_the_shard(shard, tmp_path):
-    """DataError names it, as for one that changed: a user can cause it."""
+    """A DataError names the file, as for a changed file, because a user can cause both."""
     target, records = shard
     (tmp_path / "2.jpg").unlink()
     with pytest.raises(DataError, match=r"2\.jpg"):
@@ -533,7 +533,7 @@ def test_a_file_that_vanished_while_it_was_read_stops_the_shard(shard, tmp_path)
 
 
 def test_a_shard_is_written_below_a_folder_of_its_own_name(shard, tmp_path):
-    """Only the name of the file changes on the way, not that of a folder above it."""
+    """Only the name of the temporary file differs, not that of a folder above."""
     _, records = shard
     folder = tmp_path / "data_tfrecord" / "Split-train"
     folder.mkdir(parents=True)
@@ -542,7 +542,7 @@ def test_a_shard_is_written_below_a_folder_of_its_own_name(shard, tmp_path):
 
 
 def test_what_was_decoded_once_is_not_decoded_again(tmp_path, make_images, monkeypatch):
-    """The next run reads its bytes and takes the rest from the store; what is new or broken is decoded."""
+    """The next run reads the bytes and takes the sizes from the cache; only new and broken files are decoded."""
     data = tmp_path / "data"
     make_images(data, "cat", 6)
     make_images(data, "dog", 6)
@@ -564,7 +564,7 @@ def test_what_was_decoded_once_is_not_decoded_again(tmp_path, make_images, monke
 
 
 def test_a_lower_max_megapixels_and_an_orientation_hold_for_what_is_not_decoded_again(tmp_path, encode_image):
-    """The store knows how large an image is and how it is turned, not what was allowed then."""
+    """The cache stores size and orientation of an image, not the limit of that run."""
     exif = Image.Exif()
     exif[274] = 6
     for label in ("cat", "dog"):
@@ -583,7 +583,7 @@ def test_a_lower_max_megapixels_and_an_orientation_hold_for_what_is_not_decoded_
 
 
 def test_other_code_decodes_again(tmp_path, make_images, monkeypatch):
-    """Another Graft or TensorFlow may refuse what this one reads."""
+    """Another Graft or TensorFlow may reject an image that this one reads."""
     make_images(tmp_path / "data", "cat", 4)
     make_images(tmp_path / "data", "dog", 4)
     decoded, tried = str(tmp_path / "decoded"), []

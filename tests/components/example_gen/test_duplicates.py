@@ -1,4 +1,4 @@
-"""Of several files with the same bytes one is kept, or none."""
+"""One of several files with the same bytes is kept, or none."""
 
 import dataclasses
 
@@ -14,7 +14,7 @@ def find_problems(*records):
 
 
 def test_a_single_record_is_kept_unchanged():
-    """No duplicate, no problem."""
+    """A record without a duplicate gets no problem."""
     record = make_record("cat/1.jpg")
     assert resolve_duplicates([record]) == [record]
 
@@ -29,14 +29,14 @@ def test_of_duplicates_in_a_class_the_first_path_is_kept_and_named():
 
 
 def test_same_bytes_in_two_classes_are_all_left_out():
-    """A contradiction: nobody knows which label is right, and the reason names both."""
+    """Two labels are a contradiction, and the reason names both."""
     problems = find_problems(make_record("cat/1.jpg"), make_record("dog/1.jpg", "dog"), make_record("cat/2.jpg"))
     assert set(problems.values()) == {"the same image is labelled cat and dog"}
     assert len(problems) == 3
 
 
 def test_across_spans_the_newest_label_wins():
-    """Somebody corrected the label; the reason of the older file names the newer."""
+    """The newer label is a correction; the reason of the older file names the newer file."""
     old = make_record("2026-01-01/cat/1.jpg", "cat", "2026-01-01")
     new = make_record("2026-01-02/dog/1.jpg", "dog", "2026-01-02")
     assert find_problems(old, new) == {
@@ -46,14 +46,14 @@ def test_across_spans_the_newest_label_wins():
 
 
 def test_across_spans_the_newest_duplicate_of_the_same_label_is_kept():
-    """One place for the image, and it is the newest."""
+    """The image is kept once, in the newest span."""
     old = make_record("2026-01-01/cat/1.jpg", span="2026-01-01")
     new = make_record("2026-01-02/cat/1.jpg", span="2026-01-02")
     assert find_problems(new, old) == {old.path: f"duplicate of {new.path}", new.path: ""}
 
 
 def test_two_labels_within_the_newest_span_leave_out_the_older_spans_as_well():
-    """The newest word on the image is contradictory, so there is none to trust."""
+    """A contradiction in the newest span leaves out the older files, too."""
     problems = find_problems(
         make_record("2026-01-01/cat/1.jpg", "cat", "2026-01-01"),
         make_record("2026-01-02/cat/1.jpg", "cat", "2026-01-02"),
@@ -64,7 +64,7 @@ def test_two_labels_within_the_newest_span_leave_out_the_older_spans_as_well():
 
 
 def test_two_labels_within_an_older_span_are_settled_by_the_newest():
-    """Corrected since: the contradiction is over."""
+    """A newer label resolves the contradiction of an older span."""
     problems = find_problems(
         make_record("2026-01-01/cat/1.jpg", "cat", "2026-01-01"),
         make_record("2026-01-01/dog/1.jpg", "dog", "2026-01-01"),
@@ -78,7 +78,7 @@ def test_two_labels_within_an_older_span_are_settled_by_the_newest():
 
 
 def test_between_ready_made_splits_the_one_nearest_to_the_test_set_is_kept():
-    """What is tested was never trained on, whatever the order of the paths."""
+    """A test image is never a training image, whatever the order of the paths."""
     train = make_record("train/cat/1.jpg", split="train")
     val = make_record("val/cat/1.jpg", split="val")
     test = make_record("test/cat/1.jpg", split="test")

@@ -1,4 +1,4 @@
-"""Where a folder holds no classes, the message names the folder that was meant."""
+"""The message for a folder without classes suggests a folder with classes."""
 
 import pathlib
 
@@ -25,13 +25,13 @@ def here(tmp_path, monkeypatch):
     ("named", "meant"), [("wrap", "wrap/photos"), ("wrap/", "wrap/photos"), ("above", "above/wrap/photos")]
 )
 def test_folder_around_the_data_names_the_data(named, meant):
-    """As an archive unpacks; however many folders lie around it."""
+    """An archive may unpack into several nested folders around the data."""
     fill(*(f"{meant}/{label}/1.jpg" for label in ("cats", "dogs")), f"{meant}/../__MACOSX/cats/1.jpg")
     assert suggest_below(named) == f"Did you mean {meant}, with the folders cats, dogs?"
 
 
 def test_single_class_without_folders_is_no_folder_around_others():
-    """There is nothing to suggest."""
+    """No folder is suggested."""
     fill("photos/cats/1.jpg")
     assert suggest_below("photos") == ""
 
@@ -56,14 +56,14 @@ def test_class_folder_names_the_folder_above(monkeypatch, named, meant):
 
 
 def test_flat_folder_beside_other_things_names_no_folder():
-    """A home folder is no data."""
+    """A home folder, for example, is not suggested."""
     fill("images/1.jpg", "music/1.mp3", "photos/cats/1.jpg")
     with pytest.raises(DataError, match="Move the images into folders named after their class"):
         list_images("images")
 
 
 def test_misspelt_folder_names_the_one_that_is_there():
-    """Beside the one that is missing."""
+    """The suggestion stands beside the missing folder."""
     fill("in/photos/cats/1.jpg", "in/other/1.jpg")
     with pytest.raises(DataError, match=r"in/fotos: no such folder\. Did you mean in/photos\?"):
         list_images("in/fotos")

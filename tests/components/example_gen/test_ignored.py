@@ -1,4 +1,4 @@
-"""Files and folders that a run passes over are counted by kind, and told in a phrase each."""
+"""Ignored files and folders are counted by kind; each kind gets a phrase."""
 
 import pytest
 
@@ -14,7 +14,7 @@ from components.example_gen.ignored import HIDDEN_FILE, SIDE_FILE, Ignored, desc
     ],
 )
 def test_side_files_are_passed_over(name):
-    """What editors, systems and people leave beside photographs is no broken image."""
+    """Files that editors, systems and people leave beside photographs are not broken images."""
     ignored = Ignored()
     assert ignored.passes_over_file(name)
     assert list(ignored.counts) == [SIDE_FILE]
@@ -24,7 +24,7 @@ def test_side_files_are_passed_over(name):
     "name", ["photo.jpg", "photo.heic", "scan.pdf", "photo", "Icon", "icon.jpg", "xmp", "movie.mp4"]
 )
 def test_other_files_claim_to_be_images(name):
-    """They are read, and quarantined by name where they are none."""
+    """The files are read, and quarantined by name if they cannot be decoded."""
     ignored = Ignored()
     assert not ignored.passes_over_file(name)
     assert ignored.counts == {}

@@ -1,4 +1,4 @@
-"""Which images a run has seen: the next run counts what is new."""
+"""Set of the images of a run, with which the next run counts its new images."""
 
 import hashlib
 import pathlib
@@ -29,7 +29,7 @@ def folder(request, tmp_path):
 
 
 def test_the_keys_do_not_depend_on_the_order_of_the_images():
-    """A set has none."""
+    """The keys are sorted."""
     np.testing.assert_array_equal(make("a", "b", "c"), make("c", "a", "b"))
     assert len(make("a", "b", "c")) == 3
 
@@ -40,24 +40,24 @@ def test_new_and_gone_images_are_counted():
 
 
 def test_the_same_images_are_neither_new_nor_gone():
-    """Which files they are in is no matter."""
+    """The files that hold the images do not matter."""
     assert image_set.compare(make("a", "b"), make("b", "a")) == (0, 0)
 
 
 def test_a_relabelled_image_is_another_one():
-    """One is new, and one is gone: what the model has learnt of it was wrong."""
+    """One image counts as new and one as gone, because the model has learnt a wrong label."""
     seen = np.sort(np.concatenate([make("a", "b"), make("c", label="dog")]))
     assert image_set.compare(make("a", "b", "c"), seen) == (1, 1)
 
 
 def test_label_and_digest_do_not_run_together():
-    """The key is of both, and of where one ends."""
+    """The key separates digest and label."""
     assert image_set.make([("ab", "c")]) != image_set.make([("a", "bc")])
 
 
 @pytest.mark.parametrize("names", [(), ("a",)])
 def test_with_none_all_are_new_or_gone(names):
-    """An empty set is one as any other."""
+    """An empty set is a valid set."""
     assert image_set.compare(make(*names), make()) == (len(names), 0)
     assert image_set.compare(make(), make(*names)) == (0, len(names))
 
@@ -73,7 +73,7 @@ def test_what_was_written_is_read(folder, names):
 
 
 def test_what_an_older_graft_wrote_is_no_set(folder):
-    """None, which is not an empty one."""
+    """The result is None, not an empty set."""
     assert image_set.read(folder) is None
 
 

@@ -9,12 +9,12 @@ import socket
 import pytest
 
 from components.example_gen import layout
-from components.example_gen.layout import list_images, splits_to_draw
+from components.example_gen.layout import find_missing_splits, list_images
 from schema.errors import DataError, UsageError
 
 
 def fill(data, *paths):
-    """Makes files of three bytes; layout never looks inside."""
+    """Makes files of three bytes, which layout never opens."""
     for path in paths:
         file = pathlib.Path(data) / path
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -115,7 +115,7 @@ def test_date_folders_are_spans(spans):
 
 
 def test_a_window_ends_at_the_day_asked_for(spans):
-    """`window_end` is included, later days are not; it need not be a day that there is."""
+    """`window_end` is included and later days are not; no date folder needs to have that name."""
     assert list_paths(spans, window_end="2026-11-21") == ["2026-11-20/cat/1.jpg", "2026-11-21/cat/1.jpg"]
     assert list_paths(spans, window_end="2026-11-22") == ["2026-11-20/cat/1.jpg", "2026-11-21/cat/1.jpg"]
     assert list_images(str(spans), window_end="2026-11-21").window_end == "2026-11-21"
@@ -144,13 +144,13 @@ def test_a_window_reaches_over_the_end_of_a_month(tmp_path):
 
 @pytest.mark.parametrize("window", [{"window_end": "2026-11-19"}, {"window_end": "2026-11-29", "window_days": 5}])
 def test_a_window_without_a_date_folder_is_refused(spans, window):
-    """The message names what was asked for and what there is."""
+    """The message names the window and the dates of the folders."""
     with pytest.raises(DataError, match=rf"to {window['window_end']}; there are 2026-11-20 to 2026-11-30"):
         list_images(str(spans), **window)
 
 
 def test_a_window_is_refused_where_there_are_no_dates(tmp_path):
-    """Reading everything instead would train on what was not asked for."""
+    """Reading all images instead would train on images outside the window."""
     fill(tmp_path, "cat/1.jpg", "dog/1.jpg")
     for window in ({"window_end": "2026-11-23"}, {"window_days": 7}):
         with pytest.raises(DataError, match="no folder is a date"):
@@ -180,7 +180,7 @@ def test_ready_made_splits_are_kept(tmp_path):
         "val/cat/deep/2.jpg": ("val", "cat"),
     }
     assert set(listing.split_folders) == {"train", "val", "test"}
-    assert splits_to_draw(listing.split_folders) == ()
+    assert find_missing_splits(listing.split_folders) == ()
 
 
 def test_validation_is_another_name_for_val(tmp_path):
@@ -192,7 +192,7 @@ def test_validation_is_another_name_for_val(tmp_path):
 
 
 def test_val_beside_validation_is_refused(tmp_path):
-    """Nobody knows which of them is meant."""
+    """Both folders are the same split."""
     fill(tmp_path, "train/cat/1.jpg", "val/cat/2.jpg", "validation/cat/3.jpg")
     with pytest.raises(DataError, match="val, validation are the same split"):
         list_images(str(tmp_path))
@@ -202,21 +202,21 @@ def test_val_beside_validation_is_refused(tmp_path):
     ("there", "missing"), [(("train", "val"), ("test",)), (("train", "test"), ("val",)), (("train",), ("val", "test"))]
 )
 def test_a_missing_split_is_to_be_drawn(tmp_path, there, missing):
-    """From `train`, for that is the only one to take images from."""
+    """The missing split is drawn from `train`."""
     fill(tmp_path, *(f"{split}/cat/1.jpg" for split in there))
     listing = list_images(str(tmp_path))
     assert set(listing.split_folders) == set(there)
-    assert splits_to_draw(listing.split_folders) == missing
+    assert find_missing_splits(listing.split_folders) == missing
 
 
 def test_without_ready_made_splits_none_is_missing(tmp_path):
     """Class folders are dealt as a whole."""
     fill(tmp_path, "cat/1.jpg")
-    assert splits_to_draw(list_images(str(tmp_path)).split_folders) == ()
+    assert find_missing_splits(list_images(str(tmp_path)).split_folders) == ()
 
 
 def test_classes_that_are_named_like_splits_are_classes(tmp_path):
-    """Without folders inside, `train` and `test` are what is on the images."""
+    """Without sub-folders, `train` and `test` are class names."""
     fill(tmp_path, "train/1.jpg", "test/2.jpg")
     assert list_images(str(tmp_path)).labels == ("test", "train")
 
@@ -228,7 +228,7 @@ def test_a_missing_folder_is_refused(tmp_path):
 
 
 def test_an_empty_folder_is_refused(tmp_path):
-    """There is nothing to learn from."""
+    """The folder has no image."""
     with pytest.raises(DataError, match="found 0 files and no folder"):
         list_images(str(tmp_path))
 
@@ -249,14 +249,14 @@ def test_images_without_class_folders_are_refused(tmp_path):
 
 
 def test_a_file_in_place_of_the_folder_is_refused(tmp_path):
-    """An archive that was never unpacked, say; the message tells it from a folder that is missing."""
+    """The file may be an archive; the message differs from that for a missing folder."""
     fill(tmp_path, "flowers.tgz")
     with pytest.raises(DataError, match=r"flowers\.tgz: expected a folder .* is a file\. .*unpack it"):
         list_images(str(tmp_path / "flowers.tgz"))
 
 
 def test_hidden_and_side_files_are_ignored_and_counted(tmp_path):
-    """What people and their computers leave beside images; anything else claims to be one."""
+    """Files of people and computers beside images are ignored; any other file counts as an image."""
     fill(tmp_path, "cat/1.jpg", "cat/scan.pdf", "cat/.DS_Store", "cat/Thumbs.db", "cat/labels.CSV", "cat/._1.jpg")
     listing = list_images(str(tmp_path))
     assert [f.path for f in listing.files] == ["cat/1.jpg", "cat/scan.pdf"]
@@ -291,7 +291,7 @@ def test_what_lies_beside_ready_made_splits_is_counted(tmp_path):
 
 
 def test_a_folder_that_vanishes_while_it_is_listed_is_said_to(tmp_path, monkeypatch):
-    """It is not unreadable, and nobody can move it away."""
+    """The message does not advise to make the folder readable or to move it."""
     fill(tmp_path, "cat/1.jpg", "dog/1.jpg")
     scan = os.scandir
 
@@ -306,14 +306,14 @@ def test_a_folder_that_vanishes_while_it_is_listed_is_said_to(tmp_path, monkeypa
 
 
 def test_hidden_folders_are_not_read(tmp_path):
-    """Neither as a class nor within one."""
+    """A hidden folder is no class, and its files are not read within a class."""
     fill(tmp_path, "cat/1.jpg", "cat/.thumbnails/1.jpg", "cat/a/.cache/b/2.jpg", ".git/objects/1")
     assert list_paths(tmp_path) == ["cat/1.jpg"]
 
 
 @pytest.mark.parametrize("name", ["__MACOSX", "@eaDir", "lost+found", "$RECYCLE.BIN", "System Volume Information"])
 def test_folders_that_computers_make_are_not_read(tmp_path, name):
-    """Neither as a class nor within one: what is in them is no image of anybody's."""
+    """Such a folder is no class, and its files are not read within a class."""
     fill(tmp_path, "cat/1.jpg", f"{name}/cat/._1.jpg", f"cat/{name}/1.jpg/thumb.jpg")
     listing = list_images(str(tmp_path))
     assert [f.path for f in listing.files] == ["cat/1.jpg"]
@@ -322,7 +322,7 @@ def test_folders_that_computers_make_are_not_read(tmp_path, name):
 
 @pytest.mark.parametrize("folder", ["", "cat", "cat/deep"])
 def test_a_folder_that_cannot_be_listed_is_refused_by_name(tmp_path, monkeypatch, folder):
-    """Passed over, its images would be missing without a word. Simulated, for root may list all."""
+    """Without an error its images would be missing silently. Simulated, because root may list all folders."""
     fill(tmp_path, "cat/deep/1.jpg", "dog/1.jpg")
     denied, scan = str(tmp_path / folder), os.scandir
 
@@ -351,7 +351,7 @@ def test_a_class_folder_with_a_dot_in_its_name_is_a_class(tmp_path):
 
 
 def test_the_fingerprint_of_an_unchanged_folder_stays(tmp_path):
-    """Nor does it depend on where the folder is, or on side files."""
+    """The fingerprint depends neither on the place of the folder nor on side files."""
     fill(tmp_path / "a", "cat/1.jpg", "dog/1.jpg")
     before = list_images(str(tmp_path / "a")).fingerprint
     fill(tmp_path / "a", "cat/notes.txt")
@@ -389,7 +389,7 @@ def rewrite(data, after=10**9):
 
 @pytest.mark.parametrize("change", [add, remove, rename, relabel, lengthen, rewrite])
 def test_the_fingerprint_changes_with_the_files(tmp_path, change):
-    """Whatever happens to a file that is read."""
+    """Adding, removing, renaming or writing a file changes the fingerprint."""
     fill(tmp_path, "cat/1.jpg", "cat/2.jpg", "dog/2.jpg")
     before = list_images(str(tmp_path)).fingerprint
     change(tmp_path)
@@ -428,7 +428,7 @@ def test_a_class_may_be_called_train(tmp_path):
 
 
 def test_capitals_and_valid_are_splits_too(tmp_path):
-    """As many data sets are packed."""
+    """Many data sets use these names."""
     fill(tmp_path, "Train/cat/1.jpg", "Valid/cat/2.jpg", "TEST/cat/3.jpg")
     assert {f.path: f.split for f in list_images(str(tmp_path)).files} == {
         "TEST/cat/3.jpg": "test", "Train/cat/1.jpg": "train", "Valid/cat/2.jpg": "val",
@@ -461,7 +461,7 @@ def make_loop(data):
 
 
 def make_links_each_way(data):
-    """Two of one class to the other, and two back."""
+    """Makes two links from one class to the other, and two back."""
     for number in "12":
         link(data / f"cat/l{number}", "../dog")
         link(data / f"dog/l{number}", "../cat")
@@ -479,7 +479,7 @@ def make_class_of_all(data):
 
 
 def make_linked_files(data):
-    """In the same class and in another, before and behind the real one in sorted order."""
+    """Makes links in the same class and in another, before and behind the real file in sorted order."""
     link(data / "cat/0.jpg", "1.jpg")
     link(data / "dog/9.jpg", "../cat/1.jpg")
     return {"link to what is read already": {"cat/0.jpg": 1, "dog/9.jpg": 1}}
@@ -509,7 +509,7 @@ def test_links_add_nothing_to_what_is_read(tmp_path, make):
 
 
 def test_links_out_of_the_folder_are_followed_where_that_is_wanted(tmp_path):
-    """Each real file once: by the folder, which goes before the file."""
+    """Each real file is read once: a link to its folder wins over a link to the file."""
     fill(tmp_path / "data", "cat/1.jpg", "dog/3.jpg")
     make_links_out(tmp_path / "data")
     expected = ["cat/1.jpg", "cat/gone.jpg", "cat/more/2.jpg", "dog/3.jpg"]
@@ -520,7 +520,7 @@ def test_links_out_of_the_folder_are_followed_where_that_is_wanted(tmp_path):
 
 
 def test_a_folder_of_links_out_of_it_names_the_option(tmp_path):
-    """There is no image, and the message says where they are."""
+    """No image is found, and the message counts the links that lead out."""
     fill(tmp_path, "pool/1.jpg")
     for name in ("cat/1.jpg", "dog/1.jpg"):
         link(tmp_path / "data" / name, tmp_path / "pool/1.jpg")
@@ -549,7 +549,7 @@ def test_a_class_folder_may_be_a_link_to_anywhere(tmp_path):
     ("one", "other"), [("cat", "dog"), ("cat/l", "dog/l"), ("train/cat", "test/cat"), ("train/cat/l", "test/cat/l")]
 )
 def test_links_from_two_classes_or_splits_to_one_folder_are_refused(tmp_path, one, other):
-    """None of them is more real than the other, and an image has one class and stands in one split."""
+    """Neither link is the real path, and an image has one class and one split."""
     fill(tmp_path, "pool/1.jpg", "data/" + ("" if one[0] == "c" else "train/") + "bird/2.jpg")
     link(tmp_path / "data" / one, tmp_path / "pool")
     link(tmp_path / "data" / other, tmp_path / "pool")
@@ -558,7 +558,7 @@ def test_links_from_two_classes_or_splits_to_one_folder_are_refused(tmp_path, on
 
 
 def test_links_from_two_classes_to_one_file_contradict_each_other(tmp_path):
-    """Both are listed, for the ingest to leave out both; two of one class are one."""
+    """Both files are listed, so that the ingest leaves out both; two links of one class give one file."""
     fill(tmp_path, "cat/1.jpg", "dog/2.jpg", ".pool/3.jpg")
     for name in ("cat/a.jpg", "cat/b.jpg", "dog/a.jpg"):
         link(tmp_path / name, tmp_path / ".pool/3.jpg")
@@ -575,7 +575,7 @@ def test_links_from_two_classes_to_one_file_contradict_each_other(tmp_path):
     ],
 )
 def test_a_link_between_splits_does_not_leak(tmp_path, make):
-    """What is tested stays in test, and is not trained on."""
+    """A test image stays in `test`, and is not trained on."""
     fill(tmp_path, "train/cat/1.jpg", "train/dog/1.jpg", "test/cat/2.jpg", "test/dog/2.jpg")
     make(tmp_path)
     assert {f.path: f.split for f in list_images(str(tmp_path)).files} == {
@@ -584,7 +584,7 @@ def test_a_link_between_splits_does_not_leak(tmp_path, make):
 
 
 def test_a_split_that_is_a_link_to_another_is_empty(tmp_path):
-    """A run then says that there is nothing to test with."""
+    """The run then stops because `test` is empty."""
     fill(tmp_path, "train/cat/1.jpg", "train/dog/1.jpg")
     link(tmp_path / "test", "train")
     listing = list_images(str(tmp_path))
@@ -621,7 +621,7 @@ def make_socket(path):
 
 
 def test_what_is_no_regular_file_is_passed_over_by_name_and_never_opened(tmp_path, monkeypatch):
-    """A named pipe would wait for a writer for ever; so with a link to one."""
+    """A named pipe, or a link to one, would wait for a writer for ever."""
     fill(tmp_path, "cat/1.jpg", "dog/1.jpg")
     os.mkfifo(tmp_path / "cat/pipe.jpg")
     link(tmp_path / "cat/link.jpg", "pipe.jpg")
@@ -638,21 +638,21 @@ def test_what_is_no_regular_file_is_passed_over_by_name_and_never_opened(tmp_pat
 
 
 def test_a_pipe_in_place_of_the_folder_is_refused(tmp_path):
-    """It is there, and is no folder."""
+    """The message says that the path is a pipe."""
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(DataError, match=r"pipe: expected a folder .* this is a named pipe"):
         list_images(str(tmp_path / "pipe"))
 
 
 def test_a_link_to_nowhere_is_listed_for_the_quarantine(tmp_path):
-    """It must not stop the others."""
+    """The link does not stop the run."""
     fill(tmp_path, "cat/1.jpg")
     (tmp_path / "cat/2.jpg").symlink_to(tmp_path / "nowhere")
     assert list_paths(tmp_path) == ["cat/1.jpg", "cat/2.jpg"]
 
 
 def test_a_link_within_a_class_to_nowhere_or_to_a_side_file_is_listed(tmp_path):
-    """Neither is read already."""
+    """Neither target is read by its real path."""
     fill(tmp_path, "cat/1.jpg", "cat/.hidden.jpg")
     link(tmp_path / "cat/2.jpg", "nowhere.jpg")
     link(tmp_path / "cat/3.jpg", ".hidden.jpg")
@@ -681,7 +681,7 @@ def test_a_folder_without_a_file_is_refused(tmp_path):
     ],
 )
 def test_what_is_no_file_of_this_machine_is_said(name, said, tmp_path, monkeypatch):
-    """Before a model is loaded; a file of that name is a file."""
+    """The error comes before a model is loaded; an existing file of that name is accepted."""
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError) as caught:
         layout.list_paths(["cat.jpg", name])

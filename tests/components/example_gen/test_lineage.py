@@ -22,7 +22,7 @@ def model_dir(tmp_path, serve):
 
 @pytest.mark.parametrize("damage", RECORDS.values(), ids=RECORDS)
 def test_no_new_salt_is_taken_beside_a_damaged_record(model_dir, damage):
-    """The new model would train on what the live one was tested on; on Kubeflow, where ExampleGen finds it out."""
+    """A new salt would train on the live model's test images. On Kubeflow ExampleGen is the first to detect this."""
     damage(os.path.join(model_dir, "7", versions.RECORD))
     with pytest.raises(
         UsageError, match=r"graft/7/assets\.extra/graft\.json: .*Put the file back from a copy, or remove"
@@ -37,14 +37,14 @@ def test_salt_is_that_of_the_live_version(model_dir, salt, found):
 
 
 def test_salt_is_chosen_where_there_is_none(tmp_path, model_dir):
-    """Before the first version; and beside a damaged record where that was asked for."""
+    """No version is live, or its record is damaged and NEW_SALT is set."""
     assert find_salt("", "") == find_salt(str(tmp_path / "nowhere"), "") == ""
     DAMAGES["a list"](os.path.join(model_dir, "7", versions.RECORD))
     assert (find_salt(model_dir, NEW_SALT), find_salt(model_dir, "3")) == ("", "3")
 
 
 def test_damaged_record_of_an_older_version_is_no_matter(model_dir):
-    """Nothing is taken from it."""
+    """Only the live version's record is read."""
     DAMAGES["a list"](os.path.join(model_dir, "5", versions.RECORD))
     live = versions.find_live(model_dir)
     check_record(live, force=False)
@@ -52,14 +52,14 @@ def test_damaged_record_of_an_older_version_is_no_matter(model_dir):
 
 
 def test_run_is_refused_with_the_ways_on(model_dir):
-    """A rollback, or by force; the report then says in a line what was not done."""
+    """The message offers a rollback or --force; the report of a forced run has a warning."""
     DAMAGES["empty"](os.path.join(model_dir, "7", versions.RECORD))
     live = versions.find_live(model_dir)
     with pytest.raises(UsageError) as caught:
         check_record(live, force=False)
     assert str(caught.value) == (
-        f"{model_dir}/7/assets.extra/graft.json: an empty file. Without this record of the live version 7, nobody "
-        "knows which images it was tested on, and no model can be compared with it. ./graft releases rollback makes "
+        f"{model_dir}/7/assets.extra/graft.json: an empty file. Without this record of the live version 7, its "
+        "test images are unknown, and no model can be compared with it. ./graft releases rollback makes "
         "the version before it live; --force trains a model all the same: the images are split anew, so that it may "
         "train on what version 7 was tested on, and is compared with nothing."
     )

@@ -1,4 +1,4 @@
-"""How bright an image is, as it is read: what tells a camera that was turned to the wall."""
+"""Brightness of an image that is read; it detects a covered or turned camera."""
 
 import io
 
@@ -27,7 +27,7 @@ def measure(content, max_megapixels=100.0):
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "GIF"])
 @pytest.mark.parametrize("level", [BLACK, GREY, WHITE])
 def test_an_image_of_one_level_is_as_bright_as_that(kind, level):
-    """From 0 of a black one to 255 of a white one, gray or in colour."""
+    """The brightness is 0 for a black image and 255 for a white one, gray or in colour."""
     for shape in ((12, 20), (12, 20, 3)):
         assert measure(encode(np.full(shape, level), kind)) == pytest.approx(level, abs=1)
 
@@ -41,7 +41,7 @@ def test_the_brightness_is_the_mean_of_pixels_and_colours():
 
 @pytest.mark.parametrize("shape", [(1700, 2000, 3), (3000, 40, 3), (1, 3000, 3)])
 def test_the_brightness_of_a_large_image_is_taken_all_over_it(shape):
-    """Of a grid of its pixels, from edge to edge and in each direction."""
+    """The mean is computed on a grid of pixels from edge to edge in each direction."""
     pixels = np.random.default_rng(0).integers(0, 256, shape)
     pixels[: shape[0] // 2] //= 4
     pixels[:, shape[1] // 2 :] //= 2
@@ -49,14 +49,14 @@ def test_the_brightness_of_a_large_image_is_taken_all_over_it(shape):
 
 
 def test_an_image_that_is_too_large_has_no_brightness():
-    """It is not decoded."""
+    """The image is not decoded."""
     content = encode(np.full((1000, 1001), WHITE))
     assert try_to_decode(content, 1.0) == (1001, 1000, 0.0)
     assert try_to_decode(content, 1.1) == (1001, 1000, WHITE)
 
 
 def test_the_brightness_is_kept_with_what_decoding_told(tmp_path):
-    """To the bit, for the next run does not decode the image."""
+    """The value is the same to the bit, because the next run does not decode the image."""
     pixels = np.random.default_rng(0).integers(0, 256, (31, 17, 3))
     (tmp_path / "a.png").write_bytes(encode(pixels))
     file = ImageFile("a.png", "cat", "", "", 0, 0)

@@ -6,7 +6,7 @@ import hashlib
 import pytest
 
 from components.example_gen import splits
-from components.example_gen.splits import MAX_SALT, choose_salt, count_splits, split_of
+from components.example_gen.splits import MAX_SALT, assign_split, choose_salt, count_splits
 
 RATIOS = {"train": 0.7, "val": 0.15, "test": 0.15}
 
@@ -17,7 +17,7 @@ def make_digests(count, prefix=""):
 
 def find_gaps(images, salt, ratios=RATIOS):
     """The (label, split) pairs without an image."""
-    filled = {(label, split_of(digest, salt, ratios)) for label, digest in images}
+    filled = {(label, assign_split(digest, salt, ratios)) for label, digest in images}
     return {(label, split) for label, _ in images for split in ratios} - filled
 
 
@@ -32,13 +32,13 @@ def test_the_split_of_known_bytes_never_changes():
 
     They were worked out by hand: the first 64 bits of sha256("0:<digest>") as a fraction of 2**64.
     """
-    splits = [split_of(digest, 0, RATIOS) for digest in make_digests(8)]
+    splits = [assign_split(digest, 0, RATIOS) for digest in make_digests(8)]
     assert splits == ["val", "test", "val", "val", "train", "train", "train", "test"]
 
 
 def test_the_shares_of_the_splits_are_those_asked_for():
     """Over 20,000 images each share is right within a percentage point (more than 2.5 standard deviations)."""
-    drawn = collections.Counter(split_of(digest, 3, RATIOS) for digest in make_digests(20_000))
+    drawn = collections.Counter(assign_split(digest, 3, RATIOS) for digest in make_digests(20_000))
     assert {name: n / 20_000 for name, n in drawn.items()} == pytest.approx(RATIOS, abs=0.01)
 
 
@@ -46,13 +46,13 @@ def test_ratios_need_not_sum_to_one():
     """Shares of 14 : 3 : 3 deal like 0.7 : 0.15 : 0.15."""
     digests = make_digests(500)
     scaled = {"train": 14, "val": 3, "test": 3}
-    assert [split_of(d, 1, scaled) for d in digests] == [split_of(d, 1, RATIOS) for d in digests]
+    assert [assign_split(d, 1, scaled) for d in digests] == [assign_split(d, 1, RATIOS) for d in digests]
 
 
 def test_another_salt_deals_anew():
     """About half of the images change their split (0.465 of them, from the shares)."""
     digests = make_digests(2_000)
-    moved = sum(split_of(d, 0, RATIOS) != split_of(d, 1, RATIOS) for d in digests)
+    moved = sum(assign_split(d, 0, RATIOS) != assign_split(d, 1, RATIOS) for d in digests)
     assert moved / 2_000 == pytest.approx(1 - (0.7**2 + 2 * 0.15**2), abs=0.04)
 
 
@@ -62,10 +62,10 @@ def test_the_chosen_salt_leaves_no_class_without_an_image_in_a_split(small_data)
 
 
 def find_deviations(images, ratios=RATIOS):
-    """By (label, split), how many images the chosen salt deals too many; negative if it is too few."""
+    """Returns the surplus of images by (label, split) with the chosen salt; negative for too few images."""
     salt = choose_salt(images, ratios)
     sizes = collections.Counter(label for label, _ in images)
-    counts = collections.Counter((label, split_of(digest, salt, ratios)) for label, digest in images)
+    counts = collections.Counter((label, assign_split(digest, salt, ratios)) for label, digest in images)
     return {(label, split): counts[label, split] - n * ratios[split] for label, n in sizes.items() for split in ratios}
 
 
@@ -86,7 +86,7 @@ def test_no_other_salt_deals_nearer(small_data):
     chosen = choose_salt(small_data, RATIOS)
 
     def measure(salt):
-        splits = [(label, split_of(digest, salt, RATIOS)) for label, digest in small_data]
+        splits = [(label, assign_split(digest, salt, RATIOS)) for label, digest in small_data]
         counts = collections.Counter(splits) + collections.Counter(("all", split) for _, split in splits)
         sizes = dict.fromkeys((label for label, _ in small_data), 10) | {"all": 100}
         targets = {(label, split): size * RATIOS[split] for label, size in sizes.items() for split in RATIOS}
@@ -114,7 +114,7 @@ def test_where_no_salt_fills_every_split_one_with_the_fewest_gaps_is_chosen():
 def test_the_work_is_bounded_for_large_data(monkeypatch):
     """Fewer salts are tried: a hash of each image costs a microsecond."""
     hashed = []
-    monkeypatch.setattr(splits, "split_of", lambda *arguments: (hashed.append(1), split_of(*arguments))[1])
+    monkeypatch.setattr(splits, "assign_split", lambda *arguments: (hashed.append(1), assign_split(*arguments))[1])
     images = [(label, d) for label in "ab" for d in make_digests(5_000, label)]
     monkeypatch.setattr(splits, "_MAX_HASHES", 30_000)
     assert choose_salt(images, RATIOS) in range(3)
@@ -122,7 +122,7 @@ def test_the_work_is_bounded_for_large_data(monkeypatch):
 
 
 def test_no_image_at_all_gives_salt_0():
-    """Degenerate input: an ingest that left out everything still has a salt to report."""
+    """An ingest that left out all files still reports a salt."""
     assert choose_salt([], RATIOS) == 0
 
 

@@ -1,4 +1,4 @@
-"""The gate stops a run on data that should not be trained on, in one message."""
+"""DataGate and DriftGate stop a run on unfit data with one message."""
 
 import pathlib
 
@@ -121,7 +121,7 @@ def test_the_gate_stops_a_run_on_bad_data(run_gate, tmp_path):
 
 
 def test_the_gate_stops_a_run_on_an_anomaly(run_gate):
-    """ExampleValidator by itself stops nobody."""
+    """ExampleValidator itself stops no run."""
     with pytest.raises(DataError, match="val: label: Unexpected value: wolf"):
         run_gate(make_report(), val=make_anomaly("label", "Unexpected value: wolf"))
 
@@ -142,13 +142,13 @@ def test_the_gate_stops_a_run_on_images_that_drifted(run_gate, push_version, tmp
 
 
 def test_the_gate_lets_images_pass_that_have_not_drifted(run_gate, push_version):
-    """As those of the live version."""
+    """The images are like those of the live version."""
     push_version()
     assert run_gate(make_report()).warnings == []
 
 
 def test_a_forced_run_is_warned_of_the_drift(run_gate, push_version):
-    """Behind the other warnings: whoever forces it should know."""
+    """The drift is a warning behind the other warnings."""
     push_version()
     *warnings, drift = run_gate(make_report(oriented=2), images=UNEVEN, force=1).warnings
     assert warnings == find_warnings(make_report(oriented=2))
@@ -156,13 +156,13 @@ def test_a_forced_run_is_warned_of_the_drift(run_gate, push_version):
 
 
 def test_force_lets_no_bad_data_pass(run_gate):
-    """It is about drift alone."""
+    """--force applies to drift only."""
     with pytest.raises(DataError, match="13 of 200 files"):
         run_gate(make_report(), make_broken(13), force=1)
 
 
 def test_bad_data_is_said_before_the_drift_that_may_follow_from_it(run_gate, push_version):
-    """One cause, one message."""
+    """The bad data may be the cause of the drift."""
     push_version()
     with pytest.raises(DataError, match="13 of 200 files") as error:
         run_gate(make_report(), make_broken(13), images=UNEVEN)
@@ -171,13 +171,13 @@ def test_bad_data_is_said_before_the_drift_that_may_follow_from_it(run_gate, pus
 
 @pytest.mark.parametrize("classes", [["dog", "cat"], ["cat", "dog", "owl"], None])
 def test_images_are_not_compared_with_those_of_a_model_of_other_classes(run_gate, push_version, classes):
-    """Whoever names other classes has looked at the mix; a model of somebody else names none."""
+    """Other classes mean other images; a model that is not Graft's has no class list."""
     push_version(classes=classes)
     assert run_gate(make_report(), images=UNEVEN, brightness=20).warnings == []
 
 
 def test_images_are_compared_with_those_of_the_version_that_was_live(run_gate, push_version):
-    """When the run began, if that is known; another one has been pushed since."""
+    """The live version at the start of the run is compared, not one that was pushed since."""
     identity = push_version(EVEN, 7)
     push_version(UNEVEN, 8)
     with pytest.raises(DataError, match=DRIFTED):
@@ -186,7 +186,7 @@ def test_images_are_compared_with_those_of_the_version_that_was_live(run_gate, p
 
 @pytest.mark.parametrize("live", ["", "none"])
 def test_the_first_images_have_not_drifted(run_gate, live):
-    """There is nothing to compare them with."""
+    """No version is live."""
     assert run_gate(make_report(), images=UNEVEN, live=live).warnings == []
 
 
@@ -232,16 +232,16 @@ def test_the_drift_gate_lets_embeddings_pass_that_have_not_drifted(run_drift_gat
 
 
 def test_the_drift_gate_warns_a_forced_run(run_drift_gate):
-    """Whoever forces it should know."""
+    """The drift is a warning in the verdict."""
     [warning] = run_drift_gate(2, force=1).warnings
     assert warning.startswith("the images drifted: ")
 
 
 def test_the_drift_gate_compares_with_nothing_where_nothing_was_live(run_drift_gate):
-    """When the run began: what came since is of another run."""
+    """No version was live when the run began; a later version belongs to another run."""
     assert run_drift_gate(2, live="none").warnings == []
 
 
 def test_the_drift_gate_does_not_compare_with_a_model_of_other_classes(run_drift_gate):
-    """Those are other images, and whoever names them has looked at them."""
+    """Other classes mean other images."""
     assert run_drift_gate(2, classes=["cat", "dog", "wolf"]).warnings == []

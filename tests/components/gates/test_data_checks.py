@@ -1,4 +1,4 @@
-"""The checks on data say what makes it unfit for training, and what a user should know of it."""
+"""Problems that make data unfit for training, and warnings about data that is fit."""
 
 import pytest
 from data_reports import make_broken, make_report
@@ -27,12 +27,12 @@ def test_an_unknown_class_is_named():
 
 
 def test_an_unknown_class_in_one_split_alone_is_named():
-    """It need not be in train."""
+    """The class may be in any split."""
     assert "wolf" in check(make_report(test={"cat": 15, "dog": 15, "wolf": 1}))
 
 
 def test_a_vanished_class_is_named():
-    """It is in the list, and there is no folder."""
+    """The class list has the class, and no folder has its name."""
     problem = check(classes=["cat", "dog", "wolf"])
     assert "vanished class: no image of 'wolf' is left: there is no such folder" in problem
 
@@ -54,7 +54,7 @@ def test_a_renamed_class_is_both_unknown_and_vanished():
 
 
 def test_one_class_is_refused():
-    """There is nothing to tell apart."""
+    """A classifier needs two classes."""
     problem = check(make_report({"cat": 70}, {"cat": 15}, {"cat": 15}), classes=["cat"])
     assert "only one class (cat)" in problem
 
@@ -66,7 +66,7 @@ def test_an_empty_split_is_refused(split):
 
 
 def test_a_class_without_a_training_image_is_refused():
-    """It could not be learnt."""
+    """The model could not learn that class."""
     assert "no training image of the class dog" in check(make_report(train={"cat": 70}))
 
 
@@ -114,7 +114,7 @@ def test_too_many_broken_files_are_refused_naming_the_first_ten():
 
 
 def test_ten_broken_files_are_all_named():
-    """There are no more, so none are counted."""
+    """The message does not count further files."""
     problem = check(make_report(files=100), make_broken(10))
     assert "  cat/09.jpg: empty file" in problem
     assert "more" not in problem
@@ -146,7 +146,7 @@ def test_broken_files_are_said_before_what_may_follow_from_them():
 
 
 def test_few_images_to_test_are_warned_of():
-    """By what one more wrong answer changes, of all and of the rarest class."""
+    """The warning gives the effect of one wrong answer on the accuracy and on the rarest class's recall."""
     few = make_report(train={"cat": 42, "dog": 43}, val={"cat": 9, "dog": 9}, test={"cat": 9, "dog": 9})
     assert find_warnings(few) == ["few images to test (18): one more wrong answer lowers the accuracy by 5.6 points."]
     test = {"cat": 15, "dog": 3, "fox": 4}
@@ -158,7 +158,7 @@ def test_few_images_to_test_are_warned_of():
 
 
 def test_many_images_to_test_are_not_warned_of_but_for_a_rare_class():
-    """However few there are to train."""
+    """The number of training images does not matter."""
     assert find_warnings(make_report(train={"cat": 20, "dog": 20})) == []
     rare = make_report(test={"cat": 40, "dog": 4})
     assert find_warnings(rare) == [
@@ -182,7 +182,7 @@ def test_a_class_that_is_absent_from_val_or_test_is_warned_of():
 
 
 def test_exif_orientations_are_warned_of():
-    """How many images carry one, and that it is ignored."""
+    """The warning counts the images and says that the orientation is ignored."""
     warnings = find_warnings(make_report(oriented=7))
     assert len(warnings) == 1
     assert warnings[0].startswith("7 images carry an EXIF orientation, which is ignored")

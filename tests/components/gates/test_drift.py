@@ -1,4 +1,4 @@
-"""How far images are from those of the live model: label mix, brightness, and what the base sees in them."""
+"""Drift of images from those of the live model: label mix, brightness and embeddings."""
 
 import json
 import pathlib
@@ -54,7 +54,7 @@ def test_a_label_mix_that_is_near_enough_is_no_drift(find_drift, now):
 
 
 def test_a_label_mix_that_drifted_is_told_with_both_shares(find_drift):
-    """Of the class that is furthest off, with the version, the key to raise, and the other ways on."""
+    """The message names the class that differs most, the version, the key to raise, and the other remedies."""
     [problem] = find_drift({"cat": 10, "dog": 50, "owl": 40}, {"cat": 50, "dog": 30, "owl": 20})
     assert problem == (
         "the label mix drifted: 10% of the images are cat, and 50% of those of version 7 were; max_label_drift allows "
@@ -69,7 +69,7 @@ def test_a_class_of_which_there_was_none_before_may_be_the_drift(find_drift):
 
 
 def test_a_class_of_which_there_is_none_now_may_be_the_drift(find_drift):
-    """It is in no image to count."""
+    """The class has no image now."""
     [problem] = find_drift(EVEN, EVEN | {"owl": 100})
     assert "0% of the images are owl, and 50% of those of version 7 were" in problem
 
@@ -81,10 +81,10 @@ def test_how_far_the_label_mix_may_drift_can_be_set(find_drift, allowed, found):
 
 
 def test_images_that_are_darker_are_told_with_both_brightnesses(find_drift):
-    """The mean grey levels, and the divergence; with the version and the key to raise."""
+    """The message has both mean pixel values, the divergence, the version and the key to raise."""
     [problem] = find_drift(EVEN, brightness=(60, 120))
     assert re.fullmatch(
-        r"the brightness drifted: the mean grey level is 6\d, and was 1[12]\d in the images of version 7 "
+        r"the brightness drifted: the mean pixel value is 6\d, and was 1[12]\d in the images of version 7 "
         r"\(Jensen-Shannon divergence (1\.00|0\.9\d); max_brightness_drift allows 0\.3\)\. Look at the newest images; "
         r"if they are right, raise max_brightness_drift, or force the run\.",
         problem,
@@ -93,32 +93,32 @@ def test_images_that_are_darker_are_told_with_both_brightnesses(find_drift):
 
 @pytest.mark.parametrize(("allowed", "found"), [(0.05, 1), (0.9, 0)])
 def test_how_far_the_brightness_may_drift_can_be_set(find_drift, allowed, found):
-    """By one standard deviation it is in between."""
+    """A shift of one standard deviation lies between the two bounds."""
     assert len(find_drift(EVEN, brightness=(105, 120), max_brightness_drift=allowed)) == found
 
 
 def test_both_may_drift(find_drift):
-    """A problem each."""
+    """Each drift is a problem of its own."""
     label, brightness = find_drift({"cat": 95, "dog": 5}, brightness=(20, 120))
     assert "label mix" in label
     assert "brightness" in brightness
 
 
 def test_nothing_is_further_than_1(find_drift):
-    """So that 1 switches the comparison off."""
+    """A bound of 1 switches the comparison off."""
     everything = {"brightness": (0, 255), "max_label_drift": 1.0, "max_brightness_drift": 1.0}
     assert find_drift({"cat": 100}, {"dog": 100}, **everything) == []
 
 
 def test_a_live_version_without_statistics_is_compared_with_nothing(write_statistics, serve, tmp_path):
-    """An older Graft has pushed it, or somebody else."""
+    """An older Graft or another program has pushed that version."""
     live = serve(tmp_path / "serving", {})
     assert find_statistics_drift(write_statistics(tmp_path / "now", {"cat": 100}), live, 0.0, 0.0) == []
 
 
 @pytest.mark.parametrize(("counts", "found"), [((49, 100), 0), ((100, 49), 0), ((50, 50), 2)])
 def test_a_few_images_are_compared_with_nothing(find_drift, counts, found):
-    """Of fewer than 50, chance alone would stop a run."""
+    """With fewer than 50 images, chance alone would stop a run."""
     now, before = counts
     assert len(find_drift({"cat": now}, {"dog": before}, brightness=(0, 200))) == found
 
@@ -135,7 +135,7 @@ def test_fifty_images_of_the_same_kind_are_no_drift_by_chance(find_drift):
 
 
 def test_statistics_are_compared_as_statisticsgen_writes_them(write_statistics, serve, tmp_path):
-    """Of ExampleGen's examples, by the schema of SchemaGen: the files and features are called so."""
+    """The test runs StatisticsGen on ExampleGen's examples, so that names of files and features are TFX's."""
     artifacts = {
         "examples": standard_artifacts.Examples(),
         "whole_schema": standard_artifacts.Schema(),
@@ -221,12 +221,12 @@ def test_embeddings_that_are_near_enough_are_no_drift(find_embedded_drift, mean)
     ids=["of another base", "augmented now", "augmented before", "few now", "few before", "none now"],
 )
 def test_embeddings_that_cannot_be_compared_are_no_drift(find_embedded_drift, now, before):
-    """Those of another base, those that are not there, and too few."""
+    """Embeddings of another base, missing ones and too few are not compared."""
     assert find_embedded_drift(now, before) == []
 
 
 def test_fifty_embeddings_are_enough(find_embedded_drift):
-    """On either side."""
+    """Fifty images on each side are compared."""
     assert len(find_embedded_drift(make_moments(9, count=50), make_moments(count=50))) == 1
 
 
@@ -246,7 +246,7 @@ def test_damaged_files_beside_the_live_model_are_compared_with_nothing(serve, tm
 
 @pytest.mark.parametrize("part", [0.1, 0.5, 0.99])
 def test_torn_moments_are_damaged_ones(serve, tmp_path, part):
-    """Whatever is cut off."""
+    """Any truncation is detected."""
     Moments.of(np.ones((60, 4)), KIND).write(str(tmp_path))
     content = (tmp_path / "moments.npz").read_bytes()
     live = serve(tmp_path / "serving", {"moments.npz": content[: int(len(content) * part)]})
@@ -255,7 +255,7 @@ def test_torn_moments_are_damaged_ones(serve, tmp_path, part):
 
 
 def test_moments_of_another_length_are_compared_with_nothing(serve, tmp_path):
-    """NumPy would add them where it can, and fail where it cannot."""
+    """NumPy would broadcast some shapes and fail for others."""
     Moments.of(np.ones((60, 4)), KIND).write(str(tmp_path))
     (tmp_path / "other").mkdir()
     Moments.of(np.zeros((60, 1)), KIND).write(str(tmp_path / "other"))

@@ -1,4 +1,4 @@
-"""Whether a run goes on to train: whether there is something that the live model has not seen."""
+"""RetrainingGate: a run trains if its images or settings are new."""
 
 import hashlib
 import json
@@ -12,7 +12,7 @@ from components.example_gen import image_set
 from components.gates import retraining
 from components.gates.retraining import RetrainingGate, RetrainingSettings
 from components.gates.retraining_rules import Case, decide
-from components.gates.unpushed import remember_unpushed
+from components.gates.unpushed import write_unpushed
 from components.records.decision import RetrainingDecision
 from components.records.quarantine import write_quarantine
 from schema.errors import UsageError
@@ -27,7 +27,7 @@ def make_keys(images):
 
 
 def write_report(folder, images, newest_day="", broken=0):
-    """What ExampleGen reports of images: name to label; returns the folder."""
+    """Writes ExampleGen's report for images, given as name to label; returns the folder."""
     folder.mkdir()
     image_set.write(str(folder), make_keys(images))
     counts = {split: {"cat": 10, "dog": 10} for split in ("train", "val", "test")}
@@ -38,7 +38,7 @@ def write_report(folder, images, newest_day="", broken=0):
 
 
 def make_live(model_dir, images=SEEN, number=7, **record):
-    """A version that has seen images; with None, it does not tell."""
+    """Returns a version that was trained on images; with None, a version without a set of images."""
     folder = model_dir / str(number)
     for name in ("saved_model.pb", "variables/variables.index", "variables/variables.data-00000-of-00001"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -66,23 +66,23 @@ def ask():
 
 
 def test_without_a_live_version_it_trains(ask):
-    """However many images are asked for: there is no model yet."""
+    """min_new_images does not matter, because there is no model yet."""
     decision = ask(SEEN, None, min_new_images=100)
     assert (decision.train, decision.reason) == (True, "no version is live yet")
     assert (decision.new_images, decision.gone_images, decision.settings_key) == (3, 0, SETTINGS)
 
 
 def test_a_live_version_that_does_not_tell_what_it_has_seen_is_trained_anew(ask, tmp_path):
-    """An older Graft has pushed it, or somebody else."""
+    """An older Graft or another program has pushed that version."""
     decision = ask(SEEN, make_live(tmp_path / "serving", images=None), min_new_images=100)
     assert decision.train
-    assert decision.reason == "version 7 does not tell which images it has seen"
+    assert decision.reason == "the images of version 7 are unknown"
     assert decision.new_images == 3
 
 
 @pytest.mark.parametrize("min_new_images", [0, 1])
 def test_nothing_new_ends_early(ask, live, min_new_images):
-    """The same images, and no others."""
+    """The images are exactly those of the live version."""
     decision = ask(SEEN, live, min_new_images=min_new_images)
     assert (decision.train, decision.refused) == (False, False)
     assert decision.reason == "nothing new: version 7 has seen all 3 images, and no others"
@@ -90,14 +90,14 @@ def test_nothing_new_ends_early(ask, live, min_new_images):
 
 
 def test_images_that_are_gone_are_reason_enough_where_none_must_be_new(ask, live):
-    """Somebody has removed wrong ones."""
+    """A user may have removed wrong images."""
     decision = ask({"a": "cat", "c": "dog"}, live, min_new_images=0)
     assert (decision.train, decision.new_images, decision.gone_images) == (True, 0, 1)
     assert decision.reason == "version 7 has not seen 0 of the images, and 1 others are gone"
 
 
 def test_images_that_are_gone_are_no_reason_where_some_must_be_new(ask, live):
-    """In a window, some go every day."""
+    """Images leave a window every day."""
     decision = ask({"a": "cat", "c": "dog"}, live, min_new_images=1)
     assert (decision.train, decision.new_images, decision.gone_images) == (False, 0, 1)
     assert decision.reason == "nothing new: version 7 has seen all of the images, and min_new_images asks for 1"
@@ -111,7 +111,7 @@ def test_images_that_are_gone_are_no_reason_where_some_must_be_new(ask, live):
     ],
 )
 def test_too_few_new_images_end_early(ask, live, new, expected):
-    """With how many there are, and how many are asked for."""
+    """The reason has the number of new images and min_new_images."""
     decision = ask(SEEN | dict.fromkeys(new, "dog"), live, min_new_images=3)
     assert (decision.train, decision.reason, decision.new_images) == (False, expected, len(new))
 
@@ -124,19 +124,19 @@ def test_exactly_as_many_new_images_as_asked_for_are_enough(ask, live):
 
 
 def test_a_relabelled_image_is_new(ask, live):
-    """The model has learnt the wrong thing of it."""
+    """The model has learnt a wrong label."""
     decision = ask(SEEN | {"b": "dog"}, live, min_new_images=1)
     assert (decision.train, decision.new_images, decision.gone_images) == (True, 1, 1)
 
 
 def test_other_settings_are_reason_enough(ask, live):
-    """Nothing is new, and the model would be another one all the same."""
+    """With other settings the same images give another model."""
     decision = ask(SEEN, live, settings_key="s2", min_new_images=100)
     assert (decision.train, decision.reason) == (True, "settings or code are not those of version 7")
 
 
 def test_a_version_without_settings_is_of_other_ones(ask, tmp_path):
-    """Nobody knows of which."""
+    """The settings of that version are unknown."""
     assert ask(SEEN, make_live(tmp_path / "serving", settings_key=None)).train
 
 
@@ -157,7 +157,7 @@ def test_a_window_older_than_that_of_the_live_model_is_refused(ask, tmp_path):
 
 
 def test_a_window_older_than_that_of_the_live_model_can_be_forced(ask, tmp_path):
-    """Somebody wants to go back."""
+    """--force allows an older window."""
     live = make_live(tmp_path / "serving", window_end="2026-11-23")
     assert ask(SEEN, live, newest_day="2026-11-22", force=True).train
 
@@ -221,7 +221,7 @@ def pushed(run_gate, tmp_path):
 
 
 def test_weights_that_were_replaced_in_place_make_another_model(run_gate, tmp_path):
-    """On Kubeflow, where nobody looks at the file before; the same bytes are the same weights."""
+    """On Kubeflow no earlier step digests the file; the same bytes are the same weights."""
     weights = tmp_path / "weights.h5"
     weights.write_bytes(b"old")
     make_live(tmp_path / "serving", settings_key=run_gate(weights=str(weights))[0].settings_key)
@@ -233,7 +233,7 @@ def test_weights_that_were_replaced_in_place_make_another_model(run_gate, tmp_pa
 
 
 def test_weights_that_cannot_be_read_are_named(run_gate, tmp_path):
-    """Before hours of work; the message has the path and what to do."""
+    """The error comes before the training, with the path and a remedy."""
     with pytest.raises(UsageError, match=r"weights: .*gone\.h5: cannot be read here: .*No such file.*every task"):
         run_gate(weights=str(tmp_path / "gone.h5"))
 
@@ -260,7 +260,7 @@ def test_the_artifact_says_whether_to_train(run_gate, tmp_path):
     ids=str,
 )
 def test_whatever_makes_another_model_or_verdict_is_another_setting(run_gate, pushed, change):
-    """What a run may set by itself included."""
+    """Parameters of the run are part of the settings key."""
     decision, _ = run_gate(**change)
     assert decision.reason == "settings or code are not those of version 7"
 
@@ -277,7 +277,7 @@ def test_a_whole_number_is_the_same_threshold_as_its_fraction(run_gate):
 
 
 def test_by_default_any_change_will_do(run_gate, pushed):
-    """Where all images are read, one that is gone was removed by somebody."""
+    """Without a window, a user has removed the image that is gone."""
     assert run_gate({"a": "cat", "c": "dog"})[0].train
 
 
@@ -319,23 +319,23 @@ NEW = {**SEEN, "d": "dog"}
 
 
 def refuse(run_gate, tmp_path, live, refused=True):
-    """What the Pusher remembers of a model of NEW that was not pushed."""
+    """Writes the Pusher's record of a model of NEW that was not pushed."""
     decision, _ = run_gate(NEW)
     assert decision.train
-    remember_unpushed(str(tmp_path / "serving"), live, decision, ["too bad", "too slow"], refused)
+    write_unpushed(str(tmp_path / "serving"), live, decision, ["too bad", "too slow"], refused)
 
 
 @pytest.mark.parametrize("refused", [True, False])
 def test_a_model_that_was_not_pushed_is_not_trained_again(run_gate, pushed, tmp_path, refused):
-    """By the next run of the same images and settings; the reasons are said once more."""
+    """The next run of the same images and settings ends early, with the same reasons."""
     refuse(run_gate, tmp_path, 7, refused)
     decision, train = run_gate(NEW)
     assert (decision.train, train, decision.refused) == (False, "false", refused)
-    assert decision.reason == "the model of these very images is not pushed: too bad; too slow"
+    assert decision.reason == "the model of the same images and settings is not pushed: too bad; too slow"
 
 
 def test_the_first_model_of_all_is_not_trained_again_if_it_was_refused(run_gate, tmp_path):
-    """Nothing is live, and nothing will be before the images change."""
+    """No version is live, and none can become live before the images change."""
     refuse(run_gate, tmp_path, None)
     assert run_gate(NEW)[0].refused
     assert run_gate(NEW | {"e": "cat"})[0].train
@@ -349,20 +349,20 @@ def test_what_was_not_pushed_can_be_forced(run_gate, pushed, tmp_path):
 
 
 def test_what_was_not_pushed_does_not_count_for_other_settings(run_gate, pushed, tmp_path):
-    """They may be what was wrong."""
+    """Other settings may give a better model."""
     refuse(run_gate, tmp_path, 7)
     assert run_gate(NEW, min_accuracy=0.5)[0].train
 
 
 def test_what_was_not_pushed_does_not_count_for_other_images(run_gate, pushed, tmp_path):
-    """One more, and one relabelled."""
+    """One image is added, or one has another label."""
     refuse(run_gate, tmp_path, 7)
     assert run_gate(NEW | {"e": "cat"})[0].train
     assert run_gate(NEW | {"d": "cat"})[0].train
 
 
 def test_what_was_not_pushed_does_not_count_beside_another_live_version(run_gate, pushed, tmp_path):
-    """Than the one that it was compared with: the other may be worse."""
+    """The model may be better than the version that is live now."""
     refuse(run_gate, tmp_path, 6)
     assert run_gate(NEW)[0].train
     refuse(run_gate, tmp_path, None)
@@ -371,7 +371,7 @@ def test_what_was_not_pushed_does_not_count_beside_another_live_version(run_gate
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
 def test_a_torn_memory_is_passed_over(run_gate, pushed, tmp_path, damage):
-    """It only saves a training; and one that cannot be written again ends no run."""
+    """A damaged record costs one training; a record that cannot be written ends no run."""
     refuse(run_gate, tmp_path, 7)
     [memory] = (path for path in (tmp_path / "serving").iterdir() if path.is_file())
     damage(str(memory))
@@ -382,7 +382,7 @@ def test_a_torn_memory_is_passed_over(run_gate, pushed, tmp_path, damage):
 
 @pytest.mark.parametrize("change", [{"reasons": "bad"}, {"reasons": [7]}, {"refused": 1}], ids=str)
 def test_a_memory_of_another_shape_is_passed_over(run_gate, pushed, tmp_path, change):
-    """Another key would be missing later."""
+    """A record with another key is ignored."""
     refuse(run_gate, tmp_path, 7)
     [memory] = (path for path in (tmp_path / "serving").iterdir() if path.is_file())
     memory.write_text(json.dumps(json.loads(memory.read_text()) | change))
@@ -390,7 +390,7 @@ def test_a_memory_of_another_shape_is_passed_over(run_gate, pushed, tmp_path, ch
 
 
 def test_a_memory_of_graft_0_2_0_is_read(run_gate, pushed, tmp_path):
-    """It has no `format`."""
+    """The record of 0.2.0 has no `format`."""
     refuse(run_gate, tmp_path, 7)
     [memory] = (path for path in (tmp_path / "serving").iterdir() if path.is_file())
     old = {name: value for name, value in json.loads(memory.read_text()).items() if name != "format"}
@@ -411,23 +411,23 @@ def test_damaged_image_keys_of_a_version_are_unknown_ones(run_gate, pushed, tmp_
 
 
 def test_damaged_image_keys_are_named(ask, live):
-    """With the reason."""
+    """The decision's reason has the damage."""
     DAMAGES["a number"](f"{live.path}/assets.extra/images.u64")
-    reason = "version 7 does not tell which images it has seen (images.u64: 1 bytes; expected 8 for each image)"
+    reason = "the images of version 7 are unknown (images.u64: 1 bytes; expected 8 for each image)"
     assert ask(SEEN, live).reason == reason
 
 
 def test_what_is_remembered_is_no_version(run_gate, pushed, tmp_path):
-    """A model server passes over it, and so do we."""
+    """A model server ignores the record, and Graft does not list it as a version."""
     refuse(run_gate, tmp_path, 7)
     assert versions.find_versions(str(tmp_path / "serving")) == [pushed]
 
 
 def test_a_memory_is_kept_in_a_store_as_well(run_gate, tmp_path):
-    """Where the serving folder is a bucket."""
+    """The serving folder may be a bucket."""
     model_dir = f"ram://{tmp_path.name}/serving"
     decision, _ = run_gate(NEW, model_dir=model_dir)
-    remember_unpushed(model_dir, None, decision, ["too bad"])
+    write_unpushed(model_dir, None, decision, ["too bad"])
     decision, _ = run_gate(NEW, model_dir=model_dir)
     assert (decision.train, decision.refused) == (False, True)
 
@@ -436,7 +436,7 @@ def test_a_memory_is_kept_in_a_store_as_well(run_gate, tmp_path):
     "unfit", [{"broken": 20}, {"classes": ["cat", "dog", "wolf"]}], ids=["broken files", "vanished class"]
 )
 def test_data_that_the_data_gate_will_refuse_is_no_reason_to_end_well(run_gate, pushed, unfit):
-    """Nothing is new among what could be read; the schedule must fail all the same, and say which files."""
+    """No readable image is new, but the DataGate must fail the scheduled run and name the files."""
     assert not run_gate()[0].train
     decision, train = run_gate(**unfit)
     assert (decision.reason, train) == ("the data is not fit for training; the DataGate says why", "true")
@@ -448,19 +448,19 @@ def test_a_model_that_was_withdrawn_is_not_made_again(ask, tmp_path):
     withdrawn = versions.withdraw(versions.find_live(str(tmp_path / "serving")))
     decision = ask(SEEN | {"d": "dog"}, make_live(tmp_path / "serving"), others=[withdrawn])
     assert (decision.train, decision.refused) == (False, True)
-    assert decision.reason == "the model of these very images is version 8, which was withdrawn"
+    assert decision.reason == "the model of the same images and settings is version 8, which was withdrawn"
 
 
 def test_a_canary_is_not_made_again(ask, tmp_path):
-    """The live version has not seen its images, night after night."""
+    """Otherwise each scheduled run would train the canary's images again."""
     canary = make_live(tmp_path / "serving", SEEN | {"d": "dog"}, number=6)
     decision = ask(SEEN | {"d": "dog"}, make_live(tmp_path / "serving"), others=[canary])
     assert (decision.train, decision.refused) == (False, False)
-    assert decision.reason == "the model of these very images is version 6, which is the canary"
+    assert decision.reason == "the model of the same images and settings is version 6, which is the canary"
 
 
 def test_a_withdrawn_model_of_other_images_is_no_reason_to_end(ask, tmp_path):
-    """Of one image more."""
+    """The withdrawn model was made without one of the images."""
     make_live(tmp_path / "serving", SEEN | {"d": "dog"}, number=8)
     withdrawn = versions.withdraw(versions.find_live(str(tmp_path / "serving")))
     assert ask(SEEN | {"d": "dog", "e": "cat"}, make_live(tmp_path / "serving"), others=[withdrawn]).train

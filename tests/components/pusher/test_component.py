@@ -16,7 +16,7 @@ from tfx.types import artifact_utils, standard_artifacts
 from components.artifacts import IngestReport, RunDecision
 from components.evaluator.comparison import describe_uncompared
 from components.pusher.component import PusherExecutor, PushSettings
-from components.pusher.push import OvertakenError, push
+from components.pusher.push import SupersededError, push
 from components.records.decision import RetrainingDecision
 from components.records.evaluation import EvaluationSummary
 from components.records.push import PushOutcome
@@ -62,12 +62,12 @@ def list_files(folder):
 
 
 def read_outcome(pushed):
-    """What an artifact says of the push."""
+    """Returns the outcome of the push from the artifact."""
     return PushOutcome.read({PushOutcome.PROPERTY: pushed.get_string_custom_property(PushOutcome.PROPERTY)})
 
 
 def read_flags(pushed):
-    """Whether an artifact says that its model is pushed, by this push, as the canary."""
+    """Returns three flags of the artifact: pushed, pushed by this push, canary."""
     outcome = read_outcome(pushed)
     return [pushed.get_int_custom_property("pushed"), outcome.new, outcome.canary]
 
@@ -97,7 +97,7 @@ def test_a_push_makes_a_whole_version(model, tmp_path):
 
 
 def test_a_version_says_what_it_is_and_when_it_was_pushed(model, tmp_path):
-    """Number, time and content, whatever becomes of its folder's name."""
+    """The record has number, time and digest, so a renamed folder is still known."""
     before = datetime.datetime.now(datetime.timezone.utc).replace(microsecond=0)
     version = push(str(model), str(tmp_path / "serving"), {})
     pushed_at = datetime.datetime.fromisoformat(version.record.pushed_at)
@@ -108,7 +108,7 @@ def test_a_version_says_what_it_is_and_when_it_was_pushed(model, tmp_path):
 
 
 def test_a_model_with_assets_extra_of_its_own_keeps_them(model, tmp_path):
-    """Warm-up requests, say: the record is laid beside."""
+    """The record is added beside such files, for example warm-up requests."""
     (model / "assets.extra").mkdir()
     (model / "assets.extra/tf_serving_warmup_requests").write_bytes(b"requests")
     version = push(str(model), str(tmp_path / "serving"), {})
@@ -195,7 +195,7 @@ def test_every_file_and_folder_is_on_the_disk_before_the_version_has_its_name(mo
 def test_a_version_that_became_live_while_the_model_was_copied_is_not_replaced(
     model, served, tmp_path, monkeypatch, canary
 ):
-    """What counts is the look with the lock held."""
+    """The check with the lock held decides."""
     live, copy_tree = versions.find_live(str(served)), versions.copy_tree
 
     def copy_slowly(source, target):
@@ -204,7 +204,7 @@ def test_a_version_that_became_live_while_the_model_was_copied_is_not_replaced(
         push(str(make_model(tmp_path / "other", b"other")), str(served), {})
 
     monkeypatch.setattr(versions, "copy_tree", copy_slowly)
-    with pytest.raises(OvertakenError) as caught:
+    with pytest.raises(SupersededError) as caught:
         push(str(model), str(served), {}, canary, compared_with=live.number)
     found = releases.read(str(served))
     assert (found.live.number, [v.number for v in found.numbered]) == (
@@ -214,7 +214,7 @@ def test_a_version_that_became_live_while_the_model_was_copied_is_not_replaced(
 
 
 def test_a_live_model_whose_record_is_damaged_is_pushed_again_with_a_record(run_pusher, served):
-    """By force, the same images may make the same model; without a record, each later run would be refused."""
+    """A forced run may make the same model; the push gives it a good record, so that later runs are not rejected."""
     run_pusher()
     damaged = versions.find_live(str(served))
     DAMAGES["NUL bytes"](os.path.join(damaged.path, versions.RECORD))
@@ -225,10 +225,10 @@ def test_a_live_model_whose_record_is_damaged_is_pushed_again_with_a_record(run_
 
 @pytest.mark.parametrize("damage", [DAMAGES["empty"], DAMAGES["a folder"]])
 def test_a_withdrawn_model_whose_record_is_damaged_does_not_come_back(run_pusher, served, damage):
-    """Weights and graph tell that it is the same."""
+    """Weights and graph identify the model."""
     number = int(run_pusher().get_string_custom_property("pushed_version"))
     damage(os.path.join(releases.roll_back(str(served)).path, versions.RECORD))
-    assert held_back(run_pusher()) == {"version": number, "state": "withdrawn"}
+    assert read_rejection(run_pusher()) == {"version": number, "state": "withdrawn"}
 
 
 @pytest.fixture
@@ -298,7 +298,7 @@ def run_pusher(tmp_path, model):
 
 
 def test_a_blessed_model_is_pushed_with_its_record(run_pusher, tmp_path):
-    """What was asked for, and what this run alone knows: salt, window and metrics."""
+    """The record has the configuration, and salt, window and metrics of this run."""
     pushed = run_pusher()
     live = versions.find_live(str(tmp_path / "serving"))
     assert pushed.get_int_custom_property("pushed") == 1
@@ -338,7 +338,7 @@ def test_what_the_next_run_compares_with_is_kept_beside_the_model(run_pusher, mo
 
 
 def test_without_embeddings_there_are_no_moments_to_keep(run_pusher, tmp_path):
-    """Where images are augmented; the rest is kept."""
+    """Augmented runs have no moments; the other files are kept."""
     run_pusher(moments=None)
     [extra] = (tmp_path / "serving").glob("*/assets.extra")
     assert {p.name for p in extra.iterdir()} == {"classes.json", "graft.json", "images.u64", "FeatureStats.pb"}
@@ -363,7 +363,7 @@ def test_a_model_that_is_not_blessed_is_not_pushed(run_pusher, served):
 
 @pytest.mark.parametrize("served", [False, None], ids=["refused", "not tried"])
 def test_a_model_that_no_server_has_served_is_not_pushed(run_pusher, served, tmp_path):
-    """However good it is."""
+    """The Evaluator's blessing alone is not enough."""
     assert run_pusher(served=served, reasons=["too slow"]).get_int_custom_property("pushed") == 0
     assert list_files(tmp_path / "serving") == {}
 
@@ -420,7 +420,7 @@ def test_the_same_weights_exported_again_are_not_pushed_again(run_pusher, tmp_pa
 
 
 def test_the_same_weights_behind_another_graph_are_pushed(run_pusher, tmp_path):
-    """What the graph does with them is another thing."""
+    """Another graph computes other predictions from the same weights."""
     export_graph(tmp_path / "model")
     run_pusher()
     export_graph(tmp_path / "model", added=1.0)
@@ -428,7 +428,7 @@ def test_the_same_weights_behind_another_graph_are_pushed(run_pusher, tmp_path):
 
 
 def test_a_graph_that_cannot_be_told_from_another_by_name_counts_by_its_bytes(run_pusher, tmp_path):
-    """That of a model which is not Graft's."""
+    """The graph of a model that is not Graft's counts by its bytes."""
     run_pusher()
     (tmp_path / "model/saved_model.pb").write_bytes(b"another graph")
     assert read_outcome(run_pusher()).new
@@ -445,7 +445,7 @@ def change_record(run_pusher, tmp_path, change):
 
 @pytest.mark.parametrize("change", [{"config": {"image_size": 64}}, {"classes": ["b", "a"]}])
 def test_the_same_weights_for_other_images_or_classes_are_pushed(run_pusher, tmp_path, change):
-    """What the outputs mean is another thing."""
+    """Other classes or image sizes make another model."""
     change_record(run_pusher, tmp_path, change)
     assert read_outcome(run_pusher()).new
 
@@ -464,8 +464,8 @@ def test_a_model_that_is_not_the_live_one_is_pushed_again(run_pusher, model, tmp
     assert len(versions.find_versions(str(tmp_path / "serving"))) == 3
 
 
-def held_back(pushed):
-    """Why an artifact says that its model was not pushed."""
+def read_rejection(pushed):
+    """Returns the rejection in the artifact's outcome."""
     return read_outcome(pushed).held_back.model_dump()
 
 
@@ -492,7 +492,7 @@ def test_a_new_canary_takes_the_place_of_the_old_one(run_pusher, served, tmp_pat
 
 
 def test_a_canary_with_nothing_to_try_it_beside_is_live(run_pusher, tmp_path):
-    """Somebody has to answer."""
+    """A first version has to serve requests."""
     pushed = run_pusher(canary=True)
     found = releases.read(str(tmp_path / "serving"))
     assert found.canary is None
@@ -510,7 +510,7 @@ def test_the_same_canary_is_not_pushed_twice(run_pusher, served):
 
 
 def test_a_live_model_does_not_become_a_canary(run_pusher, tmp_path):
-    """There is nothing to try."""
+    """The same model is live already."""
     run_pusher()
     pushed = run_pusher(canary=True)
     assert read_flags(pushed) == [1, 0, 0]
@@ -518,29 +518,29 @@ def test_a_live_model_does_not_become_a_canary(run_pusher, tmp_path):
 
 
 def test_a_canary_does_not_become_live_by_another_run(run_pusher, served):
-    """Promoting it is for a person to do."""
+    """Only a user promotes a canary."""
     canary = run_pusher(canary=True).get_string_custom_property("pushed_version")
     before = list_files(served)
     pushed = run_pusher()
     assert pushed.get_int_custom_property("pushed") == 0
-    assert held_back(pushed) == {"version": int(canary), "state": "canary"}
+    assert read_rejection(pushed) == {"version": int(canary), "state": "canary"}
     assert list_files(served) == before
 
 
 @pytest.mark.parametrize("canary", [False, True])
 def test_a_model_that_was_withdrawn_is_not_pushed_again(run_pusher, served, canary):
-    """Neither as live nor as canary: somebody rolled it back."""
+    """A rolled-back model becomes neither live nor canary again."""
     number = int(run_pusher().get_string_custom_property("pushed_version"))
     releases.roll_back(str(served))
     before = list_files(served)
     pushed = run_pusher(canary=canary)
     assert pushed.get_int_custom_property("pushed") == 0
-    assert held_back(pushed) == {"version": number, "state": "withdrawn"}
+    assert read_rejection(pushed) == {"version": number, "state": "withdrawn"}
     assert list_files(served) == before
 
 
 def test_a_withdrawn_model_that_was_promoted_is_live_and_not_pushed_again(run_pusher, served):
-    """Nothing is held back any more."""
+    """The model is no longer rejected."""
     run_pusher()
     number = releases.roll_back(str(served)).number
     live = releases.promote(str(served), number)
@@ -559,7 +559,7 @@ def test_a_withdrawn_model_does_not_come_back_with_an_edit_of_the_code(run_pushe
     export_graph(tmp_path / "model")
     pushed = run_pusher()
     assert pushed.get_int_custom_property("pushed") == 0
-    assert held_back(pushed) == {"version": withdrawn.number, "state": "withdrawn"}
+    assert read_rejection(pushed) == {"version": withdrawn.number, "state": "withdrawn"}
 
 
 def test_a_push_writes_the_labels(run_pusher, tmp_path):
@@ -571,7 +571,7 @@ def test_a_push_writes_the_labels(run_pusher, tmp_path):
 
 @pytest.mark.parametrize("canary", [False, True])
 def test_a_push_beside_a_broken_models_config_changes_nothing(model, served, canary):
-    """It is said before anything is copied."""
+    """The error comes before the copy."""
     (served.parent / "models.config").write_text("model_config_list {")
     before = list_files(served)
     with pytest.raises(UsageError, match=r"models\.config: not a text ModelServerConfig"):
@@ -580,7 +580,7 @@ def test_a_push_beside_a_broken_models_config_changes_nothing(model, served, can
 
 
 def test_an_interrupted_push_of_a_canary_leaves_no_trace(model, served, monkeypatch):
-    """What was live is live, and nothing is a canary."""
+    """The live version stays, and there is no canary."""
     before = list_files(served)
     monkeypatch.setattr(gfile(str(served)), "rename", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
     with pytest.raises(OSError, match="disk full"):
@@ -589,7 +589,7 @@ def test_an_interrupted_push_of_a_canary_leaves_no_trace(model, served, monkeypa
 
 
 def test_a_version_that_became_live_is_no_canary_after_the_next_push(run_pusher, model, served, tmp_path):
-    """Somebody has removed the one above it by hand."""
+    """A user has removed the version above the canary by hand."""
     live = versions.find_live(str(served))
     canary = push(str(make_model(tmp_path / "tried", b"tried")), str(served), {}, canary=True)
     shutil.rmtree(live.path)
@@ -599,7 +599,7 @@ def test_a_version_that_became_live_is_no_canary_after_the_next_push(run_pusher,
 
 
 def test_no_number_below_is_an_error_that_says_so(model, tmp_path):
-    """Where somebody has numbered versions by hand, from 1."""
+    """A user has numbered versions by hand, from 1."""
     make_model(tmp_path / "serving/1")
     with pytest.raises(UsageError, match=r"no number is free below .* Push without --canary"):
         push(str(model), str(tmp_path / "serving"), {}, canary=True)
@@ -620,20 +620,20 @@ def test_a_version_that_became_live_meanwhile_is_not_replaced(run_pusher, served
     other = push(str(make_model(tmp_path / "other", b"other")), str(served), {})
     before = list_files(served)
     pushed = run_pusher(canary=canary, compared_with=compared_with)
-    assert held_back(pushed) == {"version": other.number, "state": "overtaken"}
+    assert read_rejection(pushed) == {"version": other.number, "state": "overtaken"}
     assert pushed.get_int_custom_property("pushed") == 0
     assert list_files(served) == before
 
 
 def test_the_first_version_of_two_runs_at_once_is_not_replaced(run_pusher, served):
-    """Where none was live when both began, either was compared with nothing."""
+    """No version was live when both runs began, so neither model was compared."""
     live = versions.find_live(str(served))
-    assert held_back(run_pusher(compared_with=None)) == {"version": live.number, "state": "overtaken"}
+    assert read_rejection(run_pusher(compared_with=None)) == {"version": live.number, "state": "overtaken"}
     assert versions.find_live(str(served)) == live
 
 
 def test_a_model_that_another_run_has_pushed_meanwhile_is_the_live_one(run_pusher, served):
-    """Two runs at once that made the same model: nothing is held back, and nothing is pushed twice."""
+    """Two runs at once made the same model: it is pushed once, and the second run is not rejected."""
     compared_with = versions.find_live(str(served)).number
     first, second = (run_pusher(compared_with=compared_with) for _ in range(2))
     names = [pushed.get_string_custom_property("pushed_version") for pushed in (first, second)]
@@ -642,19 +642,19 @@ def test_a_model_that_another_run_has_pushed_meanwhile_is_the_live_one(run_pushe
 
 
 def test_a_model_whose_rival_is_gone_is_pushed(run_pusher, served):
-    """Somebody has removed the only version: there is nothing that it would replace."""
+    """A user has removed the only version, so the model replaces none."""
     compared_with = versions.find_live(str(served)).number
     shutil.rmtree(served)
     assert read_outcome(run_pusher(compared_with=compared_with)).new
 
 
 def recall(served):
-    """What the serving folder remembers of a model that was not pushed."""
+    """Returns the record of a model that was not pushed from the serving folder."""
     return json.loads((served / MEMORY).read_text()) if (served / MEMORY).exists() else None
 
 
 def test_a_refusal_is_remembered_with_its_reasons_and_its_rival(run_pusher, served):
-    """And what the model was made of, so that the next run need not make it again; no version comes of it."""
+    """The record has the keys of images and settings, so that the next run does not train the model again."""
     live = versions.find_live(str(served))
     run_pusher(blessed=False, failures=["accuracy 0.4 is below min_accuracy 0.6"])
     assert recall(served) == {
@@ -684,7 +684,7 @@ def test_the_refusal_of_the_first_model_of_all_is_remembered(run_pusher, tmp_pat
 
 
 def test_a_refusal_names_the_rival_that_it_was_compared_with(run_pusher, served, tmp_path):
-    """Not what became live meanwhile: against that one, the model was never tried."""
+    """The record names the version that the model was compared with, not one that became live meanwhile."""
     compared_with = versions.find_live(str(served)).number
     push(str(make_model(tmp_path / "other", b"other")), str(served), {})
     run_pusher(blessed=False, failures=["worse"], compared_with=compared_with)
@@ -699,7 +699,7 @@ def test_the_newest_refusal_takes_the_place_of_the_last(run_pusher, served):
 
 
 def test_a_model_that_is_live_already_is_remembered_and_not_as_refused(run_pusher, tmp_path):
-    """Other settings made the same weights: its record does not say so, and a schedule would train it every night."""
+    """Other settings made the same weights; without the record a schedule would train the model every night."""
     run_pusher()
     assert recall(tmp_path / "serving") is None
     number = int(run_pusher().get_string_custom_property("pushed_version"))
@@ -710,7 +710,7 @@ def test_a_model_that_is_live_already_is_remembered_and_not_as_refused(run_pushe
 
 @pytest.mark.parametrize("canary", [False, True])
 def test_a_withdrawn_model_is_remembered_as_refused(run_pusher, served, canary):
-    """Compared with what is live now, it would be made again every night."""
+    """Without the record a schedule would train the model every night."""
     number = int(run_pusher().get_string_custom_property("pushed_version"))
     releases.roll_back(str(served))
     run_pusher(canary=canary)
@@ -720,7 +720,7 @@ def test_a_withdrawn_model_is_remembered_as_refused(run_pusher, served, canary):
 
 
 def test_a_model_that_was_overtaken_is_not_remembered(run_pusher, served, tmp_path):
-    """Nothing is wrong with it: compared with the other one, it may be pushed yet."""
+    """The model may still be pushed after a comparison with the new live version."""
     compared_with = versions.find_live(str(served)).number
     push(str(make_model(tmp_path / "other", b"other")), str(served), {})
     run_pusher(compared_with=compared_with)
@@ -728,6 +728,6 @@ def test_a_model_that_was_overtaken_is_not_remembered(run_pusher, served, tmp_pa
 
 
 def test_a_model_without_a_verdict_is_not_remembered(run_pusher, served):
-    """There would be no reason to give."""
+    """Without a verdict there is no reason to record."""
     run_pusher(blessed=False)
     assert recall(served) is None

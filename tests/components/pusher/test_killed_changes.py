@@ -1,4 +1,4 @@
-"""A push, a rollback, a promotion or a removal that is killed at any step: what is served, and what the labels mean."""
+"""Pushes, rollbacks, promotions and removals that are killed at any step: served versions and labels stay valid."""
 
 import os
 import pathlib
@@ -28,7 +28,7 @@ def write_model(folder, graph):
 
 @pytest.fixture(autouse=True)
 def fast_disk(monkeypatch):
-    """The disk need not keep anything: no power is cut here."""
+    """Skips syncs to disk, because no test cuts the power."""
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
 
 
@@ -130,7 +130,7 @@ LONG = {
     [pytest.param(CHANGES[name], id=name, marks=[pytest.mark.long] * (name in LONG)) for name in CHANGES],
 )
 def test_killed_anywhere_no_label_means_a_version_that_is_gone(make_folder, change):
-    """What is live is what was or what was asked for; the next change finds its way and leaves nothing behind."""
+    """The live version is the old or the new one; the next change recovers and leaves no temporary files."""
     done = make_folder("done")
     before = look(done)
     change(done)
@@ -151,7 +151,7 @@ def test_killed_anywhere_no_label_means_a_version_that_is_gone(make_folder, chan
 
 
 def test_what_a_living_process_stages_stays(make_folder):
-    """Of two pushes at once, none takes the other's folder for that of a killed process."""
+    """A push does not remove the staging folder of another push that is running."""
     model_dir = make_folder("two")
     with versions.stage(model_dir) as staging:
         write_model(pathlib.Path(staging), b"slow")

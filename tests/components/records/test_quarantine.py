@@ -12,14 +12,14 @@ BROKEN = LeftOut(path="猫/a\u2028b\u0085c\nd.jpg", label="猫", reason='no "ima
 
 
 def test_what_is_written_is_read_again(tmp_path):
-    """Whatever is in a file name: a line ends at a newline alone."""
+    """A file name may contain any character: only a newline ends a line."""
     write_quarantine(str(tmp_path), [COPY, BROKEN])
     assert read_quarantine(str(tmp_path)) == [COPY, BROKEN]
 
 
 @pytest.mark.parametrize("folder", ["here", "ram://quarantine/report"])
 def test_an_empty_list_is_a_file(tmp_path, folder):
-    """Nothing was left out; here, and in a store."""
+    """An ingest without left-out files writes an empty file, on this machine and in a store."""
     (tmp_path / "here").mkdir()
     folder = folder if "://" in folder else str(tmp_path / folder)
     write_quarantine(folder, [])
@@ -36,7 +36,7 @@ def test_an_empty_list_is_a_file(tmp_path, folder):
     ],
 )
 def test_a_damaged_line_is_named(tmp_path, line, problem):
-    """By file and number, and by its field."""
+    """The error has the file, the number of the line and the field."""
     (tmp_path / QUARANTINE).write_text(f"{COPY.model_dump_json()}\n{line}\n")
     with pytest.raises(DocumentError) as error:
         read_quarantine(str(tmp_path))

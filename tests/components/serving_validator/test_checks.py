@@ -1,4 +1,4 @@
-"""What a served model must answer; each thing that is wrong is said in words."""
+"""Checks on a served model; each problem is described in words."""
 
 import copy
 
@@ -10,7 +10,7 @@ from components.serving_validator.checks import check_agreement, check_metadata,
 
 
 def make_outputs(probabilities, labels=(b"cat", b"dog"), classes=(b"cat", b"dog")):
-    """As they come by gRPC."""
+    """Outputs in the form that gRPC delivers."""
     count = len(probabilities)
     return {
         "probabilities": np.array(probabilities, np.float32),
@@ -44,7 +44,7 @@ SIGNATURES = {
 
 @pytest.fixture
 def signatures():
-    """Those of the contract, to be changed."""
+    """Signatures of the contract, which a test may change."""
     return copy.deepcopy(SIGNATURES)
 
 
@@ -58,7 +58,7 @@ def test_signatures_of_the_contract_are_fine(signatures):
 
 
 def test_a_signature_that_is_missing_is_named(signatures):
-    """For clients ask by name."""
+    """Clients choose a signature by name."""
     del signatures["examples"]
     assert check(signatures) == ["there is no signature examples"]
 
@@ -115,12 +115,12 @@ def test_the_same_answer_is_fine():
     ],
 )
 def test_another_answer_is_described(outputs, problem):
-    """The first thing that is wrong, for the rest may only follow from it."""
+    """Only the first problem is described, because it may cause the others."""
     assert check_outputs(outputs, EXPECTED, CLASSES) == problem
 
 
 def test_another_build_may_round_otherwise():
-    """As far as is told; what is further off is refused there, too."""
+    """A larger tolerance holds for another build; larger differences are rejected there, too."""
     rounded = make_outputs([[0.9005, 0.0995], [0.2, 0.8]])
     assert check_outputs(rounded, EXPECTED, CLASSES).startswith("probabilities are off by up to 0.0005")
     assert check_outputs(rounded, EXPECTED, CLASSES, tolerance=1e-3) == ""
@@ -134,5 +134,5 @@ def test_of_two_classes_as_probable_either_may_be_the_label():
 
 
 def test_disagreement_is_measured():
-    """Of two answers that are each near enough to a third."""
+    """Two answers may differ although each is close enough to a third."""
     assert check_agreement(make_outputs([[0.9, 0.1]]), make_outputs([[0.8, 0.2]])) == "differ by up to 0.1"

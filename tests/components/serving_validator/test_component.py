@@ -103,7 +103,7 @@ def no_server(monkeypatch):
 
 @pytest.fixture
 def dead_server(monkeypatch):
-    """What seems to have started, and is not there."""
+    """A server that seems to have started, and has ended."""
     process = types.SimpleNamespace(poll=lambda: -11, kill=lambda: None)
     server = types.SimpleNamespace(
         process=process, grpc_address="127.0.0.1:1", rest_address="", name="server", describe_end=lambda: "Aborted"
@@ -153,7 +153,7 @@ def test_a_model_that_is_too_slow_and_too_large_is_refused(validate):
 
 
 def test_a_model_that_answers_images_otherwise_than_examples_is_refused(validate, network, transform_output, tmp_path):
-    """The Evaluator asks with examples, and would not have seen it."""
+    """The Evaluator uses the signature for examples, so it cannot detect this."""
     liar = Liar(network, transform_output, CLASSES)
     path = str(tmp_path / "model/Format-Serving")
     names = {"serving_default": "serve_images", "examples": "serve_examples", "transform_features": "transform_labels"}
@@ -175,7 +175,7 @@ def test_a_model_without_what_clients_read_is_refused(validate, network, transfo
         )
         shutil.rmtree(tmp_path / "infra_blessing", ignore_errors=True)
         [reason] = validate(folder).verdict["reasons"]
-        assert reason.startswith("cannot be loaded and asked here: there is no '"), reason
+        assert reason.startswith("cannot be loaded, or cannot predict, in this process: there is no '"), reason
 
 
 def test_a_torn_model_is_refused(validate, exported, tmp_path, dead_server):
@@ -185,7 +185,7 @@ def test_a_torn_model_is_refused(validate, exported, tmp_path, dead_server):
     variables.write_bytes(variables.read_bytes()[:100])
     result = validate(tmp_path / "model")
     assert (result.mark, result.files) == (0, {"INFRA_NOT_BLESSED"})
-    assert result.verdict["reasons"][0].startswith("cannot be loaded and asked here: ")
+    assert result.verdict["reasons"][0].startswith("cannot be loaded, or cannot predict, in this process: ")
     assert result.verdict["median_ms_grpc"] is None
 
 
@@ -229,20 +229,20 @@ def test_a_model_that_the_server_cannot_load_is_refused(validate, server_says):
 
 
 def test_a_server_that_does_not_start_is_an_error(validate, server_says):
-    """Of the machine, not of the model: a refusal would be kept, and the model never tried again."""
+    """The machine is at fault: TFX would cache a rejection, and the model would never be tried again."""
     server_says("bind failed: address already in use")
     with pytest.raises(GraftError, match="address already in use"):
         validate()
 
 
 def test_a_model_that_crashes_the_server_is_refused(validate, dead_server):
-    """It would in production, too."""
+    """The model would crash a server in production, too."""
     result = validate()
-    assert (result.mark, result.verdict["reasons"]) == (0, ["by gRPC: the server ended with -11 when it was asked"])
+    assert (result.mark, result.verdict["reasons"]) == (0, ["by gRPC: the server ended with -11 during a request"])
 
 
 def test_a_server_that_is_killed_is_an_error(validate, dead_server):
-    """By Linux, for lack of memory: next time there may be enough."""
+    """Linux kills a server for lack of memory, so another try may succeed."""
     dead_server.process.poll = lambda: -9
-    with pytest.raises(GraftError, match="was killed while it was asked"):
+    with pytest.raises(GraftError, match="was killed during a request"):
         validate()

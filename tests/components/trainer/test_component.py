@@ -1,4 +1,4 @@
-"""The Trainer: what it reads, checks and exports."""
+"""Trainer: its inputs, its training and its export."""
 
 import dataclasses
 import io
@@ -59,7 +59,7 @@ def examples(tmp_path_factory, make_images, write_examples):
 
 @pytest.fixture(scope="module")
 def large_examples(tmp_path_factory, write_examples):
-    """As many, of noise: files of 12 kB, which resized take 3 kB."""
+    """As many images of noise: 12 kB each on disk, 3 kB resized."""
     random = np.random.default_rng(0)
 
     def make(index):
@@ -128,7 +128,7 @@ def head_only(train, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def fine_tuned(train, tmp_path_factory):
-    """A run whose head has learnt next to nothing, and phase 2 has."""
+    """A run whose phase 2 learns, and whose head learns almost nothing."""
     out = tmp_path_factory.mktemp("fine_tuned")
     return train(out, **PHASE_2_LEARNS)
 
@@ -173,7 +173,7 @@ def test_phase_2_starts_from_what_the_embedder_has_kept(fine_tuned):
 
 @pytest.mark.long  # the store itself has tests of pruning
 def test_what_was_pruned_meanwhile_is_computed_again(train, fine_tuned, val_examples, tmp_path):
-    """The Embedder's artifact is older than the store: the Trainer fills it, passes over what is code, and trains."""
+    """The store lost rows after the Embedder ran: the Trainer computes them and ignores a shard with code."""
 
     def prune(embedded):
         kept = EmbeddingStore(embedded.store, embedded.trunk)
@@ -196,7 +196,7 @@ def test_what_was_pruned_meanwhile_is_computed_again(train, fine_tuned, val_exam
 
 @pytest.mark.long  # test_training compares both ways of phase 2
 def test_without_a_budget_phase_2_reads_the_images(train, fine_tuned, val_examples, tmp_path, caplog):
-    """Nothing is kept, the log and the report say why; the model is the same but for the rounding."""
+    """No features are kept, and log and report give the reason; the model is the same except for rounding."""
     caplog.set_level("INFO", logger="absl")
     poor = train(tmp_path, trunk_gb=0.0, **PHASE_2_LEARNS)
     assert poor.embedded.trunk is None
@@ -207,7 +207,7 @@ def test_without_a_budget_phase_2_reads_the_images(train, fine_tuned, val_exampl
 
 @pytest.mark.parametrize("kind", ["head_only", "fine_tuned"])
 def test_a_server_warms_an_exported_model_up_with_images_of_the_test_split(request, examples, kind):
-    """One, a batch, and one as an example; and nothing of the images that were trained on."""
+    """The requests are one image, a batch, and one example, all from the test split."""
     path = request.getfixturevalue(kind).model
     servable = Servable(path)
     asked = []
@@ -233,7 +233,7 @@ def test_a_head_alone_can_be_asked_with_embeddings(head_only, examples, val_exam
 
 
 def test_a_fine_tuned_model_takes_no_embeddings(fine_tuned):
-    """They are those of another base."""
+    """Stored embeddings come from the base before phase 2."""
     assert signatures.read_embedding_key(fine_tuned.model) == ""
     assert set(tf.saved_model.load(fine_tuned.model).signatures) == {
         "serving_default",
@@ -300,7 +300,7 @@ def read_settings(tmp_path):
 
 
 def test_the_epochs_of_a_run_count_and_not_those_of_the_settings(read_settings):
-    """A run on Kubeflow may set them."""
+    """On Kubeflow the epochs are parameters of a run."""
     settings = read_settings(head_epochs=7, fine_tune_epochs=3)
     assert (settings.head_epochs, settings.fine_tune_epochs) == (7, 3)
     assert settings.base.fine_tune_from == "conv5_block3"
@@ -333,7 +333,7 @@ def test_a_warm_start_is_from_the_version_that_was_live(read_settings, serving, 
 
 
 def test_unless_it_is_asked_for_the_start_is_cold(read_settings, serving):
-    """Whatever is live."""
+    """The live version does not matter."""
     assert read_settings(live=serving[1]).live == ""
 
 

@@ -57,7 +57,7 @@ def test_training_and_validation_are_drawn_in_both_plots(history, legend):
 
 
 def test_a_loss_that_diverged_leaves_its_plot_empty(legend):
-    """There is a picture all the same, with the accuracy."""
+    """The picture still has the accuracy."""
     drawn = count_pixels([make_row("head", float("nan"))]) > legend
     assert drawn.tolist() == [[True, True], [False, False]]
 
@@ -81,7 +81,7 @@ def test_the_change_of_phase_is_marked():
 
 
 def test_an_epoch_is_a_whole_number():
-    """However few there are: one epoch is drawn in the middle, at 1."""
+    """A single epoch is drawn in the middle, at 1."""
     for count in (1, 2, 5, 40):
         figure = plot_history([make_row("head", 1.0, best=True)] * count, "head")
         for axes in figure.axes:
@@ -100,7 +100,7 @@ def test_fine_tuning_starts_from_the_best_epoch_of_the_head():
 
 @pytest.mark.parametrize(("kept", "point"), [("head", [1, 0.9]), ("fine-tune", [3, 0.6])])
 def test_a_star_marks_the_epoch_that_was_exported(kept, point):
-    """The best of the phase that was kept, on the validation curve."""
+    """The star is the best epoch of the exported phase, on the validation curve."""
     loss = plot_history(BOTH, kept).axes[1]
     [star] = [line for line in loss.lines if line.get_label() == "kept"]
     assert star.get_xydata().tolist() == [pytest.approx(point)]

@@ -1,4 +1,4 @@
-"""The fastest way to compute on what is there; a machine is faked."""
+"""Choice of precision, XLA and strategy, on faked machines."""
 
 import keras
 import pytest
@@ -21,12 +21,12 @@ def fake(monkeypatch):
 
 
 def capability(*versions):
-    """What TensorFlow says of GPUs of some compute capabilities."""
+    """Compute capabilities that a faked TensorFlow reports for the GPUs."""
     return [{"compute_capability": version, "device_name": "GPU"} for version in versions]
 
 
 def test_a_cpu_computes_in_float32(fake):
-    """So that each trains the same model from the same images; bfloat16 is for whom asks for it."""
+    """All CPUs train the same model from the same images; bfloat16 must be set explicitly."""
     fake()
     assert choose_devices("auto").policy == "float32"
 
@@ -65,7 +65,7 @@ def test_a_precision_that_is_named_is_taken(fake, precision, policy, gpus):
 
 @pytest.mark.parametrize("precision", ["auto", "float32", "bfloat16"])
 def test_xla_compiles_for_gpus_alone(fake, precision):
-    """On a CPU it is slower."""
+    """XLA is slower on a CPU."""
     fake()
     assert choose_devices(precision).jit_compile is False
     fake(capability((8, 0)))
@@ -74,7 +74,7 @@ def test_xla_compiles_for_gpus_alone(fake, precision):
 
 @pytest.mark.parametrize("gpus", [0, 1])
 def test_on_one_device_nothing_is_mirrored(fake, gpus):
-    """The strategy is the one that is in force anyway."""
+    """The strategy is TensorFlow's default."""
     fake(gpus * capability((8, 0)))
     assert choose_devices("auto").strategy is tf.distribute.get_strategy()
 
@@ -90,7 +90,7 @@ def test_several_gpus_share_each_batch(fake):
     [(0, "the CPU, policy float32, without XLA"), (2, "2 GPU(s), policy mixed_bfloat16, with XLA")],
 )
 def test_the_log_says_what_was_chosen(fake, caplog, gpus, said):
-    """So that a slow run can be explained."""
+    """The log explains a slow run."""
     caplog.set_level("INFO", logger=devices.logging.get_absl_logger().name)
     fake(gpus * capability((8, 0)))
     choose_devices("auto")

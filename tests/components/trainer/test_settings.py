@@ -25,14 +25,14 @@ def test_settings_come_back_from_json_as_they_were():
     ],
 )
 def test_a_field_that_is_unknown_or_of_another_type_is_named(changes, told):
-    """With where it came from; those of the augmentation, too."""
+    """The error names the field and the source, for fields of the augmentation, too."""
     with pytest.raises(GraftError) as caught:
         Settings.check(SETTINGS.model_dump() | changes, "settings")
     assert str(caught.value) == f"settings: {told}"
 
 
 def test_a_missing_field_is_named():
-    """But for those that the Trainer's executor fills in."""
+    """Only the fields that the Trainer's executor sets may be missing."""
     values = SETTINGS.model_dump()
     del values["batch_size"]
     with pytest.raises(GraftError, match=r"^settings: field batch_size is missing$"):

@@ -1,4 +1,4 @@
-"""The two phases: what each trains, what it leaves alone, and which of them is kept."""
+"""Two-phase training: the layers that each phase trains, and the phase that is kept."""
 
 import math
 import pathlib
@@ -87,7 +87,7 @@ def test_phase_1_trains_the_head_and_leaves_the_base_bit_equal(phases):
 
 
 def test_phase_2_trains_the_convolutions_from_the_block_on_and_no_other_weight(phases):
-    """Those of conv5_block2 and conv5_block3 change, all below and every BatchNorm stay bit-equal."""
+    """The convolutions of conv5_block2 and conv5_block3 change; all layers below and every BatchNorm stay bit-equal."""
     expected = {f"conv5_block{block}_{i}_conv" for block in (2, 3) for i in (1, 2, 3)}
     assert find_changed(phases.base[1], phases.base[2]) == expected
 
@@ -182,7 +182,7 @@ def test_on_augmented_images_phase_1_trains_the_head_alone(noise, small_base, fr
 
 
 def test_on_augmented_images_phase_2_trains_the_base(noise, small_base, frozen_like, devices, tmp_path):
-    """It was frozen for phase 1 alone."""
+    """The base was frozen only for phase 1."""
     base = small_base(32, "random")
     before = np.copy(base.get_layer("conv5_block3_3_conv").get_weights()[0])
     settings = change(
@@ -276,7 +276,7 @@ def test_a_head_of_another_shape_or_of_other_classes_starts_cold(live, changes, 
 
 
 def test_a_model_that_graft_has_not_pushed_starts_nothing(tmp_path):
-    """It has no list of classes, and its variables have other names."""
+    """Such a model has no class list and other variable names."""
     foreign = tf.Module()
     foreign.kernel = tf.Variable([1.0])
     tf.saved_model.save(foreign, str(tmp_path))
@@ -285,7 +285,7 @@ def test_a_model_that_graft_has_not_pushed_starts_nothing(tmp_path):
 
 
 def test_smoothing_and_dropout_reach_the_training(noise, small_base, frozen_like, devices, tmp_path):
-    """Either changes the losses."""
+    """Label smoothing and dropout each change the losses."""
 
     def train(**changes):
         settings = change(SETTINGS, **changes)
@@ -342,7 +342,7 @@ def embedded_noise(small_base):
 
 
 def batch(features, labels):
-    """As `read_features`, from memory; the last batch is smaller."""
+    """Batches features from memory, as `read_features` does from the store; the last batch is smaller."""
     return tf.data.Dataset.from_tensor_slices((features, labels)).batch(8)
 
 

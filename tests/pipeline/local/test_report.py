@@ -8,7 +8,7 @@ from example_outcome import CONFIG, EVALUATION, OUTCOME, SERVING, change_result
 from rich.console import Console
 
 from components.records.evaluation import Baseline
-from components.records.push import HeldBack
+from components.records.push import Rejection
 from pipeline.config.load import load_config
 from pipeline.local.report import print_report, render_json
 
@@ -98,7 +98,7 @@ def test_first_version_of_all_is_live_though_a_canary_was_asked_for():
 def test_model_that_is_held_back_says_why_and_how_to_make_it_live(state, reason):
     """It is good enough, and is not pushed all the same."""
     printed = report_of(
-        held_back=HeldBack(version=5, state=state), pushed_version=None, pushed_now=False, live_version=4
+        held_back=Rejection(version=5, state=state), pushed_version=None, pushed_now=False, live_version=4
     )
     assert "Verdict:  good enough" in printed
     assert " ".join(printed.split()).count(f"Pushed: no: {reason} Version 4 stays live.") == 1
