@@ -55,7 +55,7 @@ class CodeDigests:
         components: code that each component runs on, by component.
         decoding: code that measures the size and brightness of an image, or refuses it; the key of the decode cache.
             The order of the numbers in a row is not in it: see `decode_cache.py`.
-        model: components that make a model: ExampleGen, MakeSchema, Transform, Embedder, Trainer.
+        model: components that make a model: ExampleGen, SchemaGen, Transform, Embedder, Trainer.
         verdict: the components of `model` and the Evaluator, which decides whether a model is refused. The
             ServingValidator is not in it: a change of a model server validates a model again, and trains no other.
         workers: components that run on Beam's workers.
