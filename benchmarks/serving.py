@@ -110,9 +110,9 @@ def make_clients(server: RunningServer) -> dict[str, Callable[[list[bytes]], obj
     def ask_by_rest(batch: list[bytes]) -> object:
         if not hasattr(local, "client"):
             local.client = connect(server.rest_address)  # requests' sessions are for one thread
-        return local.client.ask(batch)
+        return local.client.predict_on_batch(batch)
 
-    return {"gRPC": by_grpc.ask, "REST": ask_by_rest}
+    return {"gRPC": by_grpc.predict_on_batch, "REST": ask_by_rest}
 
 
 def drive(
@@ -226,7 +226,7 @@ def measure_large_requests(model: str) -> dict:
         client = connect(server.rest_address)
         memory = []
         for number in range(LARGE_REQUESTS):
-            client.ask([image])
+            client.predict_on_batch([image])
             if number % (LARGE_REQUESTS // 10) == LARGE_REQUESTS // 10 - 1:
                 memory.append(server.memory_bytes / 1e6)
         requests.get(f"{server.rest_address}/v1/models/graft", timeout=10)

@@ -1,1 +1,1 @@
-"""Kubeflow Pipelines: the pipeline as a spec, its runs and its schedules."""
+"""Kubeflow Pipelines: compiles the chain to a spec, starts runs and manages schedules."""

@@ -1,4 +1,7 @@
-"""`./graft kubeflow`: the commands. Each imports what it needs and no more, as those of pipeline/cli.py do."""
+"""The commands of `./graft kubeflow`.
+
+A command imports what it needs inside its function, as the commands in `pipeline/commands/` do.
+"""
 # ruff: noqa: D301  (click's \b keeps the lines of a paragraph apart)
 
 import sys
@@ -8,7 +11,8 @@ from typing import Any
 import click
 
 from pipeline import CONFIG_FILE
-from pipeline.cli import ConfiguredCommand, cli, main
+from pipeline.cli import cli, main
+from pipeline.commands.configured import ConfiguredCommand
 from pipeline.config.here import find_config
 from pipeline.console.printing import echo, echo_json, make_console
 from schema.text import quote
@@ -123,7 +127,7 @@ def submit(
     _check_root(pipeline_root or spec.pipeline_root)
     from kubeflow.submit import link_to, start_run, wait_for_run
 
-    server, recorder = _reach(host, namespace, dry_run)
+    server, recorder = _connect(host, namespace, dry_run)
     version, run = start_run(server, spec, experiment, name, parameters, pipeline_root)
     if recorder:
         echo(*recorder.render().rstrip("\n").split("\n"))
@@ -168,22 +172,24 @@ def schedule(
     spec = read_spec(file)
     parameters = make_parameters(spec, pairs, window_end, window_days, force)
     days = parameters.get(WINDOW_DAYS, spec.parameters.get(WINDOW_DAYS, {}).get("defaultValue"))
-    if days and WINDOW_END in spec.parameters:  # without a window all is read, and there may be no date folders
+    if (
+        days and WINDOW_END in spec.parameters
+    ):  # without a window a run reads all images, and there may be no date folders
         parameters.setdefault(WINDOW_END, SCHEDULED_DATE)
     _check_root(pipeline_root or spec.pipeline_root)
     from kubeflow.schedules import set_schedule
 
-    server, recorder = _reach(host, namespace, dry_run)
-    outcome = set_schedule(server, spec, experiment, name or spec.name, times, parameters, pipeline_root)
+    server, recorder = _connect(host, namespace, dry_run)
+    result = set_schedule(server, spec, experiment, name or spec.name, times, parameters, pipeline_root)
     if recorder:
         echo(*recorder.render().rstrip("\n").split("\n"))
         return
-    made = outcome.schedule
-    echo(_describe_version(spec.name, outcome.version))
-    paused = "" if outcome.enabled else f"; it is paused, ./graft kubeflow resume {made.display_name}"
-    echo(f"Schedule: {made.display_name} ({made.recurring_run_id}), {outcome.change}{paused}")
-    for older in outcome.left:
-        echo(f"Left:     {older}, paused: a run of it is going on. The next schedule or delete removes it.")
+    made = result.schedule
+    echo(_describe_version(spec.name, result.version))
+    paused = "" if result.enabled else f"; it is paused, ./graft kubeflow resume {made.display_name}"
+    echo(f"Schedule: {made.display_name} ({made.recurring_run_id}), {result.change}{paused}")
+    for older in result.left:
+        echo(f"Left:     {older}, paused, because a run of it is active. The next schedule or delete removes it.")
 
 
 @kubeflow.command(short_help="List the schedules.")
@@ -253,19 +259,22 @@ def delete(which: str, host: str | None, namespace: str | None, experiment: str)
     echo(f"Deleted:  {', '.join(delete_schedule(connect(host, namespace), experiment, which))}")
 
 
-def _reach(host: str | None, namespace: str | None, dry_run: bool) -> tuple[Any, Any]:
-    """The server; or for a dry run none, and what writes down what it would be sent."""
+def _connect(host: str | None, namespace: str | None, dry_run: bool) -> tuple[Any, Any]:
+    """Returns the server and None; for a dry run a server without network, and the recorder of its requests."""
     if dry_run:
-        from kubeflow.dry_run import rehearse
+        from kubeflow.dry_run import connect_dry_run
 
-        return rehearse(namespace)
+        return connect_dry_run(namespace)
     from kubeflow.client import connect
 
     return connect(host, namespace), None
 
 
 def _check_root(uri: str | None) -> None:
-    """The schemes are those of Kubeflow's launcher (backend/src/v2/objectstore/config.go)."""
+    """Refuses a pipeline root that Kubeflow's launcher cannot open.
+
+    The schemes are those of backend/src/v2/objectstore/config.go.
+    """
     if uri is not None and not uri.startswith(("gs://", "s3://", "minio://")):
         raise click.UsageError(
             f"--pipeline-root: expected a URI such as gs://bucket/graft, s3://... or minio://..., got {uri!r}."

@@ -1,6 +1,7 @@
-"""Writes docs/commands.md: the help of every command. `./graft` answers from that page where no environment is set up.
+"""Writes docs/commands.md: the help of every command.
 
-It stands here and not in `pipeline/`, for the last commands join the command line in `kubeflow/cli.py`.
+`./graft` answers from that page where no environment is set up. This module is in `kubeflow/`, because
+`kubeflow/cli.py` adds the last commands.
 """
 
 import sys
@@ -9,9 +10,9 @@ from collections.abc import Iterator
 import click
 
 from kubeflow.cli import cli
-from pipeline.cli import ConfiguredCommand
+from pipeline.commands.configured import ConfiguredCommand
 
-_WIDTH = 78  # click's on a terminal of 80 columns, and where there is no terminal
+_WIDTH = 78  # columns; click's own on a terminal of 80 columns, and without a terminal
 _HEAD = """\
 # Commands
 
@@ -28,7 +29,7 @@ def render_commands() -> str:
 
 
 def _sections(command: click.Command, ctx: click.Context) -> Iterator[str]:
-    # The script looks for this sentence, to refuse no option that click would pass on.
+    # `answer.awk` looks for this sentence: it must not refuse options that click passes on.
     passed_on = "Other options are passed on.\n\n" if ctx.ignore_unknown_options else ""
     yield f"## {ctx.command_path}\n\n{passed_on}```text\n{command.get_help(ctx)}\n```\n"
     if isinstance(command, ConfiguredCommand):

@@ -1,7 +1,7 @@
-"""Compiles the pipeline for Kubeflow Pipelines: by TFX's own compiler, and what its spec lacks for the backend.
+"""Compiles the pipeline for Kubeflow Pipelines with TFX's compiler, and patches the spec for the open-source backend.
 
-The chain is that of a local run. What a local run finds out before it starts stays empty here, and the executors find
-it out: which files there are, which version is live.
+The chain is that of a local run. The properties that a local run resolves before it starts, such as the list of files
+and the live version, stay empty here. The executors resolve them.
 """
 
 import dataclasses
@@ -17,10 +17,10 @@ from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner
 
 from components.network.weights import IMAGENET, RANDOM
 from components.run_parameters import RunParameters
-from kubeflow import conform
+from kubeflow.patch_spec import Parameter, patch_spec
 from kubeflow.version import read_version
 from pipeline.beam.engines import beam_pipeline_args, check_engine
-from pipeline.chain import Places, create_pipeline
+from pipeline.chain import Paths, create_pipeline
 from pipeline.code_digests import read_code_digests
 from pipeline.config.config import Config
 from pipeline.parameters import make_parameters
@@ -32,7 +32,7 @@ from serving.storage.wildcards import check_plain
 ENTRY_POINT = ["python", "-m", "kubeflow.entry_point"]
 _DESCRIPTIONS = {
     "data": "folder of labelled images",
-    "window_end": "newest date folder to read, such as 2026-11-23; empty for the newest there is",
+    "window_end": "newest date folder to read, such as 2026-11-23; empty for the newest in the folder",
     "window_days": "how many days up to it; 0 for all",
     "head_epochs": "epochs of phase 1",
     "fine_tune_epochs": "epochs of phase 2; 0 for none",
@@ -43,7 +43,7 @@ _DESCRIPTIONS = {
     "max_brightness_drift": "how far the brightness may drift",
     "max_embedding_drift": "how far the mean embedding may drift",
     "force": "1 to train in any case",
-    "model_dir": "where versions are pushed to: what TensorFlow Serving watches",
+    "model_dir": "folder of the pushed versions, which TensorFlow Serving watches",
 }
 
 
@@ -51,30 +51,30 @@ def compile_spec(config: Config, image: str, pipeline_root: str, stores: str | N
     """Compiles the pipeline.
 
     Args:
-        config: what the user asked for; some of it are defaults of the parameters of a run.
-        image: the container image of all tasks.
-        pipeline_root: the folder in a bucket for artifacts, which Kubeflow's launcher opens.
-        stores: that for embeddings and versions, which TensorFlow opens; None for the pipeline root.
+        config: the user's configuration; the source of the defaults of run parameters.
+        image: container image of all tasks.
+        pipeline_root: folder in a bucket for artifacts, which Kubeflow's launcher opens.
+        stores: folder for embeddings and versions, which TensorFlow opens; None for the pipeline root.
     Returns:
         A PipelineSpec, as JSON.
     Raises:
-        UsageError: if something can only be found out on this machine.
+        UsageError: if a value is missing that a task cannot find by itself, or a path exists on this machine only.
     """
     stores = stores or pipeline_root
     _check(config, pipeline_root, stores)
     check_engine(config.beam, {"data": config.data, "--pipeline-root": pipeline_root}, image, reach=False)
     root, kept = pipeline_root.rstrip("/"), stores.rstrip("/")
-    places = Places(f"{root}/artifacts", f"{kept}/embeddings", f"{kept}/decoded")
+    paths = Paths(f"{root}/artifacts", f"{kept}/embeddings", f"{kept}/decoded")
     defaults = make_parameters(config, config.window_end_text, f"{kept}/serving/{config.model_name}")
     beam_args = beam_pipeline_args(config.beam, root, image)
-    pipeline = create_pipeline(config, _make_run_parameters(defaults), _resolve(config), places, beam_args)
+    pipeline = create_pipeline(config, _make_run_parameters(defaults), _resolve(config), paths, beam_args)
     settings = kubeflow_v2_dag_runner.KubeflowV2DagRunnerConfig(
         default_image=image, default_commands=ENTRY_POINT, use_pipeline_spec_2_1=True
     )
     job = kubeflow_v2_dag_runner.KubeflowV2DagRunner(settings).run(pipeline, write_out=False)
-    parameters = {n: conform.Parameter(v, _DESCRIPTIONS[n]) for n, v in dataclasses.asdict(defaults).items()}
-    spec = conform.conform(job["pipelineSpec"], parameters, pipeline.components, places.artifacts, read_version())
-    json_format.ParseDict(spec, pipeline_spec_pb2.PipelineSpec())  # raises on whatever the backend would not know
+    parameters = {n: Parameter(v, _DESCRIPTIONS[n]) for n, v in dataclasses.asdict(defaults).items()}
+    spec = patch_spec(job["pipelineSpec"], parameters, pipeline.components, paths.artifacts, read_version())
+    json_format.ParseDict(spec, pipeline_spec_pb2.PipelineSpec())  # raises on fields that the backend does not know
     return spec
 
 
@@ -82,7 +82,7 @@ def write_spec(spec: dict[str, Any], output: str) -> None:
     """Writes a spec as YAML, whole or not at all.
 
     Raises:
-        UsageError: if the file is not called *.yaml, which Kubeflow asks for, or cannot be written.
+        UsageError: if the file is not named *.yaml, as Kubeflow requires, or cannot be written.
     """
     if not output.endswith((".yaml", ".yml")):
         raise UsageError(f"--output: expected a file named *.yaml, got {output}.")
@@ -94,35 +94,34 @@ def write_spec(spec: dict[str, Any], output: str) -> None:
 
 
 def _check(config: Config, pipeline_root: str, stores: str) -> None:
-    """What no pod would have."""
+    """Rejects settings that only exist on this machine."""
     if not config.classes:
         raise UsageError("classes: missing. A run on Kubeflow cannot ask for them: name them with --classes A,B.")
     if stores.startswith("minio://"):
         raise UsageError(
-            f"--stores: expected a place that TensorFlow opens, such as gs://bucket/folder or the path of a volume, "
-            f"got {stores}. Kubeflow's launcher opens it for artifacts alone: name another place with --stores."
+            f"--stores: expected a folder that TensorFlow opens, such as gs://bucket/folder or the path of a volume, "
+            f"got {stores}. Kubeflow's launcher opens minio:// for artifacts alone: name another folder with --stores."
         )
-    places = {"--pipeline-root": pipeline_root, "--stores": stores, "data": config.data}
+    paths = {"--pipeline-root": pipeline_root, "--stores": stores, "data": config.data}
     if config.weights not in (IMAGENET, RANDOM):
-        places["weights"] = config.weights
+        paths["weights"] = config.weights
     for key in ("--pipeline-root", "--stores"):
-        check_plain(places[key], key, "Name another folder.")
-    for key, place in places.items():
-        if "://" not in place and not os.path.isabs(place):
+        check_plain(paths[key], key, "Name another folder.")
+    for key, path in paths.items():
+        if "://" not in path and not os.path.isabs(path):
             raise UsageError(
-                f"{key}: expected a URI such as gs://bucket/folder, or the path of a volume of the cluster, "
-                f"got {place}."
+                f"{key}: expected a URI such as gs://bucket/folder, or the path of a volume of the cluster, got {path}."
             )
 
 
 def _make_run_parameters(defaults: RunParameters) -> RunParameters:
-    """The same names, to be filled in by each run."""
+    """Returns placeholders of the same names and types, which each run fills in."""
     values = dataclasses.asdict(defaults)
     return RunParameters(**{name: RuntimeParameter(name, ptype=type(value)) for name, value in values.items()})
 
 
 def _resolve(config: Config) -> Resolved:
-    """What can be said without data and without a serving folder; the executors find out the rest."""
+    """Resolves the properties that need neither data nor a serving folder; the executors resolve the others."""
     classes, code = list(config.classes or ()), read_code_digests()
     return Resolved(
         fingerprint="",

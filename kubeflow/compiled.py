@@ -1,4 +1,4 @@
-"""A compiled spec, as a file: what it is, and which parameters a run of it can be given."""
+"""Reads a compiled spec from its file, and checks the parameters of its runs."""
 
 import dataclasses
 import datetime
@@ -16,23 +16,23 @@ from schema.version import VERSION
 from serving.storage.regular import read_regular
 
 WINDOW_END, WINDOW_DAYS, FORCE = "window_end", "window_days", "force"
-# Replaced by the server, for a run of a schedule; the layout is Go's, the time UTC
+# The server replaces this text in each run of a schedule. The layout is Go's, the time UTC
 # (kubeflow/pipelines, backend/src/common/util/parameter_formatter.go).
 SCHEDULED_DATE = "[[ScheduledTime.2006-01-02]]"
-_SCHEMA = "2.1.0"  # what the server takes (backend/src/apiserver/template/v2_template.go)
+_SCHEMA = "2.1.0"  # the version that the server accepts (backend/src/apiserver/template/v2_template.go)
 _WRITE_ONE = "`./graft kubeflow compile` writes one."
 
 
 @dataclasses.dataclass(frozen=True)
 class CompiledSpec:
-    """A spec and where it is.
+    """Compiled spec in a file.
 
     Attributes:
-        path: of the file.
-        name: of the pipeline.
+        path: path of the file.
+        name: name of the pipeline.
         digest: SHA-256 of the content, in hex; the same however the YAML is laid out.
-        parameters: by name, as in the spec: parameterType, defaultValue, isOptional.
-        pipeline_root: where its artifacts go; the server does not look for that in a spec.
+        parameters: declarations by name, as in the spec: parameterType, defaultValue, isOptional.
+        pipeline_root: folder of its artifacts; the server does not read this from a spec.
     """
 
     path: str
@@ -43,18 +43,18 @@ class CompiledSpec:
 
     @property
     def version_name(self) -> str:
-        """The name of its version on a server, so that the same content is not uploaded twice."""
+        """Name of the pipeline version on a server; the same content has the same name, and is uploaded once."""
         return f"{VERSION}-{self.digest[:12]}"
 
 
 def read_spec(path: str) -> CompiledSpec:
-    """Reads what `./graft kubeflow compile` has written.
+    """Reads a spec that `./graft kubeflow compile` has written.
 
     Raises:
-        UsageError: if there is no such file, or it is no pipeline spec.
+        UsageError: if the file is missing, or is not a pipeline spec.
     """
     if not path.endswith((".yaml", ".yml")):
-        raise UsageError(f"{path}: expected a .yaml file: Kubeflow goes by its name. {_WRITE_ONE}")
+        raise UsageError(f"{path}: expected a .yaml file: Kubeflow looks at the name. {_WRITE_ONE}")
     try:
         documents = [d for d in yaml.safe_load_all(read_regular(path).decode()) if d is not None]
     except OSError as error:
@@ -80,18 +80,18 @@ def make_parameters(
     window_days: int | None = None,
     force: bool = False,
 ) -> dict[str, Any]:
-    """The parameters of a run, each of the type that the spec gives it.
+    """Parses the parameters of a run, each by the type that the spec declares.
 
     Args:
-        spec: of the pipeline.
-        pairs: NAME=VALUE.
+        spec: spec of the pipeline.
+        pairs: texts NAME=VALUE.
         window_end: a date, or SCHEDULED_DATE.
-        window_days: how many days.
+        window_days: number of days.
         force: whether to train in any case.
     Returns:
-        The values to send; what is not given is left to the defaults of the spec.
+        The values to send, by name; the server takes the others from the defaults of the spec.
     Raises:
-        UsageError: naming what is unknown, given twice, of another type or missing.
+        UsageError: if a parameter is unknown, given twice, of another type or missing; names it.
     """
     given = [_split(pair) for pair in pairs]
     options = {WINDOW_END: window_end, WINDOW_DAYS: window_days, FORCE: 1 if force else None}
@@ -126,7 +126,7 @@ def _check_date(text: Any) -> None:
     if not text or text == SCHEDULED_DATE:
         return
     try:
-        if not re.fullmatch(r"\d{4}-\d\d-\d\d", str(text), re.ASCII):  # newer Pythons take other formats, too
+        if not re.fullmatch(r"\d{4}-\d\d-\d\d", str(text), re.ASCII):  # newer releases of Python accept other formats
             raise ValueError
         datetime.date.fromisoformat(str(text))
     except ValueError:
@@ -135,7 +135,7 @@ def _check_date(text: Any) -> None:
 
 def _parse(label: str, text: str, kind: str) -> Any:
     if kind not in _TYPES:
-        raise UsageError(f"{label}: the spec gives it the type {kind or 'none'}, of which no value can be given.")
+        raise UsageError(f"{label}: the spec declares the type {kind or 'none'}, which this command cannot send.")
     expected, parse = _TYPES[kind]
     try:
         return parse(text)

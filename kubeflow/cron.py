@@ -1,8 +1,8 @@
-"""The times of a recurring run: six fields, the seconds first, as Kubeflow Pipelines reads them.
+"""Times of a recurring run: a cron expression of six fields, the seconds first, as Kubeflow Pipelines reads it.
 
-Its server reads them with robfig/cron 1.2, which also takes five fields, and then not as crontab does: the weekday is
-what is missing, and "0 3 * * *" is three minutes past each hour. Here five fields are refused, and all that croniter
-would read in another way.
+Kubeflow's server reads it with robfig/cron 1.2. That library also accepts five fields, but other than crontab it takes
+the weekday for the missing one: "0 3 * * *" is three minutes past each hour. This module refuses five fields, and each
+expression that croniter would read in another way than robfig/cron.
 """
 
 import dataclasses
@@ -16,20 +16,24 @@ from schema.errors import UsageError
 _FIELDS = ("second", "minute", "hour", "day", "month", "weekday")
 _FORMAT = " ".join(_FIELDS)
 _EXAMPLE = '"0 0 3 * * *" is each day at 3:00'
-# One of the parts of a field between commas; croniter has letters of its own besides, such as L, W, R and #.
+# A part of a field between commas, without croniter's additions such as L, W, R and #.
 _PART = re.compile(r"(?:[*?]|(\d+|[a-z]{3})(?:-(\d+|[a-z]{3}))?)(?:/0*[1-9]\d*)?", re.IGNORECASE | re.ASCII)
 
 
 @dataclasses.dataclass(frozen=True)
 class Cron:
-    """Times: six fields with one space between them."""
+    """Cron expression: six fields with one space between them."""
 
     text: str
 
     def find_next(self, after: datetime.datetime) -> datetime.datetime | None:
-        """The next time, in UTC: the time zone of the server, if it is not set to another. None if there is none."""
+        """Returns the next time after another one, in UTC; None if there is none.
+
+        UTC is the default time zone of Kubeflow's server.
+        """
         _, _, _, day, _, weekday = self.text.split()
-        both = any(field.startswith(("*", "?")) for field in (day, weekday))  # have to fit; else one of them
+        # A time has to match day and weekday if either is "*" or "?"; otherwise one of them is enough.
+        both = any(field.startswith(("*", "?")) for field in (day, weekday))
         times = croniter(self.text.replace("?", "*"), after, second_at_beginning=True, day_or=not both)
         try:
             return times.get_next(datetime.datetime)
@@ -38,21 +42,21 @@ class Cron:
 
 
 def parse_cron(text: str) -> Cron:
-    """Reads six fields.
+    """Parses a cron expression of six fields.
 
     Args:
-        text: such as "0 0 3 * * *"; in each field `*`, numbers, ranges, steps and lists of these, and names of months
+        text: such as "0 0 3 * * *"; each field has `*`, numbers, ranges, steps and lists of these, or names of months
             and weekdays.
     Returns:
-        The times.
+        The checked expression.
     Raises:
-        UsageError: if it is not six fields, or one of them is out of its range; it says what would be right.
+        UsageError: if there are not six fields, or one is out of its range; names the field and what is expected.
     """
     fields = text.split()
     clean = " ".join(fields)
     if len(fields) == 5:
         raise UsageError(
-            f'--cron "{clean}": Kubeflow wants six fields ({_FORMAT}), and these are the five of crontab. '
+            f'--cron "{clean}": expected six fields ({_FORMAT}), and got the five of crontab. '
             f'With the seconds first: --cron "0 {clean}".'
         )
     if len(fields) != len(_FIELDS):
@@ -63,16 +67,16 @@ def parse_cron(text: str) -> Cron:
                 named = " (or a name such as JAN or SUN; 0 is Sunday)" if name in ("month", "weekday") else ""
                 raise UsageError(
                     f'--cron "{clean}": {name}: got {part or "nothing"}; expected *, a number{named} or a range from a '
-                    "lower to a higher, and after it perhaps a step such as /2."
+                    "lower to a higher number, each with or without a step such as /2."
                 )
     cron = Cron(clean)
     if cron.find_next(datetime.datetime.now(datetime.timezone.utc)) is None:
-        raise UsageError(f'--cron "{clean}": there is no such day in any year.')
+        raise UsageError(f'--cron "{clean}": no year has such a day.')
     return cron
 
 
 def _is_valid(part: str, index: int) -> bool:
-    """Tells whether croniter and robfig/cron read a part of a field, and as the same times."""
+    """Tells whether croniter and robfig/cron read a part of a field as the same times."""
     match = _PART.fullmatch(part)
     if not match:
         return False
@@ -81,7 +85,7 @@ def _is_valid(part: str, index: int) -> bool:
         values = [_read_value(text, index) for text in texts]
     except CroniterError:
         return False
-    # croniter takes 7 for 0, and a range goes on from the beginning where it is not from a lower to a higher number.
+    # croniter reads 7 as 0, and a range from a higher to a lower number as one that wraps around.
     is_same = all(not text.isdigit() or int(text) == value for text, value in zip(texts, values, strict=True))
     return is_same and values == sorted(set(values))
 
@@ -91,5 +95,5 @@ def _read_value(text: str, index: int) -> int:
     fields = ["*"] * len(_FIELDS)
     fields[index] = text
     expanded, _ = croniter.expand(" ".join(fields), second_at_beginning=True)
-    [value] = expanded[(index - 1) % len(_FIELDS)]  # the seconds are last
+    [value] = expanded[(index - 1) % len(_FIELDS)]  # croniter puts the seconds last
     return int(value)

@@ -1,4 +1,4 @@
-"""What would be sent, without sending it: the same code, with kfp's client, on a transport that writes down."""
+"""Dry run: the code of a real run on a transport that records the requests and sends none."""
 
 import dataclasses
 import json
@@ -12,8 +12,8 @@ from kfp_server_api.rest import RESTResponse
 from kubeflow.client import Server, make_server
 
 _HEADER = (
-    "# Nothing was sent. This would be, to a server that has nothing of these names yet; it is the server that knows\n"
-    "# what stands here in capitals.\n"
+    "# Nothing was sent. These are the requests to a server without a pipeline, run or schedule of these names.\n"
+    "# The server chooses the ids, which stand here in capitals.\n"
 )
 _IDS = {
     "experiments": "experiment_id",
@@ -25,16 +25,16 @@ _IDS = {
 
 @dataclasses.dataclass
 class Recorder:
-    """A transport that writes down each request that would change something; a list, when asked for, is empty.
+    """Transport that records each request that would change the server, and answers each list as empty.
 
     Attributes:
-        requests: what would have been sent, in order.
+        requests: the recorded requests, in order.
     """
 
     requests: list[dict[str, Any]] = dataclasses.field(default_factory=list)
 
     def __call__(self, method: str, url: str, **arguments: Any) -> RESTResponse:
-        """Stands for `RESTClientObject.request`. Headers, which hold who asks, are left out."""
+        """Records a request in place of `RESTClientObject.request`, without its headers: they hold credentials."""
         path = urllib.parse.urlsplit(url).path
         answer: dict[str, Any] = {}
         if method != "GET":
@@ -47,13 +47,14 @@ class Recorder:
         return RESTResponse(urllib3.HTTPResponse(body, {"Content-Type": "application/json"}, 200))
 
     def render(self) -> str:
-        """The requests as YAML."""
+        """Returns the requests as YAML."""
         return _HEADER + yaml.safe_dump(self.requests, sort_keys=False, allow_unicode=True, width=120)
 
 
-def rehearse(namespace: str | None) -> tuple[Server, Recorder]:
-    """A server that is none, and what writes down what it is sent. With a token given, kfp looks for no other."""
+def connect_dry_run(namespace: str | None) -> tuple[Server, Recorder]:
+    """Returns a server without network, and the recorder of its requests."""
     recorder = Recorder()
+    # With a token given, kfp looks for no other credentials.
     server = make_server(lambda _: recorder, namespace, host="http://nowhere.invalid", existing_token="none")
     return server, recorder
 

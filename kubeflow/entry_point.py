@@ -1,11 +1,11 @@
-"""What the container of each task runs: TFX's entry point, told what the driver of Kubeflow Pipelines leaves out.
+"""Entry point of each task's container: TFX's own, with the artifact types that Kubeflow's driver leaves out.
 
     python -m kubeflow.entry_point --component Trainer --compiled_by VERSION --artifact_types JSON ... as TFX's
 
-The driver tells no types of input artifacts, so they come on the command line. The launcher copies what lies in a
-bucket to a local folder before a task (gs://bucket/x to /gcs/bucket/x) and back behind it; the executors work there.
-Beam's workers on other machines see no such folder: with a runner of that kind, a component that runs on Beam reads and
-writes the bucket itself.
+The driver passes no types of input artifacts, so the command line has them. The launcher copies artifacts from a bucket
+to a local folder before a task (gs://bucket/x to /gcs/bucket/x), and back after it. The executors work in that folder.
+Beam's workers on other machines do not see it: with a runner that has such workers, a component that runs on Beam reads
+and writes the bucket itself.
 """
 
 import argparse
@@ -22,16 +22,16 @@ from serving.storage.gfile import load_tensorflow, set_defaults
 
 # As in backend/src/v2/component/launcher_v2.go of kubeflow/pipelines.
 _LAUNCHER_FOLDERS = {"gs://": "gcs", "s3://": "s3", "minio://": "minio"}
-_LAUNCHER_ROOT = "GRAFT_LAUNCHER_ROOT"  # "/", but in a test
+_LAUNCHER_ROOT = "GRAFT_LAUNCHER_ROOT"  # "/" by default; tests set another
 _WRITTEN_IN_PLACE = "written_in_place"
 _HERE = {"", "DirectRunner", "BundleBasedDirectRunner", "FnApiRunner", "SwitchingDirectRunner"}
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Runs one task; what a user can cause ends in one message.
+    """Runs one task; prints an error that a user can cause as one message.
 
     Args:
-        arguments: of the command line.
+        arguments: arguments of the command line.
     Returns:
         The exit code: 0, or that of the error.
     """
@@ -61,8 +61,8 @@ def _explain(error: GraftError) -> int:
 def _parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     parser = argparse.ArgumentParser(prog="python -m kubeflow.entry_point", allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"Graft {read_version()}")
-    parser.add_argument("--component", required=True, help="its name, for the log")
-    parser.add_argument("--compiled_by", required=True, help="the Graft that compiled the pipeline")
+    parser.add_argument("--component", required=True, help="name of the component, for the log")
+    parser.add_argument("--compiled_by", required=True, help="version of Graft that compiled the pipeline")
     parser.add_argument("--artifact_types", required=True, help="JSON: input or output to the path of a class")
     parser.add_argument("--executor_class_path", required=True, help="as TFX's entry point")
     parser.add_argument("--json_serialized_invocation_args", required=True, help="likewise")
@@ -71,38 +71,38 @@ def _parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
 
 
 def run_task(args: argparse.Namespace, beam_args: list[str]) -> None:
-    """Hands a task over to TFX, and what came of it to the launcher.
+    """Runs a task by TFX's entry point, and writes its output for the launcher.
 
     Args:
-        args: of the command line; the arguments of Beam are the others.
-        beam_args: these.
+        args: parsed arguments of the command line.
+        beam_args: arguments of Beam.
     """
     from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_run_executor
 
-    load_tensorflow()  # with whatever opens other stores than Google's
+    load_tensorflow()  # with tensorflow_io, which opens other stores than Google's
     _set_flags()
     invocation = json.loads(args.json_serialized_invocation_args)
     set_types(invocation, json.loads(args.artifact_types))
     elsewhere = _runs_elsewhere(beam_args) and runs_on_beam(args.executor_class_path)
     copied = {} if elsewhere else move_to_launcher_folders(invocation)
-    wanted = invocation.get("outputs", {}).pop("parameters", {})  # TFX knows parameters of a kind of artifact only
+    wanted = invocation.get("outputs", {}).pop("parameters", {})  # TFX knows no output parameters of this kind
     os.environ.setdefault("GRAFT_RUN_ID", find_run_id(invocation, copied))
     _make_folders(invocation)
     args.json_serialized_invocation_args = json.dumps(invocation)
     kubeflow_v2_run_executor.main((args, beam_args))
     if elsewhere:
-        _satisfy_launcher(invocation)
+        _write_placeholders(invocation)
     finish_output(invocation["outputs"]["outputFile"], copied, list(wanted))
 
 
 def set_types(invocation: dict[str, Any], types: dict[str, str]) -> None:
-    """Names the class of each artifact, as TFX's entry point looks for it.
+    """Sets the class of each artifact, where TFX's entry point reads it.
 
-    Artifacts of no known type are the launcher's own (`executor-logs`), and left out.
+    Drops artifacts without a known type: they are the launcher's own (`executor-logs`).
 
     Args:
         invocation: ExecutorInput as JSON; changed in place.
-        types: input or output to the path of a class.
+        types: dotted name of the class, by input or output key.
     """
     for side in ("inputs", "outputs"):
         artifacts = invocation.get(side, {}).get("artifacts", {})
@@ -113,12 +113,12 @@ def set_types(invocation: dict[str, Any], types: dict[str, str]) -> None:
 
 
 def move_to_launcher_folders(invocation: dict[str, Any]) -> dict[str, str]:
-    """Replaces addresses in a bucket by the local folders that the launcher copies from and to.
+    """Replaces URIs in a bucket by the local folders that the launcher copies from and to.
 
     Args:
         invocation: ExecutorInput as JSON; changed in place.
     Returns:
-        Local folder to address.
+        The URI of each local folder.
     """
     root, copied = os.environ.get(_LAUNCHER_ROOT, "/"), {}
     for _, artifact in _list_artifacts(invocation):
@@ -131,21 +131,21 @@ def move_to_launcher_folders(invocation: dict[str, Any]) -> dict[str, str]:
 
 
 def find_run_id(invocation: dict[str, Any], copied: dict[str, str]) -> str:
-    """The run, from the address of an output: ROOT/PIPELINE/RUN/TASK/EXECUTION/KEY; "" if there is none."""
+    """Returns the run id from the URI of an output, ROOT/PIPELINE/RUN/TASK/EXECUTION/KEY; "" without outputs."""
     outputs = [artifact["uri"] for _, artifact in _list_artifacts(invocation, ("outputs",))]
     parts = copied.get(outputs[0], outputs[0]).split("/") if outputs else []
     return parts[-4] if len(parts) > 4 else ""
 
 
 def finish_output(path: str, copied: dict[str, str], parameters: list[str]) -> None:
-    """Corrects what TFX wrote for the launcher.
+    """Corrects the ExecutorOutput that TFX wrote: URIs of the bucket, and the output parameters.
 
     Args:
-        path: of ExecutorOutput, as JSON.
-        copied: local folder to address.
+        path: path of ExecutorOutput, as JSON.
+        copied: the URI of each local folder.
         parameters: output parameters of the task, each a property of one of its artifacts.
     Raises:
-        GraftError: if there is no such property.
+        GraftError: if no artifact has such a property.
     """
     with open(path, encoding="utf-8") as file:
         output = json.load(file)
@@ -172,7 +172,7 @@ def _list_artifacts(
 
 
 def runs_on_beam(executor_class_path: str) -> bool:
-    """Whether a component spreads its work with Beam."""
+    """Tells whether a component spreads its work with Beam."""
     from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
     from tfx.utils import import_utils
 
@@ -185,9 +185,9 @@ def _runs_elsewhere(beam_args: Sequence[str]) -> bool:
 
 
 def _make_folders(invocation: dict[str, Any]) -> None:
-    """Makes the folder of each output, an empty one: an earlier try of the same task may have left some of its files.
+    """Makes an empty folder for each output.
 
-    The launcher makes the folders above those of the artifacts.
+    An earlier attempt of the same task may have left files there. The launcher makes the folders above.
     """
     import tensorflow as tf
 
@@ -197,8 +197,8 @@ def _make_folders(invocation: dict[str, Any]) -> None:
         tf.io.gfile.makedirs(artifact["uri"])
 
 
-def _satisfy_launcher(invocation: dict[str, Any]) -> None:
-    """A newer launcher fails where an output has no local folder to copy; one small file will do."""
+def _write_placeholders(invocation: dict[str, Any]) -> None:
+    """Writes an empty file into the local folder of each output, for a newer launcher fails without a file to copy."""
     for folder in move_to_launcher_folders({"outputs": invocation["outputs"]}):
         os.makedirs(folder, exist_ok=True)
         with open(os.path.join(folder, _WRITTEN_IN_PLACE), "w", encoding="utf-8") as file:
@@ -206,7 +206,7 @@ def _satisfy_launcher(invocation: dict[str, Any]) -> None:
 
 
 def _set_flags() -> None:
-    """Bounds batches in bytes and not in rows, as `pipeline.local.runner` does."""
+    """Bounds Beam's batches by bytes instead of rows, as `pipeline.local.runner` does."""
     from absl import flags
 
     flags.FLAGS(["graft"])
@@ -215,7 +215,7 @@ def _set_flags() -> None:
 
 if __name__ == "__main__":
     status = main(sys.argv[1:])
-    if "tensorflow_io" in sys.modules:  # its s3:// aborts a process that ends by itself, when all work is done
+    if "tensorflow_io" in sys.modules:  # its s3:// support aborts the process in the interpreter's own shutdown
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)

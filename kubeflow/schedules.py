@@ -1,8 +1,8 @@
-"""Schedules: recurring runs of Kubeflow Pipelines, of which there is one of a name in an experiment.
+"""Schedules: recurring runs of Kubeflow Pipelines, one for each name in an experiment.
 
-The server cannot change a recurring run. So a changed schedule is a new one, and then the old one goes: in this order
-there is none at no time, whatever fails in between, and what is left over is put right by the same command. For the
-moment between the two requests there are both; only a time of the schedule that falls into it would start two runs.
+The server cannot change a recurring run. So a change makes a new recurring run first, and then deletes the old one. In
+this order a schedule exists at every moment, and the same command repairs a change that failed half-way. Between the
+two requests both exist: a scheduled time within that moment would start two runs.
 """
 
 import contextlib
@@ -23,23 +23,23 @@ from pipeline.console.printing import print_plain
 from schema.errors import GraftError, UsageError
 
 _ENABLED = "ENABLED"
-_SHORT = 8  # characters of an id, as the UI of Kubernetes has them
-_AT_ONCE = 1  # two runs at once would push into the same folder
+_SHORT = 8  # characters of an id; Kubernetes' UI shows as many
+_MAX_CONCURRENCY = 1  # two runs at once would push into the same folder
 
 
 @dataclasses.dataclass(frozen=True)
 class Listed:
-    """A schedule in the list.
+    """Row of a schedule in the list.
 
     Attributes:
-        name: of the schedule.
-        id: of the schedule.
+        name: name of the schedule.
+        id: id of the recurring run.
         status: "enabled" or "paused".
-        cron: when it runs, with seconds; None if it is no cron.
-        next_run: time of its next run, in ISO 8601; None if it is paused, or there is none.
-        version: name of the pipeline version that it runs; None for the newest.
-        parameters: of its runs, by name, as they were given.
-        pipeline_root: of its runs, or None.
+        cron: cron expression with seconds; None for a schedule of another kind.
+        next_run: time of the next run, in ISO 8601; None if the schedule is paused, or has no further run.
+        version: name of the pipeline version to run; None for the newest.
+        parameters: parameters of the runs, by name, as they were given.
+        pipeline_root: folder of the runs' artifacts, or None.
     """
 
     name: str
@@ -53,15 +53,15 @@ class Listed:
 
 
 @dataclasses.dataclass(frozen=True)
-class Outcome:
-    """What became of a schedule.
+class ScheduleResult:
+    """Result of `set_schedule`.
 
     Attributes:
-        version: of the pipeline that it runs.
-        schedule: the recurring run, as the server has it.
+        version: version of the pipeline to run.
+        schedule: the recurring run, as the server returns it.
         change: "created", "updated" or "unchanged".
-        enabled: whether it starts runs.
-        left: older ones that are paused, and not deleted, for a run of theirs is still going on.
+        enabled: whether the schedule starts runs.
+        left: replaced schedules that are paused and not deleted, because a run of theirs is still active.
     """
 
     version: Version
@@ -79,17 +79,17 @@ def set_schedule(
     cron: Cron,
     parameters: dict[str, Any],
     root: str | None,
-) -> Outcome:
-    """Makes a schedule, or changes the one of this name; one that is paused stays paused.
+) -> ScheduleResult:
+    """Makes a schedule, or changes the one of this name; a paused schedule stays paused.
 
     Args:
-        server: where.
-        spec: what to run.
-        experiment: name of the experiment; it is made if there is no such.
-        name: of the schedule.
-        cron: when.
-        parameters: of each run, by name.
-        root: where artifacts go; None for the spec's own.
+        server: the server.
+        spec: spec to run.
+        experiment: name of the experiment; made if it is missing.
+        name: name of the schedule.
+        cron: times of the runs.
+        parameters: parameters of each run, by name.
+        root: folder of the artifacts; None for that of the spec.
     Raises:
         ServerError: if the server does not answer, or refuses.
     """
@@ -105,7 +105,7 @@ def set_schedule(
             experiment_id,
             name,
             cron_expression=cron.text,
-            max_concurrency=_AT_ONCE,
+            max_concurrency=_MAX_CONCURRENCY,
             no_catchup=True,
             params=parameters,
             pipeline_id=version.pipeline_id,
@@ -117,27 +117,27 @@ def set_schedule(
         server.client.enable_recurring_run(kept.recurring_run_id)
     others = [r for r in older if r.recurring_run_id != kept.recurring_run_id]
     try:
-        left = [_describe(r) for r in others if not _retire(server, r)]
+        left = [_describe(r) for r in others if not _delete_or_pause(server, r)]
     except ServerError as error:
         raise ServerError(
             *error.args,
-            f"{_describe(kept)} is there, and the one before it may be, too. Give the same command again.",
+            f"{_describe(kept)} exists, and an older schedule of this name may, too. Give the same command again.",
             status=error.status,
         ) from None
-    return Outcome(version, kept, change, enabled, left)
+    return ScheduleResult(version, kept, change, enabled, left)
 
 
 def pause_schedule(server: Server, experiment: str, which: str) -> list[str]:
-    """Pauses a schedule: every one of that name.
+    """Pauses every schedule of a name.
 
     Args:
-        server: where.
+        server: the server.
         experiment: name of the experiment.
-        which: the name, the id or how it begins.
+        which: name of the schedule, its id or the beginning of its id.
     Returns:
-        What was paused.
+        Names and ids of the paused schedules.
     Raises:
-        UsageError: if there is no such.
+        UsageError: if the experiment has no such schedule.
         ServerError: if the server does not answer, or refuses.
     """
     found = _find(server, experiment, which)
@@ -147,25 +147,25 @@ def pause_schedule(server: Server, experiment: str, which: str) -> list[str]:
 
 
 def resume_schedule(server: Server, experiment: str, which: str) -> list[str]:
-    """Resumes a schedule: of that name the newest, for an older one was replaced. Else as `pause_schedule`."""
+    """Resumes the newest schedule of a name, as the older ones were replaced. Arguments as for `pause_schedule`."""
     newest = _find(server, experiment, which)[0]
     server.client.enable_recurring_run(newest.recurring_run_id)
     return [_describe(newest)]
 
 
 def delete_schedule(server: Server, experiment: str, which: str) -> list[str]:
-    """Deletes a schedule: every one of that name. Else as `pause_schedule`.
+    """Deletes every schedule of a name. Arguments as for `pause_schedule`.
 
     Raises:
-        GraftError: if a run of it is going on, which would end with it.
+        GraftError: if a run of such a schedule is active: it would end with the schedule.
     """
     found = _find(server, experiment, which)
     for recurring_run in found:
         run = _find_running(server, recurring_run)
         if run:
             raise GraftError(
-                f"{_describe(recurring_run)}: its run {run.run_id} is going on, and would end with it. "
-                "Pause it now, and delete it when that run has ended."
+                f"{_describe(recurring_run)}: its run {run.run_id} is active, and would end with the schedule. "
+                "Pause the schedule now, and delete it when that run has ended."
             )
     for recurring_run in found:
         server.client.delete_recurring_run(recurring_run.recurring_run_id)
@@ -173,7 +173,7 @@ def delete_schedule(server: Server, experiment: str, which: str) -> list[str]:
 
 
 def describe_schedules(server: Server, experiment: str) -> list[Listed]:
-    """Describes each schedule of an experiment, by name, the newest first."""
+    """Describes the schedules of an experiment, sorted by name; of one name the newest first."""
     experiment_id = find_experiment(server, experiment)
     found = _list(server, experiment_id) if experiment_id else []
     now = datetime.datetime.now(datetime.timezone.utc)
@@ -181,7 +181,7 @@ def describe_schedules(server: Server, experiment: str) -> list[Listed]:
 
 
 def print_schedules(rows: list[Listed], console: Console) -> None:
-    """Prints a row for each schedule, and below what its runs are given."""
+    """Prints a row for each schedule, and below the table the parameters of its runs."""
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
     for title in ("name", "id", "status", "next run (UTC)", "cron", "version"):
         table.add_column(title, no_wrap=True)
@@ -197,7 +197,7 @@ def print_schedules(rows: list[Listed], console: Console) -> None:
 
 
 def render_json(experiment: str, rows: list[Listed]) -> str:
-    """The same, for another program."""
+    """Renders the schedules as one JSON object."""
     return json.dumps(
         {"experiment": experiment, "schedules": [vars(row) for row in rows]}, indent=1, ensure_ascii=False
     )
@@ -220,7 +220,7 @@ def _to_row(server: Server, recurring_run: Any, now: datetime.datetime) -> Liste
 
 
 def _find_next(cron: str | None, now: datetime.datetime) -> str | None:
-    """None where another has made it, of what is no cron or another's."""
+    """Returns the next time in ISO 8601; None for an expression that this module refuses, as other tools may write."""
     with contextlib.suppress(UsageError):
         time = parse_cron(cron or "").find_next(now)
         return time.isoformat() if time else None
@@ -240,7 +240,11 @@ def _find_version_name(server: Server, reference: Any) -> str | None:
 
 
 def _find(server: Server, experiment: str, which: str) -> list[Any]:
-    """Those of a name, newest first; or the one of an id, or of how one begins."""
+    """Returns the recurring runs of a name, newest first; or the one whose id begins with the text.
+
+    Raises:
+        UsageError: if there is none, or more than one id begins so.
+    """
     experiment_id = find_experiment(server, experiment)
     found = _list(server, experiment_id) if experiment_id else []
     named = [r for r in found if r.display_name == which]
@@ -253,7 +257,7 @@ def _find(server: Server, experiment: str, which: str) -> list[Any]:
 
 
 def _list(server: Server, experiment_id: str) -> list[Any]:
-    """The recurring runs of an experiment, the newest first."""
+    """Returns the recurring runs of an experiment, the newest first."""
     found = list_all(server.client.list_recurring_runs, "recurring_runs", experiment_id=experiment_id)
     return sorted(found, key=lambda r: r.created_at, reverse=True)
 
@@ -266,7 +270,7 @@ def _is_same(recurring_run: Any, version: Version, cron: Cron, parameters: dict[
         and ((config and config.parameters) or {}) == parameters
         and ((config and config.pipeline_root) or None) == root
         and recurring_run.no_catchup is True
-        and int(recurring_run.max_concurrency) == _AT_ONCE
+        and int(recurring_run.max_concurrency) == _MAX_CONCURRENCY
     )
 
 
@@ -275,10 +279,14 @@ def _cron_of(recurring_run: Any) -> str | None:
     return trigger.cron_schedule.cron if trigger and trigger.cron_schedule else None
 
 
-def _retire(server: Server, recurring_run: Any) -> bool:
-    """Deletes what was replaced; False if it is only paused, for Kubernetes would end its run together with it.
+def _delete_or_pause(server: Server, recurring_run: Any) -> bool:
+    """Deletes a replaced recurring run, or pauses it while a run of it is active.
 
-    The ScheduledWorkflow owns the Workflows of its runs (backend/src/crd/controller/scheduledworkflow/util).
+    Kubernetes would end that run together with the recurring run: the ScheduledWorkflow owns the
+    Workflows of its runs (backend/src/crd/controller/scheduledworkflow/util).
+
+    Returns:
+        True if it was deleted.
     """
     if not _find_running(server, recurring_run):
         server.client.delete_recurring_run(recurring_run.recurring_run_id)
@@ -289,13 +297,16 @@ def _retire(server: Server, recurring_run: Any) -> bool:
 
 
 def _find_running(server: Server, recurring_run: Any) -> Any:
-    """A run of it that has not ended, among all of the experiment; the newest come first, for it is among them."""
+    """Returns an active run of a recurring run; None if there is none.
+
+    Searches all runs of the experiment, the newest first: an active run is among the newest.
+    """
     runs = iterate(
         server.client.list_runs, "runs", sort_by="created_at desc", experiment_id=recurring_run.experiment_id
     )
     ended = ("SUCCEEDED", "SKIPPED", "FAILED", "CANCELED")
-    of_it = (r for r in runs if r.recurring_run_id == recurring_run.recurring_run_id)
-    return next((r for r in of_it if r.state not in ended), None)
+    own = (r for r in runs if r.recurring_run_id == recurring_run.recurring_run_id)
+    return next((r for r in own if r.state not in ended), None)
 
 
 def _describe(recurring_run: Any) -> str:

@@ -1,4 +1,4 @@
-"""Uploads a compiled spec, and runs it."""
+"""Uploads a compiled spec, starts a run and waits for its end."""
 
 import dataclasses
 import datetime
@@ -13,8 +13,8 @@ import kfp_server_api
 from kubeflow.client import Server, ServerError, find_method, list_all, muted
 from kubeflow.compiled import CompiledSpec
 
-PAUSE = 5.0  # seconds between two looks at a run
-_PATIENCE = 12  # looks in a row that may fail: a minute or more
+PAUSE = 5.0  # seconds between two requests for the state of a run
+_MAX_FAILURES = 12  # failed requests in a row: a minute or more
 _EXIT_CODES = {"SUCCEEDED": 0, "SKIPPED": 0, "FAILED": 1, "CANCELED": 1}
 
 
@@ -23,9 +23,9 @@ class Version:
     """A version of a pipeline on a server.
 
     Attributes:
-        pipeline_id, version_id: as the server knows them.
-        name: of the version.
-        uploaded: whether it was not there before.
+        pipeline_id, version_id: ids on the server.
+        name: name of the version.
+        uploaded: whether this call has uploaded it.
     """
 
     pipeline_id: str
@@ -35,9 +35,9 @@ class Version:
 
 
 def upload(server: Server, spec: CompiledSpec) -> Version:
-    """Makes a spec a version of the pipeline of its name; the version that is there already, if it has this content.
+    """Uploads a spec as a version of its pipeline; returns the existing version if one has the same content.
 
-    The pipeline is made first, and empty: with kfp's upload_pipeline its first version would have the pipeline's name.
+    A new pipeline is made empty first: kfp's upload_pipeline would give its first version the name of the pipeline.
 
     Raises:
         ServerError: if the server does not answer, or refuses.
@@ -62,13 +62,13 @@ def upload(server: Server, spec: CompiledSpec) -> Version:
 
 
 def find_experiment(server: Server, name: str) -> str | None:
-    """The id of an experiment; None if there is no such."""
+    """Returns the id of an experiment; None if there is none of this name."""
     found = list_all(server.client.list_experiments, "experiments", namespace=server.namespace, filter=_named(name))
     return found[0].experiment_id if found else None
 
 
 def make_experiment(server: Server, name: str) -> str:
-    """The id of an experiment, which is made if there is no such."""
+    """Returns the id of an experiment, and makes the experiment if it is missing."""
     with muted():
         return str(server.client.create_experiment(name, namespace=server.namespace).experiment_id)
 
@@ -76,17 +76,17 @@ def make_experiment(server: Server, name: str) -> str:
 def start_run(
     server: Server, spec: CompiledSpec, experiment: str, name: str, parameters: dict[str, Any], root: str | None
 ) -> tuple[Version, Any]:
-    """Uploads a spec and starts a run of it.
+    """Uploads a spec and starts a run.
 
     Args:
-        server: where.
-        spec: what.
-        experiment: name of the experiment; it is made if there is no such.
-        name: of the run; "" for the pipeline's, with the time.
-        parameters: of the run, by name.
-        root: where its artifacts go; None for the spec's own.
+        server: the server.
+        spec: spec to run.
+        experiment: name of the experiment; made if it is missing.
+        name: name of the run; "" for the name of the pipeline with the time.
+        parameters: parameters of the run, by name.
+        root: folder of the run's artifacts; None for that of the spec.
     Returns:
-        The version, and the run as the server has it.
+        The version, and the run as the server returns it.
     Raises:
         ServerError: if the server does not answer, or refuses.
     """
@@ -106,38 +106,40 @@ def start_run(
 
 
 def link_to(server: Server, run_id: str) -> str:
-    """The page of a run."""
+    """Returns the address of a run's web page."""
     return f"{server.ui.rstrip('/')}/#/runs/details/{run_id}"
 
 
-def wait_for_run(server: Server, run_id: str, say: Callable[[str], None]) -> int:
-    """Waits until a run has ended. kfp's own would wait for ever for one that was canceled.
+def wait_for_run(server: Server, run_id: str, on_state: Callable[[str], None]) -> int:
+    """Waits for the end of a run.
+
+    kfp's own method would wait for ever for a canceled run.
 
     Args:
-        server: where it runs.
-        run_id: which.
-        say: is told each new state.
+        server: the server.
+        run_id: id of the run.
+        on_state: called with each new state.
     Returns:
-        0 if it succeeded or was skipped, else 1; or 3 where the server says that a step ended with 3: bad data.
+        Exit code: 0 if the run succeeded or was skipped, 3 if a step ended with 3 for bad data, else 1.
     Raises:
-        ServerError: if the server has not answered for a while; the run goes on.
+        ServerError: if more than 12 requests in a row fail, or the server refuses one; the run goes on.
     """
-    shown, failures = "", 0
+    last, failures = "", 0
     while True:
         try:
             run = server.client.get_run(run_id)
         except ServerError as error:
             failures += 1
-            if failures > _PATIENCE or 400 <= error.status < 500:
-                said = f"The run goes on: {link_to(server, run_id)}"
-                raise ServerError(*error.args, said, status=error.status) from None
+            if failures > _MAX_FAILURES or 400 <= error.status < 500:
+                note = f"The run goes on: {link_to(server, run_id)}"
+                raise ServerError(*error.args, note, status=error.status) from None
             time.sleep(PAUSE)
             continue
         failures = 0
         state = str(run.state or "PENDING")
-        if state != shown:
-            say(state.lower())
-            shown = state
+        if state != last:
+            on_state(state.lower())
+            last = state
         if state in _EXIT_CODES:
             return _exit_code(run, state)
         time.sleep(PAUSE)
@@ -145,10 +147,10 @@ def wait_for_run(server: Server, run_id: str, say: Callable[[str], None]) -> int
 
 def _exit_code(run: Any, state: str) -> int:
     code = _EXIT_CODES[state]
-    told = str(run.error or "") + str(run.state_history or "") + str(run.run_details or "")
-    return 3 if code and re.search(r"\bexit (?:code|status) 3\b", told) else code
+    details = str(run.error or "") + str(run.state_history or "") + str(run.run_details or "")
+    return 3 if code and re.search(r"\bexit (?:code|status) 3\b", details) else code
 
 
 def _named(name: str) -> str:
-    """A filter of the API: those of a name."""
+    """Returns a filter of the API that matches a display name."""
     return json.dumps({"predicates": [{"operation": "EQUALS", "key": "display_name", "stringValue": name}]})

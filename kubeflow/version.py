@@ -1,4 +1,4 @@
-"""Which Graft a spec was compiled by, and which one an image holds: the two must be the same."""
+"""Version of the code, to check that a spec and a container image come from the same commit."""
 
 import functools
 import hashlib
@@ -12,7 +12,7 @@ _PACKAGES = ("schema", "serving", "components", "pipeline", "kubeflow")
 
 @functools.cache
 def read_version() -> str:
-    """The version, and a digest of the code: between two releases the number alone does not tell."""
+    """Returns the version number with a digest of the code, which differs between two commits of one version."""
     root = pathlib.Path(__file__).parents[1]
     digest = hashlib.sha256()
     for path in sorted(path for package in _PACKAGES for path in (root / package).rglob("*.py")):
@@ -21,12 +21,12 @@ def read_version() -> str:
 
 
 def check_version(compiled: str) -> None:
-    """Refuses a spec of another version.
+    """Refuses a spec that another version has compiled.
 
     Args:
-        compiled: what `read_version` said when the spec was compiled.
+        compiled: result of `read_version` when the spec was compiled.
     Raises:
-        UsageError: naming both.
+        UsageError: if it differs from the version here; names both.
     """
     if compiled != read_version():
         raise UsageError(

@@ -32,13 +32,13 @@ NAME = "graft"
 
 
 @dataclasses.dataclass(frozen=True)
-class Places:
-    """Where a pipeline keeps things: folders on this machine, or URIs.
+class Paths:
+    """Folders on this machine, or URIs, that a pipeline writes to.
 
     Attributes:
         artifacts: TFX's pipeline root.
-        embeddings: what the frozen base makes of each image, from run to run.
-        decoded: what need not be decoded again.
+        embeddings: the embedding store, which later runs read.
+        decoded: cache of the sizes and brightness of images, by digest.
     """
 
     artifacts: str
@@ -50,25 +50,25 @@ def create_pipeline(
     config: Config,
     parameters: RunParameters,
     resolved: Resolved,
-    places: Places,
+    paths: Paths,
     beam_args: list[str],
     metadata: ConnectionConfig | None = None,
 ) -> Pipeline:
     """Chains the components.
 
     Args:
-        config: what the user asked for.
-        parameters: what of it a run may set by itself; where they differ, these count.
-        resolved: what was found before the start; empty strings where the executors are to find it.
-        places: where things are kept.
-        beam_args: of Beam's pipelines.
-        metadata: of a local run.
+        config: the user's configuration.
+        parameters: parameters that each run can set; they override the configuration.
+        resolved: properties resolved before the start; an empty string leaves a property to the executors.
+        paths: folders to write to.
+        beam_args: arguments of Beam's pipelines.
+        metadata: connection to the database of a local run; None on Kubeflow.
     Returns:
         A pipeline for any orchestrator of TFX.
     """
     code, live, classes = resolved.code_digests, resolved.baseline, resolved.classes
 
-    example_gen = ExampleGen(parameters, _ingest_settings(config, resolved, places), code["ExampleGen"])
+    example_gen = ExampleGen(parameters, _ingest_settings(config, resolved, paths), code["ExampleGen"])
     examples, report = example_gen.outputs["examples"], example_gen.outputs["report"]
 
     retraining_gate = RetrainingGate(report, parameters, _retraining_settings(config, resolved), code["RetrainingGate"])
@@ -93,14 +93,14 @@ def create_pipeline(
     transform.add_upstream_node(data_gate)
     transform_graph = transform.outputs["transform_graph"]
 
-    settings = _training_settings(config, resolved, places)
+    settings = _training_settings(config, resolved, paths)
     embedder = Embedder(
         examples=examples,
         transform_graph=transform_graph,
         report=report,
         base=dataclasses.replace(settings.base, fine_tune_from=config.fine_tune_from),
-        fine_tune_epochs=_count_once(parameters.fine_tune_epochs),
-        store=places.embeddings,
+        fine_tune_epochs=_clamp_epochs(parameters.fine_tune_epochs),
+        store=paths.embeddings,
         trunk_gb=DEFAULT_TRUNK_GB if config.trunk_gb is None else config.trunk_gb,
         augmented=settings.augmentation.is_on,
         weights_digest=resolved.weights_digest,
@@ -154,7 +154,7 @@ def create_pipeline(
 
     return Pipeline(
         pipeline_name=NAME,
-        pipeline_root=places.artifacts,
+        pipeline_root=paths.artifacts,
         components=[
             example_gen,
             retraining_gate,
@@ -197,24 +197,24 @@ def _make_transform(
             "classes": classes,
             "code_digest": code_digest,
         },
-        # Nothing is materialized: decoding again costs 2 % of the forward pass, and pixels 543 kB an image.
+        # Not materialized: decoding again costs 2 % of the forward pass, and the pixels of an image would take 543 kB.
         materialize=False,
         disable_statistics=True,
         disable_analyzer_cache=True,
     )
 
 
-def _count_once(epochs: Any) -> Any:
-    """Of a number whether it is 0, so that the Embedder's outputs serve any other number; a run parameter as it is."""
+def _clamp_epochs(epochs: Any) -> Any:
+    """Clamps epochs to 0 or 1 for the Embedder's cache key; returns a placeholder of Kubeflow unchanged."""
     return min(epochs, 1) if isinstance(epochs, int) else epochs
 
 
-def _ingest_settings(config: Config, resolved: Resolved, places: Places) -> IngestSettings:
+def _ingest_settings(config: Config, resolved: Resolved, paths: Paths) -> IngestSettings:
     return IngestSettings(
         split_ratios=config.split_ratios,
         max_megapixels=config.max_megapixels,
         follow_links=config.follow_links,
-        decoded=places.decoded,
+        decoded=paths.decoded,
         salt=resolved.salt,
         fingerprint=resolved.fingerprint,
         decoding_digest=resolved.decoding_digest,
@@ -231,7 +231,7 @@ def _retraining_settings(config: Config, resolved: Resolved) -> RetrainingSettin
     )
 
 
-def _training_settings(config: Config, resolved: Resolved, places: Places) -> Settings:
+def _training_settings(config: Config, resolved: Resolved, paths: Paths) -> Settings:
     return Settings(
         classes=resolved.classes,
         image_size=config.image_size,
@@ -251,7 +251,7 @@ def _training_settings(config: Config, resolved: Resolved, places: Places) -> Se
         augmentation=Augmentation(**config.augmentation.model_dump()),
         seed=config.seed,
         warm_start=config.warm_start,
-        store=places.embeddings,
+        store=paths.embeddings,
         model_name=config.model_name,
         cache_key={"weights": resolved.weights_digest, "code": resolved.code_digests["Trainer"]},
     )
@@ -277,15 +277,15 @@ def _push_settings(config: Config, resolved: Resolved) -> PushSettings:
 
 
 def _version_record(config: Config, resolved: Resolved) -> dict[str, object]:
-    """What a later run, or a person, wants to know of a pushed version.
+    """Builds the record of a pushed version, `graft.json`: classes, configuration, request key, resolved properties.
 
-    The digests of single components stay out: a change of a gate would run the Pusher again.
+    It has no digests of single components: with them, a change of a gate would run the Pusher again.
     """
-    known = dataclasses.asdict(resolved)
-    del known["code_digests"]
+    properties = dataclasses.asdict(resolved)
+    del properties["code_digests"]
     return {
         "classes": resolved.classes,
         "config": config.model_dump(mode="json"),
         "request_key": resolved.request_key,
-        "resolved": known,
+        "resolved": properties,
     }

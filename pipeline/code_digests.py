@@ -1,8 +1,9 @@
-"""Digests the code of each component: a change runs again the components that run on it, and those behind them.
+"""Digests the code of each component, so that a change of code runs the component again.
 
 TFX's cache compares execution properties and the numbers of input artifacts. It hashes the name of a function, not its
 code. So each component has a property with a digest of the files that it runs on (`import_closure.py`) and of the
-versions of the libraries that these import. A component that runs again writes new artifacts, so those behind it do.
+versions of the libraries that these files import. A component that runs again writes new artifacts, so the components
+behind it run again, too.
 """
 
 import dataclasses
@@ -16,7 +17,7 @@ from collections.abc import Iterable
 from pipeline.import_closure import Project
 
 ROOT = pathlib.Path(__file__).parents[1]
-# What each component runs first. TFX's own are named by their libraries; what they are told in strings stands beside.
+# First module of each component. TFX's components have their libraries, and the modules that TFX imports by name.
 COMPONENTS = {
     "ExampleGen": ("components.example_gen.component",),
     "RetrainingGate": ("components.gates.retraining",),
@@ -36,7 +37,7 @@ _MODEL = ("ExampleGen", "SchemaGen", "Transform", "Embedder", "Trainer")
 _VERDICT = (*_MODEL, "Evaluator")
 _BEAM = ("ExampleGen", "StatisticsGen", "Transform", "Embedder", "Evaluator")
 _DECODING = ("components.example_gen.decode_trial", "components.images.orientation")
-# Distributions that have another name than the package which is imported.
+# Distributions whose name differs from that of their package.
 _DISTRIBUTIONS = {
     "PIL": "pillow",
     "absl": "absl-py",
@@ -51,15 +52,13 @@ class CodeDigests:
     """SHA-256 digests, hex, of code and of the versions of the libraries that it imports.
 
     Attributes:
-        components: by the name of a component, of all that it runs on.
-        decoding: of the code that tells the size and the brightness of an image, or refuses it: the key of the decode
-            cache. The order of a row's numbers is not in it: see `decode_cache.py`.
-        model: of the components that make a model: which images it is trained on, their features, the training. Another
-            gate, Evaluator or Pusher, or other statistics, make no other model.
-        verdict: of those and of the Evaluator, whose code decides, as thresholds do, whether a model is refused. The
-            ServingValidator is left out, with the model server and its clients: a change of these tries the model
-            anew, and no RetrainingGate calls for a training.
-        workers: of the components that run on Beam's workers.
+        components: code that each component runs on, by component.
+        decoding: code that measures the size and brightness of an image, or refuses it; the key of the decode cache.
+            The order of the numbers in a row is not in it: see `decode_cache.py`.
+        model: components that make a model: ExampleGen, SchemaGen, Transform, Embedder, Trainer.
+        verdict: the components of `model` and the Evaluator, which decides whether a model is refused. The
+            ServingValidator is not in it: a change of a model server validates a model again, and trains no other.
+        workers: components that run on Beam's workers.
     """
 
     components: dict[str, str]
@@ -70,7 +69,7 @@ class CodeDigests:
 
 
 def read_code_digests(root: pathlib.Path = ROOT) -> CodeDigests:
-    """Digests the code below a folder; takes 0.3 s for the first time in a process."""
+    """Digests the code below a folder; takes 0.3 s at the first call of a process."""
     project = Project(root)
 
     def digest(*components: str) -> str:

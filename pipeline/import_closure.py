@@ -1,7 +1,7 @@
-"""Finds the files that a module runs on: those it imports, those it names in strings, and the data it reads.
+"""Finds the files that a module runs on: imports, modules named in strings, and data files.
 
-A digest of them tells whether the module still does what it did. Comments, docstrings and what only a type checker
-imports are left out.
+A digest of these files changes when the behaviour of the module can change. Comments, docstrings and imports for type
+checkers do not enter it.
 """
 
 import ast
@@ -15,18 +15,17 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 PACKAGES = ("schema", "serving", "components", "pipeline", "kubeflow")
-# TFX's `module_path`, what stands behind `python -m`, and the path of a script; not `self.schema.feature`.
+# TFX's `module_path`, the module of `python -m`, and the path of a script; not `self.schema.feature`.
 _NAMED = re.compile(rf"(?<![\w./])(?:{'|'.join(PACKAGES)})(?:[./]\w+)+")
-_SILENT_FIELDS = {"ctx", "kind", "type_comment", "type_ignores"}  # of a syntax tree: nothing that runs
-_NO_DATA = {".py", ".pyc"}
+_SILENT_FIELDS = {"ctx", "kind", "type_comment", "type_ignores"}  # of a syntax tree, without effect at run time
 
 
 class Syntax(NamedTuple):
-    """A source's text, parsed.
+    """Parsed text of a source file.
 
     Attributes:
         digest: SHA-256, hex, of the syntax tree without docstrings and comments.
-        imports: dotted names that are imported, also inside functions; of `from a import b` both `a` and `a.b`.
+        imports: imported dotted names, also inside functions; `from a import b` gives both `a` and `a.b`.
         strings: the string constants.
     """
 
@@ -36,12 +35,12 @@ class Syntax(NamedTuple):
 
 
 class File(NamedTuple):
-    """A file of the project.
+    """Digest and imports of a file of the project.
 
     Attributes:
         digest: SHA-256, hex: of the syntax of a source, of the bytes of any other file.
-        needs: paths of the files that it imports or names, relative to the project's root.
-        libraries: first dotted names of the packages outside the project and the standard library that it imports.
+        needs: paths of the imported or named files, relative to the project's root.
+        libraries: top-level names of the imported packages outside the project and the standard library.
     """
 
     digest: str
@@ -50,11 +49,11 @@ class File(NamedTuple):
 
 
 class Closure(NamedTuple):
-    """All that some modules run on.
+    """Files and libraries that modules run on.
 
     Attributes:
-        files: path, relative to the project's root, to digest.
-        libraries: first dotted names of packages outside the project and the standard library.
+        files: digest of each file, by path relative to the project's root.
+        libraries: top-level names of packages outside the project and the standard library.
     """
 
     files: dict[str, str]
@@ -62,7 +61,7 @@ class Closure(NamedTuple):
 
 
 class Project:
-    """The files below a folder, each read once, when it is first needed."""
+    """Files of the project below a folder; reads each once, on first use."""
 
     def __init__(self, root: pathlib.Path):
         """Takes the folder that holds `schema/`, `serving/` and the other packages."""
@@ -73,12 +72,12 @@ class Project:
         self._data = [path for path in self._paths if not path.endswith(".py")]
 
     def find_closure(self, names: Iterable[str]) -> Closure:
-        """Follows imports and strings.
+        """Follows imports and strings from some modules to all files that they run on.
 
         Args:
-            names: dotted names of modules to begin with; one of a library stands for the library.
+            names: dotted names of the modules, or of libraries.
         Raises:
-            ValueError: if a name is neither a module of the project nor a library's.
+            ValueError: if a name has the form of a module of the project, and there is no such module.
         """
         begin = {name: self.find_module(name) for name in names}
         if lost := [name for name, paths in begin.items() if not paths and _is_ours(name)]:
@@ -104,9 +103,9 @@ class Project:
         return File(syntax.digest, frozenset(itertools.chain.from_iterable(needs)), _keep_libraries(syntax.imports))
 
     def find_module(self, name: str) -> list[str]:
-        """Returns the paths of a module, or of what defines a name inside one, and of the packages above it.
+        """Returns the paths of a module and of the packages above it.
 
-        A name that ends in no module of the project gives an empty list.
+        The name may also be that of a function or class in a module. A name outside the project gives an empty list.
         """
         parts = name.split(".")
         above = ["/".join(parts[:length]) for length in range(1, len(parts) + 1)] if _is_ours(name) else []
@@ -114,22 +113,22 @@ class Project:
 
     def find_named(self, string: str) -> list[str]:
         """Returns the paths of the modules and files that a string names."""
-        name = string.rpartition("/")[2]  # code names data that lies beside it without its folder
+        name = string.rpartition("/")[2]  # code names a data file beside it without the folder
         found = [path for path in self._data if path.endswith(f"/{name}")]
         for match in _NAMED.finditer(string):
             if match[0] in self._paths:
                 found.append(match[0])
-            elif len(paths := self.find_module(match[0])) > 1:  # "serving.json" names a file of a user, and no module
-                found += {*paths, *self.find_module(f"{match[0]}.__main__")}  # `python -m` runs that of a package
+            elif len(paths := self.find_module(match[0])) > 1:  # "serving.json" is a user's file, and no module
+                found += {*paths, *self.find_module(f"{match[0]}.__main__")}  # `python -m PACKAGE` runs __main__
         return found
 
 
-@functools.cache  # by content: what is edited meanwhile is parsed anew
+@functools.cache  # by content, so that an edited file is parsed again
 def parse(content: bytes) -> Syntax:
-    """Parses a source.
+    """Parses the text of a source file.
 
     Raises:
-        SyntaxError: if Python cannot parse it.
+        SyntaxError: if it is not valid Python.
     """
     reading = _Reading()
     reading.visit(ast.parse(content))
@@ -138,7 +137,10 @@ def parse(content: bytes) -> Syntax:
 
 
 class _Reading:
-    """One walk through a syntax tree: `ast.dump` and two of `ast.walk` would take three times as long."""
+    """Collects tokens, imports and strings in one walk through a syntax tree.
+
+    `ast.dump` and two calls of `ast.walk` take three times as long.
+    """
 
     def __init__(self) -> None:
         self.tokens: list[str] = []
@@ -146,7 +148,7 @@ class _Reading:
         self.strings: set[str] = set()
 
     def visit(self, node: ast.AST) -> None:
-        """Takes a node and all below it."""
+        """Visits a node and all nodes below it."""
         self.tokens.append(type(node).__name__)
         if isinstance(node, ast.Import | ast.ImportFrom):
             self.imports.update(_list_imports(node))
@@ -174,12 +176,12 @@ class _Reading:
 
 
 def _is_text(node: ast.AST) -> bool:
-    """Tells a docstring, or another string that is a statement: nothing that runs."""
+    """Tells whether a node is a docstring, or another string as a statement."""
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
 
 def _is_for_type_checkers(node: ast.AST) -> bool:
-    """Tells `if TYPE_CHECKING:`, whose body never runs."""
+    """Tells whether a node is `if TYPE_CHECKING:`, whose body never runs."""
     return isinstance(node, ast.If) and "TYPE_CHECKING" in (
         getattr(node.test, "id", None),
         getattr(node.test, "attr", None),

@@ -1,4 +1,4 @@
-"""The run parameters of a configuration."""
+"""Builds the run parameters from a configuration."""
 
 import os
 
@@ -10,12 +10,12 @@ from serving.storage.gfile import is_remote
 
 
 def make_parameters(config: Config, window_end: str, model_dir: str) -> RunParameters:
-    """Returns the values of a configuration.
+    """Builds the run parameters from a configuration.
 
     Args:
-        config: what the user asked for.
+        config: the user's configuration.
         window_end: newest date folder to read, or "".
-        model_dir: where versions are pushed to.
+        model_dir: folder of the pushed versions.
     """
     min_accuracy, min_new_images = config.min_accuracy, config.min_new_images
     return RunParameters(
@@ -36,5 +36,5 @@ def make_parameters(config: Config, window_end: str, model_dir: str) -> RunParam
 
 
 def absolute(path: str) -> str:
-    """The same folder or file from anywhere; what is in a store is so already."""
+    """Returns the absolute path of a local folder or file, and a URI unchanged."""
     return path if is_remote(path) else os.path.abspath(path)

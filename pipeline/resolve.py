@@ -1,7 +1,8 @@
-"""Resolves, before a local run, what decides whether a component's outputs may be used again.
+"""Resolves, before a local run, the execution properties that depend on files: data, weights, code, live version.
 
-TFX looks its cache up before an executor runs and compares execution properties. So whatever an executor would
-find out by itself - which files there are, which version is live - is found out here and passed as one.
+TFX looks into its cache before an executor runs, and compares execution properties. An executor that read the list of
+files or the live version by itself would be skipped when they change. So this module reads them, and passes each as an
+execution property.
 """
 
 import dataclasses
@@ -26,40 +27,40 @@ from serving.client import launch
 from serving.releases import models_config, releases, versions
 from serving.releases.record import UNKNOWN
 
-# Keys that change nothing about the model; the folder of images goes into the digest as an absolute path.
+# Keys that do not change the model. The data folder enters the digest as an absolute path.
 _NOT_REQUESTED = {"out", "data", "canary", "keep_versions", "trunk_gb", "beam"}
-# They make no other model; but one that was refused for them is not refused for others.
+# These keys do not change the model, but another limit may accept a model that was refused.
 _SERVING_LIMITS = {"serving_images", "max_latency_ms", "max_serving_mb"}
 _NOT_REQUESTED |= _SERVING_LIMITS
 _NOT_REQUESTED |= {"force", "min_new_images", "max_label_drift", "max_brightness_drift", "max_embedding_drift"}
-# What is no setting of a model besides: which images there are, what is fit to train on, and what the RetrainingGate
-# is told by itself, for a run on Kubeflow may set it.
+# Further keys that are no settings of a model: the choice of images, the limit on broken files, and the run parameters,
+# which a run on Kubeflow can set and the RetrainingGate reads by itself.
 _NOT_SETTINGS = {"window_end", "window_days", "follow_links", "classes", "weights", "model_name", "max_bad_fraction"}
 _NOT_SETTINGS |= {"head_epochs", "fine_tune_epochs", "min_accuracy", "max_accuracy_drop"}
-_MADE = {"classes", "salt", "baseline", "served"}  # what a record has of the run that made the version
+_MADE = {"classes", "salt", "baseline", "served"}  # properties that a record has of the run that made the version
 
 
 @dataclasses.dataclass(frozen=True)
 class Resolved:
-    """The execution properties that depend on the world.
+    """Execution properties that depend on files: data, weights, code and serving folder.
 
     Attributes:
-        fingerprint: of the files in the window.
+        fingerprint: digest of the files in the window.
         window_end: the last day of the window, or "".
         weights: "random" or the path of a file.
-        weights_digest: of its contents; "" on Kubeflow, where the RetrainingGate reads the file.
-        code_digest: of the code that makes a model, see `CodeDigests.model`.
-        request_key: of all of the above, and of the configuration: two runs with the same key make the same model.
-            Another Evaluator, ServingValidator or Pusher may judge that model in another way; it is the same model.
-        code_digests: by component, of the code that it runs on.
-        decoding_digest: of the code that decodes images to tell whether they can be.
-        server_digest: of what a candidate is tried with: the ServingValidator's code, which includes the built-in
-            server's, and TensorFlow Serving's program.
-        settings: a digest of what makes a model of images and judges it, but for what a run may set.
-        classes: in the order of the outputs.
-        salt: of the split, or "" to choose one; NEW_SALT to choose one whatever the record of the live version has.
-        baseline: identity of the version that is live, to be compared with; or "none".
-        served: the state of the serving folder.
+        weights_digest: digest of the weights; "" on Kubeflow, where the RetrainingGate reads the file.
+        code_digest: digest of the code that makes a model, see `CodeDigests.model`.
+        request_key: digest of the properties above and of the configuration: two runs with the same key make the same
+            model. The code of Evaluator, ServingValidator and Pusher does not enter it.
+        code_digests: digest of the code that each component runs on, by component.
+        decoding_digest: digest of the code that decides whether an image can be decoded.
+        server_digest: digest of the ServingValidator's code, which includes the built-in server's, and of TensorFlow
+            Serving's program.
+        settings: digest of the keys that decide how a model is made and judged, without the run parameters.
+        classes: class names in the order of the outputs.
+        salt: salt of the split; "" to choose one, NEW_SALT to choose one in spite of the live version's record.
+        baseline: identity of the live version, to compare with; or "none".
+        served: state of the serving folder.
     """
 
     fingerprint: str
@@ -79,11 +80,11 @@ class Resolved:
 
 
 def resolve(config: Config, workspace: Workspace) -> Resolved:
-    """Looks at the data, the weights, the code and the serving folder.
+    """Reads the data folder, the weights, the code and the serving folder.
 
     Raises:
-        DataError: if the folder is not one of labelled images, or its classes are not those of the live model.
-        UsageError: if the weights cannot be had, or models.config or the record of the live version cannot be read.
+        DataError: if the folder has no class folders with images, or other classes than the live model.
+        UsageError: if the weights are missing, or models.config or the record of the live version cannot be read.
     """
     listing = layout.list_images(config.data, config.window_end_text, config.window_days or 0, config.follow_links)
     releases.check_pushable(str(workspace.model_dir(config.model_name)), config.canary)
@@ -118,15 +119,15 @@ def resolve(config: Config, workspace: Workspace) -> Resolved:
 
 
 def digest_settings(config: Config, classes: list[str], weights_digest: str, verdict_digest: str) -> str:
-    """Digests what makes a model of images and judges it, but for what a run on Kubeflow may set.
+    """Digests the keys that decide how a model is made and judged, without the run parameters.
 
-    The RetrainingGate ends a run whose images and settings are those of the live model, or of one that was refused.
+    The RetrainingGate ends a run with the images and settings of the live model, or of a model that was refused.
 
     Args:
-        config: what the user asked for.
-        classes: in the order of the outputs.
-        weights_digest: of the base's weights.
-        verdict_digest: of the code, see `CodeDigests.verdict`.
+        config: the user's configuration.
+        classes: class names in the order of the outputs.
+        weights_digest: digest of the base's weights.
+        verdict_digest: digest of the code, see `CodeDigests.verdict`.
     """
     settings = config.model_dump(mode="json", exclude=(_NOT_REQUESTED | _NOT_SETTINGS) - _SERVING_LIMITS)
     return _digest([settings, classes, weights_digest, verdict_digest])
@@ -135,7 +136,14 @@ def digest_settings(config: Config, classes: list[str], weights_digest: str, ver
 def _check_early(
     config: Config, listing: layout.Listing, classes: list[str], live: versions.Version | None, workspace: Workspace
 ) -> None:
-    """What the gate or the disk would say, too, but only when every image has been read."""
+    """Checks file counts, classes and disk space before any image is read.
+
+    Without this check the DataGate or a full disk would stop the run after ExampleGen has read every image.
+
+    Raises:
+        DataError: if the files or classes are unfit to train on.
+        UsageError: if the disk is too small.
+    """
     if problems := find_early_problems(config, listing, classes, live):
         raise DataError(*problems)
     read_before = any(
@@ -153,15 +161,15 @@ def _resolve_lineage(
     live: versions.Version | None,
     workspace: Workspace,
 ) -> dict[str, Any]:
-    """What a run takes over from the version that is live."""
+    """Resolves classes, salt, baseline and serving state, in part from the record of the live version."""
     record = live.record if live else UNKNOWN
-    # trunk_gb makes no other model, so it is no part of the request; but with another one the Embedder runs anew.
+    # trunk_gb does not change the model, so it is not in the request key; but another value runs the Embedder again.
     same_trunk = record.config.trunk_gb == config.trunk_gb
     made = record.resolved.model_dump(include=_MADE)
     if live and record.request_key == request_key and same_trunk and None not in made.values():
-        # This very request made the live version. It is not compared with itself: the properties are those of
-        # that run, so that TFX finds every output of it. What the Pusher said holds unless the version was promoted:
-        # then it has another number.
+        # The same request made the live version. The properties are those of that run, so that TFX finds all of its
+        # outputs and does not compare the model with itself. A promoted version has another number than the Pusher
+        # gave it: then the Pusher runs again.
         as_pushed = record.pushed_version in (None, live.number) and not record.canary
         return made if as_pushed else made | {"served": _describe_serving(config, workspace)}
     return {
@@ -173,22 +181,25 @@ def _resolve_lineage(
 
 
 def _resolve_salt(listing: layout.Listing, wanted: int | None, workspace: Workspace) -> str:
-    """The salt to ask for: the live model's, for an image it was tested on must not be trained on later.
+    """Returns the salt property: the live model's salt, so that no test image of that model is trained on later.
 
-    Where an earlier run dealt the same files with that salt, it is asked for in the same words, chosen or given:
-    others would miss TFX's cache.
+    An earlier run may have split the same files with that salt. Then the property is the one of that run, "" or the
+    number, because another text would miss TFX's cache.
     """
     for manifest in reversed(workspace.load_manifests()):
-        asked, dealt = manifest.resolved, manifest.ingest.salt if manifest.ingest else None
-        if asked.salt is None or dealt is None or asked.fingerprint != listing.fingerprint:
+        resolved, used = manifest.resolved, manifest.ingest.salt if manifest.ingest else None
+        if resolved.salt is None or used is None or resolved.fingerprint != listing.fingerprint:
             continue
-        if wanted in (None, dealt):
-            return asked.salt
+        if wanted in (None, used):
+            return resolved.salt
     return "" if wanted is None else str(wanted)
 
 
 def _describe_serving(config: Config, workspace: Workspace) -> str:
-    """The versions there are, and those that were pushed and are gone: a push that was undone may come again."""
+    """Describes the serving folder as JSON: present, gone and withdrawn versions, and labels.
+
+    The gone versions are in it so that a model whose version was deleted is pushed again.
+    """
     found = releases.read(str(workspace.model_dir(config.model_name)))
     present, withdrawn = ([version.number for version in group] for group in (found.numbered, found.withdrawn))
     pushed = {m.pushed_version for m in workspace.load_manifests() if m.pushed_version}
@@ -197,10 +208,12 @@ def _describe_serving(config: Config, workspace: Workspace) -> str:
 
 
 def digest_server(code_digest: str) -> str:
-    """Digests what tries a candidate: a change of the server alone tries models anew, and trains none.
+    """Digests the code and the program that serve a candidate in the ServingValidator.
+
+    A change of the server alone validates the model again, and trains no other.
 
     Args:
-        code_digest: of the ServingValidator, which starts the built-in server and so includes its code.
+        code_digest: digest of the ServingValidator's code, which includes the built-in server's.
     """
     binary = launch.find_binary()
     stat = os.stat(binary) if binary else None

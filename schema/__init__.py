@@ -1,1 +1,1 @@
-"""The contract of the data: feature names, `schema.pbtxt`, and the errors a user can act on."""
+"""Data contract: feature names and `schema.pbtxt`; and the errors that a user can act on."""

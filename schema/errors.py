@@ -1,37 +1,37 @@
-"""The errors that a user can cause. Each message says what came, what was expected and what to do.
+"""Errors that a user can cause; each message names the value, the expected value and the remedy.
 
-They live in the lowest layer, so that every other one may raise them.
+This package is the lowest layer, so that every other layer can raise these errors.
 """
 
 from schema.text import printable
 
 
 class GraftError(Exception):
-    """Something that the user can act on; printed without a traceback."""
+    """Error that the user can act on; printed without a traceback."""
 
     exit_code = 1
 
     def __init__(self, *lines: str):
-        """Takes the lines of the message. Whatever names are in a line, it stays one line and commands no terminal."""
+        """Takes the lines of the message, and escapes control characters and line breaks in each line."""
         super().__init__(*(printable(str(line)) for line in lines))
 
     def __str__(self) -> str:
-        """Returns the message."""
+        """Returns the message: the lines joined by line breaks."""
         return "\n".join(self.args)
 
 
 class UsageError(GraftError):
-    """Bad usage or configuration."""
+    """Error in the command line or configuration."""
 
     exit_code = 2
 
 
 class DataError(GraftError):
-    """Bad data: broken files, an unknown or a vanished class, too few images."""
+    """Error in the data: damaged files, an unknown or missing class, too few images."""
 
     exit_code = 3
 
 
 def describe_error(error: GraftError) -> str:
-    """The message as it is printed: each line says who speaks, but for the indented ones."""
+    """Returns the message for printing, with "graft: " before each line that is not indented."""
     return "\n".join(line if line.startswith(" ") else f"graft: {line}" for line in str(error).split("\n"))

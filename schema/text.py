@@ -1,17 +1,17 @@
-"""Makes names fit to be printed: a file, a class, a model or a server's answer may say anything."""
+"""Escaping of names for terminals, shells and JSON: a file name or a server's answer may hold any character."""
 
 import re
 import shlex
 from collections.abc import Sequence
 
-_JOINERS = "\u200c\u200d"  # invisible, and part of words in Persian and of many emoji
+_JOINERS = "\u200c\u200d"  # invisible joiners, in words of Persian and in many emoji
 _ESCAPED = {"\\": "\\\\", "'": "\\'"}
 
 
 def printable(name: str) -> str:
-    r"""Returns a name with control characters, line breaks, changes of direction and undecodable bytes escaped.
+    r"""Escapes control characters, line breaks, bidirectional controls and undecodable bytes as Python does.
 
-    As Python writes them; nothing else is changed, and the same text again stays as it is.
+    Other characters stay, and a second call changes nothing.
 
     >>> printable("a\x1b[2J.jpg")
     'a\\x1b[2J.jpg'
@@ -22,12 +22,12 @@ def printable(name: str) -> str:
 
 
 def printable_lines(text: str) -> str:
-    """Returns a text of several lines with each line as `printable` returns it."""
+    """Applies `printable` to each line of a text."""
     return "\n".join(map(printable, text.split("\n")))
 
 
 def list_some(names: Sequence[str], most: int = 3) -> str:
-    """Lists the first names; says how many there are besides.
+    """Joins the first names with commas, followed by the number of the others.
 
     >>> list_some(["a", "b", "c", "d", "e"])
     'a, b, c and 2 more'
@@ -37,7 +37,9 @@ def list_some(names: Sequence[str], most: int = 3) -> str:
 
 
 def quote(name: str) -> str:
-    r"""Quotes a name for a shell; one with control characters in the form $'...', which bash, zsh and POSIX 2024 take.
+    r"""Quotes a name for a shell.
+
+    A name with control characters is written as $'...', which bash, zsh and POSIX 2024 accept.
 
     >>> quote("a b\n")
     "$'a b\\n'"
@@ -56,9 +58,9 @@ def _escape_for_shell(character: str) -> str:
 
 
 def escape_json(text: str, encoding: str) -> str:
-    """Returns a JSON document with what is not `printable`, or not in the encoding, in JSON's own escapes.
+    """Replaces characters that are unprintable or not in the encoding by the escapes of JSON.
 
-    Outside of its strings a document has no such character, but for line breaks.
+    Only the strings of a document hold such characters; line breaks stay.
     """
     return re.sub(
         r"[^\n -~]", lambda found: found[0] if _fits(found[0], encoding) else _escape_for_json(found[0]), text

@@ -1,3 +1,3 @@
-"""The version of Graft, for `--version`, the distribution and compiled pipelines: the one place that says it."""
+"""Version of Graft, for `--version`, the distribution and compiled pipelines."""
 
 VERSION = "0.3.0.dev0"

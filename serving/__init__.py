@@ -1,1 +1,1 @@
-"""What is served: signatures, pushed versions, prediction. Imports TensorFlow, never TFX."""
+"""Serving: signatures, pushed versions, prediction, model server. Imports TensorFlow, never TFX."""

@@ -1,4 +1,4 @@
-"""Protobuf messages as JSON has them, in the form of TensorFlow Serving's REST API."""
+"""Conversion of protobuf messages to JSON objects, in the form of TensorFlow Serving's REST API."""
 
 from typing import Any
 
@@ -7,7 +7,10 @@ from google.protobuf.message import Message
 
 
 def to_dict(message: Message) -> dict[str, Any]:
-    """A message with every field, set or not, under the names of its .proto; protobuf 5 has another word for that."""
+    """Converts a message to a dict with every field, set or not, under the field names of its .proto.
+
+    protobuf 5 renamed the argument that keeps unset fields.
+    """
     names = {"preserving_proto_field_name": True}
     try:
         return dict(json_format.MessageToDict(message, always_print_fields_with_no_presence=True, **names))

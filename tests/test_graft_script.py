@@ -46,7 +46,7 @@ def write_executable(path, text):
 def project(tmp_path):
     """A copy of the script with a lock of its own, in a path with spaces; no environment yet."""
     folder = tmp_path / "my project"
-    for name in ("graft", "docs/commands.md", "pipeline/cli.py"):
+    for name in ("graft", "docs/commands.md", "schema/version.py"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, folder / name)
     shutil.copytree(ROOT / "pipeline" / "shell", folder / "pipeline" / "shell")

@@ -181,7 +181,7 @@ def _find_embedded(
     if kind is None or features.TEST not in artifact_utils.decode_split_names(artifact.split_names):
         return None
     paths = [_model_path(candidate), *([baseline.path] if baseline else [])]
-    fits = all(signatures.read_embedding_kind(path) == kind for path in paths)
+    fits = all(signatures.read_embedding_key(path) == kind for path in paths)
     return artifact if fits else None
 
 

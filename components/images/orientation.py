@@ -36,7 +36,7 @@ def is_oriented(encoded: bytes) -> bool:
         return False
     small = frame[0] + b"".join(first.values()) + frame[1]
     try:
-        return Image.open(io.BytesIO(small)).getexif().get(_ORIENTATION, 1) != 1
+        return bool(Image.open(io.BytesIO(small)).getexif().get(_ORIENTATION, 1) != 1)
     except Exception:  # Pillow's parsers raise many classes; TensorFlow has already decoded the image.
         return False
 

@@ -104,7 +104,7 @@ def digest_weights(base: keras.Model) -> str:
     digest = hashlib.sha256()
     for weights in base.get_weights():
         digest.update(repr(weights.shape).encode())
-        digest.update(np.ascontiguousarray(weights))
+        digest.update(np.ascontiguousarray(weights).data)
     return digest.hexdigest()
 
 

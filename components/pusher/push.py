@@ -58,7 +58,7 @@ def push(
         GraftError, OSError, tf.errors.OpError: if it cannot be written; then nothing is left behind.
     """
     progress.report("copying the model")
-    releases.settle(model_dir)
+    releases.recover(model_dir)
     _check_live(model_dir, compared_with)  # before 94 MB are copied; what counts is the look under the lock
     with versions.stage(model_dir) as staging:
         versions.copy_tree(model_path, staging)
@@ -89,7 +89,7 @@ def _place(staging: str, model_dir: str, record: dict[str, Any]) -> versions.Ver
     _write_record(staging, whole)
     target = os.path.join(model_dir, str(number))
     if canary:
-        releases.make_way(model_dir)
+        releases.withdraw_former_canary(model_dir)
     versions.place(staging, target)
     return versions.Version(number, target, whole)
 

@@ -215,7 +215,7 @@ def _ask_server(
             with connect(address, model_name, timeout=limits.timeout) as client:
                 if problems := check_metadata(client.metadata()):
                     raise _RefusedError(*(f"by {face}: {problem}" for problem in problems))
-                both.append(_ask_all_ways(client.ask, images, f"answers by {face}"))
+                both.append(_ask_all_ways(client.predict_on_batch, images, f"answers by {face}"))
         except (ServerError, KeyError, ValueError) as error:  # an answer of another form than the metadata says
             logging.warning("The model server says:\n%s", server.describe_end(), exc_info=error)
             raise _RefusedError(f"by {face}: {_explain(server, error)}") from error

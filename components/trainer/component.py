@@ -216,7 +216,7 @@ def export(frozen: FrozenBase, head: keras.Model, kept: str, fn_args: FnArgs, se
     """Writes the SavedModel; with the frozen base, it can be asked with embeddings as well."""
     network = resnet.assemble(resnet.build_embedder(frozen.network), head)
     transform_output = tft.TFTransformOutput(fn_args.transform_output)
-    embedded = {"head": head, "embedding_kind": frozen.embedding_key.to_json()} if kept == HEAD else {}
+    embedded = {"head": head, "embedding_key": frozen.embedding_key.to_json()} if kept == HEAD else {}
     path, classes = fn_args.serving_model_dir, list(settings.classes)
     progress.report("exporting the model")
     export_saved_model(network, transform_output, classes, path, **embedded)

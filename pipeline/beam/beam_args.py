@@ -1,4 +1,7 @@
-"""Checks the arguments for Apache Beam before a run: Beam drops what it does not know, and exits on what is wrong."""
+"""Checks the arguments for Apache Beam before a run.
+
+Beam itself ignores unknown arguments, and exits on wrong values.
+"""
 
 import argparse
 from collections.abc import Sequence
@@ -12,7 +15,7 @@ _DIRECT = ("DirectRunner", "BundleBasedDirectRunner", "FnApiRunner")
 
 
 class _Parser(argparse.ArgumentParser):
-    """Raises where argparse would print and exit."""
+    """Parser that raises UsageError where argparse would print and exit."""
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"beam.args: {message}. See the pipeline options of Apache Beam.")
@@ -23,14 +26,14 @@ def check_beam_args(args: Sequence[str], runner: str = "direct") -> None:
 
     Args:
         args: such as "--direct_num_workers=2".
-        runner: the value of beam.runner.
+        runner: value of beam.runner.
     Raises:
-        UsageError: if one is unknown or wrong, or names another runner than that.
+        UsageError: if an argument is unknown or wrong, or names another runner.
     """
     parser = _Parser(allow_abbrev=False, add_help=False)
     for options in PipelineOptions.__subclasses__():
         if options.__module__.startswith("apache_beam."):
-            options._add_argparse_args(parser)  # what Beam itself calls, and what options of one's own override
+            options._add_argparse_args(parser)  # Beam calls this method, and user-defined options override it
     known, unknown = parser.parse_known_args(args)
     if unknown:
         parser.error(f"{' '.join(unknown)} is no argument of Beam; expected a list such as --direct_num_workers=2")

@@ -1,7 +1,7 @@
-"""What runs the pipelines of Apache Beam: the keys below `beam` as arguments of Beam, and what is wrong with them.
+"""Turns the keys below `beam` into arguments of Apache Beam, and checks them.
 
-Beam has an option for everything and a check for little: a key that does not belong to the runner would be passed over
-in silence, and a job server that is not there is waited for. docs/beam.md says how each engine is set up.
+Beam itself ignores options that do not belong to the runner, and waits for a missing job server. docs/beam.md tells how
+each engine is set up.
 """
 
 import json
@@ -18,7 +18,7 @@ from schema import errors
 from schema.errors import GraftError, UsageError
 
 SETUP_FILE = pathlib.Path(__file__).parents[2] / "setup.py"
-WORKER_POOL = "localhost:50000"  # where the containers of Beam listen that are started with --worker_pool
+WORKER_POOL = "localhost:50000"  # address of Beam's containers that are started with --worker_pool
 _RUNNERS = {"portable": "PortableRunner", "flink": "FlinkRunner", "dataflow": "DataflowRunner"}
 _ENVIRONMENTS = {"portable": "LOOPBACK", "flink": "EXTERNAL"}
 _PORTABLE = {"job_endpoint", "environment", "environment_config", "parallelism", "sdk_container_image"}
@@ -45,23 +45,23 @@ _NEEDED = {
         "--target worker",
     },
 }
-_SECONDS = 5.0  # for a job server to answer; one that is there takes milliseconds
+_SECONDS = 5.0  # limit for a job server to answer; usual are milliseconds
 _RAISED = re.compile(rf"^{re.escape(errors.__name__)}\.(\w+): (.*?)(?: \[while running .*\])?$", re.MULTILINE)
 
 
 def beam_pipeline_args(beam: Beam, workspace_root: str, image: str = "") -> list[str]:
-    """What TFX hands to Beam, in each component.
+    """Builds the arguments that TFX passes to Beam in each component.
 
     Args:
-        beam: what the user asked for, checked by `check_engine`.
-        workspace_root: the folder or URI that everything is kept below.
-        image: the container image of the components themselves, on Kubeflow; a worker pool is taken to have it, too.
+        beam: configuration that `check_engine` has checked.
+        workspace_root: folder or URI of the workspace.
+        image: container image of the tasks on Kubeflow; a worker pool is assumed to run the same image.
     Returns:
-        Arguments, those of `beam.args` last. None for the direct runner by itself.
+        Arguments, those of `beam.args` last; an empty list for the direct runner without `beam.args`.
     """
     args = _make_args(beam, workspace_root)
     if not args and not beam.args:
-        return []  # with any argument, TFX looks for what else workers may need
+        return []  # with any argument, TFX prepares for workers elsewhere
     return [*args, *_ship_code(beam.sdk_container_image or image), *beam.args]
 
 
@@ -76,8 +76,8 @@ def _make_args(beam: Beam, workspace_root: str) -> list[str]:
             f"--region={beam.region}",
             f"--temp_location={beam.temp_location or workspace_root.rstrip('/') + '/beam'}",
             *([f"--max_num_workers={beam.parallelism}"] if beam.parallelism else []),
-            "--experiments=no_use_multiple_sdk_containers",  # one process a machine: TensorFlow takes all cores itself
-            "--no_save_main_session",  # our steps are in modules
+            "--experiments=no_use_multiple_sdk_containers",  # one process a machine, because TensorFlow uses all cores
+            "--no_save_main_session",  # the steps are functions of modules
         ]
     parallelism = "sdk_worker_parallelism" if beam.runner == "portable" else "parallelism"
     return [
@@ -85,7 +85,7 @@ def _make_args(beam: Beam, workspace_root: str) -> list[str]:
         f"--job_endpoint={beam.job_endpoint}",
         *_describe_environment(beam),
         *([f"--{parallelism}={beam.parallelism}"] if beam.parallelism else []),
-        # Else a list of our packages is made for each pipeline, and staged where workers would have to find it.
+        # Without this, Beam lists the installed packages for each pipeline, and stages the list for the workers.
         "--experiments=disable_logging_submission_environment",
     ]
 
@@ -107,28 +107,31 @@ def _describe_environment(beam: Beam) -> list[str]:
 
 
 def _ship_code(image: str) -> list[str]:
-    """How workers come by our code. Either one keeps TFX from packing its own sources, 3 s a component."""
+    """Returns the argument that gives workers the project's code: an image, or setup.py.
+
+    Either argument keeps TFX from packing its own sources, which takes 3 s a component.
+    """
     if image:
         return [f"--sdk_container_image={image}"]
     return [f"--setup_file={SETUP_FILE}"] if SETUP_FILE.is_file() else []
 
 
-def check_engine(beam: Beam, places: Mapping[str, str], image: str = "", reach: bool = True) -> None:
-    """Looks for what would fail an hour later, or in silence.
+def check_engine(beam: Beam, paths: Mapping[str, str], image: str = "", reach: bool = True) -> None:
+    """Checks the keys below `beam` for errors that Beam reports late or not at all.
 
     Args:
-        beam: what the user asked for.
-        places: what the workers read and write, by what the user calls it: {"data": ..., "out": ...}.
-        image: as for `beam_pipeline_args`; what starts workers by itself needs another one.
-        reach: whether the job server is reached from here, and not only from within a cluster.
+        beam: the user's configuration.
+        paths: folders that the workers read and write, by key: {"data": ..., "out": ...}.
+        image: as for `beam_pipeline_args`; Dataflow and DOCKER need a worker image besides.
+        reach: whether this machine can reach the job server, as opposed to a cluster's inside.
     Raises:
-        UsageError: naming the key, what was expected, what came and what to do.
+        UsageError: with the key, the expected and the given value, and what to do.
     """
     check_beam_args(beam.args, beam.runner)
     _check_keys(beam, image)
     if beam.runner in _ENVIRONMENTS:
         _check_environment(beam)
-    _check_places(beam, places)
+    _check_paths(beam, paths)
     if beam.job_endpoint and reach:
         _reach_job_server(beam)
 
@@ -178,22 +181,26 @@ def _names_command(config: str) -> bool:
         return False
 
 
-def _check_places(beam: Beam, places: Mapping[str, str]) -> None:
-    for key, place in places.items():
-        if beam.runner == "dataflow" and not place.startswith("gs://"):
+def _check_paths(beam: Beam, paths: Mapping[str, str]) -> None:
+    for key, path in paths.items():
+        if beam.runner == "dataflow" and not path.startswith("gs://"):
             raise UsageError(
                 f'{key}: expected gs://bucket/folder, for beam.runner is "dataflow" and its machines see no other '
-                f"folder; got {place}. Copy it to a bucket, and run there on Kubeflow: docs/beam.md."
+                f"folder; got {path}. Copy it to a bucket, and run there on Kubeflow: docs/beam.md."
             )
-        if beam.runner in _ENVIRONMENTS and _environment(beam) == "DOCKER" and "://" not in place:
+        if beam.runner in _ENVIRONMENTS and _environment(beam) == "DOCKER" and "://" not in path:
             raise UsageError(
                 f"{key}: expected a URI such as gs://bucket/folder, for beam.environment is DOCKER and its containers "
-                f"see no folder of the machine; got {place}. Name a bucket, or set beam.environment to EXTERNAL."
+                f"see no folder of the machine; got {path}. Name a bucket, or set beam.environment to EXTERNAL."
             )
 
 
 def _reach_job_server(beam: Beam) -> None:
-    """Asks the job server for its options; Beam would wait for it for 5 minutes."""
+    """Requests the options of the job server, within 5 s; Beam itself would wait for 5 minutes.
+
+    Raises:
+        UsageError: if no job server answers.
+    """
     endpoint, expected = str(beam.job_endpoint), _NEEDED[beam.runner]["job_endpoint"]
     with grpc.insecure_channel(endpoint) as channel:
         try:
@@ -210,7 +217,7 @@ def _reach_job_server(beam: Beam) -> None:
 
 
 def explain_worker_error(error: BaseException) -> GraftError | None:
-    """An error of ours that was raised in a worker elsewhere, of which Beam brings the traceback as text; else None."""
+    """Returns the GraftError of a worker, parsed from the traceback in Beam's error; None for other errors."""
     if not (isinstance(error, RuntimeError) or type(error).__module__.startswith("apache_beam.")):
         return None
     for name, message in reversed(_RAISED.findall(str(error))):

@@ -1,8 +1,8 @@
-"""A job service of Beam's on this machine, with as many workers as a job asks for: a cluster to try things on.
+"""Beam's job service on this machine, with several workers: a cluster for experiments.
 
-Beam's own, `apache_beam.runners.portability.local_job_service_main`, gives every job one worker. Here a job has as
-many as `--sdk_worker_parallelism` says, which is `beam.parallelism`; what starts them is `beam.environment`, see
-docs/beam.md. It listens to this machine alone.
+Beam's own `apache_beam.runners.portability.local_job_service_main` gives each job one worker. Here a job has
+`--sdk_worker_parallelism` workers, which is `beam.parallelism`. `beam.environment` decides how they start, see
+docs/beam.md. The service listens on this machine alone.
 
 Run: .venv/bin/python -m pipeline.beam.job_service [--port 8099] [--port-file FILE]
 """
@@ -21,14 +21,17 @@ from apache_beam.runners.portability.local_job_service import BeamJob, LocalJobS
 from serving.process import stop_signals
 from serving.storage.whole_files import name_temporary, write_whole
 
-_GRACE = 2.0  # seconds that the service may take to stop
+_GRACE = 2.0  # seconds for the service to stop
 
 
 class ParallelJob(BeamJob):
-    """A job on several workers."""
+    """Job on several workers."""
 
     def _invoke_runner(self) -> fn_runner.RunnerResult:
-        """As Beam's, but for the number of workers: its runner heeds none for a pipeline that comes from elsewhere."""
+        """Runs the job as Beam does, with the number of workers that the job asks for.
+
+        Beam's runner ignores that number for a pipeline from another process.
+        """
         self.set_state(beam_job_api_pb2.JobState.RUNNING)
         options = self.pipeline_options()
         runner = fn_runner.FnApiRunner(provision_info=self._provision_info)
@@ -37,10 +40,10 @@ class ParallelJob(BeamJob):
 
 
 def main() -> None:
-    """Serves until it is told to stop."""
+    """Serves until SIGINT or SIGTERM."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--port", type=int, default=8099, help="to listen on; 0 for any that is free (8099)")
-    parser.add_argument("--port-file", help="where to write it once it serves")
+    parser.add_argument("--port", type=int, default=8099, help="port to listen on; 0 for any free one (8099)")
+    parser.add_argument("--port-file", help="file to write the port to, once the service is ready")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO)
     service, stopped = LocalJobServicer(beam_job_type=ParallelJob), threading.Event()
@@ -52,7 +55,7 @@ def main() -> None:
         stop_signals.watch(signals, stopped.set, lambda: os._exit(0), _GRACE)
         stopped.wait()
         service.stop()
-        os._exit(0)  # the end of the interpreter would wait for Beam's threads
+        os._exit(0)  # a normal exit would wait for Beam's threads
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Asks a worker of Beam, before a run, whether it has our code and sees our folders.
+"""Checks before a run that a Beam worker has the same code and sees the same folders as this machine.
 
-Without these a run would fail in its first step, with a traceback from another machine; or not fail at all: images that
-a worker does not see are images that cannot be read, and go to quarantine.
+A worker without the code fails in the first step, with a traceback from another machine. A worker that does not see the
+images does not fail: it puts them into quarantine as unreadable.
 """
 
 import contextlib
@@ -20,40 +20,40 @@ from pipeline.beam.engines import beam_pipeline_args
 from pipeline.config.config import Beam
 from schema.errors import UsageError
 
-_SECONDS = 180  # for a worker to answer; a pod may have to be started for it
+_SECONDS = 180  # limit for a worker to answer; a pod may have to start first
 _DETAILS = re.compile(r'details = "(.*?)\.?"$', re.MULTILINE)
 _SHARED = "Workers on other machines need the same folders at the same paths, or a bucket"
 
 
-def check_workers(config: Beam, places: Mapping[str, str], seconds: float = _SECONDS) -> None:
-    """Runs a job of one element; takes some seconds.
+def check_workers(config: Beam, paths: Mapping[str, str], seconds: float = _SECONDS) -> None:
+    """Checks a worker by a job of one element; takes some seconds.
 
-    Nothing is asked of the direct runner, which is this process, and of Dataflow, which takes minutes to answer.
+    Skips the direct runner, which is this process, and Dataflow, which takes minutes to answer.
 
     Args:
-        config: what the user asked for, checked by `check_engine`.
-        places: files and folders that workers need, by what the user calls them; "out" is the one that they write to.
-        seconds: how long to wait.
+        config: configuration that `check_engine` has checked.
+        paths: files and folders that workers need, by key; they write to "out".
+        seconds: time limit in seconds.
     Raises:
-        UsageError: if no worker starts, or the one that does lacks something.
+        UsageError: if no worker starts, or the worker lacks a folder or has other code.
     """
     if config.runner in ("direct", "dataflow"):
         return
-    answer = os.path.join(places["out"], f".worker-{uuid.uuid4().hex}.json")
+    answer = os.path.join(paths["out"], f".worker-{uuid.uuid4().hex}.json")
     try:
-        _ask(beam_pipeline_args(config, places["out"]), dict(places), answer, seconds)
+        _run_check(beam_pipeline_args(config, paths["out"]), dict(paths), answer, seconds)
         found = _read_answer(answer)
     finally:
         with contextlib.suppress(OSError):
             FileSystems.delete([answer])
     if found is None:
         raise UsageError(
-            f"out: expected a folder that the workers of Beam see; they do not write to {places['out']}. {_SHARED}."
+            f"out: expected a folder that the workers of Beam see; they do not write to {paths['out']}. {_SHARED}."
         )
     if found["missing"]:
         key = found["missing"][0]
         raise UsageError(
-            f"{key}: expected what the workers of Beam see; one on {found['host']} does not find {places[key]}. "
+            f"{key}: expected a path that the workers of Beam see; one on {found['host']} does not find {paths[key]}. "
             f"{_SHARED}."
         )
     here = describe_code()
@@ -64,9 +64,9 @@ def check_workers(config: Beam, places: Mapping[str, str], seconds: float = _SEC
         )
 
 
-def _ask(args: list[str], places: dict[str, str], answer: str, seconds: float) -> None:
+def _run_check(args: list[str], paths: dict[str, str], answer: str, seconds: float) -> None:
     pipeline = beam.Pipeline(argv=args)
-    _ = pipeline | beam.Create([places]) | "AskWorker" >> beam.Map(write_answer, answer)
+    _ = pipeline | beam.Create([paths]) | "AskWorker" >> beam.Map(write_answer, answer)
     try:
         result = pipeline.run()
         state = result.wait_until_finish(duration=int(seconds * 1000))
@@ -78,16 +78,16 @@ def _ask(args: list[str], places: dict[str, str], answer: str, seconds: float) -
         with contextlib.suppress(Exception):
             result.cancel()
         raise UsageError(
-            f"beam: no worker has answered within {seconds:g} s. Look whether what beam.environment names is running, "
+            f"beam: no worker has answered within {seconds:g} s. Look whether the workers of beam.environment run, "
             "and at the log of the job server."
         )
 
 
-def write_answer(places: dict[str, str], answer: str) -> None:
-    """What a worker says of itself."""
+def write_answer(paths: dict[str, str], answer: str) -> None:
+    """Writes the host, missing paths and code of this worker to a file, as JSON; runs on the worker."""
     found = {
         "host": platform.node(),
-        "missing": [key for key, place in places.items() if "://" not in place and not os.path.exists(place)],
+        "missing": [key for key, path in paths.items() if "://" not in path and not os.path.exists(path)],
         "code": describe_code(),
     }
     if "out" not in found["missing"]:
@@ -96,7 +96,7 @@ def write_answer(places: dict[str, str], answer: str) -> None:
 
 
 def describe_code() -> dict[str, str]:
-    """What must be equal on both sides: our code with its libraries, and what objects are pickled with."""
+    """Returns the versions that must be equal on both sides: Python and Beam, which pickle objects, and the code."""
     from pipeline.code_digests import read_code_digests
 
     python = ".".join(platform.python_version_tuple()[:2])
@@ -115,7 +115,7 @@ def _read_answer(answer: str) -> dict | None:
 
 
 def _find_reason(error: Exception) -> str:
-    """What gRPC says of an address, or the end of a traceback without what Beam puts behind it."""
+    """Returns gRPC's details of an error, or the last line of a traceback without Beam's suffix."""
     if details := _DETAILS.search(str(error)):
         return details[1]
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]

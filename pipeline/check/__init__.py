@@ -1,1 +1,1 @@
-"""`./graft check`, and what a run decides in the same way before it reads an image."""
+"""`./graft check`, and the checks that a run makes before it reads an image."""

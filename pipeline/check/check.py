@@ -1,4 +1,4 @@
-"""Reads a folder as a run would, and finds what a run would make of it. Writes nothing."""
+"""Reads a folder as a run would, and predicts the run's classes, splits, problems and disk. Writes nothing."""
 
 import dataclasses
 import math
@@ -22,18 +22,18 @@ from serving.releases import versions
 
 _EMBEDDING_BYTES = 8 << 10  # 2048 float32
 _BFLOAT16_BYTES = 2
-_CHANNELS = {1: 64, 2: 256, 3: 512, 4: 1024, 5: 2048}  # of the output of a stage
-_NARROW = 3  # times as long as wide; the square that the network sees shows little of such an image
+_CHANNELS = {1: 64, 2: 256, 3: 512, 4: 1024, 5: 2048}  # channels of the output, by stage
+_NARROW = 3  # ratio of the sides; squeezed to a square, such an image shows little
 
 
 @dataclasses.dataclass(frozen=True)
 class Sizes:
-    """Sizes of the images that are kept, in pixels.
+    """Sizes of the kept images, in pixels.
 
     Attributes:
         smallest, median, largest: (width, height), ordered by area.
         enlarged: number of images with a side shorter than `image_size`.
-        narrow: paths of images more than three times as long as wide, or as wide as long.
+        narrow: paths of images with one side more than three times as long as the other.
     """
 
     smallest: tuple[int, int]
@@ -45,7 +45,7 @@ class Sizes:
 
 @dataclasses.dataclass(frozen=True)
 class Disk:
-    """Bytes of disk: needed by a first run; kept besides for phase 2, where there is room; and free."""
+    """Disk space in bytes: needed by a first run, used by split features for phase 2 if there is room, and free."""
 
     needed: int
     split_features: int
@@ -57,14 +57,14 @@ class Findings:
     """Findings about a folder.
 
     Attributes:
-        listing: its files.
-        read: number of files that were read; fewer than there are, if only a sample was.
-        report: counts as ExampleGen would write them, of the files that were read.
-        left_out: files that would be left out, of those that were read.
-        sizes: of the images that are kept; None if none is.
+        listing: files of the folder.
+        read: number of files that were read; smaller than that of all files for a sample.
+        report: counts of the read files, as ExampleGen would write them.
+        left_out: read files that a run would leave out.
+        sizes: sizes of the kept images; None if no image is kept.
         problems: reasons why a run would stop, with what to do.
-        warnings: what a run would warn of.
-        disk: what a first run needs of it.
+        warnings: warnings that a run would print.
+        disk: disk space that a first run needs.
         live: number of the live version, whose classes and salt a run takes over; or None.
     """
 
@@ -80,7 +80,7 @@ class Findings:
 
     @property
     def is_sample(self) -> bool:
-        """True if not every file was read."""
+        """True if some files were not read."""
         return self.read < len(self.listing.files)
 
 
@@ -88,8 +88,8 @@ def inspect(config: Config, listing: layout.Listing, sample: int = 0) -> Finding
     """Reads the images of a folder, as a run with this configuration would.
 
     Args:
-        config: what the user asked for.
-        listing: the files of its window.
+        config: the user's configuration.
+        listing: files of the configured window.
         sample: the most files to read, spread over all; 0 to read all.
     """
     live = versions.find_live(str(Workspace(pathlib.Path(config.out)).model_dir(config.model_name)))
@@ -116,7 +116,7 @@ def inspect(config: Config, listing: layout.Listing, sample: int = 0) -> Finding
 
 
 def _spread(files: tuple[layout.ImageFile, ...], most: int) -> tuple[layout.ImageFile, ...]:
-    """Returns every nth file, so that there are no more than `most`; by path, so that each class has its share."""
+    """Returns every nth file by path, at most `most`: each class keeps its share."""
     return files[:: -(-len(files) // most)] if most else files
 
 
@@ -141,7 +141,7 @@ def _estimate_disk(listing: layout.Listing, config: Config) -> Disk:
 
 
 def _measure_split_features(config: Config) -> int:
-    """Returns the bytes that a run keeps of an image so that phase 2 need not compute the frozen part again."""
+    """Returns the bytes of split features that a run keeps for each image, for phase 2 to start from."""
     if not config.fine_tune_epochs or config.trunk_gb == 0 or Augmentation(**config.augmentation.model_dump()).is_on:
         return 0
     shape = find_split_shape(config.fine_tune_from, config.image_size)
@@ -149,19 +149,19 @@ def _measure_split_features(config: Config) -> int:
 
 
 def find_split_shape(fine_tune_from: str, image_size: int) -> tuple[int, ...]:
-    """Returns the shape of what phase 2 starts from: [height, width, channels]; () where it starts with the image.
+    """Returns the shape of the split features, [height, width, channels]; () if phase 2 trains all layers.
 
-    From ResNet50's stages (He et al. 2015, table 1) alone: Keras takes seconds to be imported, and to build it.
+    Computes it from ResNet50's stages (He et al. 2015, table 1), because Keras takes seconds to import and to build.
 
     Args:
-        fine_tune_from: where phase 2 begins, as in the configuration.
-        image_size: in pixels.
+        fine_tune_from: first trained stage, block or layer, as in the configuration.
+        image_size: side of the images in pixels.
     """
     found = re.match(r"conv([2-5])(?:_block(\d))?", fine_tune_from)
     if not found:
         return ()
     stage, block = int(found[1]), int(found[2] or 1)
-    before = stage - (block == 1)  # the stage that the block before belongs to; 1 is the pooling
+    before = stage - (block == 1)  # stage of the block before; 1 is the pooling
     side = image_size
     for _ in range(max(2, before)):  # conv1 and pool1 halve the sides, and so do stages 3 to 5, rounding up
         side = -(-side // 2)

@@ -12,20 +12,20 @@ from serving.releases import versions
 
 
 def resolve_classes(config: Config, listing: layout.Listing, live: versions.Version | None) -> list[str]:
-    """Returns the class list of a run: as configured, else of the live model, else of the folders."""
+    """Returns the class list of a run: the configured one, else the live model's, else the folders'."""
     return list(config.classes or (live.record.classes if live else ()) or listing.labels)
 
 
 def find_early_problems(
     config: Config, listing: layout.Listing, classes: list[str], live: versions.Version | None
 ) -> list[str]:
-    """Returns the problems that the names and numbers of files show, each with what to do.
+    """Returns the problems that names and counts of files show, each with what to do.
 
     Args:
-        config: what the user asked for.
-        listing: the files.
-        classes: the class list of the run.
-        live: the version whose classes they are, if they are not those of the folder.
+        config: the user's configuration.
+        listing: files of the data folder.
+        classes: class list of the run.
+        live: the live version, or None.
     """
     counts = collections.Counter(f.label for f in listing.files)
     problems = check_classes(counts, classes) or check_listing(counts)
@@ -37,7 +37,7 @@ def find_early_problems(
 
 
 def _explain_classes(found: list[str], live: int) -> str:
-    """The ways on where the folders are not the classes of the live model."""
+    """Explains the options of a user whose folders are not the classes of the live model."""
     text = (
         f"The classes are those of the live model, version {live}. For other data, name another workspace with --out."
     )
@@ -47,4 +47,7 @@ def _explain_classes(found: list[str], live: int) -> str:
         way = f"classes = {json.dumps(found, ensure_ascii=False)} in graft.toml"
     else:
         way = f"--classes {quote(','.join(found))}"
-    return f"{text} To go on with these, name them: {way}; both models are then compared on the classes that both know."
+    return (
+        f"{text} To go on with the folders' classes, name them: {way}; "
+        "both models are then compared on the classes that both know."
+    )

@@ -16,7 +16,7 @@ def group_by_reason(left_out: Iterable[LeftOut]) -> dict[str, list[str]]:
     """Groups paths by a short reason, the most frequent first.
 
     Args:
-        left_out: the files.
+        left_out: the files left out.
     """
     groups = collections.defaultdict(list)
     for entry in left_out:
@@ -25,11 +25,11 @@ def group_by_reason(left_out: Iterable[LeftOut]) -> dict[str, list[str]]:
 
 
 def suggest_conversion(left_out: Iterable[LeftOut], data: str) -> tuple[str, str] | None:
-    """Returns which files would be read as JPEGs, and the command that makes them so; None if there are none.
+    """Returns a count of the files that can be converted to JPEG, and the command for it; None without such files.
 
     Args:
-        left_out: the files.
-        data: the folder that was read; for a remote one there is no command, for it must be copied first.
+        left_out: the files left out.
+        data: the data folder; None is returned for a remote one, which must be copied first.
     """
     formats = collections.Counter(_shorten(entry.reason) for entry in left_out)
     found = [f"{count} {name}" for name, count in formats.most_common() if name in CONVERTIBLE]

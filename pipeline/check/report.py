@@ -1,4 +1,4 @@
-"""Prints what `./graft check` and `./graft init` found in a folder."""
+"""Prints the findings of `./graft check` and `./graft init`."""
 
 import collections
 import json
@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from components.example_gen import ignored
+from pipeline import CONFIG_FILE
 from pipeline.check.check import Findings, Sizes
 from pipeline.check.left_out import group_by_reason, suggest_conversion
 from pipeline.config.config import Config
@@ -16,12 +17,12 @@ from pipeline.console.printing import print_labelled, print_unbroken
 from schema.features import SPLITS
 from schema.text import list_some, printable, quote
 
-_CLASSES = 20  # shown; there may be thousands
-_EXAMPLES = 2  # paths shown of a reason
+_CLASSES = 20  # classes to show; a folder may have thousands
+_EXAMPLES = 2  # paths to show for each reason
 
 
 def print_findings(findings: Findings, config: Config, console: Console) -> None:
-    """Prints classes with their splits, what would be left out and why, sizes, disk, and warnings."""
+    """Prints classes with their splits, files to leave out with reasons, sizes, disk, and warnings."""
     files, classes = len(findings.listing.files), len(findings.listing.labels)
     noun = "class" if classes == 1 else "classes"
     read = f"; {findings.read:,} of them were read, spread over all" if findings.is_sample else ""
@@ -39,7 +40,7 @@ def print_findings(findings: Findings, config: Config, console: Console) -> None
 
 
 def print_verdict(findings: Findings, next_command: str, console: Console) -> None:
-    """Prints whether a run would go on, with the command that starts it, or why not."""
+    """Prints the command that starts a run, or the problems that would stop the run."""
     if not findings.problems:
         print_unbroken(console, "Next:", next_command)
         return
@@ -65,7 +66,7 @@ def render_json(findings: Findings) -> str:
 
 
 def _make_table(findings: Findings) -> Table:
-    """Builds a row for each class: files, files left out, and images by split."""
+    """Builds a table with a row for each class: files, files left out, and images by split."""
     files = collections.Counter(f.label for f in findings.listing.files)
     lost = collections.Counter(entry.label for entry in findings.left_out)
     counts = findings.report.counts
@@ -118,10 +119,10 @@ def _describe_disk(findings: Findings, config: Config) -> str:
     return f"{text}; {decimal(disk.free)} are free for {escape(config.out)}"
 
 
-def make_next_command(data: str | None, file: str | None, default_file: str, follow_links: bool | None = None) -> str:
-    """Returns the command that trains on what was checked, with the options that were given."""
+def make_next_command(data: str | None, file: str | None, follow_links: bool | None) -> str:
+    """Returns the command that trains on the checked folder, with the options of `./graft check`."""
     words = ["./graft", "run", *([quote(data)] if data else [])]
-    if file and file != default_file:
+    if file and file != CONFIG_FILE:
         words += ["--config", quote(file)]
     if follow_links is not None:
         words.append("--follow-links" if follow_links else "--no-follow-links")

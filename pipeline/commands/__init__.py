@@ -1,1 +1,1 @@
-"""One file a command; `pipeline.cli` gathers them."""
+"""Commands of `./graft`, one file each; `pipeline.cli` gathers them."""

@@ -1,4 +1,4 @@
-"""`./graft test`: ruff, mypy and pytest on the project itself."""
+"""`./graft test`: runs ruff, mypy and pytest on the project."""
 
 import os
 import pathlib
@@ -7,16 +7,38 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
+import click
+
 from pipeline.console.printing import echo
 
 ROOT = pathlib.Path(__file__).parents[2]
 QUICK, NORMAL, ALL = "not slow and not long", "not long", ""
-# A process more than there are cores, for tests wait a fifth of the time, for a server or a child. A file of tests
-# shares its fixtures, so it stays on one process. A process takes some 2 GB: hence at most 4.
+# One process more than cores, because tests wait a fifth of the time for a server or a child process. A file of tests
+# stays in one process, because its tests share fixtures. At most 4 processes, because each takes 2 GB.
 _PROCESSES = str(min(4, len(os.sched_getaffinity(0)) + 1))
 _SPREAD = ["-n", _PROCESSES, "--dist", "loadfile", "--no-loadscope-reorder"]
 LINTERS = (["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"])
 FOLDERS = ["schema", "serving", "components", "pipeline", "kubeflow"]
+
+
+@click.command(context_settings={"ignore_unknown_options": True})
+@click.option("--quick", is_flag=True, help="Leave out what runs pipelines and servers: an answer in 2 minutes.")
+@click.option("--all", "everything", is_flag=True, help="Add the long forms of some tests.")
+@click.option("--coverage", is_flag=True, help="Measure branch coverage, and print it by folder.")
+@click.argument("pytest_arguments", nargs=-1, type=click.UNPROCESSED)
+def test(quick: bool, everything: bool, coverage: bool, pytest_arguments: tuple[str, ...]) -> int:
+    """Check the code: ruff, mypy, pytest. Arguments go to pytest.
+
+    \b
+    ./graft test
+    ./graft test --quick
+    ./graft test tests/components -k gate
+    ./graft test -n 0 --pdb tests/schema    one process, and a debugger where it fails
+    """
+    if quick and everything:
+        raise click.UsageError("--quick and --all: expected one of them, got both.")
+    selection = QUICK if quick else ALL if everything else NORMAL
+    return run_checks(selection, coverage, pytest_arguments)
 
 
 def run_checks(selection: str, coverage: bool, pytest_arguments: Sequence[str]) -> int:
@@ -25,7 +47,7 @@ def run_checks(selection: str, coverage: bool, pytest_arguments: Sequence[str]) 
     Args:
         selection: pytest's expression of marks: `QUICK`, `NORMAL` or `ALL`.
         coverage: whether to measure branch coverage, and print it by folder.
-        pytest_arguments: for pytest, behind our own: pytest takes the last of two that contradict each other.
+        pytest_arguments: arguments of pytest, behind the project's own: pytest uses the last of two that conflict.
     Returns:
         The exit code of the check that failed, or 0.
     """

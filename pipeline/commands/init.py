@@ -1,50 +1,40 @@
-"""Writes the first `graft.toml`."""
+"""`./graft init`: writes the first `graft.toml`."""
 
-import os
-from collections.abc import Sequence
+import click
 
 from pipeline import CONFIG_FILE
-from pipeline.config.reference import render_minimal, render_template
-from schema.errors import UsageError
-from schema.text import quote
-from serving.storage.gfile import is_remote
+from pipeline.commands.check import inspect_folder
+from pipeline.console.printing import echo, make_console
+from schema.errors import DataError
+
+_SAMPLE = 200  # images to read; takes some seconds
 
 
-def check_new(file: str) -> None:
-    """Refuses a file that is there, before anything is read for it.
+@click.command(short_help="Look at a folder, and write a commented graft.toml.")
+@click.argument("data", required=False, metavar="[DATA]")
+@click.option("--config", "file", default=CONFIG_FILE, show_default=True, metavar="FILE", help="Where to write it.")
+@click.option("--minimal", is_flag=True, help="Write only what must be set.")
+def init(data: str | None, file: str, minimal: bool) -> None:
+    """Write a graft.toml with everything that can be set, as comments; of DATA, look at a sample of its images first.
 
-    Raises:
-        UsageError: if it is there.
+    \b
+    ./graft init photos/              then: ./graft run
+    ./graft init --config night.toml  then: ./graft run --config night.toml
     """
-    if os.path.lexists(file):
-        raise UsageError(f"{file}: is there already. Remove it, or name another with --config FILE.")
+    from pipeline.config.new_file import check_new, describe_next, write_template
 
+    console = make_console()
+    check_new(file)
+    classes: tuple[str, ...] = ()
+    if data:
+        from pipeline.check.report import print_findings
+        from pipeline.config.load import load_config
 
-def write_template(file: str, data: str | None, classes: Sequence[str] = (), minimal: bool = False) -> None:
-    """Writes a commented configuration file.
-
-    Args:
-        file: its path; must not be there yet.
-        data: folder of labelled images to name in it, or None.
-        classes: its classes, for an example.
-        minimal: leave out the keys that have a default.
-    Raises:
-        UsageError: if the file is there, or cannot be written.
-    """
-    named = data
-    if data and not os.path.isabs(data) and not is_remote(data):
-        named = os.path.relpath(data, os.path.dirname(file) or ".")
-    try:
-        with open(file, "x", encoding="utf-8") as target:
-            target.write(render_minimal(named) if minimal else render_template(named, classes))
-    except FileExistsError:
-        check_new(file)
-    except OSError as error:
-        raise UsageError(f"{file}: cannot be written: {error.strerror}. Name another with --config FILE.") from None
-
-
-def describe_next(file: str, data: str | None) -> list[str]:
-    """Returns lines that say what was written, and which command comes next."""
-    command = "./graft run" + ("" if file == CONFIG_FILE else f" --config {quote(file)}")
-    next_step = f"Next:     {command}" if data else f"Set data in it, then: {command}"
-    return [f"Wrote:    {file}", next_step]
+        config = load_config(None, {"data": data})
+        findings = inspect_folder(config, console, sample=_SAMPLE)
+        if findings.problems:
+            raise DataError(*findings.problems)
+        classes = findings.listing.labels
+        print_findings(findings, config, console)
+    write_template(file, data, classes, minimal)
+    echo(*describe_next(file, data))

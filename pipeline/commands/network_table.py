@@ -1,4 +1,4 @@
-"""Shows the network as a table."""
+"""Prints the network as a table."""
 
 import keras
 import numpy as np
@@ -14,7 +14,7 @@ _WIDTH = 120
 
 
 def print_network(config: Config, num_classes: int) -> None:
-    """Prints index, name, kind, output shape and parameters of each layer, and which phase trains it."""
+    """Prints index, name, class, output shape and parameters of each layer, and the phases that train the layer."""
     base = resnet.build_base(config.image_size, RANDOM)
     resnet.freeze_below(base, config.fine_tune_from)
     embeddings: np.ndarray = np.zeros((1, EMBEDDING_SIZE), np.float32)
@@ -37,7 +37,7 @@ def print_network(config: Config, num_classes: int) -> None:
             _phase(layer, layer.trainable if in_base else True),
         )
     console = make_console()
-    console.width = max(console.width, _WIDTH)  # in a narrow terminal or a file, better long lines than cut names
+    console.width = max(console.width, _WIDTH)  # a narrow terminal or a file gets long lines instead of cut names
     console.print(table)
     echo(f"{len(base.layers)} layers in the base, {base.count_params():,} parameters; head {head.count_params():,}.")
 

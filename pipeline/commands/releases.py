@@ -1,200 +1,109 @@
-"""`./graft releases`: what has been pushed, and which of it is live. Starts no TensorFlow."""
+"""`./graft releases`: lists the pushed versions, and changes the live one."""
 
-import contextlib
-import dataclasses
-import datetime
-import json
-import os
-import pathlib
-from collections.abc import Iterator
+import click
 
-from rich.console import Console
-from rich.filesize import decimal
-from rich.markup import escape
-from rich.table import Table
-
-from pipeline.console.printing import print_plain
-from pipeline.workspace.workspace import Workspace, describe_last_run, open_workspace
-from schema.errors import UsageError
-from schema.text import printable
-from serving.releases import models_config, releases, versions
-from serving.releases.models_config import CANARY
-from serving.releases.versions import Version
-from serving.storage.listing import measure
-
-_END_IT = "end it (Ctrl-C there; the same command goes on later from what was finished) and type this again"
-_WIDE = 80  # columns
-_EARLIEST = 1_400_000_000  # a smaller number is no time at which anything was pushed
+from pipeline.commands.configured import model_options
+from pipeline.config.here import choose_workspace
+from pipeline.console.printing import echo, echo_json, make_console
 
 
-@dataclasses.dataclass(frozen=True)
-class Listed:
-    """A version in the list.
+class _ListByDefault(click.Group):
+    """Command group whose default command is `list`."""
 
-    Attributes:
-        version: its number.
-        state: "live", "canary", "older" or "withdrawn".
-        pushed_at: time of the push, in UTC and ISO 8601; None if it is not known.
-        accuracy: on the test images of its run, 0 to 1; None if it is not known.
-        run_id: of that run; None if it is not known.
-        bytes: size of its files.
-        path: its folder.
-        problem: why its record cannot be read, or None.
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Inserts `list` before arguments that do not begin with a command."""
+        first = args[0] if args else ""
+        listing = not args or (first.startswith("-") and first not in ctx.help_option_names)
+        return super().parse_args(ctx, ["list", *args] if listing else args)
+
+
+@click.group(cls=_ListByDefault, short_help="Show what was pushed; roll back, promote, prune.")
+def releases() -> None:
+    """Show what was pushed, and choose which version is live.
+
+    \b
+    ./graft releases             list the versions: live, canary, older, withdrawn
+    ./graft releases rollback    withdraw the live version; the one before it is live
+    ./graft releases promote     make the canary live
+
+    A TensorFlow Serving that watches the folder follows by itself.
     """
 
-    version: int
-    state: str
-    pushed_at: str | None
-    accuracy: float | None
-    run_id: str | None
-    bytes: int
-    path: str
-    problem: str | None
 
+@releases.command("list", short_help="List the versions; what ./graft releases does by itself.")
+@model_options
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def list_releases(out: str | None, model: str | None, as_json: bool) -> None:
+    """List the versions: state, time of the push, accuracy on test, run, size.
 
-@contextlib.contextmanager
-def change(out: str, model: str | None) -> Iterator[str]:
-    """Locks a workspace to change what is live in it; gives the folder of the model.
-
-    Args:
-        out: the workspace.
-        model: its name; None for the only one there is.
-    Raises:
-        UsageError: if there is no such model.
-        GraftError: if a run is at work there.
+    \b
+    ./graft releases list
+    ./graft releases list --json --model graft
     """
-    find_model_dir(out, model)  # makes no workspace where there is none
-    with open_workspace(out, _END_IT):
-        yield find_model_dir(out, model)
+    from pipeline.workspace.pushed_models import find_model_dir, print_releases, render_json
+
+    model_dir = find_model_dir(out or choose_workspace(), model)
+    if as_json:
+        echo_json(render_json(model_dir))
+    else:
+        print_releases(model_dir, make_console())
 
 
-def find_model_dir(out: str, model: str | None) -> str:
-    """The folder of a model, by its name or because it is the only one.
+@releases.command(short_help="Withdraw the live version, or the canary.")
+@model_options
+@click.option("--canary", is_flag=True, help="Withdraw the canary; what is live is live.")
+def rollback(out: str | None, model: str | None, canary: bool) -> None:
+    """Withdraw the live version; the one before it is live. A canary stays the canary.
 
-    Raises:
-        UsageError: if there is none; or more than one, and no name.
+    A withdrawn version stays in the folder, and the same model is not pushed again.
+
+    \b
+    ./graft releases rollback
+    ./graft releases rollback --canary    end the trial
     """
-    serving = Workspace(pathlib.Path(out)).model_dir("")
-    folders = sorted(path for path in serving.glob("*") if path.is_dir() and _has_versions(str(path)))
-    names = [path.name for path in folders]
-    if not names:
-        too_large = "".join(versions.describe_too_large(str(path)) for path in serving.glob("*"))
-        raise UsageError(
-            f"{out}: no pushed model here. Train one with: ./graft run, or name a workspace with --out."
-            f"{too_large}{describe_last_run(out)}"
-        )
-    if model is None and len(names) > 1:
-        raise UsageError(f"{out}: more than one model here. Name one with --model: {', '.join(names)}.")
-    if model is not None and model not in names:
-        raise UsageError(f"{out}: no model {model!r} here. There is: {', '.join(names)}.")
-    return str(serving / (model or names[0]))
+    from pipeline.workspace.pushed_models import change, describe_state
+    from serving.releases.releases import roll_back, withdraw_canary
+
+    with change(out or choose_workspace(), model) as model_dir:
+        withdrawn = withdraw_canary(model_dir) if canary else roll_back(model_dir)
+        echo(f"Withdrawn: {withdrawn.path}", *describe_state(model_dir))
 
 
-def read_number(version: str, model_dir: str) -> int:
-    """Reads the number of a version, which a user names by number or by folder, as `rollback` prints it.
+@releases.command(short_help="Make the canary live, or another version.")
+@model_options
+@click.argument("version", required=False, metavar="[VERSION]")
+def promote(out: str | None, model: str | None, version: str | None) -> None:
+    """Make the canary live; or an older version, or one that was withdrawn. It gets the next number.
 
-    Raises:
-        UsageError: if it is neither, or a folder of another model.
+    VERSION is a number, or the folder that `./graft releases rollback` has printed.
+
+    \b
+    ./graft releases promote
+    ./graft releases promote 1795612102
+    ./graft releases promote graft-out/serving/graft/withdrawn-1795612102
     """
-    folder, name = os.path.split(version.rstrip("/"))
-    number = versions.parse_number(name.removeprefix(versions.WITHDRAWN))
-    if number is None or (folder and os.path.realpath(folder) != os.path.realpath(model_dir)):
-        raise UsageError(
-            f"VERSION: expected a number, or a folder in {model_dir} such as {versions.WITHDRAWN}1795612102; "
-            f"got {version!r}. The largest number is {versions.LARGEST}."
-        )
-    return number
+    from pipeline.workspace.pushed_models import change, describe_state, read_number
+    from serving.releases.releases import promote as promote_version
+
+    with change(out or choose_workspace(), model) as model_dir:
+        promote_version(model_dir, read_number(version, model_dir) if version else None)
+        echo(*describe_state(model_dir))
 
 
-def print_releases(model_dir: str, console: Console) -> None:
-    """Prints a row for each version, newest first, and what the labels mean."""
-    # One space between columns, so that a row fits on 80; with fewer, run and size are left to --json.
-    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
-    titles = ("version", "state", "pushed (UTC)", "accuracy", "run", "size")
-    shown = len(titles) - 2 if console.is_terminal and console.width < _WIDE else len(titles)
-    for title in titles[:shown]:
-        table.add_column(title, no_wrap=True, justify="right" if title in ("version", "accuracy", "size") else "left")
-    for row in describe(model_dir):
-        accuracy = "" if row.accuracy is None else f"{row.accuracy:.3f}"
-        pushed = (row.pushed_at or "").replace("T", " ")[:16]
-        state = {"live": "[green]live[/]", "canary": "[yellow]canary[/]"}.get(row.state, row.state)
-        run = escape(printable(row.run_id or ""))
-        cells = (str(row.version), state, escape(printable(pushed)), accuracy, run, decimal(row.bytes))
-        table.add_row(*cells[:shown])
-    print_plain(console, model_dir)
-    console.print(table)
-    print_plain(console, _describe_labels(model_dir))
-    for line in _describe_damage(model_dir):
-        print_plain(console, line)
-    if too_large := versions.describe_too_large(model_dir):
-        print_plain(console, too_large.strip())
+@releases.command(short_help="Remove old versions.")
+@model_options
+@click.argument("count", type=click.IntRange(1), metavar="N")
+def keep(out: str | None, model: str | None, count: int) -> None:
+    """Remove old versions so that N are left, and of the withdrawn ones N at the most.
 
+    The live version, the canary, and with 2 or more the version before the live one are never removed.
 
-def render_json(model_dir: str) -> str:
-    """The same, for another program."""
-    labels = models_config.read_labels(model_dir)
-    rows = [vars(row) for row in describe(model_dir)]
-    value = {"model": os.path.basename(model_dir), "labels": labels, "versions": rows}
-    return json.dumps(value, indent=1, ensure_ascii=False)
+    \b
+    ./graft releases keep 3
+    """
+    from pipeline.workspace.pushed_models import change, describe_state
+    from serving.releases.releases import keep as keep_versions
 
-
-def describe(model_dir: str) -> list[Listed]:
-    """Describes each version, newest first."""
-    found = releases.read(model_dir)
-    states = {v.path: "older" for v in found.numbered} | {v.path: "withdrawn" for v in found.withdrawn}
-    states |= {v.path: state for state, v in (("canary", found.canary), ("live", found.live)) if v}
-    newest_first = sorted([*found.numbered, *found.withdrawn], key=lambda version: -version.number)
-    return [_describe(version, states[version.path]) for version in newest_first]
-
-
-def describe_state(model_dir: str) -> list[str]:
-    """What is live and what is the canary, in lines."""
-    found = releases.read(model_dir)
-    lines = [f"Live:      {found.live.path}"] if found.live else []
-    return [*lines, f"Canary:    {found.canary.path}"] if found.canary else lines
-
-
-def _describe(version: Version, state: str) -> Listed:
-    return Listed(
-        version=version.number,
-        state=state,
-        pushed_at=version.record.pushed_at or _read_time(version.number),
-        accuracy=version.record.metrics.accuracy,
-        run_id=version.record.run_id,
-        bytes=measure(version.path),
-        path=version.path,
-        problem=version.problem or None,
-    )
-
-
-def _describe_damage(model_dir: str) -> list[str]:
-    """Names the versions whose record cannot be read, each with the reason."""
-    found = releases.read(model_dir)
-    return [
-        f"{printable(version.path)}/{versions.RECORD}: {version.problem}. The version is served, and can be rolled "
-        "back and promoted; no model is compared with it."
-        for version in [*found.numbered, *found.withdrawn]
-        if version.problem
-    ]
-
-
-def _read_time(number: int) -> str | None:
-    """The number as the time it is; None if it is none."""
-    now = datetime.datetime.now(datetime.timezone.utc)
-    if not _EARLIEST <= number <= now.timestamp():
-        return None
-    return datetime.datetime.fromtimestamp(number, datetime.timezone.utc).isoformat(timespec="seconds")
-
-
-def _describe_labels(model_dir: str) -> str:
-    """What the labels mean to a server; and where they lag behind the folders, that they do."""
-    path, wanted = models_config.find_file(model_dir), releases.read(model_dir).labels
-    written = models_config.read_labels(model_dir)
-    labels = ", ".join(f"{label} is {number}" for label, number in sorted(written.items())) or "no labels"
-    ours = {label: number for label, number in written.items() if label in (models_config.STABLE, CANARY)}
-    late = "" if ours == wanted else "; the next push, rollback, promote or keep brings it up to date"
-    return f"{path}: {labels}{late}"
-
-
-def _has_versions(model_dir: str) -> bool:
-    return bool(versions.find_versions(model_dir) or versions.find_withdrawn(model_dir))
+    with change(out or choose_workspace(), model) as model_dir:
+        removed = ", ".join(map(str, keep_versions(model_dir, count))) or "none"
+        echo(f"Removed:   {removed}", *describe_state(model_dir))

@@ -1,206 +1,55 @@
-"""`./graft serve`: starts a model server for what was pushed, and says how to ask it. Starts no TensorFlow here."""
+"""`./graft serve`: starts a model server for a pushed model."""
 
-import contextlib
-import dataclasses
 import os
-import pathlib
-import shutil
-import signal
-import subprocess
-import threading
-from collections.abc import Callable
 
-from pipeline.workspace.example_image import PLACEHOLDER, find_image
-from schema.errors import GraftError, UsageError
-from schema.text import printable, quote
-from serving.client import launch
-from serving.process import stop_signals
-from serving.process.ports import check_free
-from serving.releases import models_config, versions
+import click
 
-IMAGE = "tensorflow/serving:2.21.0"
-_DEPLOY = pathlib.Path(launch.ROOT, "serving", "deploy")
-_REMOVED = 10.0  # seconds that Docker may take to remove a container
-_STARTED = 600.0  # seconds that a server may take to load a model, and Docker to fetch its image
+from pipeline.config.here import choose_workspace
+from pipeline.console.printing import echo
 
 
-@dataclasses.dataclass(frozen=True)
-class Served:
-    """What to serve, and where.
+@click.command(short_help="Start a model server for what was pushed.")
+@click.option("--out", metavar="DIR", help="Workspace.  [that of ./graft run here, or of the demo]")
+@click.option("--model", metavar="NAME", help="Which model.  [the only one there is]")
+@click.option("--server", metavar="PATH", help="TensorFlow Serving's binary.  [tensorflow_model_server, if on PATH]")
+@click.option("--docker", is_flag=True, help="TensorFlow Serving's image, in Docker.")
+@click.option("--port", default=8500, show_default=True, type=click.IntRange(1, 65535), help="Of gRPC.")
+@click.option("--rest-port", default=8501, show_default=True, type=click.IntRange(1, 65535), help="Of REST.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen; 0.0.0.0 for every network.")
+@click.option("--batching", is_flag=True, help="Compute requests that arrive together in one batch.")
+def serve(
+    out: str | None,
+    model: str | None,
+    server: str | None,
+    docker: bool,
+    port: int,
+    rest_port: int,
+    host: str,
+    batching: bool,
+) -> int:
+    """Start a model server: TensorFlow Serving's if it is on PATH, else the built-in one with the same API.
 
-    Attributes:
-        model_dir: folder of the versions.
-        host: where to listen.
-        port, rest_port: of gRPC and REST.
-        batching: whether requests that come together are computed together.
+    It follows what is pushed, rolled back and promoted. Ctrl-C or SIGTERM ends it within 3 s, with
+    exit code 0; a second Ctrl-C ends it at once.
+
+    A SavedModel is code that runs in the server: serve models of your own alone. Any client of the gRPC port may have
+    the server load another one, so keep that port among machines that you trust.
+
+    \b
+    ./graft serve
+    ./graft serve --docker
+    ./graft serve --out graft-demo --port 9500 --rest-port 9501
     """
+    from pipeline.local.model_server import Served
+    from pipeline.local.model_server import serve as serve_model
+    from pipeline.workspace.pushed_models import find_model_dir
+    from serving.storage.wildcards import check_plain
 
-    model_dir: str
-    host: str
-    port: int
-    rest_port: int
-    batching: bool
-
-    @property
-    def name(self) -> str:
-        """As clients name the model."""
-        return os.path.basename(self.model_dir)
-
-    @property
-    def rest_address(self) -> str:
-        """Of the REST face, from this machine."""
-        return f"http://{self._reachable_host}:{self.rest_port}"
-
-    @property
-    def grpc_address(self) -> str:
-        """Of the gRPC face, from this machine."""
-        return f"grpc://{self._reachable_host}:{self.port}"
-
-    @property
-    def _reachable_host(self) -> str:
-        return "127.0.0.1" if self.host == "0.0.0.0" else self.host  # noqa: S104 (it is compared, not bound)
-
-    def make_flags(self) -> list[str]:
-        """What to serve, in the flags of TensorFlow Serving."""
-        flags = [f"--monitoring_config_file={_DEPLOY / 'monitoring.config'}"]
-        if self.batching:
-            flags += ["--enable_batching=true", f"--batching_parameters_file={_DEPLOY / 'batching.config'}"]
-        config = models_config.find_file(self.model_dir)
-        if not os.path.exists(config):
-            return [*flags, f"--model_name={self.name}", f"--model_base_path={self.model_dir}"]
-        return [
-            *flags,
-            f"--model_config_file={config}",
-            "--model_config_file_poll_wait_seconds=1",
-            "--allow_version_labels_for_unavailable_models=true",
-        ]
-
-
-def make_command(served: Served, server: str | None, docker: bool) -> tuple[str, list[str]]:
-    """Which server it is to be, and its command line.
-
-    Args:
-        served: what to serve.
-        server: path of TensorFlow Serving's binary; None for the one on PATH, if there is one.
-        docker: use TensorFlow Serving's image.
-    Raises:
-        UsageError: if what is asked for is not there.
-    """
-    flags = served.make_flags()
-    if docker:
-        return f"TensorFlow Serving in Docker ({IMAGE})", _make_docker_command(served, flags)
-    binary = launch.find_binary(server)
-    ports = [f"--port={served.port}", f"--rest_api_port={served.rest_port}"]
-    if binary:
-        # TensorFlow Serving has no flag for the address of its gRPC port: it listens on all of them.
-        return f"TensorFlow Serving ({binary}; it listens on all networks)", [binary, *ports, *flags]
-    command = [*launch.make_command(None), f"--host={served.host}", *ports, *flags]
-    return "the built-in server (no tensorflow_model_server on PATH)", command
-
-
-def serve(served: Served, server: str | None, docker: bool, say: Callable[..., None]) -> int:
-    """Starts a server, says how to ask it, and stays until it ends.
-
-    The first SIGINT or SIGTERM asks the server to stop; it is killed after `launch.STOP_SECONDS`, or at the second one.
-
-    Args:
-        served: what to serve.
-        server: as for `make_command`.
-        docker: as for `make_command`.
-        say: prints lines.
-    Returns:
-        The exit code; 0 where SIGINT or SIGTERM ended it.
-    Raises:
-        UsageError: if something listens on a port; that one would answer, and be taken for this server.
-        GraftError: if it ends before it serves.
-    """
-    _mend_config(served, say)
-    name, command = make_command(served, server, docker)
-    for option, port in (("--port", served.port), ("--rest-port", served.rest_port)):
-        check_free(served.host, port, option)
-    say(f"Starting {name} for {served.model_dir}")
-    # A server that is killed with this process needs no grace. Docker's client has to pass the signal on.
-    orphaned = signal.SIGTERM if docker else signal.SIGKILL
-    with stop_signals.caught() as signals, contextlib.ExitStack() as stack:
-        process = launch.start_process(command, orphaned, env=launch.make_environment())
-        stack.callback(launch.stop, process)
-        stopping = _stop_at_signal(signals, process)
-        if docker:  # ending its client does not end a container
-            stack.callback(_remove_container, served)
-        try:
-            launch.wait_until_available(process, served.rest_address, served.name, _STARTED)
-        except GraftError as error:
-            if stopping.is_set():
-                return 0
-            first, *others = error.args
-            raise GraftError(f"{name}: {first}", *others) from error
-        say(*_describe(served))
-        status = process.wait()
-        return 0 if stopping.is_set() else status
-
-
-def _mend_config(served: Served, say: Callable[..., None]) -> None:
-    """Lets models.config name the folder where it is now. Without a lock: a run beside it has done so at its start."""
-    if former := models_config.mend(served.model_dir):
-        folder = os.path.dirname(served.model_dir)
-        say(f"{models_config.find_file(served.model_dir)} named {printable(former)}; it names {folder} now")
-
-
-def _make_docker_command(served: Served, flags: list[str]) -> list[str]:
-    """The folders are where they are outside, so that the same configuration is right in both."""
-    docker = shutil.which("docker")
-    if not docker:
-        raise UsageError("--docker: no docker on PATH. Install it, or leave --docker out for the built-in server.")
-    folder = os.path.dirname(served.model_dir)
-    return [
-        *(docker, "run", "--rm", "--init", "--name", _container(served)),
-        *(
-            "-p",
-            f"{served.host}:{served.port}:{served.port}",
-            "-p",
-            f"{served.host}:{served.rest_port}:{served.rest_port}",
-        ),
-        *("-v", f"{folder}:{folder}:ro", "-v", f"{_DEPLOY}:{_DEPLOY}:ro"),
-        *("--entrypoint", launch.BINARY, IMAGE),
-        *(f"--port={served.port}", f"--rest_api_port={served.rest_port}", *flags),
-    ]
-
-
-def _remove_container(served: Served) -> None:
-    command = ["docker", "rm", "--force", _container(served)]
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False, timeout=_REMOVED)
-
-
-def _container(served: Served) -> str:
-    return f"graft-serve-{served.port}"
-
-
-def _describe(served: Served) -> list[str]:
-    """How to ask, in lines that can be copied."""
-    rest, image = f"{served.rest_address}/v1/models/{served.name}", quote(_find_image(served.model_dir))
-    body = f'(printf \'{{"instances": [{{"b64": "\'; base64 -w0 {image}; printf \'"}}]}}\')'
-    name = "" if served.name == "graft" else f" --model {served.name}"
-    return [
-        f"Serving:  {rest} and {served.grpc_address} (Ctrl-C ends it)",
-        f"Ask:      {body} | curl -d @- {rest}:predict",
-        f"or:       ./graft predict {image} --server {served.grpc_address}{name}",
-    ]
-
-
-def _find_image(model_dir: str) -> str:
-    """Returns an image of the folder that the live model was trained on, if the folder is still there."""
-    live = versions.find_live(model_dir)
-    return find_image(live.record.config.data) if live else PLACEHOLDER
-
-
-def _stop_at_signal(signals: int, process: "subprocess.Popen[bytes]") -> threading.Event:
-    """Ends a process at a signal; returns what is set before that is done."""
-    stopping = threading.Event()
-
-    def stop() -> None:
-        stopping.set()
-        process.terminate()
-
-    stop_signals.watch(signals, stop, process.kill, launch.STOP_SECONDS)
-    return stopping
+    if server and docker:
+        raise click.UsageError("--server and --docker at once; one of them.")
+    if port == rest_port:
+        raise click.UsageError("--port and --rest-port are the same; gRPC and REST need one each.")
+    model_dir = os.path.abspath(find_model_dir(out or choose_workspace(), model))
+    check_plain(model_dir, "out", "Rename that folder, or copy the workspace elsewhere.")
+    served = Served(model_dir, host, port, rest_port, batching)
+    return serve_model(served, server, docker, echo)

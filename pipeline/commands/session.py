@@ -1,4 +1,4 @@
-"""A run as a person has it: what goes to the terminal and what to the log, and how it ends."""
+"""Runs the pipeline for a user: terminal, log, messages and exit code."""
 
 import dataclasses
 import logging
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
     from pipeline.local.run import Trained
 
 NOT_PUSHED = 4
-_LONG = 300  # characters; some errors have the bytes of an image in them
+_LONG = 300  # characters to show of an error; some errors contain the bytes of an image
 
 
 @dataclasses.dataclass(frozen=True)
 class Output:
-    """What to print: nothing but errors (quiet), the noise of the libraries too (verbose), or one JSON object."""
+    """Verbosity of a run: errors alone (quiet), with the libraries' output (verbose), or one JSON object (as_json)."""
 
     quiet: bool = False
     verbose: bool = False
@@ -39,25 +39,25 @@ class Output:
 
 
 def run_session(config: Config, source: str | None, output: Output, require_push: bool = False) -> int:
-    """Runs the pipeline, and says what came of it.
+    """Runs the pipeline, and prints the result.
 
     Args:
-        config: what the user asked for.
-        source: the configuration file, to be named; or None.
-        output: what to print.
-        require_push: whether a model that is not live in the end is a failure.
+        config: the user's configuration.
+        source: name of the configuration file to print, or None.
+        output: verbosity.
+        require_push: whether to return `NOT_PUSHED` if this run's model is not live (or the canary) at the end.
     Returns:
         The exit code.
     Raises:
-        GraftError: for wrong data or a wrong workspace, before anything is made.
+        GraftError: for wrong data or a wrong workspace, before the run writes a file.
     """
-    # All else takes seconds to import. A wrong folder is known at once, and nothing is made for it.
+    # A wrong data folder is refused before the slow imports, and before a workspace is made.
     check_scheme(config.data, "data")
     list_images(config.data, config.window_end_text, config.window_days or 0, config.follow_links)
     workspace = prepare(config.out)
     interrupted_by = catch_interrupts()
     log = RunLog(workspace.log, make_run_id(), output.verbose)
-    # Between the lines of the log a bar would be torn.
+    # With --verbose there is no progress bar: the lines of the log would break it.
     terminal = False if output.verbose else None
     console = make_console(file=log.stdout, quiet=output.quiet or output.as_json, force_terminal=terminal)
     print_unbroken(console, "Graft:", f"{config.data} -> {config.out}")
@@ -65,15 +65,15 @@ def run_session(config: Config, source: str | None, output: Output, require_push
     if source:
         print_unbroken(console, "Settings:", source)
     try:
-        ended = _run(config, console, log, output.as_json)
+        run = _run(config, console, log, output.as_json)
     except (Exception, KeyboardInterrupt) as error:
         return _explain(error, interrupted_by, log, workspace, config.model_name)
     finally:
         log.flush()
-    if isinstance(ended, SkippedRun):
-        reasons = [ended.decision.reason] if ended.decision.refused else []
+    if isinstance(run, SkippedRun):
+        reasons = [run.decision.reason] if run.decision.refused else []
     else:
-        reasons = ended.result.reasons if ended.result.pushed_version is None else []
+        reasons = run.result.reasons if run.result.pushed_version is None else []
     if require_push and reasons:
         print_error(GraftError(f"not pushed: {'; '.join(reasons)}"), log.stderr)
         return NOT_PUSHED
@@ -86,22 +86,22 @@ def _run(config: Config, console: Console, log: RunLog, as_json: bool) -> "Train
         from pipeline.local.report import print_report, render_json
         from pipeline.local.run import run_pipeline
 
-    ended = run_pipeline(config, console, log)
-    print_report(ended, config, console)
+    run = run_pipeline(config, console, log)
+    print_report(run, config, console)
     if as_json:
-        echo_json(render_json(ended, config), log.stdout)
-    return ended
+        echo_json(render_json(run, config), log.stdout)
+    return run
 
 
 def _explain(
     error: BaseException, interrupted_by: Callable[[], int], log: RunLog, workspace: Workspace, model_name: str
 ) -> int:
-    """Says why a run ended early; returns the exit code."""
+    """Prints the reason why a run stopped; returns the exit code."""
     if number := interrupted_by():
         left = describe_interruption(log.component, log.finished, str(workspace.model_dir(model_name)))
         print_error(GraftError(left), log.stderr)
         log.flush()
-        os._exit(128 + number)  # Beam's threads would finish their bundles first
+        os._exit(128 + number)  # a normal exit would wait for the bundles of Beam's threads
     if isinstance(error, GraftError):
         print_error(error, log.stderr)
         return error.exit_code
@@ -110,6 +110,6 @@ def _explain(
     lines = [f"graft: unexpected: {reason}", f"The traceback is in {workspace.log}"]
     if len(workspace.list_runs()) > 1:
         out = quote(str(workspace.root))
-        lines.append(f"If it comes again: ./graft repair --out {out} moves aside what earlier runs have left")
+        lines.append(f"If it comes again: ./graft repair --out {out} moves aside the files of earlier runs")
     printing.echo(*map(as_called, lines), file=log.stderr)
     return GraftError.exit_code

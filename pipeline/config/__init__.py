@@ -1,1 +1,1 @@
-"""The configuration: its keys, where they are read from, and their reference."""
+"""The configuration: keys, loading, and reference."""

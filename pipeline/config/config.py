@@ -1,41 +1,42 @@
-"""The configuration: one typed, frozen object. Help, `graft.toml` and docs/configuration.md are made from it."""
+"""The configuration: one typed, frozen object, the source of help, `graft.toml` and docs/configuration.md."""
 
 import datetime
 import re
 import shlex
 import unicodedata
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import pydantic
 from pydantic import BeforeValidator, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, StrictBool
 
 from schema.features import SPLITS
 
-# Layers of ResNet50, and what their names begin with.
+_T = TypeVar("_T")
+# Layers, blocks and stages of ResNet50.
 _LAYER = re.compile(
     r"all|conv1(_(pad|conv|bn|relu))?|pool1_(pad|pool)"
     r"|conv[2-5]|(conv2_block[1-3]|conv3_block[1-4]|conv4_block[1-6]|conv5_block[1-3])(_([0-3]_(conv|bn|relu)|add|out))?"
 )
 _ENDPOINT = re.compile(r"(?:[^\s:/@]+|\[[0-9a-fA-F:.]+\]):(\d{1,5})")
-_LARGEST_MEGAPIXELS = 500  # TensorFlow's decoders give up at 2^29 pixels
+_LARGEST_MEGAPIXELS = 500  # TensorFlow's decoders refuse 2^29 pixels and more
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 BelowOne = Annotated[float, Field(ge=0, lt=1)]
 
 
 def is_endpoint(text: str) -> bool:
-    """Whether this is host:port."""
+    """Tells whether a text is host:port."""
     match = _ENDPOINT.fullmatch(text)
     return match is not None and 0 < int(match[1]) < 2**16
 
 
 def _split_commas(value: Any) -> Any:
-    """On the command line a list is a,b,c."""
+    """Splits a list of the command line: a,b,c."""
     return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
 
 
 def _split_ratios(value: Any) -> Any:
-    """On the command line shares are train=0.8,val=0.1,test=0.1, or 0.8,0.1,0.1 in this order."""
+    """Parses shares of the command line: train=0.8,val=0.1,test=0.1, or 0.8,0.1,0.1 in this order."""
     if not isinstance(value, str):
         return value
     parts = [part.strip() for part in value.split(",")]
@@ -45,7 +46,7 @@ def _split_ratios(value: Any) -> Any:
 
 
 def _split_words(value: Any) -> Any:
-    """On the command line a list of arguments is what a shell would make of it."""
+    """Splits arguments of the command line as a shell does."""
     return shlex.split(value) if isinstance(value, str) else value
 
 
@@ -60,13 +61,13 @@ class _Frozen(pydantic.BaseModel):
 
 
 def _key(default: Any, group: str, description: str, expected: str = "", example: Any = None, metavar: str = "") -> Any:
-    """A key and what is said of it; `expected` and `metavar` where its type alone would not say enough."""
+    """Describes a key; `expected` and `metavar` replace the texts that follow from its type."""
     extra = {"group": group, "expected": expected, "example": example, "metavar": metavar}
     return Field(default, description=description, json_schema_extra=extra)
 
 
 class Augmentation(_Frozen):
-    """Random changes of training images, by Keras' layers; never of what is evaluated or served."""
+    """Random changes of training images by Keras' layers; images to evaluate or to predict stay unchanged."""
 
     flip: Literal["none", "horizontal", "vertical", "horizontal_and_vertical"] = _key(
         "none", "Augmentation", "mirror at random"
@@ -153,7 +154,7 @@ class Beam(_Frozen):
 
 
 class Config(_Frozen):
-    """Everything that a run can be told."""
+    """Configuration of a run."""
 
     data: str = _key(..., "Data", "folder of labelled images", "a path", "photos")
     out: str = _key("graft-out", "Data", "the workspace: artifacts, reports, pushed versions", "a path")
@@ -319,7 +320,9 @@ class Config(_Frozen):
     def _distinct(cls, classes: tuple[str, ...] | None) -> tuple[str, ...] | None:
         if classes is None:
             return None
-        composed = tuple(unicodedata.normalize("NFC", name) for name in classes)  # as ExampleGen has folder names
+        composed = tuple(
+            unicodedata.normalize("NFC", name) for name in classes
+        )  # ExampleGen normalizes folder names in the same way
         return _check(composed, len(set(composed)) == len(composed) > 1 and all(composed))
 
     @pydantic.field_validator("split_ratios")
@@ -330,11 +333,11 @@ class Config(_Frozen):
 
     @property
     def window_end_text(self) -> str:
-        """The date as a folder is named, or ""."""
+        """`window_end` as the name of a date folder, or ""."""
         return self.window_end.isoformat() if self.window_end else ""
 
 
-def _check(value: Any, fine: bool) -> Any:
+def _check(value: _T, fine: bool) -> _T:
     if not fine:
-        raise ValueError("not as expected")  # `load_config` says what is
+        raise ValueError("not as expected")  # `load_config` replaces this text
     return value

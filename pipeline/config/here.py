@@ -1,4 +1,4 @@
-"""Finds the configuration and the workspace that a command means where none is named: those in the current folder."""
+"""Finds the default configuration and workspace of a command: those in the current folder."""
 
 import os
 
@@ -8,7 +8,7 @@ DEFAULT_OUT, DEMO_OUT = "graft-out", "graft-demo"
 
 
 def find_config() -> str | None:
-    """Returns the configuration file of the current folder, if there is one."""
+    """Returns the configuration file of the current folder; None if there is none."""
     return CONFIG_FILE if os.path.exists(CONFIG_FILE) else None
 
 
@@ -22,16 +22,17 @@ def find_configured_workspace() -> str:
 
 
 def choose_workspace() -> str:
-    """Returns the workspace that predict, serve and releases look into where none is named.
+    """Returns the default workspace of predict, serve and releases.
 
-    That of `./graft run` here, where a configuration is here or a run began there, pushed or not: another model's
-    answer would be taken for its own. Else the demo's, if that is here.
+    This is the workspace of `./graft run` if the current folder has a configuration, or if a run began in that
+    workspace, pushed or not. Otherwise it is the demo's, if it exists. Otherwise the
+    demo's model would answer in place of the user's own.
     """
     out = find_configured_workspace()
     return out if find_config() or _is_used(out) or not os.path.isdir(DEMO_OUT) else DEMO_OUT
 
 
 def _is_used(out: str) -> bool:
-    """Says whether a workspace has a run or a model; a run that was refused at its start leaves neither."""
+    """Tells whether a workspace has a run or a model; a run that was refused at its start leaves neither."""
     folders = (os.path.join(out, name) for name in ("runs", "serving"))
     return any(os.path.isdir(folder) and os.listdir(folder) for folder in folders)

@@ -1,4 +1,4 @@
-"""The keys of the configuration, one by one, as help, files and messages need them."""
+"""List of the configuration's keys, for help, files and messages."""
 
 import dataclasses
 import functools
@@ -11,16 +11,16 @@ PATHS = ("data", "out", "weights")
 
 @dataclasses.dataclass(frozen=True)
 class Key:
-    """One thing that can be set.
+    """Key of the configuration.
 
     Attributes:
-        name: in the file; with a dot where it is in a table of its own: "beam.args".
-        group: the heading it stands under.
-        description: what it does.
-        expected: what values it takes.
-        default: None if there is none.
-        example: a value to show where the default is None.
-        metavar: what stands for a value in the help of its option.
+        name: name in the file, with a dot for a key in a table: "beam.args".
+        group: heading of the key.
+        description: effect of the key.
+        expected: values that the key takes, in words.
+        default: default value; None if there is none.
+        example: value to show where the default is None.
+        metavar: placeholder of the value in the help of the option.
     """
 
     name: str
@@ -33,23 +33,23 @@ class Key:
 
     @property
     def option(self) -> str:
-        """On the command line."""
+        """Name on the command line."""
         return "--" + self.name.replace("_", "-").replace(".", "-")
 
     @property
     def is_switch(self) -> bool:
-        """Whether it takes true or false: on the command line no value, but --name or --no-name."""
+        """True for a boolean key; on the command line it is --name or --no-name, without a value."""
         return isinstance(self.default, bool)
 
     @property
     def parameter(self) -> str:
-        """As a name in Python."""
+        """Name as a parameter of a Python function."""
         return self.name.replace(".", "__")
 
 
 @functools.cache
 def all_keys() -> dict[str, Key]:
-    """The keys by name, in the order of the configuration; tables last."""
+    """Returns the keys by name, in the order of the configuration, tables last."""
     schema = Config.model_json_schema()
     keys = {}
     for name, description in schema["properties"].items():
@@ -83,7 +83,7 @@ def _make_metavar(expected: str) -> str:
 
 
 def _describe(properties: dict[str, Any]) -> str:
-    """What a value may be, in words, from its JSON schema."""
+    """Describes the values of a key in words, from its JSON schema."""
     properties = next((p for p in properties.get("anyOf", []) if p["type"] != "null"), properties)
     if "enum" in properties:
         return "one of " + ", ".join(properties["enum"])

@@ -1,4 +1,4 @@
-"""Loads the configuration: a file overrides the defaults, options override the file."""
+"""Loads the configuration: the file overrides the defaults, options override the file."""
 
 import difflib
 import json
@@ -31,17 +31,17 @@ def load_config(file: str | None, options: Mapping[str, Any]) -> Config:
 
     Args:
         file: path of a TOML file, or None. Relative paths in it are relative to its folder.
-        options: by name ("seed", "beam.args"); None means not given.
+        options: values by key ("seed", "beam.args"); None for an option that is not given.
     Returns:
         A checked configuration.
     Raises:
-        UsageError: naming each key that is unknown or wrong, what was expected and what came.
+        UsageError: with each unknown or wrong key, the expected and the given value.
     """
     return load_with_sources(file, options)[0]
 
 
 def load_with_sources(file: str | None, options: Mapping[str, Any]) -> tuple[Config, dict[str, str]]:
-    """As `load_config`; and where the value of each key comes from: "default", the file or the option."""
+    """Loads the configuration as `load_config`, with the source of each value: "default", the file or the option."""
     values = _read_file(file) if file else {}
     sources = dict.fromkeys(all_keys(), DEFAULT) | dict.fromkeys(values, file or "")
     for name, value in options.items():
@@ -53,12 +53,15 @@ def load_with_sources(file: str | None, options: Mapping[str, Any]) -> tuple[Con
     except pydantic.ValidationError as error:
         problems = dict.fromkeys(_describe(e, values, sources, file) for e in error.errors())
         raise UsageError(*problems) from None
-    _check_places(config)
+    _check_folders(config)
     return config, sources
 
 
-def _check_places(config: Config) -> None:
-    """A workspace among the images would be read as a class; and it has a database and a lock, which no store has."""
+def _check_folders(config: Config) -> None:
+    """Refuses a workspace inside the data folder, or in a remote store.
+
+    Inside the data folder it would be read as a class. A store has neither a database nor locks.
+    """
     if is_remote(config.out):
         raise UsageError(
             f"out: expected a folder of this machine, got {config.out}. On Kubeflow everything is kept in a bucket."
@@ -74,12 +77,12 @@ def _check_places(config: Config) -> None:
 
 
 def check_out(out: str) -> None:
-    """Refuses a workspace whose path, from the root on, is a pattern of file names; the data folder may have one."""
+    """Refuses a workspace whose absolute path has wildcards of file patterns; the data folder may have some."""
     check_plain(os.path.abspath(out), "out", "Rename that folder, or choose another workspace with --out.")
 
 
 def _read_file(file: str) -> dict[str, Any]:
-    """The values of a file by full name; what is not a key keeps its name, for the message."""
+    """Reads the values of a file by full name; unknown keys stay in, for the error message."""
     text = ""
     try:
         text = read_regular(file).decode()
@@ -105,7 +108,7 @@ def _read_file(file: str) -> dict[str, Any]:
 
 
 def _suggest(text: str, error: ParseError) -> str:
-    """Returns what to do about a line that is not TOML: mostly quotes are missing, as in data = photos."""
+    """Suggests a correction of a line that is not TOML; most lines lack quotes, as data = photos."""
     lines = text.splitlines()
     line = lines[error.line - 1] if 0 < error.line <= len(lines) else ""
     key, value = match.groups() if (match := _ASSIGNMENT.fullmatch(line)) else ("", "")
@@ -156,7 +159,7 @@ def _describe(error: Any, values: dict[str, Any], sources: dict[str, str], file:
 
 
 def _find_key(name: str) -> Key | None:
-    """The key that a part of it belongs to: head_units.0 is of head_units."""
+    """Returns the key that contains a location: head_units for head_units.0; None if it is unknown."""
     while name and name not in all_keys():
         name = name.rpartition(".")[0]
     return all_keys().get(name)

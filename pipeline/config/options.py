@@ -1,4 +1,4 @@
-"""The options of `./graft run` that come from the configuration: one for each key, under its heading."""
+"""Options of `./graft run` that come from the configuration: one for each key, under its heading."""
 
 from itertools import groupby
 
@@ -11,7 +11,7 @@ _BEAM = "Apache Beam"
 
 
 def make_options() -> list[click.Option]:
-    """An option for each key; not given is None."""
+    """Builds an option for each key; the value of an option that is not given is None."""
     return [
         click.Option([_spell(k), k.parameter], default=None, metavar=k.metavar, help=_help(k))
         for k in all_keys().values()
@@ -41,7 +41,7 @@ def _write_group(group: str, keys: list[Key], formatter: click.HelpFormatter) ->
 
 
 def _spell(key: Key, between: str = "/") -> str:
-    """An option; a switch has two, the second to override a file."""
+    """Returns the name of an option; a switch has a second name, --no-..., which overrides the file."""
     return f"{key.option}{between}--no-{key.option[2:]}" if key.is_switch else key.option
 
 
@@ -51,7 +51,7 @@ def _help(key: Key) -> str:
 
 
 def _on_command_line(value: object) -> str:
-    """A default as it would be typed."""
+    """Renders a default as a user would type it."""
     if isinstance(value, dict):
         return ",".join(map(str, value.values()))
     if isinstance(value, tuple):

@@ -1,4 +1,4 @@
-"""Writes the configuration down: as `graft.toml`, as what is in effect, and as the table of docs/configuration.md."""
+"""Renders the configuration: as `graft.toml`, with the values in effect, and as the table of docs/configuration.md."""
 
 import json
 import sys
@@ -25,11 +25,11 @@ _END = "<!-- /configuration -->"
 
 
 def render_template(data: str | None, classes: Sequence[str] = ()) -> str:
-    """A commented `graft.toml` with every key at its default.
+    """Renders a commented `graft.toml` with every key at its default.
 
     Args:
-        data: value of that key; None leaves a commented example.
-        classes: an example for that key.
+        data: value of the key `data`; None for a commented example.
+        classes: example for the key `classes`.
     """
 
     def line(key: Key) -> str:
@@ -46,10 +46,10 @@ def render_template(data: str | None, classes: Sequence[str] = ()) -> str:
 
 
 def render_minimal(data: str | None) -> str:
-    """A `graft.toml` with the folder alone.
+    """Renders a `graft.toml` with the data folder alone.
 
     Args:
-        data: value of that key; None leaves a commented example.
+        data: value of the key `data`; None for a commented example.
     """
     key = all_keys()["data"]
     line = _assignment(key, data) if data else f"#{_assignment(key, key.example)}"
@@ -57,7 +57,7 @@ def render_minimal(data: str | None) -> str:
 
 
 def render_effective(config: Config, sources: dict[str, str]) -> str:
-    """What is in effect, as TOML, with the source of each value behind it."""
+    """Renders the values in effect as TOML, each with its source."""
     values = effective_values(config)
 
     def line(key: Key) -> str:
@@ -69,13 +69,13 @@ def render_effective(config: Config, sources: dict[str, str]) -> str:
 
 
 def render_effective_json(config: Config, sources: dict[str, str]) -> str:
-    """The same as JSON: {key: {"value": ..., "source": ...}}."""
+    """Renders the values in effect as JSON: {key: {"value": ..., "source": ...}}."""
     tree = {name: {"value": value, "source": sources[name]} for name, value in effective_values(config).items()}
     return json.dumps(tree, indent=1, ensure_ascii=False, default=str)
 
 
 def effective_values(config: Config) -> dict[str, Any]:
-    """The values by full name."""
+    """Returns the values by full name."""
     return {name: _get(config, name) for name in all_keys()}
 
 
@@ -91,10 +91,10 @@ def render_table() -> str:
 
 
 def update_table(text: str) -> str:
-    """Puts the table between its marks in a text.
+    """Replaces the table between its marks in a text.
 
     Raises:
-        ValueError: if the marks are not there.
+        ValueError: if a mark is missing.
     """
     before, begin, rest = text.partition(_BEGIN)
     _, end, after = rest.partition(_END)
@@ -104,7 +104,7 @@ def update_table(text: str) -> str:
 
 
 def to_toml(value: Any) -> str:
-    """A value on one line."""
+    """Renders a value as TOML on one line."""
     if isinstance(value, dict):
         table = tomlkit.inline_table()
         table.update(value)

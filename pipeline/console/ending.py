@@ -1,8 +1,8 @@
-"""Ends a command at Ctrl-C, whatever it waits for: a thread that reads from a network folder may never come back.
+"""Ends a command at Ctrl-C, even if a thread hangs, as in a read from a network folder.
 
-The first Ctrl-C raises KeyboardInterrupt in the main thread, so that what is open is closed. Where that takes longer
-than `GRACE`, or at a second Ctrl-C, a thread ends the process. The thread hears of the signal from Python's own C code
-(`signal.set_wakeup_fd`), so that it acts even while the main thread is in a call of a library.
+The first Ctrl-C raises KeyboardInterrupt in the main thread, so that open files are closed. A second Ctrl-C, or `GRACE`
+seconds after the first, a thread ends the process. Python's C code tells that thread of the signal
+(`signal.set_wakeup_fd`), so that the thread acts even while the main thread is inside a library.
 """
 
 import contextlib
@@ -15,24 +15,24 @@ from collections.abc import Iterator
 from types import FrameType
 
 GRACE = 5.0  # seconds
-_LATE = f"graft: interrupted; what it waited for did not end within {GRACE:g} s, and was left.\n"
-_SHOW_CURSOR = b"\r\x1b[K\x1b[?25h"  # a bar hides it
+_LATE = f"graft: interrupted; some work did not end within {GRACE:g} s, and was cut off.\n"
+_SHOW_CURSOR = b"\r\x1b[K\x1b[?25h"  # a progress bar hides the cursor
 
 
 class Interrupts:
-    """The SIGINTs of a command.
+    """Handler of SIGINT for a command.
 
     Attributes:
-        received: True after the first of them.
-        raises: whether a SIGINT raises KeyboardInterrupt; else it ends the process as if nothing caught it.
+        received: True after the first SIGINT.
+        raises: whether a SIGINT raises KeyboardInterrupt; otherwise it ends the process by the default action.
     """
 
     def __init__(self) -> None:
-        """Has received none."""
+        """Starts without a received signal."""
         self.received = self.raises = False
 
     def handle(self, number: int, frame: FrameType | None) -> None:
-        """Is Python's handler of the signal."""
+        """Handles SIGINT: raises KeyboardInterrupt, or ends the process."""
         if not self.raises:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
@@ -42,7 +42,7 @@ class Interrupts:
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[Interrupts]:
-    """Catches SIGINT, unless the process ignores it, and ends the process where it does not end by itself."""
+    """Handles SIGINT inside the context, unless the process ignores it; ends a process that hangs afterwards."""
     interrupts = Interrupts()
     before = signal.getsignal(signal.SIGINT)
     if before is signal.SIG_IGN or threading.current_thread() is not threading.main_thread():
@@ -64,7 +64,7 @@ def interruptible() -> Iterator[Interrupts]:
 
 
 def end_at_once(code: int) -> None:
-    """Ends the process without waiting for its threads; what was printed is written."""
+    """Flushes the standard streams and ends the process without waiting for its threads."""
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):
             stream.flush()
@@ -72,7 +72,7 @@ def end_at_once(code: int) -> None:
 
 
 def _end_late(source: int, stderr: int) -> None:
-    """Ends the process at a second signal, or some time after the first, unless the context has ended."""
+    """Ends the process at the second signal, or `GRACE` seconds after the first, unless the context has ended."""
     with os.fdopen(source, "rb", buffering=0) as signals, os.fdopen(stderr, "wb", buffering=0) as output:
         first = signals.read(1)
         if not first:
@@ -86,6 +86,6 @@ def _end_late(source: int, stderr: int) -> None:
 
 
 def _pass_over_interrupts(unraisable: "sys.UnraisableHookArgs") -> None:
-    """Says nothing of a KeyboardInterrupt that a library's callback swallows."""
+    """Reports exceptions that Python cannot raise, but no KeyboardInterrupt, which callbacks of libraries swallow."""
     if not issubclass(unraisable.exc_type, KeyboardInterrupt):
         sys.__unraisablehook__(unraisable)

@@ -1,4 +1,4 @@
-"""Lays out what a run prints: labelled lines that wrap between words, and commands as the user called Graft."""
+"""Prints to the terminal: labelled lines that wrap between words, errors, and commands as the user called Graft."""
 
 import io
 import itertools
@@ -17,22 +17,22 @@ from schema.text import printable, printable_lines, quote
 from serving.process import output
 
 LABEL_WIDTH = 10
-_WRITTEN = "./graft "  # as commands stand in the sources
-_LEAST_WIDTH = 30  # columns of text beside a label, however narrow the terminal
+_WRITTEN = "./graft "  # spelling of commands in the sources
+_LEAST_WIDTH = 30  # columns of text beside a label, also in a narrower terminal
 
 
 def find_command() -> str:
-    """Returns what the user typed to call Graft, fit for a shell: `./graft`, or another path of the script."""
+    """Returns the command that the user typed, quoted for a shell: `./graft`, or another path of the script."""
     return quote(os.environ.get("GRAFT_COMMAND") or "./graft")
 
 
 def as_called(text: str) -> str:
-    """Replaces `./graft` in a text by what the user typed, so that a printed command runs where it is read."""
+    """Replaces `./graft` in a text by the command that the user typed, so that a printed command runs as it is."""
     return text.replace(_WRITTEN, f"{find_command()} ")
 
 
 class _NamesAreData(Console):
-    """Rich's console for texts with names: no `:dog:` becomes a picture, and no control character gets through."""
+    """Rich's console for texts with names: prints `:dog:` literally, and escapes control characters."""
 
     def render_str(self, text: str, **options: Any) -> Text:
         """Renders a plain text or the cell of a table."""
@@ -40,26 +40,26 @@ class _NamesAreData(Console):
 
 
 def make_console(**options: Any) -> Console:
-    """Makes a console to print to; the options are those of rich's."""
+    """Makes a console to print to; `options` are those of rich's Console."""
     return _NamesAreData(emoji=False, highlight=False, **options)
 
 
 def echo(*lines: str, err: bool = False) -> None:
-    """Prints lines to the standard output, or to the standard error; commands as the user called Graft."""
+    """Prints lines to the standard output, or to the standard error, with commands as the user called Graft."""
     output.echo(*map(as_called, lines), err=err)
 
 
 def echo_json(document: str, file: TextIO | None = None) -> None:
-    """Prints a JSON document, with the true names in it."""
+    """Prints a JSON document, from which a parser reads the names unchanged."""
     output.echo_json(document, file)
 
 
 def print_labelled(console: Console, label: str, markup: str) -> None:
-    """Prints a text beside a label; on a terminal wrapped between words, below its first line.
+    """Prints a text beside a label; wraps it between words on a terminal.
 
     Args:
-        console: where to print.
-        label: up to 9 characters in rich's markup, such as "Data:"; "" to go on below the line before.
+        console: console to print to.
+        label: up to 9 characters in rich's markup, such as "Data:"; "" to continue the line before.
         markup: the text, in rich's markup.
     """
     head = Text.from_markup(label, emoji=False)
@@ -68,7 +68,7 @@ def print_labelled(console: Console, label: str, markup: str) -> None:
 
 
 def print_indented(console: Console, text: str, indent: int) -> None:
-    """Prints a line some columns in; on a terminal wrapped between words, with what follows 2 columns deeper."""
+    """Prints an indented line; wraps it between words on a terminal, with 2 columns more for the further lines."""
     _print_wrapped(console, Text(" " * indent), Text(printable(text)), indent + 2)
 
 
@@ -82,7 +82,10 @@ def _print_wrapped(console: Console, head: Text, text: Text, indent: int) -> Non
 
 
 def _find_breaks(text: str, first_width: int, width: int) -> list[int]:
-    """Returns the positions at which lines after the first begin. Rich itself would break words that are too long."""
+    """Returns the positions at which the second and further lines begin.
+
+    Keeps words longer than a line whole; rich itself would break them.
+    """
     breaks, start, room = [], 0, first_width
     for word in re.finditer(r"\S+", text):
         if text[start : word.start()].strip() and cell_len(text[start : word.end()]) > room:
@@ -92,21 +95,21 @@ def _find_breaks(text: str, first_width: int, width: int) -> list[int]:
 
 
 def print_unbroken(console: Console, label: str, text: str) -> None:
-    """Prints a path or a command beside a label on one line, however long, so that it can be copied."""
+    """Prints a path or a command beside a label on one line of any length, so that a user can copy it."""
     print_plain(console, label.ljust(LABEL_WIDTH) + as_called(text))
 
 
 def print_plain(console: Console, line: str) -> None:
-    """Prints one line as it is, however long."""
+    """Prints one line of any length without markup."""
     console.print(printable(line), highlight=False, soft_wrap=True, markup=False)
 
 
 def print_error(error: GraftError, stream: Any = None) -> None:
-    """Prints a message to the standard error; on a terminal wrapped between words.
+    """Prints an error to the standard error; wraps it between words on a terminal.
 
     Args:
-        error: with the message.
-        stream: another one to print to.
+        error: the error.
+        stream: stream to print to; None for the standard error.
     """
     stream = stream or sys.stderr
     lines = printable_lines(as_called(describe_error(error))).split("\n")
@@ -117,14 +120,14 @@ def print_error(error: GraftError, stream: Any = None) -> None:
 
 
 def print_usage_error(error: click.ClickException) -> None:
-    """Prints click's message to the standard error: usage, hint and what is wrong."""
+    """Prints an error of click to the standard error: usage, hint and reason."""
     shown = io.StringIO()
     error.show(shown)
     echo(*shown.getvalue().rstrip("\n").split("\n"), err=True)
 
 
 def _wrap(line: str, width: int) -> list[str]:
-    """Wraps a line between words; a path is one word, and stays whole even where it is longer than a line."""
+    """Wraps a line between words; a path is one word, and stays whole even if it is longer than a line."""
     indent = " " * (len(line) - len(line.lstrip()) + 2)
     width = max(_LEAST_WIDTH, width - 1)
     starts = [0, *_find_breaks(line, width, width - len(indent)), len(line)]

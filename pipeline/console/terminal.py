@@ -1,4 +1,4 @@
-"""Silence while libraries are imported, and the signals that end a run."""
+"""Muting of libraries, and the signals that end a run."""
 
 import contextlib
 import os
@@ -13,7 +13,7 @@ _END = object()
 
 @contextlib.contextmanager
 def muted_stderr() -> Iterator[None]:
-    """Drops what C++ writes to the standard error, such as TensorFlow at its import; no setting silences all of it."""
+    """Drops the standard error, C++ included: no setting silences all that TensorFlow writes at its import."""
     sys.stderr.flush()
     stderr = os.dup(2)
     with open(os.devnull, "w") as devnull:
@@ -26,7 +26,7 @@ def muted_stderr() -> Iterator[None]:
 
 
 def quietly(items: Iterable[_Item]) -> Iterator[_Item]:
-    """Yields the same items; drops what C++ says while it computes one, such as libjpeg of a damaged image."""
+    """Yields the items; drops the standard error while computing each, such as libjpeg's about a damaged image."""
     iterator = iter(items)
     while True:
         with muted_stderr():
@@ -37,10 +37,11 @@ def quietly(items: Iterable[_Item]) -> Iterator[_Item]:
 
 
 def catch_interrupts() -> Callable[[], int]:
-    """Makes SIGTERM, which a scheduler sends, end a run as Ctrl-C does.
+    """Raises KeyboardInterrupt at SIGINT and at SIGTERM, which schedulers send.
 
     Returns:
-        A function that tells which of the two came, or 0: Beam wraps a KeyboardInterrupt in an error of its own.
+        A function that returns the number of the first signal, or 0. It is needed because Beam wraps a
+        KeyboardInterrupt in an error of its own.
     """
     caught: list[int] = []
 

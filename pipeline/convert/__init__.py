@@ -1,1 +1,1 @@
-"""`./graft convert`: images that TensorFlow cannot read become some that it can."""
+"""`./graft convert`: converts images that TensorFlow cannot read."""

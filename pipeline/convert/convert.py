@@ -1,7 +1,7 @@
-"""`./graft convert`: copies a folder of images, and turns what Graft does not read into JPEG.
+"""Copies a folder of images, and converts the formats that Graft does not read to JPEG.
 
-Of each file the first bytes are read, then a name is chosen, then it is copied or converted. A file of the new folder
-has the modification time of its source: thus the same command, given again, knows what it has written.
+Reads the first bytes of each file, chooses the names, then copies or converts. A written file gets the modification
+time of its source. By that time a repeated command recognizes the files that it has written.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ from serving.storage.whole_files import write_whole
 
 _HEADER = 64  # bytes
 _LARGEST_PIXEL = 8  # bytes: red, green, blue and alpha of 16 bits
-_BMP_BITS = (8, 24, 32)  # a pixel; TensorFlow reads no other
+_BMP_BITS = (8, 24, 32)  # bits per pixel that TensorFlow reads
 
 
 _Item = TypeVar("_Item")
@@ -42,9 +42,9 @@ class _Source:
 
     Attributes:
         path: relative to the folder of images, with "/".
-        kind: its format, such as "HEIC".
-        readable: whether Graft reads it as it is.
-        problem: why it can be neither copied nor converted; "" if it can.
+        kind: format, such as "HEIC".
+        readable: whether Graft reads this format.
+        problem: reason why the file can be neither copied nor converted, or "".
     """
 
     path: str
@@ -56,15 +56,15 @@ class _Source:
 def convert_folder(data: str, out: str, max_megapixels: float, follow_links: bool = False) -> Summary:
     """Writes a folder that a run can read, with the same class folders and names.
 
-    Memory holds one file and its decoded image a core.
+    Keeps one file and its decoded image in memory for each core.
 
     Args:
-        data: the folder of images; only read.
-        out: the folder to write; made, or an earlier one. No file in it is ever overwritten.
-        max_megapixels: the most that an image may have, in millions of pixels.
+        data: folder of images.
+        out: folder to write, new or existing; its files are never overwritten.
+        max_megapixels: upper bound on the size of an image, in millions of pixels.
         follow_links: whether links may lead out of `data`.
     Returns:
-        What was done with each file.
+        The outcome of each file.
     Raises:
         DataError: if `data` is missing, is a file, holds no file or cannot be listed.
         UsageError: if one folder is inside the other, or not on this machine.
@@ -88,7 +88,7 @@ def convert_folder(data: str, out: str, max_megapixels: float, follow_links: boo
 
         with show_progress(len(paths)) as advance:
             outcomes = _map(write, sources, advance)
-    others = len(set(earlier) - set(targets.values()))  # a run would read these, too
+    others = len(set(earlier) - set(targets.values()))  # a run would read these files, too
     return Summary(out, tuple(outcomes), ignored, others, any("/" in path for path in good))
 
 
@@ -112,7 +112,7 @@ def _check_folders(data: str, out: str) -> None:
 
 
 def _refuse_links(paths: Iterable[str], out: str) -> None:
-    """Refuses a folder of images with a link to what is written: each time there would be more to convert."""
+    """Refuses a folder of images with a link into `out`: each call would convert the files of the last one."""
     there = os.path.join(os.path.realpath(out), "")
     for folder in sorted({os.path.dirname(path) for path in paths}):
         if os.path.join(os.path.realpath(folder), "").startswith(there):
@@ -121,7 +121,7 @@ def _refuse_links(paths: Iterable[str], out: str) -> None:
 
 @contextlib.contextmanager
 def _lock(out: str) -> Iterator[None]:
-    """Makes the folder if need be, and locks it for one process."""
+    """Makes the folder if it is missing, and locks it for this process."""
     try:
         os.makedirs(out, exist_ok=True)
         folder = os.open(out, os.O_RDONLY | os.O_DIRECTORY)
@@ -131,10 +131,8 @@ def _lock(out: str) -> Iterator[None]:
         try:
             fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise GraftError(
-                f"{printable(out)}: another ./graft convert writes here. Wait until it has ended."
-            ) from None
-        except OSError:  # NFS locks only what is open for writing, and a folder never is
+            raise GraftError(f"{printable(out)}: another ./graft convert writes here. Wait for its end.") from None
+        except OSError:  # NFS locks only files open for writing, and no folders
             pass
         yield
     finally:
@@ -144,7 +142,7 @@ def _lock(out: str) -> Iterator[None]:
 def _map(function: Callable[[_Item], _Result], items: Iterable[_Item], advance: Callable[[], None]) -> list[_Result]:
     """Calls a function with each item on all cores, and returns the results in order.
 
-    After an error or Ctrl-C no further item is begun.
+    After an error or Ctrl-C it starts no further item.
     """
     threads = ThreadPoolExecutor(os.cpu_count())
     results = []
@@ -158,7 +156,7 @@ def _map(function: Callable[[_Item], _Result], items: Iterable[_Item], advance: 
 
 
 def _inspect(data: str, max_megapixels: float, path: str) -> _Source:
-    """Reads the first bytes of a file."""
+    """Reads the first bytes of a file, and decides whether to copy, to convert or to leave it out."""
     if path.lower().endswith(UNFINISHED):
         return _Source(path, problem="unfinished download; bring the whole file, or remove it")
     try:
@@ -178,13 +176,13 @@ def _inspect(data: str, max_megapixels: float, path: str) -> _Source:
 
 
 def _read_header(path: str) -> tuple[bytes, int]:
-    """Returns the first bytes of a file, and its size in bytes."""
+    """Returns the first bytes of a file, and the size of the file in bytes."""
     with open_regular(path) as file:
         return file.read(_HEADER), os.fstat(file.fileno()).st_size
 
 
 def _is_readable(kind: str, header: bytes, size: int) -> bool:
-    """Tells whether Graft reads a format: all JPEG, PNG and GIF, and BMP uncompressed and not a byte longer."""
+    """Tells whether Graft reads a file: any JPEG, PNG or GIF; a BMP without compression and without extra bytes."""
     if kind != "BMP":
         return kind in ("JPEG", "PNG", "GIF")
     start, width, height = (int.from_bytes(header[at : at + 4], "little", signed=True) for at in (10, 18, 22))
@@ -194,10 +192,10 @@ def _is_readable(kind: str, header: bytes, size: int) -> bool:
 
 
 def _write_source(source: _Source, data: str, target: str, max_megapixels: float) -> Outcome:
-    """Copies or converts one file, if that is not done yet.
+    """Copies or converts one file, unless an earlier call has done so.
 
     Raises:
-        GraftError: if it cannot be written.
+        GraftError: if the target cannot be written.
     """
     if source.problem:
         return Outcome(source.path, source.kind, problem=source.problem)
@@ -222,16 +220,16 @@ def _write_source(source: _Source, data: str, target: str, max_megapixels: float
 
 
 def _is_there(target: str, modified: int) -> bool:
-    """Tells whether a target has been written from its source, by the modification time in nanoseconds.
+    """Tells by the modification time, in nanoseconds, whether a target was written from its source.
 
     Raises:
-        ConversionError: if there is another file, or one of an older source: it is never overwritten.
+        ConversionError: if the target is another file, or comes from an older source: it is never overwritten.
     """
     try:
         there = os.lstat(target)
     except FileNotFoundError:
         return False
-    # FAT keeps 2 seconds, exFAT a hundredth of a second.
+    # FAT rounds to 2 seconds, exFAT to a hundredth of a second.
     rounded = there.st_mtime_ns % 10_000_000 == 0 and abs(there.st_mtime_ns - modified) < 2_000_000_000
     if stat.S_ISREG(there.st_mode) and (there.st_mtime_ns == modified or rounded):
         return True
@@ -243,7 +241,7 @@ def _is_there(target: str, modified: int) -> bool:
 def _write(target: str, content: bytes, modified: int) -> None:
     """Writes a file whole or not at all, with the modification time of its source."""
     folder, name = os.path.split(target)
-    # Short, for a name may have 255 bytes; hidden, for a run passes hidden files over.
+    # Short, because a name has at most 255 bytes; hidden, because a run ignores hidden files.
     temporary = f".graft-{hashlib.sha256(name.encode()).hexdigest()[:16]}.part"
     try:
         os.makedirs(folder, exist_ok=True)
@@ -258,5 +256,5 @@ def _write(target: str, content: bytes, modified: int) -> None:
 def _explain(error: OSError, path: str) -> GraftError:
     return GraftError(
         f"{printable(path)}: cannot be written: {error.strerror}. Make room or make the folder writable, and run "
-        "the same command again: what is finished is kept. Or name another folder."
+        "the same command again: finished files are kept. Or name another folder."
     )

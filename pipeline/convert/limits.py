@@ -1,23 +1,23 @@
-"""Bounds of what `./graft convert` hands to Pillow, which takes minutes for some small files."""
+"""Refuses small files on which Pillow would work for minutes."""
 
 import itertools
 
 from components.images.formats import GIF, JPEG, JPEG_FRAMES
 from components.images.jpeg_segments import SCAN, walk_segments
 
-_MOST_SEGMENTS = 50_000  # of a JPEG; 12 microseconds each
-_MOST_BETWEEN = 1_000_000  # bytes between the segments of a JPEG's header; a microsecond each
-_MOST_COPIED = 2e10  # bytes, of a GIF before its picture: the comment so far is copied for each block; a second or two
-# As components.images.jpeg_scans, which needs TensorFlow.
+_MOST_SEGMENTS = 50_000  # segments of a JPEG; Pillow takes 12 microseconds for each
+_MOST_BETWEEN = 1_000_000  # bytes between the segments of a JPEG's header; Pillow takes a microsecond for each
+_MOST_COPIED = 2e10  # bytes that Pillow copies for comments of a GIF, as each block copies those before; 1 to 2 s
+# The limits of components.images.jpeg_scans, whose import needs TensorFlow.
 _MOST_SCANS, _PIXELS, _PIXELS_A_BYTE = 16, 1e9, 100
 
 
 class ConversionError(ValueError):
-    """The reason why a file is left out, in words for the list of such files."""
+    """Error of a file that is left out; the message is the reason."""
 
 
 def refuse_costly(encoded: bytes) -> None:
-    """Refuses small files that Pillow would work on for minutes.
+    """Refuses a file that would keep Pillow busy for minutes.
 
     Raises:
         ConversionError: with the reason.
@@ -47,7 +47,7 @@ def _refuse_jpeg(jpeg: bytes) -> None:
 
 
 def _has_long_comments(gif: bytes) -> bool:
-    """Tells whether Pillow would copy too much for the blocks of a GIF before its first frame."""
+    """Tells whether Pillow would copy more than `_MOST_COPIED` bytes for the comments before a GIF's first frame."""
     at, blocks = 13 + (3 * (2 << gif[10] % 8) if len(gif) > 10 and gif[10] >= 128 else 0), 0
     while gif[at : at + 1] == b"!":
         at += 2

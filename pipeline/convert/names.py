@@ -1,4 +1,4 @@
-"""Chooses the names of converted images: the old ones where possible, no two alike, whatever the file system."""
+"""Chooses the names of converted images: unchanged where possible, and distinct on every file system."""
 
 import collections
 import os
@@ -17,13 +17,13 @@ _OF_CONVERTED = {
 def choose_targets(copied: Mapping[str, str]) -> dict[str, str]:
     """Chooses a name for each file: photo.heic becomes photo.jpg.
 
-    Two files of a folder that would get the same name, in upper or lower case, keep their extension in it: a.heic.jpg.
-    A file that keeps its name goes first. The answer does not depend on the order of the files.
+    Files of a folder that would get the same name, apart from case, keep their extension in it: a.heic.jpg. A file that
+    can keep its name has precedence. The result does not depend on the order of the files.
 
     Args:
-        copied: path, relative and with "/", to the format that is copied, such as "PNG"; "" for what becomes a JPEG.
+        copied: format of each file to copy, such as "PNG", by relative path; "" for a file to convert to JPEG.
     Returns:
-        Path to path; in the same folder.
+        New path by old path, in the same folder.
     """
     wanted = {path: _replace_suffix(path, kind) for path, kind in copied.items()}
     counts = collections.Counter(map(_key, wanted.values()))
@@ -39,10 +39,10 @@ def choose_targets(copied: Mapping[str, str]) -> dict[str, str]:
 
 
 def _replace_suffix(path: str, copied: str) -> str:
-    """Replaces the extension where it would mislead other programs; an unknown extension is a part of the name."""
+    """Replaces an extension that would mislead other programs; an unknown extension is a part of the name."""
     stem, suffix = os.path.splitext(path)
     suffix = suffix.lower()
-    if copied:  # Graft goes by the first bytes: a JPEG named .gif keeps its name
+    if copied:  # Graft decides by the first bytes, so a JPEG named .gif keeps its name
         return stem + _SUFFIXES[copied] if suffix in _OF_CONVERTED else path
     if suffix in _OF_JPEG:
         return path
@@ -50,7 +50,7 @@ def _replace_suffix(path: str, copied: str) -> str:
 
 
 def _find_free(path: str, suffix: str, taken: set[tuple[str, str]]) -> str:
-    """Appends the extension, and a number from 2 on if that is taken, too."""
+    """Returns the path with the extension appended, and with a number from 2 on if that name is taken."""
     name, number = path + suffix, 1
     while _key(name) in taken:
         number += 1
@@ -59,13 +59,13 @@ def _find_free(path: str, suffix: str, taken: set[tuple[str, str]]) -> str:
 
 
 def _key(path: str) -> tuple[str, str]:
-    """Folder, and name as a file system sees it that tells neither upper case nor forms of Unicode apart."""
+    """Returns folder and name, equal for names that differ in case or in the form of Unicode alone."""
     folder, name = os.path.split(path)
     return folder, unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def _list_folders(paths: Iterable[str]) -> set[tuple[str, str]]:
-    """The keys of all folders above some files: a file cannot have the name of a folder."""
+    """Returns the keys of all folders above some files, which no file can have as its name."""
     folders = set()
     for path in paths:
         while path := os.path.dirname(path):

@@ -1,4 +1,4 @@
-"""Turns one encoded image into a JPEG that Graft reads: upright, in sRGB, 8 bits a channel, without metadata."""
+"""Converts one encoded image to a JPEG that Graft reads: upright, sRGB, 8 bits per channel, without metadata."""
 
 import contextlib
 import io
@@ -14,8 +14,8 @@ from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 from components.images.formats import JPEG_FRAMES, READABLE, name_format
 from pipeline.convert.limits import ConversionError, refuse_costly
 
-# Pillow's parser of each format. The first bytes choose one, and no other is tried: Pillow knows some forty, of which
-# one starts Ghostscript.
+# Pillow's parser of each format. The first bytes choose the parser: of the forty that Pillow would try, one starts
+# Ghostscript.
 _PARSERS = {
     **{name: name for name in READABLE.values()},
     "WebP": "WEBP",
@@ -30,22 +30,22 @@ _ORIENTATION = 274  # tag 0x0112 of EXIF 2.32; 1 is upright, and some cameras wr
 # Tags of TIFF 6.0, and DNGVersion of DNG 1.6.
 _SUBFILE_TYPE, _BITS, _PHOTOMETRIC, _SAMPLE_FORMAT, _DNG_VERSION = 254, 258, 262, 339, 50706
 _QUALITY = 95
-_MOST_STEPS = 900  # a little fewer than `components.images.jpeg_header` takes
+_MOST_STEPS = 900  # somewhat below the limit of `components.images.jpeg_header`
 
 
 def can_convert(kind: str) -> bool:
-    """Tells whether a format, as `components.images.formats.name_format` names it, can be read here."""
+    """Tells whether Pillow can read a format, named as by `components.images.formats.name_format`."""
     return kind in _PARSERS
 
 
 @contextlib.contextmanager
 def set_up_pillow(max_megapixels: float) -> Iterator[None]:
-    """Adds the parser of HEIC to Pillow, and keeps Pillow's warnings off the terminal; once, around all threads.
+    """Registers the parser of HEIC, sets Pillow's limit of pixels and mutes Pillow's warnings, for all threads.
 
     Args:
-        max_megapixels: Pillow itself refuses more than twice as many millions of pixels, wherever it finds a size.
+        max_megapixels: limit in millions of pixels; Pillow refuses more than twice as many.
     """
-    # Images are converted in threads of their own, one a core.
+    # `convert_folder` has a thread for each core already.
     pi_heif.register_heif_opener(decode_threads=1, thumbnails=False, depth_images=False, aux_images=False)
     limit, level = Image.MAX_IMAGE_PIXELS, logging.getLogger("PIL").level
     Image.MAX_IMAGE_PIXELS = int(max_megapixels * 1e6)
@@ -60,14 +60,14 @@ def set_up_pillow(max_megapixels: float) -> Iterator[None]:
 
 
 def check_and_orient(encoded: bytes, max_megapixels: float) -> bytes:
-    """Decodes an image that Graft reads, to find out whether it is whole, and turns a JPEG upright.
+    """Checks an image that Graft reads by decoding it, and turns a JPEG upright.
 
     Args:
         encoded: the file: JPEG, PNG, GIF or BMP.
-        max_megapixels: the most that the image may have, in millions of pixels.
+        max_megapixels: upper bound on the size of the image, in millions of pixels.
     Returns:
-        The same bytes; or an upright JPEG, if the EXIF orientation of a JPEG is another, or ingest would not find
-        its size behind a header of thousands of segments.
+        The same bytes; or a new, upright JPEG if the EXIF orientation is not upright, or if the header has so many
+        segments that ingest would not find the size.
     Raises:
         ConversionError: if the image is broken or too large, with the reason.
     """
@@ -75,15 +75,15 @@ def check_and_orient(encoded: bytes, max_megapixels: float) -> bytes:
         if image.format in ("JPEG", "MPO"):
             if _read_orientation(image) in range(2, 9) or _has_long_header(encoded):
                 return _encode(image)
-            image.draft("L", (1, 1))  # all bytes are read, and an eighth of the pixels a side computed
+            image.draft("L", (1, 1))  # reads all bytes, and computes an eighth of the pixels per side
         image.load()
     return encoded
 
 
 def _has_long_header(jpeg: bytes) -> bool:
-    """Tells whether `components.images.jpeg_header` might give up before the size: by its steps of 256 bytes or more.
+    """Tells whether `components.images.jpeg_header` might give up before it finds the size.
 
-    A step passes a segment at least, so what is counted here is never less than the steps that are taken there.
+    Counts steps of at least 256 bytes or one segment. The count is never below the number of steps of that module.
     """
     at, steps = 2, 0
     while steps < _MOST_STEPS:
@@ -101,17 +101,15 @@ def _has_long_header(jpeg: bytes) -> bool:
 
 
 def convert(encoded: bytes, max_megapixels: float) -> tuple[bytes, int]:
-    """Turns an image into a JPEG.
-
-    Of several pages or frames the first is taken; of a HEIC, the primary image.
+    """Converts an image to JPEG: the first page or frame, or the primary image of a HEIC.
 
     Args:
-        encoded: the file, in a format for which `can_convert` holds.
-        max_megapixels: the most that the image may have, in millions of pixels.
+        encoded: the file, in a format that `can_convert` accepts.
+        max_megapixels: upper bound on the size of the image, in millions of pixels.
     Returns:
         The JPEG, and the number of pages or frames in the file.
     Raises:
-        ConversionError: if the image is broken, too large, or of a kind that has no right answer in 8 bits.
+        ConversionError: if the image is broken, too large, or has pixels without a unique 8-bit value.
     """
     with _open(encoded, max_megapixels) as image:
         frames = getattr(image, "n_frames", 1)
@@ -121,7 +119,7 @@ def convert(encoded: bytes, max_megapixels: float) -> tuple[bytes, int]:
 
 @contextlib.contextmanager
 def _open(encoded: bytes, max_megapixels: float) -> Iterator[Image.Image]:
-    """Reads the header of an image; whatever goes wrong with the image inside is a ConversionError."""
+    """Opens an image and checks its size; turns each error inside the context into a ConversionError."""
     refuse_costly(encoded)
     try:
         with Image.open(io.BytesIO(encoded), formats=[_PARSERS[name_format(encoded)]]) as image:
@@ -130,7 +128,7 @@ def _open(encoded: bytes, max_megapixels: float) -> Iterator[Image.Image]:
                 claimed = f"{image.width} x {image.height} pixels are {round(megapixels, 2):g} megapixels"
                 raise ConversionError(f"{claimed}; --max-megapixels allows {max_megapixels:g}")
             yield image
-    except UnidentifiedImageError:  # its message has an address in memory
+    except UnidentifiedImageError:  # its message contains a memory address
         raise ConversionError("cannot be decoded: the header is broken") from None
     except Image.DecompressionBombError:
         raise ConversionError(
@@ -138,18 +136,18 @@ def _open(encoded: bytes, max_megapixels: float) -> Iterator[Image.Image]:
         ) from None
     except ConversionError:
         raise
-    except Exception as error:  # Pillow's parsers raise many kinds, SyntaxError and struct.error among them
+    except Exception as error:  # Pillow's parsers raise errors of many classes, such as SyntaxError and struct.error
         raise ConversionError(f"cannot be decoded: {error or type(error).__name__}") from error
 
 
 def _encode(image: Image.Image) -> bytes:
-    """Decodes an image whose header has been read, and encodes the upright picture."""
+    """Decodes an opened image, and encodes it upright."""
     profile = image.info.get("icc_profile")
-    tags = dict(_read_tags(image))  # TIFF's are gone from the upright copy
+    tags = dict(_read_tags(image))  # the upright copy of a TIFF has no tags
     image.load()
     upright = _turn_upright(image)
     picture = _apply_profile(_drop_transparency(_reduce_to_8_bits(upright, tags)), profile)
-    picture.info.clear()  # Pillow writes a comment that it finds there
+    picture.info.clear()  # else Pillow writes the comment that is in it
     file = io.BytesIO()
     picture.save(file, "JPEG", quality=_QUALITY, subsampling="4:4:4")
     return file.getvalue()
@@ -158,31 +156,31 @@ def _encode(image: Image.Image) -> bytes:
 def _read_orientation(image: Image.Image) -> int:
     try:
         return int(image.getexif().get(_ORIENTATION, 1))
-    except Exception:  # as in _open; the picture may be whole where its EXIF is not
+    except Exception:  # as in _open; an image with broken EXIF may be whole
         return 1
 
 
 def _turn_upright(image: Image.Image) -> Image.Image:
-    """Applies the EXIF orientation. Where a parser has turned the image itself (TIFF, HEIC), the tag is gone or 1."""
+    """Applies the EXIF orientation; the parsers of TIFF and HEIC have applied it already, and removed the tag."""
     return ImageOps.exif_transpose(image) if _read_orientation(image) in range(2, 9) else image
 
 
 def _read_tags(image: Image.Image) -> Mapping[int, Any]:
-    """Returns the tags of a TIFF; of another image none."""
+    """Returns the tags of a TIFF; no tags for other formats."""
     return getattr(image, "tag_v2", {})
 
 
 def _refuse_raw(encoded: bytes, tags: Mapping[int, Any]) -> None:
-    """Refuses raw files of cameras: to a TIFF reader they are the thumbnail that they begin with."""
+    """Refuses raw files of cameras: a TIFF reader sees only the thumbnail at their beginning."""
     if tags.get(_SUBFILE_TYPE, 0) & 1 or _DNG_VERSION in tags or (tags and encoded[8:10] == b"CR"):
         raise ConversionError("begins with a thumbnail, as the raw file of a camera; export the photograph as JPEG")
 
 
 def _reduce_to_8_bits(image: Image.Image, tags: Mapping[int, Any]) -> Image.Image:
-    """Keeps the upper 8 bits of 16-bit gray; Pillow would clip what is above 255. RGB has 8 bits when Pillow read it.
+    """Keeps the upper 8 bits of 16-bit gray; Pillow would clip values above 255. Pillow itself reduces RGB to 8 bits.
 
     Raises:
-        ConversionError: for more bits, signed numbers and fractions: which of them is white cannot be known.
+        ConversionError: for more bits, signed numbers and fractions, whose value of white is unknown.
     """
     if image.mode != "F" and not image.mode.startswith("I"):
         return image
@@ -194,7 +192,7 @@ def _reduce_to_8_bits(image: Image.Image, tags: Mapping[int, Any]) -> Image.Imag
 
 
 def _drop_transparency(image: Image.Image) -> Image.Image:
-    """Puts an image on white, where parts of it are transparent; returns it in mode L, RGB or CMYK."""
+    """Puts a transparent image on white; returns an image of mode L, RGB or CMYK."""
     if image.has_transparency_data:
         pixels = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", pixels.size, "white"), pixels).convert("RGB")
@@ -204,12 +202,12 @@ def _drop_transparency(image: Image.Image) -> Image.Image:
 
 
 def _apply_profile(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """Converts colours to sRGB; without a profile, or with a broken or another image's, only the mode: RGB or L."""
+    """Converts colours to sRGB by the ICC profile; without a fitting profile converts the mode alone, to RGB or L."""
     if profile:
         with contextlib.suppress(ImageCms.PyCMSError, OSError):
             source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
             if _SPACES.get(source.profile.xcolor_space.strip()) == image.mode:
                 target = ImageCms.createProfile("sRGB")
                 converted = ImageCms.profileToProfile(image, source, target, outputMode="RGB")
-                return cast(Image.Image, converted)  # it is None only for inPlace
+                return cast(Image.Image, converted)  # None only with inPlace
     return image if image.mode == "L" else image.convert("RGB")

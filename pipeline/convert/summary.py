@@ -1,4 +1,4 @@
-"""Shows how far `./graft convert` is, and what it has done."""
+"""Progress bar and summary of `./graft convert`."""
 
 import collections
 import contextlib
@@ -13,7 +13,7 @@ from pipeline.console.printing import echo, echo_json, make_console
 from pipeline.local.progress_display import Bar, Figures
 from schema.text import quote
 
-_SHOWN = 20  # problems on the terminal; --json has all
+_SHOWN = 20  # problems to print; --json has all
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,11 +21,11 @@ class Outcome:
     """Result of one file: converted, copied, turned, kept from before, or left out.
 
     Attributes:
-        path: of the source, relative to its folder.
-        kind: its format, such as "HEIC".
-        action: "converted", "copied", "turned" or "already there"; "" if it was left out.
-        frames: the number of pages or frames in a converted file.
-        problem: why it was left out, or "".
+        path: path of the source, relative to its folder.
+        kind: format, such as "HEIC".
+        action: "converted", "copied", "turned" or "already there"; "" for a file left out.
+        frames: number of pages or frames in a converted file.
+        problem: reason why the file was left out, or "".
     """
 
     path: str
@@ -37,13 +37,13 @@ class Outcome:
 
 @dataclasses.dataclass(frozen=True)
 class Summary:
-    """Result of a folder: the outcome of each file, and the files that were passed over.
+    """Result of a folder: the outcome of each file, and the ignored files.
 
     Attributes:
-        out: the folder that was written.
-        outcomes: one a file, in the order of their paths.
-        ignored: files and folders that were passed over, by kind and name.
-        others: the number of files in `out` that come from none of these.
+        out: the written folder.
+        outcomes: outcome of each file, in the order of the paths.
+        ignored: number of ignored files and folders, by kind and name.
+        others: number of files in `out` from other sources.
         has_classes: whether images are in sub-folders.
     """
 
@@ -55,27 +55,27 @@ class Summary:
 
     @property
     def problems(self) -> list[Outcome]:
-        """The files that were left out."""
+        """Outcomes of the files that were left out."""
         return [outcome for outcome in self.outcomes if outcome.problem]
 
     @property
     def converted(self) -> dict[str, int]:
-        """The number of converted files by format, the most frequent first."""
+        """Number of converted files by format, the most frequent first."""
         kinds = collections.Counter(o.kind for o in self.outcomes if o.action == "converted")
         return dict(sorted(kinds.items(), key=lambda kind: (-kind[1], kind[0])))
 
     def count(self, action: str) -> int:
-        """Counts the files with which this was done."""
+        """Counts the files with an action."""
         return sum(outcome.action == action for outcome in self.outcomes)
 
     @property
     def first_of_several(self) -> int:
-        """The number of converted files that had more pages or frames than the one that was taken."""
+        """Number of converted files with more than one page or frame."""
         return sum(outcome.frames > 1 for outcome in self.outcomes)
 
 
 def print_summary(summary: Summary, as_json: bool) -> None:
-    """Prints what was done, on the standard output, and what was left out, on the standard error."""
+    """Prints counts to the standard output, and the files left out to the standard error."""
     problems = summary.problems
     for outcome in problems[:_SHOWN]:
         echo(f"graft: {outcome.path}: {outcome.problem}", err=True)
@@ -107,13 +107,13 @@ def _describe(summary: Summary) -> Iterator[str]:
     yield f"Converted:     {converted or 'none'}"
     figures = {
         "Copied": (summary.count("copied"), "as they are"),
-        "Turned": (summary.count("turned"), "JPEG with an EXIF orientation, written anew"),
-        "Already there": (summary.count("already there"), "since an earlier time, and kept"),
+        "Turned": (summary.count("turned"), "JPEG with an EXIF orientation, written upright"),
+        "Already there": (summary.count("already there"), "from an earlier time, and kept"),
         "Pages dropped": (summary.first_of_several, "files with several pages or frames: the first is taken"),
         "Left out": (len(summary.problems), "see above"),
         "Others": (
             summary.others,
-            f"in {summary.out} that come from none of these; a run reads them, too",
+            f"in {summary.out} from other sources; a run reads them, too",
         ),
     }
     for name, (count, note) in figures.items():
@@ -122,17 +122,17 @@ def _describe(summary: Summary) -> Iterator[str]:
     if phrases := ignored.describe(summary.ignored):
         yield f"{'Ignored:':<14} {', '.join(phrases)}"
     if len(summary.problems) < len(summary.outcomes):
-        command = "run" if summary.has_classes else "predict"  # without class folders there is nothing to train on
+        command = "run" if summary.has_classes else "predict"  # no run can train without class folders
         yield f"{'Next:':<14} ./graft {command} {quote(summary.out)}"
 
 
 @contextlib.contextmanager
 def show_progress(total: int) -> Iterator[Callable[[], None]]:
-    """Shows a bar with rate and time left, if the standard error is a terminal.
+    """Shows a bar with rate and remaining time, if the standard error is a terminal.
 
     Args:
-        total: the number of files.
-    Returns:
+        total: number of files.
+    Yields:
         A function to call after each file.
     """
     console = make_console(stderr=True)

@@ -1,1 +1,1 @@
-"""Downloads before a run: weights and sample data."""
+"""Downloads: weights of the base and sample data."""

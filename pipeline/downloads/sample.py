@@ -16,29 +16,29 @@ from PIL import Image
 from pipeline.downloads import download
 from schema.errors import UsageError
 
-_LEVELS = 16  # the images inside scikit-learn have 17 grey levels
+_WHITE = 16  # scikit-learn's pixels are 0 to 16
 
 _CATS_AND_DOGS = "cats_and_dogs_filtered.zip"
 _URL = "https://storage.googleapis.com/mledu-datasets/" + _CATS_AND_DOGS
 _SUBFOLDER = "datasets"  # of Keras' cache
 _MEMBER = re.compile(r"cats_and_dogs_filtered/(train|validation)/(cats|dogs)/((?:cat|dog)\.[0-9]+\.jpg)")
-# No checksum of the archive is published; this is what it holds.
+# Number of images in the archive, by split and class. No checksum of the archive is published.
 _IMAGES = {
     ("train", "cats"): 1000,
     ("train", "dogs"): 1000,
     ("validation", "cats"): 500,
     ("validation", "dogs"): 500,
 }
-_MAX_IMAGE_BYTES = 1_000_000  # some 20 kB are usual
+_MAX_IMAGE_BYTES = 1_000_000  # an image has 20 kB or so
 
 
 def write_digits(folder: str) -> int:
     """Writes the images inside scikit-learn (UCI's optical recognition of handwritten digits) as PNG files.
 
     Args:
-        folder: is made; must not hold anything yet.
+        folder: a new folder, or an empty one.
     Returns:
-        How many: 1797, 8x8 pixels, grayscale, in the folders 0 to 9.
+        The number of images: 1797, 8x8 pixels, grayscale, in the folders 0 to 9.
     Raises:
         UsageError: if the folder is not empty or cannot be written.
     """
@@ -48,30 +48,30 @@ def write_digits(folder: str) -> int:
     with _stage(folder) as staging:
         for index, (pixels, label) in enumerate(zip(digits.images, digits.target, strict=True)):
             (staging / str(label)).mkdir(exist_ok=True)
-            grey = np.round(pixels * 255 / _LEVELS).astype(np.uint8)
-            Image.fromarray(grey).save(staging / str(label) / f"{index:04d}.png")
+            uint8_pixels = np.round(pixels * 255 / _WHITE).astype(np.uint8)
+            Image.fromarray(uint8_pixels).save(staging / str(label) / f"{index:04d}.png")
     return len(digits.target)
 
 
 def write_cats_and_dogs(folder: str) -> int:
     """Writes the photographs of the archive `cats_and_dogs_filtered`, a part of Kaggle's Dogs vs. Cats (Asirra).
 
-    The archive (68 MB) is downloaded once, into Keras' cache. Its train and validation images come together, for
-    Graft splits by itself.
+    The archive (68 MB) is downloaded once, into Keras' cache. Its train and validation images are merged, because
+    Graft makes its own splits.
 
     Args:
-        folder: is made; must not hold anything yet.
+        folder: a new folder, or an empty one.
     Returns:
-        How many: 3000, in the folders cats and dogs.
+        The number of images: 3000, in the folders cats and dogs.
     Raises:
-        UsageError: if the folder is not empty or cannot be written, if the archive cannot be fetched, or is another.
+        UsageError: if the folder is not empty or cannot be written, or the archive is missing or damaged.
     """
     with _stage(folder) as staging:
         path = _fetch_archive()
         try:
             with zipfile.ZipFile(path) as archive:
                 return _extract(archive, staging)
-        # A torn archive fails in any of these ways; reading a member checks its CRC.
+        # Errors of a damaged archive; reading a member checks its CRC.
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
             raise UsageError(
                 f"{path}: not the archive that was expected ({error}). Delete it and try again; it comes from {_URL}"
@@ -80,7 +80,7 @@ def write_cats_and_dogs(folder: str) -> int:
 
 @contextlib.contextmanager
 def _stage(folder: str) -> Iterator[pathlib.Path]:
-    """Gives a folder to write into, which in the end takes the name; so that it is there whole or not at all."""
+    """Yields a temporary folder, and renames it at the end: the folder appears complete or not at all."""
     target = pathlib.Path(folder).absolute()
     staging = target.with_name(f".{target.name}-{uuid.uuid4().hex}")
     try:
@@ -107,7 +107,7 @@ def _fetch_archive() -> pathlib.Path:
 
 
 def _extract(archive: zipfile.ZipFile, folder: pathlib.Path) -> int:
-    """Writes the images of the archive as folder/<class>/<name>; returns how many."""
+    """Writes the images of the archive as folder/<class>/<name>; returns their number."""
     images = _list_images(archive)
     for (label, name), member in images.items():
         (folder / label).mkdir(exist_ok=True)
@@ -116,10 +116,10 @@ def _extract(archive: zipfile.ZipFile, folder: pathlib.Path) -> int:
 
 
 def _list_images(archive: zipfile.ZipFile) -> dict[tuple[str, str], zipfile.ZipInfo]:
-    """The images by class and file name.
+    """Returns the images by class and file name.
 
     Raises:
-        ValueError: if the archive holds others than expected, or leads out of its folder.
+        ValueError: if the archive has other images than expected, or a path that leaves the folder.
     """
     images = {}
     counts: collections.Counter[tuple[str, str]] = collections.Counter()

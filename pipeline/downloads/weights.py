@@ -1,4 +1,4 @@
-"""Finds the weights of the base before a run starts, so that a missing file costs seconds and not a run."""
+"""Finds the weights of the base before a run, so that a missing file stops the run at once."""
 
 import pathlib
 
@@ -8,7 +8,7 @@ from schema.errors import UsageError
 from serving.storage.contents import digest_contents
 from serving.storage.regular import find_irregular, read_regular
 
-# As in keras.applications.resnet: where the file is, and its MD5.
+# Address and MD5 of the file, as in keras.applications.resnet.
 _URL = "https://storage.googleapis.com/tensorflow/keras-applications/resnet/" + NOTOP_FILE
 _MD5 = "4d473c1dd8becc155b73f8504c6f6626"
 _SUBFOLDER = "models"  # of Keras' cache
@@ -20,11 +20,11 @@ def find_weights(weights: str, image_size: int) -> tuple[str, str]:
 
     Args:
         weights: "imagenet", "random", or the path of a file in Keras' notop format.
-        image_size: in pixels, at least 32; what a file of one's own is tried with.
+        image_size: side in pixels, at least 32; the network that checks a user's file has it.
     Returns:
-        "random" or the path of a file; and a digest of its contents.
+        "random" or the path of a file, and the digest of the contents.
     Raises:
-        UsageError: if there is no such file, no way to fetch it, or something else in it.
+        UsageError: if the file is missing, cannot be fetched, or holds no weights of ResNet50.
     """
     if weights == RANDOM:
         return RANDOM, RANDOM

@@ -1,1 +1,1 @@
-"""A run on this machine: its events, its log and what it prints in the end."""
+"""Runs and model servers on this machine: runner, log, progress and report."""

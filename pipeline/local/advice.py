@@ -1,4 +1,4 @@
-"""Likely reasons why a model was refused, and what to try: for the end of a run that pushed nothing."""
+"""Advice after a refused model: likely reasons, and what to try."""
 
 from components.network.weights import RANDOM
 from components.records.evaluation import EvaluationSummary
@@ -9,7 +9,7 @@ from schema.text import list_some
 
 
 def advise(trained: Trained, config: Config) -> list[str]:
-    """Returns a sentence for each likely reason, the likeliest first; none for a model that the Evaluator accepted."""
+    """Returns a sentence for each likely reason, the likeliest first; an empty list for an accepted model."""
     evaluation = trained.result.evaluation
     if evaluation.blessed:
         return []
@@ -20,7 +20,7 @@ def advise(trained: Trained, config: Config) -> list[str]:
         *_look_at_epochs(trained.history, config),
     ]
     return [sentence for sentence in found if sentence] or [
-        "None of the usual reasons: look at the images that are confused, and at their labels."
+        "None of the usual reasons: look at the confused images, and at their labels."
     ]
 
 
@@ -31,7 +31,7 @@ def _look_at_weights(config: Config) -> str:
 
 
 def _look_at_certainty(evaluation: EvaluationSummary) -> str:
-    """An accuracy on few images may be below a threshold by chance."""
+    """Returns advice if the accuracy may be below the threshold by chance, on few images."""
     low, high = evaluation.accuracy_interval
     if not evaluation.accuracy < evaluation.min_accuracy <= high:
         return ""
@@ -46,11 +46,11 @@ def _look_at_classes(evaluation: EvaluationSummary) -> list[str]:
     never = [name for name, count in zip(evaluation.classes, predicted, strict=True) if not count]
     if not never:
         return []
-    return [f"No test image was taken for {list_some(never, 5)}: add images of it, or try --class-weights balanced."]
+    return [f"No test image was taken for {list_some(never, 5)}: add images, or try --class-weights balanced."]
 
 
 def _look_at_epochs(history: TrainingHistory, config: Config) -> list[str]:
-    """The loss on val of a phase that has not learnt enough is still falling in its last epoch."""
+    """Returns advice for each phase whose loss on val is still falling in the last epoch."""
     options = {
         "head": ("--head-epochs", config.head_epochs),
         "fine-tune": ("--fine-tune-epochs", config.fine_tune_epochs),

@@ -1,8 +1,8 @@
-"""Says what is kept of a run that was interrupted."""
+"""Describes the state that an interrupted run leaves behind."""
 
 from serving.releases import versions
 
-# Of all other components nothing is kept.
+# Work that an interrupted component keeps; the components that are not listed keep nothing.
 _KEPT = {
     "ExampleGen": "it keeps which images could be decoded",
     "Embedder": "it keeps the images that it has stored, 1,024 at a time",
@@ -11,15 +11,15 @@ _KEPT = {
 
 
 def describe_interruption(component: str, finished: int, model_dir: str) -> str:
-    """Describes what a run leaves behind, and with what the same command goes on.
+    """Describes what an interrupted run keeps, and where the same command continues.
 
     Args:
-        component: the one that was at work; "" if none was.
-        finished: number of components before it.
+        component: the interrupted component; "" for none.
+        finished: number of finished components.
         model_dir: folder of the versions.
     """
     if component:
-        text = f"interrupted in {component}: {_KEPT.get(component, 'nothing of it is kept')}. "
+        text = f"interrupted in {component}: {_KEPT.get(component, 'it keeps nothing')}. "
         text += "The same command begins with it" + (
             f" and repeats none of the {finished} before it" if finished else ""
         )

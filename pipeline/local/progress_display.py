@@ -1,4 +1,4 @@
-"""Shows how a run goes: a line per component, and while it runs what it does and how far it is."""
+"""Progress of a run: a line for each component, with step, rate and remaining time while it runs."""
 
 import threading
 import time
@@ -14,24 +14,24 @@ from rich.text import Text
 from components.progress import Event
 from pipeline.console.printing import print_indented
 
-if TYPE_CHECKING:  # TFX, which takes seconds
+if TYPE_CHECKING:  # it imports TFX, which takes seconds
     from pipeline.local.runner import Finished
 
 _SECONDS_BETWEEN_LINES = 30.0
-_NARROW = 80  # columns; with fewer there is neither a bar nor a rate
+_NARROW = 80  # columns; a narrower terminal shows neither bar nor rate
 _BAR_WIDTH = 20
-# What TFX's own components do; they report nothing.
+# Steps of TFX's own components, which report no progress.
 _STEPS_OF_TFX = {
     "StatisticsGen": "computing statistics of the images",
     "ExampleValidator": "comparing the statistics with the schema",
     "Transform": "tracing the preprocessing graph",
 }
-# What a component does when all are counted, where that is TFX's code, too.
+# Steps of TFX's code that follow a counted step.
 _STEPS_AFTER = {"images evaluated": "computing and writing the metrics"}
 
 
 class ProgressDisplay:
-    """On a terminal a bar with rate and time left, or the seconds of a step; elsewhere a plain line now and then."""
+    """Display of a run: on a terminal a bar or the seconds of a step; elsewhere a plain line at intervals."""
 
     def __init__(self, console: Console):
         """Prints to a console."""
@@ -40,10 +40,10 @@ class ProgressDisplay:
         self._totals: dict[str, int] = {}
         self._component = ""
         self._steps: dict[str, TaskID] = {}
-        self._said = 0.0
-        self._lock = threading.RLock()  # events come from any thread, and a step takes the place of another
+        self._printed = 0.0
+        self._lock = threading.RLock()  # any thread may send events, and a step replaces another
         self._ended = threading.Event()
-        # Live would send what TFX prints to the console as well.
+        # Redirected streams would print TFX's output to the console as well.
         self._bars = Progress(
             SpinnerColumn(table_column=Column(no_wrap=True)),
             _Description(),
@@ -57,7 +57,7 @@ class ProgressDisplay:
         )
 
     def __enter__(self) -> "ProgressDisplay":
-        """Starts the moving lines, or what looks each second whether a plain line is due."""
+        """Starts the bars; without a terminal a thread that prints plain lines."""
         self._bars.start()
         if not self._console.is_terminal:
             threading.Thread(target=self._tick, daemon=True).start()
@@ -66,7 +66,7 @@ class ProgressDisplay:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Ends them, whatever happened."""
+        """Stops the display; prints the component that an error has stopped."""
         self._ended.set()
         with self._lock:
             self._clear()
@@ -75,24 +75,24 @@ class ProgressDisplay:
                 self._print_component(self._component, "stopped")
 
     def expect(self, step: str, total: int) -> None:
-        """Says how many there will be of what a component counts."""
+        """Sets the total of a step that a later component counts."""
         self._totals[step] = total
 
     def prepare(self, step: str) -> None:
-        """Says what is done before the first component."""
+        """Shows a step before the first component."""
         with self._lock:
-            self._said = time.monotonic()
+            self._printed = time.monotonic()
             self._show("", step)
 
     def start(self, component: str) -> None:
-        """A component starts."""
+        """Shows that a component starts."""
         with self._lock:
             self._component = component
-            self._said = time.monotonic()
+            self._printed = time.monotonic()
             self._show("", self._describe_step(_STEPS_OF_TFX.get(component, "")))
 
     def update(self, event: Event) -> None:
-        """A component says what it does, or how far it is."""
+        """Shows an event of a component: a note, or the progress of a step."""
         if event.note:
             print_indented(self._console, event.note, 4)
             return
@@ -106,7 +106,7 @@ class ProgressDisplay:
                 self._show("", self._describe_step(_STEPS_AFTER.get(event.step, "")))
 
     def finish(self, component: "Finished") -> None:
-        """Says how long it took."""
+        """Prints a finished component with its duration."""
         with self._lock:
             self._clear()
             self._component = ""
@@ -114,14 +114,14 @@ class ProgressDisplay:
             self._print_component(component.name, describe_state(component))
 
     def print_if_due(self) -> None:
-        """Without a terminal, prints where the component is if nothing was printed for long."""
+        """Prints the progress without a terminal, if nothing was printed for 30 s."""
         with self._lock:
-            due = time.monotonic() - self._said > _SECONDS_BETWEEN_LINES
+            due = time.monotonic() - self._printed > _SECONDS_BETWEEN_LINES
             if self._console.is_terminal or not due or not self._steps:
                 return
-            self._said = time.monotonic()
+            self._printed = time.monotonic()
             task = self._find_task()
-            line = f"{task.description}: " if task.completed else f"still at it: {task.description}, "
+            line = f"{task.description}: " if task.completed else f"still running: {task.description}, "
             self._console.print(f"    {line}{describe(task)}", highlight=False, markup=False)
 
     def _tick(self) -> None:
@@ -132,7 +132,7 @@ class ProgressDisplay:
         return ": ".join(filter(None, [self._component, step]))
 
     def _show(self, step: str, description: str) -> None:
-        """Takes the place of what was shown before; without a step, for what a component does and does not report."""
+        """Replaces the shown step; `step` is "" for work that a component does not count."""
         self._clear()
         self._steps[step] = self._bars.add_task(description, total=None)
 
@@ -150,7 +150,7 @@ class ProgressDisplay:
 
 
 class _Description(ProgressColumn):
-    """Component and step, on one line: where there is no room, this column is cut and no other."""
+    """Column with component and step on one line; the only column that is cut on a narrow terminal."""
 
     def render(self, task: Task) -> Text:
         """Renders the description, without markup."""
@@ -158,25 +158,25 @@ class _Description(ProgressColumn):
 
 
 class Bar(ProgressColumn):
-    """A bar for what has a total."""
+    """Column with the bar of a step that has a total."""
 
     def __init__(self, console: Console):
-        """Takes the console for its width, which may change."""
+        """Takes the console, whose width may change."""
         super().__init__(Column(no_wrap=True))
         self._console = console
 
     def render(self, task: Task) -> RenderableType:
-        """Renders the bar; nothing where it would not move, or has no room."""
+        """Renders the bar; an empty text without a total or on a narrow terminal."""
         if not task.total or self._console.width < _NARROW:
             return Text("")
         return ProgressBar(total=task.total, completed=task.completed, width=_BAR_WIDTH)
 
 
 class Figures(ProgressColumn):
-    """Column with count, rate and time left of a step; with the seconds so far where nothing is counted."""
+    """Column with count, rate and remaining time of a step; with its seconds if the step counts nothing."""
 
     def __init__(self, console: Console):
-        """Takes the console for its width, which may change."""
+        """Takes the console, whose width may change."""
         super().__init__(Column(no_wrap=True))
         self._console = console
 
@@ -186,7 +186,7 @@ class Figures(ProgressColumn):
 
 
 def describe(task: Task, with_rate: bool = True) -> str:
-    """Returns how far a step is: "640 of 1,186, 13.1/s, 0:42 left"; where nothing is counted, its time: "31 s"."""
+    """Returns the progress of a step: "640 of 1,186, 13.1/s, 0:42 left"; its time, "31 s", if it counts nothing."""
     if not task.completed:
         return f"{task.elapsed or 0:.0f} s"
     done = f"{task.completed:,.0f}" + (f" of {task.total:,.0f}" if task.total else "")
@@ -200,5 +200,5 @@ def describe(task: Task, with_rate: bool = True) -> str:
 
 
 def describe_state(component: "Finished") -> str:
-    """Returns "unchanged", or how long a component took: "5.3 s"."""
+    """Returns "unchanged" for a cached component, else its duration: "5.3 s"."""
     return "unchanged" if component.cached else f"{component.seconds:.1f} s"

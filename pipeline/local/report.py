@@ -1,4 +1,4 @@
-"""What a run says at its end."""
+"""Report at the end of a run, as text and as JSON."""
 
 import pathlib
 
@@ -28,22 +28,22 @@ _NOTE = "[yellow]Note:[/]"
 _UNTRAINED_BASE = "The base has random weights: figures show that the chain works, not what ResNet50 can do."
 
 
-def render_json(ended: Trained | SkippedRun, config: Config) -> str:
-    """Renders for another program what the manifest says, and where things are."""
+def render_json(run: Trained | SkippedRun, config: Config) -> str:
+    """Renders the manifest with the paths of model and report, as JSON."""
     workspace = Workspace(pathlib.Path(config.out))
     model_dir = workspace.model_dir(config.model_name)
-    manifest = ended if isinstance(ended, SkippedRun) else ended.result
+    manifest = run if isinstance(run, SkippedRun) else run.result
     version = manifest.live_version if isinstance(manifest, SkippedRun) else manifest.pushed_version
     model = str(model_dir / str(version)) if version else None
     return manifest.render_output(model, str(workspace.runs / manifest.run_id))
 
 
-def print_report(ended: Trained | SkippedRun, config: Config, console: Console) -> None:
-    """Prints what it was trained on, how good it is, whether it was pushed, and what to type next."""
-    if isinstance(ended, SkippedRun):
-        _print_skipped(ended, config, console)
+def print_report(run: Trained | SkippedRun, config: Config, console: Console) -> None:
+    """Prints data, training, accuracy, verdict and the next command."""
+    if isinstance(run, SkippedRun):
+        _print_skipped(run, config, console)
         return
-    result = ended.result
+    result = run.result
     workspace = Workspace(pathlib.Path(config.out))
     model_dir = workspace.model_dir(config.model_name)
     lines = [
@@ -51,12 +51,12 @@ def print_report(ended: Trained | SkippedRun, config: Config, console: Console) 
         *_left_out_lines(result, config, workspace),
         *((_NOTE, escape(warning)) for warning in result.warnings),
         *_embedding_lines(result),
-        *_training_lines(ended.history, config),
+        *_training_lines(run.history, config),
         _accuracy_line(result.evaluation),
     ]
     if config.weights == RANDOM:
         lines.append((_NOTE, _UNTRAINED_BASE))
-    lines += _verdict_lines(ended, config, str(model_dir))
+    lines += _verdict_lines(run, config, str(model_dir))
     if result.removed_versions:
         removed = ", ".join(map(str, result.removed_versions))
         lines.append(("Removed:", f"version {removed} (keep_versions is {config.keep_versions})"))
@@ -71,7 +71,7 @@ def print_report(ended: Trained | SkippedRun, config: Config, console: Console) 
 
 
 def _print_skipped(result: SkippedRun, config: Config, console: Console) -> None:
-    """Prints why nothing was trained, and what is live."""
+    """Prints the reason why nothing was trained, and the live version."""
     workspace = Workspace(pathlib.Path(config.out))
     model_dir = workspace.model_dir(config.model_name)
     console.print()
@@ -98,7 +98,7 @@ def _data_line(ingest: IngestSummary) -> Line:
 
 
 def _left_out_lines(result: RunResult | SkippedRun, config: Config, workspace: Workspace) -> list[Line]:
-    """Says which files of the folder are not in the model: those left out one by one, and those passed over."""
+    """Counts the files that are not in the model: left out, with the quarantine file, and ignored."""
     ingest, lines = result.ingest, []
     if ingest.broken + ingest.left_out:
         quarantine = workspace.runs / result.run_id / QUARANTINE
@@ -112,7 +112,7 @@ def _left_out_lines(result: RunResult | SkippedRun, config: Config, workspace: W
 
 
 def _count_left_out(ingest: IngestSummary) -> list[str]:
-    """Counts the files that are not trained on, by reason."""
+    """Counts the files left out, by reason."""
     contradictions = ingest.contradictions
     counts = [
         (ingest.broken, "broken file", "broken files"),
@@ -154,7 +154,7 @@ def _describe_phase(history: TrainingHistory, phase: str, asked: int) -> str:
 
 
 def _describe_scores(history: TrainingHistory) -> str:
-    """Says why a phase was kept: the losses on `val`, and the accuracies."""
+    """Compares the phases by loss and accuracy on `val`, the kept one first."""
     kept = history.kept
     text = f"loss {history.scores[kept].loss:.3f}, accuracy {history.scores[kept].accuracy:.3f} on val"
     for phase, score in history.scores.items():
@@ -172,12 +172,12 @@ def _accuracy_line(evaluation: EvaluationSummary) -> Line:
     )
 
 
-def _verdict_lines(ended: Trained, config: Config, model_dir: str) -> list[Line]:
-    result, evaluation = ended.result, ended.result.evaluation
+def _verdict_lines(run: Trained, config: Config, model_dir: str) -> list[Line]:
+    result, evaluation = run.result, run.result.evaluation
     if not evaluation.blessed:
         reasons = escape("; ".join(evaluation.failures))
         verdict = f"[red]not good enough[/]: {reasons}. Not pushed; {_stays(result)}"
-        return [("Verdict:", verdict), *(("Try:", escape(sentence)) for sentence in advise(ended, config))]
+        return [("Verdict:", verdict), *(("Try:", escape(sentence)) for sentence in advise(run, config))]
     why = f"{evaluation.accuracy:.3f} where {evaluation.min_accuracy:.3f} is needed{_compare(evaluation)}"
     lines = [("Verdict:", f"[green]good enough[/]: {escape(why)}"), *_served_lines(result)]
     if result.serving and not result.serving.blessed:
@@ -200,7 +200,7 @@ def _stays(result: RunResult) -> str:
 
 
 def _served_lines(result: RunResult) -> list[Line]:
-    """Says how the model did in a model server."""
+    """Describes the ServingValidator's verdict: reasons, or latency and memory in a model server."""
     serving = result.serving
     if not serving:
         return []
@@ -213,7 +213,7 @@ def _served_lines(result: RunResult) -> list[Line]:
 
 
 def _next_steps(result: RunResult, config: Config, model_dir: pathlib.Path) -> list[str]:
-    """Returns the commands to type: to ask the model, and to make it live where it is not."""
+    """Returns the next commands: predict with the model, and make it live if it is not."""
     out, image = quote(config.out), quote(find_image(config.data))
     where = f"--out {out} --model {config.model_name}"
     if result.held_back and result.held_back.state != OVERTAKEN:
@@ -228,7 +228,7 @@ def _next_steps(result: RunResult, config: Config, model_dir: pathlib.Path) -> l
 
 
 def _compare(evaluation: EvaluationSummary) -> str:
-    """How the candidate stands to the version that was live."""
+    """Compares the accuracy of the candidate with that of the live version; "" without a live version."""
     baseline = evaluation.baseline
     if not baseline:
         return ""

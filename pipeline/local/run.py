@@ -1,4 +1,4 @@
-"""One run: resolve, run the chain, say what came of it, and write that down."""
+"""Runs the pipeline in a workspace: resolves, runs the chain, and writes the manifest."""
 
 import dataclasses
 import logging
@@ -26,7 +26,7 @@ from components.records.serving_verdict import ServingVerdict
 from components.row_store.shards import FeatureKey
 from pipeline.beam.engines import beam_pipeline_args, check_engine, explain_worker_error
 from pipeline.beam.worker_check import check_workers
-from pipeline.chain import Places, create_pipeline
+from pipeline.chain import Paths, create_pipeline
 from pipeline.check.left_out import suggest_conversion
 from pipeline.config.config import Config
 from pipeline.local.progress_display import ProgressDisplay, describe_state
@@ -48,12 +48,12 @@ from serving.releases.record import RunConfig, RunResolved
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
-    """A run that trained a model.
+    """Run that trained a model.
 
     Attributes:
-        result: what its manifest says.
-        history: of the training; a copy lies beside the manifest.
-        components: in the order in which they finished.
+        result: the manifest.
+        history: history of the training; a copy lies beside the manifest.
+        components: the finished components, in order.
     """
 
     result: RunResult
@@ -65,13 +65,13 @@ def run_pipeline(config: Config, console: Console, log: RunLog | None = None) ->
     """Runs the whole pipeline in a workspace.
 
     Args:
-        config: what the user asked for.
-        console: where to say what happens.
-        log: to be told which component runs; knows the run's id.
+        config: the user's configuration.
+        console: console for the progress.
+        log: log of the run, which has the run's id; None for a new id and no log.
     Returns:
-        What came of it; also in `runs/<run id>/manifest.json`.
+        The result, which is also in `runs/<run id>/manifest.json`.
     Raises:
-        GraftError: for whatever the user can act on.
+        GraftError: for each error that the user can act on.
     """
     check_engine(config.beam, {"data": config.data, "out": config.out})
     display = ProgressDisplay(console)
@@ -80,31 +80,33 @@ def run_pipeline(config: Config, console: Console, log: RunLog | None = None) ->
             check_database(workspace)
             display.prepare("looking at what has changed since the last run")
             resolved = resolve(config, workspace)
-            check_workers(config.beam, _list_places(config, resolved, workspace))
+            check_workers(config.beam, _list_worker_paths(config, resolved, workspace))
             return _run_chain(config, resolved, workspace, display, log)
     except Exception as error:
         if full := explain_disk_error(error, config.out):
             raise full from error
-        if told := explain_worker_error(error):
-            raise told from error
+        if raised := explain_worker_error(error):
+            raise raised from error
         raise
 
 
-def _list_places(config: Config, resolved: Resolved, workspace: Workspace) -> dict[str, str]:
-    """What Beam's workers read and write, by key."""
-    places = {"data": absolute(config.data), "out": str(workspace.root)}
-    return places if resolved.weights == RANDOM else places | {"weights": resolved.weights}
+def _list_worker_paths(config: Config, resolved: Resolved, workspace: Workspace) -> dict[str, str]:
+    """Returns the paths that Beam's workers read and write, by key."""
+    paths = {"data": absolute(config.data), "out": str(workspace.root)}
+    return paths if resolved.weights == RANDOM else paths | {"weights": resolved.weights}
 
 
 def _run_chain(
     config: Config, resolved: Resolved, workspace: Workspace, display: ProgressDisplay, log: RunLog | None
 ) -> Trained | SkippedRun:
-    """Runs the components; whatever happens, the manifest says so."""
+    """Runs the components, and writes the manifest of the run, also of one that fails."""
     run_id = log.run_id if log else make_run_id()
     folder = workspace.runs / run_id
     folder.mkdir()
-    asked = RunConfig(**config.model_dump(mode="json"))
-    begun = RunManifest(run_id=run_id, config=asked, resolved=RunResolved(**dataclasses.asdict(resolved)), seconds={})
+    run_config = RunConfig(**config.model_dump(mode="json"))
+    begun = RunManifest(
+        run_id=run_id, config=run_config, resolved=RunResolved(**dataclasses.asdict(resolved)), seconds={}
+    )
     try:
         pipeline = _create_local_pipeline(config, resolved, workspace)
         _clear_artifacts(pipeline, workspace)
@@ -112,8 +114,8 @@ def _run_chain(
             run_id, lambda name: _start(name, display, log), lambda component: _finish(component, display, log)
         )
         runner.run(pipeline)
-        ended = _collect(begun, display.finished, workspace, config.model_name)
-        (ended.result if isinstance(ended, Trained) else ended).write(str(folder))
+        outcome = _collect(begun, display.finished, workspace, config.model_name)
+        (outcome.result if isinstance(outcome, Trained) else outcome).write(str(folder))
     except DataError as error:
         _write_failure(begun, str(error), display.finished, folder)
         quarantine = _save_quarantine(display.finished, folder)
@@ -125,7 +127,7 @@ def _run_chain(
     except BaseException as error:
         _write_failure(begun, repr(error), display.finished, folder)
         raise
-    return ended
+    return outcome
 
 
 def _write_failure(begun: RunManifest, reason: str, components: list[Finished], folder: pathlib.Path) -> None:
@@ -146,39 +148,43 @@ def _measure(components: list[Finished]) -> dict[str, float]:
 
 def _create_local_pipeline(config: Config, resolved: Resolved, workspace: Workspace) -> Pipeline:
     parameters = make_parameters(config, resolved.window_end, str(workspace.model_dir(config.model_name)))
-    places = Places(str(workspace.artifacts), str(workspace.embeddings), str(workspace.decoded))
+    paths = Paths(str(workspace.artifacts), str(workspace.embeddings), str(workspace.decoded))
     metadata = sqlite_metadata_connection_config(str(workspace.metadata))
     beam_args = beam_pipeline_args(config.beam, str(workspace.root))
-    return create_pipeline(config, parameters, resolved, places, beam_args, metadata)
+    return create_pipeline(config, parameters, resolved, paths, beam_args, metadata)
 
 
 def _clear_artifacts(pipeline: Pipeline, workspace: Workspace) -> None:
-    """Sees to it that each executor finds an empty folder, and that TFX reuses no damaged artifact."""
+    """Removes unfinished outputs, and makes TFX forget damaged artifacts and the artifacts of a lost database."""
     store = open_database(workspace, pipeline.metadata_connection_config)
     remove_unfinished(store, workspace.artifacts)
-    notes = [f"{file}: damaged; made again, with all that was made of it" for file in forget_damaged(store)]
+    notes = [f"{file}: damaged; made again, with the artifacts that depend on it" for file in forget_damaged(store)]
     if lost := set_unknown_aside(store, workspace):
-        notes.append(f"{lost}: holds the artifacts of a database that is lost; they are made anew")
+        notes.append(f"{lost}: has the artifacts of a lost database; the run makes them again")
     for note in notes:
         logging.warning(note)
         progress.report("", note=printable(note))
 
 
 def _start(component: str, display: ProgressDisplay, log: RunLog | None) -> None:
-    """Names the component to whoever watches, and in the log."""
+    """Shows the started component on the display, and in the log."""
     display.start(component)
     if log:
         log.start(component)
 
 
 def _finish(component: Finished, display: ProgressDisplay, log: RunLog | None) -> bool:
-    """What the ingest has counted tells how long the later steps will take; the gate, whether there will be any."""
+    """Shows the finished component, and sets the totals of later steps from the counts of ExampleGen.
+
+    Returns:
+        False if the RetrainingGate decided against a training: the run ends there.
+    """
     display.finish(component)
     if log:
         log.finish(describe_state(component))
     if component.name == "ExampleGen":
         images = IngestSummary.read(component.outputs["report"].uri).images_by_split
-        display.expect("images embedded", images["train"])  # by the Trainer, if they are augmented
+        display.expect("images embedded", images["train"])  # the Trainer embeds augmented images
         display.expect("images evaluated", images["test"])
     return component.name != "RetrainingGate" or component.outputs["decision"].properties[TRAIN] == "true"
 
@@ -186,14 +192,14 @@ def _finish(component: Finished, display: ProgressDisplay, log: RunLog | None) -
 def _collect(
     begun: RunManifest, components: list[Finished], workspace: Workspace, model_name: str
 ) -> Trained | SkippedRun:
-    """Reads what the components wrote, and keeps a copy of what people look at."""
+    """Builds the manifest from the artifacts; copies history, curves and quarantine into the run's folder."""
     by_name = {c.name: c for c in components}
     folder = workspace.runs / begun.run_id
     decision = RetrainingDecision.read(by_name["RetrainingGate"].outputs["decision"].uri)
     ingest = IngestSummary.read(by_name["ExampleGen"].outputs["report"].uri)
     _save_quarantine(components, folder)
     live = versions.find_live(str(workspace.model_dir(model_name)))
-    ended = SkippedRun(
+    skipped = SkippedRun(
         run_id=begun.run_id,
         config=begun.config,
         resolved=begun.resolved,
@@ -203,27 +209,27 @@ def _collect(
         seconds=_measure(components),
     )
     if not decision.train:
-        return ended
+        return skipped
     logs = by_name["Trainer"].outputs["model_run"].uri
     shutil.copy(os.path.join(logs, "training_curves.png"), folder)
     shutil.copy(os.path.join(logs, TrainingHistory.FILE), folder)
     history = TrainingHistory.read(logs)
-    return Trained(_describe_training(ended, history, by_name, workspace), history, components)
+    return Trained(_describe_training(skipped, history, by_name, workspace), history, components)
 
 
 def _describe_training(
-    ended: SkippedRun, history: TrainingHistory, components: dict[str, Finished], workspace: Workspace
+    skipped: SkippedRun, history: TrainingHistory, components: dict[str, Finished], workspace: Workspace
 ) -> RunResult:
-    """Adds to the fields that every run has those of a run that trained."""
+    """Builds the manifest of a run that trained from that of a skipped run."""
     pusher, evaluator, trainer = (components[name] for name in ("Pusher", "Evaluator", "Trainer"))
     pushed = PushOutcome.read(pusher.outputs["pushed_model"].properties)
     verdicts = [GateVerdict.read(components[gate].outputs["verdict"].uri) for gate in ("DataGate", "DriftGate")]
     return RunResult(
-        run_id=ended.run_id,
-        config=ended.config,
-        resolved=ended.resolved,
+        run_id=skipped.run_id,
+        config=skipped.config,
+        resolved=skipped.resolved,
         cached=[c.name for c in components.values() if c.cached],
-        ingest=ended.ingest,
+        ingest=skipped.ingest,
         warnings=[warning for verdict in verdicts for warning in verdict.warnings],
         embedding=_describe_embedding(components["Embedder"], trainer, history, workspace.root),
         evaluation=EvaluationSummary.read(evaluator.outputs["evaluation"].uri),
@@ -234,10 +240,10 @@ def _describe_training(
         canary=pushed.canary,
         held_back=pushed.held_back,
         removed_versions=[] if pusher.cached else pushed.removed_versions,
-        decision=ended.decision,
-        live_version=ended.live_version,
+        decision=skipped.decision,
+        live_version=skipped.live_version,
         trained_model=str(_find_model(trainer).relative_to(workspace.root)),
-        seconds=ended.seconds,
+        seconds=skipped.seconds,
     )
 
 
@@ -250,7 +256,7 @@ def _describe_embedding(
 ) -> EmbeddingUse:
     """Counts the images that went through the base, or its feature extractor, in this run.
 
-    The Trainer computes what was pruned from the store since the Embedder ran.
+    The Trainer computes the features that were pruned from the store after the Embedder ran.
     """
     uri = embedder.outputs["embeddings"].uri
     summary = EmbeddingSummary.read(uri)
@@ -270,7 +276,7 @@ def _read_serving(validator: Finished) -> ServingVerdict | None:
 
 
 def _save_quarantine(components: list[Finished], folder: pathlib.Path) -> pathlib.Path | None:
-    """Copies the list of files left out beside the manifest; None if there is none."""
+    """Copies the list of files left out into the run's folder; returns None if no file was left out."""
     for component in components:
         if component.name == "ExampleGen":
             source = pathlib.Path(component.outputs["report"].uri) / QUARANTINE

@@ -1,6 +1,6 @@
-"""Runs a pipeline on this machine, a component after the other, and tells how each fares.
+"""Runs a pipeline on this machine, one component after the other, and reports each start and end.
 
-As TFX's LocalDagRunner, which says nothing of a component but in its log.
+TFX's LocalDagRunner does the same, but reports to its log alone.
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ from pipeline.workspace.artifact_files import note_files
 
 @dataclasses.dataclass(frozen=True)
 class Output:
-    """An artifact: where it is, and what is written of it in the metadata."""
+    """Output artifact: URI, and custom properties in the metadata."""
 
     uri: str
     properties: dict[str, Any]
@@ -29,13 +29,13 @@ class Output:
 
 @dataclasses.dataclass(frozen=True)
 class Finished:
-    """A component that has succeeded.
+    """Component that has succeeded.
 
     Attributes:
-        name: of the component.
-        seconds: from its start to its end.
-        cached: whether the outputs of an earlier run were used and no executor ran.
-        outputs: by output key.
+        name: name of the component.
+        seconds: duration in seconds.
+        cached: whether TFX reused the outputs of an earlier run, without an executor.
+        outputs: output artifacts, by key.
     """
 
     name: str
@@ -45,25 +45,25 @@ class Finished:
 
 
 class LocalRunner(tfx_runner.IrBasedRunner):
-    """Runs the components in order; stops at the first that fails, with its exception."""
+    """Runner that executes the components in order, and stops at the first exception."""
 
     def __init__(self, run_id: str, on_start: Callable[[str], None], on_finish: Callable[[Finished], bool]):
-        """Describes a run.
+        """Prepares a run.
 
         Args:
-            run_id: unique in the metadata.
-            on_start: called with the name of a component.
-            on_finish: called when it has succeeded; says whether to go on.
+            run_id: id of the run, unique in the metadata.
+            on_start: called with the name of each component.
+            on_finish: called with each component that has succeeded; returns whether to continue.
         """
         self._run_id = run_id
         self._on_start = on_start
         self._on_finish = on_finish
 
     def run_with_ir(self, pipeline: pipeline_pb2.Pipeline, run_options: pipeline_pb2.RunOptions | None = None) -> None:
-        """Runs a compiled pipeline; called by `run`."""
-        del run_options  # partial runs: what has not changed is not run anyway
-        # Batches are bounded in bytes (20 MiB) and not in rows, of which a thousand may be gigabytes. As a default
-        # and not a Beam argument: with any of those, TFX packs its own sources for workers, 3 s a component.
+        """Runs a compiled pipeline; TFX's `run` calls it."""
+        del run_options  # for partial runs, which the cache makes needless
+        # Bounds batches by bytes (20 MiB) instead of rows: a thousand rows may be gigabytes. It is set as a default,
+        # because with any Beam argument TFX packs its own sources for workers, which takes 3 s a component.
         flags.FLAGS.set_default("tfxio_use_byte_size_batching", True)
         runtime_parameter_utils.substitute_runtime_parameter(
             pipeline, {constants.PIPELINE_RUN_ID_PARAMETER_NAME: self._run_id}
@@ -89,9 +89,9 @@ class LocalRunner(tfx_runner.IrBasedRunner):
 
 
 def _describe(connection: metadata.Metadata, execution_id: int, name: str, seconds: float) -> Finished:
-    """Asks the metadata what a component has done, and notes the files of its outputs.
+    """Reads the outputs of a component from the metadata, and notes their files.
 
-    The outputs of a cached component are another execution's, and noted already.
+    The files of a cached component were noted by the execution that made them.
     """
     with connection as handle:
         [execution] = handle.store.get_executions_by_id([execution_id])

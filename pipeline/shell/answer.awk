@@ -93,7 +93,7 @@ BEGIN {
     command = "./graft"
     if (!(command in help)) exit 3
     for (at = 2; ; at++) {
-        # releases without a command is releases list.
+        # `releases` without a command means `releases list`.
         lists = (command in group) && ((command " list") in help)
         if (lists && at == ARGC) exit 3
         if (lists && ARGV[at] ~ /^-/ && ARGV[at] !~ /^(-h|--help)$/) command = command " list"

@@ -1,7 +1,7 @@
 # shellcheck shell=sh
-# Finds a Python that one of the two stacks runs on, and looks for what the set-up needs besides. Read by `graft`.
+# Finds a Python for one of the two stacks, and checks compiler, headers and disk space. `graft` reads this file.
 
-# Prefers the newer stack (Python 3.13 to 3.11) where the C library can carry it, else takes the older (3.10).
+# Sets $base to a Python of the newer stack (3.13 to 3.11) if the C library is new enough, else of the older (3.10).
 find_python() {
     wanted="3.10"
     if has_new_glibc; then
@@ -21,7 +21,7 @@ find_python() {
     find_uv
     if [ -n "$uv" ]; then
         for version in $wanted; do
-            # Without --system uv would look into an active environment; it may fetch a Python of its own.
+            # Without --system uv would look into an active environment. uv may download a Python.
             candidate=$("$uv" python find --system "$version" 2>/dev/null) ||
                 { "$uv" python install --quiet "$version" >/dev/null 2>&1 &&
                     candidate=$("$uv" python find --managed-python "$version" 2>/dev/null); } || continue
@@ -33,7 +33,7 @@ find_python() {
     fail "no usable Python. This machine (glibc $(glibc)) needs Python $(either "$wanted"), with venv; install it, or uv, or name one with GRAFT_PYTHON=PATH."
 }
 
-# Where a Python of $version may be: on PATH, and in pyenv's folders, which its shims hide. One a line, no spaces.
+# Prints candidates for a Python of $version, one a line: on PATH, and in pyenv's folders, which its shims hide.
 candidates() {
     command -v "python$version" || :
     for folder in "${PYENV_ROOT:-${HOME:-/nonexistent}/.pyenv}"/versions/"$version".*/bin; do
@@ -42,7 +42,7 @@ candidates() {
     command -v python3 || :
 }
 
-# A shim may be there and not run; a python3 may be any version. Sets $base and $version.
+# Sets $base and $version if a candidate runs and has a wanted version. A shim may fail.
 use_python() {
     found=$("$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null) || return 1
     case " $wanted " in *" $found "*) ;; *) return 1 ;; esac
@@ -54,7 +54,7 @@ glibc() {
     getconf GNU_LIBC_VERSION 2>/dev/null | cut -d ' ' -f 2
 }
 
-# The newer stack's wheels are manylinux_2_39.
+# Tells whether the C library can run the newer stack, whose wheels are manylinux_2_39.
 has_new_glibc() {
     libc=$(glibc)
     [ "${libc%%.*}" = 2 ] && [ "${libc#*.}" -ge 39 ]
@@ -71,7 +71,7 @@ find_uv() {
     fi
 }
 
-# pyfarmhash, below TFDV, has no wheel.
+# Checks for a compiler and Python's headers: pyfarmhash, which TFDV needs, has no wheel.
 check_compiler() {
     command -v g++ >/dev/null || command -v c++ >/dev/null ||
         fail "no C++ compiler, and one dependency (pyfarmhash) has to be built. On Debian or Ubuntu: apt-get install g++"

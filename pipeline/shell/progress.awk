@@ -1,4 +1,4 @@
-# Reads the output of pip or uv so far and prints how far the set-up is, and what it does now: "9 of 297 packages|; now x".
+# Reads the output of pip or uv so far, and prints count and current step of the set-up: "9 of 297 packages|; now x".
 #
 #   awk -v total=N -v installed=N -f progress.awk OUT ERRORS
 #

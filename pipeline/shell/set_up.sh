@@ -1,5 +1,6 @@
 # shellcheck shell=sh
-# Makes .venv from requirements.lock, and shows how far it is. Read by `graft`, which sets $root, $venv, $python and $stamp.
+# Makes .venv from requirements.lock, and shows the progress. `graft` reads this file. It sets $root, $venv, $python
+# and $stamp.
 
 # Makes .venv. The stamp is written last, so that the next command repeats a set-up that was interrupted.
 set_up() {
@@ -18,14 +19,14 @@ set_up() {
     total=$(count_packages)
     say "setting up $venv with Python $version and ${uv:-pip}; this happens once"
     say "$total packages, 3.5 GB on disk; some minutes, or more where the network is slow"
-    # Neither compiles: of 23,000 Python files a run imports a quarter, and the first import compiles these.
+    # Neither uv nor pip compiles: a run imports a quarter of the 23,000 Python files, and the first import compiles them.
     rm -rf "$venv" || fail "$venv cannot be written. Clone the project into a folder of your own."
     if [ -n "$uv" ]; then
         run_step "$uv" venv --quiet --python "$base" "$venv" || fail "uv could not make $venv (see above)."
         run_step env VIRTUAL_ENV="$venv" "$uv" pip sync --color never "$root/requirements.lock" || fail_install
     else
         run_step "$base" -m venv "$venv" || fail "Python has no venv module. On Debian or Ubuntu: apt-get install python$version-venv"
-        # The lock is complete: with --no-deps, pip need not work that out again.
+        # The lock is complete, so --no-deps saves pip the resolution.
         run_step env PIP_QUIET=0 "$python" -m pip install --no-color --no-input --progress-bar off --disable-pip-version-check \
             --no-compile --no-deps --require-hashes -r "$root/requirements.lock" || fail_install
     fi
@@ -44,7 +45,7 @@ signal.signal(signal.SIGINT, signal.SIG_DFL)
 os.execvp(sys.argv[1], sys.argv[1:])' "$@" >"$scratch/out" 2>"$scratch/errors" &
     installer=$!
     while kill -0 "$installer" 2>/dev/null; do
-        # An interrupt may end a command inside: the trap has the last word, not set -e.
+        # An interrupt may end a command in show_progress: the trap decides then, and not set -e.
         show_progress || :
         sleep 0.5 2>/dev/null || sleep 1 || :
     done
@@ -101,7 +102,7 @@ interrupt() {
     trap '' HUP INT TERM
     stop_installer
     clear_line
-    say "set-up stopped after $(elapsed). Nothing half-made is used: the same command starts again, with what ${uv:-pip} has downloaded."
+    say "set-up stopped after $(elapsed). The same command starts again, with the files that ${uv:-pip} has downloaded."
     exit "$1"
 }
 
@@ -115,7 +116,7 @@ stop_installer() {
         sleep 0.2 2>/dev/null || sleep 1
     done
     kill -s KILL -- "-$installer" 2>/dev/null || :
-    wait "$installer" 2>/dev/null || : # else bash reports that it was killed
+    wait "$installer" 2>/dev/null || : # without wait, bash reports that the process was killed
 }
 
 # Counts the packages of the lock whose markers hold for the Python that is used.

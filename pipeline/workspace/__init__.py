@@ -1,1 +1,1 @@
-"""The folder of a user's runs: what is in it, its database, its disk, and what mends it."""
+"""The workspace: layout, lock, database, manifests, pushed models and repair."""

@@ -1,4 +1,4 @@
-"""Notes the files of each artifact with their sizes, so that a damaged artifact is computed again and not reused."""
+"""Notes the file sizes of each artifact, so that TFX computes a damaged artifact again instead of reusing it."""
 
 import json
 import os
@@ -15,14 +15,14 @@ _LIVE, _DELETED = metadata_store_pb2.Artifact.LIVE, metadata_store_pb2.Artifact.
 
 
 def note_files(store: mlmd.MetadataStore, artifacts: Sequence[metadata_store_pb2.Artifact]) -> None:
-    """Brings the files of new artifacts to the disk, and notes their sizes in the database.
+    """Syncs the files of new artifacts to the disk, and notes their sizes in the database.
 
-    The database says that a component has finished, and is on the disk at once; after a power cut the files must be
-    there, too.
+    The database syncs each change by itself. Without the sync of the files, a component that is finished in the
+    database could lack its files after a power cut.
 
     Args:
         store: the metadata.
-        artifacts: of a component that has just finished; in folders of this machine.
+        artifacts: local artifacts of a component that has just finished.
     """
     for artifact in artifacts:
         durable.sync_tree(artifact.uri)
@@ -33,14 +33,14 @@ def note_files(store: mlmd.MetadataStore, artifacts: Sequence[metadata_store_pb2
 
 
 def forget_damaged(store: mlmd.MetadataStore) -> list[str]:
-    """Marks as deleted the artifacts of which a file is gone or has another size: TFX reuses no such one.
+    """Marks the artifacts as deleted that miss a file or have one of another size: TFX does not reuse them.
 
-    Those without a note are left alone, and so are those whose folder is gone: TFX sees that by itself.
+    Skips artifacts without a note of sizes, and those whose folder is gone: TFX detects that by itself.
 
     Args:
-        store: the metadata; no run may be at work.
+        store: the metadata; no run may be active.
     Returns:
-        The first file of each that is damaged.
+        The first damaged file of each damaged artifact.
     """
     damaged, files = [], []
     for artifact in store.get_artifacts():

@@ -1,4 +1,4 @@
-"""Clears the way for a run: what an interrupted one left behind, and what the database knows nothing of."""
+"""Cleans a workspace before a run: outputs of interrupted components, and artifacts unknown to the database."""
 
 import pathlib
 import shutil
@@ -12,15 +12,15 @@ _UNFINISHED = {metadata_store_pb2.Execution.NEW, metadata_store_pb2.Execution.RU
 
 
 def remove_unfinished(store: mlmd.MetadataStore, artifacts: pathlib.Path) -> None:
-    """Removes the output folders of components that never finished, and marks these as cancelled.
+    """Removes the output folders of components that never finished, and marks their executions as cancelled.
 
-    Only with the workspace locked: a run at work has such components, too.
+    The workspace must be locked: an active run has unfinished components, too.
 
     Args:
         store: the metadata.
         artifacts: TFX's pipeline root.
     """
-    # The newer stack's metadata library knows no filter_query.
+    # The newer stack's metadata library has no filter_query.
     unfinished = [e for e in store.get_executions() if e.last_known_state in _UNFINISHED]
     for execution in unfinished:
         for folder in (*artifacts.glob(f"*/*/{execution.id}"), *artifacts.glob(f"*/.system/*/{execution.id}")):
@@ -31,16 +31,16 @@ def remove_unfinished(store: mlmd.MetadataStore, artifacts: pathlib.Path) -> Non
 
 
 def set_unknown_aside(store: mlmd.MetadataStore, workspace: Workspace) -> pathlib.Path | None:
-    """Moves away the output folders whose executions are yet to come: TFX names them by number, and counts up.
+    """Moves aside the output folders that have the numbers of future executions.
 
-    They are there where the database was lost, or is an older copy. Its next executions would find their outputs
-    filled with those of others, and take these for their own.
+    TFX names an output folder by the number of the execution. A lost database, or an older copy, counts from a smaller
+    number: its next executions would take the files in these folders for their own outputs.
 
     Args:
         store: the metadata.
-        workspace: locked by this process.
+        workspace: workspace that this process has locked.
     Returns:
-        The folder that they are in now; None if there were none.
+        The folder with the moved folders; None if there were none.
     """
     newest = max((execution.id for execution in store.get_executions()), default=0)
     folders = [
@@ -56,11 +56,11 @@ def set_unknown_aside(store: mlmd.MetadataStore, workspace: Workspace) -> pathli
 
 
 def move_aside(workspace: Workspace, paths: list[pathlib.Path]) -> pathlib.Path:
-    """Moves files and folders of a workspace to a new folder in it, under the names that they have.
+    """Moves files and folders of a workspace to a new folder in the workspace, and keeps their relative paths.
 
     Args:
-        workspace: locked by this process.
-        paths: below its root.
+        workspace: workspace that this process has locked.
+        paths: files and folders below its root.
     Returns:
         The new folder.
     """
@@ -68,5 +68,5 @@ def move_aside(workspace: Workspace, paths: list[pathlib.Path]) -> pathlib.Path:
     for path in paths:
         target = lost / path.relative_to(workspace.root)
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.move(path, target)  # a rename, but where the folder is a link to another disk
+        shutil.move(path, target)  # a rename, unless the folder is a link to another disk
     return lost

@@ -1,4 +1,4 @@
-"""Checks ML Metadata's database before a run relies on it; what is wrong ends in one line that says the way out."""
+"""Checks ML Metadata's database before a run; each error says how to repair the database."""
 
 import contextlib
 import os
@@ -13,17 +13,17 @@ from pipeline.workspace.workspace import Workspace
 from schema.errors import GraftError
 from schema.text import printable, quote
 
-_LOCK_SECONDS = 2.0  # a program that only reads has ended by then
+_LOCK_SECONDS = 2.0  # longer than a program that only reads holds the lock
 _KEPT = "What was pushed stays live; embeddings stay, too, so that no image goes through the base again."
 
 
 def check_database(workspace: Workspace) -> None:
-    """Asks SQLite whether the database can be read and written; one that is not there is made by the run.
+    """Checks with SQLite that the database can be read and written; skips a missing one, which the run makes.
 
     Args:
-        workspace: locked by this process.
+        workspace: workspace that this process has locked.
     Raises:
-        GraftError: if it is damaged, locked, or cannot be opened.
+        GraftError: if the database is damaged, locked, or cannot be opened.
     """
     path = workspace.metadata
     if not os.path.lexists(path):
@@ -55,18 +55,18 @@ def check_database(workspace: Workspace) -> None:
 
 
 def open_database(workspace: Workspace, connection: metadata_store_pb2.ConnectionConfig) -> mlmd.MetadataStore:
-    """Opens the database, and makes it where there is none.
+    """Opens the database, or makes a new one.
 
     Args:
-        workspace: locked by this process.
-        connection: of the database.
+        workspace: workspace that this process has locked.
+        connection: connection to the database.
     Raises:
-        GraftError: if it is not one that ML Metadata can read, such as that of an older version.
+        GraftError: if ML Metadata cannot read the database, as that of an older version.
     """
     try:
         store = mlmd.MetadataStore(connection)
         store.get_execution_types()
-    except Exception as error:  # its own errors have no common class that both stacks know
+    except Exception as error:  # its errors have no common base class in both stacks
         if explain_disk_error(error, str(workspace.root)):
             raise
         raise describe_damage(workspace, str(error)) from error
@@ -74,7 +74,7 @@ def open_database(workspace: Workspace, connection: metadata_store_pb2.Connectio
 
 
 def describe_damage(workspace: Workspace, reason: str) -> GraftError:
-    """Returns the error for a database that cannot be used, with the way out."""
+    """Returns the error for a database that cannot be used, with the command that moves it aside."""
     out = quote(str(workspace.root))
     return GraftError(
         f"{printable(str(workspace.metadata))}: cannot be used: {printable(' '.join(reason.split()))}. "

@@ -11,24 +11,24 @@ from schema.errors import GraftError, UsageError
 from schema.text import printable
 from serving.storage.gfile import is_remote
 
-# The trained model, the pushed version and one on its way there, 94 MB each; logs and metadata.
+# The trained model, the pushed version and the copy that becomes it, 94 MB each; logs and metadata.
 MODEL_BYTES = 400_000_000
-_KEPT = "run the same command again: what is finished is kept, and what was live is live."
+_KEPT = "run the same command again: finished components are kept, and the live version stays live."
 _ADVICE = {
     errno.ENOSPC: "Make room, and",
     errno.EDQUOT: "Make room, and",
     errno.EFBIG: "The file system or `ulimit -f` takes no larger file; raise the limit or choose another folder, and",
     errno.EROFS: "Make the folder writable or choose another one, and",
-    errno.EIO: "The disk or the connection to it fails, and the system's log may say more; mend it, and",
+    errno.EIO: "The disk or the connection to it fails, and the system's log may say more; repair it, and",
 }
 _NAMES = "|".join(re.escape(os.strerror(number)) for number in _ADVICE)
 _NUMBERS = {os.strerror(number): number for number in _ADVICE}
 _END = r"(?=$| \[)"  # Beam and TensorFlow append the step or the operation in brackets
-# Errors that bring no number, only words, matched whole: the name of a file may hold the same words.
+# Errors with words instead of a number, matched whole: the name of a file may contain the same words.
 _PATTERNS = (
-    # TensorFlow, behind the node that it names: "{{node x}} /a/file; No space left on device [Op:SaveV2]".
+    # TensorFlow's, behind the name of the node: "{{node x}} /a/file; No space left on device [Op:SaveV2]".
     re.compile(rf"^(?:.*(?:Error: |\}}\}} ))?(?P<path>.*?); (?P<words>{_NAMES}){_END}", re.MULTILINE),
-    # Python's, when a worker of Beam sends a traceback: "OSError: [Errno 28] No space left on device: '/a/file'".
+    # Python's, in a traceback from a worker of Beam: "OSError: [Errno 28] No space left on device: '/a/file'".
     re.compile(rf"OSError: \[Errno \d+\] (?P<words>{_NAMES})(?:: '(?P<path>.*)')?{_END}", re.MULTILINE),
 )
 _SQLITE = {
@@ -36,7 +36,7 @@ _SQLITE = {
     "disk I/O error": errno.EIO,
     "attempt to write a readonly database": errno.EROFS,
 }
-# SQLite's own words, alone or within those of ML Metadata.
+# SQLite's words, alone or inside an error of ML Metadata.
 _SQL = re.compile(rf"(?:^|Error when executing query: )({'|'.join(_SQLITE)})(?: query: |$)")
 
 
@@ -49,13 +49,13 @@ class _Trouble(NamedTuple):
 
 
 def check_free_space(out: str, needed: int) -> None:
-    """Refuses a run that would end in a full disk.
+    """Refuses a run that would fill the disk.
 
     Args:
         out: the workspace.
-        needed: in bytes.
+        needed: needed space in bytes.
     Raises:
-        UsageError: if there is less.
+        UsageError: if the disk has less free space.
     """
     free = shutil.disk_usage(out).free
     if free < needed:
@@ -67,11 +67,11 @@ def check_free_space(out: str, needed: int) -> None:
 
 
 def explain_disk_error(error: BaseException, out: str) -> GraftError | None:
-    """An error with what to do, if the cause of another one is the disk; else None.
+    """Returns an error with advice if the disk is the cause of another error; else None.
 
     Args:
-        error: of a run; one of Graft's own has its words already.
-        out: the workspace, below which a run writes.
+        error: error of a run; None is returned for a GraftError, which has its own advice.
+        out: the workspace, which a run writes to.
     """
     if isinstance(error, GraftError):
         return None

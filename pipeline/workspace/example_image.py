@@ -1,4 +1,4 @@
-"""Finds a real image for the commands that Graft prints, so that they can be typed as they are."""
+"""Finds a real image for printed commands, so that a user can copy them unchanged."""
 
 import os
 
@@ -10,7 +10,7 @@ _SUFFIXES = {".jpg", ".jpeg", ".png", ".gif", ".bmp"}
 
 
 def find_image(data: str) -> str:
-    """Returns the path of the first image below a folder of this machine; a word in its place if there is none."""
+    """Returns the path of the first image below a local folder; `PLACEHOLDER` if there is none."""
     if not data or is_remote(data):
         return PLACEHOLDER
     ignored = Ignored()

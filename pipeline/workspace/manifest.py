@@ -1,8 +1,7 @@
-"""`runs/<run id>/manifest.json`: what a run was asked for, and what came of it. `./graft run --json` prints it as well.
+"""Manifest of a run, `runs/<run id>/manifest.json`: configuration and result. `./graft run --json` prints it as well.
 
-`RunManifest` is what a later run reads, of whatever became of the run: only id, configuration, what was resolved
-and the seconds are always there.
-`RunResult`, `SkippedRun` and `FailedRun` are what a run writes.
+A later run reads any manifest as `RunManifest`: only id, configuration, resolved properties and seconds are always set.
+A run writes one of `RunResult`, `SkippedRun` and `FailedRun`.
 """
 
 import json
@@ -24,19 +23,19 @@ _RECORDS: dict[str, type[Document]] = {
     "evaluation": EvaluationSummary,
     "serving": ServingVerdict,
 }
-NOT_PRINTED = ("config", "resolved", "seconds")  # of a manifest, in the output of a run
+NOT_PRINTED = ("config", "resolved", "seconds")  # fields of a manifest that the output of a run lacks
 
 
 class EmbeddingUse(Fields):
-    """Part of the Embedder, and of the Trainer, in a run.
+    """Images that Embedder and Trainer have computed in a run.
 
     Attributes:
         images: number of images in all splits.
         computed: number of images that went through the base in this run.
-        trunk_computed: number of images whose features the Trainer had to compute, for the store had lost them.
+        trunk_computed: number of images whose features the Trainer computed, because the store had lost them.
         kinds: names of the feature keys in the store that the run uses.
         artifact: folder of the embeddings, relative to the workspace; None if it is gone.
-        note: why features are not kept, or "".
+        note: reason why split features are not kept, or "".
     """
 
     images: int
@@ -48,28 +47,28 @@ class EmbeddingUse(Fields):
 
 
 class RunManifest(Document):
-    """Any run.
+    """Manifest of any run.
 
     Attributes:
         run_id: name of its folder below `runs/`.
         config: configuration of the run.
-        resolved: what the run resolved before it began.
-        cached: components whose outputs were those of an earlier run.
+        resolved: properties that the run resolved before its start.
+        cached: components whose outputs TFX reused from an earlier run.
         ingest: counts of ExampleGen.
-        warnings: of the gates.
-        embedding: number of images embedded, number of them in this run, and where.
+        warnings: warnings of the gates.
+        embedding: images that went through the base, and the folder of the embeddings.
         evaluation: the Evaluator's summary.
         kept: phase of the training that was exported, "head" or "fine-tune".
         serving: the ServingValidator's verdict; None if the Evaluator had refused the model before.
-        pushed_version: version that the model is live as, or the canary; None if it is neither.
+        pushed_version: version of this model that is live or the canary; None if it is neither.
         pushed_now: whether this run pushed it.
         canary: whether that version is the canary.
         held_back: version for which a good model was not pushed; None if there is none.
         removed_versions: old versions that the push removed.
-        decision: of the RetrainingGate.
-        live_version: version that is live behind the run; None if none is.
+        decision: decision of the RetrainingGate.
+        live_version: live version after the run; None if there is none.
         trained_model: SavedModel of the run, pushed or not, relative to the workspace; None if it is gone.
-        failed: why the run stopped.
+        failed: reason why the run stopped.
         seconds: duration of each component that finished.
     """
 
@@ -100,13 +99,13 @@ class RunManifest(Document):
     @pydantic.field_validator(*_RECORDS, mode="before")
     @classmethod
     def _upgrade_record(cls, value: Any, info: pydantic.ValidationInfo) -> Any:
-        """Reads a record inside by its own format: it may be older than that of the manifest."""
+        """Reads a nested record by its own format number, which may be older than the manifest's."""
         if not isinstance(value, dict):
             return value
         return _RECORDS[str(info.field_name)].parse(value, f"{cls.FILE}: {info.field_name}")
 
     def to_json(self) -> dict[str, Any]:
-        """Returns the manifest without the fields that such a run does not have, and without paths that are gone."""
+        """Returns the manifest without fields that are not set, and without paths of removed artifacts."""
         unset = type(self).model_fields.keys() - self.model_fields_set - {"format"}
         left_out: dict[str, Any] = dict.fromkeys(unset, True)
         if self.trained_model is None:
@@ -120,18 +119,18 @@ class RunManifest(Document):
         return json.dumps(self.to_json(), indent=1, ensure_ascii=False)
 
     def render_output(self, model: str | None, report: str) -> str:
-        """Returns what `./graft run --json` prints.
+        """Renders the output of `./graft run --json`.
 
         Args:
-            model: path of the version that the model is live as; None if it is not pushed.
+            model: path of the pushed version; None if the model is not pushed.
             report: path of the run's folder.
         """
-        told = {key: value for key, value in self.to_json().items() if key not in NOT_PRINTED}
-        return json.dumps({"model": model, "report": report} | told, ensure_ascii=False)
+        printed = {key: value for key, value in self.to_json().items() if key not in NOT_PRINTED}
+        return json.dumps({"model": model, "report": report} | printed, ensure_ascii=False)
 
 
 class SkippedRun(RunManifest):
-    """A run that ended before training, for there was no need of it."""
+    """Manifest of a run that ended before the training, by decision of the RetrainingGate."""
 
     ingest: IngestSummary
     decision: RetrainingDecision
@@ -139,7 +138,7 @@ class SkippedRun(RunManifest):
 
 
 class RunResult(RunManifest):
-    """A run that trained a model."""
+    """Manifest of a run that trained a model."""
 
     cached: list[str]
     ingest: IngestSummary
@@ -159,7 +158,7 @@ class RunResult(RunManifest):
 
     @property
     def reasons(self) -> list[str]:
-        """Sentences that say why no version was pushed."""
+        """Reasons why no version was pushed, one sentence each."""
         if not self.held_back:
             return self.evaluation.failures + (self.serving.reasons if self.serving else [])
         version, state = self.held_back.version, self.held_back.state
@@ -171,6 +170,6 @@ class RunResult(RunManifest):
 
 
 class FailedRun(RunManifest):
-    """A run that stopped."""
+    """Manifest of a run that stopped with an error."""
 
     failed: str

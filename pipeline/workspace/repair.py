@@ -1,4 +1,4 @@
-"""`./graft repair`: moves aside what TFX keeps in a workspace, so that the next run begins anew."""
+"""Moves TFX's database and artifacts aside, so that the next run starts from the data."""
 
 import dataclasses
 import os
@@ -9,14 +9,15 @@ from pipeline.workspace.workspace import Workspace, open_workspace
 from schema.errors import GraftError, UsageError
 from schema.text import printable
 
-# SQLite's own files are part of the database. It goes first: a journal alone is of no database.
+# The database and SQLite's further files. The database moves first: an interrupted move must not leave a database
+# without its journal.
 _SUFFIXES = ("", "-journal", "-wal", "-shm")
 _END_IT = "end it (Ctrl-C there) and type this again"
 
 
 @dataclasses.dataclass(frozen=True)
 class Repaired:
-    """Files and folders that were moved, and the folder they are in now; None if there was nothing to move."""
+    """Moved files and folders, and the folder that has them now; None if there was nothing to move."""
 
     workspace: Workspace
     moved: list[pathlib.Path]
@@ -27,10 +28,10 @@ def repair(out: str) -> Repaired:
     """Moves the database and the artifacts of a workspace to a folder `lost-...` in it; deletes nothing.
 
     Args:
-        out: the workspace; nothing may run in it.
+        out: folder of the workspace.
     Raises:
-        UsageError: if it is no workspace.
-        GraftError: if a run is at work there, or the disk refuses.
+        UsageError: if the folder is not a workspace.
+        GraftError: if a run is active there, or the disk is not writable.
     """
     found = Workspace(pathlib.Path(os.path.abspath(out)))
     if not found.exists():
@@ -43,20 +44,20 @@ def repair(out: str) -> Repaired:
             workspace.follow_artifacts(lost)
         except OSError as error:
             raise GraftError(
-                f"{printable(out)}: cannot be changed: {error.strerror}. Mend that, and type the same again."
+                f"{printable(out)}: cannot be changed: {error.strerror}. Make it writable, and repeat the command."
             ) from None
         return Repaired(workspace, moved, lost)
 
 
 def describe(repaired: Repaired) -> list[str]:
-    """Says what was moved, what stays, and what the next run does."""
+    """Describes the moved files, the kept ones, and the next run."""
     root = printable(str(repaired.workspace.root))
     if repaired.lost is None:
         return [f"Moved:    nothing; {root} has neither a database nor artifacts"]
     names = ", ".join(path.name for path in repaired.moved)
     return [
         f"Moved:    {names} in {root}",
-        f"          to {printable(str(repaired.lost))}; remove it when nothing in it is needed",
+        f"          to {printable(str(repaired.lost))}; remove that folder when you need nothing from it",
         "Kept:     serving, embeddings, decoded, runs",
-        "Next:     ./graft run reads the images and trains anew; no image goes through the base again",
+        "Next:     ./graft run reads the images and trains again; no image goes through the base again",
     ]

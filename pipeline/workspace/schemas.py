@@ -1,4 +1,4 @@
-"""Writes docs/schemas/: JSON schemas of what other programs read of a run and of a version."""
+"""Writes docs/schemas/: JSON schemas of the manifest, of a run's output and of a version's record."""
 
 import inspect
 import json
@@ -20,14 +20,14 @@ _ATTRIBUTES = "\n\nAttributes:\n"
 _ADDED = {
     "model": {
         "anyOf": [{"type": "string"}, {"type": "null"}],
-        "description": "path of the version that is live or canary behind the run; null if there is none.",
+        "description": "path of the live or canary version after the run; null if there is none.",
     },
     "report": {"type": "string", "description": "path of the run's folder."},
 }
 
 
 def make_schemas() -> dict[str, Schema]:
-    """Returns each schema by the name of its file."""
+    """Builds the schemas, by file name."""
     return {
         "manifest.schema.json": _combine("runs/<run id>/manifest.json", [RunResult, SkippedRun, FailedRun]),
         "run_output.schema.json": _combine("Output of ./graft run --json", [RunResult, SkippedRun], printed=True),
@@ -36,7 +36,7 @@ def make_schemas() -> dict[str, Schema]:
 
 
 def write_schemas(folder: str) -> None:
-    """Writes the schemas into a folder, made if need be."""
+    """Writes the schemas into a folder, and makes the folder if it is missing."""
     pathlib.Path(folder).mkdir(parents=True, exist_ok=True)
     for name, schema in make_schemas().items():
         text = json.dumps(schema, indent=1, ensure_ascii=False)
@@ -44,7 +44,7 @@ def write_schemas(folder: str) -> None:
 
 
 def _combine(title: str, kinds: list[type[Document]], printed: bool = False) -> Schema:
-    """Builds the schema of a document that is one of some kinds."""
+    """Builds the schema of a document that has one of several classes."""
     _, schema = pydantic.json_schema.models_json_schema([(kind, "validation") for kind in kinds])
     for definition in schema["$defs"].values():
         _describe_fields(definition)
@@ -58,9 +58,11 @@ def _combine(title: str, kinds: list[type[Document]], printed: bool = False) -> 
 
 
 def _describe_fields(definition: Schema) -> None:
-    """Moves what a docstring says of an attribute to its property, in place; pydantic's titles repeat the names."""
+    """Moves the texts of attributes from a docstring to the properties, in place; drops pydantic's titles."""
     definition["description"], _, attributes = definition.get("description", "").partition(_ATTRIBUTES)
-    attributes = attributes or str(inspect.getdoc(RunManifest)).partition(_ATTRIBUTES)[2]  # a kind of run inherits them
+    attributes = (
+        attributes or str(inspect.getdoc(RunManifest)).partition(_ATTRIBUTES)[2]
+    )  # the classes of runs inherit them
     for entry in attributes.replace("\n        ", " ").split("\n"):
         names, _, text = entry.strip().partition(": ")
         for name in names.split(", "):
@@ -71,7 +73,7 @@ def _describe_fields(definition: Schema) -> None:
 
 
 def _keep_written(definition: Schema, kind: type[Document]) -> None:
-    """Drops what a kind of run does not have, in place; a record has every field."""
+    """Drops the fields that a class of run lacks, in place; a version record has every field."""
     names = list(definition["properties"])
     required = set(names if kind is VersionRecord else definition["required"]) | {"format"}
     if issubclass(kind, RunManifest):
@@ -83,7 +85,7 @@ def _keep_written(definition: Schema, kind: type[Document]) -> None:
 
 
 def _change_to_output(definition: Schema) -> None:
-    """Makes the schema of a manifest that of a run's output, in place."""
+    """Changes the schema of a manifest to that of a run's output, in place."""
     properties = {name: value for name, value in definition["properties"].items() if name not in NOT_PRINTED}
     definition["properties"] = {**_ADDED, **properties}
     definition["required"] = [*_ADDED, *(name for name in definition["required"] if name not in NOT_PRINTED)]

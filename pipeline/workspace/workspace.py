@@ -1,4 +1,4 @@
-"""The folder that a run writes to, and the lock that keeps two runs apart."""
+"""Folder that a run writes to, with the lock that excludes a second run."""
 
 import contextlib
 import dataclasses
@@ -18,17 +18,17 @@ from schema.text import list_some, quote
 from serving.storage.documents import DocumentError
 from serving.storage.whole_files import write_whole
 
-FORMAT = 1  # of the layout below; a change that an older or newer Graft cannot read counts it up
+FORMAT = 1  # format of the layout; each change that another version cannot read increments it
 _FORMAT_FILE = "workspace.json"
 _UNFINISHED = f".{_FORMAT_FILE}-"
-_LOCAL_ID = "%Y%m%dT%H%M%S-%f"  # a run's id in Graft 0.2
-LOST = "lost-"  # begins the names of folders with what was moved aside
+_LOCAL_ID = "%Y%m%dT%H%M%S-%f"  # run ids of Graft 0.2
+LOST = "lost-"  # prefix of folders with files that were moved aside
 _OWN = {"pipeline", "metadata.sqlite", "runs", "serving", "embeddings", "decoded", "graft.log", ".lock"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Workspace:
-    """Where things lie below `out`."""
+    """Paths of a workspace."""
 
     root: pathlib.Path
 
@@ -49,45 +49,45 @@ class Workspace:
 
     @property
     def decoded(self) -> pathlib.Path:
-        """Which images need not be decoded again to know that they can be."""
+        """Folder of the decode cache: image size, brightness and EXIF flag, by digest."""
         return self.root / "decoded"
 
     @property
     def runs(self) -> pathlib.Path:
-        """A folder per run: manifest, log, training curves."""
+        """Folder with a folder for each run: manifest, history, training curves."""
         return self.root / "runs"
 
     @property
     def log(self) -> pathlib.Path:
-        """What TFX, Beam and TensorFlow say."""
+        """Log of TFX, Beam, TensorFlow and the components."""
         return self.root / "graft.log"
 
     def model_dir(self, model_name: str) -> pathlib.Path:
-        """What TensorFlow Serving watches."""
+        """Returns the folder of a model's versions, which TensorFlow Serving watches."""
         return self.root / "serving" / model_name
 
     def exists(self) -> bool:
-        """Tells whether a run, or what is left of one, is here."""
+        """Tells whether the folder has files of a run."""
         return any(os.path.lexists(path) for path in (self.root / _FORMAT_FILE, self.metadata, self.artifacts))
 
     def load_manifests(self) -> list[RunManifest]:
-        """Reads the manifests of the earlier runs, oldest first; one that cannot be read is passed over."""
+        """Reads the manifests of the earlier runs, oldest first; skips unreadable ones."""
         return [manifest for run_id in self.list_runs() if (manifest := self.read_manifest(run_id))]
 
     def read_manifest(self, run_id: str) -> RunManifest | None:
-        """Reads the manifest of a run; None if the run has none, or it cannot be read."""
+        """Reads the manifest of a run; returns None if it is missing or unreadable."""
         try:
             return RunManifest.read(str(self.runs / run_id))
         except DocumentError:
             return None
 
     def follow_artifacts(self, moved_to: pathlib.Path | None) -> None:
-        """Corrects the paths of artifacts in the manifests: those of moved ones, and those of ones that are gone.
+        """Corrects the paths of moved artifacts in the manifests, and removes those of deleted ones.
 
-        A later run may make an artifact of the same name, which is not the one that the manifest means.
+        A later run may make another artifact of the same path, which the manifest must not name.
 
         Args:
-            moved_to: folder in the workspace that has what was moved, under the same names; or None.
+            moved_to: folder in the workspace that has the moved artifacts, under the same relative paths; or None.
         """
         for run_id in self.list_runs():
             manifest = self.read_manifest(run_id)
@@ -95,12 +95,12 @@ class Workspace:
                 followed.write(str(self.runs / run_id))
 
     def list_runs(self) -> list[str]:
-        """The ids of the runs, oldest first."""
+        """Returns the ids of the runs, oldest first."""
         return sorted((path.name for path in self.runs.glob("*/") if path.is_dir()), key=_age)
 
 
 def _follow(manifest: RunManifest, root: pathlib.Path, moved_to: pathlib.Path | None) -> RunManifest:
-    """Returns a manifest with the paths that its artifacts have now."""
+    """Returns a manifest with the current paths of its artifacts."""
 
     def find(path: str | None) -> str | None:
         if path is None or (root / path).exists():
@@ -116,10 +116,10 @@ def _follow(manifest: RunManifest, root: pathlib.Path, moved_to: pathlib.Path | 
 
 
 def prepare(out: str) -> Workspace:
-    """Makes the folders of a workspace, if it is not one yet.
+    """Makes the folders and files of a workspace that are missing.
 
     Raises:
-        UsageError: if it cannot be written, or is something else.
+        UsageError: if the folder cannot be written, or holds other files than a workspace.
     """
     workspace = Workspace(pathlib.Path(os.path.abspath(out)))
     try:
@@ -133,16 +133,16 @@ def prepare(out: str) -> Workspace:
 
 
 def make_run_id() -> str:
-    """Returns the time in UTC, as a folder may be named, and 4 random hex digits: two processes may ask at once.
+    """Returns a new run id: the time in UTC, and 4 random hex digits to keep two processes apart.
 
-    Sorts by age. Local time would run backwards when summer time ends.
+    Ids sort by age. Local time would run backwards when summer time ends.
     """
     now = datetime.datetime.now(datetime.timezone.utc)
     return f"{now:%Y%m%dT%H%M%S}-{now.microsecond // 1000:03}Z-{secrets.token_hex(2)}"
 
 
 def _age(run_id: str) -> tuple[str, str]:
-    """Sorts run ids by age; those that Graft 0.2 made are local time, and have no "Z"."""
+    """Returns a key that sorts run ids by age; ids of Graft 0.2 are in local time, without a "Z"."""
     if "Z" not in run_id:
         with contextlib.suppress(ValueError, OverflowError):
             local = datetime.datetime.strptime(run_id, _LOCAL_ID).astimezone(datetime.timezone.utc)
@@ -151,7 +151,7 @@ def _age(run_id: str) -> tuple[str, str]:
 
 
 def _write_format(file: pathlib.Path) -> None:
-    """Writes `workspace.json` at once, and only where there is none: a run may be at work, and others read it."""
+    """Writes `workspace.json` atomically, unless it exists: other processes may read the file."""
     if file.exists():
         return
     with write_whole(str(file), f"{_UNFINISHED}{uuid.uuid4().hex}") as temporary:
@@ -159,7 +159,7 @@ def _write_format(file: pathlib.Path) -> None:
 
 
 def _check_format(out: str, file: pathlib.Path) -> None:
-    """Refuses a folder that holds something else, and a workspace of another format."""
+    """Refuses a folder with other files than a workspace, and a workspace of another format."""
     if file.exists():
         try:
             found = json.loads(file.read_text(encoding="utf-8"))["format"]
@@ -183,14 +183,14 @@ def _check_format(out: str, file: pathlib.Path) -> None:
 
 @contextlib.contextmanager
 def open_workspace(out: str, otherwise: str = "choose another folder with --out") -> Iterator[Workspace]:
-    """Makes the workspace if need be and locks it for one run.
+    """Makes the workspace if it is missing, and locks it for one run.
 
     Args:
-        out: the folder.
-        otherwise: what to do but wait, where another run has it.
+        out: folder of the workspace.
+        otherwise: advice beside "Wait for it", if another run has the lock.
     Raises:
-        UsageError: if it cannot be written.
-        GraftError: if another run has it.
+        UsageError: if the folder cannot be written.
+        GraftError: if another run has the lock.
     """
     workspace = prepare(out)
     with open(workspace.root / ".lock", "a+", encoding="utf-8") as lock:
@@ -213,9 +213,9 @@ def find_trained_model(out: str, run_id: str) -> str:
 
     Args:
         out: the workspace.
-        run_id: of the run; a folder below `runs/`.
+        run_id: id of the run; the name of a folder below `runs/`.
     Raises:
-        UsageError: if there is no such run, or no model of it.
+        UsageError: if there is no such run, or the run has no model.
     """
     workspace = Workspace(pathlib.Path(out))
     runs = workspace.list_runs()
@@ -232,7 +232,7 @@ def find_trained_model(out: str, run_id: str) -> str:
 
 
 def describe_last_run(out: str) -> str:
-    """Says why the last run of a workspace pushed nothing; "" if there is none, or it pushed. Begins with a space."""
+    """Returns the reason why the last run pushed nothing, after a space; "" if it pushed, or there is no run."""
     manifests = Workspace(pathlib.Path(out)).load_manifests()
     if not manifests:
         return ""

@@ -1,1 +1,1 @@
-"""Clients: ask a server by its API, or a SavedModel on this machine."""
+"""Clients: prediction by a model server, or by a SavedModel on this machine."""

@@ -1,10 +1,10 @@
-"""Addresses of servers, as they may be printed."""
+"""Server addresses in a form that is safe to print."""
 
 
 def without_password(address: str) -> str:
-    """Returns an address without the name and the password before its host.
+    """Removes user name and password from an address.
 
-    Also of text that is no address: all up to the last "@" is left out, for a password may hold a slash.
+    All text before the last "@" is removed, because a password may hold a slash. The text need not be a valid address.
     """
     user, at, host = address.rpartition("@")
     scheme, separator, _ = user.partition("://")

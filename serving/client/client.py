@@ -1,4 +1,4 @@
-"""Clients for a model server: TensorFlow Serving's, or the built-in one.
+"""Clients of a model server: TensorFlow Serving or the built-in server.
 
 with connect("grpc://127.0.0.1:8500") as client:
     for prediction in client.predict(["cat.jpg", image_bytes]):
@@ -24,9 +24,7 @@ import tensorflow as tf
 import urllib3
 from tensorflow_serving.apis import (
     get_model_metadata_pb2,
-    get_model_status_pb2,
     model_pb2,
-    model_service_pb2_grpc,
     predict_pb2,
     prediction_service_pb2_grpc,
 )
@@ -38,14 +36,14 @@ from serving.export import signatures
 from serving.protobuf_json import to_dict
 from serving.storage.regular import read_regular
 
-BATCH = 8  # images a request
+BATCH = 8  # images per request
 _TIMEOUT = 30.0  # seconds
 _ATTEMPTS = 4
 _UNLIMITED = -1
-_LONGEST = 2000  # characters of a server's answer in a message
-# As `requests` and curl have them, and OpenSSL; the first that is set names a file or folder of authorities.
+_MAX_CHARACTERS = 2000  # of a server's answer in an error message
+# Variables of `requests`, curl and OpenSSL; the first one that is set names a file or folder of certificates.
 _AUTHORITIES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
-_MOST_BYTES = 16 << 20  # a request; the built-in server takes 32 MB, and base64 makes a third more of them
+_MAX_BYTES = 16 << 20  # of a request before base64, which adds a third; the built-in server takes 32 MB
 _REFUSED = {"INVALID_ARGUMENT", "400"}
 _TOO_LARGE = {"RESOURCE_EXHAUSTED", "413"}
 
@@ -53,83 +51,66 @@ Image = str | pathlib.Path | bytes
 
 
 class ServerError(GraftError):
-    """A server that cannot be reached, or that refuses.
+    """Error of a server that cannot be reached, or that refuses a request.
 
     Attributes:
-        code: gRPC's name of it, such as "NOT_FOUND"; for REST the HTTP status.
+        code: name of the gRPC status code, such as "NOT_FOUND"; by REST the HTTP status as text, such as "404".
     """
 
     def __init__(self, message: str, code: str):
-        """Takes what the server says, with its code."""
-        super().__init__(message if len(message) <= _LONGEST else f"{message[:_LONGEST]}...")
+        """Takes the message and status code of the server; cuts a long message."""
+        super().__init__(message if len(message) <= _MAX_CHARACTERS else f"{message[:_MAX_CHARACTERS]}...")
         self.code = code
 
 
-class Client(Protocol):
-    """What can be asked, by gRPC or REST alike."""
+class Client(contextlib.AbstractContextManager["Client"], Protocol):
+    """Client of a model server, by gRPC or by REST; the connection is closed when the context ends."""
 
     def predict(self, images: Sequence[Image]) -> Iterator[Prediction]:
-        """Predicts images, in batches, in the order given; one that is broken says so, and does not spoil the others.
+        """Predicts images in batches, and yields the predictions in the same order.
+
+        A damaged image gets a prediction with a `problem` and does not affect the other images.
 
         Args:
-            images: paths of JPEG, PNG, GIF or BMP files, or the bytes of such.
+            images: paths of JPEG, PNG, GIF or BMP files, or the bytes of such files.
         Raises:
-            ServerError: if the server cannot be reached, or has no such model.
+            ServerError: if the server cannot be reached, or does not have the model, version or label.
         """
         ...
 
-    def ask(self, images: Sequence[bytes]) -> dict[str, np.ndarray]:
-        """Sends encoded images in one request; returns the outputs by name, as the server gives them.
+    def predict_on_batch(self, images: Sequence[bytes]) -> dict[str, np.ndarray]:
+        """Predicts encoded images with one request, and returns the server's outputs by name.
 
         Raises:
-            ServerError: if the server cannot be reached, or refuses.
+            ServerError: if the server cannot be reached, or refuses the request.
         """
         ...
 
     def metadata(self) -> dict[str, Any]:
-        """The signatures of the model: {"model_spec": ..., "metadata": ...}, as REST has it."""
-        ...
-
-    def status(self) -> list[dict[str, Any]]:
-        """What became of each version: {"version": ..., "state": ..., "status": ...}."""
-        ...
-
-    def __enter__(self) -> "Client":
-        """Itself."""
-        ...
-
-    def __exit__(self, *error: object) -> None:
-        """Closes the connection."""
+        """Returns the signatures of the model, in the JSON form of REST: {"model_spec": ..., "metadata": ...}."""
         ...
 
 
-def connect(
-    server: str, model_name: str = "graft", label: str = "", version: int | None = None, timeout: float = _TIMEOUT
-) -> Client:
-    """Makes a client; nothing is sent yet.
+def connect(server: str, model_name: str = "graft", label: str = "", timeout: float = _TIMEOUT) -> Client:
+    """Makes a client without sending a request.
 
     Args:
-        server: such as "grpc://localhost:8500" or "http://localhost:8501"; "https://name:password@host" asks by basic
-            authentication, as curl does.
-        model_name: what the server calls it.
-        label: such as "stable" or "canary"; or
-        version: its number; without either, the server's newest.
-        timeout: in seconds, for each request.
+        server: address, such as "grpc://localhost:8500" or "http://localhost:8501"; "https://name:password@host" uses
+            basic authentication, as in curl.
+        model_name: name of the model on the server.
+        label: label of the version, such as "stable" or "canary"; "" for the newest version of the server.
+        timeout: seconds for each request.
     Raises:
-        UsageError: if the address is not understood.
+        UsageError: if the address is invalid.
     """
     scheme, host, port, login = _split_address(server)
-    if label and version is not None:
-        raise UsageError("a version and a label at once; a request can name one of them.")
     spec = model_pb2.ModelSpec(name=model_name)
     if label:
         spec.version_label = label
-    if version is not None:
-        spec.version.value = version
     if scheme == "grpc":
         if login:
             raise UsageError(
-                f"{without_password(server)}: gRPC has no name and password in an address. Leave them out, or ask by "
+                f"{without_password(server)}: gRPC has no name and password in an address. Leave them out, or use "
                 "REST: http://name:password@host:8501."
             )
         return GrpcClient(f"{host}:{port or 8500}", spec, timeout)
@@ -137,7 +118,7 @@ def connect(
 
 
 def _split_address(server: str) -> tuple[str, str, int | None, tuple[str, str] | None]:
-    """Scheme, host, port, and name and password for a server; an IPv6 address keeps its brackets."""
+    """Splits an address into scheme, host, port, and name and password; an IPv6 host keeps its brackets."""
     try:
         url = urllib.parse.urlsplit(server)
         port = url.port
@@ -155,11 +136,11 @@ def _split_address(server: str) -> tuple[str, str, int | None, tuple[str, str] |
     return url.scheme, f"[{host}]" if ":" in host else host, port, login
 
 
-class GrpcClient:
-    """Asks by gRPC; what comes back UNAVAILABLE is sent again by gRPC itself, a few times."""
+class GrpcClient(contextlib.AbstractContextManager["GrpcClient"]):
+    """Client by gRPC; gRPC itself repeats a request a few times when the answer is UNAVAILABLE."""
 
     def __init__(self, address: str, spec: model_pb2.ModelSpec, timeout: float = _TIMEOUT):
-        """Prepares a channel to host:port."""
+        """Makes a channel to `address`, which is host:port; the channel connects on first use."""
         retries = {
             "maxAttempts": _ATTEMPTS,
             "initialBackoff": "0.2s",
@@ -174,11 +155,10 @@ class GrpcClient:
             ("grpc.max_receive_message_length", _UNLIMITED),
         ]
         if _is_this_machine(urllib.parse.urlsplit(f"grpc://{address}").hostname or ""):
-            options.append(("grpc.enable_http_proxy", 0))  # gRPC takes https_proxy from the environment, too
+            options.append(("grpc.enable_http_proxy", 0))  # by default, gRPC uses https_proxy of the environment
         self._address, self._spec, self._timeout = address, spec, timeout
         self._channel = grpc.insecure_channel(address, options)
         self._prediction = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
-        self._models = model_service_pb2_grpc.ModelServiceStub(self._channel)
 
     def predict(self, images: Sequence[Image]) -> Iterator[Prediction]:
         """See `Client`."""
@@ -194,25 +174,15 @@ class GrpcClient:
         response.metadata["signature_def"].Unpack(found)
         return {"model_spec": to_dict(response.model_spec), "metadata": {"signature_def": to_dict(found)}}
 
-    def status(self) -> list[dict[str, Any]]:
-        """See `Client`."""
-        request = get_model_status_pb2.GetModelStatusRequest(model_spec=self._spec)
-        response = self._call(self._models.GetModelStatus, request)
-        return list(to_dict(response)["model_version_status"])
-
     def close(self) -> None:
         """Closes the connection."""
         self._channel.close()
-
-    def __enter__(self) -> "GrpcClient":
-        """Itself."""
-        return self
 
     def __exit__(self, *error: object) -> None:
         """Closes the connection."""
         self.close()
 
-    def ask(self, images: Sequence[bytes]) -> dict[str, np.ndarray]:
+    def predict_on_batch(self, images: Sequence[bytes]) -> dict[str, np.ndarray]:
         """See `Client`."""
         request = predict_pb2.PredictRequest(model_spec=self._spec)
         request.inputs[signatures.IMAGE_BYTES].CopyFrom(tf.make_tensor_proto(list(images), tf.string))
@@ -225,15 +195,15 @@ class GrpcClient:
         except grpc.RpcError as error:
             code, reason = error.code().name, error.details()
             if "HTTP/2" in reason:  # such as "Failed parsing HTTP/2 (Expected SETTINGS frame as the first frame, ...)"
-                reason = f"what answers there does not speak gRPC; a port of REST is named http://{self._address}"
+                reason = f"this port does not speak gRPC; write http://{self._address} for a REST port"
             raise ServerError(f"grpc://{self._address}: {reason} ({code})", code) from error
 
 
 def _make_session(address: str) -> requests.Session:
-    """Makes a session that takes proxies and authorities from the environment, and no passwords.
+    """Makes a session that reads proxies and certificates from the environment, and no passwords.
 
-    A proxy for the web has no way to a server of this machine. To any other, HTTP_PROXY, HTTPS_PROXY and NO_PROXY
-    count as in curl. `trust_env` would read ~/.netrc besides.
+    HTTP_PROXY, HTTPS_PROXY and NO_PROXY count as in curl, but not for a server on this machine, which no proxy reaches.
+    `trust_env` is off because it would also read passwords from ~/.netrc.
     """
     session = requests.Session()
     session.trust_env = False
@@ -251,8 +221,8 @@ def _is_this_machine(host: str) -> bool:
     return host == "localhost" or host.endswith(".localhost")
 
 
-class RestClient:
-    """Asks by REST; what comes back 503, and what could not be sent at all, is sent again by urllib3, a few times."""
+class RestClient(contextlib.AbstractContextManager["RestClient"]):
+    """Client by REST; urllib3 repeats a request a few times when it cannot be sent or the answer is 503."""
 
     def __init__(
         self,
@@ -261,7 +231,7 @@ class RestClient:
         timeout: float = _TIMEOUT,
         login: tuple[str, str] | None = None,
     ):
-        """Prepares a session with a server such as http://localhost:8501, and a name and password for it."""
+        """Makes a session for `address`, such as http://localhost:8501, with an optional name and password."""
         retries = urllib3.Retry(
             total=_ATTEMPTS - 1,
             read=0,
@@ -272,10 +242,7 @@ class RestClient:
         )
         self._address, self._timeout = address, timeout
         self._url = f"{address}/v1/models/{urllib.parse.quote(spec.name, safe='')}"
-        choice = spec.WhichOneof("version_choice")
-        if choice == "version":
-            self._url += f"/versions/{spec.version.value}"
-        elif choice:
+        if spec.version_label:
             self._url += f"/labels/{urllib.parse.quote(spec.version_label, safe='')}"
         self._session = _make_session(address)
         if login:  # in UTF-8, as curl sends it on most machines; `requests` would take Latin-1
@@ -291,23 +258,15 @@ class RestClient:
         """See `Client`."""
         return self._call("GET", "/metadata")
 
-    def status(self) -> list[dict[str, Any]]:
-        """See `Client`."""
-        return list(self._call("GET", "")["model_version_status"])
-
     def close(self) -> None:
         """Closes the connection."""
         self._session.close()
-
-    def __enter__(self) -> "RestClient":
-        """Itself."""
-        return self
 
     def __exit__(self, *error: object) -> None:
         """Closes the connection."""
         self.close()
 
-    def ask(self, images: Sequence[bytes]) -> dict[str, np.ndarray]:
+    def predict_on_batch(self, images: Sequence[bytes]) -> dict[str, np.ndarray]:
         """See `Client`."""
         instances = [{"b64": base64.b64encode(image).decode("ascii")} for image in images]
         rows = self._call("POST", ":predict", {"instances": instances})["predictions"]
@@ -328,15 +287,15 @@ class RestClient:
         return dict(answer)
 
     def _explain(self, error: OSError) -> str:
-        """Why there is no answer: `requests` raises an OSError also for a file of authorities that is not there."""
+        """Returns the reason for a missing answer: of the network, of TLS, or of the file of certificates."""
         reason = _shorten(error)
         host = self._address.partition("://")[2]
         if "BadStatusLine" in reason:
-            return f"what answers there does not speak HTTP; a port of gRPC is named grpc://{host}"
+            return f"this port does not speak HTTP; write grpc://{host} for a gRPC port"
         if "CERTIFICATE_VERIFY_FAILED" in str(error):
             return f"the certificate is refused: {reason}. Name the file of a private authority in {_AUTHORITIES[0]}."
         if isinstance(error, requests.exceptions.SSLError):
-            return f"what answers there does not speak TLS ({reason}); without TLS a server is named http://{host}"
+            return f"this port does not speak TLS ({reason}); write http://{host} for a server without TLS"
         return f"cannot be reached: {reason}"
 
 
@@ -345,7 +304,7 @@ def _predict_all(client: GrpcClient | RestClient, images: Sequence[Image]) -> It
     size = 0
     for image in images:
         more = _measure(image)
-        if batch and (len(batch) == BATCH or size + more > _MOST_BYTES):
+        if batch and (len(batch) == BATCH or size + more > _MAX_BYTES):
             yield from _predict_batch(client, batch)
             batch, size = [], 0
         batch.append(image)
@@ -356,15 +315,15 @@ def _predict_all(client: GrpcClient | RestClient, images: Sequence[Image]) -> It
 
 def _predict_batch(client: GrpcClient | RestClient, images: Sequence[Image]) -> Iterator[Prediction]:
     try:
-        outputs = client.ask([_read(image) for image in images])
+        outputs = client.predict_on_batch([_read(image) for image in images])
     except (OSError, ServerError) as error:
         if isinstance(error, ServerError) and error.code not in _REFUSED | _TOO_LARGE:
             raise
         if len(images) == 1:
-            client.metadata()  # raises if it is not the image that is refused, but the model, the version or the label
+            client.metadata()  # raises if the server refuses the model, version or label and not the image
             yield Prediction(_name(images[0]), problem=_explain(error))
             return
-        for image in images:  # one of them is broken: ask one by one
+        for image in images:  # one image is damaged: send each image alone
             yield from _predict_batch(client, [image])
         return
     for row, image in enumerate(images):
@@ -374,7 +333,7 @@ def _predict_batch(client: GrpcClient | RestClient, images: Sequence[Image]) -> 
 
 
 def _measure(image: Image) -> int:
-    """Bytes; 0 of what cannot be read, which will be said later."""
+    """Returns the size of an image in bytes; 0 for an unreadable file, whose error `_read` raises later."""
     try:
         return len(image) if isinstance(image, bytes) else pathlib.Path(image).stat().st_size
     except OSError:

@@ -1,4 +1,4 @@
-"""Starts a model server in a process of its own: TensorFlow Serving's where it is, else the built-in one."""
+"""Start and stop of a model server in a separate process: TensorFlow Serving, or the built-in server."""
 
 import contextlib
 import dataclasses
@@ -25,34 +25,36 @@ BUILT_IN = "the built-in server"
 ROOT = pathlib.Path(__file__).parents[2]
 _END_WITH_PARENT = ROOT / "serving/process/end_with_parent.py"
 _POLL = 0.1  # seconds
-STOP_SECONDS = 2.5  # that a server has to finish before it is killed; the built-in one takes 2 at the most
-_LAST_LINES = 12  # of what a server said, when it did not start
-# What both servers say before they end because of the model, and not of a port: TensorFlow Serving's server_core.cc.
+_START_SECONDS = 120.0  # for a version to become available
+STOP_SECONDS = 2.5  # until a server that is asked to stop is killed; the built-in one takes 2 s at most
+_LAST_LINES = 12  # of a server's log in an error message
+# Last message of both servers when the model cannot be loaded (server_core.cc of TensorFlow Serving).
 _NOT_LOADED = re.compile(r"did not become available: .*?due to error: (.*?)[}, ]*$", re.MULTILINE)
 
 
 class LoadError(GraftError):
-    """A server that started, and could not load the model.
+    """Error of a server that started and could not load the model.
 
     Attributes:
-        reason: in its words.
+        reason: message of the server.
     """
 
     def __init__(self, *lines: str, reason: str):
-        """Takes what to tell the user, and of it what the server said."""
+        """Takes the lines of the message for the user, and the message of the server."""
         super().__init__(*lines)
         self.reason = reason
 
 
 @dataclasses.dataclass(frozen=True)
 class RunningServer:
-    """A server that answers.
+    """Running server that has loaded a model.
 
     Attributes:
-        name: what it is, to be told.
-        grpc_port, rest_port: on 127.0.0.1.
-        process: its process.
-        log: what it says.
+        name: path of the binary, or `BUILT_IN`.
+        grpc_port: gRPC port on 127.0.0.1.
+        rest_port: REST port on 127.0.0.1.
+        process: process of the server.
+        log: file with the server's output.
     """
 
     name: str
@@ -63,30 +65,30 @@ class RunningServer:
 
     @property
     def grpc_address(self) -> str:
-        """Of the gRPC face."""
+        """Address of the gRPC endpoint, as host:port."""
         return f"127.0.0.1:{self.grpc_port}"
 
     @property
     def rest_address(self) -> str:
-        """Of the REST face."""
+        """Base URL of the REST endpoint."""
         return f"http://127.0.0.1:{self.rest_port}"
 
     @property
     def memory_bytes(self) -> int:
-        """Resident memory of the process."""
+        """Resident memory of the process in bytes."""
         return int(psutil.Process(self.process.pid).memory_info().rss)
 
     def describe_end(self) -> str:
-        """The last of what it said, for an error."""
+        """Returns the last lines of the log, indented, for an error message."""
         lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
         return "\n".join(f"  {line}" for line in lines[-_LAST_LINES:])
 
 
 def find_binary(path: str | None = None) -> str | None:
-    """TensorFlow Serving's binary: the one named, or the one on PATH, or None.
+    """Finds TensorFlow Serving's binary at `path` or, without `path`, on PATH; returns None if PATH has none.
 
     Raises:
-        UsageError: if one is named that is not there.
+        UsageError: if `path` is given and is no program.
     """
     found = shutil.which(path or BINARY)
     if path and not found:
@@ -95,29 +97,29 @@ def find_binary(path: str | None = None) -> str | None:
 
 
 def make_command(binary: str | None) -> list[str]:
-    """The beginning of a server's command line; the flags are the same for either."""
+    """Returns the command of a server, without flags; both servers take the same flags."""
     return [binary] if binary else [sys.executable, "-m", "serving.server"]
 
 
 def make_environment() -> dict[str, str]:
-    """So that the built-in server is found from any folder."""
+    """Returns the environment in which Python finds the built-in server from any folder."""
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     return os.environ | {"PYTHONPATH": path}
 
 
 def start_process(command: Sequence[str], orphaned: int = signal.SIGKILL, **options: Any) -> "subprocess.Popen[bytes]":
-    """Starts a process that ends with this one, even where this one is killed, and that ignores SIGINT.
+    """Starts a child process that ignores SIGINT and ends with this process, even if this process is killed.
 
-    Linux tells a process of its parent's end when the *thread* that started it ends, so that thread has to live for as
-    long as the process is needed.
+    Linux reports the end of the parent when the *thread* that started the child ends. So that thread must live as long
+    as the child is needed.
 
     Args:
-        command: the program and its arguments.
-        orphaned: the signal that the process gets when this one has ended.
-        **options: those of `subprocess.Popen`.
+        command: program and arguments.
+        orphaned: signal that the child gets when this process has ended.
+        **options: further arguments of `subprocess.Popen`.
     """
     prefix = [sys.executable, "-I", "-S", str(_END_WITH_PARENT), str(os.getpid()), str(int(orphaned))]
-    # Held back until the process ignores it, so that Ctrl-C meanwhile prints no traceback of its Python.
+    # SIGINT is blocked until the child ignores SIGINT: Ctrl-C in between would print a traceback of the child.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
         return subprocess.Popen([*prefix, *command], **options)
@@ -131,21 +133,19 @@ def start_server(
     base_path: str,
     binary: str | None = None,
     flags: Sequence[str] = (),
-    timeout_seconds: float = 120.0,
     environment: Mapping[str, str] | None = None,
 ) -> Iterator[RunningServer]:
-    """Starts a server for one model on free ports of 127.0.0.1, and ends it when the context or this process does.
+    """Starts a server for one model on free ports of 127.0.0.1; the server ends with the context or this process.
 
     Args:
-        model_name: as clients will name it.
-        base_path: folder of its versions.
-        binary: TensorFlow Serving's; None for the built-in server.
-        flags: further ones.
-        timeout_seconds: for a version to become available.
-        environment: variables of the process, besides those of this one.
+        model_name: name of the model in requests.
+        base_path: folder of the model's versions.
+        binary: path of TensorFlow Serving's binary; None for the built-in server.
+        flags: further flags of the server.
+        environment: variables that are added to the environment of this process.
     Raises:
-        LoadError: if it cannot load the model.
-        GraftError: if it does not start, with the last that it said.
+        LoadError: if the server cannot load the model.
+        GraftError: if the server does not start in `_START_SECONDS`; the message ends with the last lines of its log.
     """
     with contextlib.ExitStack() as stack:
         folder = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="graft-server-")))
@@ -165,14 +165,14 @@ def start_server(
         stack.callback(stop, process)
         server = RunningServer(binary or BUILT_IN, grpc_port, rest_port, process, log)
         try:
-            wait_until_available(process, server.rest_address, model_name, timeout_seconds)
+            wait_until_available(process, server.rest_address, model_name, _START_SECONDS)
         except GraftError as error:
             raise _explain(server, error) from error
         yield server
 
 
 def stop(process: "subprocess.Popen[bytes]") -> None:
-    """Ends a server; one that does not end is killed."""
+    """Stops a server by SIGTERM, and after `STOP_SECONDS` by SIGKILL."""
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)
         try:
@@ -185,14 +185,16 @@ def stop(process: "subprocess.Popen[bytes]") -> None:
 def wait_until_available(
     process: "subprocess.Popen[bytes]", rest_address: str, model_name: str, timeout_seconds: float
 ) -> None:
-    """Waits until a server has a version of a model. By REST, for the stubs of gRPC import TensorFlow.
+    """Waits until a version of a model is available.
+
+    Asks by REST, because the gRPC stubs would import TensorFlow.
 
     Raises:
-        GraftError: if it ends before, or does not come to it in time.
+        GraftError: if the server ends, or no version is available within the time limit.
     """
     deadline = time.monotonic() + timeout_seconds
     with requests.Session() as session:
-        session.trust_env = False  # a proxy for the web has no way to a server here
+        session.trust_env = False  # no proxy reaches a server on this machine
         while time.monotonic() < deadline:
             if process.poll() is not None:
                 raise GraftError(f"ended with {process.returncode} before it served anything")
@@ -211,7 +213,7 @@ def _explain(server: RunningServer, error: GraftError) -> GraftError:
 
 
 def _pick_ports() -> tuple[int, int]:
-    """Two ports that are free at this moment."""
+    """Returns two ports that are free now."""
     with socket.socket() as first, socket.socket() as second:
         for free in (first, second):
             free.bind(("127.0.0.1", 0))

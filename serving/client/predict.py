@@ -1,4 +1,4 @@
-"""Asks a pushed model what is on images. Imports TensorFlow alone: what works here works in any client."""
+"""Prediction of images by a pushed SavedModel, with TensorFlow alone: neither Keras nor TFX is imported."""
 
 import dataclasses
 import json
@@ -18,19 +18,20 @@ from serving.storage.regular import read_regular
 from serving.storage.wildcards import check_plain
 
 _BATCH = 32
-_LONG = 200  # characters of an error of TensorFlow
-_NO_IMAGE = ("none of JPEG", "Unknown image file format", "Input is empty")  # by Graft's graph, or TensorFlow's decoder
+_MAX_CHARACTERS = 200  # of an error message of TensorFlow
+# Messages of Graft's graph and of TensorFlow's decoder about bytes that are no image.
+_NO_IMAGE = ("none of JPEG", "Unknown image file format", "Input is empty")
 
 
 @dataclasses.dataclass(frozen=True)
 class Prediction:
-    """What the model says of one image.
+    """Prediction for one image, or the reason why the image has none.
 
     Attributes:
-        path: of the image.
-        label: the most probable class; "" if the image could not be read.
-        probabilities: by class name.
-        problem: why there is no prediction.
+        path: path of the image.
+        label: most probable class; "" without a prediction.
+        probabilities: probability by class name, 0 to 1.
+        problem: reason for a missing prediction; "" otherwise.
     """
 
     path: str
@@ -40,10 +41,10 @@ class Prediction:
 
 
 def find_model(workspace: str) -> str:
-    """The newest pushed version in a workspace, of any model.
+    """Returns the folder of the newest pushed version in a workspace, of any model.
 
     Raises:
-        UsageError: if there is none.
+        UsageError: if the workspace has no pushed version.
     """
     folders = map(str, pathlib.Path(workspace, "serving").glob("*"))
     live = [version for folder in folders if (version := versions.find_live(folder))]
@@ -56,15 +57,15 @@ def find_model(workspace: str) -> str:
 
 
 def predict_files(model: str, paths: list[str]) -> Iterator[Prediction]:
-    """Predicts images, in batches, in the order given.
+    """Predicts images in batches, and yields the predictions in the same order.
+
+    An unreadable image gets a prediction with a `problem` and does not affect the other images.
 
     Args:
-        model: folder of a SavedModel, or of versions of one.
-        paths: of JPEG, PNG, GIF or BMP files.
-    Returns:
-        A prediction each; one that could not be read says so and does not disturb the others.
+        model: folder of a SavedModel, or folder of versions.
+        paths: paths of JPEG, PNG, GIF or BMP files.
     Raises:
-        UsageError: if there is no such model.
+        UsageError: if the folder has no model that can be loaded.
     """
     predict = load_signature(model)
     for start in range(0, len(paths), _BATCH):
@@ -72,18 +73,20 @@ def predict_files(model: str, paths: list[str]) -> Iterator[Prediction]:
 
 
 def load_signature(model: str) -> "tf.types.experimental.ConcreteFunction":
-    """Loads `serving_default` of a SavedModel, or of the newest version in a folder.
+    """Loads the signature `serving_default` of a SavedModel, or of the live version in a folder of versions.
 
     Raises:
-        UsageError: if there is none, it cannot be loaded, or its path is a pattern of file names.
+        UsageError: if the folder has no model, the model cannot be loaded, or its path is a pattern of file names.
     """
     path = find_version(model)
     check_plain(path, "model", "Rename or copy its folder.")
     try:
         loaded = tf.saved_model.load(path)
         signature = loaded.signatures[signatures.SERVING]
-    except Exception as error:  # of a torn file TensorFlow raises OSError, OpError, ValueError, KeyError or IndexError
-        reason = printable(" ".join(str(error).split())[:_LONG])
+    except (
+        Exception
+    ) as error:  # on a damaged file, TensorFlow raises OSError, OpError, ValueError, KeyError or IndexError
+        reason = printable(" ".join(str(error).split())[:_MAX_CHARACTERS])
         raise UsageError(
             f"{path}: cannot be loaded, so it is damaged or no pushed model: {reason}. Name another."
         ) from error
@@ -92,10 +95,10 @@ def load_signature(model: str) -> "tf.types.experimental.ConcreteFunction":
 
 
 def find_version(model: str) -> str:
-    """Returns the folder of a SavedModel: the one that is named, or the live version in a folder of versions.
+    """Returns the folder of a SavedModel: `model` itself, or the live version in a folder of versions.
 
     Raises:
-        UsageError: if there is none.
+        UsageError: if `model` is neither.
     """
     if tf.io.gfile.exists(os.path.join(model, versions.SAVED_MODEL)):
         return model
@@ -109,7 +112,7 @@ def find_version(model: str) -> str:
 
 
 def describe_model(path: str) -> str:
-    """Returns a line that names a model, its version and its workspace, by where it lies."""
+    """Returns a line with the model, version and workspace of a SavedModel, read from its path."""
     version = pathlib.PurePath(path)
     name, serving = version.parent, version.parent.parent
     if serving.name != "serving":
@@ -118,10 +121,12 @@ def describe_model(path: str) -> str:
 
 
 def print_predictions(predictions: Iterable[Prediction], as_json: bool) -> int:
-    """Prints a line each to the standard output; what could not be read to the standard error, unless it is JSON.
+    """Prints one line per prediction.
+
+    Problems go to the standard error in text form, and to the standard output in JSON form.
 
     Returns:
-        How many could not be read.
+        The number of images without a prediction.
     """
     failed = 0
     for prediction in predictions:
@@ -151,7 +156,7 @@ def _predict_batch(predict: "tf.types.experimental.ConcreteFunction", paths: lis
         if len(paths) == 1:
             yield Prediction(paths[0], problem=_explain(error))
             return
-        for path in paths:  # one of them is no image: ask one by one
+        for path in paths:  # one file is no image: predict each alone
             yield from _predict_batch(predict, [path])
         return
     classes = [name.decode() for name in outputs["classes"][0].numpy()]
@@ -168,7 +173,7 @@ def _explain(error: OSError | tf.errors.OpError) -> str:
 
 
 def explain_file(error: OSError) -> str:
-    """Why a file cannot be read."""
+    """Returns the reason why a file cannot be read."""
     if isinstance(error, FileNotFoundError):
         return "no such file"
     if isinstance(error, IsADirectoryError):
@@ -177,7 +182,7 @@ def explain_file(error: OSError) -> str:
 
 
 def explain_refusal(text: str) -> str:
-    """Why a model refuses an image, from what TensorFlow says, here or in a server."""
+    """Returns the reason why a model refuses an image, from the message of TensorFlow or of a server."""
     if too_large := re.search(r"more than [\d.]+ megapixels", text):
         return f"{too_large[0]}, which the model refuses"
     if any(words in text for words in _NO_IMAGE):

@@ -1,4 +1,4 @@
-"""What the SavedModel exports: stock TensorFlow ops only, so that it loads without Keras or TFX."""
+"""Export of a network as a SavedModel, from stock TensorFlow ops: it loads without Keras and TFX."""
 
 import contextlib
 import json
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
     import tensorflow_transform as tft
 
 SERVING, EXAMPLES, TRANSFORM_FEATURES = "serving_default", "examples", "transform_features"
-# Of no string, so that it can be converted to other formats. Not in the contract, for earlier versions lack it.
+# Signature without strings, for the conversion to other formats. Not in CONTRACT, because earlier versions lack it.
 PIXELS = "pixels"
-# Only of a model whose base is the frozen one: it is evaluated on embeddings that are there already.
+# Signature of a model with a frozen base only: takes stored embeddings in place of images.
 EMBEDDED_EXAMPLES = "embedded_examples"
 IMAGE_BYTES = "image_bytes"
-_EMBEDDING_KIND = os.path.join("assets.extra", "embedding_kind.json")
+_EMBEDDING_KEY = os.path.join("assets.extra", "embedding_kind.json")
 CLASSES = os.path.join("assets.extra", "classes.json")
 
 _STRINGS = ("DT_STRING", 1)
 _PREDICTION = {"probabilities": ("DT_FLOAT", 2), "label": _STRINGS, "classes": ("DT_STRING", 2)}
-# What clients rely on. Signature to its inputs and outputs, each a name to its type and rank.
+# Signatures that clients rely on: inputs and outputs by signature, type and rank by name.
 CONTRACT = {
     SERVING: ({IMAGE_BYTES: _STRINGS}, _PREDICTION),
     EXAMPLES: ({EXAMPLES: _STRINGS}, _PREDICTION),
@@ -35,28 +35,28 @@ CONTRACT = {
 
 
 class ServedModel(tf.Module):
-    """The network behind its own preprocessing graph.
+    """Network with the preprocessing of its training, as functions for a SavedModel.
 
-    Each signature goes through the transform graph of training; preprocessing is attached, never written twice.
+    The functions call the transform graph of the training, so that preprocessing is written once.
     """
 
     def __init__(self, network: "keras.Model", transform_output: "tft.TFTransformOutput", classes: list[str]):
-        """Wraps a network.
+        """Makes the functions.
 
         Args:
-            network: pixels float32 [batch, size, size, 3] to probabilities float32 [batch, classes].
-            transform_output: the transform graph.
-            classes: class names, in the order of the outputs.
+            network: model from pixels float32 [batch, size, size, 3] to probabilities float32 [batch, num_classes].
+            transform_output: transform graph of the training.
+            classes: class names in the order of the outputs.
         """
         super().__init__(name="graft")
         layer = transform_output.transform_features_layer()
-        # What the functions below read. The Keras objects themselves stay out: for each of them Keras would trace
-        # and write functions of its own, and nobody reads these.
+        # Variables and tables of the functions below. The Keras objects are not attributes: Keras would trace and save
+        # further functions for each, which nothing calls.
         self.resources = list(tf.train.TrackableView(layer).children(layer).values())
         self.weights = [weight.value for weight in network.weights]
         self.transform = lambda raw: layer(raw)
         pixels = tf.TensorSpec(network.input_shape, tf.float32, name=PIXELS)
-        # A function, so that the signatures share one graph of it.
+        # A tf.function, so that all signatures share one graph of the network.
         self.network = tf.function(
             lambda batch: network(batch, training=False), input_signature=[pixels], autograph=False
         )
@@ -65,22 +65,22 @@ class ServedModel(tf.Module):
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name=IMAGE_BYTES)], autograph=False)
     def serve_images(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Encoded images, string [N], to predictions."""
+        """Predicts encoded images, string [N]."""
         return self._predict(self.transform({features.IMAGE: image_bytes[:, tf.newaxis]}))
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name=EXAMPLES)], autograph=False)
     def serve_examples(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Serialized tf.Examples with an `image`, string [N], to predictions."""
+        """Predicts serialized tf.Examples with an `image`, string [N]."""
         return self._predict(self.transform(_parse(examples, features.IMAGE)))
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name=EXAMPLES)], autograph=False)
     def transform_labels(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Serialized tf.Examples with a `label`, string [N], to `label_index` int64 [N, 1]."""
+        """Converts serialized tf.Examples with a `label`, string [N], to `label_index` int64 [N, 1]."""
         transformed = self.transform(_parse(examples, features.LABEL))
         return {features.LABEL_INDEX: transformed[features.LABEL_INDEX]}
 
     def _predict_pixels(self, pixels: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Decoded images, float32 [N, size, size, 3], red, green and blue from 0 to 255, to `probabilities`."""
+        """Predicts decoded images, float32 [N, size, size, 3], RGB from 0 to 255; returns `probabilities` only."""
         from keras.applications import resnet50  # needed to export, not to load
 
         return {"probabilities": self.network(resnet50.preprocess_input(pixels))}
@@ -89,7 +89,7 @@ class ServedModel(tf.Module):
         return self.describe(self.network(transformed[features.PIXELS]))
 
     def describe(self, probabilities: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Probabilities float32 [N, C] to what the signatures return."""
+        """Adds labels and class names to probabilities float32 [N, num_classes]."""
         count = tf.shape(probabilities)[0]
         return {
             "probabilities": probabilities,
@@ -99,7 +99,7 @@ class ServedModel(tf.Module):
 
 
 class FrozenServedModel(ServedModel):
-    """The same of a network whose base is the frozen one: what is embedded already need not go through it again."""
+    """ServedModel with a frozen base, and a further function that predicts stored embeddings without the base."""
 
     def __init__(
         self,
@@ -108,7 +108,14 @@ class FrozenServedModel(ServedModel):
         classes: list[str],
         head: "keras.Model",
     ):
-        """Wraps a network, and the part of it above the embeddings float32 [batch, 2048]."""
+        """Makes the functions.
+
+        Args:
+            network: as for `ServedModel`.
+            transform_output: as for `ServedModel`.
+            classes: as for `ServedModel`.
+            head: part of the network from embeddings float32 [batch, 2048] to probabilities.
+        """
         super().__init__(network, transform_output, classes)
         self.head_weights = [weight.value for weight in head.weights]
         self.head = lambda embeddings: head(embeddings, training=False)
@@ -116,7 +123,7 @@ class FrozenServedModel(ServedModel):
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name=EXAMPLES)], autograph=False)
     def serve_embedded(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Serialized tf.Examples with an `embedding` of the frozen base, string [N], to predictions."""
+        """Predicts serialized tf.Examples with an `embedding` of the frozen base, string [N]."""
         spec = {features.EMBEDDING: tf.io.FixedLenFeature(self.embedding_shape, tf.float32)}
         embeddings = tf.io.parse_example(examples, spec)[features.EMBEDDING]
         return self.describe(self.head(embeddings))
@@ -128,19 +135,19 @@ def export_saved_model(
     classes: list[str],
     path: str,
     head: "keras.Model | None" = None,
-    embedding_kind: str = "",
+    embedding_key: str = "",
 ) -> None:
-    """Writes a SavedModel with the four signatures, and if its base is the frozen one, a fifth.
+    """Writes a SavedModel with four signatures, and with `head` a fifth.
 
-    `assets.extra/classes.json` lists the class names, for those who cannot ask the model.
+    `assets.extra/classes.json` lists the class names for readers that do not load the model.
 
     Args:
         network: as for `ServedModel`; may be compiled.
-        transform_output: the transform graph.
-        classes: class names, in the order of the outputs.
-        path: the folder to write.
-        head: if the base is the frozen one, the part above the embeddings.
-        embedding_kind: what these embeddings are, for `read_embedding_kind`.
+        transform_output: transform graph of the training.
+        classes: class names in the order of the outputs.
+        path: folder to write.
+        head: part of the network above the embeddings, if the base is frozen; None otherwise.
+        embedding_key: FeatureKey of the embeddings as JSON, for `read_embedding_key`; "" without `head`.
     """
     if head is None:
         served = ServedModel(network, transform_output, classes)
@@ -156,20 +163,20 @@ def export_saved_model(
         signatures[EMBEDDED_EXAMPLES] = served.serve_embedded
     tf.saved_model.save(served, path, signatures=signatures)
     _write(os.path.join(path, CLASSES), json.dumps(classes, ensure_ascii=False))
-    if embedding_kind:
-        _write(os.path.join(path, _EMBEDDING_KIND), embedding_kind)
+    if embedding_key:
+        _write(os.path.join(path, _EMBEDDING_KEY), embedding_key)
 
 
-def read_embedding_kind(path: str) -> str:
-    """What embeddings a SavedModel takes by its signature EMBEDDED_EXAMPLES; "" if it takes none."""
+def read_embedding_key(path: str) -> str:
+    """Returns the FeatureKey of the embeddings that a SavedModel takes, as JSON; "" if the model takes images only."""
     try:
-        return (side_files.read_bytes(os.path.join(path, _EMBEDDING_KIND)) or b"").decode("utf-8")
-    except (side_files.DamagedError, UnicodeDecodeError):  # then it is asked with images, which it takes in any case
+        return (side_files.read_bytes(os.path.join(path, _EMBEDDING_KEY)) or b"").decode("utf-8")
+    except (side_files.DamagedError, UnicodeDecodeError):  # then the caller sends images, which each model takes
         return ""
 
 
 def read_classes(path: str) -> list[str]:
-    """The class names in `assets.extra/classes.json` of a SavedModel, in the order of its outputs; none if damaged."""
+    """Returns the class names of a SavedModel in the order of its outputs; an empty list if their file is damaged."""
     with contextlib.suppress(side_files.DamagedError):
         names = side_files.read_json(os.path.join(path, CLASSES))
         if isinstance(names, list) and all(isinstance(name, str) for name in names):
@@ -178,7 +185,7 @@ def read_classes(path: str) -> list[str]:
 
 
 def read_last_weights(path: str, count: int) -> list[np.ndarray]:
-    """The last so many weights of the network in a SavedModel: those of the head are behind those of the base."""
+    """Returns the last `count` weights of the network in a SavedModel; the head's weights are behind the base's."""
     reader = tf.train.load_checkpoint(os.path.join(path, "variables", "variables"))
     names = [f"weights/{i}/.ATTRIBUTES/VARIABLE_VALUE" for i in range(len(reader.get_variable_to_shape_map()))]
     present = [name for name in names if reader.has_tensor(name)]
@@ -192,4 +199,5 @@ def _write(path: str, text: str) -> None:
 
 
 def _parse(examples: tf.Tensor, feature: str) -> dict[str, tf.Tensor]:
-    return tf.io.parse_example(examples, {feature: tf.io.FixedLenFeature([1], tf.string)})
+    parsed: dict[str, tf.Tensor] = tf.io.parse_example(examples, {feature: tf.io.FixedLenFeature([1], tf.string)})
+    return parsed

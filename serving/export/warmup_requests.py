@@ -1,7 +1,7 @@
-"""Writes what a model server asks a version itself before it takes requests.
+"""Writer of the warm-up requests that a model server runs on a version before the version answers clients.
 
-The first run of a graph takes seconds, for each signature anew, and no client is to wait for it. The format is
-TensorFlow Serving's: https://www.tensorflow.org/tfx/serving/saved_model_warmup
+The first run of each signature takes seconds, which no client should wait for. The format is TensorFlow Serving's:
+https://www.tensorflow.org/tfx/serving/saved_model_warmup
 """
 
 import os
@@ -14,16 +14,16 @@ from schema import features
 from serving.export import signatures
 
 WARMUP_REQUESTS = os.path.join("assets.extra", "tf_serving_warmup_requests")
-WARMUP_BATCH = 8  # images; as `serving.client.client` sends them
+WARMUP_BATCH = 8  # images; the batch of `serving.client.client`
 
 
 def write_warmup_requests(path: str, images: Sequence[bytes], model_name: str) -> None:
-    """Writes requests with an image and with a batch, as images and as tf.Examples, into a SavedModel's folder.
+    """Writes warm-up requests into a SavedModel: one image and a batch for SERVING, one tf.Example for EXAMPLES.
 
     Args:
-        path: of the SavedModel.
-        images: encoded, up to 8 of them are used; without any, nothing is written.
-        model_name: what servers will call the model.
+        path: folder of the SavedModel.
+        images: encoded images; the first 8 are used. Without images, nothing is written.
+        model_name: name of the model on the servers.
     """
     if not images:
         return
@@ -49,7 +49,7 @@ def _make_log(
 
 
 def _make_example(image: bytes) -> bytes:
-    """The image alone: neither label nor path of a training file belongs into a model."""
+    """Makes a tf.Example of the image alone, so that no label or path of a training file enters the model."""
     feature = tf.train.Feature(bytes_list=tf.train.BytesList(value=[image]))
     example = tf.train.Example(features=tf.train.Features(feature={features.IMAGE: feature}))
     return bytes(example.SerializeToString())

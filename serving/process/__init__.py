@@ -1,1 +1,1 @@
-"""Terminal, signals and ports of a process."""
+"""Standard streams, signals and ports of a process."""

@@ -1,10 +1,10 @@
-"""Starts a program that Linux ends when the process that asked for it ends, even by SIGKILL.
+"""Script that runs a program which Linux ends when the parent process ends, even by SIGKILL.
 
     end_with_parent.py PARENT SIGNAL PROGRAM ARGUMENT ...
 
-A process of its own that becomes the program: code between fork and exec may block for ever in a process with threads.
-It imports nothing of the project, so that it starts in no time. The program ignores SIGINT. Ctrl-C on a terminal
-reaches all processes there at once, and the parent is to decide how the program stops.
+The script sets the signal and then executes the program. It is a separate process because code between fork and exec
+may block for ever in a process with threads. It imports nothing of the project, so that it starts fast. The program
+ignores SIGINT: Ctrl-C on a terminal reaches all its processes, and the parent decides how the program stops.
 """
 
 import ctypes
@@ -12,11 +12,11 @@ import os
 import signal
 import sys
 
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h; it stays through exec
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h; kept through exec
 
 
 def main(parent: int, number: int, command: list[str]) -> None:
-    """Becomes the program, unless the parent has ended meanwhile."""
+    """Executes the program in place of this process, unless the parent has already ended."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
     if sys.platform == "linux":

@@ -1,9 +1,9 @@
-"""SIGINT and SIGTERM, which end a server: a first one asks it to stop, a second one or a time limit ends it at once.
+"""Stop of a server by SIGINT or SIGTERM: the first signal stops it, a second signal or a time limit ends it at once.
 
-Python runs a signal's handler between two steps of the main thread, and a second handler within the first. A handler
-that takes a lock, as `threading.Event.set` does, may therefore wait for itself for ever. The handler here takes none.
-Python's own C code writes a byte to a pipe (`signal.set_wakeup_fd`), and a thread reads it, while the main thread
-loads a model or waits.
+Python runs a signal handler between two steps of the main thread, and a second handler inside the first. So a handler
+that takes a lock, as `threading.Event.set` does, may wait for itself for ever. The handler here takes no lock. The C
+code of Python writes a byte to a pipe (`signal.set_wakeup_fd`), and a thread reads the byte while the main thread loads
+a model or waits.
 """
 
 import contextlib
@@ -18,14 +18,14 @@ NUMBERS = (signal.SIGINT, signal.SIGTERM)
 
 @contextlib.contextmanager
 def caught(numbers: Collection[int] = NUMBERS) -> Iterator[int]:
-    """Catches the signals; only the main thread may enter.
+    """Catches signals until the context ends; only the main thread may call it.
 
-    After a signal the process is ending: when the context ends, all are ignored for the rest of it.
+    If a signal came, the process is about to end: after the context, all the signals are ignored.
 
     Args:
-        numbers: of the signals.
+        numbers: numbers of the signals.
     Returns:
-        A file descriptor from which each signal can be read as a byte, and the end of the context as the end of file.
+        A file descriptor with one byte per signal, and the end of file at the end of the context.
     """
     received: list[int] = []
     source, sink = os.pipe()
@@ -42,19 +42,19 @@ def caught(numbers: Collection[int] = NUMBERS) -> Iterator[int]:
         os.close(source)
 
 
-def list_heeded() -> list[int]:
-    """Returns those of the signals that the process does not ignore; see `end_with_parent`."""
+def list_unignored() -> list[int]:
+    """Returns the stop signals that this process does not ignore; `end_with_parent` ignores SIGINT."""
     return [number for number in NUMBERS if signal.getsignal(number) is not signal.SIG_IGN]
 
 
 def watch(source: int, stop: Callable[[], None], end: Callable[[], None], seconds: float) -> threading.Thread:
-    """Starts a thread that acts on the signals, until the context of `caught` has ended.
+    """Starts a thread that calls `stop` and `end` on signals, until the context of `caught` ends.
 
     Args:
-        source: the file descriptor of `caught`.
-        stop: called at the first signal.
-        end: called at the second signal, or when `seconds` have passed since the first.
-        seconds: how long what was asked to stop may take.
+        source: file descriptor from `caught`.
+        stop: function that is called at the first signal.
+        end: function that is called at the second signal, or `seconds` after the first.
+        seconds: time limit of the stop in seconds.
     Returns:
         The thread.
     """

@@ -1,1 +1,1 @@
-"""The versions in a serving folder: which is live, which canary, and what their records say."""
+"""Releases: versions in a serving folder, their labels and their records."""

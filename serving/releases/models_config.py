@@ -1,12 +1,12 @@
-"""`serving/models.config`: what a TensorFlow Serving loads of each model, and which versions its labels mean.
+"""Reader and writer of `serving/models.config`: the models, loaded versions and labels of a TensorFlow Serving.
 
-A text ModelServerConfig (tensorflow_serving/config/model_server_config.proto), for `--model_config_file`. Graft writes
-the labels and how many versions are loaded; whatever else is in the file is the user's, and stays.
+The file is a text ModelServerConfig (tensorflow_serving/config/model_server_config.proto), for `--model_config_file`.
+Graft writes the labels and the number of loaded versions; all other fields belong to the user and are kept.
 
-A `base_path` is absolute: TensorFlow Serving refuses a relative one (`ValidateModelConfigList` in
-tensorflow_serving/model_servers/server_core.cc). So that it follows a folder that is moved, copied or renamed, the
-file says in a comment in which folder Graft wrote it. A `base_path` in that folder, under the model's name, is Graft's,
-and is moved along. Any other is the user's.
+Each `base_path` is absolute, because TensorFlow Serving refuses a relative one (`ValidateModelConfigList` in
+tensorflow_serving/model_servers/server_core.cc). A comment in the file names the folder that Graft wrote the file to.
+If the file is found in another folder, each `base_path` of the form FOLDER/MODEL under the old folder is changed to the
+new folder. Any other `base_path` belongs to the user.
 """
 
 import contextlib
@@ -35,36 +35,38 @@ _HEAD = """\
 _FOLDER = re.compile(r'^# folder: (".*")$', re.MULTILINE)
 _UNFINISHED = re.compile(rf"{re.escape(FILE)}\.[0-9a-f]{{32}}\.tmp")
 _WITHOUT_FOLDER = "# Written by Graft at each push, and by ./graft releases. A base_path,"  # until 0.3.0
-# The live version and the one before it, so that a rollback waits for no loading; and the canary.
+# Number of loaded versions: the live version, the version before it (a rollback needs no loading), and the canary.
 _LOADED, _LOADED_WITH_CANARY = 2, 3
 
 
 def find_file(model_dir: str) -> str:
-    """The path of the file: beside the folder of a model, and for all of them."""
+    """Returns the path of the file, which lies beside the models' folders; one file covers all models."""
     return os.path.join(os.path.dirname(model_dir.rstrip("/")), FILE)
 
 
 def read(model_dir: str) -> ModelServerConfig:
-    """Reads the file, with the paths of where its folder is now; an empty one if it is not there.
+    """Reads the file, with each `base_path` of Graft changed to the present folder.
 
     Args:
-        model_dir: the folder of a model.
+        model_dir: folder of a model.
+    Returns:
+        The configuration; an empty one if the file is missing.
     Raises:
-        UsageError: if it cannot be read, or is not a list of models.
+        UsageError: if the file cannot be read, or is not a list of models.
     """
     return _read(model_dir)[0]
 
 
 def mend(model_dir: str) -> str:
-    """Writes the file anew if its folder was moved, copied or renamed since Graft wrote it.
+    """Rewrites the file if its folder was moved, copied or renamed since Graft wrote the file.
 
     Args:
-        model_dir: the folder of a model.
+        model_dir: folder of a model.
     Returns:
-        The folder where it was before; "" if there was nothing to mend.
+        The former folder; "" if the file is up to date.
     Raises:
         UsageError: as `read`.
-        GraftError: if it cannot be written.
+        GraftError: if the file cannot be written.
     """
     former = _read(model_dir)[1]
     if former:
@@ -81,7 +83,7 @@ def mend(model_dir: str) -> str:
 
 
 def _read(model_dir: str) -> tuple[ModelServerConfig, str]:
-    """Returns the configuration with the paths of now, and the folder that the file names in their place, or ""."""
+    """Returns the configuration with present paths, and the former folder if the file names one, or ""."""
     path, config = find_file(model_dir), ModelServerConfig()
     try:
         text = _read_text(path)
@@ -92,11 +94,11 @@ def _read(model_dir: str) -> tuple[ModelServerConfig, str]:
         raise UsageError(f"{path}: cannot be read: {error.strerror}.") from None
     if config.WhichOneof("config") == "custom_model_config":
         raise _refuse(path, "expected a model_config_list; got a custom_model_config")
-    return config, _follow(config, text, _find_folder(model_dir))
+    return config, _update_paths(config, text, _find_folder(model_dir))
 
 
-def _follow(config: ModelServerConfig, text: str, folder: str) -> str:
-    """Changes the paths that Graft wrote to those of now; returns the folder that they named if it is another one."""
+def _update_paths(config: ModelServerConfig, text: str, folder: str) -> str:
+    """Changes each `base_path` of Graft to `folder`, in place; returns the former folder if that is another one."""
     former = ""
     for model in config.model_config_list.config:
         before, path = _find_written_folder(text, model), join(folder, model.name)
@@ -107,9 +109,9 @@ def _follow(config: ModelServerConfig, text: str, folder: str) -> str:
 
 
 def _find_written_folder(text: str, model: ModelConfig) -> str:
-    """Returns the folder that the file was in when Graft wrote it; "" if Graft has not, or not the path of this model.
+    """Returns the folder that Graft wrote the file to; "" if the path of this model is not Graft's.
 
-    Files of before 0.3.0 do not name it: there every workspace's .../serving/NAME is taken for Graft's.
+    Files from before 0.3.0 do not name the folder. In such a file, a path of the form .../serving/NAME is Graft's.
     """
     if found := _FOLDER.search(text):
         with contextlib.suppress(ValueError):
@@ -120,20 +122,20 @@ def _find_written_folder(text: str, model: ModelConfig) -> str:
 
 
 def _is_same(path: str, other: str) -> bool:
-    """Compares two paths; a link to a folder, or a mount of it, is the same folder."""
+    """Tells whether two paths are one folder, also through a link or a mount."""
     if path == other or is_remote(path):
         return path == other
     return os.path.exists(path) and os.path.exists(other) and os.path.samefile(path, other)
 
 
 def read_labels(model_dir: str) -> dict[str, int]:
-    """What the labels of a model mean, by the file; none if it is not there, or does not know the model."""
+    """Returns the version number by label of a model; empty if the file is missing or lacks the model."""
     models = read(model_dir).model_config_list.config
     return {k: v for model in models if model.name == _name(model_dir) for k, v in model.version_labels.items()}
 
 
 def read_labels_of_user(model_dir: str) -> dict[str, int]:
-    """Those that Graft has not written."""
+    """Returns the labels of a model that the user wrote, all but `stable` and `canary`."""
     return {label: number for label, number in read_labels(model_dir).items() if label not in (STABLE, CANARY)}
 
 
@@ -144,17 +146,18 @@ def write(
     numbers: Sequence[int],
     leaving: Sequence[int] = (),
 ) -> None:
-    """Writes the file anew, whole or not at all, with what has changed of a model.
+    """Writes the file atomically, with new labels and a new number of loaded versions for one model.
+
+    A label of the user is kept as long as its version exists: a server refuses a label without a version.
 
     Args:
-        model_dir: the folder of the model.
-        config: what `read` returned; changed in place.
-        labels: what `stable` and `canary` mean.
-        numbers: of the versions in the folder. A label of the user's stays as long as its version is among them:
-            a server refuses a file with a label that means nothing.
-        leaving: those of them that go next; they keep no label.
+        model_dir: folder of the model.
+        config: result of `read`; changed in place.
+        labels: version numbers of `stable` and `canary`.
+        numbers: numbers of the versions in the folder.
+        leaving: those of `numbers` that are removed next; their labels are dropped.
     Raises:
-        GraftError: if it cannot be written.
+        GraftError: if the file cannot be written.
     """
     model, staying = _find_model(config, model_dir), set(numbers) - set(leaving)
     kept = {k: v for k, v in model.version_labels.items() if k not in (STABLE, CANARY) and v in staying}
@@ -167,8 +170,8 @@ def write(
         _write(model_dir, config)
     except OSError as error:
         raise GraftError(
-            f"{find_file(model_dir)}: cannot be written: {error.strerror}. The folders of the versions are as asked; "
-            "the labels follow with the next push, or the next of ./graft releases rollback, promote or keep."
+            f"{find_file(model_dir)}: cannot be written: {error.strerror}. The versions are changed as requested; the "
+            "next push, or ./graft releases rollback, promote or keep, writes the labels."
         ) from error
 
 
@@ -178,15 +181,15 @@ def _write(model_dir: str, config: ModelServerConfig) -> None:
 
 
 def _count_loaded(model: ModelConfig, numbers: Sequence[int], before: int) -> int:
-    """How many of the newest versions to load: enough to have each that has a label, or as many as the user wants."""
+    """Returns the number of newest versions to load: enough for all labels, and at least the number of the user."""
     labels = model.version_labels
     fewest = _LOADED_WITH_CANARY if CANARY in labels else _LOADED
-    wanted = before if before > _LOADED_WITH_CANARY else 0  # more than Graft would write
-    return max([fewest, wanted, *(sum(number >= labelled for number in numbers) for labelled in labels.values())])
+    wanted = before if before > _LOADED_WITH_CANARY else 0  # Graft itself writes no larger number
+    return max(fewest, wanted, *(sum(number >= int(labelled) for number in numbers) for labelled in labels.values()))
 
 
 def _find_model(config: ModelServerConfig, model_dir: str) -> ModelConfig:
-    """The entry of a model, made if need be."""
+    """Returns the entry of a model, and adds the entry if it is missing."""
     models = config.model_config_list.config
     for model in models:
         if model.name == _name(model_dir):
@@ -213,13 +216,13 @@ def _read_text(path: str) -> str:
 
 
 def remove_unfinished(model_dir: str) -> None:
-    """Removes what a process left that was killed while it wrote; to be called with the lock of the folder held.
+    """Removes temporary files of killed processes; the caller holds the lock of the folder.
 
     Raises:
-        OSError: if something cannot be removed.
+        OSError: if a file cannot be removed.
     """
     folder = _find_folder(model_dir)
-    if is_remote(folder):  # there is no lock there: a file may be another process's that is alive
+    if is_remote(folder):  # without a lock, the file may belong to a living process
         return
     for name in list_names(folder):
         if _UNFINISHED.fullmatch(name):

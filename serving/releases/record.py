@@ -1,11 +1,11 @@
-"""`assets.extra/graft.json`: what a pushed version was made of, and how well it did.
+"""Record of a pushed version, `assets.extra/graft.json`: classes, configuration, data and metrics.
 
-Whatever is wrong with the file, the version is served, listed, rolled back and promoted as before. It is compared with
-nothing, and `Version.problem` says why.
+A damaged record does not affect serving: the version is served, listed, rolled back and promoted as before. No new
+model is compared with the version, and `Version.problem` holds the reason.
 
-Typed is what Graft reads of a record. The rest travels with it as it came: the configuration gets keys with every
-version of Graft, the metrics are the Evaluator's `EvaluationSummary`, which nothing in `serving/` may import, and a
-person may add notes.
+Only fields that Graft reads are typed; other fields are kept unchanged. Each version of Graft adds keys to the
+configuration, the metrics are the Evaluator's `EvaluationSummary`, which `serving/` must not import, and users may add
+notes.
 """
 
 from typing import Annotated, Any, ClassVar, Literal
@@ -20,20 +20,23 @@ _OPEN = pydantic.ConfigDict(extra="allow")
 
 
 def _refuse_null(value: Any) -> Any:
-    """Keeps a record whose salt was lost from passing for one that had none: the images would be dealt anew."""
+    """Refuses null as a salt.
+
+    A record with a lost salt would count as one without, and the images would be split anew.
+    """
     if value is None:
         raise ValueError("expected a whole number")
     return value
 
 
 class RunConfig(Fields):
-    """Configuration of a run: what later runs read of it.
+    """Configuration of a run, as far as later runs read it.
 
     Attributes:
         data: path or URI of the images.
         image_size: side of the network's input in pixels.
-        max_megapixels: bound above which an image is refused.
-        trunk_gb: GB of disk for the features that fine-tuning starts from; None for half of what is free.
+        max_megapixels: maximum megapixels of an image.
+        trunk_gb: GB of disk for the features below the split layer; None for half of the free space.
     """
 
     model_config = _OPEN
@@ -45,12 +48,12 @@ class RunConfig(Fields):
 
 
 class RunResolved(Fields):
-    """Values that a run resolved before it began, see `pipeline.resolve.Resolved`: what later runs read of them.
+    """Values that a run resolved before it began, as far as later runs read them; see `pipeline.resolve.Resolved`.
 
     Attributes:
         fingerprint: digest of the names, sizes and times of the files.
-        classes: in the order of the outputs.
-        salt: of the split, as the run asked for it; "" to choose one.
+        classes: class names in the order of the outputs.
+        salt: requested salt of the split; "" to choose one.
         baseline: identity of the version that was live, or "none".
         served: state of the serving folder.
     """
@@ -65,10 +68,10 @@ class RunResolved(Fields):
 
 
 class Metrics(Fields):
-    """The Evaluator's summary: what is listed of it. The rest is for people, as `EvaluationSummary` has it.
+    """Metrics of the Evaluator, as far as Graft reads them; the other fields are those of `EvaluationSummary`.
 
     Attributes:
-        accuracy: share of right answers on the test images, 0 to 1; None if it is not known.
+        accuracy: share of right answers on the test images, 0 to 1; None if unknown.
     """
 
     model_config = _OPEN
@@ -77,26 +80,26 @@ class Metrics(Fields):
 
 
 class VersionRecord(Document):
-    """Origin and quality of a pushed version.
+    """Origin and metrics of a pushed version.
 
-    The defaults stand for what is not known: a model of another tool has no record, and 0.2.0 and before wrote less.
-    What this Graft writes has every field.
+    A default stands for an unknown value: a model of another tool has no record, and Graft up to 0.2.0 wrote fewer
+    fields. This version of Graft writes every field.
 
     Attributes:
-        classes: in the order of the outputs.
+        classes: class names in the order of the outputs.
         config: configuration of the run.
-        resolved: what the run resolved before it began.
+        resolved: values that the run resolved before it began.
         request_key: digest of data, configuration, weights and code; two runs with the same key make the same model.
         settings_key: digest of what makes a model of images.
-        run_id: of the run; None if it is not known.
-        window_end: newest date folder that was read, or "".
-        salt: of the split; None if it is not known.
+        run_id: id of the run; None if unknown.
+        window_end: newest date folder that the run read; "" for none.
+        salt: salt of the split; None if unknown.
         fingerprint: digest of the names, sizes and times of the files.
-        counts: images by split and class.
-        metrics: the Evaluator's summary.
+        counts: number of images by split and class.
+        metrics: metrics of the Evaluator.
         canary: whether the version was pushed as the canary.
         model_digest: sha256 of the SavedModel's graph and variables.
-        pushed_version: number that the version was pushed as; None if it is not known.
+        pushed_version: version number at the push; None if unknown.
         pushed_at: time of the push, in UTC and ISO 8601.
     """
 
@@ -128,10 +131,10 @@ def read_record(path: str) -> tuple[VersionRecord, str]:
     """Reads the record of a version.
 
     Args:
-        path: of the file.
+        path: path of the file.
     Returns:
-        The record and "". UNKNOWN where there is no file: Graft did not push that model. UNKNOWN and the reason, where
-        there is a file that cannot be read.
+        The record and "". UNKNOWN and "" if the file is missing, because Graft did not push the model. UNKNOWN and the
+        reason if the file is damaged.
     """
     try:
         value = side_files.read_json(path)

@@ -1,23 +1,22 @@
-"""Which version of a model is live, which is its canary, and the ways from one to the other.
+"""Changes of the live version and the canary of a model: push, promote, rollback and removal of old versions.
 
-The highest number is live: a model server serves it to whoever names no version and no label, and so does a server that
-has no `models.config`. A canary therefore has a number below the live version's, and a file inside that says what it
-is; one file, so that it is a canary from the rename that brings it, and stays one whatever becomes of `models.config`.
+The version with the highest number is live: a model server answers with that version when a request names no version
+and no label, with or without `models.config`. So a canary has a number below the live version's, and a file in its
+folder marks the canary. The mark arrives with the rename of the folder and does not depend on `models.config`.
 
-A change is three steps, so that whoever is killed between them leaves no label on a version that is gone:
+A change has three steps, so that a process killed between two steps leaves no label on a removed version:
 
-1. `models.config` without the labels of the versions that go or get another number. `stable` moves to what will be live
-   without them, which is there already and loaded.
-2. Renames in the model's folder (in a store, where there is none, a copy and then a removal: see `remote_versions`),
-   and removals.
-3. `models.config` by what the folder has now. A new version gets its label here and not before: a server refuses to
-   move a label to a version that it has not loaded (unless --allow_version_labels_for_unavailable_models), and tries
-   again when it next reads the file.
+1. Write `models.config` without the labels of the versions that are removed or renumbered. `stable` moves to the
+   version that will be live without them, which is already loaded.
+2. Rename and remove folders of versions. A store has no renames: see `remote_versions`.
+3. Write `models.config` for the versions in the folder. A new version gets its label in this step only: a server
+   refuses to move a label to a version that is not loaded (unless --allow_version_labels_for_unavailable_models), and
+   tries again when it next reads the file.
 
-Between the steps the labels lag behind what is live; the next change computes them anew from the folder.
+Between the steps the labels may be outdated; the next change computes them from the folder.
 
-One process at a time: each change holds the lock of the folder (`folder_lock`), in which two workspaces may meet. The
-lock of a workspace is held by the command line besides, so that nothing changes beside a run.
+Each change holds the lock of the serving folder (`folder_lock`), which several workspaces may share. The command line
+also holds the lock of its workspace, so that no change happens during a run.
 """
 
 import contextlib
@@ -35,16 +34,16 @@ from serving.storage import folder_lock
 from serving.storage.gfile import gfile, is_remote
 from serving.storage.listing import list_names
 
-_CANARY_MARK = os.path.join("assets.extra", "canary")  # a file; a server ignores what it does not know there
+_CANARY_MARK = os.path.join("assets.extra", "canary")  # an empty file; servers ignore unknown files in assets.extra
 
 
 @dataclasses.dataclass(frozen=True)
 class Releases:
-    """What there is of a model.
+    """Versions of a model.
 
     Attributes:
-        numbered: what a model server sees, oldest first.
-        withdrawn: what it no longer sees, oldest first.
+        numbered: versions that a model server can load, oldest first.
+        withdrawn: versions that are hidden from the servers, oldest first.
     """
 
     numbered: list[Version]
@@ -52,42 +51,42 @@ class Releases:
 
     @property
     def live(self) -> Version | None:
-        """The highest."""
+        """Live version, the one with the highest number; None without versions."""
         return self.numbered[-1] if self.numbered else None
 
     @property
     def canary(self) -> Version | None:
-        """What was pushed to be tried beside the live version."""
+        """Canary, a version on trial beside the live version; None if there is no canary."""
         return next((v for v in reversed(self.numbered[:-1]) if _is_marked(v)), None)
 
     @property
     def before(self) -> Version | None:
-        """What a rollback makes live."""
+        """Version that a rollback makes live; None if there is no such version."""
         return next((v for v in reversed(self.numbered[:-1]) if not _is_marked(v)), None)
 
     @property
     def labels(self) -> dict[str, int]:
-        """Which version each label means."""
+        """Version number by label, for `stable` and `canary`."""
         named = {STABLE: self.live, CANARY: self.canary}
         return {label: version.number for label, version in named.items() if version}
 
 
 def read(model_dir: str) -> Releases:
-    """Looks into the folder of a model; there may be none."""
+    """Returns the versions in the folder of a model; none if the folder is missing."""
     return Releases(versions.find_versions(model_dir), versions.find_withdrawn(model_dir))
 
 
 @contextlib.contextmanager
 def begin_change(model_dir: str) -> Iterator[tuple[Releases, ModelServerConfig]]:
-    """Takes the lock of the folder, finishes what was interrupted, and looks at what there is.
+    """Locks the folder, recovers from interrupted changes, and yields the state of the versions.
 
-    A version that is live is no canary any more, not even when the next push has made it an older one.
+    The live version loses its canary mark, so that a later push does not turn it into a canary again.
 
     Yields:
-        The versions, and what models.config says; the lock is held until the end.
+        The versions and the content of models.config. The lock is held until the context ends.
     Raises:
-        UsageError: if that cannot be read, or two folders are one version; then nothing is changed.
-        GraftError: if something cannot be changed.
+        UsageError: if models.config cannot be read, or two folders have one version number; then nothing is changed.
+        GraftError: if a file or folder cannot be changed.
     """
     with contextlib.ExitStack() as stack:
         with _explained(model_dir):
@@ -103,20 +102,20 @@ def begin_change(model_dir: str) -> Iterator[tuple[Releases, ModelServerConfig]]
         yield found, config
 
 
-def settle(model_dir: str) -> None:
-    """Finishes what was interrupted; else as `begin_change`, and changes nothing."""
+def recover(model_dir: str) -> None:
+    """Recovers from interrupted changes, without a change of its own; raises the errors of `begin_change`."""
     with begin_change(model_dir):
         pass
 
 
 def check_pushable(model_dir: str, canary: bool) -> None:
-    """Refuses what the push at the end of a run would refuse.
+    """Checks, at the start of a run, the conditions of the push at its end.
 
     Args:
-        model_dir: the folder of a model.
-        canary: whether a canary is to be pushed.
+        model_dir: folder of a model.
+        canary: whether the run pushes a canary.
     Raises:
-        UsageError: if models.config cannot be read, two folders are one version, or no higher number is free.
+        UsageError: if models.config cannot be read, two folders have one version number, or no higher number is free.
     """
     models_config.read(model_dir)
     _refuse_shadowed(model_dir)
@@ -133,13 +132,13 @@ def _refuse_shadowed(model_dir: str) -> None:
 
 
 def roll_back(model_dir: str) -> Version:
-    """Withdraws the live version, so that the one before it is live. A canary stays the canary.
+    """Withdraws the live version, so that the version before it is live; a canary stays the canary.
 
     Returns:
-        The version that was withdrawn.
+        The withdrawn version.
     Raises:
-        UsageError: if there is none before, or models.config cannot be read.
-        GraftError: if something cannot be renamed or written.
+        UsageError: if no version is before the live one, or models.config cannot be read.
+        GraftError: if a file or folder cannot be renamed or written.
     """
     with begin_change(model_dir) as (found, config):
         live, before = found.live, found.before
@@ -148,19 +147,19 @@ def roll_back(model_dir: str) -> Version:
         untried = [version for version in found.numbered[:-1] if version.number > before.number]
         with _labels_around(model_dir, found, config, leaving=[*untried, live]):
             for canary in untried:
-                # It would be the highest, and so live. It goes below first: at no moment is an untried version live.
+                # The canary would get the highest number and be live, so it is moved below first.
                 _move_below(canary, before, model_dir)
             return versions.withdraw(live)
 
 
 def withdraw_canary(model_dir: str) -> Version:
-    """Withdraws the canary; what is live is live.
+    """Withdraws the canary; the live version stays.
 
     Returns:
-        The version that was withdrawn.
+        The withdrawn version.
     Raises:
-        UsageError: if there is none, or models.config cannot be read.
-        GraftError: if something cannot be renamed or written.
+        UsageError: if the model has no canary, or models.config cannot be read.
+        GraftError: if a file or folder cannot be renamed or written.
     """
     with begin_change(model_dir) as (found, config):
         if found.canary is None:
@@ -170,39 +169,40 @@ def withdraw_canary(model_dir: str) -> Version:
 
 
 def promote(model_dir: str, number: int | None = None) -> Version:
-    """Makes a version live: it gets the next number.
+    """Makes a version live by giving it the next number.
 
     Args:
-        model_dir: the folder of a model.
-        number: of an older version or one that was withdrawn; None for the canary.
+        model_dir: folder of a model.
+        number: number of an older or withdrawn version; None for the canary.
     Returns:
-        The version, with its new number.
+        The version with its new number.
     Raises:
-        UsageError: if there is no such version, it is live already, or models.config cannot be read.
-        GraftError: if something cannot be renamed or written.
+        UsageError: if the version is missing or live already, or models.config cannot be read.
+        GraftError: if a file or folder cannot be renamed or written.
     """
     with begin_change(model_dir) as (found, config):
         version, next_number = _choose(found, number, model_dir), versions.next_number(model_dir)
         with _labels_around(model_dir, found, config, leaving=[version]):
             live = versions.renumber(version, next_number)
-            with contextlib.suppress(OSError):  # it is live already; the next change tries again
+            with contextlib.suppress(OSError):  # the version is live already; the next change removes the mark
                 _unmark(live)
         return live
 
 
 def keep(model_dir: str, count: int) -> list[int]:
-    """Removes old versions, and writes the labels: what every push ends with.
+    """Removes old versions and writes the labels; the last step of each push.
+
+    The live version and versions with a label always stay, and with a count above 1 also the version before the live
+    one.
 
     Args:
-        model_dir: the folder of a model.
-        count: how many versions with a number stay, at least 1. More do if need be: the live one, what has a label,
-            and with a count above 1 the one before the live one are never removed. Of those that were withdrawn,
-            as many stay at the most.
+        model_dir: folder of a model.
+        count: number of numbered versions that stay, at least 1; also the maximum number of withdrawn versions.
     Returns:
-        The numbers of those that are gone, oldest first.
+        The numbers of the removed versions, oldest first.
     Raises:
         UsageError: if models.config cannot be read.
-        GraftError: if something cannot be removed or written.
+        GraftError: if a file or folder cannot be removed or written.
     """
     with begin_change(model_dir) as (found, config):
         needed = {*found.labels.values(), *models_config.read_labels_of_user(model_dir).values()}
@@ -217,10 +217,10 @@ def keep(model_dir: str, count: int) -> list[int]:
 
 
 def find_canary_number(model_dir: str) -> int:
-    """The number for a new canary: the highest that is free below the live version's.
+    """Returns the number for a new canary: the highest free number below the live version's.
 
     Raises:
-        UsageError: if none is.
+        UsageError: if no number is free.
     """
     live = read(model_dir).live
     number = versions.free_number_below(model_dir, live.number) if live else None
@@ -231,8 +231,8 @@ def find_canary_number(model_dir: str) -> int:
     return number
 
 
-def make_way(model_dir: str) -> None:
-    """Withdraws the canary, if there is one, for a new one; to be called with the lock of the folder held."""
+def withdraw_former_canary(model_dir: str) -> None:
+    """Withdraws an existing canary before the push of a new one; the caller holds the lock of the folder."""
     found = read(model_dir)
     if found.canary:
         with _labels_around(model_dir, found, models_config.read(model_dir), leaving=[found.canary]):
@@ -240,14 +240,14 @@ def make_way(model_dir: str) -> None:
 
 
 def mark_canary(path: str) -> None:
-    """Makes a SavedModel a canary, should its number be below the live version's."""
+    """Marks a SavedModel as a canary; the mark counts while its number is below the live version's."""
     gfile(path).makedirs(os.path.dirname(os.path.join(path, _CANARY_MARK)))
     with gfile(path).GFile(os.path.join(path, _CANARY_MARK), "w") as file:
         file.write("")
 
 
 def _is_marked(version: Version) -> bool:
-    """Says whether there is a mark, be it a file, or what a damaged disk or a copy made of it."""
+    """Tells whether a version has a canary mark; a folder or broken link in its place counts, too."""
     mark = os.path.join(version.path, _CANARY_MARK)
     return bool(gfile(mark).exists(mark)) or (not is_remote(mark) and os.path.islink(mark))
 
@@ -260,7 +260,7 @@ def _unmark(version: Version) -> None:
 
 
 def _choose(found: Releases, number: int | None, model_dir: str) -> Version:
-    """The version to promote."""
+    """Returns the version to promote."""
     others = [*found.numbered[:-1], *found.withdrawn]
     known = ", ".join(str(version.number) for version in others) or "none"
     if number is None:
@@ -272,7 +272,7 @@ def _choose(found: Releases, number: int | None, model_dir: str) -> Version:
     for version in others:
         if version.number == number:
             return version
-    raise UsageError(f"{model_dir}: no version {number}. Others than the live one: {known}.")
+    raise UsageError(f"{model_dir}: no version {number}. Versions besides the live one: {known}.")
 
 
 def _explain_no_way_back(found: Releases, model_dir: str) -> str:
@@ -295,16 +295,17 @@ def _move_below(canary: Version, version: Version, model_dir: str) -> None:
 def _labels_around(
     model_dir: str, found: Releases, config: ModelServerConfig, leaving: Sequence[Version]
 ) -> Iterator[None]:
-    """Writes the labels before and after a change of the folders, see above; and if it fails, as the folders are then.
+    """Writes the labels before and after a change of the folders, see the steps at the top; also after a failed change.
+
+    A failure to write the file before the change is ignored, so that it does not prevent a rollback.
 
     Args:
-        model_dir: the folder of a model.
-        found: the versions before the change.
-        config: of models.config, before the change.
-        leaving: the versions that go, or get another number.
+        model_dir: folder of a model.
+        found: versions before the change.
+        config: content of models.config before the change.
+        leaving: versions that are removed or renumbered.
     Raises:
-        GraftError: if something cannot be changed or written. A file that cannot be written before the change is no
-            reason to refuse a rollback.
+        GraftError: if a folder cannot be changed, or the file cannot be written after the change.
     """
     paths = {version.path for version in leaving}
     staying = [version for version in found.numbered if version.path not in paths]
@@ -335,5 +336,5 @@ def _explained(model_dir: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise GraftError(
-            f"{error.filename or model_dir}: cannot be changed: {error.strerror}. What was live is live."
+            f"{error.filename or model_dir}: cannot be changed: {error.strerror}. The live version is unchanged."
         ) from error

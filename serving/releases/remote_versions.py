@@ -1,10 +1,10 @@
-"""Versions in a store such as gs://, where a folder is many objects and no rename moves them at once.
+"""Placement and removal of versions in a store such as gs://, which has no atomic rename of a folder.
 
 TensorFlow renames such a folder object by object, in the order of their names, so a model server may see half a model.
-Here `saved_model.pb`, without which no server loads a version, is put there last and removed first.
+This module writes `saved_model.pb` last and removes it first: without that file, no server loads a version.
 
-A note beside the versions says what is being done with one, so that whoever comes next can finish what was interrupted.
-Its name is no number: a model server passes over it.
+A note beside the versions names the operation in progress, so that the next change can finish an interrupted one. The
+name of a note is no number, so a model server ignores the note.
 """
 
 import contextlib
@@ -22,21 +22,21 @@ SAVED_MODEL = "saved_model.pb"
 
 _PLACING, _REMOVING = ".placing-", ".removing-"
 
-# A path inside a version to size in bytes and hex sha256.
+# Size in bytes and hex sha256 by path inside a version.
 Digests = dict[str, tuple[int, str]]
 
 
 def put(source: str, target: str) -> None:
-    """Copies a version into a store, and reads back what it has written.
+    """Copies a version into a store, and reads the copy back to compare digests.
 
-    Does nothing if the same files are there already: what was interrupted may be done again.
+    Does nothing if the target has the same files already, so that an interrupted call can be repeated.
 
     Args:
-        source: the folder of a SavedModel, of this machine or of a store.
-        target: the folder of a version, in a store.
+        source: folder of a SavedModel, on this machine or in a store.
+        target: folder of the version, in a store.
     Raises:
-        FileExistsError: if something else is there.
-        OSError: if it cannot be read or written, or is not there as it was written; then nothing of it is.
+        FileExistsError: if the target has other files.
+        OSError: if a file cannot be read or written, or differs from its source; then the target is removed.
     """
     expected = digest_files(source)
     if SAVED_MODEL not in expected:
@@ -61,17 +61,25 @@ def put(source: str, target: str) -> None:
 
 
 def _check_whole(target: str, expected: Set[str]) -> None:
-    """Nobody keeps two pushes apart in a store, and one takes the other for what was left of a killed process."""
+    """Checks that a version has exactly the expected files.
+
+    A store has no lock, so another push may have removed files of this one as leftovers of a killed process.
+
+    Raises:
+        OSError: if the files differ.
+    """
     prefix = join(target, "")
     if {path.removeprefix(prefix) for path in list_files(target)} != expected:
-        raise OSError(errno.EIO, "somebody else has changed it meanwhile; push again when no other run does", target)
+        raise OSError(
+            errno.EIO, "another push has changed it meanwhile; push again when no other run is pushing", target
+        )
 
 
 def take_away(path: str) -> None:
     """Removes a version from a store.
 
     Raises:
-        OSError: if it cannot be removed.
+        OSError: if the version cannot be removed.
     """
     folder, name = os.path.split(path)
     note = _write_note(folder, _REMOVING + name, "")
@@ -80,12 +88,12 @@ def take_away(path: str) -> None:
 
 
 def finish_interrupted(folder: str) -> None:
-    """Removes versions that were half placed or half removed when somebody was killed.
+    """Removes versions that a killed process has half placed or half removed.
 
     Args:
-        folder: of a model's versions, in a store.
+        folder: folder of a model's versions, in a store.
     Raises:
-        OSError: if something cannot be read or removed.
+        OSError: if a file cannot be read or removed.
     """
     for note in list_names(folder):
         if note.startswith(_PLACING):
@@ -100,13 +108,13 @@ def finish_interrupted(folder: str) -> None:
 
 
 def digest_files(folder: str) -> Digests:
-    """Size and sha256 of every file below a folder, of this machine or of a store."""
+    """Returns size and hex sha256 of each file below a folder, on this machine or in a store."""
     prefix = join(folder, "")
     return {path.removeprefix(prefix): _digest(path) for path in list_files(folder)}
 
 
 def _write_note(folder: str, name: str, text: str) -> str:
-    """Of what begins now; whoever ends it removes the note. Returns its path."""
+    """Writes a note about an operation that begins, and returns its path; the end of the operation removes the note."""
     note = join(folder, name)
     gfile(folder).makedirs(folder)
     if gfile(note).exists(note):
@@ -125,7 +133,7 @@ def _copy(source: str, target: str, expected: tuple[int, str]) -> None:
     gfile(target).makedirs(os.path.dirname(target))
     gfile(target).copy(source, target)
     if _digest(target) != expected:
-        raise OSError(errno.EIO, "what was read back is not what was written", target)
+        raise OSError(errno.EIO, "the copy in the store differs from its source", target)
 
 
 def _remove(path: str) -> None:

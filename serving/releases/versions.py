@@ -1,13 +1,14 @@
-"""The folder that a model server watches: `serving/<model>/<version>/`, the highest version is live.
+"""Versions of a model in the folder that a model server watches: `serving/<model>/<version>/`; the highest is live.
 
-A folder is a version by TensorFlow Serving's rule (`ParseVersionNumber` and `IndexChildrenByVersion` in
-tensorflow_serving/sources/storage_path/file_system_storage_path_source.cc): its name is an int64, see `parse_number`.
+A folder is a version if its name is an int64, see `parse_number`. The rule is TensorFlow Serving's
+(`ParseVersionNumber` and `IndexChildrenByVersion` in
+tensorflow_serving/sources/storage_path/file_system_storage_path_source.cc).
 
-A version that was withdrawn lies beside the others as `withdrawn-<version>`. That is no number, so a model server
-passes over it, and unloads it when it next looks into the folder.
+A withdrawn version has a folder named `withdrawn-<version>`. The name is no number, so a model server unloads the
+version when it next lists the folder.
 
-A version comes, moves and goes by one rename. In a store such as gs:// there is none; see `remote_versions`. Whoever
-changes something holds the lock of the folder (`folder_lock`); to look, nobody needs it.
+One rename places, moves or removes a version. A store such as gs:// has no rename; see `remote_versions`. Each change
+holds the lock of the folder (`folder_lock`); reading needs no lock.
 """
 
 import contextlib
@@ -31,27 +32,27 @@ from serving.storage.listing import list_names
 from serving.storage.whole_files import is_abandoned
 
 SAVED_MODEL = remote_versions.SAVED_MODEL
-EXTRA = "assets.extra"  # TensorFlow Serving ignores what it does not know there
+EXTRA = "assets.extra"  # TensorFlow Serving ignores unknown files in this folder
 RECORD = os.path.join(EXTRA, VersionRecord.FILE)
 NOT_LIVE = "none"
 LARGEST = (1 << 63) - 1
 
-# absl::SimpleAtoi, which TensorFlow Serving 2.21 calls; before (2.16) it took no "+". Leading zeros are fine.
+# Number by absl::SimpleAtoi, which TensorFlow Serving 2.21 calls; 2.16 accepts no "+". Leading zeros are allowed.
 _NUMBER = re.compile(r"[ \t\n\v\f\r]*([+-]?)0*([0-9]{1,19})[ \t\n\v\f\r]*")
 _DIGITS = re.compile(r"[0-9]+")
 _STAGING, _REMOVED, WITHDRAWN = ".staging-", ".removed-", "withdrawn-"
-_ALIVE = "alive"  # a file in a staging folder, which the process that pushes holds locked
+_ALIVE = "alive"  # file in a staging folder, locked by the process that pushes
 
 
 @dataclasses.dataclass(frozen=True)
 class Version:
-    """A pushed version.
+    """Pushed version of a model.
 
     Attributes:
-        number: what the server calls it.
-        path: its folder.
-        record: what the Pusher wrote of it; `record.UNKNOWN` for a model that Graft did not push.
-        problem: why the record cannot be read, in words; "" if it can, or there is none.
+        number: version number.
+        path: folder of the version.
+        record: record that the Pusher wrote; `record.UNKNOWN` for a model that Graft did not push.
+        problem: reason why the record cannot be read; "" if it can be read or is missing.
     """
 
     number: int
@@ -61,22 +62,22 @@ class Version:
 
     @property
     def identity(self) -> str:
-        """Version and content, for a number may be used again."""
+        """Number and digest of the model, as "NUMBER:DIGEST"; a number alone may be used again."""
         return f"{self.number}:{digest_model(self.path)}"
 
 
 def find_versions(model_dir: str) -> list[Version]:
-    """The complete versions in a model's folder, oldest first; none if there is no such folder."""
+    """Returns the complete versions in a model's folder, oldest first; none if the folder is missing."""
     return _find(model_dir, "")
 
 
 def find_withdrawn(model_dir: str) -> list[Version]:
-    """The versions that were withdrawn, oldest first; their numbers are those that they had."""
+    """Returns the withdrawn versions with their former numbers, oldest first."""
     return _find(model_dir, WITHDRAWN)
 
 
 def parse_number(name: str) -> int | None:
-    """Returns the number that a model server takes a folder's name for; None if it passes over the folder.
+    """Returns the version number that a model server reads from a folder's name; None if the folder is ignored.
 
     >>> parse_number("0000000007"), parse_number("9223372036854775808"), parse_number("7.bak")
     (7, None, None)
@@ -87,16 +88,16 @@ def parse_number(name: str) -> int | None:
 
 
 def index_by_number(names: Iterable[str]) -> dict[int, str]:
-    """Returns the names that are versions, by number and in the order of the numbers.
+    """Returns the names of versions by number, in the order of the numbers.
 
-    Of two names with one number, such as 007 and 7, a model server takes the last in the order of the names.
+    If two names have one number, such as 007 and 7, a model server takes the last in the order of the names.
     """
     numbers = ((parse_number(name), name) for name in sorted(names))
     return dict(sorted({number: name for number, name in numbers if number is not None}.items()))
 
 
 def list_shadowed(names: Iterable[str]) -> list[tuple[str, str]]:
-    """Returns the names of versions that a model server ignores, each with the one that it takes for the number."""
+    """Returns pairs of names with one number: the name that a model server ignores, and the name that it takes."""
     names = sorted(names)
     taken = index_by_number(names)
     numbers = ((name, parse_number(name)) for name in names)
@@ -104,9 +105,9 @@ def list_shadowed(names: Iterable[str]) -> list[tuple[str, str]]:
 
 
 def describe_too_large(model_dir: str) -> str:
-    """Names folders whose number no model server takes, in a sentence that begins with a space; "" if there are none.
+    """Returns a sentence about folders whose number is too large for a model server; "" if there is no such folder.
 
-    `date +%Y%m%d%H%M%S%6N` makes such a number.
+    The sentence begins with a space. `date +%Y%m%d%H%M%S%6N` makes such a number.
     """
     names = [name for name in list_names(model_dir) if _DIGITS.fullmatch(name) and parse_number(name) is None]
     if not names:
@@ -114,25 +115,20 @@ def describe_too_large(model_dir: str) -> str:
     return f" Passed over: {list_some(names)}. The number of a version is {LARGEST} at the most; rename the folder."
 
 
-def list_numbers(model_dir: str) -> list[int]:
-    """The numbers that are taken, complete version or not, in order."""
-    return list(_index(model_dir, ""))
-
-
 def find_live(model_dir: str) -> Version | None:
-    """The version that a model server serves by default, or None."""
+    """Returns the version that a model server serves by default; None without versions."""
     versions = find_versions(model_dir)
     return versions[-1] if versions else None
 
 
 def find_by_identity(model_dir: str, identity: str) -> Version | None:
-    """The version that was live when a run began.
+    """Returns the version that was live when a run began.
 
     Args:
-        model_dir: the folder of a model.
-        identity: as `Version.identity`; NOT_LIVE if none was; or "" for the one that is live now.
+        model_dir: folder of a model.
+        identity: `Version.identity` of that version; NOT_LIVE for none; "" for the version that is live now.
     Raises:
-        GraftError: if it is gone.
+        GraftError: if that version is gone.
     """
     if identity == NOT_LIVE:
         return None
@@ -145,7 +141,7 @@ def find_by_identity(model_dir: str, identity: str) -> Version | None:
 
 
 def find_comparable(model_dir: str, identity: str) -> Version | None:
-    """As `find_by_identity`; where that version has been removed since, the one that is live now."""
+    """Returns the version of `find_by_identity`, or the live version if that one has been removed."""
     try:
         return find_by_identity(model_dir, identity)
     except GraftError:
@@ -153,10 +149,10 @@ def find_comparable(model_dir: str, identity: str) -> Version | None:
 
 
 def next_number(model_dir: str) -> int:
-    """The number of a version that is to be live: the time in seconds, or more if that is taken.
+    """Returns the number for a new live version: the time in seconds, or one more than the highest number in use.
 
     Raises:
-        UsageError: if there is no such number.
+        UsageError: if that number is too large for a model server.
     """
     number = max([int(time.time()), *(number + 1 for number in _list_taken(model_dir))])
     if number > LARGEST:
@@ -168,20 +164,20 @@ def next_number(model_dir: str) -> int:
 
 
 def free_number_below(model_dir: str, number: int) -> int | None:
-    """The highest number below another that is not taken; None if there is none above 0."""
+    """Returns the highest free number below `number`; None if no number from 1 on is free."""
     taken = _list_taken(model_dir)
     return next((n for n in range(number - 1, 0, -1) if n not in taken), None)
 
 
 @contextlib.contextmanager
 def stage(model_dir: str) -> Iterator[str]:
-    """Gives a path for a folder in which a version is put together; what is left of it in the end is removed.
+    """Yields a path for the folder of a new version, and removes leftovers when the context ends.
 
-    It lies in a folder whose name is no number, so that a model server passes over it. A file beside it is locked, so
-    that no other push takes the folder for that of a killed process. Not to be called with the folder's lock held.
+    The path is inside a staging folder whose name is no number, so that a model server ignores it. A locked file in the
+    staging folder tells other pushes that its process is alive. The caller must not hold the lock of the folder.
 
     Args:
-        model_dir: the folder of the versions, made if need be. In a store, the path is one of this machine.
+        model_dir: folder of the versions, made if missing. For a store, the path is on this machine.
     """
     if is_remote(model_dir):
         with tempfile.TemporaryDirectory(prefix="graft-push-") as folder:
@@ -189,7 +185,9 @@ def stage(model_dir: str) -> Iterator[str]:
         return
     staging = os.path.join(model_dir, f"{_STAGING}{uuid.uuid4().hex}")
     with contextlib.ExitStack() as stack:
-        with folder_lock.locked(model_dir):  # between the folder and its file, it would pass for an abandoned one
+        with folder_lock.locked(
+            model_dir
+        ):  # without the lock, a staging folder would look abandoned until its file is locked
             stack.callback(shutil.rmtree, staging, ignore_errors=True)
             os.makedirs(staging)
             stack.enter_context(folder_lock.hold(os.path.join(staging, _ALIVE)))
@@ -197,16 +195,16 @@ def stage(model_dir: str) -> Iterator[str]:
 
 
 def place(staging: str, target: str) -> None:
-    """Makes what was put together a version.
+    """Moves a staged version to its final path.
 
-    A model server sees it whole or not at all: it comes by one rename, or in a store with `saved_model.pb` last. It is
-    on the disk before it has its name, so that a power cut cannot make a torn version.
+    A model server sees the whole version or nothing: one rename places the version, and in a store `saved_model.pb` is
+    written last. All files are synced to the disk before the rename, so that a power cut cannot damage the version.
 
     Args:
-        staging: a path from `stage`.
-        target: the folder of the version, which is not there yet.
+        staging: path from `stage`.
+        target: folder of the version, which must not exist.
     Raises:
-        OSError: if it cannot be written, or something is there; then nothing of it is there.
+        OSError: if a file cannot be written, or the target exists; then the version is not placed.
     """
     if is_remote(target):
         remote_versions.put(staging, target)
@@ -217,9 +215,9 @@ def place(staging: str, target: str) -> None:
 
 
 def finish_interrupted(model_dir: str) -> None:
-    """Removes what is left of a push, a move or a removal whose process was killed; to be called with the lock held.
+    """Removes leftovers of killed pushes, moves and removals; the caller holds the lock of the folder.
 
-    What another living process stages stays.
+    Staging folders of living processes stay.
     """
     if is_remote(model_dir):
         remote_versions.finish_interrupted(model_dir)
@@ -231,7 +229,7 @@ def finish_interrupted(model_dir: str) -> None:
 
 
 def _is_abandoned(staging: str) -> bool:
-    """Says whether the process that made a staging folder is gone."""
+    """Tells whether the process that made a staging folder has ended."""
     held = folder_lock.is_held(os.path.join(staging, _ALIVE))
     if held is None:
         return is_abandoned(os.stat(staging).st_mtime)  # the file system has no locks
@@ -239,25 +237,25 @@ def _is_abandoned(staging: str) -> bool:
 
 
 def _remove_tree(path: str) -> None:
-    """Removes a folder, which its own process may be removing just now."""
+    """Removes a folder that another process may be removing at the same time."""
     while os.path.lexists(path):
         with contextlib.suppress(FileNotFoundError):
             shutil.rmtree(path)
 
 
 def withdraw(version: Version) -> Version:
-    """Takes a version from the model servers."""
+    """Hides a version from the model servers by a rename."""
     return _move(version, f"{WITHDRAWN}{version.number}")
 
 
 def renumber(version: Version, number: int) -> Version:
-    """Gives a version, withdrawn or not, another number."""
+    """Gives a numbered or withdrawn version another number."""
     return dataclasses.replace(_move(version, str(number)), number=number)
 
 
 def remove(model_dir: str, versions: Iterable[Version]) -> None:
-    """Removes versions; a server never sees half of one."""
-    finish_interrupted(model_dir)  # what is left of a removal would be in the way
+    """Removes versions; a model server never sees part of one."""
+    finish_interrupted(model_dir)  # leftovers of a former removal would block the rename
     for version in versions:
         if is_remote(version.path):
             remote_versions.take_away(version.path)
@@ -267,12 +265,12 @@ def remove(model_dir: str, versions: Iterable[Version]) -> None:
 
 
 def digest_model(path: str) -> str:
-    """A digest of a SavedModel's graph and variables, hex sha256; of nothing else in the folder."""
+    """Returns the hex sha256 of a SavedModel's graph and variables, without the other files."""
     return _digest_files(path, [SAVED_MODEL, *_variable_files(path)])
 
 
 def digest_variables(path: str) -> str:
-    """A digest of a SavedModel's variables, hex sha256; two exports of one network differ in their graphs."""
+    """Returns the hex sha256 of a SavedModel's variables; two exports of one network differ in their graphs."""
     return _digest_files(path, _variable_files(path))
 
 
@@ -281,7 +279,7 @@ def _digest_files(path: str, parts: list[str]) -> str:
 
 
 def copy_tree(source: str, target: str) -> None:
-    """Copies a folder with all that is in it."""
+    """Copies a folder with its content, on this machine or in a store."""
     tf_gfile = load_tensorflow().io.gfile  # either end may be in a store
     for parent, _, names in tf_gfile.walk(source):
         inside = parent.removeprefix(source).strip("/")
@@ -298,19 +296,22 @@ def _variable_files(path: str) -> list[str]:
 
 
 def _find(model_dir: str, prefix: str) -> list[Version]:
-    """The complete versions whose folders are named prefix and number, oldest first."""
+    """Returns the complete versions whose folder names are prefix and number, oldest first."""
     paths = ((n, os.path.join(model_dir, prefix + name)) for n, name in _index(model_dir, prefix).items())
     complete = [(n, p) for n, p in paths if gfile(p).exists(os.path.join(p, SAVED_MODEL))]
     return [Version(n, p, *read_record(os.path.join(p, RECORD))) for n, p in complete]
 
 
 def _index(model_dir: str, prefix: str) -> dict[int, str]:
-    """The names behind a prefix that are versions, by number."""
+    """Returns the names of versions behind a prefix, by number."""
     return index_by_number(name[len(prefix) :] for name in list_names(model_dir) if name.startswith(prefix))
 
 
 def _list_taken(model_dir: str) -> set[int]:
-    """A withdrawn version keeps its number: a server that still has it loaded would not load another one instead."""
+    """Returns the numbers of all versions.
+
+    A withdrawn version keeps its number: a server that still has it loaded would load no other version of that number.
+    """
     return {*_index(model_dir, ""), *_index(model_dir, WITHDRAWN)}
 
 

@@ -1,1 +1,1 @@
-"""The built-in model server: the API of TensorFlow Serving, for one machine. Knows nothing of images or of Graft."""
+"""Built-in model server: the API of TensorFlow Serving on one machine, for any SavedModel."""

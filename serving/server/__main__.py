@@ -1,4 +1,4 @@
-"""`python -m serving.server`: the built-in server in a process of its own."""
+"""`python -m serving.server`: the command line of the built-in server."""
 
 import os
 import signal
@@ -10,7 +10,7 @@ if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
 warnings.filterwarnings("ignore", message="You are using a non-supported Python version", category=FutureWarning)
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-from serving.server.main import main  # noqa: E402, after TensorFlow is told to be quiet
+from serving.server.main import main  # noqa: E402, the log level must be set before TensorFlow is imported
 
 if __name__ == "__main__":
     main()

@@ -1,4 +1,4 @@
-"""TensorFlow Serving's configuration files, which are text protobufs, for the built-in server that takes its flags."""
+"""Readers of TensorFlow Serving's configuration files, which are text protobufs."""
 
 import dataclasses
 import os
@@ -12,10 +12,11 @@ from tensorflow_serving.config import model_server_config_pb2
 from schema.errors import UsageError
 
 _PLATFORM = "tensorflow"
-# As TensorFlow's io::ParseURI takes it apart.
+# Scheme of a URI, as in TensorFlow's io::ParseURI.
 _URI = re.compile(r"[a-zA-Z][0-9a-zA-Z.]*://")
-# As TensorFlow's shared_batch_scheduler.h; it takes max_enqueued_batches 0 for 1 without a word, here it is refused.
-_LEAST = {
+# Lower bounds, as in TensorFlow's shared_batch_scheduler.h. TensorFlow silently reads max_enqueued_batches 0 as 1; this
+# server refuses it.
+_MINIMUM = {
     "max_batch_size": 1,
     "batch_timeout_micros": 0,
     "max_enqueued_batches": 1,
@@ -25,25 +26,25 @@ _LEAST = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Batching:
-    """How requests are put together; the defaults are TensorFlow's SharedBatchScheduler's.
+class BatchingParameters:
+    """Parameters of dynamic batching; the defaults are those of TensorFlow's SharedBatchScheduler.
 
     Attributes:
-        max_batch_size: images that one request may hold, and without splitting one batch, too.
-        batch_timeout_micros: how long the first request of a batch waits for others, in microseconds.
-        max_enqueued_batches: batches that may wait; what comes then is turned away.
-        num_batch_threads: batches that are computed at the same time.
-        thread_pool_name: for the threads' names.
-        allowed_batch_sizes: sizes that a batch is filled up to, increasing; any size if empty.
-        pad_variable_length_inputs: fill up inputs of different lengths.
-        enable_large_batch_splitting: split a request that is larger than a batch.
-        max_execution_batch_size: images in a batch, with splitting; by default max_batch_size.
+        max_batch_size: maximum rows of a request and, without splitting, of a batch.
+        batch_timeout_micros: time that the first request of a batch waits for others, in microseconds.
+        max_enqueued_batches: maximum number of batches in a queue; further requests are refused.
+        num_batch_threads: number of batches that are computed at the same time.
+        thread_pool_name: read and ignored.
+        allowed_batch_sizes: increasing sizes that a batch is padded to; any size if empty.
+        pad_variable_length_inputs: read and ignored with a warning; inputs of other shapes are other batches.
+        enable_large_batch_splitting: whether a request that is larger than a batch is split.
+        max_execution_batch_size: maximum rows of a batch, with splitting; None for max_batch_size.
     """
 
     max_batch_size: int = 1000
     batch_timeout_micros: int = 0
     max_enqueued_batches: int = 10
-    # The processors that this process may use, as TensorFlow's port::MaxParallelism.
+    # Number of processors that this process may use, as TensorFlow's port::MaxParallelism.
     num_batch_threads: int = dataclasses.field(default_factory=lambda: len(os.sched_getaffinity(0)))
     thread_pool_name: str = "batch_threads"
     allowed_batch_sizes: tuple[int, ...] = ()
@@ -53,19 +54,19 @@ class Batching:
 
     @property
     def execution_batch_size(self) -> int:
-        """The most images that are computed at once; max_execution_batch_size counts with splitting alone."""
+        """Maximum rows of a batch; max_execution_batch_size counts only with splitting."""
         if self.enable_large_batch_splitting and self.max_execution_batch_size is not None:
             return self.max_execution_batch_size
         return self.max_batch_size
 
 
 @dataclasses.dataclass(frozen=True)
-class Monitoring:
-    """Whether metrics are served, and where.
+class MonitoringConfig:
+    """Settings of the metrics page for Prometheus.
 
     Attributes:
-        enable: serve them.
-        path: on the REST port.
+        enable: whether the page is served.
+        path: path of the page on the REST port.
     """
 
     enable: bool = False
@@ -73,10 +74,10 @@ class Monitoring:
 
 
 def read_model_config(path: str) -> model_server_config_pb2.ModelServerConfig:
-    """Reads what `--model_config_file` names.
+    """Reads the file of `--model_config_file`.
 
     Raises:
-        UsageError: if it cannot be read or parsed, or `check_model_config` refuses it.
+        UsageError: if the file cannot be read or parsed, or `check_model_config` refuses its content.
     """
     config = _parse(path, model_server_config_pb2.ModelServerConfig())
     try:
@@ -87,11 +88,13 @@ def read_model_config(path: str) -> model_server_config_pb2.ModelServerConfig:
 
 
 def check_model_config(config: model_server_config_pb2.ModelServerConfig) -> None:
-    """Refuses a configuration that TensorFlow Serving would not start with. It does start without any model.
+    """Refuses a configuration that TensorFlow Serving would not start with.
+
+    A configuration without any model is valid, as in TensorFlow Serving. The messages are those of TensorFlow Serving's
+    server_core.cc where it has one.
 
     Raises:
-        UsageError: if a model has no name or one that another has, a relative base_path, or another platform. In the
-            words of TensorFlow Serving's server_core.cc, where it has any.
+        UsageError: if a model has no name, the name of another model, a relative base_path, or another platform.
     """
     if config.WhichOneof("config") == "custom_model_config":
         raise UsageError("ModelServer does not yet support custom model config. Write a model_config_list.")
@@ -103,15 +106,15 @@ def check_model_config(config: model_server_config_pb2.ModelServerConfig) -> Non
         names.add(model.name)
 
 
-def read_batching_parameters(path: str) -> Batching:
-    """Reads what `--batching_parameters_file` names.
+def read_batching_parameters(path: str) -> BatchingParameters:
+    """Reads the file of `--batching_parameters_file`.
 
     Raises:
-        UsageError: if it cannot be read or parsed, or a value is out of range.
+        UsageError: if the file cannot be read or parsed, or a value is out of range.
     """
-    message = _parse(path, _BatchingParameters())
+    message = _parse(path, _BatchingMessage())
     wrapped = [field.name for field in message.DESCRIPTOR.fields if field.message_type and message.HasField(field.name)]
-    batching = Batching(
+    batching = BatchingParameters(
         **{name: getattr(message, name).value for name in wrapped},
         allowed_batch_sizes=tuple(message.allowed_batch_sizes),
         pad_variable_length_inputs=message.pad_variable_length_inputs,
@@ -122,21 +125,21 @@ def read_batching_parameters(path: str) -> Batching:
     return batching
 
 
-def read_monitoring_config(path: str) -> Monitoring:
-    """Reads what `--monitoring_config_file` names.
+def read_monitoring_config(path: str) -> MonitoringConfig:
+    """Reads the file of `--monitoring_config_file`.
 
     Raises:
-        UsageError: if it cannot be read or parsed, or the path for the metrics is none.
+        UsageError: if the file cannot be read or parsed, or the path of the metrics does not begin with "/".
     """
-    prometheus = _parse(path, _MonitoringConfig()).prometheus_config
-    monitoring = Monitoring(prometheus.enable, prometheus.path or Monitoring.path)
+    prometheus = _parse(path, _MonitoringMessage()).prometheus_config
+    monitoring = MonitoringConfig(prometheus.enable, prometheus.path or MonitoringConfig.path)
     if not monitoring.path.startswith("/"):
         raise UsageError(f"{path}: prometheus_config.path: expected to begin with /, got {monitoring.path!r}")
     return monitoring
 
 
 def _parse(path: str, message: Any) -> Any:
-    """Fills a message from a file, as strictly as TensorFlow Serving's ParseProtoTextFile."""
+    """Parses a text protobuf file into a message, as strictly as TensorFlow Serving's ParseProtoTextFile."""
     try:
         with open(path, "rb") as file:
             content = file.read()
@@ -145,7 +148,7 @@ def _parse(path: str, message: Any) -> Any:
     try:
         return text_format.Parse(content.decode("utf-8"), message)
     except (text_format.ParseError, UnicodeDecodeError) as error:
-        # The first half is ParseProtoTextFile's, the second protobuf's text_format.cc's, which writes it to the log.
+        # The first half of the message is ParseProtoTextFile's; text_format.cc of protobuf logs the second half.
         kind = message.DESCRIPTOR.full_name
         raise UsageError(f"Invalid protobuf file: '{path}': Error parsing text-format {kind}: {error}") from error
 
@@ -163,7 +166,7 @@ def _check_model(model: model_server_config_pb2.ModelConfig) -> None:
 
 
 def _read_platform(model: model_server_config_pb2.ModelConfig) -> str:
-    """The platform, also of a configuration from before there was `model_platform`."""
+    """Returns the platform of a model, from `model_platform` or the deprecated `model_type`."""
     if model.model_type == model_server_config_pb2.MODEL_TYPE_UNSPECIFIED:
         if not model.model_platform:
             raise UsageError(
@@ -181,12 +184,12 @@ def _read_platform(model: model_server_config_pb2.ModelConfig) -> str:
     return _PLATFORM
 
 
-def _find_problem(batching: Batching) -> str:
-    """What is out of range, what was expected and what came; "" if nothing is."""
-    for name, least in _LEAST.items():
+def _find_problem(batching: BatchingParameters) -> str:
+    """Returns a message about the first value that is out of range; "" if all values are valid."""
+    for name, minimum in _MINIMUM.items():
         value = getattr(batching, name)
-        if value is not None and value < least:
-            return f"{name}: expected {least} or more, got {value}"
+        if value is not None and value < minimum:
+            return f"{name}: expected {minimum} or more, got {value}"
     if batching.execution_batch_size > batching.max_batch_size:
         return (
             f"max_execution_batch_size: expected max_batch_size {batching.max_batch_size} or less, "
@@ -196,7 +199,7 @@ def _find_problem(batching: Batching) -> str:
 
 
 def _find_problem_of_sizes(sizes: Sequence[int], largest: int) -> str:
-    """As TensorFlow Serving's batching_session.cc and bundle_factory_util.h."""
+    """Returns a message about invalid batch sizes, by the rules of TensorFlow Serving's batching_session.cc; or ""."""
     if not sizes:
         return ""
     if any(low >= high for low, high in zip((0, *sizes), sizes, strict=False)):
@@ -206,7 +209,7 @@ def _find_problem_of_sizes(sizes: Sequence[int], largest: int) -> str:
     return ""
 
 
-# What follows describes two messages to protobuf, for tensorflow-serving-api has no modules for them.
+# Descriptors of two protobuf messages: tensorflow-serving-api has no modules for them.
 
 _Field = descriptor_pb2.FieldDescriptorProto
 _INT64 = ".google.protobuf.Int64Value"
@@ -217,7 +220,7 @@ _STRING = ".google.protobuf.StringValue"
 def _describe_field(
     name: str, number: int, kind: "int | str", repeated: bool = False
 ) -> descriptor_pb2.FieldDescriptorProto:
-    """A field of a scalar type, or of the message type that `kind` names."""
+    """Describes a field; `kind` is the number of a scalar type or the name of a message type."""
     field = _Field(name=name, number=number, label=_Field.LABEL_REPEATED if repeated else _Field.LABEL_OPTIONAL)
     if isinstance(kind, str):
         field.type, field.type_name = _Field.TYPE_MESSAGE, kind
@@ -227,7 +230,7 @@ def _describe_field(
 
 
 def _describe_batching() -> descriptor_pb2.FileDescriptorProto:
-    """tensorflow_serving/servables/tensorflow/session_bundle_config.proto, of which this is one message."""
+    """Describes the message BatchingParameters of servables/tensorflow/session_bundle_config.proto."""
     fields = [
         _describe_field("max_batch_size", 1, _INT64),
         _describe_field("batch_timeout_micros", 2, _INT64),
@@ -249,7 +252,7 @@ def _describe_batching() -> descriptor_pb2.FileDescriptorProto:
 
 
 def _describe_monitoring() -> descriptor_pb2.FileDescriptorProto:
-    """tensorflow_serving/config/monitoring_config.proto."""
+    """Describes the messages of tensorflow_serving/config/monitoring_config.proto."""
     prometheus = [_describe_field("enable", 1, _Field.TYPE_BOOL), _describe_field("path", 2, _Field.TYPE_STRING)]
     monitoring = [_describe_field("prometheus_config", 1, ".tensorflow.serving.PrometheusConfig")]
     return descriptor_pb2.FileDescriptorProto(
@@ -271,9 +274,10 @@ def _make_class(pool: descriptor_pool.DescriptorPool, name: str) -> Any:
 
 
 def _make_classes() -> tuple[Any, Any]:
-    """BatchingParameters and MonitoringConfig.
+    """Makes the message classes BatchingParameters and MonitoringConfig.
 
-    In a pool of their own: in the common one they would clash with a module that defines them after all.
+    The classes have a descriptor pool of their own: in the default pool they would clash with a module that defines the
+    same messages.
     """
     pool = descriptor_pool.DescriptorPool()
     pool.AddSerializedFile(wrappers_pb2.DESCRIPTOR.serialized_pb)
@@ -283,4 +287,4 @@ def _make_classes() -> tuple[Any, Any]:
     return batching, _make_class(pool, "tensorflow.serving.MonitoringConfig")
 
 
-_BatchingParameters, _MonitoringConfig = _make_classes()
+_BatchingMessage, _MonitoringMessage = _make_classes()

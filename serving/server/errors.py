@@ -1,9 +1,9 @@
-"""What a request is answered when it cannot be served; one kind of error for gRPC and REST."""
+"""Error answers of the server, with one exception class for gRPC and REST."""
 
 import grpc
 import tensorflow as tf
 
-# As TensorFlow Serving's http_server.cc, ToHTTPStatusCode.
+# HTTP status by gRPC code, as ToHTTPStatusCode in TensorFlow Serving's http_server.cc.
 _HTTP_STATUS = {
     grpc.StatusCode.CANCELLED: 499,
     grpc.StatusCode.INVALID_ARGUMENT: 400,
@@ -20,54 +20,54 @@ _HTTP_STATUS = {
     grpc.StatusCode.UNAUTHENTICATED: 401,
 }
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
-_LONGEST = 500  # characters of TensorFlow's that are repeated; gRPC carries a message in 8 KB of headers
+_MAX_CHARACTERS = 500  # of a message of TensorFlow; gRPC carries a message in 8 KB of headers
 
 
 class ServingError(Exception):
-    """An answer that is an error.
+    """Error answer to a request.
 
     Attributes:
-        code: gRPC's.
-        message: what TensorFlow Serving says in that case, where it is known.
+        code: status code of gRPC.
+        message: text for the client; the one of TensorFlow Serving where it is known.
     """
 
     def __init__(self, code: grpc.StatusCode, message: str):
-        """Takes what the client is to see."""
+        """Stores the status code and the message."""
         super().__init__(message)
         self.code = code
         self.message = message
 
     @property
     def http_status(self) -> int:
-        """What REST answers; 500 for whatever is the server's fault."""
+        """HTTP status of the answer by REST; 500 for an error of the server itself."""
         return _HTTP_STATUS.get(self.code, 500)
 
 
 def invalid_argument(message: str) -> ServingError:
-    """The request itself is wrong, whatever state the server is in."""
+    """Returns an INVALID_ARGUMENT error: the request itself is wrong, in any state of the server."""
     return ServingError(grpc.StatusCode.INVALID_ARGUMENT, message)
 
 
 def not_found(message: str) -> ServingError:
-    """No such model or version."""
+    """Returns a NOT_FOUND error: the server has no such model or version."""
     return ServingError(grpc.StatusCode.NOT_FOUND, message)
 
 
 def failed_precondition(message: str) -> ServingError:
-    """Not with this model, or not yet."""
+    """Returns a FAILED_PRECONDITION error: the model does not support the request, or not yet."""
     return ServingError(grpc.StatusCode.FAILED_PRECONDITION, message)
 
 
 def unimplemented(message: str) -> ServingError:
-    """This server does not have it."""
+    """Returns an UNIMPLEMENTED error: this server lacks the requested function."""
     return ServingError(grpc.StatusCode.UNIMPLEMENTED, message)
 
 
-def explain(error: Exception) -> ServingError:
-    """Turns an error of TensorFlow's into an answer, without the place in the graph.
+def to_serving_error(error: Exception) -> ServingError:
+    """Converts an error of TensorFlow to an error answer, without the names of graph nodes.
 
     Args:
-        error: what a call of TensorFlow raised; one that carries no code is taken for the client's fault.
+        error: error that a call of TensorFlow raised; INVALID_ARGUMENT if the error has no code.
     """
     code = grpc.StatusCode.INVALID_ARGUMENT
     if isinstance(error, tf.errors.OpError):
@@ -78,13 +78,13 @@ def explain(error: Exception) -> ServingError:
 def read_message(error: Exception) -> str:
     r"""Returns the first line of an error's message, with raw bytes as \xff.
 
-    TensorFlow repeats what it could not read, such as an image taken for a tf.Example. Its Python binding makes a str
-    of that message, and where it is no UTF-8, raises UnicodeDecodeError instead of TensorFlow's own error.
+    TensorFlow repeats unreadable input in its messages, such as an image that was parsed as a tf.Example. Its Python
+    binding decodes the message as UTF-8, and on invalid bytes raises UnicodeDecodeError in place of the original error.
     """
     if isinstance(error, UnicodeDecodeError):
         text = bytes(error.object).decode(errors="backslashreplace")
     else:
         text = str(error.message if isinstance(error, tf.errors.OpError) else error)
-    # Below the reason stand the node, and for each function that was called, where it was defined.
+    # The lines below the reason name the graph node and the places where the called functions are defined.
     reason = next((line.strip() for line in text.splitlines() if line.strip()), type(error).__name__)
-    return reason if len(reason) <= _LONGEST else reason[:_LONGEST] + "..."
+    return reason if len(reason) <= _MAX_CHARACTERS else reason[:_MAX_CHARACTERS] + "..."

@@ -1,4 +1,4 @@
-"""The gRPC face: PredictionService and ModelService."""
+"""gRPC endpoint: PredictionService and ModelService."""
 
 import concurrent.futures
 import contextlib
@@ -23,14 +23,14 @@ from schema.errors import UsageError
 from serving.server import inference
 from serving.server.configs import check_model_config
 from serving.server.errors import ServingError, invalid_argument, read_message, unimplemented
-from serving.server.memory import Budget, Size
+from serving.server.memory import MemoryBudget, Size
 from serving.server.metrics import Metrics
 from serving.server.models import ModelStore
 from serving.server.wire_size import measure_message
 
 logger = logging.getLogger(__name__)
 
-# Types of the requests, by method. model_service_pb2 has them as well, but cannot be imported beside protobuf 6.
+# Request type by method. model_service_pb2 lists the types too, but cannot be imported beside protobuf 6.
 _REQUESTS = {
     "/tensorflow.serving.PredictionService/Predict": predict_pb2.PredictRequest.DESCRIPTOR,
     "/tensorflow.serving.PredictionService/Classify": classification_pb2.ClassificationRequest.DESCRIPTOR,
@@ -40,15 +40,15 @@ _REQUESTS = {
     "/tensorflow.serving.ModelService/GetModelStatus": get_model_status_pb2.GetModelStatusRequest.DESCRIPTOR,
     "/tensorflow.serving.ModelService/HandleReloadConfigRequest": model_management_pb2.ReloadConfigRequest.DESCRIPTOR,
 }
-_COPIES = 3  # of a repeated value: as an array, padded to its shape, and in TensorFlow
+_COPIES = 3  # of a value that is repeated to fill a shape: in the array, in the padded array, and in TensorFlow
 _CONNECTION_AGE_MS, _CONNECTION_GRACE_MS = 120_000, 60_000
 
 
 class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
-    """Predict and GetModelMetadata; Classify, Regress and MultiInference say what to use instead."""
+    """Servicer of Predict and GetModelMetadata; Classify, Regress and MultiInference are refused."""
 
-    def __init__(self, store: ModelStore, metrics: Metrics, budget: Budget):
-        """Answers from the models of a store."""
+    def __init__(self, store: ModelStore, metrics: Metrics, budget: MemoryBudget):
+        """Takes the store of the models, the request metrics and the memory budget."""
         self._store = store
         self._metrics = metrics
         self._budget = budget
@@ -56,11 +56,14 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
     def Predict(
         self, request: predict_pb2.PredictRequest, context: grpc.ServicerContext
     ) -> predict_pb2.PredictResponse:
-        """Tensors by name to tensors by name."""
+        """Runs a signature of a model on tensors by name, and returns its outputs by name."""
         with _aborting(context):
             _check_spec(request)
-            with self._store.use(request.model_spec) as model, self._metrics.counted(model.name, "Predict", "GRPC"):
-                # What came as it is has its memory already; a value that is repeated for many elements has not.
+            with (
+                self._store.use(request.model_spec) as model,
+                self._metrics.record_request(model.name, "Predict", "GRPC"),
+            ):
+                # `_Admission` has taken memory for the message; one value that fills a large shape needs more.
                 repeated = _COPIES * (inference.check_inputs(model, request) - request.ByteSize())
                 with self._budget.take(Size(repeated, "Send fewer or smaller tensors in a request"), wait=False):
                     response = inference.predict(model, request)
@@ -68,7 +71,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
                 return response
 
     def _refuse(self, request: Message, context: grpc.ServicerContext) -> Message:
-        """Says what to use instead."""
+        """Refuses a method and names Predict as its replacement."""
         with _aborting(context):
             raise unimplemented(inference.ONLY_PREDICT)
 
@@ -77,7 +80,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
     def GetModelMetadata(
         self, request: get_model_metadata_pb2.GetModelMetadataRequest, context: grpc.ServicerContext
     ) -> get_model_metadata_pb2.GetModelMetadataResponse:
-        """The signatures of a model."""
+        """Returns the signatures of a model."""
         with _aborting(context):
             _check_spec(request)
             inference.check_metadata_fields(request)
@@ -86,16 +89,16 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
 
 
 class ModelService(model_service_pb2_grpc.ModelServiceServicer):
-    """GetModelStatus, HandleReloadConfigRequest."""
+    """Servicer of GetModelStatus and HandleReloadConfigRequest."""
 
     def __init__(self, store: ModelStore):
-        """Answers of the models of a store."""
+        """Takes the store of the models."""
         self._store = store
 
     def GetModelStatus(
         self, request: get_model_status_pb2.GetModelStatusRequest, context: grpc.ServicerContext
     ) -> get_model_status_pb2.GetModelStatusResponse:
-        """What became of each version."""
+        """Returns the state of each version of a model."""
         with _aborting(context):
             _check_spec(request)
             versions = self._store.get_status(request.model_spec)
@@ -104,7 +107,7 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
     def HandleReloadConfigRequest(
         self, request: model_management_pb2.ReloadConfigRequest, context: grpc.ServicerContext
     ) -> model_management_pb2.ReloadConfigResponse:
-        """Takes another configuration; the answer says whether all of its models can be had."""
+        """Replaces the configuration; the answer holds an error if one of its models cannot be loaded."""
         response = model_management_pb2.ReloadConfigResponse()
         try:
             if request.config.WhichOneof("config") != "model_config_list":
@@ -121,9 +124,9 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
 
 
 class _Admission(grpc.ServerInterceptor):
-    """Parses a request when there is memory for it, and refuses one that would take too much."""
+    """Interceptor that parses a request once enough memory is free, and refuses oversized requests."""
 
-    def __init__(self, budget: Budget):
+    def __init__(self, budget: MemoryBudget):
         self._budget = budget
 
     def intercept_service(
@@ -131,7 +134,7 @@ class _Admission(grpc.ServerInterceptor):
         continuation: Callable[[grpc.HandlerCallDetails], grpc.RpcMethodHandler],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> grpc.RpcMethodHandler:
-        """Puts itself between the bytes and the method."""
+        """Wraps a method in a handler that takes memory before it parses the request."""
         handler = continuation(handler_call_details)
         if handler is None:
             return handler
@@ -161,33 +164,33 @@ def start_grpc_server(
     threads: int,
     max_request_bytes: int,
     channel_arguments: Sequence[tuple[str, str | int]] = (),
-    budget: Budget | None = None,
+    *,
+    budget: MemoryBudget,
 ) -> grpc.Server:
-    """Starts to listen.
+    """Starts a gRPC server.
 
     Args:
-        store: what to serve.
-        metrics: where to count.
-        addresses: such as "127.0.0.1:8500", or "unix:/tmp/graft.sock".
-        threads: how many requests are worked on at once; more wait.
-        max_request_bytes: a larger one is refused with RESOURCE_EXHAUSTED.
-        channel_arguments: gRPC's own.
-        budget: of memory, shared with REST; one of its own without.
+        store: models to serve.
+        metrics: counters of the requests.
+        addresses: such as "127.0.0.1:8500" or "unix:/tmp/graft.sock".
+        threads: number of requests in work at once; more wait.
+        max_request_bytes: maximum bytes of a request; a larger one is refused with RESOURCE_EXHAUSTED.
+        channel_arguments: further channel arguments of gRPC.
+        budget: memory of the requests, shared with REST.
     Raises:
-        UsageError: if an address is taken.
+        UsageError: if the server cannot listen on an address.
     """
     options = [
         ("grpc.max_receive_message_length", max_request_bytes),
         ("grpc.max_send_message_length", -1),
         ("grpc.so_reuseport", 0),  # else two servers on one port would share the requests
-        # A call whose message does not come holds a thread until its connection is closed; clients connect again
-        # by themselves, and what is being answered is finished.
+        # A call whose message does not arrive holds a thread until its connection is closed. Clients reconnect by
+        # themselves, and calls in work are finished.
         ("grpc.max_connection_age_ms", _CONNECTION_AGE_MS),
         ("grpc.max_connection_age_grace_ms", _CONNECTION_GRACE_MS),
         ("grpc.max_concurrent_streams", 2 * threads),
         *channel_arguments,
     ]
-    budget = budget or Budget(threads // 2, max_request_bytes)
     server = grpc.server(
         concurrent.futures.ThreadPoolExecutor(threads, "grpc"), interceptors=[_Admission(budget)], options=options
     )
@@ -200,26 +203,26 @@ def start_grpc_server(
         except RuntimeError:
             bound = 0
         if not bound:
-            raise UsageError(f"{address}: cannot listen there. Another server may; name another --port.")
+            raise UsageError(f"{address}: cannot listen there. If another server does, name another --port.")
     server.start()
     return server
 
 
 @contextlib.contextmanager
 def _aborting(context: grpc.ServicerContext) -> Iterator[None]:
-    """Ends a call with the code and the words of an error; what nobody thought of is logged, and ends as INTERNAL."""
+    """Aborts a call with the code and message of a ServingError; logs any other error and aborts with INTERNAL."""
     try:
         yield
     except ServingError as error:
         context.abort(error.code, error.message)
     except Exception as error:
-        if not context.code():  # an abort within is an exception, too
+        if not context.code():  # `context.abort` raises an exception, too
             logger.exception("A request failed")
             context.abort(grpc.StatusCode.INTERNAL, f"{type(error).__name__}: {read_message(error)}")
         raise
 
 
 def _check_spec(request: Message) -> None:
-    """Refuses a request without ModelSpec, in the words of predict_impl.cc and get_model_{metadata,status}_impl.cc."""
+    """Refuses a request without ModelSpec; the message is that of predict_impl.cc and get_model_status_impl.cc."""
     if not request.HasField("model_spec"):
         raise invalid_argument("Missing ModelSpec")

@@ -1,4 +1,4 @@
-"""uvicorn in a thread, with a bound on how long a client may take to send the head of a request."""
+"""HTTP server: uvicorn in a thread, with a time limit for the head of a request."""
 
 import asyncio
 import contextlib
@@ -16,36 +16,36 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from schema.errors import UsageError
 from serving.server.json_responses import format_error
 
-_MOST_CONNECTIONS = 1000  # further ones are answered 503
-_GRACE = 5  # seconds that requests have to be finished when the server is stopped
+_MAX_CONNECTIONS = 1000  # more are answered 503
+_GRACE = 5  # seconds for requests in work when the server is stopped
 
 
 class LimitedHttpProtocol(H11Protocol):
-    """Closes a connection on which no whole head of a request comes in time.
+    """HTTP protocol that closes a connection when the head of a request is not complete in time.
 
-    uvicorn bounds the time between two requests until a byte of the next one comes, and not that before the first:
-    clients that send a byte now and then would fill the table of connections.
+    uvicorn limits the idle time between two requests only. Clients that send a byte now and then would fill the table
+    of connections.
     """
 
     _deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Starts the clock."""
+        """Starts the timer."""
         super().connection_made(transport)
         self._watch()
 
     def data_received(self, data: bytes) -> None:
-        """Stops the clock when a head is complete, and starts it with the first byte of another one."""
+        """Stops the timer when a head is complete, and starts the timer with the first byte of the next head."""
         super().data_received(data)
         self._watch()
 
     def on_response_complete(self) -> None:
-        """Starts the clock for the next head, of which a part may have come."""
+        """Starts the timer for the next head, part of which may have arrived."""
         super().on_response_complete()
         self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stops it."""
+        """Stops the timer."""
         self._stop()
         super().connection_lost(exc)
 
@@ -65,8 +65,8 @@ class LimitedHttpProtocol(H11Protocol):
 def _refuse_two_lengths(app: Starlette) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
     """Answers 400 to a request with Content-Length and Transfer-Encoding, and closes the connection.
 
-    A proxy that goes by the other header would take part of the body for a request (RFC 9112, 6.1 and 6.3). h11 reads
-    the chunks and goes on; what else is ambiguous it refuses itself.
+    A proxy that trusts the other header would read part of the body as a further request (RFC 9112, 6.1 and 6.3). h11
+    accepts this combination; it refuses other ambiguous requests itself.
     """
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
@@ -82,15 +82,15 @@ def _refuse_two_lengths(app: Starlette) -> Callable[[Scope, Receive, Send], Awai
 
 @contextlib.contextmanager
 def serve_http(app: Starlette, host: str, port: int, timeout_seconds: float) -> Iterator[None]:
-    """Serves an application until the context ends; then what has begun is finished.
+    """Serves an application until the context ends; then finishes the requests in work.
 
     Args:
-        app: what to serve.
-        host: where to listen.
-        port: where to listen.
-        timeout_seconds: for the head of a request, and between two requests.
+        app: application to serve.
+        host: address to listen on.
+        port: port to listen on.
+        timeout_seconds: limit for the head of a request, and for the pause between two requests.
     Raises:
-        UsageError: if something else listens there.
+        UsageError: if the server cannot listen on the port.
     """
     config = uvicorn.Config(
         _refuse_two_lengths(app),
@@ -101,7 +101,7 @@ def serve_http(app: Starlette, host: str, port: int, timeout_seconds: float) -> 
         log_level="warning",
         access_log=False,
         server_header=False,
-        limit_concurrency=_MOST_CONNECTIONS,
+        limit_concurrency=_MAX_CONNECTIONS,
         timeout_keep_alive=max(int(timeout_seconds), 1),
         timeout_graceful_shutdown=_GRACE,
     )
@@ -117,9 +117,10 @@ def serve_http(app: Starlette, host: str, port: int, timeout_seconds: float) -> 
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """Binds a socket that says it is TCP: asyncio sets TCP_NODELAY for no other, and then an answer waits for 40 ms.
+    """Binds a socket with the protocol number of TCP.
 
-    uvicorn's own, when it is bound before the start, does not say so.
+    asyncio sets TCP_NODELAY only on such a socket; without it, an answer is delayed by 40 ms. A socket that uvicorn
+    binds itself has protocol number 0.
     """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
@@ -130,6 +131,6 @@ def _listen(host: str, port: int) -> socket.socket:
         listening.bind(address)
     except OSError as error:
         raise UsageError(
-            f"{host}:{port}: cannot listen there: {error.strerror}. Another server may; name another port."
+            f"{host}:{port}: cannot listen there: {error.strerror}. If another server does, name another port."
         ) from None
     return listening

@@ -1,6 +1,6 @@
-"""What TensorFlow Serving's PredictionService computes, on the messages of its API.
+"""Predict and GetModelMetadata of TensorFlow Serving's PredictionService, on its request messages.
 
-The words of an error are TensorFlow Serving's (predict_util.cc, get_model_metadata_impl.cc).
+The error messages are TensorFlow Serving's (predict_util.cc, get_model_metadata_impl.cc).
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -20,14 +20,14 @@ ONLY_PREDICT = (
     "tf.Examples to the string input of a signature that takes them"
 )
 
-# Rows of a request. As max_batch_size of TensorFlow's BasicBatchScheduler, where batching is on.
+# Default maximum rows of a request: max_batch_size of TensorFlow's BasicBatchScheduler.
 MAX_BATCH = 1000
 
 Run = Callable[[Mapping[str, np.ndarray], Sequence[str]], list[np.ndarray]]
 
 
 class Model:
-    """A version that answers requests: its name and number, its signatures, and how to run it."""
+    """Loaded version of a model: name, version number, signatures, function that runs the graph, maximum rows."""
 
     def __init__(
         self,
@@ -37,7 +37,7 @@ class Model:
         run: Run,
         max_batch: int = MAX_BATCH,
     ):
-        """Takes `Servable.run`, or `Batcher.run`, and the rows that a request may have."""
+        """Takes the parts of the model; `run` has the arguments of `Servable.run`."""
         self.name = name
         self.version = version
         self.signatures = signatures
@@ -45,14 +45,14 @@ class Model:
         self.max_batch = max_batch
 
     def describe(self, signature_name: str = "") -> model_pb2.ModelSpec:
-        """Who answers."""
+        """Returns the ModelSpec of an answer: model name, version and signature."""
         spec = model_pb2.ModelSpec(name=self.name, signature_name=signature_name)
         spec.version.value = self.version
         return spec
 
 
 def predict(model: Model, request: predict_pb2.PredictRequest) -> predict_pb2.PredictResponse:
-    """Runs a signature on tensors by name."""
+    """Runs a signature on the tensors of a request, and returns the outputs by name."""
     check_inputs(model, request)
     name = request.model_spec.signature_name or DEFAULT_SIGNATURE
     outputs = predict_arrays(model, name, to_arrays(request.inputs), request.output_filter)
@@ -63,12 +63,12 @@ def predict(model: Model, request: predict_pb2.PredictRequest) -> predict_pb2.Pr
 
 
 def check_inputs(model: Model, request: predict_pb2.PredictRequest) -> int:
-    """Compares the inputs of a request with its signature, before they become arrays.
+    """Compares the inputs of a request with the signature, before the inputs are converted to arrays.
 
     Returns:
-        The bytes of memory that they take as arrays.
+        The memory in bytes that the inputs take as arrays.
     Raises:
-        ServingError: if a name or a shape is wrong, or there are too many rows or bytes.
+        ServingError: if a name, type or shape is wrong, or the request has too many rows or bytes.
     """
     name = request.model_spec.signature_name or DEFAULT_SIGNATURE
     if name not in model.signatures:
@@ -89,10 +89,12 @@ def predict_arrays(
     Args:
         model: the version.
         signature_name: one of its signatures.
-        inputs: by their names in the signature; one with a default there may be missing.
-        output_filter: which outputs to compute; all, if it names none.
+        inputs: arrays by input name; an input with a default in the signature may be missing.
+        output_filter: names of the outputs to compute; empty for all.
     Returns:
-        Outputs by their names in the signature.
+        Arrays by output name.
+    Raises:
+        ServingError: if the inputs or names do not fit the signature, or the graph fails.
     """
     signature = model.signatures[signature_name]
     _check_names(signature, inputs)
@@ -106,7 +108,7 @@ def predict_arrays(
     try:
         values = model.run(tensors, [signature.outputs[alias].name for alias in aliases])
     except ServingError as error:
-        raise _name_empty_input(error, inputs) from error
+        raise _mention_empty_input(error, inputs) from error
     return dict(zip(aliases, values, strict=True))
 
 
@@ -116,8 +118,11 @@ def _check_shapes(model: Model, signature_name: str, shapes: Mapping[str, Sequen
         check_shape(signature_name, alias, shape, signature.inputs[alias], model.max_batch)
 
 
-def _name_empty_input(error: ServingError, inputs: Mapping[str, np.ndarray]) -> ServingError:
-    """Adds to a refusal that an input has no values: the graph tells of shapes deep inside a network."""
+def _mention_empty_input(error: ServingError, inputs: Mapping[str, np.ndarray]) -> ServingError:
+    """Adds the name of an empty input to an INVALID_ARGUMENT error.
+
+    The message of the graph names only the shape of a tensor deep inside the network.
+    """
     empty = next((alias for alias, value in inputs.items() if not value.size), None)
     if empty is None or error.code is not grpc.StatusCode.INVALID_ARGUMENT:
         return error
@@ -125,9 +130,10 @@ def _name_empty_input(error: ServingError, inputs: Mapping[str, np.ndarray]) -> 
 
 
 def _check_names(signature: meta_graph_pb2.SignatureDef, inputs: Iterable[str]) -> None:
-    """Refuses inputs that the signature does not have, and missing ones without a default.
+    """Refuses unknown inputs, and missing inputs without a default.
 
-    As VerifyRequestInputsSize in predict_util.cc, and GetInputValues in TensorFlow's cc/saved_model/util.cc.
+    The rules are those of VerifyRequestInputsSize in predict_util.cc and of GetInputValues in TensorFlow's
+    cc/saved_model/util.cc.
     """
     sent, expected, defaults = set(inputs), set(signature.inputs), set(signature.defaults)
     if len(sent) > len(expected) or (len(sent) < len(expected) and not defaults):
@@ -158,7 +164,9 @@ def _choose_outputs(signature: meta_graph_pb2.SignatureDef, output_filter: list[
             )
         if alias in output_filter[:index]:
             raise invalid_argument(f"duplicate output tensor alias: {alias}")
-    return sorted(output_filter or signature.outputs)  # in one order, so that it is one call and one batch
+    return sorted(
+        output_filter or signature.outputs
+    )  # sorted, so that requests for the same outputs share a callable and a batch
 
 
 def _braces(names: Iterable[str]) -> str:
@@ -169,7 +177,7 @@ def check_metadata_fields(request: get_model_metadata_pb2.GetModelMetadataReques
     """Refuses a request for other metadata than the signatures.
 
     Raises:
-        ServingError: if it asks for any other, or for none.
+        ServingError: if the request names another metadata field, or no field.
     """
     if not request.metadata_field:
         raise invalid_argument("GetModelMetadataRequest must specify at least one metadata_field")
@@ -179,7 +187,7 @@ def check_metadata_fields(request: get_model_metadata_pb2.GetModelMetadataReques
 
 
 def get_metadata(model: Model) -> get_model_metadata_pb2.GetModelMetadataResponse:
-    """Returns the signatures of a model, the only metadata that there is."""
+    """Returns the signatures of a model, the only metadata in the API."""
     signatures = get_model_metadata_pb2.SignatureDefMap()
     for name, signature in model.signatures.items():
         signatures.signature_def[name].CopyFrom(signature)

@@ -1,4 +1,4 @@
-"""A JSON body as Python values, with all that can be wrong with it as an error of the client."""
+"""Parser of JSON request bodies; each fault of a body is an INVALID_ARGUMENT error."""
 
 import collections
 import json
@@ -13,7 +13,7 @@ NUMBER_TOO_BIG = "JSON Parse error: Number too big to be stored in double."
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _GZIP = b"\x1f\x8b"
 _SPACE = re.compile(r"[ \t\n\r]*")
-# Python's words for a mistake, by how they begin, to those of rapidjson's GetParseError_En.
+# Beginning of Python's message for a syntax error to the message of rapidjson's GetParseError_En.
 _SYNTAX_ERRORS = {
     "Expecting value": "Invalid value.",
     "Expecting property name": "Missing a name for object member.",
@@ -27,28 +27,34 @@ _SYNTAX_ERRORS = {
     "Unterminated string": "Missing a closing quotation mark in string.",
 }
 _SURROGATE = re.compile(r"\\u[dD]")
-# Bytes of memory, measured on bodies of 30 MB (Python 3.10): what Python makes of each, and what numpy makes of that.
+# Memory in bytes of a parsed value, as Python object and in numpy; measured on bodies of 30 MB (Python 3.10).
 _LIST, _OBJECT, _MEMBER, _STRING, _ELEMENT, _LONG_NUMBER = 90, 120, 130, 115, 30, 30
-_TEXT, _WIDE_TEXT = 2, 9  # bytes a byte of the body; one character beyond U+FFFF makes all of them four bytes wide
-# Small integers are objects that Python has already; of three characters and more, most are not.
+_TEXT, _WIDE_TEXT = (
+    2,
+    9,
+)  # bytes of memory by byte of the body; one character beyond U+FFFF makes all characters four bytes wide
+# Python shares the objects of small integers; a number of three and more characters takes an object of its own.
 _NUMBER_LETTERS = bytes(ord("1") if chr(byte) in "0123456789+-.eE" else ord(" ") for byte in range(256))
-_ECHOED = 200  # characters; a client that sends an image with a mistake does not want it back
+_ECHOED = 200  # characters of a request that an error repeats; a request may hold an image
 _ECHO = json.JSONEncoder(ensure_ascii=False)
 
 
 class Constant(float):
-    """NaN or Infinity, written out by the client; a plain infinite float is a number that was too big to be read."""
+    """NaN, Infinity or -Infinity as written by the client.
+
+    A plain infinite float, in contrast, is a number that was too large for a float.
+    """
 
 
 def load(body: bytes | bytearray) -> dict[str, Any]:
     """Parses the body of a request.
 
     Args:
-        body: JSON in UTF-8; NaN, Infinity and -Infinity are numbers. Text after the document is passed over.
+        body: JSON in UTF-8; NaN, Infinity and -Infinity are numbers. Text after the document is ignored.
     Returns:
-        The object that it is.
+        The JSON object as a dict.
     Raises:
-        ServingError: if it is no JSON, or no object, or one of its objects has two members of one name.
+        ServingError: if the body is no JSON object, or an object in the body has two members of one name.
     """
     document = _parse(body)
     if type(document) is not dict:
@@ -57,9 +63,10 @@ def load(body: bytes | bytearray) -> dict[str, Any]:
 
 
 def measure(body: bytes | bytearray) -> Size:
-    """Returns an upper estimate of the memory in bytes that a body takes once it is parsed and made arrays.
+    """Returns an upper estimate of the memory in bytes of a body that is parsed and converted to arrays.
 
-    Python would make gigabytes of 30 MB of empty lists, and take half a minute; this takes 0.2 s.
+    Counts characters without parsing. Parsing 30 MB of empty lists takes gigabytes and half a minute; counting takes
+    0.2 s.
     """
     lists, objects, members, elements = map(body.count, (b"[", b"{", b":", b","))
     strings = body.count(b'"') // 2 - body.count(b'""')
@@ -90,7 +97,7 @@ def _parse(body: bytes | bytearray) -> Any:
         text = body.removeprefix(_BYTE_ORDER_MARK).decode()
         document, _ = _DECODER.raw_decode(text, _skip_space(text))
         if _SURROGATE.search(text):
-            # Half of a surrogate pair is a string for Python, but no text.
+            # Python decodes half of a surrogate pair to a string that is no valid text.
             json.dumps(document, ensure_ascii=False).encode()
     except json.JSONDecodeError as error:
         raise _syntax_error(error) from None
@@ -106,7 +113,7 @@ def _parse(body: bytes | bytearray) -> Any:
 
 
 def _skip_space(text: str) -> int:
-    """Returns the place of the first character that is no space."""
+    """Returns the index of the first character that is no whitespace."""
     space = _SPACE.match(text)
     return space.end() if space else 0
 
@@ -114,11 +121,11 @@ def _skip_space(text: str) -> int:
 def _to_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
     if len(result) != len(pairs):
-        raise invalid_argument(f"JSON Parse error: Two members of an object have the name: {_find_twice(pairs)}")
+        raise invalid_argument(f"JSON Parse error: Two members of an object have the name: {_find_duplicate(pairs)}")
     return result
 
 
-def _find_twice(pairs: list[tuple[str, Any]]) -> str:
+def _find_duplicate(pairs: list[tuple[str, Any]]) -> str:
     names = collections.Counter(name for name, _ in pairs)
     return describe(names.most_common(1)[0][0])
 
@@ -135,35 +142,35 @@ def _syntax_error(error: json.JSONDecodeError) -> ServingError:
 
 
 def document_error(document: Any, problem: str) -> ServingError:
-    """What is wrong with a document as a whole."""
+    """Returns the error for a fault of the whole document."""
     return invalid_argument(f"JSON Value: {describe(document)} {problem}")
 
 
 def get_signature_name(document: dict[str, Any]) -> str:
-    """The signature that a request asks for; "" if it names none."""
+    """Returns the signature name of a request; "" if the request names none."""
     name = document.get("signature_name", "")
     if type(name) is not str:
         raise document_error(document, "not formatted correctly. 'signature_name' key must be a string value.")
     return name
 
 
-def cut(text: str) -> str:
-    """What of a client's text is repeated in an error."""
+def truncate(text: str) -> str:
+    """Cuts a text of a request to 200 characters, for an error message."""
     return text if len(text) <= _ECHOED else text[:_ECHOED] + "..."
 
 
 def describe(value: Any) -> str:
-    """A JSON value for an error, cut to 200 characters; a deep one, too, for it is read no further than that."""
+    """Returns the first 200 characters of a JSON value for an error message; encodes no more than those."""
     text = ""
     for piece in _ECHO.iterencode(value):
         text += piece
         if len(text) > _ECHOED:
             break
-    return cut(text)
+    return truncate(text)
 
 
 def name_type(value: Any) -> str:
-    """The type of a JSON value, as rapidjson calls it."""
+    """Returns the name of a JSON value's type in rapidjson."""
     if value is None or isinstance(value, bool):
         return "Null" if value is None else str(value)
     names: dict[type, str] = {dict: "Object", list: "Array", str: "String"}

@@ -1,4 +1,4 @@
-"""The bodies of TensorFlow Serving's REST API, read as tensorflow_serving/util/json_tensor.cc reads them."""
+"""Parser of :predict bodies, by the rules of tensorflow_serving/util/json_tensor.cc."""
 
 import dataclasses
 from collections.abc import Callable, Set
@@ -11,19 +11,19 @@ from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef, TensorInfo
 from serving.server import json_values
 from serving.server.errors import ServingError, invalid_argument, unimplemented
 from serving.server.inference import MAX_BATCH
-from serving.server.json_documents import cut, describe, document_error, get_signature_name, load
+from serving.server.json_documents import describe, document_error, get_signature_name, load, truncate
 from serving.server.json_values import is_base64
 from serving.server.servable import check_rows
 
 
 @dataclasses.dataclass(frozen=True)
 class PredictRequestBody:
-    """What a :predict request asks.
+    """Parsed body of a :predict request.
 
     Attributes:
-        signature_name: "" if the client named none.
-        inputs: by name, but for those left to the defaults of the signature; strings are object arrays of bytes.
-        is_row: whether they came as "instances"; then the answer is in rows, too.
+        signature_name: name of the signature; "" if the client named none.
+        inputs: arrays by input name, without inputs that are left to a default; strings are object arrays of bytes.
+        is_row: whether the body has "instances"; then the answer is in rows, too.
     """
 
     signature_name: str
@@ -37,13 +37,13 @@ def parse_predict(
     """Reads the body of a :predict request.
 
     Args:
-        body: JSON, with "instances" (one element for each row) or "inputs" (one value for each input).
-        find_signature: a signature by its name; "" is the default one.
-        max_batch: rows that a request may have; more are refused before they become arrays.
+        body: JSON with "instances" (one element per row) or "inputs" (one value per input).
+        find_signature: function from the name of a signature to the signature; "" is the default signature.
+        max_batch: maximum rows of a request; more rows are refused before the conversion to arrays.
     Returns:
-        The inputs as arrays of the types that the signature asks for. Their shapes are not compared with it.
+        The inputs as arrays of the types in the signature. Their shapes are not compared with the signature.
     Raises:
-        ServingError: if it is no such JSON, or find_signature raises it.
+        ServingError: if the body has another form, or find_signature raises the error.
     """
     document = load(body)
     signature_name = get_signature_name(document)
@@ -53,7 +53,7 @@ def parse_predict(
         check_rows("instances", len(document["instances"]), max_batch)
     optional = set(signature.defaults)
     if not dtypes:
-        raise invalid_argument(f"Failed to get input map for signature: {cut(signature_name) or 'DEFAULT'}")
+        raise invalid_argument(f"Failed to get input map for signature: {truncate(signature_name) or 'DEFAULT'}")
     if "instances" in document and "inputs" in document:
         raise document_error(
             document, "Not formatted correctly expecting only one of 'inputs' or 'instances' keys to exist"
@@ -61,7 +61,7 @@ def parse_predict(
     if "instances" in document:
         return PredictRequestBody(signature_name, _parse_instances(document, dtypes, optional), True)
     if "inputs" in document:
-        # As for 'instances'; TensorFlow Serving computes it, and TensorFlow's kernels abort the process at some shapes.
+        # Refused like empty 'instances'. TensorFlow Serving runs it, and some kernels abort the process on empty input.
         if document["inputs"] == []:
             raise document_error(document, "No values in 'inputs' array")
         return PredictRequestBody(signature_name, _parse_inputs(document["inputs"], dtypes, optional), False)
@@ -71,12 +71,12 @@ def parse_predict(
 def _find_dtype(name: str, info: TensorInfo) -> tf.DType:
     try:
         return tf.dtypes.as_dtype(info.dtype)
-    except TypeError:  # ragged and other composite tensors say none
+    except TypeError:  # ragged and other composite tensors have no dtype
         raise unimplemented(f"Input {name} is not a dense tensor, and JSON can hold no other") from None
 
 
 def _parse_inputs(value: Any, dtypes: dict[str, tf.DType], optional: Set[str]) -> dict[str, np.ndarray]:
-    """The columnar format: a value if there is one input, or an object with a value for each."""
+    """Parses the columnar format: one value for a single input, or an object with one value per input."""
     if not _is_named(value):
         if len(dtypes) > 1:
             raise invalid_argument(
@@ -93,9 +93,9 @@ def _parse_inputs(value: Any, dtypes: dict[str, tf.DType], optional: Set[str]) -
 def _parse_instances(
     document: dict[str, Any], dtypes: dict[str, tf.DType], optional: Set[str]
 ) -> dict[str, np.ndarray]:
-    """The row format: a list of values if there is one input, or of objects with a value for each.
+    """Parses the row format: a list of values for a single input, or of objects with one value per input.
 
-    An input with a default is in all rows or in none.
+    An input with a default must be in all rows or in none.
     """
     instances = document["instances"]
     if type(instances) is not list:
@@ -135,8 +135,8 @@ def _check_names(index: int, instance: dict[str, Any], dtypes: dict[str, tf.DTyp
         return
     for name in instance:
         if name not in dtypes:
-            unknown = invalid_argument(f"JSON object: does not have named input: {cut(name)}")
-            raise _element_error(index, f" key: {cut(name)}", unknown)
+            unknown = invalid_argument(f"JSON object: does not have named input: {truncate(name)}")
+            raise _element_error(index, f" key: {truncate(name)}", unknown)
     raise invalid_argument(
         f"Failed to process element: {index} of 'instances' list. JSON object: {describe(instance)} keys must be "
         f"equal to: {','.join(sorted(expected))}"
@@ -144,7 +144,7 @@ def _check_names(index: int, instance: dict[str, Any], dtypes: dict[str, tf.DTyp
 
 
 def _to_batch(items: list[Any], dtype: tf.DType, key: str = "") -> np.ndarray:
-    """Tensors of one shape, one for each instance, to an array with one dimension more."""
+    """Converts the values of all instances to one array; an error names the first faulty instance."""
     try:
         return json_values.to_array(items, dtype)
     except ServingError:
@@ -153,7 +153,7 @@ def _to_batch(items: list[Any], dtype: tf.DType, key: str = "") -> np.ndarray:
 
 
 def _find_fault(items: list[Any], dtype: tf.DType, key: str) -> None:
-    """Raises what is wrong with the first element that is wrong in itself, or does not go with the first one."""
+    """Raises the error of the first element that is invalid, or that has another shape than the first element."""
     shape: tuple[int, ...] | None = None
     for index, item in enumerate(items):
         try:
@@ -169,10 +169,10 @@ def _check_shape(found: tuple[int, ...], expected: tuple[int, ...]) -> None:
     if size != expected_size:
         raise invalid_argument(f"Expecting tensor size: {expected_size} but got: {size}")
     if found != expected:
-        raise invalid_argument(f"Expecting shape {_name_shape(expected)} but got: {_name_shape(found)}")
+        raise invalid_argument(f"Expecting shape {_format_shape(expected)} but got: {_format_shape(found)}")
 
 
-def _name_shape(shape: tuple[int, ...]) -> str:
+def _format_shape(shape: tuple[int, ...]) -> str:
     return f"[{','.join(map(str, shape))}]"
 
 

@@ -1,4 +1,4 @@
-"""The answers of TensorFlow Serving's REST API, in the form that tensorflow_serving/util/json_tensor.cc gives them."""
+"""Encoder of answers by REST, in the format of tensorflow_serving/util/json_tensor.cc."""
 
 import binascii
 import json
@@ -11,26 +11,26 @@ import tensorflow as tf
 from serving.server.errors import invalid_argument
 from serving.server.json_values import name_dtype
 
-# The types of AddSingleValueAndAdvance, besides strings and float32; uint16 is not among them.
+# Types of AddSingleValueAndAdvance, besides strings and float32; uint16 is missing there.
 _PLAIN = frozenset(map(np.dtype, ["?", "i1", "i2", "i4", "i8", "u1", "u4", "u8", "f8"]))
-_BYTES_SUFFIX = "_bytes"  # such an output is base64, others are text
-# Each is a double without rounding, which 1e23 is not.
+_BYTES_SUFFIX = "_bytes"  # end of the name of a string output that is sent as base64 and not as text
+# Powers that are exact as a double; 1e23 is not.
 _POWERS_OF_TEN = np.array([float(f"1e{exponent}") for exponent in range(23)])
-# Within these, a float32 of up to 9 digits is an integer divided by one of these powers.
+# Bounds in which a float32 of up to 9 digits is an integer divided by one of these powers.
 _SMALLEST, _LARGEST = 1e-13, 1e5
 
 
 def format_predict(outputs: Mapping[str, np.ndarray], is_row: bool) -> bytes:
-    """The answer to :predict.
+    """Encodes the answer to a :predict request.
 
     Args:
-        outputs: by name; a single one is not wrapped in its name. Strings are bytes, and text that is not UTF-8
-            has a replacement character where it is broken, for JSON must be UTF-8.
-        is_row: {"predictions": [...]} with an element for each row, or {"outputs": ...} with each output as a whole.
+        outputs: arrays by output name; a single output has no name in the answer. Strings are bytes. Bytes that are not
+            UTF-8 become replacement characters, because JSON must be UTF-8.
+        is_row: True for {"predictions": [...]} with one element per row, False for {"outputs": ...}.
     Returns:
-        JSON, with NaN and Infinity unquoted; float32 as the shortest number that is the same float32.
+        JSON in UTF-8, with NaN and Infinity unquoted; each float32 is the shortest decimal with the same float32 value.
     Raises:
-        ServingError: if there is no output, one has a type that JSON cannot hold, or rows are not the same number.
+        ServingError: if there is no output, an output has a type that JSON cannot hold, or numbers of rows differ.
     """
     if not outputs:
         raise invalid_argument("Cannot convert empty tensor map to JSON")
@@ -46,12 +46,12 @@ def format_predict(outputs: Mapping[str, np.ndarray], is_row: bool) -> bytes:
 
 
 def format_error(message: str) -> bytes:
-    """The answer to what failed."""
+    """Encodes an error answer: {"error": message}."""
     return _dump({"error": message})
 
 
 def _dump(value: dict[str, Any]) -> bytes:
-    # A message may hold half of a surrogate pair, from a path for instance; it must not fail for that.
+    # A message may hold half of a surrogate pair, for example from a path.
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
 
 
@@ -68,7 +68,7 @@ def _check_batch(outputs: Mapping[str, np.ndarray]) -> None:
 
 
 def _to_json(name: str, array: np.ndarray) -> Any:
-    """Nested lists of what `json` knows."""
+    """Converts an output to nested lists of values that `json` can encode."""
     if array.dtype.kind in "OSU":
         return _map_strings(_wrap_bytes if name.endswith(_BYTES_SUFFIX) else _to_text, array).tolist()
     if array.dtype == np.float32:
@@ -94,14 +94,14 @@ def _wrap_bytes(value: bytes | str) -> dict[str, str]:
 
 
 def _shorten(values: np.ndarray) -> np.ndarray:
-    """The doubles that `json` prints as the shortest decimals that are these float32.
+    """Converts float32 to the doubles that `json` prints as the shortest decimals with the same float32 values.
 
-    0.2 as a float32 is 0.20000000298 as a double, and that is what `json` would print.
+    Without this, `json` would print the float32 0.2 as 0.20000000298.
 
     Args:
-        values: float32, of any shape; NaN and infinities stay.
+        values: float32 of any shape; NaN and infinities stay.
     Returns:
-        float64 of that shape; each rounds to the float32 that it stands for.
+        float64 of the same shape; each value rounds to the float32 in its place.
     """
     singles = values.ravel()
     with np.errstate(invalid="ignore"):  # a NaN may be a signaling one
@@ -110,13 +110,13 @@ def _shorten(values: np.ndarray) -> np.ndarray:
     plain = (magnitudes >= _SMALLEST) & (magnitudes < _LARGEST)
     others = ~plain & np.isfinite(doubles) & (doubles != 0)
     _round_plain(doubles, singles, np.flatnonzero(plain))
-    # numpy finds the shortest for any number, but takes twenty times as long.
+    # numpy finds the shortest decimal of any number, but takes twenty times as long.
     doubles[others] = singles[others].astype(str).astype(np.float64)
     return doubles.reshape(values.shape)
 
 
 def _round_plain(doubles: np.ndarray, singles: np.ndarray, places: np.ndarray) -> None:
-    """Rounds numbers of middling size, in place, to as few of 6 to 9 digits as still are the same float32."""
+    """Rounds the doubles at the given places, in place, to the fewest of 6 to 9 digits that keep the float32 value."""
     exponents = np.floor(np.log10(np.abs(doubles[places]))).astype(np.int64)
     for digits in (6, 7, 8, 9):
         scales = _POWERS_OF_TEN[digits - 1 - exponents]

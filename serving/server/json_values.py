@@ -1,7 +1,7 @@
-"""JSON values to numpy arrays, by the rules of tensorflow_serving/util/json_tensor.cc, and in its words if they fail.
+"""Conversion of JSON values to numpy arrays, with the rules and messages of tensorflow_serving/util/json_tensor.cc.
 
-Lists of numbers are looked at by functions that are C inside (`map`, `set`, `chain`, numpy), for an image is 150,000 of
-them; Python walks a list only to find what is wrong in it.
+An image is a list of 150,000 numbers, so lists are checked by functions in C (`map`, `set`, `chain`, numpy). Python
+loops over a list only to find a fault.
 """
 
 import binascii
@@ -16,30 +16,30 @@ from tensorflow.core.framework import types_pb2
 from serving.server.errors import ServingError, invalid_argument, unimplemented
 from serving.server.json_documents import NUMBER_TOO_BIG, Constant, describe, name_type
 
-_MOST_LEVELS = 32  # numpy 1 has no more dimensions
+_MAX_LEVELS = 32  # numpy 1 has no more dimensions
 _B64 = "b64"
 _SPACE = re.compile(r"\s+", re.ASCII)
 
-# The types of AddValueToTensor; neither uint16 nor half nor bfloat16 is among them.
+# Types of AddValueToTensor; uint16, half and bfloat16 are missing there.
 _INTEGERS = (tf.int8, tf.int16, tf.int32, tf.int64, tf.uint8, tf.uint32, tf.uint64)
 _FLOATS = (tf.float32, tf.float64)
-# What a value may be in Python.
+# Python types of valid values.
 _NUMBERS = frozenset({int, float, Constant})
 _STRINGS = frozenset({str, dict})
 
 
 def is_base64(value: Any) -> bool:
-    """Whether a value is bytes: {"b64": "..."} and nothing else."""
+    """Tells whether a value is {"b64": "..."} without further members."""
     return type(value) is dict and len(value) == 1 and type(value.get(_B64)) is str
 
 
 def decode_base64(value: dict[str, Any]) -> bytes:
-    """The bytes in {"b64": "..."}.
+    """Decodes {"b64": "..."} to bytes.
 
-    As absl::Base64Unescape has it, padding may be missing but not be wrong, and whitespace is passed over.
+    As in absl::Base64Unescape, padding may be missing but not wrong, and whitespace is ignored.
 
     Raises:
-        ServingError: if it is another object, or no base64.
+        ServingError: if the value is another object, or its text is no base64.
     """
     if not is_base64(value):
         raise invalid_argument(f"JSON Value: {describe(value)} not formatted correctly for base64 data")
@@ -54,7 +54,7 @@ def decode_base64(value: dict[str, Any]) -> bytes:
 
 
 def _decode_letters(text: str) -> bytes | None:
-    """The bytes, or None if there is anything but the alphabet and the right padding, or none, at the end."""
+    """Decodes base64 with right or without padding; returns None for any other character or padding."""
     padding = len(text[-3:]) - len(text[-3:].rstrip("="))
     letters = len(text) - padding
     missing = -letters % 4
@@ -62,22 +62,22 @@ def _decode_letters(text: str) -> bytes | None:
         return None
     try:
         decoded = binascii.a2b_base64(text if padding else text + "=" * missing)
-    except ValueError:  # binascii.Error is one, and so is what is raised for letters outside ASCII
+    except ValueError:  # binascii.Error is a ValueError, and so is the error for letters outside ASCII
         return None
-    # What is not in the alphabet was passed over, and then there are bytes too few.
+    # binascii ignores characters outside the alphabet; then the result is too short.
     return decoded if len(decoded) == letters * 3 // 4 else None
 
 
 def to_array(value: Any, dtype: tf.DType) -> np.ndarray:
-    """One tensor.
+    """Converts a JSON value to an array.
 
     Args:
-        value: a JSON value: a scalar, or lists in lists.
-        dtype: the type wanted.
+        value: a scalar, or nested lists of scalars.
+        dtype: type of the array.
     Returns:
         An array of that type; strings as an object array of bytes.
     Raises:
-        ServingError: if lists differ in length or depth, or a value is not of that type.
+        ServingError: if lists differ in length or depth, or a value has another type.
     """
     shape = _find_shape(value)
     values = [value]
@@ -93,14 +93,14 @@ def to_array(value: Any, dtype: tf.DType) -> np.ndarray:
 
 
 def _find_shape(value: Any) -> list[int]:
-    """The shape that the first element, and the first of that, asks of all others."""
+    """Returns the shape of nested lists, read from the first element at each level."""
     shape: list[int] = []
     item = value
-    while type(item) is list and len(shape) <= _MOST_LEVELS:
+    while type(item) is list and len(shape) <= _MAX_LEVELS:
         shape.append(len(item))
         item = item[0] if item else None
-    if len(shape) > _MOST_LEVELS:
-        raise invalid_argument(f"JSON Value: {describe(value)} has more than {_MOST_LEVELS} levels of lists")
+    if len(shape) > _MAX_LEVELS:
+        raise invalid_argument(f"JSON Value: {describe(value)} has more than {_MAX_LEVELS} levels of lists")
     return shape
 
 
@@ -118,14 +118,14 @@ def _refuse_ragged(values: list[Any], level: int, shape: list[int]) -> NoReturn:
 
 
 def to_vector(values: list[Any], types: set[type], dtype: tf.DType) -> np.ndarray:
-    """Scalars of JSON to an array of one dimension.
+    """Converts JSON scalars to an array of one dimension.
 
     Args:
-        values: not lists.
-        types: of these values, in Python.
-        dtype: the type wanted.
+        values: scalars.
+        types: Python types of the values.
+        dtype: type of the array.
     Raises:
-        ServingError: if a value has another type, or does not fit.
+        ServingError: if a value has another type, or is out of the range of `dtype`.
     """
     if dtype in _FLOATS:
         return _to_floats(values, types, dtype)
@@ -156,7 +156,7 @@ def _to_integers(values: list[Any], types: set[type], dtype: tf.DType) -> np.nda
 
 
 def _to_floats(values: list[Any], types: set[type], dtype: tf.DType) -> np.ndarray:
-    """Converts numbers as rapidjson's GetFloat: to the nearest; too large ones for a float32 become infinite."""
+    """Converts numbers to floats as rapidjson's GetFloat: rounds to nearest; beyond float32, values become infinite."""
     _require(_NUMBERS, values, types, dtype)
     try:
         doubles = np.array(values, np.float64)
@@ -180,5 +180,5 @@ def _type_error(value: Any, dtype: tf.DType) -> ServingError:
 
 
 def name_dtype(dtype: tf.DType) -> str:
-    """As TensorFlow's DataTypeString has it: float, not float32."""
-    return types_pb2.DataType.Name(dtype.as_datatype_enum).removeprefix("DT_").lower()
+    """Returns the name of a dtype in TensorFlow's DataTypeString: float, not float32."""
+    return str(types_pb2.DataType.Name(dtype.as_datatype_enum)).removeprefix("DT_").lower()

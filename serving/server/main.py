@@ -1,4 +1,4 @@
-"""Starts the built-in server, with the flags of `tensorflow_model_server`."""
+"""Command line of the built-in server, with the flags of `tensorflow_model_server`."""
 
 import contextlib
 import dataclasses
@@ -19,8 +19,8 @@ from serving.process import stop_signals
 from serving.process.output import PrintableFormatter, echo, make_streams_safe
 from serving.process.ports import check_free, is_loopback
 from serving.server.configs import (
-    Batching,
-    Monitoring,
+    BatchingParameters,
+    MonitoringConfig,
     check_model_config,
     read_batching_parameters,
     read_model_config,
@@ -30,42 +30,42 @@ from serving.server.errors import ServingError
 from serving.server.grpc_service import start_grpc_server
 from serving.server.http_server import serve_http
 from serving.server.inference import MAX_BATCH
-from serving.server.memory import Budget
+from serving.server.memory import MemoryBudget
 from serving.server.metrics import Metrics
 from serving.server.models import ModelStore
 from serving.server.rest import RestApi, create_app
 
 logger = logging.getLogger(__name__)
 
-# As theirs: --flag, --flag=true, --flag=false.
+# Boolean flags as in tensorflow_model_server: --flag, --flag=true, --flag=false.
 _SWITCH: dict[str, Any] = {"is_flag": False, "flag_value": "true", "default": "false", "type": bool}
 _OPEN_PORT = (
     "any client of the gRPC port may have this server load a SavedModel that the server can read "
     "(HandleReloadConfigRequest), and a SavedModel is code. Let only machines that you trust reach the port."
 )
-_GRACE = 2.0  # seconds that requests have to be finished when the server is stopped
+_GRACE = 2.0  # seconds for requests in work when the server is stopped
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """What the flags say; names and defaults are those of `tensorflow_model_server`, but for the last three.
+    """Flags of the server; all but the last three have the names and defaults of `tensorflow_model_server`.
 
     Attributes:
-        port: of gRPC; 0 for none.
-        grpc_socket_path: a UNIX socket for gRPC besides.
+        port: port of gRPC; 0 for none.
+        grpc_socket_path: path of a UNIX socket for gRPC, in addition to the port; "" for none.
         grpc_channel_arguments: pairs of name and value, as "grpc.max_connection_age_ms=2000,...".
-        rest_api_port: 0 for none.
-        rest_api_num_threads: requests that are worked on at once.
-        rest_api_timeout_in_ms: for a request to come, and for its answer.
-        model_name, model_base_path: the one model to serve.
-        model_config_file: or several, in the text form of ModelServerConfig.
-        model_config_file_poll_wait_seconds: how often that file is read anew; 0 for never.
-        file_system_poll_wait_seconds: how often the folders are looked at.
-        enable_batching, batching_parameters_file, monitoring_config_file: as there.
-        allow_version_labels_for_unavailable_models: as it is here in any case: a label moves when its version comes.
-        host: where to listen.
-        max_request_bytes: larger requests are refused.
-        max_batch: rows of a request; more are refused.
+        rest_api_port: port of REST; 0 for none.
+        rest_api_num_threads: number of requests in work at once, for gRPC and for REST each.
+        rest_api_timeout_in_ms: time limit for the arrival of a request, and again for its answer.
+        model_name, model_base_path: name and folder of a single model.
+        model_config_file: text ModelServerConfig with several models, in place of the single model.
+        model_config_file_poll_wait_seconds: seconds between two readings of that file; 0 to read the file once.
+        file_system_poll_wait_seconds: seconds between two listings of the models' folders.
+        enable_batching, batching_parameters_file, monitoring_config_file: as in `tensorflow_model_server`.
+        allow_version_labels_for_unavailable_models: accepted and always on: a label moves once its version is loaded.
+        host: address to listen on.
+        max_request_bytes: maximum bytes of a request.
+        max_batch: maximum rows of a request.
     """
 
     port: int
@@ -88,7 +88,7 @@ class Options:
     max_batch: int
 
     def read_models(self) -> model_server_config_pb2.ModelServerConfig:
-        """The models to serve."""
+        """Returns the models to serve."""
         if self.model_config_file:
             return read_model_config(self.model_config_file)
         config = model_server_config_pb2.ModelServerConfig()
@@ -98,43 +98,52 @@ class Options:
         check_model_config(config)
         return config
 
-    def read_batching(self) -> Batching | None:
-        """How to batch; None if that is not wanted."""
+    def read_batching(self) -> BatchingParameters | None:
+        """Returns the parameters of batching; None if batching is off."""
         if not self.enable_batching:
             return None
         if not self.batching_parameters_file:
-            return Batching()
+            return BatchingParameters()
         batching = read_batching_parameters(self.batching_parameters_file)
         if batching.pad_variable_length_inputs:
             logger.warning("pad_variable_length_inputs is not done here: inputs of other shapes are other batches")
         return batching
 
-    def read_monitoring(self) -> Monitoring:
-        """Whether and where Prometheus reads."""
+    def read_monitoring(self) -> MonitoringConfig:
+        """Returns the settings of the metrics page."""
         if not self.monitoring_config_file:
-            return Monitoring(enable=False)
+            return MonitoringConfig(enable=False)
         return read_monitoring_config(self.monitoring_config_file)
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--port", default=8500, show_default=True, help="Of gRPC; 0 for none.")
-@click.option("--grpc_socket_path", default="", metavar="PATH", help="Listen on this UNIX socket, too.")
+@click.option("--port", default=8500, show_default=True, help="Port of gRPC; 0 for none.")
+@click.option("--grpc_socket_path", default="", metavar="PATH", help="UNIX socket for gRPC, in addition to the port.")
 @click.option("--grpc_channel_arguments", default="", metavar="A=X,B=Y")
-@click.option("--rest_api_port", default=0, show_default=True, help="0 for none.")
+@click.option("--rest_api_port", default=0, show_default=True, help="Port of REST; 0 for none.")
 @click.option("--rest_api_num_threads", default=32, show_default=True)
 @click.option("--rest_api_timeout_in_ms", default=30000, show_default=True)
 @click.option("--model_name", default="default", show_default=True)
 @click.option("--model_base_path", default="", metavar="DIR", help="Folder of versions.")
-@click.option("--model_config_file", default="", metavar="FILE", help="Instead of these two: several models.")
+@click.option(
+    "--model_config_file", default="", metavar="FILE", help="File of several models, in place of the two flags above."
+)
 @click.option("--model_config_file_poll_wait_seconds", default=0, show_default=True)
 @click.option("--file_system_poll_wait_seconds", default=1, show_default=True)
 @click.option("--enable_batching", **_SWITCH)
 @click.option("--batching_parameters_file", default="", metavar="FILE")
 @click.option("--monitoring_config_file", default="", metavar="FILE")
-@click.option("--allow_version_labels_for_unavailable_models", **_SWITCH, help="Taken, and always so here.")
-@click.option("--host", default="127.0.0.1", show_default=True, help="0.0.0.0 for every network; not a flag of theirs.")
-@click.option("--max_request_bytes", default=32 << 20, show_default=True, help="Not a flag of theirs.")
-@click.option("--max_batch", default=MAX_BATCH, show_default=True, help="Rows of a request. Not a flag of theirs.")
+@click.option("--allow_version_labels_for_unavailable_models", **_SWITCH, help="Accepted; always on in this server.")
+@click.option(
+    "--host", default="127.0.0.1", show_default=True, help="0.0.0.0 for every network. Not a TensorFlow Serving flag."
+)
+@click.option("--max_request_bytes", default=32 << 20, show_default=True, help="Not a TensorFlow Serving flag.")
+@click.option(
+    "--max_batch",
+    default=MAX_BATCH,
+    show_default=True,
+    help="Maximum rows of a request. Not a TensorFlow Serving flag.",
+)
 def serve(**flags: Any) -> None:
     """Serve SavedModels as tensorflow_model_server does."""
     handler = logging.StreamHandler(sys.stderr)
@@ -146,32 +155,35 @@ def serve(**flags: Any) -> None:
         raise UsageError("Both --model_base_path and --model_config_file are empty; one of them says what to serve.")
     if options.port == options.rest_api_port != 0:
         raise UsageError("--rest_api_port cannot be the same as --port. Please use a different port for REST.")
-    with stop_signals.caught(stop_signals.list_heeded()) as signals:
+    with stop_signals.caught(stop_signals.list_unignored()) as signals:
         run_server(options, signals)
         sys.stderr.flush()
         _exit()
 
 
 def _exit() -> None:
-    """Ends the process: what still loads or computes would hold up the end of the interpreter, or crash in it."""
+    """Ends the process at once.
+
+    A thread that loads or computes would delay the end of the interpreter, or crash during it.
+    """
     os._exit(0)
 
 
 def run_server(options: Options, signals: int) -> None:
-    """Serves until SIGTERM or SIGINT. A second one, or `_GRACE` seconds, end the process.
+    """Serves until SIGTERM or SIGINT. A second signal, or `_GRACE` seconds after the first, end the process.
 
     Args:
-        options: the flags.
-        signals: the file descriptor of `stop_signals.caught`.
+        options: flags of the server.
+        signals: file descriptor from `stop_signals.caught`.
     Raises:
-        UsageError: if a file or a port is not usable.
-        GraftError: if there are versions of a model, but none that can be loaded.
+        UsageError: if a configuration file or a port cannot be used.
+        GraftError: if a model has versions, but none can be loaded.
     """
     stopped, serving = threading.Event(), threading.Event()
 
     def stop() -> None:
         stopped.set()
-        if not serving.is_set():  # there is no request to finish, and loading cannot be interrupted
+        if not serving.is_set():  # no request has been accepted, and loading cannot be interrupted
             _exit()
 
     stop_signals.watch(signals, stop, _exit, _GRACE)
@@ -179,7 +191,7 @@ def run_server(options: Options, signals: int) -> None:
     check_free(options.host, options.rest_api_port, "--rest_api_port")
     metrics = Metrics()
     store = ModelStore(options.read_batching(), options.max_batch)
-    budget = Budget(options.rest_api_num_threads // 2, options.max_request_bytes)
+    budget = MemoryBudget(options.rest_api_num_threads // 2, options.max_request_bytes)
     monitoring = options.read_monitoring()
     _load(store, options.read_models())
     serving.set()
@@ -189,10 +201,10 @@ def run_server(options: Options, signals: int) -> None:
             grpc_server = stack.enter_context(_serve_grpc(store, metrics, options, budget))
         if options.rest_api_port:
             stack.enter_context(_serve_rest(store, metrics, monitoring, options, budget))
-        if grpc_server:  # takes no new requests while those by REST are finished
+        if grpc_server:  # refuse new requests while REST finishes the requests in work
             stack.callback(grpc_server.stop, _GRACE)
-        # In a thread of its own, for it loads and waits: a signal is to end the server at once.
-        threading.Thread(target=_follow, args=(store, options, stopped), daemon=True, name="follow").start()
+        # In a thread, because loading blocks and a signal must stop the server at once.
+        threading.Thread(target=_poll, args=(store, options, stopped), daemon=True, name="poll").start()
         stopped.wait()
     logger.info("Stopped.")
 
@@ -201,7 +213,7 @@ def _load(store: ModelStore, config: model_server_config_pb2.ModelServerConfig) 
     try:
         store.configure(config)
     except ServingError as error:
-        logger.warning("%s", error.message)  # a label; it is pointed there when the version comes
+        logger.warning("%s", error.message)  # a label of a missing version; the label moves once the version is loaded
     if failed := store.list_failed():
         reasons = "; ".join(failed)
         raise GraftError(
@@ -213,13 +225,13 @@ def _load(store: ModelStore, config: model_server_config_pb2.ModelServerConfig) 
 
 
 @contextlib.contextmanager
-def _serve_grpc(store: ModelStore, metrics: Metrics, options: Options, budget: Budget) -> Iterator[grpc.Server]:
+def _serve_grpc(store: ModelStore, metrics: Metrics, options: Options, budget: MemoryBudget) -> Iterator[grpc.Server]:
     addresses = [f"{options.host}:{options.port}"] if options.port else []
     if options.grpc_socket_path:
         addresses.append(f"unix:{options.grpc_socket_path}")
     arguments = _parse_channel_arguments(options.grpc_channel_arguments)
     server = start_grpc_server(
-        store, metrics, addresses, options.rest_api_num_threads, options.max_request_bytes, arguments, budget
+        store, metrics, addresses, options.rest_api_num_threads, options.max_request_bytes, arguments, budget=budget
     )
     if options.port and not is_loopback(options.host):
         logger.warning("%s: %s", options.host, _OPEN_PORT)
@@ -232,7 +244,7 @@ def _serve_grpc(store: ModelStore, metrics: Metrics, options: Options, budget: B
 
 @contextlib.contextmanager
 def _serve_rest(
-    store: ModelStore, metrics: Metrics, monitoring: Monitoring, options: Options, budget: Budget
+    store: ModelStore, metrics: Metrics, monitoring: MonitoringConfig, options: Options, budget: MemoryBudget
 ) -> Iterator[None]:
     timeout = options.rest_api_timeout_in_ms / 1000
     api = RestApi(store, metrics, options.rest_api_num_threads, timeout, options.max_request_bytes, budget)
@@ -242,37 +254,37 @@ def _serve_rest(
         yield
 
 
-def _follow(store: ModelStore, options: Options, stopped: threading.Event) -> None:
-    """Looks at the folders, and at the configuration, until the server is stopped."""
+def _poll(store: ModelStore, options: Options, stopped: threading.Event) -> None:
+    """Rereads the configuration file and the models' folders at intervals, until the server is stopped."""
     period = max(options.file_system_poll_wait_seconds, 1)
     config_period = options.model_config_file_poll_wait_seconds if options.model_config_file else 0
-    configured, told = time.monotonic(), set[str]()
+    configured, logged = time.monotonic(), set[str]()
     while not stopped.wait(min(period, config_period or period)):
         if config_period and time.monotonic() >= configured + config_period:
             configured = time.monotonic()
-            with _logged_errors(told):
+            with _logged_errors(logged):
                 store.configure(read_model_config(options.model_config_file))
-                told.clear()
-        with _logged_errors():  # whatever became of the configuration
+                logged.clear()
+        with _logged_errors():  # also after a failed configuration
             store.refresh()
 
 
 @contextlib.contextmanager
-def _logged_errors(told: set[str] | None = None) -> Iterator[None]:
-    """Logs what goes wrong; loaded models keep serving.
+def _logged_errors(logged: set[str] | None = None) -> Iterator[None]:
+    """Logs an error of the context; loaded models keep serving.
 
     Args:
-        told: the errors that were logged, and are not to be logged at each look; None to log in any case.
+        logged: messages that are in the log and are not repeated; extended in place. None to log each error.
     """
     try:
         yield
     except (ServingError, UsageError, OSError) as error:
-        if told is None or str(error) not in told:
+        if logged is None or str(error) not in logged:
             logger.error("%s", error)
-        if told is not None:
-            told.add(str(error))
+        if logged is not None:
+            logged.add(str(error))
     except Exception:
-        logger.exception("The models could not be looked at")
+        logger.exception("The models could not be refreshed")
 
 
 def _make_absolute(path: str) -> str:
@@ -285,7 +297,7 @@ def _parse_channel_arguments(text: str) -> list[tuple[str, str | int]]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs the command line; what a user can cause ends in one message, not in a traceback."""
+    """Runs the command line; an error of the user prints one message and no traceback."""
     make_streams_safe()
     try:
         serve.main(arguments, prog_name="serving.server", standalone_mode=False)

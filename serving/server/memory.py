@@ -1,4 +1,4 @@
-"""Bounds the memory of the requests in work, and gives freed memory back to the system."""
+"""Memory limits for requests in work, and release of freed memory to the operating system."""
 
 import collections
 import contextlib
@@ -12,46 +12,47 @@ import grpc
 
 from serving.server.errors import ServingError, invalid_argument
 
-_MOST_BYTES = 768 << 20  # that one request may take
-_SHARED_BYTES = 512 << 20  # that several requests may take together; one that takes more is alone in work
-_FOLDS = 24  # times the bytes of the largest request, if that is more
-_SMALL = 4 << 20  # bytes; such a request waits for no other one
+_MAX_BYTES = 768 << 20  # of one request
+_SHARED_BYTES = 512 << 20  # of all requests in work together; a request that takes more runs alone
+_FACTOR = 24  # times the maximum bytes of a request: limit of one request, if more than _MAX_BYTES
+_SMALL = 4 << 20  # bytes; smaller requests never wait
 _TRIM_ABOVE = 16 << 20  # bytes
-_TRIM_DELAY = 1.0  # seconds; by then the request, and what was answered, are freed
+_TRIM_DELAY = 1.0  # seconds; by then the request and its answer are freed
 _WAIT = 60.0  # seconds
-# Numbers of glibc's mallopt, and the values that it comes to by itself after large blocks.
+# Parameters of glibc's mallopt, and the values that glibc reaches by itself after large blocks.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = 64 << 20, 32 << 20
-_FREED = 128 << 10  # bytes; glibc looks at the end of an arena when a block of 64 KiB and more is freed
+_FREED = 128 << 10  # bytes; glibc trims an arena only when a block of at least 64 KiB is freed
 
 
 class Size(NamedTuple):
-    """Estimate of the memory that a request takes.
+    """Estimated memory of a request.
 
     Attributes:
-        num_bytes: of memory.
-        reason: the request's elements, and what to do if they are too many.
+        num_bytes: memory in bytes.
+        reason: end of the error message for a request that is too large: its elements, and advice.
     """
 
     num_bytes: int
     reason: str
 
 
-class Budget:
-    """Memory of the requests in work: large ones wait until others are finished, in the order of their coming.
+class MemoryBudget:
+    """Memory budget of the requests in work.
 
-    Small ones do not wait. Where too many wait, a further one is refused, so that small ones find a thread.
+    Large requests wait until enough memory is free, first come, first served. Small requests do not wait. If too many
+    requests wait, a further large request is refused, so that small requests find a free thread.
     """
 
-    def __init__(self, most_waiting: int, max_request_bytes: int):
+    def __init__(self, max_waiting: int, max_request_bytes: int):
         """Sets the bounds.
 
         Args:
-            most_waiting: requests that may wait at once.
-            max_request_bytes: the largest request, as it comes.
+            max_waiting: maximum number of waiting requests.
+            max_request_bytes: maximum bytes of a request on the wire.
         """
-        self._most_waiting = most_waiting
-        self._most = max(_MOST_BYTES, _FOLDS * max_request_bytes)
+        self._max_waiting = max_waiting
+        self._limit = max(_MAX_BYTES, _FACTOR * max_request_bytes)
         self._taken = 0
         self._waiting: collections.deque[object] = collections.deque()
         self._changed = threading.Condition()
@@ -59,19 +60,19 @@ class Budget:
 
     @contextlib.contextmanager
     def take(self, size: Size, wait: bool = True) -> Iterator[None]:
-        """Takes memory until the context ends; waits until there is enough.
+        """Waits until enough memory is free, and reserves the memory until the context ends.
 
         Args:
-            size: of the request.
-            wait: not if the request holds memory already: two such would wait for each other.
+            size: estimated memory of the request.
+            wait: False if the request holds a reservation already: two such requests would wait for each other.
         Raises:
-            ServingError: if one request may not take so much; if it would have to wait and is not to, or many requests
-                do; if it waited long.
+            ServingError: INVALID_ARGUMENT if the request is larger than the limit; UNAVAILABLE if too many requests
+                wait, if the request waited 60 seconds, or if the memory is not free and `wait` is False.
         """
         num_bytes = size.num_bytes
-        if num_bytes > self._most:
+        if num_bytes > self._limit:
             raise invalid_argument(
-                f"The request unfolds to {num_bytes >> 20} MB of memory; the maximum is {self._most >> 20} MB: "
+                f"The request unfolds to {num_bytes >> 20} MB of memory; the maximum is {self._limit >> 20} MB: "
                 f"{size.reason}"
             )
         if num_bytes <= _SMALL:
@@ -84,9 +85,13 @@ class Budget:
             self._leave(num_bytes)
 
     def trim_after(self, num_bytes: int) -> None:
-        """Gives freed memory back, a second after a request or an answer of that size; once for all that end by then.
+        """Returns freed memory to the operating system, a second after a large request or answer.
 
-        glibc keeps what was freed for later: a server would stay as large as its largest requests made it.
+        glibc keeps freed memory for later use: the server would stay as large as its largest requests made it. Requests
+        that end within that second share one release.
+
+        Args:
+            num_bytes: size of the request or answer; a small one changes nothing.
         """
         if num_bytes <= _TRIM_ABOVE:
             return
@@ -100,7 +105,7 @@ class Budget:
     def _enter(self, num_bytes: int, seconds: float) -> None:
         ticket = object()
         with self._changed:
-            if len(self._waiting) >= self._most_waiting:
+            if len(self._waiting) >= self._max_waiting:
                 raise _busy()
             self._waiting.append(ticket)
             try:
@@ -134,17 +139,20 @@ def _busy() -> ServingError:
 
 
 def release_memory() -> None:
-    """Collects objects that point at each other, as graphs and errors do, and what glibc keeps for later.
+    """Collects reference cycles, as in graphs and errors, and returns memory that glibc holds.
 
-    Threads that computed leave holes in glibc's arenas; without this, a server grows by half over fifty swaps.
+    Threads leave holes in the arenas of glibc: without this, a server grows by half over fifty changes of the version.
     """
     gc.collect()
-    with contextlib.suppress(OSError, AttributeError):  # another C library has no such function, and no such arenas
+    with contextlib.suppress(OSError, AttributeError):  # another C library has neither the function nor the arenas
         ctypes.CDLL(None).malloc_trim(0)
 
 
 def _trim_arena() -> None:
-    """Gives the free end of this thread's arena back, up to 64 MB, which `malloc_trim` does for the main arena only."""
+    """Returns the free end of this thread's arena, up to 64 MB, to the operating system.
+
+    `malloc_trim` does that for the main arena only.
+    """
     with contextlib.suppress(OSError, AttributeError):
         libc = ctypes.CDLL(None)
         libc.malloc.restype, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]

@@ -1,4 +1,4 @@
-"""What is counted, under TensorFlow Serving's names, so that dashboards and alerts fit both."""
+"""Request metrics, under the names of TensorFlow Serving, so that dashboards and alerts fit both servers."""
 
 import contextlib
 import time
@@ -9,19 +9,19 @@ from prometheus_client import CollectorRegistry, Gauge, Histogram
 
 from serving.server.errors import ServingError
 
-# As in TensorFlow Serving's util.cc: 10 microseconds, and 33 steps of a factor of 1.8, to 20 minutes.
+# Buckets of TensorFlow Serving's util.cc: from 10 microseconds by 33 steps of a factor of 1.8 to 20 minutes.
 _MICROSECONDS = [10 * 1.8**step for step in range(33)]
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class Metrics:
-    """The metrics of one server."""
+    """Metrics of one server: number and latency of requests."""
 
     def __init__(self) -> None:
-        """Begins at zero."""
+        """Registers the metrics, all at zero."""
         prometheus_client.disable_created_metrics()
         self._registry = CollectorRegistry()
-        # A gauge only in the type that Prometheus is told: its client would append _total to the name of a counter.
+        # Declared as a gauge, because the Prometheus client would append _total to the name of a counter.
         self._requests = Gauge(
             ":tensorflow:serving:request_count",
             "The total number of requests.",
@@ -37,12 +37,12 @@ class Metrics:
         )
 
     @contextlib.contextmanager
-    def counted(self, model_name: str, api: str, entrypoint: str) -> Iterator[None]:
-        """Counts and times a request, by how it ends.
+    def record_request(self, model_name: str, api: str, entrypoint: str) -> Iterator[None]:
+        """Counts a request by model and status, and measures its latency.
 
         Args:
-            model_name: of a model that is served; what a client makes up would grow the metrics without bound.
-            api: such as "Predict".
+            model_name: name of a loaded model; names that clients invent would grow the metrics without limit.
+            api: method, such as "Predict".
             entrypoint: "GRPC" or "REST".
         """
         start, status = time.monotonic(), "OK"
@@ -59,5 +59,5 @@ class Metrics:
             self._latency.labels(model_name, api, entrypoint).observe((time.monotonic() - start) * 1e6)
 
     def render(self) -> bytes:
-        """The page that Prometheus reads."""
+        """Returns the metrics page for Prometheus."""
         return prometheus_client.generate_latest(self._registry)

@@ -1,7 +1,8 @@
-"""Which versions of which models are loaded: follows the folders and the configuration, and hands versions out.
+"""Loaded models: loads and unloads versions as the folders and the configuration change, and lends them to requests.
 
-A version is loaded and warmed before it is handed out, and unloaded when it is no longer wanted, another one that is
-wanted can be had, and the requests that it has are done; as TensorFlow Serving's AvailabilityPreservingPolicy.
+A version answers requests once it is loaded and warmed up. A version that the policy no longer wants is unloaded once
+a wanted version is available and its own requests are finished. TensorFlow Serving's AvailabilityPreservingPolicy does
+the same.
 """
 
 import contextlib
@@ -20,12 +21,12 @@ from tensorflow_serving.config import file_system_storage_path_source_pb2, model
 
 from serving.releases.versions import index_by_number, list_shadowed, parse_number
 from serving.server.batching import Batcher
-from serving.server.configs import Batching
+from serving.server.compute_slots import ComputeSlots
+from serving.server.configs import BatchingParameters
 from serving.server.errors import ServingError, failed_precondition, invalid_argument, not_found, read_message
 from serving.server.inference import MAX_BATCH, Model
 from serving.server.memory import release_memory
 from serving.server.servable import Servable
-from serving.server.turns import Turns
 from serving.server.warmup import WARMUP_FILE, warm_up
 
 logger = logging.getLogger(__name__)
@@ -34,32 +35,33 @@ _State = get_model_status_pb2.ModelVersionStatus
 _Policy = file_system_storage_path_source_pb2.FileSystemStoragePathSourceConfig.ServableVersionPolicy
 _LATEST = _Policy.Latest(num_versions=1)
 _SAVED_MODEL_FILES = ("saved_model.pb", "saved_model.pbtxt")
-# ServerCore::ReloadConfig's words, in tensorflow_serving/model_servers/server_core.cc: a file that is empty, white
-# space or comments parses as a configuration that says nothing, and is refused. `model_config_list {}` unloads all.
+# Message of ServerCore::ReloadConfig in tensorflow_serving/model_servers/server_core.cc. A file without any field is an
+# empty configuration and is refused; `model_config_list {}` unloads all models.
 _EMPTIED = (
     "Cannot transition to requested config. It is only legal to transition from one ModelConfigList to another. "
-    "The configuration is empty; what is served is served on. Write model_config_list {} to unload all."
+    "The configuration is empty; loaded models keep serving. Write model_config_list {} to unload all."
 )
-_DRAIN_SECONDS = 10.0  # that a version has to finish its requests before others are looked at
+_DRAIN_SECONDS = 10.0  # for a retired version to finish its requests, before the next refresh continues
 
 
 @dataclasses.dataclass
 class _Version:
-    """A version, from when it is seen until after it is gone.
+    """Version of a model, from its discovery until after it is unloaded.
 
     Attributes:
-        number, path: of its folder.
-        stamp: what tells whether the folder was written anew; a version that failed is tried again then.
-        state: as the model status has it.
-        error: why it could not be loaded.
-        model: what answers requests, while it is available.
-        close: frees it.
-        users: requests that it has.
+        number: version number.
+        path: folder of the version.
+        fingerprint: sizes and times of the files; a failed version is loaded again when they change.
+        state: state in the model status.
+        error: error of the failed loading; None otherwise.
+        model: model that answers requests while the version is available; None otherwise.
+        close: function that frees the model.
+        users: number of requests in work.
     """
 
     number: int
     path: str
-    stamp: tuple[tuple[int, int], ...]
+    fingerprint: tuple[tuple[int, int], ...]
     state: int = _State.LOADING
     error: ServingError | None = None
     model: Model | None = None
@@ -68,14 +70,14 @@ class _Version:
 
 
 @dataclasses.dataclass
-class _Watched:
-    """A model of the configuration.
+class _ServedModel:
+    """Model of the configuration with its versions.
 
     Attributes:
-        config: its entry.
-        versions: by number; those that are gone, too.
-        labels: label to number, as requests are answered now.
-        removed: whether the configuration has it no longer.
+        config: entry of the model in the configuration.
+        versions: versions by number, unloaded ones included.
+        labels: version number by label, as requests are answered now.
+        removed: whether the model is gone from the configuration.
     """
 
     config: model_server_config_pb2.ModelConfig
@@ -85,29 +87,30 @@ class _Watched:
 
 
 class ModelStore:
-    """The loaded versions of all models."""
+    """Store of the models of a server and their loaded versions."""
 
-    def __init__(self, batching: Batching | None = None, max_batch: int = MAX_BATCH):
-        """Loads nothing yet.
+    def __init__(self, batching: BatchingParameters | None = None, max_batch: int = MAX_BATCH):
+        """Makes an empty store; `configure` loads models.
 
         Args:
-            batching: with it, each version merges its requests.
-            max_batch: rows that a request may have.
+            batching: parameters of batching; None to run each request alone.
+            max_batch: maximum rows of a request.
         """
         self._batching = batching
         self._max_batch = max_batch
-        self._turns = Turns()
-        self._models: dict[str, _Watched] = {}
-        self._lock = threading.Condition()  # of everything above; never held while something is loaded or computed
-        self._refreshing = threading.Lock()  # one at a time loads and unloads
-        self._retired: list[tuple[_Version, Callable[[], None]]] = []  # not handed out any more, and not yet freed
+        self._slots = ComputeSlots()
+        self._models: dict[str, _ServedModel] = {}
+        self._lock = threading.Condition()  # guards all models; never held while a model is loaded or computes
+        self._refreshing = threading.Lock()  # held by the one thread that loads and unloads
+        # Versions that get no new requests and are not freed yet, each with the function that frees the version.
+        self._retired: list[tuple[_Version, Callable[[], None]]] = []
 
     def configure(self, config: model_server_config_pb2.ModelServerConfig) -> None:
-        """Takes another configuration, and loads what it names.
+        """Replaces the configuration, and loads and unloads versions accordingly.
 
         Raises:
-            ServingError: if a version of a model that is new could not be loaded, or a label points to none; or if the
-                configuration says nothing, as an empty file does, and models are served.
+            ServingError: if no version of a new model can be loaded, a label points to a version that is not loaded, or
+                the configuration is empty while models are served.
         """
         if config.WhichOneof("config") is None and self._models:
             raise failed_precondition(_EMPTIED)
@@ -116,37 +119,37 @@ class ModelStore:
             with self._lock:
                 new = set(entries) - set(self._models)
                 for name, entry in entries.items():
-                    self._models.setdefault(name, _Watched(entry)).config = entry
+                    self._models.setdefault(name, _ServedModel(entry)).config = entry
                 for name in set(self._models) - set(entries):
                     self._models[name].removed = True
             self._refresh_all()
             self._check_configured(entries, new)
 
     def refresh(self) -> None:
-        """Looks at the folders: loads what is new, moves the labels, unloads what is no longer wanted."""
+        """Lists the folders of the models, loads new versions, moves the labels and unloads old versions."""
         with self._refreshing:
             self._refresh_all()
 
     def _refresh_all(self) -> None:
-        for name, watched in list(self._models.items()):
-            wanted = {} if watched.removed else self._list_wanted(watched.config)
+        for name, served in list(self._models.items()):
+            wanted = {} if served.removed else self._list_wanted(served.config)
             if wanted is None:
-                logger.warning("%s cannot be listed; what is served is served on", watched.config.base_path)
+                logger.warning("%s cannot be listed; loaded versions keep serving", served.config.base_path)
                 continue
-            self._load_new(name, watched, wanted)
-            self._move_labels(watched)
-            self._retire_old(watched, wanted)
-            if watched.removed:
+            self._load_new(name, served, wanted)
+            self._move_labels(served)
+            self._retire_old(served, wanted)
+            if served.removed:
                 with self._lock:
                     del self._models[name]
         self._drain()
 
     @contextlib.contextmanager
     def use(self, spec: model_pb2.ModelSpec) -> Iterator[Model]:
-        """Hands a version out for a request; it stays until the request is done.
+        """Lends the model of a spec to a request; the version stays loaded until the context ends.
 
         Raises:
-            ServingError: if there is no such model, version or label.
+            ServingError: if no available version fits the name, version or label.
         """
         with self._lock:
             version, model = self._find(spec)
@@ -159,16 +162,16 @@ class ModelStore:
                 self._lock.notify_all()
 
     def get_status(self, spec: model_pb2.ModelSpec) -> list[get_model_status_pb2.ModelVersionStatus]:
-        """Returns the status of each version of a model, newest first; or that of the version asked for by number.
+        """Returns the status of each version of a model, newest first, or of the one version that the spec names.
 
-        A label is passed over, as in TensorFlow Serving's get_model_status_impl.cc.
+        A label in the spec is ignored, as in TensorFlow Serving's get_model_status_impl.cc.
 
         Raises:
-            ServingError: if there is none.
+            ServingError: if the model has no versions, or not the named one.
         """
         with self._lock:
-            watched = self._models.get(spec.name)
-            versions = dict(watched.versions) if watched else {}
+            served = self._models.get(spec.name)
+            versions = dict(served.versions) if served else {}
             if spec.WhichOneof("version_choice") == "version":
                 number = spec.version.value
                 if number not in versions:
@@ -179,51 +182,57 @@ class ModelStore:
             return [_describe(versions[number]) for number in sorted(versions, reverse=True)]
 
     def list_failed(self, names: Collection[str] | None = None) -> list[str]:
-        """Models, of those named or of all, of which no version can be had, although there are some; with reasons."""
+        """Lists the loading errors of models without an available version.
+
+        Args:
+            names: models to look at; None for all.
+        Returns:
+            One text per failed version, with model, number and error.
+        """
         with self._lock:
             return [
                 f"{{name: {name} version: {version.number}}} due to error: {version.error.message}"
-                for name, watched in self._models.items()
-                if (names is None or name in names) and not any(v.model for v in watched.versions.values())
-                for version in watched.versions.values()
+                for name, served in self._models.items()
+                if (names is None or name in names) and not any(v.model for v in served.versions.values())
+                for version in served.versions.values()
                 if version.error
             ]
 
     def has_version(self, name: str) -> bool:
-        """Whether a version of a model can be had."""
+        """Tells whether a version of a model is available."""
         with self._lock:
             return any(version.model for version in self._models[name].versions.values())
 
     def close(self) -> None:
-        """Unloads everything, after the requests that are being answered, if they do not take too long."""
+        """Unloads all models; waits up to `_DRAIN_SECONDS` for the requests in work."""
         config = model_server_config_pb2.ModelServerConfig()
         config.model_config_list.SetInParent()
         self.configure(config)
 
     def _find(self, spec: model_pb2.ModelSpec) -> tuple[_Version, Model]:
-        """The version that a request means, and what answers it."""
+        """Returns the version of a spec, and the model that answers for the version."""
         if not spec.name:
             raise invalid_argument("ModelSpec has no name specified.")
-        watched = self._models.get(spec.name)
-        available = {n: (v, v.model) for n, v in watched.versions.items() if v.model} if watched else {}
+        served = self._models.get(spec.name)
+        available = {n: (v, v.model) for n, v in served.versions.items() if v.model} if served else {}
         choice = spec.WhichOneof("version_choice")
         if choice == "version":
             if spec.version.value not in available:
                 raise not_found(f"Servable not found for request: Specific({spec.name}, {spec.version.value})")
             return available[spec.version.value]
-        if watched and choice == "version_label":
-            return available[self._resolve_label(watched, spec.version_label)]
+        if served and choice == "version_label":
+            return available[self._resolve_label(served, spec.version_label)]
         if not available:
             raise not_found(f"Servable not found for request: Latest({spec.name})")
         return available[max(available)]
 
-    def _resolve_label(self, watched: _Watched, label: str) -> int:
-        if label not in watched.labels:
+    def _resolve_label(self, served: _ServedModel, label: str) -> int:
+        if label not in served.labels:
             raise invalid_argument(f"Unrecognized servable version label: {label}")
-        return watched.labels[label]
+        return served.labels[label]
 
     def _list_wanted(self, config: model_server_config_pb2.ModelConfig) -> dict[int, str] | None:
-        """The folders of the versions that the policy wants, oldest first; None if nobody can tell."""
+        """Returns the folders of the versions that the policy wants, by number; None if the folder cannot be listed."""
         found = _list_versions(config.base_path)
         if found is None:
             return None
@@ -236,23 +245,23 @@ class ModelStore:
         latest = policy.latest if kind == "latest" else _LATEST
         return {number: found[number] for number in sorted(found)[-max(latest.num_versions, 1) :]}
 
-    def _load_new(self, name: str, watched: _Watched, wanted: dict[int, str]) -> None:
+    def _load_new(self, name: str, served: _ServedModel, wanted: dict[int, str]) -> None:
         for number, path in wanted.items():
-            known, stamp = watched.versions.get(number), _stamp(path)
-            if known and (known.model or (known.stamp == stamp and known.error)):
+            known, fingerprint = served.versions.get(number), _fingerprint(path)
+            if known and (known.model or (known.fingerprint == fingerprint and known.error)):
                 continue
-            version = _Version(number, path, stamp)
+            version = _Version(number, path, fingerprint)
             with self._lock:
-                watched.versions[number] = version
+                served.versions[number] = version
             self._load(name, version)
 
     def _load(self, name: str, version: _Version) -> None:
-        """Loads and warms; only then it is handed out."""
+        """Loads and warms up a version, then makes the version available; stores the error of a failure."""
         logger.info("Loading servable: {name: %s version: %d} from %s", name, version.number, version.path)
         start = time.monotonic()
         try:
-            model, close = _open(name, version, self._batching, self._max_batch, self._turns)
-        except Exception as error:  # whatever it is: the other models are to be looked at
+            model, close = _open(name, version, self._batching, self._max_batch, self._slots)
+        except Exception as error:  # any error: the other models must still be refreshed
             failure = _to_failure(error)
             logger.error("Servable {name: %s version: %d} cannot be loaded: %s", name, version.number, failure.message)
             with self._lock:
@@ -263,31 +272,31 @@ class ModelStore:
         seconds = time.monotonic() - start
         logger.info("Available: {name: %s version: %d}, after %.1f s", name, version.number, seconds)
 
-    def _move_labels(self, watched: _Watched) -> None:
-        """Points each label where the configuration wants it, once that version is available."""
+    def _move_labels(self, served: _ServedModel) -> None:
+        """Points each label to the version of the configuration, once that version is available."""
         with self._lock:
-            wanted = dict(watched.config.version_labels)
-            available = {number for number, version in watched.versions.items() if version.model}
-            kept = {label: number for label, number in watched.labels.items() if number in available}
+            wanted = dict(served.config.version_labels)
+            available = {number for number, version in served.versions.items() if version.model}
+            kept = {label: number for label, number in served.labels.items() if number in available}
             moved = {label: number for label, number in wanted.items() if number in available}
-            watched.labels = {label: number for label, number in (kept | moved).items() if label in wanted}
+            served.labels = {label: number for label, number in (kept | moved).items() if label in wanted}
 
-    def _retire_old(self, watched: _Watched, wanted: dict[int, str]) -> None:
-        """Hands out no more what is not wanted, unless nothing of what is wanted can be had."""
+    def _retire_old(self, served: _ServedModel, wanted: dict[int, str]) -> None:
+        """Retires versions that the policy does not want, unless no wanted version is available."""
         with self._lock:
-            available = {number for number, version in watched.versions.items() if version.model}
-            old = [v for n, v in watched.versions.items() if v.model and n not in wanted]
+            available = {number for number, version in served.versions.items() if version.model}
+            old = [v for n, v in served.versions.items() if v.model and n not in wanted]
             if wanted and not available & set(wanted):
                 return
             self._retired += [(version, version.close) for version in old]
             for version in old:
                 version.state, version.model, version.close = _State.UNLOADING, None, lambda: None
-            watched.labels = {label: n for label, n in watched.labels.items() if watched.versions[n].model}
-            for number in [n for n, v in watched.versions.items() if v.error and n not in wanted]:
-                del watched.versions[number]
+            served.labels = {label: n for label, n in served.labels.items() if served.versions[n].model}
+            for number in [n for n, v in served.versions.items() if v.error and n not in wanted]:
+                del served.versions[number]
 
     def _drain(self) -> None:
-        """Frees what is not handed out any more, once its requests are done; those that take long, at a later time."""
+        """Frees retired versions whose requests end within `_DRAIN_SECONDS`; the next call frees the rest."""
         waiting, self._retired = self._retired, []
         deadline = time.monotonic() + _DRAIN_SECONDS
         while waiting:
@@ -300,7 +309,7 @@ class ModelStore:
             else:
                 self._retired.append((version, close))
             del close
-            release_memory()  # when nothing refers to the version any more
+            release_memory()  # only now, without any reference to the version
 
     def _wait_until_unused(self, version: _Version, deadline: float) -> bool:
         with self._lock:
@@ -320,9 +329,9 @@ class ModelStore:
 
 
 def _list_versions(base_path: str) -> dict[int, str] | None:
-    """Folders that are versions, by number. None if the folder cannot be listed, which says nothing of it.
+    """Returns the folders of versions by number; None if the base path cannot be listed.
 
-    A folder that is not there is no reason to unload anything either: a disk that comes and goes would do that.
+    None also stands for a missing base path: a disk that is unmounted for a while must not unload the models.
     """
     try:
         names = [name.rstrip("/") for name in tf.io.gfile.listdir(base_path)]
@@ -336,15 +345,15 @@ def _list_versions(base_path: str) -> dict[int, str] | None:
 
 @functools.cache
 def _warn_of_shadowed(base_path: str, ignored: str, taken: str) -> None:
-    """Says so once, and not each time that the folder is looked at."""
+    """Logs a duplicate version folder; the cache limits the warning to one per process."""
     logger.warning(
         "Duplicate version directories detected. Version %d will be loaded from %s, %s will be ignored. (%s)",
         parse_number(taken), taken, ignored, base_path,
     )  # fmt: skip
 
 
-def _stamp(path: str) -> tuple[tuple[int, int], ...]:
-    """Changes when the model in a folder is another one, or more of it has arrived."""
+def _fingerprint(path: str) -> tuple[tuple[int, int], ...]:
+    """Returns the sizes and times of a model's files, which change when the model is replaced or completed."""
     files = [*(os.path.join(path, name) for name in _SAVED_MODEL_FILES), os.path.join(path, WARMUP_FILE)]
     files += tf.io.gfile.glob(os.path.join(path, "variables", "*"))
     stamps = []
@@ -356,14 +365,14 @@ def _stamp(path: str) -> tuple[tuple[int, int], ...]:
 
 
 def _open(
-    name: str, version: _Version, batching: Batching | None, max_batch: int, turns: Turns
+    name: str, version: _Version, batching: BatchingParameters | None, max_batch: int, slots: ComputeSlots
 ) -> tuple[Model, Callable[[], None]]:
-    """Loads a version and warms it; returns it, and what frees it."""
+    """Loads and warms up a version; returns the model and the function that frees the model."""
     servable = Servable(version.path)
     batcher = None
     try:
         batcher = Batcher(servable, batching) if batching else None
-        run = batcher.run if batcher else functools.partial(turns.run, servable.run)
+        run = batcher.run if batcher else functools.partial(slots.run, servable.run)
         model = Model(name, version.number, servable.signatures, run, max_batch)
         warm_up(model, version.path)
     except BaseException:
@@ -373,7 +382,7 @@ def _open(
 
 
 def _to_failure(error: Exception) -> ServingError:
-    """What is kept of an error: without the frames that it went through, which hold the graph."""
+    """Copies an error without its traceback, whose frames would keep the graph in memory."""
     if isinstance(error, ServingError):
         return ServingError(error.code, error.message)
     return ServingError(grpc.StatusCode.INTERNAL, f"{type(error).__name__}: {read_message(error)}")

@@ -1,4 +1,4 @@
-"""The REST face, an ASGI application: /v1/models/NAME[/versions/N|/labels/L][:predict|/metadata]."""
+"""REST endpoint, an ASGI application: /v1/models/NAME[/versions/N|/labels/L][:predict|/metadata]."""
 
 import asyncio
 import concurrent.futures
@@ -19,27 +19,27 @@ from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2
 
 from serving.protobuf_json import to_dict
 from serving.server import inference, json_requests, json_responses
-from serving.server.configs import Monitoring
+from serving.server.configs import MonitoringConfig
 from serving.server.errors import ServingError, invalid_argument, not_found, read_message, unimplemented
-from serving.server.json_documents import cut, measure
-from serving.server.memory import Budget
+from serving.server.json_documents import measure, truncate
+from serving.server.memory import MemoryBudget
 from serving.server.metrics import CONTENT_TYPE, Metrics
 from serving.server.models import ModelStore
 from serving.server.servable import DEFAULT_SIGNATURE
 
 logger = logging.getLogger(__name__)
 
-# As TensorFlow Serving's http_rest_api_handler.cc and http_rest_api_util.cc have them.
+# Paths of TensorFlow Serving's http_rest_api_handler.cc and http_rest_api_util.cc.
 _SERVED = re.compile(r"(?i:/v1/).*", re.DOTALL)
 _VERSION = r"(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
 _POST = re.compile(rf"(?i:/v1/models/(?P<name>[^/:]+){_VERSION}:(?P<method>classify|regress|predict))")
 _GET = re.compile(rf"(?i:/v1/models(?:/(?P<name>[^/:]+))?{_VERSION}(?P<metadata>/metadata)?)")
-_MOST_BODIES = 8  # of the largest size, as they came; further bytes are answered 503
+_MAX_BODIES = 8  # bodies of the maximum size in memory at once; further bytes are answered 503
 _LARGEST_VERSION = (1 << 63) - 1
 
 
 class RestApi:
-    """Answers the requests; Starlette calls `respond`."""
+    """Handler of REST requests; Starlette calls `respond`."""
 
     def __init__(
         self,
@@ -48,28 +48,28 @@ class RestApi:
         threads: int,
         timeout_seconds: float,
         max_request_bytes: int,
-        budget: Budget | None = None,
+        budget: MemoryBudget,
     ):
-        """Describes the limits.
+        """Takes the models and the limits.
 
         Args:
-            store: what to serve.
-            metrics: where to count.
-            threads: how many requests are worked on at once; more wait.
-            timeout_seconds: for a client to send its body, and again for the answer.
-            max_request_bytes: a larger body is refused with 413.
-            budget: of memory, shared with gRPC; one of its own without.
+            store: models to serve.
+            metrics: counters of the requests.
+            threads: number of requests in work at once; more wait.
+            timeout_seconds: time limit for a client to send its body, and again for the answer.
+            max_request_bytes: maximum bytes of a body; a larger one is refused with 413.
+            budget: memory of the requests, shared with gRPC.
         """
         self._store = store
         self._metrics = metrics
         self._pool = concurrent.futures.ThreadPoolExecutor(threads, "rest")
         self._timeout = timeout_seconds
-        self._most = max_request_bytes
-        self._budget = budget or Budget(threads // 2, max_request_bytes)
-        self._held = 0  # bytes of bodies, of all requests together
+        self._max_bytes = max_request_bytes
+        self._budget = budget
+        self._held = 0  # bytes of the bodies of all requests together
 
     async def respond(self, request: Request) -> Response:
-        """Answers one request; an error has TensorFlow Serving's kind of body and status."""
+        """Answers a request; an error has the body and status of TensorFlow Serving."""
         body = bytearray()
         try:
             return await self._respond(request, body)
@@ -80,26 +80,26 @@ class RestApi:
     async def _respond(self, request: Request, body: bytearray) -> Response:
         try:
             await self._read_body(request, body)
-            # What waits for a thread when its time is over is dropped; what computes keeps its thread to the end.
+            # At the timeout, a request that waits for a thread is dropped; one in work keeps its thread.
             work = asyncio.get_running_loop().run_in_executor(
                 self._pool, self._answer, request.method, _raw_path(request), body
             )
             content, status = await asyncio.wait_for(work, self._timeout)
         except _RefusedError as refused:
-            # What was not read of the body would be taken for the next request.
+            # The unread part of the body would be parsed as the next request.
             return _respond_json(json_responses.format_error(str(refused)), refused.status, {"Connection": "close"})
         except asyncio.TimeoutError:
             error = ServingError(grpc.StatusCode.DEADLINE_EXCEEDED, "Timed out while the request was computed")
             return _respond_json(json_responses.format_error(error.message), error.http_status)
         except ClientDisconnect:
-            return Response(status_code=499)  # nobody reads it
+            return Response(status_code=499)  # the client is gone
         return _respond_json(content, status)
 
     def _answer(self, method: str, path: str, body: bytearray) -> tuple[bytes, int]:
-        """Returns the answer and its status, also of an error.
+        """Returns the content and status of the answer; an error is an answer, too.
 
-        A future with an error would keep the whole request: the frame that waits for it and the error's traceback
-        point at each other.
+        An exception in the future would keep the request in memory: the waiting frame and the traceback of the
+        exception refer to each other.
         """
         try:
             return self._dispatch(method, path, body), 200
@@ -112,14 +112,16 @@ class RestApi:
             self._budget.trim_after(len(body))
 
     async def _read_body(self, request: Request, body: bytearray) -> None:
-        """Reads the body, as long as it is no larger and comes no slower than is allowed."""
+        """Reads a body into `body`, within the limits of size and time."""
         encoding = request.headers.get("content-encoding", "identity")
         if encoding.lower() != "identity":
-            message = f"Content-Encoding {cut(encoding)} is not read by this server: send the body uncompressed"
+            message = f"Content-Encoding {truncate(encoding)} is not read by this server: send the body uncompressed"
             raise _RefusedError(415, message)
         declared = request.headers.get("content-length", "0")
-        if declared.isdigit() and int(declared) > self._most:
-            raise _RefusedError(413, f"Request body of {declared} bytes is larger than the maximum of {self._most}")
+        if declared.isdigit() and int(declared) > self._max_bytes:
+            raise _RefusedError(
+                413, f"Request body of {declared} bytes is larger than the maximum of {self._max_bytes}"
+            )
         try:
             with anyio.fail_after(self._timeout):
                 async for chunk in request.stream():
@@ -128,22 +130,22 @@ class RestApi:
             raise _RefusedError(408, f"Request body did not arrive within {self._timeout:g} seconds") from None
 
     def _take(self, chunk: bytes, body: bytearray) -> None:
-        if len(body) + len(chunk) > self._most:
-            raise _RefusedError(413, f"Request body is larger than the maximum of {self._most} bytes")
-        if self._held + len(chunk) > _MOST_BODIES * self._most:
+        if len(body) + len(chunk) > self._max_bytes:
+            raise _RefusedError(413, f"Request body is larger than the maximum of {self._max_bytes} bytes")
+        if self._held + len(chunk) > _MAX_BODIES * self._max_bytes:
             raise _RefusedError(503, "The server is busy with other large requests; send this one again later")
         body += chunk
         self._held += len(chunk)
 
     def _dispatch(self, method: str, path: str, body: bytearray) -> bytes:
-        """Finds out what is asked for; in a thread of its own, for this computes."""
+        """Returns the answer to a request by method and path; runs in a thread of the pool."""
         if not _SERVED.fullmatch(path):
             raise not_found(f"Not found: {method} {path}. This server answers below /v1/")
         if method == "POST" and (match := _POST.fullmatch(path)):
             spec = _to_spec(match)
             if match["method"].lower() != "predict":
                 raise unimplemented(inference.ONLY_PREDICT)
-            with self._store.use(spec) as model, self._metrics.counted(model.name, "Predict", "REST"):
+            with self._store.use(spec) as model, self._metrics.record_request(model.name, "Predict", "REST"):
                 with self._budget.take(measure(body)):
                     content = _predict(model, body)
                 self._budget.trim_after(len(content))
@@ -169,15 +171,15 @@ class RestApi:
 
 
 class _RefusedError(Exception):
-    """A body that is not read to its end."""
+    """Refusal of a body that is not read to its end."""
 
     def __init__(self, status: int, message: str):
         super().__init__(message)
         self.status = status
 
 
-def create_app(api: RestApi, metrics: Metrics, monitoring: Monitoring) -> Starlette:
-    """Puts the API behind its paths, and the page for Prometheus, if it is wanted."""
+def create_app(api: RestApi, metrics: Metrics, monitoring: MonitoringConfig) -> Starlette:
+    """Makes the application: the API and, if enabled, the metrics page."""
 
     async def show_metrics(_: Request) -> Response:
         return Response(await asyncio.to_thread(metrics.render), media_type=CONTENT_TYPE)
@@ -200,12 +202,17 @@ def _predict(model: inference.Model, body: bytearray) -> bytes:
     try:
         outputs = inference.predict_arrays(model, request.signature_name or DEFAULT_SIGNATURE, request.inputs)
     except ServingError as error:
-        raise _name_text_input(error, request, body) from error
+        raise _mention_text_input(error, request, body) from error
     return json_responses.format_predict(outputs, request.is_row)
 
 
-def _name_text_input(error: ServingError, request: json_requests.PredictRequestBody, body: bytearray) -> ServingError:
-    """Adds to a refusal that a string input came as text: the graph only tells that this is no image."""
+def _mention_text_input(
+    error: ServingError, request: json_requests.PredictRequestBody, body: bytearray
+) -> ServingError:
+    """Adds a hint about base64 to an INVALID_ARGUMENT error, if a string input came as text.
+
+    The message of the graph only says that the input is no image.
+    """
     texts = [name for name, value in request.inputs.items() if value.dtype == object and value.size]
     if not texts or b'"b64"' in body or error.code is not grpc.StatusCode.INVALID_ARGUMENT:
         return error
@@ -216,9 +223,9 @@ def _name_text_input(error: ServingError, request: json_requests.PredictRequestB
 
 
 def _raw_path(request: Request) -> str:
-    """The path as the client sent it, for a name may hold an escaped slash; with the query, which makes it malformed.
+    """Returns the path as sent by the client, with the query, as uri_path in TensorFlow Serving's evhttp_request.cc.
 
-    As uri_path in TensorFlow Serving's evhttp_request.cc.
+    The path stays escaped, because a name may hold an escaped slash. A query makes the path malformed.
     """
     raw = request.scope.get("raw_path") or request.url.path.encode()
     query = request.scope.get("query_string")
@@ -236,11 +243,11 @@ def _to_spec(match: "re.Match[str]") -> model_pb2.ModelSpec:
     return spec
 
 
-def _unquote(what: str, text: str) -> str:
+def _unquote(part: str, text: str) -> str:
     try:
         return urllib.parse.unquote(text, errors="strict")
     except UnicodeDecodeError:
-        raise invalid_argument(f"Failed to decode {what}:{text}") from None
+        raise invalid_argument(f"Failed to decode {part}:{text}") from None
 
 
 def _to_json(message: Message) -> bytes:

@@ -1,4 +1,4 @@
-"""TensorProto to numpy and back, as clients of TensorFlow Serving send and read it."""
+"""Conversion between TensorProto and numpy, in the forms that clients of TensorFlow Serving send and read."""
 
 import math
 from collections.abc import Mapping
@@ -9,10 +9,10 @@ from tensorflow.core.framework import tensor_pb2
 
 from serving.server.errors import invalid_argument
 
-_MOST_BYTES = 256 << 20  # of all that the tensors of a request unfold to
-# Bytes. A string is a pointer in a list and in an array, and an object of TensorFlow's; its own object besides.
+_MAX_BYTES = 256 << 20  # of all tensors of a request, as arrays
+# Bytes of an element of type string (pointers in a list and in an array, object of TensorFlow), and of a Python object.
 _STRING, _BYTES_OBJECT = 40, 33
-_COMPLEX = 48  # bytes; a complex number as an object of Python's
+_COMPLEX = 48  # bytes of a complex number as a Python object
 
 _FIELDS = {
     tf.float32: "float_val",
@@ -30,27 +30,27 @@ _FIELDS = {
 
 
 def to_arrays(protos: Mapping[str, tensor_pb2.TensorProto]) -> dict[str, np.ndarray]:
-    """The tensors that a client sent; strings become object arrays of bytes.
+    """Converts the tensors of a request to arrays; strings become object arrays of bytes.
 
     Raises:
-        ServingError: if a shape and its values do not belong together, or together they would unfold to gigabytes.
+        ServingError: if the values of a tensor do not fit its shape, or the arrays would take too much memory.
     """
     measure(protos)
     return {name: _to_array(name, proto) for name, proto in protos.items()}
 
 
 def measure(protos: Mapping[str, tensor_pb2.TensorProto]) -> int:
-    """Returns the bytes of memory that tensors take as arrays, here and in TensorFlow.
+    """Returns the memory in bytes that tensors take as arrays, here and in TensorFlow.
 
-    A TensorProto may give one value for a billion elements: the last value is repeated.
+    A small TensorProto may become a large array: its last value is repeated to fill the shape.
 
     Raises:
-        ServingError: if that is more than a request may take, a shape is not known, or a type is not valid.
+        ServingError: if the arrays would take more than 256 MiB, a shape is not fully known, or a type is invalid.
     """
     num_bytes = sum(_measure(name, proto) for name, proto in protos.items())
-    if num_bytes > _MOST_BYTES:
+    if num_bytes > _MAX_BYTES:
         raise invalid_argument(
-            f"The request unfolds to {num_bytes} bytes; the maximum is {_MOST_BYTES}: {_describe_shapes(protos)}. "
+            f"The request unfolds to {num_bytes} bytes; the maximum is {_MAX_BYTES}: {_describe_shapes(protos)}. "
             "Send fewer or smaller tensors in a request"
         )
     return num_bytes
@@ -60,7 +60,7 @@ def list_dims(name: str, proto: tensor_pb2.TensorProto) -> list[int]:
     """Returns the shape of a tensor.
 
     Raises:
-        ServingError: if it is not known.
+        ServingError: if the shape is not fully known.
     """
     dims = [dim.size for dim in proto.tensor_shape.dim]
     if proto.tensor_shape.unknown_rank or any(size < 0 for size in dims):
@@ -69,7 +69,7 @@ def list_dims(name: str, proto: tensor_pb2.TensorProto) -> list[int]:
 
 
 def _describe_shapes(protos: Mapping[str, tensor_pb2.TensorProto]) -> str:
-    """Names the shapes of at most three tensors, for an error."""
+    """Returns the shapes of up to three tensors, for an error message."""
     shapes = [f"input '{name}' has the shape {list_dims(name, proto)}" for name, proto in sorted(protos.items())[:3]]
     return ", ".join(shapes)
 
@@ -78,9 +78,9 @@ def _measure(name: str, proto: tensor_pb2.TensorProto) -> int:
     count = math.prod(list_dims(name, proto))
     dtype = find_dtype(name, proto.dtype)
     if dtype.is_complex:
-        return count * (dtype.size + _COMPLEX)
+        return int(count * (dtype.size + _COMPLEX))
     if dtype != tf.string:
-        return count * dtype.size
+        return int(count * dtype.size)
     values = proto.string_val
     repeated = max(count - len(values), 0) * len(values[-1]) if values else 0
     return (count + len(values)) * _STRING + len(values) * _BYTES_OBJECT + 2 * sum(map(len, values)) + repeated
@@ -88,7 +88,7 @@ def _measure(name: str, proto: tensor_pb2.TensorProto) -> int:
 
 def _to_array(name: str, proto: tensor_pb2.TensorProto) -> np.ndarray:
     try:
-        return tf.make_ndarray(proto)
+        return np.asarray(tf.make_ndarray(proto))
     except (ValueError, TypeError, OverflowError) as error:
         raise invalid_argument(f"Input '{name}': Tensor proto is not valid: {error}") from error
 
@@ -97,7 +97,7 @@ def find_dtype(name: str, number: int) -> tf.DType:
     """Returns the type of a tensor by its number in the protobuf.
 
     Raises:
-        ServingError: if there is none.
+        ServingError: if no type has that number.
     """
     try:
         dtype = tf.as_dtype(number)
@@ -108,9 +108,9 @@ def find_dtype(name: str, number: int) -> tf.DType:
 
 
 def to_proto(array: np.ndarray) -> tensor_pb2.TensorProto:
-    """A tensor as TensorFlow Serving answers: values in the field of their type, which clients read directly.
+    """Converts an array to a TensorProto with the values in the field of their type, as TensorFlow Serving does.
 
-    `tf.make_tensor_proto` would put them into `tensor_content`.
+    Clients read these fields directly. `tf.make_tensor_proto` would write the values to `tensor_content`.
     """
     if array.dtype == object or array.dtype.kind in "SU":
         values = [item if isinstance(item, bytes) else str(item).encode() for item in array.ravel().tolist()]

@@ -1,7 +1,7 @@
-"""Estimates the memory that a protobuf message takes once it is parsed, from its bytes.
+"""Estimate of the memory of a parsed protobuf message, from its bytes.
 
-The parser makes an object of each string and message, also of an empty one, which is two bytes on the wire: 30 MB
-become 1 GB before a server sees the request.
+The parser makes an object of each string and message. An empty one has two bytes on the wire, so 30 MB may become 1 GB
+before the server sees the request.
 """
 
 import contextlib
@@ -12,12 +12,12 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from serving.server.errors import invalid_argument
 from serving.server.memory import Size
 
-_MOST_FIELDS = 1_000_000  # a walk over as many takes 1 s
-_FIELDS_A_MESSAGE = 10  # that a message counts for, besides those in it
-_COPIES = 5  # of all bytes: as they came, in the message, in numpy, and in TensorFlow
-_FIELD = 64  # bytes; a string in C++, with what malloc adds and the pointer to it
-_MESSAGE = 400  # bytes; a TensorProto is the largest of those that repeat
-_PACKED = 24  # bytes; a number, which may be one byte on the wire, in an array that is enlarged while it is read
+_MAX_FIELDS = 1_000_000  # walking over this number takes 1 s
+_FIELDS_A_MESSAGE = 10  # weight of a message in the number of fields, besides its own fields
+_COPIES = 5  # of all bytes: on the wire, in the message, in numpy and in TensorFlow
+_FIELD = 64  # bytes; a C++ string with the overhead of malloc and a pointer
+_MESSAGE = 400  # bytes; a TensorProto, the largest of the repeated messages
+_PACKED = 24  # bytes; a number in a growing array, from as little as one byte on the wire
 _VARINTS = frozenset(
     {
         FieldDescriptor.TYPE_BOOL,
@@ -33,13 +33,13 @@ _VARINTS = frozenset(
 
 
 def measure_message(data: bytes, descriptor: Descriptor) -> Size:
-    """Returns an upper estimate of the memory that a message takes once it is parsed, and its tensors are arrays.
+    """Returns an upper estimate of the memory in bytes of a parsed message and of the arrays of its tensors.
 
     Args:
-        data: as it is on the wire; if it is cut off, what there is counts, for the parser says so.
-        descriptor: the type of the message.
+        data: bytes of the message. A cut-off message is measured up to its end; the parser refuses it later.
+        descriptor: type of the message.
     Raises:
-        ServingError: if there are more than 1,000,000 fields.
+        ServingError: if the message has more than 1,000,000 fields.
     """
     total, fields = _COPIES * len(data), 0
     parts = [(0, len(data), descriptor)]
@@ -47,9 +47,9 @@ def measure_message(data: bytes, descriptor: Descriptor) -> Size:
         while parts:
             more, count = _measure_fields(data, parts, *parts.pop())
             total, fields = total + more + count * _FIELD, fields + count
-            if fields > _MOST_FIELDS:
+            if fields > _MAX_FIELDS:
                 raise invalid_argument(
-                    f"The request has more than {_MOST_FIELDS} strings, tensors and other fields, which is the "
+                    f"The request has more than {_MAX_FIELDS} strings, tensors and other fields, which is the "
                     "maximum: send fewer in a request"
                 )
     return Size(total, f"{len(data)} bytes, {fields} strings, tensors and other fields. Send less in a request")
@@ -58,14 +58,14 @@ def measure_message(data: bytes, descriptor: Descriptor) -> Size:
 def _measure_fields(
     data: bytes, parts: list[tuple[int, int, Descriptor]], at: int, end: int, descriptor: Descriptor
 ) -> tuple[int, int]:
-    """Walks over the fields of one message, and adds the messages in it to the parts that are left.
+    """Measures the fields of one message and appends its submessages to `parts`.
 
     Returns:
-        The memory of what is in the fields, and their number.
+        The memory of the fields in bytes, and their weighted number.
     """
     total = fields = 0
     types = _list_types(descriptor)
-    while at < end and fields <= _MOST_FIELDS:
+    while at < end and fields <= _MAX_FIELDS:
         tag, at = _read_varint(data, at)
         kind = tag & 7
         fields += 1
@@ -90,12 +90,12 @@ def _measure_fields(
 
 @functools.cache
 def _list_types(descriptor: Descriptor) -> dict[int, tuple[Descriptor | None, bool]]:
-    """Returns the type of each field by its number: of a message, or whether it is a number of any length."""
+    """Returns, by field number, the type of a message field and whether the field is a varint."""
     return {field.number: (field.message_type, field.type in _VARINTS) for field in descriptor.fields}
 
 
 def _read_varint(data: bytes, at: int) -> tuple[int, int]:
-    """Returns the number at a place, and the place behind it."""
+    """Decodes the varint at an index; returns the number and the index behind it."""
     value = shift = 0
     while True:
         byte = data[at]

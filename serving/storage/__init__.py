@@ -1,1 +1,1 @@
-"""The one way to touch a file, on this machine or in a bucket."""
+"""File access, on this machine or in a store such as gs://."""

@@ -1,4 +1,4 @@
-"""Reads the bytes of files, here or in a store, piece by piece."""
+"""Reading and digests of files in pieces, on this machine or in a store."""
 
 import hashlib
 from collections.abc import Iterator
@@ -9,10 +9,10 @@ _CHUNK = 1 << 20  # bytes
 
 
 def read_chunks(path: str) -> Iterator[bytes]:
-    """Yields the bytes of a file in order, at most a megabyte at once.
+    """Yields the bytes of a file in order, in pieces of at most 1 MiB.
 
     Raises:
-        OSError: if it cannot be read.
+        OSError: if the file cannot be read.
     """
     with gfile(path).GFile(path, "rb") as file:
         while chunk := file.read(_CHUNK):
@@ -20,10 +20,10 @@ def read_chunks(path: str) -> Iterator[bytes]:
 
 
 def digest_contents(*paths: str) -> str:
-    """Returns the hex sha256 of the bytes of files, one file after the other.
+    """Returns the hex sha256 of the concatenated bytes of files.
 
     Raises:
-        OSError: if one cannot be read.
+        OSError: if a file cannot be read.
     """
     digest = hashlib.sha256()
     for path in paths:

@@ -1,4 +1,4 @@
-"""JSON documents of known fields: frozen typed classes, each with its file name and the number of its format."""
+"""JSON documents with typed fields: frozen classes with a file name and a format number."""
 
 import json
 import os
@@ -12,15 +12,15 @@ from serving.storage.gfile import gfile
 from serving.storage.side_files import DamagedError, read_json
 from serving.storage.whole_files import write_whole
 
-_UNKNOWN, _MISSING = "extra_forbidden", "missing"  # pydantic's types of error
+_UNKNOWN, _MISSING = "extra_forbidden", "missing"  # error types of pydantic
 
 
 class DocumentError(GraftError):
-    """A document that is missing or damaged, or has not the fields that it should have."""
+    """Error of a document that is missing or damaged, or has missing, unknown or mistyped fields."""
 
 
 class Fields(pydantic.BaseModel):
-    """A part of a document: frozen, each field of exactly its type, no field unknown."""
+    """Part of a document: frozen, with strict types and without unknown fields."""
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid", strict=True, ser_json_inf_nan="constants")
 
@@ -29,8 +29,8 @@ class Fields(pydantic.BaseModel):
         """Checks a JSON value.
 
         Args:
-            value: what `json.loads` returned.
-            source: name of the file, or of what else the value came from.
+            value: result of `json.loads`.
+            source: origin of the value, such as a file name, for the message.
         Raises:
             DocumentError: if a field is missing, unknown or of another type.
         """
@@ -41,10 +41,10 @@ class Fields(pydantic.BaseModel):
 
 
 class Document(Fields):
-    """A JSON file. A subclass names the file in `FILE` and its format, as `format: Literal[1] = 1`.
+    """JSON file. A subclass defines the file name in `FILE`, and the format number as `format: Literal[1] = 1`.
 
-    Fields are added with a default. A change that a default cannot bridge gets the next number, and `upgrade` turns
-    what an older Graft wrote into it.
+    A new field has a default. A change that needs more than a default gets the next format number, and `upgrade`
+    converts documents of older formats.
     """
 
     FILE: ClassVar[str]
@@ -53,11 +53,11 @@ class Document(Fields):
 
     @classmethod
     def upgrade(cls, value: dict[str, Any], found: int) -> dict[str, Any]:
-        """Returns the fields of an older format as those of this one.
+        """Converts the fields of an older format to the present format.
 
         Args:
-            value: the document as it was read, without `format`.
-            found: its format; 0 where it has none, as 0.2.0 wrote it.
+            value: fields of the document, without `format`.
+            found: format number of the document; 0 for a document without one, written by Graft 0.2.0.
         """
         del found
         return value
@@ -67,8 +67,8 @@ class Document(Fields):
         """Checks a JSON document.
 
         Args:
-            value: what `json.loads` returned.
-            source: file name, or what else tells a person where the value came from.
+            value: result of `json.loads`.
+            source: origin of the value, such as a file name, for the message.
         Raises:
             DocumentError: if a field is missing, unknown or of another type, or the format is newer than this Graft.
         """
@@ -85,10 +85,10 @@ class Document(Fields):
 
     @classmethod
     def read(cls, folder: str) -> Self:
-        """Reads the document from its file in a folder, here or in a store.
+        """Reads the document from its file in a folder, on this machine or in a store.
 
         Raises:
-            DocumentError: as `parse`; also if there is no such file, or it is damaged.
+            DocumentError: as `parse`; also if the file is missing or damaged.
             OSError: if a store does not answer.
         """
         path = os.path.join(folder, cls.FILE)
@@ -101,21 +101,21 @@ class Document(Fields):
         return cls.parse(value, path)
 
     def write(self, folder: str) -> None:
-        """Writes the document to its file in a folder, whole or not at all.
+        """Writes the document atomically to its file in a folder.
 
         Raises:
-            OSError: if it cannot be written.
+            OSError: if the file cannot be written.
         """
         with write_whole(os.path.join(folder, self.FILE)) as path, gfile(path).GFile(path, "w") as file:
             file.write(self.render())
 
     def render(self) -> str:
-        """Returns the JSON text, with an indent of one, as it is written."""
+        """Returns the JSON text of the file, with an indent of one."""
         return self.model_dump_json(indent=1)
 
 
 def _describe(error: pydantic.ValidationError) -> str:
-    """Names the first field that is wrong, and what is wrong with it."""
+    """Returns the name of the first faulty field and its fault."""
     first = error.errors(include_url=False)[0]
     name = ".".join(map(str, first["loc"]))
     if first["type"] == _UNKNOWN:

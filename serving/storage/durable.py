@@ -1,21 +1,21 @@
-"""Writes through to the disk, so that a power cut cannot leave a name without what it names.
+"""Syncs of files and folders to the disk, so that a power cut cannot leave a file name without the file's bytes.
 
-A rename may reach the disk before the bytes of the file that it renames: fsync(2) of the file, then of its folder,
-comes first. A store such as gs:// has none of this: an object is there whole or not at all.
+A rename may reach the disk before the bytes of the renamed file. So fsync(2) of the file, and then of its folder, comes
+first. A store such as gs:// needs no sync: an object is written whole or not at all.
 """
 
 import errno
 import os
 
-# What some file systems say of a folder: it cannot be synced, and need not be.
+# Errors of file systems that cannot sync a folder and need no sync.
 _NO_FOLDERS = {errno.EINVAL, errno.ENOTSUP, errno.EBADF}
 
 
 def sync_tree(folder: str) -> None:
-    """Syncs every file below a folder of this machine, and every folder, itself last.
+    """Syncs all files and folders below a folder of this machine, and the folder itself last.
 
     Raises:
-        OSError: if a disk is full or fails.
+        OSError: if the disk is full or fails.
     """
     for parent, _, names in os.walk(folder, topdown=False):
         for name in names:
@@ -33,7 +33,7 @@ def sync_file(path: str) -> None:
 
 
 def sync_folder(path: str) -> None:
-    """Syncs the names in a folder of this machine, where its file system can."""
+    """Syncs the file names in a folder of this machine, if the file system supports that."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

@@ -1,10 +1,10 @@
-"""The lock of a serving folder: one process at a time changes the versions of its models and `models.config`.
+"""Lock of a serving folder: one process at a time changes the versions of its models and `models.config`.
 
-An flock(2) on `.lock` beside `models.config`, which no model server looks at. The kernel releases it when a process
-ends, however it ends. Whoever only reads takes no lock, so a read-only folder can be served and asked.
+The lock is an flock(2) on the file `.lock` beside `models.config`. The kernel releases the lock when the process ends,
+in any way. Reading takes no lock, so a read-only folder can be served.
 
-Where the file system has no locks (an NFS mount with `nolock`), changes go on without: a rename is still all or
-nothing. In a store such as gs:// there is no lock either.
+On a file system without locks (an NFS mount with `nolock`) changes are made without a lock: a rename is still atomic.
+A store such as gs:// has no lock either.
 """
 
 import contextlib
@@ -28,10 +28,10 @@ _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EINVAL}
 
 @contextlib.contextmanager
 def locked(model_dir: str) -> Iterator[None]:
-    """Holds the lock of the folder in which a model's folder lies.
+    """Holds the lock of the parent folder of a model's folder until the context ends.
 
     Args:
-        model_dir: the folder of a model; the one above it is made if need be.
+        model_dir: folder of a model; its parent folder is made if missing.
     Raises:
         OSError: if the lock cannot be opened.
         GraftError: if another process has held it for 10 minutes.
@@ -50,14 +50,14 @@ def locked(model_dir: str) -> Iterator[None]:
 
 
 def hold(path: str) -> IO[str]:
-    """Makes a file and locks it for as long as the file stays open: a sign that its maker is alive."""
+    """Makes a file and locks it while the file stays open, as a sign that its process is alive."""
     file = open(path, "a+", encoding="utf-8")  # noqa: SIM115
     _try(file)
     return file
 
 
 def is_held(path: str) -> bool | None:
-    """Says whether a living process holds a file of `hold`; None where the file system has no locks."""
+    """Tells whether a living process holds a file of `hold`; None if the file system has no locks."""
     try:
         with open(path, "r+", encoding="utf-8") as file:
             taken = _try(file)
@@ -79,19 +79,19 @@ def _wait_for(file: IO[str], folder: str) -> None:
                 "Wait for it or end it, and try again. Nothing was changed."
             )
         time.sleep(_LOOK_SECONDS)
-    with contextlib.suppress(OSError):  # it only names the owner
+    with contextlib.suppress(OSError):  # the text only names the owner for messages
         os.ftruncate(file.fileno(), 0)
         os.write(file.fileno(), f"process {os.getpid()} on {socket.gethostname()}".encode())
 
 
 def _release(file: IO[str]) -> None:
-    """Unlocks, for a forked process may have the file open still."""
+    """Unlocks a file explicitly, because a forked process may still have the file open."""
     with contextlib.suppress(OSError):
         fcntl.flock(file, fcntl.LOCK_UN)
 
 
 def _try(file: IO[Any]) -> bool | None:
-    """Takes a lock if it is free; None where the file system has none."""
+    """Tries to take a lock, without waiting; returns None if the file system has no locks."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

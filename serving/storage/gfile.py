@@ -1,9 +1,9 @@
-"""File operations wherever the files are: Python's own on this machine, TensorFlow's in a store such as gs://.
+"""File functions by path: Python's own on this machine, TensorFlow's in a store such as gs://.
 
-TensorFlow takes seconds to import; who only lists and renames versions should not wait for it.
+TensorFlow is imported on first use of a store: its import takes seconds, which local operations do not need.
 
-A store has objects and no folders: a folder is what their names have in common up to a "/", and without an object it
-is not there; an empty one may stand for it. One object appears whole, or not at all; several never do at once.
+A store has objects and no folders. A folder is a common beginning of object names up to a "/": it exists while it has
+an object, and an empty object may stand for the folder itself. One object is written atomically; several are not.
 """
 
 import contextlib
@@ -19,13 +19,13 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import IO, Any
 
-REQUESTS_AT_ONCE = 32  # a request waits some 50 ms, nearly all of it for the network
+REQUESTS_AT_ONCE = 32  # a request takes some 50 ms, most of that time for the network
 
-_BLOCK = 4096  # requests that wait in a queue, so that a million files are no million of them
+_BLOCK = 4096  # maximum number of queued requests, also for a million files
 
 
 def is_remote(path: str) -> bool:
-    """Whether a path is in a store, and not a folder or file of this machine."""
+    """Tells whether a path is in a store, and not on this machine."""
     return "://" in path
 
 
@@ -52,19 +52,21 @@ _LOCAL = types.SimpleNamespace(
 
 
 def gfile(path: str) -> Any:
-    """What of `tf.io.gfile` serves a path; the names and arguments are TensorFlow's, the errors are Python's.
+    """Returns the file functions for a local or remote path, with the names and arguments of `tf.io.gfile`.
+
+    The functions raise Python's OSError, also for a store.
 
     Args:
-        path: of a folder or file; with "://" in it, it is not on this machine.
+        path: path of a file or folder; a path with "://" is in a store.
     """
     return _build_remote() if is_remote(path) else _LOCAL
 
 
 def set_defaults() -> None:
-    """What TensorFlow's client of Google's storage reads from the environment, once, when it is imported.
+    """Sets environment variables for TensorFlow's client of Google's storage, which reads them at its import.
 
-    By default it clears 64 MB of memory for each file that it opens, ten times what reading a photograph costs; and it
-    remembers sizes for five seconds, for which all threads ask one at a time.
+    By default, the client clears 64 MB of memory per opened file, which takes ten times as long as reading a
+    photograph. It also caches file sizes for five seconds, behind a lock that all threads share.
     """
     os.environ.setdefault("GCS_READ_CACHE_BLOCK_SIZE_MB", "8")
     os.environ.setdefault("GCS_STAT_CACHE_MAX_AGE", "0")
@@ -72,7 +74,7 @@ def set_defaults() -> None:
 
 @functools.cache
 def load_tensorflow() -> Any:
-    """TensorFlow with all the file systems that are installed: tensorflow-io brings some, once it is imported."""
+    """Imports TensorFlow, and tensorflow-io if it is installed, which adds file systems."""
     import tensorflow as tf
 
     with contextlib.suppress(ImportError):
@@ -91,7 +93,7 @@ def _build_remote() -> types.SimpleNamespace:
             with _python_errors(path), tf_gfile.GFile(path, mode) as file:
                 yield file
             return
-        # Written here and copied: a file of TensorFlow's is uploaded as far as it is, even if its writer fails.
+        # Written to a local file and copied, because TensorFlow would upload a partial file when the writer fails.
         with tempfile.TemporaryDirectory() as folder:
             local = os.path.join(folder, "file")
             with _open(local, mode) as file:
@@ -105,8 +107,8 @@ def _build_remote() -> types.SimpleNamespace:
 
     def rmtree(path: str) -> None:
         tf_gfile.rmtree(path)
-        if tf_gfile.isdir(path) and listdir(path):  # of what it could not delete, Google's client says nothing
-            raise OSError(errno.EIO, "not all of it could be removed", path)
+        if tf_gfile.isdir(path) and listdir(path):  # Google's client does not report objects that it could not delete
+            raise OSError(errno.EIO, "some files could not be removed", path)
 
     same = ("copy", "exists", "isdir", "makedirs", "remove", "rename", "stat")
     operations = {name: getattr(tf_gfile, name) for name in same} | {"listdir": listdir, "rmtree": rmtree}
@@ -123,7 +125,7 @@ def _translate(operation: Callable[..., Any]) -> Callable[..., Any]:
 
 @contextlib.contextmanager
 def _python_errors(path: str) -> Iterator[None]:
-    """Turns TensorFlow's errors into OSErrors, so that a caller need not know who has raised them."""
+    """Converts errors of TensorFlow to OSError, so that callers handle one kind of error."""
     errors = load_tensorflow().errors
     try:
         yield
@@ -140,12 +142,12 @@ def _python_errors(path: str) -> Iterator[None]:
 
 @dataclasses.dataclass(frozen=True)
 class RemoteFile:
-    """A file in a store.
+    """File in a store.
 
     Attributes:
-        path: with the scheme.
-        size: in bytes.
-        modified: modification time in nanoseconds since the epoch; 0 if the store does not say.
+        path: path with the scheme.
+        size: size in bytes.
+        modified: modification time in nanoseconds since the epoch; 0 if the store has none.
     """
 
     path: str
@@ -154,13 +156,13 @@ class RemoteFile:
 
 
 def list_remote(folder: str) -> tuple[list[str], list[str]]:
-    """The names of the sub-folders and of the files of a folder in a store, sorted.
+    """Returns the names of the sub-folders and of the files of a folder in a store, each sorted.
 
     Raises:
-        OSError: if it cannot be listed.
+        OSError: if the folder cannot be listed.
     """
     if folder.startswith("gs://"):
-        folders, others = _list_names(folder)  # says which are folders; that spares a request a file
+        folders, others = _list_names(folder)  # the listing tells folders from files, which saves a request per file
         return sorted(folders), sorted(others)
     with ThreadPoolExecutor(REQUESTS_AT_ONCE) as threads:
         [(names, files)] = _look_into([folder], threads)
@@ -168,13 +170,13 @@ def list_remote(folder: str) -> tuple[list[str], list[str]]:
 
 
 def walk_remote(roots: Sequence[str], follow: Callable[[str], bool] = lambda name: True) -> list[list[RemoteFile]]:
-    """The files below folders of a store, at any depth. Costs a request a file, many of them at once.
+    """Lists the files below folders of a store, at any depth, with one request per file and many at once.
 
     Args:
-        roots: the folders.
-        follow: whether to look into a sub-folder, by its name.
+        roots: folders.
+        follow: function from the name of a sub-folder to whether its files are listed.
     Returns:
-        For each root its files, in no order.
+        A list of files per root, in no order.
     Raises:
         OSError: if a folder cannot be listed.
     """
@@ -192,17 +194,17 @@ def walk_remote(roots: Sequence[str], follow: Callable[[str], bool] = lambda nam
 
 
 def is_folder_marker(path: str) -> bool:
-    """Whether an object is there only so that a folder is: as consoles make them, or as Hadoop does."""
+    """Tells whether an object only stands for a folder, as web consoles and Hadoop make such objects."""
     return path.endswith(("/", "_$folder$"))
 
 
 def join(folder: str, name: str) -> str:
-    """The path of something in a folder of a store."""
+    """Joins a folder and a name with one "/"."""
     return f"{folder.rstrip('/')}/{name}"
 
 
 def _look_into(folders: Sequence[str], threads: ThreadPoolExecutor) -> Iterator[tuple[list[str], list[RemoteFile]]]:
-    """For each folder the names of its sub-folders, and its files."""
+    """Yields, per folder, the names of its sub-folders and its files."""
     listed = [names for block in _blocks(folders) for names in threads.map(_list_names, block)]
     unsure = [join(folder, name) for folder, (_, names) in zip(folders, listed, strict=True) for name in sorted(names)]
     stats = (stat for block in _blocks(unsure) for stat in threads.map(_stat, block))
@@ -221,12 +223,12 @@ def _blocks(items: Sequence[str]) -> Iterator[Sequence[str]]:
 
 
 def _list_names(folder: str) -> tuple[set[str], set[str]]:
-    """Names of what is in a folder: sub-folders; and what may be either, for not every store says so.
+    """Returns the names of the sub-folders of a folder, and the names of files and possible sub-folders.
 
-    Google's client ends the name of a sub-folder with "/"; Amazon's does not.
+    Google's client marks a sub-folder by a "/" at the end of its name; Amazon's does not.
     """
     with _python_errors(folder):
-        # With a "/" in the end, for ram:// takes a name for the beginning of others'.
+        # The path ends with "/", because ram:// would also list longer names with the same beginning.
         names = load_tensorflow().io.gfile.listdir(join(folder, ""))
     folders = {name.strip("/") for name in names if name.endswith("/")} - {""}
     others = {name for name in names if not is_folder_marker(name)} - {""}
@@ -234,7 +236,7 @@ def _list_names(folder: str) -> tuple[set[str], set[str]]:
 
 
 def _stat(path: str) -> Any:
-    """TensorFlow's statistics of a file or folder; None if it is gone."""
+    """Returns TensorFlow's statistics of a file or folder; None if the path is gone."""
     try:
         return gfile(path).stat(path)
     except FileNotFoundError:

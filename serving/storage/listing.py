@@ -1,4 +1,4 @@
-"""Lists what is in a folder, here or in a store."""
+"""Listings of folders, on this machine or in a store."""
 
 import contextlib
 import os
@@ -8,16 +8,16 @@ from serving.storage.gfile import gfile, is_remote, walk_remote
 
 
 def list_names(folder: str) -> list[str]:
-    """Returns the names in a folder, sorted; none if there is no such folder, as in a store before the first object.
+    """Returns the sorted names in a folder; none if the folder is missing, as in a store before the first object.
 
     Raises:
-        OSError: if it cannot be listed.
+        OSError: if the folder cannot be listed.
     """
     return sorted(gfile(folder).listdir(folder)) if gfile(folder).isdir(folder) else []
 
 
 def list_files(folder: str) -> list[str]:
-    """Returns the paths of all that is no folder below a folder, at any depth, sorted; none if there is no such folder.
+    """Returns the sorted paths of all files below a folder, at any depth; none if the folder is missing.
 
     Links to folders are not followed.
 
@@ -30,7 +30,9 @@ def list_files(folder: str) -> list[str]:
 
 
 def measure(folder: str) -> int:
-    """Adds up the bytes of the files below a folder, which another process may be removing; 0 if there is none.
+    """Returns the total size in bytes of the files below a folder; 0 if the folder is missing.
+
+    Skips files that another process removes at the same time.
 
     Raises:
         OSError: if a folder in a store cannot be listed.

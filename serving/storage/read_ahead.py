@@ -1,6 +1,6 @@
-"""Reads files of a store before they are wanted: each waits for the network, and many may wait at once.
+"""Read-ahead of files in a store: many requests wait for the network at once.
 
-Their sizes are given, for TensorFlow's client of Google's storage asks for one file's at a time, whatever the threads.
+The caller gives the sizes, because TensorFlow's client of Google's storage requests one size at a time for all threads.
 """
 
 import collections
@@ -15,14 +15,14 @@ from serving.storage.threads import thread_pool
 
 
 def read_files(files: Iterable[tuple[str, int]]) -> Iterator[bytes | OSError | tf.errors.OpError]:
-    """Reads files in their order; of a store, the next ones while the first is worked on.
+    """Reads files in order; files of a store are read ahead while the caller works on earlier ones.
 
-    Memory holds at most REQUESTS_AT_ONCE files, and of those of this machine one.
+    Memory holds at most REQUESTS_AT_ONCE files of a store, or one file of this machine.
 
     Args:
-        files: their paths, and their sizes in bytes as they were listed; they may have changed since.
+        files: paths, and sizes in bytes from a listing; a file may have changed since.
     Yields:
-        The bytes of each, or why it cannot be read.
+        The bytes of each file, or the error of an unreadable file.
     """
     waiting: collections.deque[Future[bytes | OSError | tf.errors.OpError]] = collections.deque()
     with thread_pool(REQUESTS_AT_ONCE) as threads:

@@ -1,7 +1,7 @@
-"""Reads regular files of this machine, and nothing else: a named pipe would wait for a writer for ever.
+"""Reading of regular files on this machine only: a named pipe would block for ever.
 
-Opening a device may do something, such as rewind a tape, and opening a pipe wakes its writer. So the kind is looked at
-before a file is opened, and once more after: it may have been replaced meanwhile.
+Opening a device may have effects, such as rewinding a tape, and opening a pipe wakes its writer. So the type of the
+file is checked before opening, and again afterwards, because the file may have been replaced in between.
 """
 
 import errno
@@ -19,7 +19,7 @@ _KINDS = {
 
 
 def name_irregular(mode: int) -> str:
-    """Returns "a named pipe", "a socket" or "a device"; "" for a file and a folder.
+    """Returns "a named pipe", "a socket" or "a device"; "" for a regular file or folder.
 
     Args:
         mode: `st_mode` of `os.stat`.
@@ -28,10 +28,10 @@ def name_irregular(mode: int) -> str:
 
 
 def find_irregular(path: str) -> str:
-    """Returns what there is at a path, if it is neither a file nor a folder; as `name_irregular`."""
+    """Returns `name_irregular` of a path; "" if the path is missing or invalid."""
     try:
         return name_irregular(os.stat(path).st_mode)
-    except (OSError, ValueError):  # nothing is there, or a name that no file has
+    except (OSError, ValueError):  # a missing path, or an invalid name
         return ""
 
 
@@ -39,17 +39,17 @@ def read_regular(path: str | pathlib.Path, size: int = -1) -> bytes:
     """Reads a regular file, or a link to one.
 
     Args:
-        path: of this machine.
-        size: the most bytes to read; negative for all.
+        path: path on this machine.
+        size: maximum number of bytes to read; negative for all.
     Raises:
-        OSError: if it cannot be read; with the kind as its text if it is no regular file.
+        OSError: if the file cannot be read, or is no regular file; the text then names its type.
     """
     with open_regular(path) as file:
         return file.read(size)
 
 
 def open_regular(path: str | pathlib.Path) -> BinaryIO:
-    """Opens a regular file, or a link to one, to read its bytes.
+    """Opens a regular file, or a link to one, for reading bytes.
 
     Raises:
         OSError: as `read_regular`.

@@ -1,7 +1,7 @@
-"""Lists the files below a folder of a store, with what a fingerprint is made of.
+"""Listing of the files below a folder of a store, with size and modification time.
 
-From Google's storage, Beam gets size and time of a thousand files with one request; TensorFlow asks for each file, and
-makes a connection for it. Of other stores, TensorFlow is asked.
+For gs://, Apache Beam lists a thousand files with one request, where TensorFlow makes a request and a connection per
+file. Other stores are listed by TensorFlow.
 """
 
 import errno
@@ -15,32 +15,32 @@ from serving.storage.gfile import RemoteFile, is_folder_marker, join, walk_remot
 _GOOGLE = "gs://"
 
 
-def list_objects(root: str, is_passed_over: Callable[[str], bool]) -> Iterator[RemoteFile]:
-    """The files below a folder, at any depth; empty objects that stand for folders left out.
+def list_objects(root: str, is_skipped: Callable[[str], bool]) -> Iterator[RemoteFile]:
+    """Yields the files below a folder, at any depth, without empty objects that stand for folders.
 
     Args:
-        root: the folder, in a store.
-        is_passed_over: whether what is in a sub-folder of this name is left out; asked once for each sub-folder.
+        root: folder in a store.
+        is_skipped: function from the name of a sub-folder to whether its files are left out; called once per folder.
     Raises:
-        OSError: if it cannot be listed.
+        OSError: if the folder cannot be listed.
     """
     if not root.startswith(_GOOGLE):
-        yield from walk_remote([root], lambda name: not is_passed_over(name))[0]
+        yield from walk_remote([root], lambda name: not is_skipped(name))[0]
         return
 
     @functools.cache
-    def is_below_passed_over(folder: str) -> bool:
+    def is_below_skipped(folder: str) -> bool:
         above, name = os.path.split(folder)
-        return bool(folder) and (is_below_passed_over(above) or is_passed_over(name))
+        return bool(folder) and (is_below_skipped(above) or is_skipped(name))
 
     for file in _list_with_beam(root):
         folder = os.path.dirname(file.path.removeprefix(join(root, "")))
-        if not is_folder_marker(file.path) and not is_below_passed_over(folder):
+        if not is_folder_marker(file.path) and not is_below_skipped(folder):
             yield file
 
 
 def _list_with_beam(root: str) -> Iterator[RemoteFile]:
-    """All objects below a folder."""
+    """Lists all objects below a folder with Apache Beam."""
     from apache_beam.io.filesystem import BeamIOError
     from apache_beam.io.filesystems import FileSystems
 

@@ -1,4 +1,4 @@
-"""The small files beside a SavedModel, read within bounds; one that is damaged is told in words, whatever is wrong."""
+"""Reading of the small files beside a SavedModel, with a size limit; damage of any kind is a DamagedError."""
 
 import json
 import os
@@ -7,26 +7,26 @@ from typing import Any
 from serving.storage.gfile import gfile, is_remote
 from serving.storage.regular import open_regular
 
-MOST_BYTES = 256 << 20  # of a file; the confusion matrix of 5,000 classes fits into the record of a version
+MAX_BYTES = 256 << 20  # of a file; a record with the confusion matrix of 5,000 classes is smaller
 
 
 class DamagedError(Exception):
-    """A file that is there and cannot be read; the message is the reason, in words that follow the file's name."""
+    """Error of an existing file that cannot be read; the message is the reason, without the file's name."""
 
 
 def read_bytes(path: str) -> bytes | None:
-    """Reads a file; returns None if there is none.
+    """Reads a file; returns None if the file is missing.
 
     Raises:
-        DamagedError: if what is there is no file, is larger than `MOST_BYTES` or may not be read.
-        OSError: if a store does not answer; that says nothing of the file.
+        DamagedError: if the path is no regular file, is larger than `MAX_BYTES` or may not be read.
+        OSError: if a store does not answer; the file itself may be fine.
     """
     if is_remote(path):
         return _read_remote(path)
     try:
         with open_regular(path) as file:
             _check_size(os.fstat(file.fileno()).st_size)
-            return file.read(MOST_BYTES)
+            return file.read(MAX_BYTES)
     except FileNotFoundError:
         if os.path.lexists(path):
             raise DamagedError("a link to a file that is not there") from None
@@ -38,10 +38,10 @@ def read_bytes(path: str) -> bytes | None:
 
 
 def read_json(path: str) -> Any:
-    """Reads a JSON document; returns None if there is no such file.
+    """Reads a JSON document; returns None if the file is missing.
 
     Raises:
-        DamagedError: as `read_bytes`, and if it is no JSON, or none that can be written again as UTF-8.
+        DamagedError: as `read_bytes`; also if the file is no JSON, or its value cannot be encoded as UTF-8.
         OSError: as `read_bytes`.
     """
     content = read_bytes(path)
@@ -49,12 +49,12 @@ def read_json(path: str) -> Any:
         return None
     try:
         value = json.loads(content.decode("utf-8"))
-        json.dumps(value, ensure_ascii=False).encode("utf-8")  # "\ud800" is JSON, and no character
+        json.dumps(value, ensure_ascii=False).encode("utf-8")  # "\ud800" is valid JSON and no character
     except UnicodeError:
         raise DamagedError("not UTF-8") from None
     except json.JSONDecodeError as error:
-        what = "an empty file" if not content.strip() else f"not JSON: {error}"
-        raise DamagedError(what) from None
+        reason = "an empty file" if not content.strip() else f"not JSON: {error}"
+        raise DamagedError(reason) from None
     except (ValueError, RecursionError, MemoryError) as error:
         raise DamagedError(f"not a JSON document that can be read: {error or type(error).__name__}") from None
     if value is None:
@@ -63,8 +63,8 @@ def read_json(path: str) -> Any:
 
 
 def _check_size(size: int) -> None:
-    if size > MOST_BYTES:
-        raise DamagedError(f"{size:,} bytes; more than {MOST_BYTES:,} are not read")
+    if size > MAX_BYTES:
+        raise DamagedError(f"{size:,} bytes; more than {MAX_BYTES:,} are not read")
 
 
 def _read_remote(path: str) -> bytes | None:

@@ -1,4 +1,4 @@
-"""Threads that read, and need not be waited for where the work is given up."""
+"""Thread pool whose threads are not waited for when the work is aborted."""
 
 import contextlib
 from collections.abc import Iterator
@@ -7,13 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 @contextlib.contextmanager
 def thread_pool(count: int | None) -> Iterator[ThreadPoolExecutor]:
-    """Gives threads, all of which have ended when the context ends as it should.
+    """Yields a thread pool; a normal end of the context waits for all tasks.
 
-    After an error or Ctrl-C nothing further is begun, and no thread is waited for: one of them may read from a network
-    folder that does not answer any more.
+    After an error or Ctrl-C, queued tasks are cancelled and running threads are not waited for: a thread may be reading
+    from a network folder that no longer answers.
 
     Args:
-        count: of the threads at the most; None for Python's default.
+        count: maximum number of threads; None for Python's default.
     """
     threads = ThreadPoolExecutor(count)
     try:

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, though two processes may write one at once, or one may be killed."""
+"""Atomic writing of files, also with several writers at once and killed processes."""
 
 import contextlib
 import os
@@ -11,24 +11,24 @@ from serving.storage import durable
 from serving.storage.gfile import gfile, is_remote
 
 TEMPORARY_SUFFIX = ".tmp"
-_ABANDONED_SECONDS = 24 * 3600.0  # a file is written in minutes, and a version is pushed in less than a day
+_ABANDONED_SECONDS = 24 * 3600.0  # far more than the time to write a file or push a version
 
 
 @contextlib.contextmanager
 def write_whole(target: str, temporary: str = "", sync: bool = False, modified: int | None = None) -> Iterator[str]:
-    """Gives a path of this machine to write to, which no other writer has; in the end that file becomes the target.
+    """Yields a unique local path to write to, and renames the written file to the target when the context ends.
 
-    In a store the file becomes an object, which is whole by itself.
+    For a store, the file is uploaded as one object, which is atomic, too.
 
     Args:
-        target: the file; one that is there is replaced.
-        temporary: name of the file while it is written, in the folder of the target; from `name_temporary`, or another
-            that the housekeeping of the folder knows, for a process that is killed leaves it behind. By default the
-            file lies beside that folder: some readers take every file of a folder for theirs.
-        sync: whether the file is on the disk before it has its name, and the name before this context ends.
-        modified: modification time in nanoseconds since the epoch, that of writing by default; none in a store.
+        target: path of the file; an existing file is replaced.
+        temporary: name of the file during writing, in the folder of the target. A killed process leaves the file
+            behind, so the name must be one that the cleanup of the folder knows, such as from `name_temporary`. By
+            default the file lies beside the folder, because some readers read every file of a folder.
+        sync: whether the file is synced to the disk before the rename, and its name afterwards.
+        modified: modification time in nanoseconds since the epoch; None for the time of writing. Ignored in a store.
     Raises:
-        OSError: if the file cannot take its place; then nothing is left behind.
+        OSError: if the file cannot be renamed or uploaded; then the temporary file is removed.
     """
     if is_remote(target):
         with tempfile.TemporaryDirectory() as upload:
@@ -55,10 +55,10 @@ def write_whole(target: str, temporary: str = "", sync: bool = False, modified: 
 
 
 def name_temporary(target: str) -> str:
-    """Returns a new name for a file that is written to become the target, in the same folder."""
+    """Returns a unique name for a temporary file of the target, in the same folder."""
     return f"{os.path.basename(target)}.{uuid.uuid4().hex}{TEMPORARY_SUFFIX}"
 
 
 def is_abandoned(modified: float) -> bool:
-    """Tells whether what was last changed then, in seconds since the epoch, is no longer being written."""
+    """Tells whether a temporary file or folder with this time of change, in seconds, was left by a killed process."""
     return time.time() - modified > _ABANDONED_SECONDS

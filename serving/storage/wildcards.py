@@ -1,8 +1,8 @@
-"""Paths that TensorFlow and Apache Beam take for patterns of file names.
+"""Check of paths for wildcard characters, which TensorFlow and Apache Beam expand.
 
-Both expand what they are given, and neither has a way to quote: Beam's `FileSystems.match`, by which TFX reads
-`Split-train/*` and TFDV its statistics; `tf.io.gfile.glob`; and the reader of checkpoints, which is in each
-`tf.saved_model.load`. A path with such a character names another file, or none.
+Neither library can quote these characters: not Beam's `FileSystems.match`, which reads `Split-train/*` for TFX and the
+statistics of TFDV, not `tf.io.gfile.glob`, and not the checkpoint reader in `tf.saved_model.load`. A path with such a
+character matches other files, or none.
 """
 
 import re
@@ -10,20 +10,20 @@ import re
 from schema.errors import UsageError
 from schema.text import printable
 
-# A backslash quotes the character behind it. A bracket counts only where another one closes it: "[", "]", "[]", "[!]",
-# "{a,b}" and a line break are names like others, tried with each of the three readers.
+# A backslash quotes the next character. A bracket is a wildcard only if another one closes it: "[", "]", "[]", "[!]",
+# "{a,b}" and a line break are plain names, as tests with each of the three readers show.
 _WILDCARD = re.compile(r"[*?\\]|\[(?:!.|[^!])[^\]]*\]", re.DOTALL)
 
 
 def check_plain(path: str, key: str, advice: str) -> None:
-    """Refuses a path that would be taken for a pattern.
+    """Refuses a path with wildcard characters.
 
     Args:
-        path: of a folder, as it will be given to TensorFlow; a folder above it counts, too.
-        key: what the user calls it: a key of the configuration, or an option.
-        advice: what to do.
+        path: full path that TensorFlow will read, parent folders included.
+        key: configuration key or option of the path, for the message.
+        advice: last sentence of the message: the remedy.
     Raises:
-        UsageError: if it has a character that stands for others.
+        UsageError: if the path has a wildcard character.
     """
     if found := _WILDCARD.search(path):
         raise UsageError(

@@ -1,4 +1,4 @@
-"""What the tests of Kubeflow share: the pipeline, compiled for small digits."""
+"""Fixtures of the Kubeflow tests: the pipeline, compiled for small digits."""
 
 import pytest
 from kfp_api_stub import KfpApiStub
@@ -20,7 +20,7 @@ SETTINGS = {
 
 @pytest.fixture(scope="session")
 def compile_digits():
-    """Compiles the pipeline for a folder of digits; all that it keeps lies below a root."""
+    """Compiles the pipeline for a folder of digits, with all paths below one root."""
 
     def compile_with(data, root, **settings):
         config = load_config(None, {"data": str(data), **SETTINGS, **settings})
@@ -31,12 +31,12 @@ def compile_digits():
 
 @pytest.fixture(scope="session")
 def spec(compile_digits):
-    """The pipeline, for folders in a bucket."""
+    """The compiled pipeline, for folders in a bucket."""
     return compile_digits("gs://bucket/photos", "gs://bucket/graft")
 
 
 @pytest.fixture
 def stub():
-    """A server that speaks the API of Kubeflow Pipelines."""
+    """A stub server of the Kubeflow Pipelines API."""
     with KfpApiStub() as started:
         yield started

@@ -47,7 +47,7 @@ _KINDS = {
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """What came in.
+    """A received request.
 
     Attributes:
         line: method and path.
@@ -65,7 +65,7 @@ class Request:
 
     @property
     def changes(self) -> bool:
-        """Whether it is to change something."""
+        """Tells whether the request would change the server."""
         return not self.line.startswith("GET")
 
 
@@ -80,7 +80,7 @@ class _Failure:
 
 
 class RefusedError(Exception):
-    """What the server answers instead."""
+    """Error answer of the server."""
 
     def __init__(self, status: int, message: str):
         super().__init__(message)
@@ -88,7 +88,7 @@ class RefusedError(Exception):
 
 
 class KfpApiStub:
-    """The server; as a context manager, and it ends with the process in any case.
+    """The server, as a context manager; its threads end with the process.
 
     Attributes:
         requests: all that came in.
@@ -98,7 +98,7 @@ class KfpApiStub:
     """
 
     def __init__(self, multi_user: bool = False, token: str = ""):
-        """Starts nothing yet.
+        """Sets up the state; starts no server.
 
         Args:
             multi_user: whether lists and experiments need a namespace.
@@ -122,23 +122,23 @@ class KfpApiStub:
         self.host = f"http://127.0.0.1:{self._server.server_port}"
 
     def __enter__(self) -> "KfpApiStub":
-        """Serves, from a thread."""
+        """Starts the server in a thread."""
         threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Ends, also what waits for a slow answer."""
+        """Stops the server, and ends slow answers."""
         self._stopped.set()
         self._server.shutdown()
         self._server.server_close()
 
     @property
     def changes(self) -> list[Request]:
-        """The requests that were to change something."""
+        """Returns the requests that would change the server."""
         return [request for request in self.requests if request.changes]
 
     def fail(self, line: str, status: int, message: str = "on demand", times: int = 1, after: bool = False) -> None:
-        """Refuses what comes next of a kind.
+        """Refuses the following requests of a kind.
 
         Args:
             line: a pattern of method and path, such as "DELETE .*/recurringruns/.*".
@@ -150,11 +150,11 @@ class KfpApiStub:
         self._failures.append(_Failure(line, status, message, times, after, 0))
 
     def delay(self, line: str, seconds: float, times: int = 1) -> None:
-        """Answers late; what comes is done."""
+        """Delays the following answers of a kind."""
         self._failures.append(_Failure(line, 200, "", times, True, seconds))
 
     def answer(self, request: Request) -> tuple[int, Any]:
-        """What is answered: the status, and a JSON."""
+        """Returns the status and the JSON of an answer."""
         self.requests.append(request)
         failure = next((f for f in self._failures if f.times and re.fullmatch(f.line, request.line)), None)
         if failure:
@@ -355,7 +355,7 @@ class KfpApiStub:
     # What they have in common.
 
     def _check_source(self, item: Any, kind: str) -> None:
-        """Of a run or a recurring run: the experiment, the pipeline and the parameters."""
+        """Checks experiment, pipeline and parameters of a run or a recurring run."""
         _get(self.experiments, item.experiment_id or "", "Experiment")
         reference = item.pipeline_version_reference
         if item.pipeline_spec:
@@ -390,7 +390,7 @@ class KfpApiStub:
         return namespace
 
     def _now(self) -> datetime.datetime:
-        """Each thing is made a second after the one before, so that their order is known."""
+        """Returns a time, one second after the time before, so that the order of objects is known."""
         self._clock += datetime.timedelta(seconds=1)
         return self._clock
 
@@ -421,7 +421,7 @@ _ROUTES = (
 
 
 def read_model(body: Any, name: str) -> Any:
-    """A JSON as a model of kfp-server-api.
+    """Parses JSON into a model of kfp-server-api.
 
     Raises:
         RefusedError: if a key is none of the model, or a value is of another type; so does the backend's protojson.
@@ -460,7 +460,7 @@ def _check_value(value: Any, kind: str, where: str) -> None:
 
 
 def check_parameters(spec: dict[str, Any], values: dict[str, Any]) -> None:
-    """As `validatePipelineJobInputs` of v2_template.go."""
+    """Checks parameters as `validatePipelineJobInputs` of v2_template.go."""
     parameters = spec["root"].get("inputDefinitions", {}).get("parameters", {})
     for name, parameter in parameters.items():
         if name not in values:
@@ -481,7 +481,7 @@ def check_parameters(spec: dict[str, Any], values: dict[str, Any]) -> None:
 
 
 def _check_cron(text: str) -> None:
-    """As robfig/cron 1.2: the weekday may be missing. So five fields are taken, and not for what they are elsewhere."""
+    """Checks a cron expression as robfig/cron 1.2: five fields are accepted, and the weekday may be missing."""
     fields = text.split()
     if text.startswith("@"):
         return
@@ -498,7 +498,7 @@ def _refuse_cron(reason: str) -> RefusedError:
 
 
 def _read_upload(request: Request) -> dict[str, Any]:
-    """The spec of a multipart upload, checked as `NewV2SpecTemplate` of v2_template.go does."""
+    """Reads the spec of a multipart upload, checked as by `NewV2SpecTemplate` of v2_template.go."""
     if not request.file:
         raise RefusedError(400, "Failed to read pipeline from file")
     name, content = request.file
@@ -520,7 +520,7 @@ def _read_upload(request: Request) -> dict[str, Any]:
 
 
 def _page(request: Request, items: list[Any], resource: str) -> Any:
-    """A page of a list, filtered and sorted; the token is where the next one begins."""
+    """Returns a page of a list, filtered and sorted; the token is the beginning of the next page."""
     for predicate in json.loads(request.query.get("filter") or "{}").get("predicates", []):
         if predicate["operation"] not in (1, "EQUALS") or predicate["key"] not in ("display_name", "name"):
             raise RefusedError(400, f"Invalid filter: {predicate}")
@@ -549,7 +549,7 @@ def _enable(recurring_run: Any, enabled: bool) -> Any:
 
 
 def _model(*names: str) -> Any:
-    """A model under the name that it has in this release."""
+    """Returns a model class by the name that it has in this release."""
     return next(getattr(models, name) for name in names if hasattr(models, name))
 
 
@@ -558,7 +558,7 @@ def _new_id() -> str:
 
 
 def _to_error(request: Request, error: RefusedError) -> dict[str, Any]:
-    """The uploads are no gRPC, and say it otherwise."""
+    """Returns the error in JSON; uploads do not use gRPC, and have another form."""
     if "/upload" in request.line:
         return {"error_message": str(error), "error_details": str(error)}
     code, message = _CODES.get(error.status, 2), f"Failed to do it: {error}"
@@ -594,7 +594,7 @@ def _make_handler(stub: KfpApiStub) -> type[http.server.BaseHTTPRequestHandler]:
                 self.close_connection = True
 
         def log_message(self, *arguments: Any) -> None:
-            """Says nothing."""
+            """Drops the server's log."""
 
     return Handler
 

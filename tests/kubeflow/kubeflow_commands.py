@@ -50,6 +50,6 @@ def make_graft(folder, monkeypatch, capsys):
 
 
 def only(items):
-    """The one item of a dict."""
+    """Returns the single item of a dict."""
     (item,) = items.values()
     return item

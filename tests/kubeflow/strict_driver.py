@@ -1,4 +1,4 @@
-"""What the driver of Kubeflow Pipelines does before a task starts: conditions, inputs, outputs, the cache key.
+"""The driver of Kubeflow Pipelines, which runs before a task: conditions, inputs, outputs, cache key.
 
 Read in github.com/kubeflow/pipelines, backend/src/v2: driver/container.go, driver/resolve.go, driver/driver.go
 (provisionOutputs), expression/expression.go, cacheutils/cache.go, metadata/client.go and metadata/converter.go.
@@ -38,11 +38,11 @@ LOGS = "executor-logs"
 
 
 class DriverError(Exception):
-    """The driver fails, and with it the task."""
+    """Error of the driver, with which the task fails."""
 
 
 def split_condition(condition: str) -> list[re.Match[str]]:
-    """The comparisons of a condition, joined by `&&`.
+    """Splits a condition into its comparisons, joined by `&&`.
 
     Raises:
         RefusedError: it is anything else.
@@ -64,7 +64,7 @@ def split_condition(condition: str) -> list[re.Match[str]]:
 
 
 def will_trigger(condition: str, inputs: Any) -> bool:
-    """Whether the task runs: v2/expression/expression.go, Condition.
+    """Tells whether the task runs: v2/expression/expression.go, Condition.
 
     CEL over the ExecutorInput, so only what the task itself gets is known, without the defaults of its component.
     As in CEL, false && error is false.
@@ -85,7 +85,7 @@ def will_trigger(condition: str, inputs: Any) -> bool:
 
 
 def compare(comparison: re.Match[str], values: Mapping[str, Any]) -> bool:
-    """One comparison; a number is a double, `int(...)` makes it an integer, and CEL compares only like with like."""
+    """Evaluates a comparison; a number is a double unless in `int(...)`, and CEL compares only equal types."""
     name = comparison["name"]
     if name not in values:
         raise DriverError(f"evaluation error: no such key: {name}")
@@ -114,7 +114,7 @@ def resolve_inputs(
     outputs: Mapping[str, "Outputs"],
     constants: Mapping[str, str],
 ) -> Any:
-    """The inputs of a task: v2/driver/resolve.go, resolveInputs.
+    """Resolves the inputs of a task: v2/driver/resolve.go, resolveInputs.
 
     Args:
         task: PipelineTaskSpec.
@@ -149,7 +149,7 @@ def resolve_inputs(
 def find_value(
     source: Any, root_values: Mapping[str, Any], outputs: Mapping[str, "Outputs"], constants: Mapping[str, str]
 ) -> Any:
-    """One parameter, from where it comes: v2/driver/resolve.go, resolveInputParameter."""
+    """Returns the value of a parameter from its source: v2/driver/resolve.go, resolveInputParameter."""
     kind = source.WhichOneof("kind")
     if kind == "component_input_parameter":
         return root_values[source.component_input_parameter]
@@ -163,7 +163,7 @@ def find_value(
 
 
 def convert(name: str, parameter_type: int, value: Any) -> Any:
-    """The value, if it is of its type; anything becomes text where text is declared.
+    """Converts a value to its declared type; text accepts any value.
 
     v2/driver/resolve.go, handleParamTypeValidationAndConversion.
     """
@@ -179,7 +179,7 @@ def convert(name: str, parameter_type: int, value: Any) -> Any:
 
 
 def provision_outputs(run_root: str, task_name: str, component: Any, temporary: pathlib.Path) -> Any:
-    """Where the outputs of a task go: v2/driver/driver.go, provisionOutputs.
+    """Assigns the URIs of a task's outputs: v2/driver/driver.go, provisionOutputs.
 
     An artifact has a type, a URI and the metadata of its definition, and no name; nothing of it exists yet.
 
@@ -206,7 +206,7 @@ def provision_outputs(run_root: str, task_name: str, component: Any, temporary: 
 
 
 def fingerprint(pipeline: str, component: Any, container: Any, executor_input: Any) -> str:
-    """The key under which a task is found again: v2/cacheutils/cache.go, GenerateCacheKey.
+    """Returns the cache key of a task: v2/cacheutils/cache.go, GenerateCacheKey.
 
     Not in it: what the image holds, environment variables (newer versions have them), the component's defaults, the
     name of the task. Artifacts count by their name, which is their number in the metadata store.
@@ -229,7 +229,7 @@ def fingerprint(pipeline: str, component: Any, container: Any, executor_input: A
 
 
 class Outputs:
-    """What a task left.
+    """Outputs of a task.
 
     Attributes:
         artifacts: RuntimeArtifact by key, as the next task gets it.
@@ -242,7 +242,7 @@ class Outputs:
 
 
 class MetadataStore:
-    """The artifacts of all runs, each with its number, and the executions that the cache may use again.
+    """Artifacts of all runs, by number, and the executions in the cache.
 
     In the place of ML Metadata and of the API server's tasks; one file, read at every use, so that it lives as long
     as its folder.
@@ -257,7 +257,7 @@ class MetadataStore:
         return json.loads(self.file.read_text()) if self.file.exists() else {"artifacts": 0, "cache": {}}
 
     def record(self, key: str, artifact: Any) -> Any:
-        """Gives an artifact its number; returns it as the next task will get it.
+        """Gives an artifact its number; returns the artifact as the next task gets it.
 
         v2/metadata/client.go, RecordArtifact and ToRuntimeArtifact; converter.go. Only the URI and the metadata are
         kept: the type comes back as an instance schema, and that is empty ("figure out how to get schema"). The
@@ -289,7 +289,7 @@ class MetadataStore:
         self.file.write_text(json.dumps(state))
 
     def find(self, key: str) -> Outputs | None:
-        """The outputs of an execution: the same numbers, and URIs in the folder of the run that made them."""
+        """Returns the outputs of a cached execution, with the numbers and URIs of the run that made them."""
         found = self._read()["cache"].get(key)
         if found is None:
             return None
@@ -301,7 +301,7 @@ class MetadataStore:
 
 
 def store(name: str, value: Any) -> Any:
-    """A metadata value after ML Metadata: v2/metadata/converter.go, StructValueToMLMDValue and back."""
+    """Converts a value to ML Metadata and back: v2/metadata/converter.go, StructValueToMLMDValue."""
     kind = value.WhichOneof("kind")
     if kind in ("string_value", "number_value"):
         return value
@@ -315,12 +315,12 @@ def store(name: str, value: Any) -> Any:
 
 
 def to_python(value: Any) -> Any:
-    """A protobuf Value as Python has it; a number is a float."""
+    """Converts a protobuf Value to Python; numbers are floats."""
     return value.number_value if value.WhichOneof("kind") == "number_value" else json_format.MessageToDict(value)
 
 
 def to_json(message: Any) -> Any:
-    """A message as protojson in Go writes it: a whole number without a point."""
+    """Renders a message as Go's protojson does: whole numbers without a point."""
     return _shorten(json_format.MessageToDict(message))
 
 
@@ -333,7 +333,7 @@ def _shorten(value: Any) -> Any:
 
 
 def to_text(value: Any) -> str:
-    """A Value as text: v2/metadata/converter.go, PbValueToText; the launcher's placeholders have the same form."""
+    """Renders a Value as text: v2/metadata/converter.go, PbValueToText; the launcher's placeholders use it, too."""
     plain = to_json(value)
     if isinstance(plain, str):
         return plain

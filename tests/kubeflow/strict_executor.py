@@ -47,7 +47,7 @@ __all__ = ["RefusedError", "RunResult", "StrictBackend", "TaskResult"]
 
 @dataclasses.dataclass(frozen=True)
 class TaskResult:
-    """How a task ended.
+    """Result of a task.
 
     Attributes:
         name: of the task.
@@ -70,7 +70,7 @@ class TaskResult:
 
 @dataclasses.dataclass(frozen=True)
 class RunResult:
-    """How a run ended.
+    """Result of a run.
 
     Attributes:
         run_id: a UUID.
@@ -84,7 +84,7 @@ class RunResult:
 
 
 class StrictBackend:
-    """A cluster in a folder: pipeline root, cache and metadata live over its runs."""
+    """Cluster in a folder; pipeline root, cache and metadata outlive a run."""
 
     def __init__(
         self,
@@ -94,7 +94,7 @@ class StrictBackend:
         keep_titles: bool = False,
         bucket: bool = False,
     ):
-        """A backend whose state is in `root`.
+        """Takes the folder of the backend's state.
 
         Args:
             root: the folder; a second backend with the same one goes on where the first was.
@@ -139,7 +139,7 @@ class StrictBackend:
 
 
 class _Run:
-    """One run."""
+    """State of one run."""
 
     def __init__(self, backend: StrictBackend, spec: CheckedSpec, parameters: Mapping[str, Any]):
         self.backend = backend
@@ -158,7 +158,7 @@ class _Run:
         }
 
     def run_task(self, name: str) -> TaskResult:
-        """Runs a task if what it waits for has succeeded.
+        """Runs a task if the tasks before it have succeeded.
 
         Argo starts it on `a.Succeeded && b.Succeeded` (argocompiler/dag.go, depends): behind a task that was skipped
         it is omitted, and the run may still succeed; behind one that failed too. Tasks that do not wait for the failed
@@ -191,7 +191,7 @@ class _Run:
         return self.finish(name, "SUCCEEDED", outputs, 0, time.monotonic() - started, said)
 
     def drive(self, name: str) -> Any | None:
-        """The ExecutorInput of a task, or None if its condition is false: v2/driver/container.go, Container."""
+        """Returns the ExecutorInput of a task; None if its condition is false: v2/driver/container.go, Container."""
         task, component = self.spec.root.dag.tasks[name], self.spec.components[name]
         inputs = driver.resolve_inputs(task, component, self.parameters, self.outputs, self.constants)
         if not driver.will_trigger(task.trigger_policy.condition, inputs):
@@ -200,7 +200,7 @@ class _Run:
         return pipeline_spec_pb2.ExecutorInput(inputs=inputs, outputs=outputs)
 
     def find_cache_key(self, name: str, executor_input: Any) -> str | None:
-        """The key of the task in the cache, if it may be used."""
+        """Returns the cache key of the task; None if its cache is disabled."""
         if not self.spec.root.dag.tasks[name].caching_options.enable_cache:
             return None
         return driver.fingerprint(
@@ -208,7 +208,7 @@ class _Run:
         )
 
     def launch(self, name: str, executor_input: Any) -> driver.Outputs:
-        """Runs the command of a task and records what it left: v2/component/launcher_v2.go, Execute."""
+        """Runs the command of a task and records its outputs: v2/component/launcher_v2.go, Execute."""
         component, container, bucket = self.spec.components[name], self.spec.containers[name], self.bucket(name)
         launcher.prepare_folders(executor_input, bucket)
         bucket.download(executor_input)
@@ -229,17 +229,17 @@ class _Run:
         return driver.Outputs(recorded, parameters)
 
     def bucket(self, name: str) -> strict_bucket.Bucket:
-        """The store, and where the launcher of a task has its copies."""
+        """Returns the store, and the folder of the launcher's copies."""
         return strict_bucket.Bucket(self.backend.root / "bucket", self.folder(name) / "launcher")
 
     def folder(self, name: str) -> pathlib.Path:
-        """The folder of a task: its working folder, its home, its temporary files."""
+        """Returns the folder of a task, for working folder, home and temporary files."""
         return self.backend.root / "tasks" / self.run_id / name
 
     def finish(
         self, name: str, state: str, outputs: driver.Outputs, exit_code: int | None, seconds: float, said: str
     ) -> TaskResult:
-        """Keeps the outputs for the tasks behind this one."""
+        """Keeps the outputs for the tasks that follow."""
         self.outputs[name] = outputs
         return TaskResult(
             name,

@@ -1,4 +1,4 @@
-"""What the launcher of Kubeflow Pipelines does in the container of a task: the command, and what it left.
+"""The launcher of Kubeflow Pipelines, which runs in the container of a task: command and outputs.
 
 Read in github.com/kubeflow/pipelines, backend/src/v2/component/launcher_v2.go.
 """
@@ -25,7 +25,7 @@ FALSE = {"0", "f", "F", "false", "False", "FALSE"}
 
 
 class LauncherError(Exception):
-    """The launcher fails, and with it the task.
+    """Error of the launcher, with which the task fails.
 
     Attributes:
         exit_code: of the command; None if it did not start.
@@ -37,7 +37,7 @@ class LauncherError(Exception):
 
 
 def prepare_folders(executor_input: Any, bucket: Bucket) -> None:
-    """Makes the folders AROUND the outputs: prepareOutputFolders.
+    """Makes the parent folders of the outputs: prepareOutputFolders.
 
     An artifact's own folder is the component's affair, and so is the one of the output file.
     """
@@ -48,7 +48,7 @@ def prepare_folders(executor_input: Any, bucket: Bucket) -> None:
 
 
 def fill_command(container: Any, component: Any, executor_input: Any, bucket: Bucket) -> list[str]:
-    """The command and its arguments with placeholders replaced, text by text: executeV2.
+    """Replaces placeholders in the command and its arguments, text by text: executeV2.
 
     The component's defaults are seen here and nowhere else (addDefaultParams).
     """
@@ -65,7 +65,7 @@ def fill_command(container: Any, component: Any, executor_input: Any, bucket: Bu
 
 
 def find_placeholders(executor_input: Any, bucket: Bucket) -> dict[str, str]:
-    """What stands for what: getPlaceholders."""
+    """Returns the value of each placeholder: getPlaceholders."""
     text = json.dumps(to_json(executor_input), separators=(",", ":"), ensure_ascii=False, sort_keys=True)
     # The launcher takes it from JSON too: what does not parse would not have come so far.
     json_format.Parse(text, pipeline_spec_pb2.ExecutorInput())
@@ -83,7 +83,7 @@ def find_placeholders(executor_input: Any, bucket: Bucket) -> dict[str, str]:
 
 
 def run_command(command: list[str], folder: pathlib.Path, environment: Mapping[str, str], log: pathlib.Path) -> None:
-    """Runs the command in an empty folder, with a home and a place for temporary files of its own.
+    """Runs the command in an empty folder, with a home and a folder for temporary files.
 
     Args:
         command: the program and its arguments.
@@ -123,7 +123,7 @@ def run_command(command: list[str], folder: pathlib.Path, environment: Mapping[s
 
 
 def read_output(executor_input: Any) -> Any:
-    """What the executor wrote, if it wrote anything: getExecutorOutputFile."""
+    """Reads the executor's output file, if it exists: getExecutorOutputFile."""
     path = pathlib.Path(executor_input.outputs.output_file)
     output = pipeline_spec_pb2.ExecutorOutput()
     if not path.exists():
@@ -135,7 +135,7 @@ def read_output(executor_input: Any) -> Any:
 
 
 def collect_parameters(executor_input: Any, component: Any, output: Any) -> dict[str, Any]:
-    """The output parameters, from the output file or each from its own: collectOutputParameters."""
+    """Reads the output parameters, from the output file or each from its own file: collectOutputParameters."""
     parameters = dict(output.parameter_values)
     for name, parameter in sorted(executor_input.outputs.parameters.items()):
         if name in parameters:
@@ -154,7 +154,7 @@ def collect_parameters(executor_input: Any, component: Any, output: Any) -> dict
 
 
 def from_text(text: str, parameter_type: int) -> Any:
-    """A value out of a file: v2/metadata/converter.go, TextToPbValue."""
+    """Parses the text of a file into a value: v2/metadata/converter.go, TextToPbValue."""
     value = struct_pb2.Value()
     if parameter_type == ParameterType.STRING:
         value.string_value = text
@@ -175,7 +175,7 @@ def from_text(text: str, parameter_type: int) -> Any:
 
 
 def collect_artifacts(executor_input: Any, output: Any, run_root: str, bucket: Bucket) -> dict[str, Any]:
-    """The output artifacts, with the URI and the metadata that the executor wrote: uploadOutputArtifacts.
+    """Returns the output artifacts, with the executor's URIs and metadata: uploadOutputArtifacts.
 
     Of a list, the first; of an artifact, nothing else: mergeRuntimeArtifacts. An artifact that is not in a bucket is
     recorded without a file, too ("We allow components to not produce output files").
@@ -206,5 +206,5 @@ def collect_artifacts(executor_input: Any, output: Any, run_root: str, bucket: B
 
 
 def log_file(executor_input: Any, bucket: Bucket) -> pathlib.Path:
-    """Where the output of the command goes; in a bucket, right there."""
+    """Returns the path of the command's log; with a bucket, inside the bucket's folder."""
     return bucket.find_object(executor_input.outputs.artifacts[LOGS].artifacts[0].uri)

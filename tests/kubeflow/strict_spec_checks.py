@@ -1,4 +1,4 @@
-"""What the Kubeflow Pipelines API server looks at before a run starts, and what it refuses.
+"""Checks of the Kubeflow Pipelines API server before a run, with its refusals.
 
 The words of an error are the backend's where it has any. Each check names its file in github.com/kubeflow/pipelines,
 under backend/src.
@@ -30,11 +30,11 @@ KINDS = {
 
 
 class RefusedError(Exception):
-    """The API server, or Argo, would not start this run."""
+    """Refusal of a run by the API server, or by Argo."""
 
 
 class CheckedSpec:
-    """A spec that the backend would run, and that we model: one flat DAG of containers.
+    """Spec that passes the checks, and that this model supports: one flat DAG of containers.
 
     Attributes:
         name: of the pipeline.
@@ -68,12 +68,12 @@ class CheckedSpec:
         check_shared_containers(self.components, self.containers)
 
     def order(self) -> list[str]:
-        """The names of the tasks, each behind those that it waits for; by name where the order is free."""
+        """Names of the tasks in topological order; independent tasks by name."""
         return sort_tasks(self.dependencies)
 
 
 def parse(values: Any, message: Any, what: str) -> Any:
-    """`values` in the protobuf `message`; as protojson in Go, it takes no field that it does not know.
+    """Parses JSON into a protobuf message; refuses unknown fields, as Go's protojson does.
 
     Raises:
         RefusedError: an unknown field, or a value of another type.
@@ -85,7 +85,7 @@ def parse(values: Any, message: Any, what: str) -> Any:
 
 
 def check_header(spec: Any) -> None:
-    """apiserver/template/v2_template.go, NewV2SpecTemplate; v2/compiler/visitor.go, Accept."""
+    """Checks the header: apiserver/template/v2_template.go, NewV2SpecTemplate; v2/compiler/visitor.go, Accept."""
     if spec.schema_version != "2.1.0":
         raise RefusedError(
             f"KFP only supports schema version 2.1.0, but the pipeline spec has version {spec.schema_version}"
@@ -106,7 +106,7 @@ def check_header(spec: Any) -> None:
 
 
 def parse_executors(deployment: Any) -> Mapping[str, Any]:
-    """The executors by their label; v2/compiler/visitor.go, GetDeploymentConfig.
+    """Returns the executors by label; v2/compiler/visitor.go, GetDeploymentConfig.
 
     The backend leaves out fields that it does not know; here they are refused, nothing could come of them.
     """
@@ -115,7 +115,7 @@ def parse_executors(deployment: Any) -> Mapping[str, Any]:
 
 
 def check_task(name: str, task: Any) -> None:
-    """A task by itself: what Argo takes as its name, and what we model."""
+    """Checks the name of a task against Argo's rules, and its parts against this model."""
     if not TASK_NAME.fullmatch(name) or name[0].isdigit():
         raise RefusedError(
             f"templates.root.tasks name {name!r}: name must consist of alpha-numeric characters or '-', "
@@ -135,7 +135,7 @@ def check_task(name: str, task: Any) -> None:
 
 
 def find_component(name: str, task: Any, components: Mapping[str, Any]) -> Any:
-    """The component of a task; v2/compiler/visitor.go, dfs."""
+    """Returns the component of a task; v2/compiler/visitor.go, dfs."""
     label = task.component_ref.name
     if not label:
         raise RefusedError(f'component ref name is empty for task name="{name}"')
@@ -152,7 +152,7 @@ def find_component(name: str, task: Any, components: Mapping[str, Any]) -> Any:
 
 
 def check_artifact_type(component: str, key: str, artifact: Any) -> None:
-    """Only types of the system pass.
+    """Refuses types other than `system.*`.
 
     The backend takes any title, and a schema written out; the user interface and the newest versions know only these.
     """
@@ -167,7 +167,7 @@ def check_artifact_type(component: str, key: str, artifact: Any) -> None:
 
 
 def find_container(name: str, component: Any, executors: Mapping[str, Any]) -> Any:
-    """The container of a task; v2/compiler/visitor.go, dfs, and v2/compiler/argocompiler/dag.go, task."""
+    """Returns the container of a task; v2/compiler/visitor.go, dfs, and v2/compiler/argocompiler/dag.go, task."""
     implementation = component.WhichOneof("implementation")
     if implementation == "dag":
         raise RefusedError(f"not modelled: task {name!r} is a DAG of its own")
@@ -191,7 +191,7 @@ def find_container(name: str, component: Any, executors: Mapping[str, Any]) -> A
 
 
 def find_dependencies(tasks: Mapping[str, Any]) -> dict[str, list[str]]:
-    """What each task waits for: v2/compiler/argocompiler/dag.go, addImplicitDependencies."""
+    """Returns the tasks that each task waits for: v2/compiler/argocompiler/dag.go, addImplicitDependencies."""
     dependencies = {}
     for name, task in sorted(tasks.items()):
         producers = [p.task_output_parameter.producer_task for p in task.inputs.parameters.values()]
@@ -210,7 +210,7 @@ def find_dependencies(tasks: Mapping[str, Any]) -> dict[str, list[str]]:
 
 
 def sort_tasks(dependencies: Mapping[str, list[str]]) -> list[str]:
-    """Tasks behind those that they wait for, else by name.
+    """Sorts tasks topologically; independent tasks by name.
 
     Raises:
         RefusedError: they wait for each other.
@@ -225,7 +225,7 @@ def sort_tasks(dependencies: Mapping[str, list[str]]) -> list[str]:
 
 
 def check_inputs(name: str, task: Any, components: Mapping[str, Any], root: Any) -> None:
-    """Where the inputs of a task come from.
+    """Checks the sources of a task's inputs.
 
     v2/driver/resolve.go would say so when the task starts; nothing in the run can change it, so it is said before.
     """
@@ -252,7 +252,7 @@ def check_inputs(name: str, task: Any, components: Mapping[str, Any], root: Any)
 
 
 def check_parameter_source(where: str, parameter: Any, components: Mapping[str, Any], root: Any) -> None:
-    """v2/driver/resolve.go, resolveInputParameter."""
+    """Checks the source of a parameter: v2/driver/resolve.go, resolveInputParameter."""
     if parameter.parameter_expression_selector:
         raise RefusedError(f"{where}: not modelled: parameterExpressionSelector")
     kind = parameter.WhichOneof("kind")
@@ -272,14 +272,14 @@ def check_parameter_source(where: str, parameter: Any, components: Mapping[str, 
 
 
 def check_producer(where: str, source: Any, what: str, components: Mapping[str, Any]) -> None:
-    """The producer has this output; the backend finds out when it looks for the value."""
+    """Checks that the producer has the output; the backend itself fails later, on the missing value."""
     key = getattr(source, f"output_{what}_key")
     if key not in getattr(components[source.producer_task].output_definitions, f"{what}s"):
         raise RefusedError(f'{where}: cannot find output {what} key "{key}" in producer task "{source.producer_task}"')
 
 
 def check_shared_containers(components: Mapping[str, Any], containers: Mapping[str, Any]) -> None:
-    """Components with one and the same container have one and the same spec.
+    """Refuses two components with equal containers and different specs.
 
     v2/compiler/argocompiler/argo.go stores a component under the hash of its container (hashComponentContainer), and
     the first one stays (saveProtoToArguments): the second would run with the inputs and outputs of the first.
@@ -296,7 +296,7 @@ def check_shared_containers(components: Mapping[str, Any], containers: Mapping[s
 
 
 def check_parameters(root: Any, parameters: Mapping[str, Any]) -> dict[str, struct_pb2.Value]:
-    """The parameters of a run, with the defaults of the root.
+    """Returns the parameters of a run, with the defaults of the root.
 
     apiserver/template/v2_template.go, validatePipelineJobInputs, and for the defaults Compile in
     v2/compiler/argocompiler/argo.go. Stricter in one point: the backend lets 1.5 pass for an integer.
@@ -324,7 +324,7 @@ def check_parameters(root: Any, parameters: Mapping[str, Any]) -> dict[str, stru
 
 
 def check_value(name: str, parameter_type: int, value: Any) -> struct_pb2.Value:
-    """A parameter of a run as protobuf."""
+    """Converts a parameter of a run to protobuf."""
     if parameter_type not in KINDS:
         raise RefusedError(f"input parameter {name} has unspecified type")
     message = parse(value, struct_pb2.Value(), f"input parameter {name}")

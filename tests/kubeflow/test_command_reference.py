@@ -13,13 +13,13 @@ OF_A_LEVEL = [["run"], ["releases"], ["releases", "rollback"], ["kubeflow", "sub
 
 
 def test_page_is_that_of_the_source():
-    """Made by: .venv/bin/python -m kubeflow.command_reference docs/commands.md."""
+    """The page is made by: .venv/bin/python -m kubeflow.command_reference docs/commands.md."""
     assert PAGE.read_text(encoding="utf-8") == render_commands()
 
 
 @pytest.mark.parametrize("command", [[], *OF_A_LEVEL], ids=" ".join)
 def test_page_has_what_help_prints(command):
-    """On 80 columns, to the letter."""
+    """The texts are equal, at 80 columns."""
     done = CliRunner().invoke(cli, [*command, "--help"], prog_name="./graft", terminal_width=78)
     heading = " ".join(["## ./graft", *command])
     assert f"\n{heading}\n\n```text\n{done.stdout}```\n" in PAGE.read_text(encoding="utf-8")

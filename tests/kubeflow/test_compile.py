@@ -1,4 +1,4 @@
-"""What is handed to Kubeflow Pipelines is what its open-source backend takes."""
+"""The compiled spec passes the checks of the open-source backend of Kubeflow Pipelines."""
 
 import copy
 import json
@@ -27,7 +27,7 @@ def read_parameters(spec):
 
 
 def find_args(spec, name):
-    """The arguments of a task's container."""
+    """Returns the arguments of a task's container."""
     return spec["deploymentSpec"]["executors"][spec["components"][name]["executorLabel"]]["container"]["args"]
 
 
@@ -62,13 +62,13 @@ def test_all_executors_are_containers_without_hooks(spec):
 
 
 def test_no_two_containers_are_alike(spec):
-    """The backend would take one for the other."""
+    """The backend takes equal containers for the same one."""
     containers = [json.dumps(e) for e in spec["deploymentSpec"]["executors"].values()]
     assert len(set(containers)) == len(containers)
 
 
 def test_each_task_has_the_digest_of_its_own_code(spec):
-    """Of the code that compiles; the ServingValidator's is that of the built-in server, which the Pusher records."""
+    """The ServingValidator's is that of the built-in server, which the Pusher records."""
     digests = read_code_digests().components
     tasks = {name: json.dumps(task) for name, task in spec["root"]["dag"]["tasks"].items()}
     found = {name: {owner for owner, digest in digests.items() if digest in text} for name, text in tasks.items()}
@@ -108,7 +108,7 @@ def test_a_parameter_of_a_run_reaches_whoever_reads_it(spec):
 
 
 def read_settings(spec, component):
-    """What a component is given of settings that no run may set."""
+    """Returns the settings of a component, without the run parameters."""
     given = spec["root"]["dag"]["tasks"][component]["inputs"]["parameters"]["settings"]
     return json.loads(given["runtimeValue"]["constant"])
 
@@ -122,7 +122,7 @@ def test_a_file_of_weights_is_looked_into_by_the_gate_of_each_run(compile_digits
 
 @pytest.mark.parametrize("follow_links", [True, False])
 def test_whether_links_lead_out_of_the_folder_reaches_the_ingest(compile_digits, follow_links):
-    """A folder that is mounted into the pods may have some."""
+    """A folder that is mounted into the pods may have links."""
     spec = compile_digits("gs://bucket/photos", "gs://bucket/graft", follow_links=follow_links)
     assert read_settings(spec, "ExampleGen")["follow_links"] is follow_links
 
@@ -135,7 +135,7 @@ def test_what_reads_more_than_its_inputs_is_not_cached(spec):
 
 
 def test_nothing_behind_the_gate_runs_unless_it_says_so(spec):
-    """Whatever is trained waits for a task with the condition."""
+    """Every training task waits for a task with the condition."""
     tasks = spec["root"]["dag"]["tasks"]
     guarded = {name for name, task in tasks.items() if "triggerPolicy" in task}
     waiting = set(guarded)
@@ -156,7 +156,7 @@ def test_each_task_tells_who_compiled_it(spec):
 
 
 def test_the_same_configuration_gives_the_same_spec(compile_digits, spec):
-    """A version is uploaded anew only if something has changed."""
+    """A new version is uploaded only after a change."""
     assert compile_digits("gs://bucket/photos", "gs://bucket/graft") == spec
 
 
@@ -184,7 +184,7 @@ def test_a_pipeline_root_of_this_machine_is_refused(tmp_path):
 
 
 def test_a_spec_is_written_as_yaml_or_not_at_all(spec, tmp_path):
-    """Kubeflow asks for the suffix; a folder that is not there is said in one line."""
+    """Kubeflow requires the suffix; a missing folder is an error of one line."""
     write_spec(spec, str(tmp_path / "graft.yaml"))
     assert yaml.safe_load((tmp_path / "graft.yaml").read_text()) == spec
     with pytest.raises(UsageError, match=r"expected a file named \*.yaml"):
@@ -196,7 +196,7 @@ def test_a_spec_is_written_as_yaml_or_not_at_all(spec, tmp_path):
 
 @pytest.mark.parametrize("stores", [None, "gs://bucket/graft[1]"])
 def test_a_place_in_a_bucket_that_is_a_pattern_is_refused(stores):
-    """TFX and TensorFlow expand it there, too."""
+    """TFX and TensorFlow expand wildcards in a bucket, too."""
     config = load_config(None, {"data": "gs://bucket/photos[1]", "classes": "cat,dog"})
     root = "gs://bucket/graft" if stores else "gs://bucket/graft?"
     with pytest.raises(
@@ -213,5 +213,5 @@ def test_stores_may_lie_elsewhere_than_artifacts():
     assert read_parameters(spec)["model_dir"]["defaultValue"] == "gs://bucket/graft/serving/graft"
     embedder = spec["root"]["dag"]["tasks"]["Embedder"]["inputs"]["parameters"]
     assert embedder["store"] == {"runtimeValue": {"constant": "gs://bucket/graft/embeddings"}}
-    with pytest.raises(UsageError, match="--stores: expected a place that TensorFlow opens"):
+    with pytest.raises(UsageError, match="--stores: expected a folder that TensorFlow opens"):
         compile_spec(config, "image", "minio://mlpipeline/graft")

@@ -1,4 +1,4 @@
-"""What a container is told, and what it leaves, between Kubeflow's launcher and TFX's entry point."""
+"""The entry point between Kubeflow's launcher and TFX: arguments in, output file out."""
 
 import json
 import os
@@ -19,7 +19,7 @@ TYPES = {"examples": "tfx.types.standard_artifacts.Examples", "report": "compone
 
 
 def make_invocation(root="gs://bucket/artifacts/graft/run-1/ExampleGen/execution-1", output_file="/tmp/output.json"):
-    """ExecutorInput as a driver sends it: inputs without a type."""
+    """Returns an ExecutorInput as a driver sends it, without types of inputs."""
     return {
         "inputs": {"artifacts": {"report": {"artifacts": [{"uri": "gs://bucket/r", "type": {"instanceSchema": ""}}]}}},
         "outputs": {
@@ -62,14 +62,14 @@ def test_what_lies_in_a_bucket_is_read_where_the_launcher_copied_it(scheme, fold
 
 
 def test_paths_of_a_volume_stay():
-    """There is nothing to copy."""
+    """The launcher copies no volume."""
     invocation = make_invocation("/mnt/graft/run-1/ExampleGen/execution-1")
     entry_point.move_to_launcher_folders(invocation)
     assert find_uris(invocation)["examples"] == "/mnt/graft/run-1/ExampleGen/execution-1/examples"
 
 
 def test_the_run_is_told_from_the_address_of_an_output():
-    """It goes into the record of a pushed version."""
+    """The run id goes into the record of a pushed version."""
     invocation = make_invocation()
     entry_point.set_types(invocation, TYPES)
     copied = entry_point.move_to_launcher_folders(invocation)
@@ -88,7 +88,7 @@ def test_an_output_parameter_is_a_property_of_an_artifact(tmp_path):
 
 
 def test_an_output_parameter_that_nobody_wrote_is_an_error(tmp_path):
-    """The launcher would look for a file, and blame that."""
+    """Without the check, the launcher would report a missing file."""
     path = tmp_path / "output.json"
     path.write_text('{"artifacts": {}}')
     with pytest.raises(GraftError, match="output parameter train: no artifact has such a property"):

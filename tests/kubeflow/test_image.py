@@ -1,4 +1,4 @@
-"""The container image: what its Dockerfile says, and its steps without Docker."""
+"""The container image: its Dockerfile, and the steps of its build without Docker."""
 
 import importlib.metadata
 import os
@@ -38,7 +38,7 @@ def read_stages():
 
 
 def copy_context(target):
-    """What `docker build` would send: .dockerignore leaves out all, and then lets some names in."""
+    """Returns the build context: .dockerignore excludes all names, and then includes some."""
     lines = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if not line.startswith("#")]
     everything, *rest = lines
     let_in = [line.removeprefix("!") for line in rest if line.startswith("!")]
@@ -70,7 +70,7 @@ def installed(context, tmp_path_factory):
 
 
 def run_installed(installed, *arguments, cwd):
-    """A command with the installed project and the libraries of this environment, and nothing of the checkout."""
+    """Runs a command with the installed project and this environment's libraries, without the checkout."""
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(installed), "HOME": str(cwd)}
     command = [sys.executable, *arguments]
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300, check=False)
@@ -86,7 +86,7 @@ def test_the_base_is_that_of_the_newer_stack():
 
 
 def follow(name):
-    """The instructions that make a stage, those of the stages that it builds on before its own."""
+    """Returns the instructions of a stage, after those of the stages that it builds on."""
     base = next(text for instruction, text in read_stages()[name] if instruction == "FROM").split()[0]
     return [*(follow(base) if base in read_stages() else []), *read_stages()[name]]
 
@@ -145,7 +145,7 @@ def test_the_lock_is_what_is_installed_here():
 
 
 def read_lock():
-    """Name, version and marker of what is locked."""
+    """Returns name, version and marker of each locked package."""
     line = re.compile(r"^([\w.-]+)(?:\[[^\]]*\])?==(\S+)(?: ; (.+?))? \\\\$", re.MULTILINE)
     return line.findall((ROOT / "requirements.lock").read_text())
 

@@ -1,4 +1,4 @@
-"""The stub refuses what the backend refuses, and what it answers is a model of kfp-server-api."""
+"""The stub refuses what the backend refuses, and answers with models of kfp-server-api."""
 
 import io
 import json
@@ -39,14 +39,14 @@ def post(stub):
 
 @pytest.fixture
 def client(stub, tmp_path, monkeypatch):
-    """The client of kfp, as it is."""
+    """The unmodified client of kfp."""
     monkeypatch.setattr(kfp.Client, "_LOCAL_KFP_CONTEXT", str(tmp_path / "context.json"))
     return kfp.Client(host=stub.host)
 
 
 @pytest.fixture
 def uploaded(client, tmp_path):
-    """What a run refers to: an experiment, a pipeline and a version."""
+    """Objects that a run refers to: an experiment, a pipeline and a version."""
     (tmp_path / "graft.yaml").write_text(yaml.safe_dump(SPEC))
     pipeline = client.upload_pipeline(str(tmp_path / "graft.yaml"), "graft")
     version = client.upload_pipeline_version(str(tmp_path / "graft.yaml"), "1", pipeline_id=pipeline.pipeline_id)

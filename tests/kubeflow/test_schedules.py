@@ -1,4 +1,4 @@
-"""`./graft kubeflow schedule` and what goes with it, against the stub of the API: one schedule of a name, always."""
+"""`./graft kubeflow schedule` and its companions, against the stub of the API: one schedule of a name."""
 
 import copy
 import datetime
@@ -26,7 +26,7 @@ def schedule(graft, stub):
 
 
 def start_run(stub, recurring_run, state):
-    """A run that the schedule has started."""
+    """Adds a run that the schedule has started."""
     from kfp_server_api import V2beta1Run
 
     stub.runs["a-run"] = V2beta1Run(
@@ -110,7 +110,7 @@ def test_another_spec_replaces_it(schedule, stub, tmp_path):
 
 
 def test_the_old_one_goes_only_when_the_new_one_is_there(schedule, stub):
-    """Between the two there are both; at no time is there none."""
+    """Between the two requests both schedules exist, and at no moment none."""
     schedule()
     old = only(stub.recurring_runs)
     schedule("0 30 4 * * *")
@@ -136,7 +136,7 @@ def test_what_an_update_left_behind_is_put_right_by_the_same_command(schedule, s
     stub.fail("DELETE .*", 500, "the database is gone")
     failed = schedule("0 30 4 * * *")
     assert failed.code == 1
-    assert "the one before it may be, too. Give the same command again." in failed.err
+    assert "an older schedule of this name may, too. Give the same command again." in failed.err
     assert len(stub.recurring_runs) == 2
     typed = schedule("0 30 4 * * *")
     assert (typed.code, "unchanged" in typed.out) == (0, True)
@@ -170,7 +170,7 @@ def test_a_paused_schedule_stays_paused_when_it_is_changed(schedule, graft, stub
 
 
 def test_a_run_that_is_going_on_is_not_ended_by_a_change(schedule, stub):
-    """Kubernetes ends the runs of a recurring run that is deleted; so it is paused, and deleted the next time."""
+    """Kubernetes ends the runs of a deleted recurring run: so it is paused, and deleted the next time."""
     schedule()
     old = only(stub.recurring_runs)
     start_run(stub, old, "RUNNING")
@@ -193,7 +193,7 @@ def test_only_those_of_the_name_in_the_experiment_are_touched(schedule, stub):
 
 @pytest.mark.parametrize("state", ["RUNNING", "SUCCEEDED"])
 def test_a_run_older_than_many_others_is_seen(graft, schedule, stub, state):
-    """Of 250 runs of the experiment it is the first; while it is going on, its schedule stays."""
+    """Of 250 runs of the experiment it is the first; while it is active, its schedule stays."""
     schedule()
     made = only(stub.recurring_runs)
     start_run(stub, made, state)
@@ -203,7 +203,7 @@ def test_a_run_older_than_many_others_is_seen(graft, schedule, stub, state):
         newer.created_at += datetime.timedelta(seconds=number + 1)
         stub.runs[newer.run_id] = newer
     typed = graft("delete", "graft", "--host", stub.host)
-    assert ("its run a-run is going on" in typed.err) == (state == "RUNNING")
+    assert ("its run a-run is active" in typed.err) == (state == "RUNNING")
     assert bool(stub.recurring_runs) == (state == "RUNNING")
 
 
@@ -250,7 +250,7 @@ def test_schedules_are_listed(graft, schedule, stub):
 
 
 def test_the_table_shows_what_an_expression_in_brackets_is(graft, schedule, stub, monkeypatch):
-    """Rich would take brackets for its markup."""
+    """Rich would read brackets as markup."""
     monkeypatch.setenv("COLUMNS", "250")
     schedule(NIGHTLY, "--window-days", "30")
     typed = graft("schedules", "--host", stub.host)
@@ -259,7 +259,7 @@ def test_the_table_shows_what_an_expression_in_brackets_is(graft, schedule, stub
 
 
 def test_a_schedule_of_another_is_listed_too(graft, schedule, stub):
-    """One of the UI: periodic, and of a version that is gone."""
+    """A schedule of the UI is periodic, and may run a deleted version."""
     schedule()
     other = only(stub.recurring_runs)
     other.trigger.cron_schedule = None
@@ -303,7 +303,7 @@ def test_a_schedule_is_not_deleted_while_a_run_of_it_is_going_on(graft, schedule
     start_run(stub, only(stub.recurring_runs), "RUNNING")
     typed = graft("delete", "graft", "--host", stub.host)
     assert typed.code == 1
-    assert "its run a-run is going on" in typed.err
+    assert "its run a-run is active" in typed.err
     assert len(stub.recurring_runs) == 1
 
 
@@ -347,7 +347,7 @@ def test_of_one_name_all_are_paused_and_the_newest_is_resumed(graft, schedule, s
         ("0 0 3-3 * * *", "hour: got 3-3; expected"),  # robfig/cron takes it for 3, croniter for *
         ("0 */0 3 * * *", "minute: got */0; expected"),
         ("0 1,,2 3 * * *", "minute: got nothing; expected *, a number"),
-        ("0 0 3 30 2 *", "there is no such day in any year"),
+        ("0 0 3 30 2 *", "no year has such a day"),
     ],
 )
 def test_a_malformed_cron_says_the_format_and_sends_nothing(schedule, stub, cron, said):
@@ -383,7 +383,7 @@ def test_the_next_times_are_those_of_robfig_cron(cron, following):
 
 
 def test_a_day_that_never_comes_is_refused():
-    with pytest.raises(UsageError, match="no such day"):
+    with pytest.raises(UsageError, match="no year has such a day"):
         parse_cron("0 0 0 31 4,6 *")
 
 

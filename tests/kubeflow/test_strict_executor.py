@@ -37,7 +37,7 @@ def make_task(
     cache=False,
     args=("{{$}}",),
 ):
-    """A task; `parameters` and `artifacts` say where its inputs come from, a tuple is (task, key)."""
+    """Returns a task; `parameters` and `artifacts` name the sources of its inputs, a tuple is (task, key)."""
     sources = {}
     for key, source in (parameters or {}).items():
         if isinstance(source, tuple):
@@ -77,7 +77,7 @@ def make_task(
 
 
 def make_spec(root=None, **tasks):
-    """A pipeline spec of some tasks; `root` are the definitions of its parameters."""
+    """Returns a pipeline spec of some tasks; `root` has the definitions of its parameters."""
     tasks = {name.replace("_", "-"): task for name, task in tasks.items()}
     return {
         "schemaVersion": "2.1.0",
@@ -508,7 +508,7 @@ def test_processes_that_a_task_leaves_behind_end_with_it(run):
 
 
 def _is_running(pid):
-    """Whether there is such a process, and not only its remains."""
+    """Tells whether a process runs, and is not a zombie."""
     try:
         return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""`./graft kubeflow submit` against the stub of the API: what it sends, what it says, and how it ends."""
+"""`./graft kubeflow submit` against the stub of the API: requests, output and exit code."""
 
 import pathlib
 import re
@@ -27,14 +27,14 @@ def graft(tmp_path, monkeypatch, capsys):
 
 
 def substitute(text, stub):
-    """What a dry run prints, with the ids that the stub has given in the meantime."""
+    """Returns the output of a dry run, with the ids of the stub."""
     pipeline, version, experiment = only(stub.pipelines), only(stub.versions), only(stub.experiments)
     text = text.replace("PIPELINE_VERSION_ID", version.pipeline_version_id)
     return text.replace("PIPELINE_ID", pipeline.pipeline_id).replace("EXPERIMENT_ID", experiment.experiment_id)
 
 
 def describe(request):
-    """A request that came in, as a dry run describes it."""
+    """Describes a received request as a dry run does."""
     described = {"request": request.line}
     if request.query:
         described["query"] = request.query
@@ -81,7 +81,7 @@ def test_a_version_is_named_by_its_content(graft, stub):
 
 
 def test_the_same_content_is_not_uploaded_again(graft, stub, tmp_path):
-    """Also not where the YAML of it is laid out in another way."""
+    """Another layout of the YAML is the same content."""
     graft("submit", "--host", stub.host, DATA)
     turned = dict(reversed(SPEC.items()))
     (tmp_path / "graft.yaml").write_text(
@@ -266,7 +266,7 @@ def test_a_server_that_does_not_answer_in_time_is_one_line(graft, stub, monkeypa
 def test_a_run_that_is_answered_too_late_may_have_been_started(graft, stub, monkeypatch):
     monkeypatch.setattr(client, "TIMEOUT", (1, 1))
     stub.delay("POST .*/runs", 20)
-    assert_one_line(graft("submit", "--host", stub.host, DATA), 1, "It may have done what it was asked")
+    assert_one_line(graft("submit", "--host", stub.host, DATA), 1, "The request may have been carried out")
 
 
 @pytest.mark.parametrize(
@@ -291,7 +291,7 @@ def test_a_page_to_log_in_is_taken_for_what_it_is(graft):
         answers = threading.Thread(target=lambda: server.accept()[0].sendall(page), daemon=True)
         answers.start()
         typed = graft("submit", "--host", f"http://127.0.0.1:{server.getsockname()[1]}", DATA)
-    assert_one_line(typed, 1, "log in", "KF_PIPELINES_SA_TOKEN_PATH")
+    assert_one_line(typed, 1, "a login", "KF_PIPELINES_SA_TOKEN_PATH")
 
 
 # What goes wrong before.

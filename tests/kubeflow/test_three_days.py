@@ -18,19 +18,19 @@ UNTIL_THE_GATE = {"ExampleGen", "SchemaGen", "RetrainingGate"}
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
-    """A folder for everything that the cluster keeps."""
+    """Folder of the cluster's state."""
     return tmp_path_factory.mktemp("cluster")
 
 
 @pytest.fixture(scope="module")
 def spec(compile_digits, cluster):
-    """The pipeline, for folders of the cluster."""
+    """The compiled pipeline, for folders of the cluster."""
     return compile_digits(cluster / "photos", cluster / "graft")
 
 
 @pytest.fixture(scope="module")
 def backend(cluster, warm_python):
-    """A backend with an image whose Python has a small base."""
+    """Backend whose image has a Python with a small base."""
     path = f"{warm_python.small_base.parent}:/usr/bin:/bin"
     environment = {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3", "PATH": path}
     return StrictBackend(cluster / "backend", environment, bucket=True)
@@ -38,7 +38,7 @@ def backend(cluster, warm_python):
 
 @pytest.fixture(scope="module")
 def run_night(cluster, backend, spec):
-    """Brings the images of a day, if there are any, and runs what the schedule would that night."""
+    """Adds the images of a day, if there are any, and runs that night's scheduled run."""
     write_digits(str(cluster / "digits"))
 
     def run(date):

@@ -1,4 +1,4 @@
-"""What the tests of the pipeline share: a small real data set, and a run through the front door."""
+"""Fixtures of the pipeline tests: a small real data set, and a run as users start it."""
 
 import io
 import shutil
@@ -48,7 +48,7 @@ def small_digits(digits, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def settings():
-    """What `run` sets: small, and fast on two cores."""
+    """Settings of `run`: small, and fast on two cores."""
     return SETTINGS
 
 

@@ -1,4 +1,4 @@
-"""What people do have in their folders: one message, what to do, and nothing half-written."""
+"""Common mistakes in data folders: one message, advice, and no half-written file."""
 
 import errno
 import io
@@ -37,7 +37,7 @@ def photos(tmp_path, make_images):
 
 @pytest.fixture
 def live_model(tmp_path):
-    """A version that is live, of cats and dogs; as far as a run that stops early looks at it."""
+    """A live version of cats and dogs, with the files that an early check reads."""
     version = tmp_path / "out" / "serving" / "graft" / "7"
     (version / "assets.extra").mkdir(parents=True)
     (version / "variables").mkdir()
@@ -48,12 +48,12 @@ def live_model(tmp_path):
 
 
 def executed(tmp_path):
-    """The components that left an output."""
+    """Returns the components that left an output."""
     return {path.name for path in (tmp_path / "out" / "pipeline").glob("*")}
 
 
 def make_nothing(data):
-    """No folder at all."""
+    """Makes no folder."""
 
 
 def make_files(data):

@@ -1,4 +1,4 @@
-"""What a change of the code makes run again."""
+"""The components that a change of the code runs again."""
 
 import dataclasses
 import importlib.metadata
@@ -7,7 +7,7 @@ import pytest
 from edited_sources import copy_sources, edit, list_sources, reword
 
 from pipeline import code_digests
-from pipeline.chain import Places, create_pipeline
+from pipeline.chain import Paths, create_pipeline
 from pipeline.code_digests import COMPONENTS, read_code_digests
 from pipeline.config.config import Config
 from pipeline.parameters import make_parameters
@@ -62,7 +62,7 @@ def find_changed(before, after):
 
 @pytest.fixture(scope="module")
 def edited(tmp_path_factory):
-    """File to digests of a copy in which it has a line more."""
+    """Returns the digests of a copy with one more line, by edited file."""
     sources = copy_sources(tmp_path_factory.mktemp("edited"))
     digests = {}
     for path in RUN_ON:
@@ -132,8 +132,8 @@ def pipeline(unchanged, tmp_path):
         **dict.fromkeys((field.name for field in dataclasses.fields(Resolved)), "")
         | {"classes": ["cat", "dog"], "code_digests": unchanged.components, "server_digest": "tried with"}
     )
-    places = Places(*[str(tmp_path)] * 3)
-    return create_pipeline(config, make_parameters(config, "", str(tmp_path)), resolved, places, [])
+    paths = Paths(*[str(tmp_path)] * 3)
+    return create_pipeline(config, make_parameters(config, "", str(tmp_path)), resolved, paths, [])
 
 
 def test_each_component_gets_its_own_digest_and_no_other(pipeline, unchanged):

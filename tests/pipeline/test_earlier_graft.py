@@ -1,4 +1,4 @@
-"""A workspace of Graft 0.2.0 is read on: its version, its runs; see tests/fixtures/graft_0_2_0."""
+"""A workspace of Graft 0.2.0 stays readable: its version and its runs; see tests/fixtures/graft_0_2_0."""
 
 import json
 import pathlib
@@ -24,7 +24,7 @@ EMBEDDINGS = "pipeline/Embedder/embeddings/8"
 
 @pytest.fixture
 def workspace(tmp_path):
-    """What 0.2.0 wrote, and files in the place of weights."""
+    """The files of 0.2.0, with placeholders for the weights."""
     found = prepare(str(tmp_path / "out"))
     version = found.model_dir("graft") / str(VERSION)
     for name in ("saved_model.pb", "variables/variables.index", "assets.extra/graft.json"):

@@ -1,4 +1,4 @@
-"""A copy of Graft is edited from run to run: what runs on the edited file runs again, and what lies behind that."""
+"""A copy of Graft is edited from run to run: the components that run on the edited file run again."""
 
 import json
 import shutil

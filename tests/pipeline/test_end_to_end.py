@@ -49,7 +49,7 @@ def read_records(files):
 
 @pytest.fixture(scope="module")
 def events():
-    """What the components of the first run report of their progress."""
+    """Progress events of the components of the first run."""
     return []
 
 
@@ -322,7 +322,7 @@ def test_one_new_image_is_all_that_goes_through_the_base(one_new_image, first):
 
 @pytest.mark.slow
 def test_unchanged_run_embeds_nothing(again):
-    """It is said of none."""
+    """The report has no line about embeddings."""
     assert (again[0].result.embedding.computed, again[0].result.embedding.trunk_computed) == (0, 0)
     assert "Embedded:" not in again[1]
 
@@ -363,7 +363,7 @@ def test_store_says_what_it_holds_and_drops_what_is_unused(worse_once_more, one_
     """`./graft embeddings`: size, hit rate; a store of other weights goes with --prune, what is in use stays."""
     from rich.console import Console
 
-    from pipeline.commands.embeddings import print_store, prune_store
+    from pipeline.workspace.embedding_store import print_store, prune_store
 
     images = one_new_image[0].result.embedding.images
     other = EmbeddingStore(str(workspace / "embeddings"), FeatureKey("embedding", "other", "graph", (4,), "float32"))

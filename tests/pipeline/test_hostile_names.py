@@ -1,4 +1,4 @@
-"""Class and file names that hold whatever a name can hold: no command lets one reach the terminal as it is."""
+"""Hostile class and file names: no command prints one to the terminal unescaped."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""Which files a module runs on, in small projects and in Graft itself."""
+"""The files that a module runs on, in small projects and in Graft itself."""
 
 import ast
 import functools
@@ -20,7 +20,7 @@ NOT_INSTALLED = {"boto3", "tensorflow_io"}
 
 @pytest.fixture
 def closure(tmp_path):
-    """Writes sources; returns what `components.start` runs on, but for itself and the packages above it."""
+    """Writes sources; returns the closure of `components.start`, without itself and its packages."""
 
     def find(start, **files):
         files = {"components/__init__.py": "", "components/start.py": start} | files
@@ -143,7 +143,7 @@ def read_closure(module):
 
 
 def parse_sources(module):
-    """Path to syntax tree, of the sources in a closure."""
+    """Returns the syntax trees of the sources in a closure, by path."""
     return {path: parse_source(path) for path in read_closure(module).files if path.endswith(".py")}
 
 
@@ -154,13 +154,13 @@ def parse_source(path):
 
 @functools.cache
 def read_names(path):
-    """The names and attributes in a source."""
+    """Returns the names and attributes in a source."""
     return {getattr(node, "id", getattr(node, "attr", "")) for node in ast.walk(parse_source(path))}
 
 
 @functools.cache
 def list_strings(tree):
-    """The string constants of a source but for its docstrings."""
+    """Returns the string constants of a source, without its docstrings."""
     docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
     found = [node for node in ast.walk(tree) if isinstance(node, ast.Constant) and id(node) not in docstrings]
     return [node.value for node in found if isinstance(node.value, str)]

@@ -1,4 +1,4 @@
-"""Ctrl-C, or what a scheduler sends: the run ends, and the next one goes on."""
+"""Ctrl-C and SIGTERM: the run ends, and the next one continues."""
 
 import pathlib
 import re
@@ -51,7 +51,7 @@ def test_interrupted_run_goes_on_where_it_was(warm_python, small_digits, tmp_pat
     printed, complaint, code = interrupt(endless, tmp_path, trains, signal.SIGINT)
     assert code == 128 + signal.SIGINT
     assert complaint == (
-        "graft: interrupted in Trainer: nothing of it is kept. The same command begins with it and repeats none of "
+        "graft: interrupted in Trainer: it keeps nothing. The same command begins with it and repeats none of "
         "the 9 before it. No version is live.\n"
     )
     assert "Trainer" in printed.splitlines()[-1]

@@ -162,7 +162,7 @@ def external(start_job_server, pool):
 
 @pytest.fixture(scope="module")
 def on_two_workers(start_job_server, external):
-    """The same, for two worker processes at once."""
+    """As `external`, for two worker processes at once."""
     return external | {"job_endpoint": start_job_server("pipeline.beam.job_service"), "parallelism": 2}
 
 
@@ -220,7 +220,7 @@ def find(out, component, key):
 
 
 def read_examples(folder):
-    """Of each file, the features of its examples in their order: bytes, or the bits of floats."""
+    """Returns the features of the examples of each file, in order: bytes, or the bits of floats."""
     files = sorted(path for path in pathlib.Path(folder).glob("Split-*/*"))
     return {f"{path.parent.name}/{path.name}": [parse(r) for r in tf.data.TFRecordDataset(str(path))] for path in files}
 
@@ -274,7 +274,7 @@ def test_live_model_is_compared_with_where_the_workers_are(elsewhere, live):
 
 
 def list_children(process):
-    """The folders below /proc of what a process has started; what has ended is there until the process asks for it."""
+    """Returns the folders below /proc of a process' children; an ended child stays until the parent reaps it."""
     for stat in pathlib.Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
             if stat.read_text().rpartition(")")[2].split()[1] == str(process.pid):
@@ -283,7 +283,7 @@ def list_children(process):
 
 @contextlib.contextmanager
 def watch_writes(parent):
-    """By process that is started from here on, how many bytes it wrote; grows while the context lasts."""
+    """Yields the bytes written by each process that starts inside the context."""
     written, ended, before = {}, threading.Event(), set(list_children(parent))
 
     def look():
@@ -347,7 +347,7 @@ def test_workers_that_have_all_they_need_say_so(external, small_digits, tmp_path
 def test_folder_that_workers_do_not_see_is_named(external, small_digits, private, tmp_path):
     """To read from, and to write to; else all images would be taken for broken."""
     (private / "photos").mkdir()
-    with pytest.raises(UsageError, match=f"data: expected what the workers .*does not find {private}/photos"):
+    with pytest.raises(UsageError, match=f"data: expected a path that the workers .*does not find {private}/photos"):
         check_workers(Beam(**external), {"data": f"{private}/photos", "out": str(tmp_path)}, seconds=120)
     with pytest.raises(UsageError, match=f"out: expected a folder that the workers .* do not write to {private}"):
         check_workers(Beam(**external), {"data": str(small_digits), "out": str(private)}, seconds=120)

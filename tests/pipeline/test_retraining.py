@@ -1,4 +1,4 @@
-"""A schedule on this machine, as one story: a window of days, what ends a run before it trains, canary and rollback.
+"""A schedule on this machine, as one story: window of days, early ends, canary and rollback.
 
 The head alone is trained but for one run: nothing but new images goes through the base, not even to evaluate.
 """

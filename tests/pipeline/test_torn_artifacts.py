@@ -54,7 +54,7 @@ def test_nothing_of_a_lost_database_is_read(run, workspace, small_digits, digits
             shutil.copy(image, small_digits / label)
     (workspace / "metadata.sqlite").unlink()
     outcome, printed = run(**HEAD)
-    assert "holds the artifacts of a database that is lost" in printed
+    assert "has the artifacts of a lost database" in printed
     for key, component in (("examples", "ExampleGen"), ("embeddings", "Embedder")):
         for split, by_label in outcome.result.ingest.counts.items():
             files = pathlib.Path(find_output(outcome, component, key), f"Split-{split}").iterdir()

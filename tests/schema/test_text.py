@@ -1,4 +1,4 @@
-"""Names are data: what is printed commands no terminal, and JSON keeps the true name."""
+"""Escaping of names: nothing printed controls a terminal, and JSON keeps the true name."""
 
 import json
 import subprocess
@@ -25,7 +25,7 @@ HOSTILE = [
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_what_would_command_a_terminal_is_escaped(name):
-    """C0, C1, line breaks, changes of direction, invisible characters, bytes that are not UTF-8; once, not twice."""
+    """C0, C1, line breaks, bidirectional controls, invisible characters, bytes that are not UTF-8; escaped once."""
     shown = printable(name)
     assert shown.isprintable()
     assert shown.startswith(("a", "caf", "\\"))
@@ -46,14 +46,14 @@ def test_what_would_command_a_terminal_is_escaped(name):
     ],
 )
 def test_other_names_stay(name):
-    """In any script, with joiners, and with what is markup elsewhere."""
+    """In any script, with joiners, and with characters of markup languages."""
     assert printable(name) == name
     assert printable_lines(f"{name}\n{name}") == f"{name}\n{name}"
 
 
 @pytest.mark.parametrize("name", [*HOSTILE, "it's", "a b", "\x1b'\\ x", "plain.jpg"])
 def test_a_printed_command_names_the_very_file(name):
-    """Bash is the oracle: it reads what is printed, and has the bytes of the name."""
+    """Bash is the oracle: it parses the printed text to the bytes of the name."""
     if "\0" in name:
         pytest.skip("no file has such a name")
     written = subprocess.run(["bash", "-c", f"printf %s {quote(name)}"], capture_output=True, check=True).stdout
@@ -63,7 +63,7 @@ def test_a_printed_command_names_the_very_file(name):
 
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii", "latin-1"])
 def test_json_keeps_the_true_name_in_any_encoding(encoding):
-    """And has no character that commands a terminal."""
+    """No character of the output controls a terminal."""
     names = [*HOSTILE, "café", "👩\u200d🔬", "猫"]
     text = escape_json(json.dumps(names, ensure_ascii=False, indent=1), encoding)
     assert json.loads(text.encode(encoding).decode(encoding)) == names

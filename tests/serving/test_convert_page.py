@@ -21,7 +21,7 @@ PAGE = pathlib.Path(__file__).parents[2] / "docs/convert.md"
 
 @pytest.fixture(scope="module")
 def sections():
-    """The code of the page: title of a section to its blocks, each a language and a text."""
+    """Returns the code blocks of the page by section, each as language and text."""
     parts = re.split(r"^## (.+)$", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE)
     blocks = (re.findall(r"^```(\w+)\n(.*?)^```$", part, re.MULTILINE | re.DOTALL) for part in parts[2::2])
     return dict(zip(parts[1::2], blocks, strict=True))
@@ -29,7 +29,7 @@ def sections():
 
 @pytest.fixture(scope="module")
 def here(transform_graph, classes, tmp_path_factory):
-    """A working folder with a pushed version and an image, named as the page has them."""
+    """Returns a folder with a pushed version and an image, named as on the page."""
     embedder = resnet.build_embedder(build_small_base(32, "random"))
     images = np.random.default_rng(0).normal(0, 60, (8, 32, 32, 3)).astype(np.float32)
     network = resnet.assemble(embedder, resnet.build_head(embedder.predict_on_batch(images), [4, 4], 2))
@@ -44,7 +44,7 @@ def here(transform_graph, classes, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def first(here, sections):
-    """What the first section leaves, which the others go on from; `probabilities` are those of `serving_default`."""
+    """Returns the names that the first section defines; `probabilities` are those of `serving_default`."""
     [(_, images), (_, pixels)] = sections["Plain TensorFlow"]
     names = run(images)
     expected = names["probabilities"]
@@ -53,7 +53,7 @@ def first(here, sections):
 
 
 def run(code, names=None):
-    """Runs a block behind those that left these names; returns all names."""
+    """Runs a block with the names of earlier blocks; returns all names."""
     names = {} if names is None else names
     exec(code, names)
     return names
@@ -92,7 +92,7 @@ def test_tensorflow_lite_takes_images_with_the_ops_of_tensorflow(first, sections
     reason="needs tf2onnx and onnxruntime",
 )
 def test_onnx_takes_pixels(first, sections):
-    """What the shell has to run runs in a process of its own."""
+    """Shell commands of the page run in a separate process."""
     [(_, shell), (_, ask)] = sections["ONNX"]
     install, convert = shell.splitlines()
     assert install.startswith("pip install ")

@@ -65,7 +65,7 @@ def parse_flags(arguments):
 
 
 def interpolate(value, variables):
-    """As docker compose fills in ${NAME}, ${NAME:-default} and ${NAME:?message}."""
+    """Fills in ${NAME}, ${NAME:-default} and ${NAME:?message} as docker compose does."""
     if isinstance(value, dict):
         return {key: interpolate(item, variables) for key, item in value.items()}
     if isinstance(value, list):
@@ -79,7 +79,7 @@ def interpolate(value, variables):
 
 @pytest.fixture
 def workspace(tmp_path):
-    """The folder `serving` of a workspace, with a models.config as Graft writes it."""
+    """Returns the folder `serving` of a workspace, with a models.config of Graft."""
     serving = tmp_path / "graft-out/serving"
     (serving / "graft/1795612102").mkdir(parents=True)
     content = (DEPLOY / "models.config").read_text()
@@ -89,12 +89,12 @@ def workspace(tmp_path):
 
 @pytest.fixture
 def service(workspace):
-    """The service of compose.yaml for that workspace."""
+    """Returns the service of compose.yaml for that workspace."""
     return interpolate(COMPOSE, {"GRAFT_SERVING": str(workspace)})
 
 
 def find_outside(service, path):
-    """The file on this machine that is at a path in the container."""
+    """Returns the file on this machine for a path in the container."""
     for volume in service["volumes"]:
         if pathlib.PurePath(path).is_relative_to(volume["target"]):
             return DEPLOY / volume["source"] / pathlib.PurePath(path).relative_to(volume["target"])
@@ -222,7 +222,7 @@ def test_compose_says_what_to_set():
 
 
 def test_compose_binds_to_this_machine_unless_told_otherwise(service, workspace):
-    """The server asks no one who they are."""
+    """The server has no authentication."""
     assert service["ports"] == ["127.0.0.1:8500:8500", "127.0.0.1:8501:8501"]
     open_to_all = interpolate(COMPOSE, {"GRAFT_SERVING": str(workspace), "GRAFT_BIND": "0.0.0.0"})
     assert open_to_all["ports"] == ["0.0.0.0:8500:8500", "0.0.0.0:8501:8501"]
@@ -235,7 +235,7 @@ def test_compose_restarts_and_bounds_the_server(service):
 
 
 def serve_status(state, error_code="OK"):
-    """A server that answers as the real one does when asked for a model's status."""
+    """Yields a server that answers status requests as TensorFlow Serving does."""
     status = {"version": "7", "state": state, "status": {"error_code": error_code, "error_message": ""}}
     body = json.dumps({"model_version_status": [status]}, indent=1).encode()
 

@@ -225,7 +225,7 @@ def test_a_server_warms_an_exported_model_up_with_images_of_the_test_split(reque
 
 def test_a_head_alone_can_be_asked_with_embeddings(head_only, examples, val_examples):
     """The answer is that for the image itself; and the model says which embeddings it takes."""
-    assert signatures.read_embedding_kind(head_only.model) == head_only.embedded.kind.to_json()
+    assert signatures.read_embedding_key(head_only.model) == head_only.embedded.kind.to_json()
     embedded = read_records(head_only.run.parent / "embeddings" / "Split-val")
     answer = tf.saved_model.load(head_only.model).signatures["embedded_examples"](examples=embedded)
     np.testing.assert_allclose(answer["probabilities"], predict(head_only.model, val_examples), atol=1e-5)
@@ -234,7 +234,7 @@ def test_a_head_alone_can_be_asked_with_embeddings(head_only, examples, val_exam
 
 def test_a_fine_tuned_model_takes_no_embeddings(fine_tuned):
     """They are those of another base."""
-    assert signatures.read_embedding_kind(fine_tuned.model) == ""
+    assert signatures.read_embedding_key(fine_tuned.model) == ""
     assert set(tf.saved_model.load(fine_tuned.model).signatures) == {
         "serving_default",
         "examples",

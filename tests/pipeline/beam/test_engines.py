@@ -1,4 +1,4 @@
-"""The keys below `beam`: what becomes of them, and which are refused."""
+"""The keys below `beam`: the arguments of Beam, and the refusals."""
 
 import pathlib
 import socket
@@ -37,7 +37,7 @@ DATAFLOW = {"runner": "dataflow", "project": "my-project", "region": "europe-wes
 
 
 def parse(kind, *args, **keys):
-    """The options of one kind that Beam makes of the arguments; all of them are known to it."""
+    """Returns the options of one class that Beam parses from the arguments; all of them are known."""
     arguments = beam_pipeline_args(Beam(**keys), *args)
     return PipelineOptions(arguments).view_as(kind)
 
@@ -132,7 +132,7 @@ def test_dataflow_gets_what_beam_asks_for(monkeypatch):
 
 
 def test_arguments_of_ones_own_come_last():
-    """Beam takes the last of two."""
+    """Beam uses the last of two equal arguments."""
     keys = PORTABLE | {"parallelism": 2, "args": ("--sdk_worker_parallelism=5",)}
     assert parse(PortableOptions, "/out", **keys).sdk_worker_parallelism == "5"
 
@@ -202,12 +202,12 @@ def test_value_of_another_form_names_key_and_value(key, value):
 
 @pytest.fixture
 def patience(monkeypatch):
-    """Gives a job server half a second to answer, and not the five of a user's."""
+    """Limits the wait for a job server to half a second instead of five."""
     monkeypatch.setattr(engines, "_SECONDS", 0.5)
 
 
 def test_job_server_that_is_not_there_is_named(patience):
-    """Within seconds, and with what would start one; Beam itself waits for 5 minutes."""
+    """The error comes within seconds, with the command that starts a server; Beam itself waits for 5 minutes."""
     with socket.socket() as bound:  # and does not listen
         bound.bind(("127.0.0.1", 0))
         endpoint = f"127.0.0.1:{bound.getsockname()[1]}"
@@ -234,7 +234,7 @@ def serve(*servicers):
 
 
 def test_another_server_is_no_job_server():
-    """Such as the worker pool, whose port is easily taken for it."""
+    """The worker pool is such a server, whose port is easily mistaken."""
     server, endpoint = serve()
     try:
         with pytest.raises(UsageError, match=rf"what answers is no job server \(UNIMPLEMENTED\) at {endpoint}"):

@@ -1,4 +1,4 @@
-"""`./graft check` and `init` say of a folder what a run would make of it, and write nothing."""
+"""`./graft check` and `init` predict a run on a folder, and write no image."""
 
 import json
 import pathlib
@@ -24,7 +24,7 @@ def graft(tmp_path, monkeypatch, capsys):
 
 
 def unwrap(text):
-    """The same text with one space between words."""
+    """Returns a text with one space between words."""
     return " ".join(text.split())
 
 
@@ -98,7 +98,7 @@ def test_disk_of_phase_2_is_that_of_the_layer_where_resnet50_is_cut():
 
 
 def test_splits_of_a_live_model_are_dealt_by_its_salt(graft, photos, tmp_path):
-    """And its classes hold."""
+    """The classes are the live model's, too."""
     version = tmp_path / "graft-out" / "serving" / "graft" / "7"
     (version / "assets.extra").mkdir(parents=True)
     (version / "variables").mkdir()
@@ -144,7 +144,7 @@ def test_check_reads_the_configuration(graft, photos, tmp_path):
 
 def test_init_looks_at_a_sample(graft, tmp_path, monkeypatch):
     """Of many images some, of all classes; it then says nothing of splits."""
-    monkeypatch.setattr("pipeline.cli._SAMPLE", 10)
+    monkeypatch.setattr("pipeline.commands.init._SAMPLE", 10)
     for label in ("cats", "dogs"):
         write_images(tmp_path / "photos", label, 20)
     (tmp_path / "photos" / "cats" / "004.jpeg").write_bytes(b"")

@@ -1,4 +1,4 @@
-"""`./graft test`: what is run, with which tests, and when it stops."""
+"""`./graft test`: its checks, the selection of tests, and the first failure."""
 
 import types
 

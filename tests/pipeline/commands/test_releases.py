@@ -10,9 +10,9 @@ import pytest
 from damaged_files import SHAPES
 from rich.console import Console
 
-from pipeline.commands.releases import print_releases, render_json
-from pipeline.commands.serve import _find_image
+from pipeline.local.model_server import _find_image
 from pipeline.workspace.example_image import PLACEHOLDER
+from pipeline.workspace.pushed_models import print_releases, render_json
 from pipeline.workspace.workspace import open_workspace
 from serving.client.predict import find_version
 from serving.releases.releases import mark_canary
@@ -27,7 +27,7 @@ def graft(*arguments, cwd):
 
 
 def make_version(folder, record=None):
-    """A folder with what Graft looks at; 1000 bytes and the record."""
+    """Makes a folder with the files that Graft reads: 1000 bytes and the record."""
     (folder / "assets.extra").mkdir(parents=True)
     (folder / "saved_model.pb").write_bytes(bytes(1000))
     if record is not None:
@@ -36,7 +36,7 @@ def make_version(folder, record=None):
 
 @pytest.fixture
 def workspace(tmp_path):
-    """Where `./graft run` here has pushed to, with a version in each state; gives the folder of the model."""
+    """The workspace of `./graft run`, with a version in each state; yields the folder of the model."""
     folder = tmp_path / "graft-out/serving/graft"
     for number in (OLDER, BEFORE):
         make_version(folder / str(number))
@@ -52,7 +52,7 @@ def names(folder):
 
 
 def rows(printed):
-    """The cells of each line that begins with a number."""
+    """Returns the cells of each line that begins with a number."""
     lines = [line.split() for line in printed.splitlines()]
     return {int(cells[0]): cells[1:] for cells in lines if cells and cells[0].isdigit()}
 
@@ -115,7 +115,7 @@ def test_number_that_is_no_time_is_not_shown_as_one(tmp_path):
 
 
 def test_labels_that_lag_behind_are_said(workspace, tmp_path):
-    """Until the next change writes them: somebody has moved a folder, or a command was interrupted."""
+    """Labels are late after a moved folder or an interrupted command, until the next change."""
     lag = "the next push, rollback, promote or keep brings it up to date"
     assert lag in graft("releases", cwd=tmp_path).stdout
     assert graft("releases", "keep", 9, cwd=tmp_path).returncode == 0
@@ -169,7 +169,7 @@ def test_version_is_promoted_by_the_folder_that_rollback_printed(workspace, tmp_
     "named", ["newest", "withdrawn-", "-", "20261126195812123456", "٣", "graft-out/serving/birds/{0}", "withdrawn-{0}x"]
 )
 def test_anything_else_is_no_version(workspace, tmp_path, named):
-    """Least of all the folder of another model; nothing changes."""
+    """A folder of another model is refused as well; nothing changes."""
     before = names(workspace)
     done = graft("releases", "promote", "--", named.format(WITHDRAWN), cwd=tmp_path)
     assert done.returncode == 2
@@ -178,7 +178,7 @@ def test_anything_else_is_no_version(workspace, tmp_path, named):
 
 
 def test_keep_says_what_is_gone(workspace, tmp_path):
-    """Or that nothing is."""
+    """The command names the removed versions, or says none."""
     assert f"Removed:   {OLDER}\n" in graft("releases", "keep", 3, cwd=tmp_path).stdout
     assert str(OLDER) not in names(workspace)
     assert "Removed:   none\n" in graft("releases", "keep", 3, cwd=tmp_path).stdout
@@ -271,7 +271,7 @@ def test_release_commands_start_no_tensorflow(workspace, tmp_path):
 
 @pytest.mark.parametrize("name", [str(OLDER), str(LIVE), f"withdrawn-{WITHDRAWN}"])
 def test_damaged_record_is_named_with_the_reason(workspace, name):
-    """Whichever version it is of."""
+    """The version may be the live one or any other."""
     SHAPES["counts is a number"](str(workspace / name / "assets.extra/graft.json"))
     console = Console(file=io.StringIO(), width=80)
     print_releases(str(workspace), console)

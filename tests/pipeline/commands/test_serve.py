@@ -1,4 +1,4 @@
-"""`./graft serve`: which server is started, with what, and what it says."""
+"""`./graft serve`: choice of the server, its arguments, and the printed lines."""
 
 import os
 import pathlib
@@ -33,7 +33,7 @@ class Echo(tf.Module):
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory):
-    """A workspace with a model that gives back what it gets, as version 7, and an image it may have been trained on."""
+    """A workspace with a model that returns its input, as version 7, and an image from its data folder."""
     root = tmp_path_factory.mktemp("work space")
     tf.saved_model.save(Echo(), str(root / "out/serving/echo/7"), signatures={"serving_default": Echo().serve})
     (root / "data/cats").mkdir(parents=True)
@@ -153,7 +153,7 @@ def test_models_config_is_used_where_it_is(serve, workspace, programs, tmp_path)
 
 
 def test_a_moved_workspace_is_served_from_where_it_is(serve, workspace, programs, tmp_path):
-    """Its models.config named the old folder, in which there is nothing; it is mended, and that is said."""
+    """Its models.config names the old, empty folder; the path is corrected, with a printed note."""
     shutil.copytree(workspace / "out", tmp_path / "out")
     keep(str(tmp_path / "out/serving/echo"), 5)
     (tmp_path / "out").rename(tmp_path / "moved")

@@ -39,7 +39,7 @@ def workspace(tmp_path_factory):
 
 
 class Serving:
-    """A `./graft serve` that has said how to ask it.
+    """A `./graft serve` that has printed its example requests.
 
     Attributes:
         process: what a user has started.
@@ -84,7 +84,7 @@ class Serving:
             return type(error).__name__
 
     def wait_until_gone(self, seconds):
-        """Whether what listened to the ports has ended, in time."""
+        """Tells whether the listeners of the ports end in time."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             if not any(is_open(port) for port in self.ports):
@@ -165,7 +165,7 @@ def time_second_ctrl_c(warm_python, workspace, tmp_path):
 
 
 def test_killed_serve_leaves_no_server_behind(warm_python, workspace, tmp_path):
-    """SIGKILL can be caught by nobody: Linux ends the server."""
+    """No process can catch SIGKILL: Linux ends the server."""
     with Serving(warm_python, workspace, tmp_path) as serving:
         os.kill(serving.group, signal.SIGKILL)
         serving.process.communicate(timeout=SECONDS)

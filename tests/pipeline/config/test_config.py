@@ -18,7 +18,7 @@ def test_options_override_the_file_and_the_file_overrides_the_defaults(tmp_path)
 
 
 def test_unknown_key_is_named_with_its_file(tmp_path):
-    """A typing error must not be passed over."""
+    """A typing error must not be ignored."""
     file = tmp_path / "graft.toml"
     file.write_text("head_epoch = 3\n")
     with pytest.raises(UsageError, match=r"graft\.toml: unknown key 'head_epoch'\. Did you mean head_epochs\?"):
@@ -36,7 +36,7 @@ def test_unknown_key_in_a_table_is_named_with_it(tmp_path):
 
 
 def test_table_given_as_a_value_is_explained(tmp_path):
-    """Whatever the options say of it."""
+    """The options do not matter."""
     file = tmp_path / "graft.toml"
     file.write_text("augmentation = true\n")
     with pytest.raises(UsageError, match=r"augmentation: expected a table, \[augmentation\]"):
@@ -44,7 +44,7 @@ def test_table_given_as_a_value_is_explained(tmp_path):
 
 
 def test_paths_in_a_file_are_relative_to_it(tmp_path):
-    """A scheduled run starts in another folder; what an option says is relative to where one is."""
+    """A scheduled run starts in another folder; options are relative to the current folder."""
     file = tmp_path / "graft.toml"
     file.write_text('data = "photos"\nweights = "notop.h5"\n')
     config = load_config(str(file), {"out": "results"})

@@ -1,4 +1,4 @@
-"""The configuration, written down: the file of `init`, what is in effect, the table of docs/configuration.md."""
+"""The rendered configuration: the file of `init`, the values in effect, the table of docs/configuration.md."""
 
 import json
 import pathlib
@@ -19,7 +19,7 @@ PAGE = pathlib.Path(__file__).parents[3] / "docs" / "configuration.md"
 
 
 def test_template_is_the_defaults(tmp_path):
-    """As it is written it changes nothing."""
+    """The unchanged file changes nothing."""
     file = tmp_path / "graft.toml"
     file.write_text(render_template("photos"))
     assert load_config(str(file), {}) == load_config(None, {"data": str(tmp_path / "photos")})
@@ -36,7 +36,7 @@ def test_every_line_of_the_template_can_be_uncommented(tmp_path):
 
 
 def test_what_is_in_effect_reads_back_as_a_file(tmp_path):
-    """And says of each value where it comes from."""
+    """The output names the source of each value."""
     config, sources = load_with_sources(None, {"data": "/my photos", "classes": "a,b", "augmentation.zoom": 0.1})
     text = render_effective(config, sources)
     file = tmp_path / "graft.toml"

@@ -1,4 +1,4 @@
-"""Ctrl-C ends a command whatever it waits for, and from its first moment on without a traceback."""
+"""Ctrl-C ends a command that hangs, and from its first moment on without a traceback."""
 
 import os
 import pathlib
@@ -90,7 +90,7 @@ def start_and_interrupt(command, folder, delay):
 
 
 def sweep(folder, delays):
-    """Interrupts a command that imports little at each of some delays."""
+    """Interrupts a command with few imports after each of some delays."""
     python = f'exec env --block-signal=INT {sys.executable} "$@"'  # as `graft` does at its end
     for delay in delays:
         complaint, code = start_and_interrupt(["sh", "-c", python, "sh", ROOT, "releases"], folder, delay)

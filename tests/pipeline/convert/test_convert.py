@@ -1,4 +1,4 @@
-"""`./graft convert`: what becomes of each kind of image, of names, of what is there already, and of what fails."""
+"""`./graft convert`: kinds of images, names, existing files and failures."""
 
 import fcntl
 import io
@@ -59,7 +59,7 @@ def write(path, content):
 
 
 def save(pixels, file_format="WEBP", **options):
-    """The bytes of an image without losses, or nearly so."""
+    """Returns the bytes of an image, nearly without losses."""
     image = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
     lossless = {"WEBP": {"lossless": True}, "AVIF": {"quality": 100}}
     file = io.BytesIO()
@@ -74,7 +74,7 @@ def fill(colour, mode="RGB"):
 
 
 def open_pixels(path):
-    """uint8 [height, width, 3], as any program that ignores EXIF sees it; of a JPEG only."""
+    """Returns uint8 [height, width, 3] as a program without EXIF sees it; of a JPEG only."""
     with Image.open(path, formats=["JPEG"]) as image:
         return np.asarray(image.convert("RGB")).astype(int)
 
@@ -180,7 +180,7 @@ def test_profile_that_is_broken_or_of_another_mode_is_ignored(type_convert, data
 
 
 def test_16_bits_keep_their_upper_8(type_convert, data, out):
-    """A gradient from black to white, gray and in colour; where 0 is white it goes the other way."""
+    """A gradient from black to white, gray and in colour; with white as 0 it is inverted."""
     levels = np.tile(np.linspace(0, 65535, 64).astype(np.uint16), (16, 1))
     colours = np.stack([levels, levels[:, ::-1], np.full_like(levels, 0x8000)], axis=-1)
     write(data / "cat" / "gray.tif", build_tiff(levels, photometric=1))
@@ -207,7 +207,7 @@ def test_16_bits_keep_their_upper_8(type_convert, data, out):
     ],
 )
 def test_what_has_no_right_answer_is_left_out(type_convert, data, out, name, make, reason):
-    """Which number is white cannot be known, or only a thumbnail could be had."""
+    """The value of white is unknown, or only a thumbnail is readable."""
     write(data / "cat" / name, make())
     typed = type_convert()
     assert typed.code == 3
@@ -257,7 +257,7 @@ def test_first_page_or_frame_is_taken_and_that_is_said(type_convert, data, out):
 
 @pytest.mark.parametrize("kind", ["webp", "heic", "jpg"])
 def test_place_and_comments_are_not_written(type_convert, data, out, kind):
-    """Where a photograph was taken is nobody's business."""
+    """The place of a photograph is private."""
     exif = Image.Exif()
     exif[274] = 6
     exif[270] = "my house"
@@ -423,7 +423,7 @@ def test_time_of_a_coarse_file_system_is_enough(type_convert, data, out):
 
 
 def test_interrupted_conversion_goes_on_where_it_ended(type_convert, data, out, monkeypatch):
-    """What is there is whole; what was being written is written anew, and nothing is left of it."""
+    """Existing files are complete; the interrupted one is written again, and no part of it stays."""
     for index in range(8):
         write(data / "cat" / f"{index}.webp", encode("webp", seed=index))
 
@@ -611,5 +611,5 @@ def test_small_files_that_cost_minutes_are_left_out(hostile, reason):
 
 
 def insert(content):
-    """A JPEG with bytes behind its first two."""
+    """Returns a JPEG with bytes inserted behind its first two."""
     return encode("jpeg")[:2] + content + encode("jpeg")[2:]

@@ -1,4 +1,4 @@
-"""Fetching files: from a server on this machine that is good, bad or silent."""
+"""Downloads from a local server that is good, bad or silent."""
 
 import hashlib
 import http.server
@@ -79,7 +79,7 @@ def test_cached_file_of_another_md5_is_fetched_anew(server, cache):
 
 
 def test_what_comes_with_another_md5_is_refused_and_not_kept(server, cache):
-    """A page to log in to the network, say."""
+    """The contents may be a login page of the network."""
     with pytest.raises(FetchError, match="another MD5"):
         fetch(f"{server.url}/file", "my.zip", "things", "0" * 32)
     assert list_files(cache) == []
@@ -111,7 +111,7 @@ def test_refused_connection_is_the_reason():
 
 def test_network_that_swallows_packets_does_not_hang(monkeypatch):
     """A server that accepts and never answers is given up."""
-    monkeypatch.setattr(download, "_PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr(download, "_ANSWER_SECONDS", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as server, pytest.raises(FetchError, match="does not answer"):
         fetch(f"http://127.0.0.1:{server.getsockname()[1]}/file", "my.zip", "things")
 

@@ -51,7 +51,7 @@ def test_folder_that_cannot_be_made_is_said(tmp_path, write):
 
 @pytest.fixture
 def source(tmp_path, monkeypatch):
-    """Where the archive comes from; Keras' cache is empty, and of each place one image is expected."""
+    """The source of the archive, with an empty Keras cache; the archive has one image of each split and class."""
     path = tmp_path / "source.zip"
     monkeypatch.setattr(download, "CACHE", tmp_path / "cache")
     monkeypatch.setattr(sample, "_URL", path.as_uri())
@@ -102,7 +102,7 @@ def test_archive_is_fetched_once(source, tmp_path):
     ],
 )
 def test_another_archive_is_refused_whole(source, tmp_path, members, reason):
-    """It names the file to delete; nothing of it is written, inside the folder or outside."""
+    """The error names the file to delete; no file of the archive is written."""
     write_archive(source, {name: text for name, text in (MEMBERS | members).items() if text is not None})
     with pytest.raises(UsageError, match=f"cache/datasets/cats_and_dogs_filtered.zip: .*{reason}.*Delete it"):
         write_cats_and_dogs(str(tmp_path / "deep" / "photos"))
@@ -128,7 +128,7 @@ def test_torn_archive_is_refused(source, tmp_path):
 
 
 def test_without_network_it_says_what_to_bring_where(source, tmp_path, monkeypatch):
-    """And what needs none."""
+    """The error also names sample data that needs no network."""
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.setattr(sample, "_URL", "http://127.0.0.1:9/archive.zip")
     where = tmp_path / "cache" / "datasets" / "cats_and_dogs_filtered.zip"

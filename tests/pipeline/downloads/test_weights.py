@@ -15,7 +15,7 @@ NOWHERE = "http://127.0.0.1:9/weights.h5"  # the discard port: refused
 
 @pytest.fixture
 def cached(tmp_path, monkeypatch):
-    """Where Keras' cache, an empty one, would have the ImageNet weights; nothing can be fetched into it."""
+    """Path of the ImageNet weights in an empty Keras cache without network."""
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.setattr(download, "CACHE", tmp_path)
     monkeypatch.setattr(weights, "_URL", NOWHERE)
@@ -24,7 +24,7 @@ def cached(tmp_path, monkeypatch):
 
 
 def test_random_needs_no_file():
-    """Nothing to look for."""
+    """The network's weights are random."""
     assert weights.find_weights("random", 32) == ("random", "random")
 
 

@@ -1,4 +1,4 @@
-"""Likely reasons of a refusal, as a run says them."""
+"""Advice of a run after a refusal."""
 
 import dataclasses
 
@@ -27,7 +27,7 @@ def advise_on(config=TRAINED, history=HISTORY, **evaluation):
 
 
 def make_history(best):
-    """Three epochs of the head, the best of which is given."""
+    """Returns a history with three epochs of the head, and a given best epoch."""
     return HISTORY.model_copy(update={"epochs": [make_epoch("head", i + 1, i == best) for i in range(3)]})
 
 
@@ -60,5 +60,5 @@ def test_a_loss_that_was_still_falling_asks_for_more_epochs(best, said):
 
 
 def test_without_a_usual_reason_the_images_are_to_be_looked_at():
-    """There is always a way on."""
-    assert advise_on() == ["None of the usual reasons: look at the images that are confused, and at their labels."]
+    """A run always gives some advice."""
+    assert advise_on() == ["None of the usual reasons: look at the confused images, and at their labels."]

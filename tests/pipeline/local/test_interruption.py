@@ -1,4 +1,4 @@
-"""What an interrupted run says is what it leaves."""
+"""The message of an interrupted run matches the files that it leaves."""
 
 import pytest
 
@@ -21,12 +21,12 @@ def model_dir(tmp_path):
         ("", 3, "interrupted after 3 components, which the same command does not repeat. Version 7 is live."),
         ("ExampleGen", 0, "it keeps which images could be decoded. The same command begins with it. Version 7"),
         ("Embedder", 7, "it keeps the images that it has stored, 1,024 at a time. The same command begins with it and"),
-        ("Trainer", 9, "nothing of it is kept. The same command begins with it and repeats none of the 9 before it. V"),
+        ("Trainer", 9, "it keeps nothing. The same command begins with it and repeats none of the 9 before it. V"),
         ("Pusher", 12, "a version is pushed whole or not at all"),
     ],
 )
 def test_each_component_says_what_is_kept_of_it(model_dir, component, finished, words):
-    """Nothing is promised that is not so."""
+    """The message promises nothing untrue."""
     assert words in describe_interruption(component, finished, model_dir)
 
 

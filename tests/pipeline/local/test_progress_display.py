@@ -1,4 +1,4 @@
-"""What a person sees of a run: bars on a terminal, plain lines elsewhere."""
+"""The display of a run: bars on a terminal, plain lines elsewhere."""
 
 import io
 import re
@@ -20,20 +20,20 @@ def component(name, cached=False):
 
 
 def plain(printed):
-    """Without the colours and the movements of the cursor."""
+    """Returns a text without colours and cursor movements."""
     return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", printed)
 
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A time that the test sets."""
+    """A clock that the test sets."""
     now = types.SimpleNamespace(seconds=0.0)
     monkeypatch.setattr(progress_display.time, "monotonic", lambda: now.seconds)
     return now
 
 
 def show(clock, events, terminal=False, width=100):
-    """What is printed while a Trainer reports events, each (seconds passed, event)."""
+    """Returns the output while a Trainer reports events, each (seconds passed, event)."""
     console = Console(file=io.StringIO(), width=width, force_terminal=terminal, legacy_windows=False)
     display = ProgressDisplay(console)
     display._bars.get_time = lambda: clock.seconds
@@ -104,7 +104,7 @@ def test_without_a_terminal_a_step_that_counts_nothing_is_heard_of(clock):
         for clock.seconds in (29.0, 31.0, 32.0, 62.0):
             display.print_if_due()
         lines = console.file.getvalue().splitlines()
-    assert lines == [f"    still at it: Transform: tracing the preprocessing graph, {n} s" for n in (31, 62)]
+    assert lines == [f"    still running: Transform: tracing the preprocessing graph, {n} s" for n in (31, 62)]
 
 
 def test_clock_prints_while_a_component_is_silent(monkeypatch):
@@ -117,7 +117,7 @@ def test_clock_prints_while_a_component_is_silent(monkeypatch):
         deadline = time.monotonic() + 30
         while not console.file.getvalue() and time.monotonic() < deadline:
             time.sleep(0.05)
-    assert re.match(r"    still at it: loading TensorFlow and TFX, \d s\n", console.file.getvalue())
+    assert re.match(r"    still running: loading TensorFlow and TFX, \d s\n", console.file.getvalue())
     while threading.active_count() > before and time.monotonic() < deadline:
         time.sleep(0.05)
     assert threading.active_count() == before
@@ -156,5 +156,5 @@ def test_component_that_fails_is_named():
 
 
 def test_nobody_listening_costs_nothing():
-    """A component on a remote worker reports to no one."""
+    """A component on a remote worker has no listener."""
     report("images read", 1)

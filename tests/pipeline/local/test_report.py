@@ -1,4 +1,4 @@
-"""What a run says at its end."""
+"""The report at the end of a run."""
 
 import io
 import json
@@ -117,14 +117,14 @@ def test_model_that_a_server_did_not_serve_is_not_pushed_and_says_why():
 
 
 def test_model_that_the_evaluator_refused_was_not_served():
-    """Nothing is said of it."""
+    """The report has no line about a server."""
     printed = report_of(serving=None, evaluation=EVALUATION.model_copy(update={"blessed": False, "failures": ["poor"]}))
     assert "Verdict:  not good enough: poor. Not pushed; no version is live yet." in printed
     assert "Served:" not in printed
 
 
 def test_other_programs_get_the_same():
-    """And where things are."""
+    """The JSON has the paths as well."""
     tree = json.loads(render_json(OUTCOME, CONFIG))
     assert tree["model"] == "graft-out/serving/graft/7"
     assert tree["report"] == "graft-out/runs/20261124T000000"

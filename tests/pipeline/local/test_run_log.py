@@ -1,4 +1,4 @@
-"""`graft.log`: each line says when, in which run, how grave and where; none is lost, however a run ends."""
+"""`graft.log`: each line has time, run, level and component; no line is lost, however a run ends."""
 
 import pathlib
 import re
@@ -41,7 +41,7 @@ def write(tmp_path):
 
 
 def test_line_names_run_level_component_and_source(write):
-    """Of Python's logging; a component is named while it runs, and no longer."""
+    """Records of Python's logging; a component is named only while it runs."""
     lines = write("""
 logging.getLogger("some.library").warning("early")
 log.start("Trainer"); logging.error("late"); log.finish("5.3 s")
@@ -104,7 +104,7 @@ log.start("Trainer"); log.flush(); os._exit(0)
 
 
 def test_traceback_has_all_fields_in_each_line(write):
-    """So a search for a run or a component finds it whole."""
+    """A search for a run or a component finds the whole traceback."""
     lines = write("""
 log.start("Evaluator")
 try:

@@ -1,4 +1,4 @@
-"""An artifact of which a file is torn or gone is not reused."""
+"""A damaged artifact is not reused."""
 
 import os
 

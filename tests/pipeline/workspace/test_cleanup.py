@@ -1,4 +1,4 @@
-"""What an interrupted run leaves behind goes when the next one starts."""
+"""The next run removes the outputs of an interrupted run."""
 
 import ml_metadata as mlmd
 import pytest

@@ -1,4 +1,4 @@
-"""A full or read-only disk is named as such, whoever noticed it."""
+"""A full or read-only disk is named as such, whichever library meets it."""
 
 import errno
 import re
@@ -23,7 +23,7 @@ def test_run_that_would_fill_the_disk_is_refused(tmp_path, monkeypatch):
 
 
 def explain(cause, out="graft-out"):
-    """What is said of an error that Beam or TFX has wrapped in one of its own; "" for nothing."""
+    """Returns the explanation of an error that Beam or TFX has wrapped; "" for none."""
     error = RuntimeError("while running Write/ParDo")
     error.__cause__ = cause
     return str(explain_disk_error(error, out) or "")
@@ -69,7 +69,7 @@ UNNAMED = f"graft-out, or {tempfile.gettempdir()} for temporary files: "
 def test_disk_is_found_behind_other_errors(cause, said):
     """Beam and TFX wrap what went wrong in errors of their own; the file that they name is named."""
     assert re.match(said.replace("(", r"\("), explain(cause)), explain(cause)
-    assert "what is finished is kept" in explain(cause)
+    assert "finished components are kept" in explain(cause)
 
 
 @pytest.mark.parametrize(

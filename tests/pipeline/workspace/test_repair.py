@@ -1,4 +1,4 @@
-"""`./graft repair` begins anew and loses nothing."""
+"""`./graft repair` moves the database aside and loses nothing."""
 
 import errno
 import os
@@ -20,7 +20,7 @@ def graft(monkeypatch, capsys):
 
 @pytest.fixture
 def workspace(tmp_path):
-    """A workspace as a run leaves it, as far as anybody looks at it here."""
+    """A workspace with the files of a run that repair reads."""
     found = prepare(str(tmp_path / "out"))
     stores = ("serving/graft/7/saved_model.pb", "embeddings/kind/a.arrow", "decoded/kind/b.arrow")
     for name in (*stores, "metadata.sqlite"):
@@ -113,7 +113,7 @@ def test_a_repair_that_the_disk_stops_goes_on(graft, workspace, monkeypatch):
         patch.setattr(shutil, "move", fail_at_artifacts)
         ended = graft("--out", workspace.root)
     assert (ended.code, ended.out) == (1, "")
-    assert "out: cannot be changed: Read-only file system. Mend that" in ended.err
+    assert "out: cannot be changed: Read-only file system. Make it writable" in ended.err
     assert graft("--out", workspace.root).code == 0
     assert len(list(workspace.root.glob("lost-*/*"))) == 2
     assert not workspace.artifacts.exists()

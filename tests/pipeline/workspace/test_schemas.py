@@ -1,4 +1,4 @@
-"""docs/schemas: what other programs may expect of a manifest, of the output of a run, and of a version's record."""
+"""docs/schemas describes the manifest, the output of a run, and a version's record."""
 
 import json
 import pathlib

@@ -1,4 +1,4 @@
-"""The workspace: locked for one run, and clear where it cannot be written."""
+"""The workspace: locked for one run, with clear errors if it cannot be written."""
 
 import datetime
 import json
@@ -139,7 +139,7 @@ def test_workspace_of_another_version_is_refused(tmp_path):
 
 @pytest.mark.parametrize("text", ["", "[]", "{}"])
 def test_torn_format_file_is_no_traceback(tmp_path, text):
-    """Whatever became of it."""
+    """The file may be empty, cut or no JSON."""
     (tmp_path / "workspace.json").write_text(text)
     with pytest.raises(UsageError, match="format unknown"):
         prepare(str(tmp_path))

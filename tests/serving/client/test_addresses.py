@@ -22,7 +22,7 @@ from serving.client.client import ServerError, connect
     ],
 )
 def test_an_address_is_shown_without_its_password(address, shown):
-    """Whatever else is wrong with it."""
+    """Also if the address is invalid."""
     assert without_password(address) == shown
 
 
@@ -37,7 +37,7 @@ def test_an_address_is_shown_without_its_password(address, shown):
     ],
 )
 def test_an_address_that_is_refused_is_told_without_its_password(address):
-    """GRPC knows no basic authentication; the others are no addresses."""
+    """By gRPC there is no basic authentication; the other texts are no addresses."""
     with pytest.raises(UsageError) as caught:
         connect(address)
     assert "secret" not in str(caught.value)
@@ -57,7 +57,7 @@ def test_a_password_is_sent_as_curl_sends_it_and_is_in_no_error():
             self.wfile.write(b"{}")
 
         def log_message(self, *args):
-            """Says nothing."""
+            """Logs nothing."""
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
@@ -65,7 +65,7 @@ def test_a_password_is_sent_as_curl_sends_it_and_is_in_no_error():
             connect(f"http://Aladdin:open%20s%C3%A9same@127.0.0.1:{server.server_port}") as client,
             pytest.raises(ServerError) as caught,
         ):
-            client.status()
+            client.metadata()
         server.shutdown()
     assert heads == ["Basic QWxhZGRpbjpvcGVuIHPDqXNhbWU="]  # printf 'Aladdin:open sésame' | base64
     assert "same" not in str(caught.value)

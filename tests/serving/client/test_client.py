@@ -25,7 +25,7 @@ ROOT = pathlib.Path(__file__).parents[3]
 
 @pytest.fixture(scope="module")
 def model_dir(transform_graph, classes, tmp_path_factory):
-    """A folder with a small classifier as versions 1 and 2: it looks at the mean colour."""
+    """Returns a folder with versions 1 and 2 of a small classifier of the mean colour."""
     network = build_color_classifier(0.05)
     folder = tmp_path_factory.mktemp("serving") / "graft"
     for number in "12":
@@ -35,7 +35,7 @@ def model_dir(transform_graph, classes, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def server(model_dir, tmp_path_factory):
-    """The built-in server with that model; version 1 is labelled stable."""
+    """Yields the built-in server with that model; version 1 has the label stable."""
     config = tmp_path_factory.mktemp("config") / "models.config"
     config.write_text(
         f'model_config_list {{ config {{ name: "graft" base_path: "{model_dir}" model_platform: "tensorflow" '
@@ -48,13 +48,13 @@ def server(model_dir, tmp_path_factory):
 
 @pytest.fixture(params=["gRPC", "REST"])
 def address(request, server):
-    """Of either face of the server."""
+    """Returns the address of each endpoint of the server."""
     return f"grpc://{server.grpc_address}" if request.param == "gRPC" else server.rest_address
 
 
 @pytest.fixture
 def images(make_images, tmp_path):
-    """More images than go into a request."""
+    """Returns more images than one request holds."""
     return make_images(tmp_path, "cat", BATCH + 3)
 
 
@@ -88,7 +88,7 @@ BROKEN = {
 
 @pytest.mark.parametrize(("kind", "words"), BROKEN.items())
 def test_a_broken_image_says_so_and_spoils_no_other(address, images, make_file, kind, words):
-    """In the middle of a request; the server goes on."""
+    """In the middle of a request; the server answers later requests."""
     with connect(address) as client:
         found = list(client.predict([images[0], make_file(kind), images[1], "none.jpg"]))
     assert [bool(p.label) for p in found] == [True, False, True, False]
@@ -96,34 +96,31 @@ def test_a_broken_image_says_so_and_spoils_no_other(address, images, make_file, 
     assert found[3].problem == "no such file"
 
 
-def test_metadata_and_status_are_the_same_by_either_way(server):
-    """Signatures with types and shapes, and the states of the versions."""
+def test_metadata_is_the_same_by_either_way(server):
+    """Signatures with types and shapes."""
     with connect(f"grpc://{server.grpc_address}") as by_grpc, connect(server.rest_address) as by_rest:
         assert by_grpc.metadata() == by_rest.metadata()
-        assert by_grpc.status() == by_rest.status()
         signatures = by_rest.metadata()["metadata"]["signature_def"]["signature_def"]
         assert {"serving_default", "examples", "transform_features"} <= set(signatures)
         assert signatures["serving_default"]["inputs"]["image_bytes"]["dtype"] == "DT_STRING"
-        assert [(v["version"], v["state"]) for v in by_grpc.status()] == [("2", "AVAILABLE"), ("1", "AVAILABLE")]
 
 
 @pytest.mark.parametrize(
     ("choice", "words"),
     [
         ({"model_name": "other"}, "Servable not found for request: Latest(other)"),
-        ({"version": 7}, "Servable not found for request: Specific(graft, 7)"),
         ({"label": "beta"}, "Unrecognized servable version label: beta"),
     ],
 )
 def test_what_is_not_served_is_an_error_not_a_bad_image(address, images, choice, words):
-    """Said once, not for each image."""
+    """One error in all, not a problem per image."""
     with connect(address, **choice) as client, pytest.raises(ServerError) as caught:
         list(client.predict(images))
     assert words in str(caught.value)
 
 
 def test_large_images_are_sent_in_smaller_requests(address, images, tmp_path):
-    """Eight photographs of 5 MB are more than a request may be; one that is larger than that alone says so."""
+    """Eight photographs of 5 MB exceed one request; a photograph that exceeds a request alone gets a problem."""
     large = tmp_path / "large.jpg"
     large.write_bytes(images[0].read_bytes() + bytes(5_000_000))
     larger = images[0].read_bytes() + bytes(40_000_000)
@@ -133,18 +130,17 @@ def test_large_images_are_sent_in_smaller_requests(address, images, tmp_path):
     assert "larger" in found[8].problem.lower()
 
 
-@pytest.mark.parametrize("choice", [{"version": 1}, {"label": "stable"}])
-def test_a_version_or_a_label_can_be_asked(address, images, choice):
-    """And answers."""
-    with connect(address, **choice) as client:
+def test_the_version_of_a_label_answers(address, images):
+    """`stable` is version 1 here, which is not the newest."""
+    with connect(address, label="stable") as client:
         assert [bool(p.label) for p in client.predict(images[:2])] == [True, True]
 
 
 @pytest.mark.parametrize("address", ["grpc://127.0.0.1:1", "http://127.0.0.1:1"])
 def test_a_server_that_is_not_there_is_said(address):
-    """After a few attempts, in one line with its address."""
+    """After a few attempts, the error is one line with the address."""
     with connect(address, timeout=5) as client, pytest.raises(ServerError, match=r"127\.0\.0\.1:1") as caught:
-        client.status()
+        client.metadata()
     assert caught.value.code == "UNAVAILABLE"
     assert "\n" not in str(caught.value)
 
@@ -159,14 +155,14 @@ def test_an_address_that_is_none_is_refused(address):
 
 
 def read_examples(page, language):
-    """The blocks of a page in a language."""
+    """Returns the code blocks of a page in a language."""
     text = (ROOT / page).read_text(encoding="utf-8")
     return [block.partition("```")[0] for block in text.split(f"```{language}\n")[1:]]
 
 
 @pytest.mark.skipif(not shutil.which("curl"), reason="there is no curl here")
 def test_the_curl_of_the_readme_works(server, images):
-    """Typed into a shell, with the port and the image put in."""
+    """Runs in a shell, with the port and the image filled in."""
     (command,) = [block for block in read_examples("README.md", "sh") if "curl" in block and "base64" in block]
     command = command.replace("cat.jpg", shlex.quote(str(images[0]))).replace(
         "localhost:8501", f"127.0.0.1:{server.rest_port}"
@@ -177,7 +173,7 @@ def test_the_curl_of_the_readme_works(server, images):
 
 
 def test_the_plain_protobuf_of_the_page_works(server, images, tmp_path):
-    """A program of its own, that knows nothing of Graft."""
+    """Runs as a separate program that does not import Graft."""
     (program,) = [block for block in read_examples("docs/serving.md", "python") if "PredictRequest" in block]
     program = program.replace("cat.jpg", str(images[0])).replace("localhost:8500", server.grpc_address)
     done = subprocess.run(

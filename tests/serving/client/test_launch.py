@@ -1,4 +1,4 @@
-"""A server as a process: it ends with the process that started it."""
+"""Server processes: start, stop, and end with their parent process."""
 
 import os
 import pathlib
@@ -109,7 +109,7 @@ def test_server_that_does_not_stop_is_killed(stand_in, monkeypatch):
 
 
 def test_program_that_cannot_be_started_is_named(tmp_path):
-    """For another machine, say."""
+    """For example, a program for another machine."""
     program = tmp_path / "server"
     program.write_bytes(b"\x7fELF of another machine")
     program.chmod(0o755)

@@ -1,4 +1,4 @@
-"""Asking a pushed model what is on images."""
+"""Predictions of images by a pushed model."""
 
 import json
 import os
@@ -19,7 +19,7 @@ from serving.client.predict import (
 
 
 class RedOrBlue(tf.Module):
-    """Has the signature of a pushed model: the share of red against blue in an image."""
+    """Model with the signature of a pushed model: predicts the share of red against blue."""
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")])
     def serve(self, image_bytes):
@@ -45,7 +45,7 @@ def save_model(path):
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory):
-    """A workspace with one pushed version."""
+    """Returns a workspace with one pushed version."""
     folder = tmp_path_factory.mktemp("workspace")
     save_model(folder / "serving/graft/5")
     return folder
@@ -58,7 +58,7 @@ def model(workspace):
 
 @pytest.fixture(scope="module")
 def paint(tmp_path_factory):
-    """Returns a function that writes an image of one colour; gives its path."""
+    """Returns a function that writes an image of one colour and returns its path."""
     from PIL import Image
 
     folder = tmp_path_factory.mktemp("images")
@@ -72,7 +72,7 @@ def paint(tmp_path_factory):
 
 @pytest.fixture
 def pictures(paint):
-    """A red PNG, a blue JPEG and a red GIF."""
+    """Returns a red PNG, a blue JPEG and a red GIF."""
     return [paint("1.png", (250, 0, 0)), paint("2.jpg", (0, 0, 250)), paint("3.gif", (200, 0, 10))]
 
 
@@ -221,7 +221,7 @@ def test_a_model_is_named_by_where_it_lies(path, words):
     ],
 )
 def test_a_model_that_is_torn_is_refused_in_one_line(model, tmp_path, name, size):
-    """Whatever TensorFlow raises for it; the folder is named."""
+    """TensorFlow raises errors of many classes; the message names the folder."""
     shutil.copytree(model, tmp_path / "7")
     file = tmp_path / "7" / name
     file.unlink() if size is None else os.truncate(file, size)

@@ -1,4 +1,4 @@
-"""What the SavedModel exports: four signatures behind one preprocessing graph, in stock TensorFlow ops."""
+"""Exported SavedModel: four signatures behind one preprocessing graph, in stock TensorFlow ops."""
 
 import pathlib
 import subprocess
@@ -36,7 +36,7 @@ def transform_output(transform_graph):
 
 @pytest.fixture(scope="module")
 def network():
-    """A small base with random weights, and a small head for two classes."""
+    """Returns a small base with random weights and a small head for two classes."""
     embedder = resnet.build_embedder(build_small_base(32, "random"))
     pixels = np.random.default_rng(0).normal(0, 60, (8, 32, 32, 3)).astype(np.float32)
     return resnet.assemble(embedder, resnet.build_head(embedder.predict_on_batch(pixels), [4, 4], 2))
@@ -44,7 +44,7 @@ def network():
 
 @pytest.fixture(scope="module")
 def exported(network, transform_output, classes, tmp_path_factory):
-    """The folder of its SavedModel."""
+    """Returns the folder of the network's SavedModel."""
     folder = str(tmp_path_factory.mktemp("exported"))
     export_saved_model(network, transform_output, classes, folder)
     return folder
@@ -57,7 +57,7 @@ def loaded(exported):
 
 @pytest.fixture(scope="module")
 def pixel_model(transform_output, tmp_path_factory):
-    """A SavedModel whose "probabilities" are the pixels themselves, so that they can be seen from outside."""
+    """Returns a SavedModel whose "probabilities" are the pixels, so that a client can read the pixels."""
     inputs = keras.Input([32, 32, 3], name="pixels")
     network = keras.Model(inputs, keras.layers.Flatten()(inputs))
     folder = str(tmp_path_factory.mktemp("pixel_model"))
@@ -66,7 +66,7 @@ def pixel_model(transform_output, tmp_path_factory):
 
 
 def transform(transform_output, images, label="cat"):
-    """What Transform makes of encoded images."""
+    """Returns the pixels that Transform makes of encoded images."""
     columns = {"image": tf.constant(images)[:, None], "label": tf.fill([len(images), 1], label)}
     return transform_output.transform_features_layer()(columns)
 
@@ -92,7 +92,7 @@ def test_training_and_both_ways_of_serving_see_the_same_pixels(
 
 @pytest.fixture(scope="module")
 def documented():
-    """The table of docs/images.md: kind to "read" or "refused"."""
+    """Returns the table of docs/images.md: "read" or "refused" by kind of file."""
     lines = (pathlib.Path(__file__).parents[3] / "docs/images.md").read_text(encoding="utf-8").splitlines()
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line.startswith("| ")]
     return {row[0]: row[1] for row in rows if row[1] in ("read", "refused")}
@@ -154,7 +154,7 @@ def test_predictions_have_the_names_types_and_shapes_of_the_contract(loaded, sig
 
 
 def test_there_are_four_signatures(loaded):
-    """And no other way in."""
+    """The SavedModel has no other signature."""
     assert set(loaded.signatures) == {"serving_default", "examples", "transform_features", "pixels"}
 
 

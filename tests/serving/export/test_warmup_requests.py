@@ -1,4 +1,4 @@
-"""What a version is asked before it takes requests."""
+"""Warm-up requests of an exported model."""
 
 import pytest
 import tensorflow as tf
@@ -9,7 +9,7 @@ from serving.export.warmup_requests import WARMUP_REQUESTS, write_warmup_request
 
 @pytest.fixture
 def write(tmp_path, encode_image):
-    """Returns a function that writes requests with so many images; gives the images and the requests."""
+    """Returns a function that writes requests for a number of images, and returns images and requests."""
 
     def write_requests(count):
         images = [encode_image(seed=seed) for seed in range(count)]
@@ -22,13 +22,13 @@ def write(tmp_path, encode_image):
 
 
 def values(request):
-    """The name of a request's only input, and its values."""
+    """Returns the name of a request's only input, and the values."""
     [(name, proto)] = request.inputs.items()
     return name, tf.make_ndarray(proto).tolist()
 
 
 def test_there_is_an_image_a_batch_and_an_example(write):
-    """What clients will send first, under the name that they will use."""
+    """The kinds of requests that clients send, with the model's name."""
     images, requests = write(9)
     assert {request.model_spec.name for request in requests} == {"flowers"}
     assert [request.model_spec.signature_name for request in requests] == ["serving_default"] * 2 + ["examples"]
@@ -41,6 +41,6 @@ def test_there_is_an_image_a_batch_and_an_example(write):
 
 @pytest.mark.parametrize(("count", "sizes"), [(3, [1, 3, 1]), (1, [1, 1]), (0, [])])
 def test_few_images_make_small_batches(write, count, sizes):
-    """Nothing is asked twice, and without an image nothing is."""
+    """No request is written twice, and without an image no request is written."""
     _, requests = write(count)
     assert [len(values(request)[1]) for request in requests] == sizes

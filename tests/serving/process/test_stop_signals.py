@@ -31,7 +31,7 @@ def run(code, **options):
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
 def test_first_signal_asks_to_stop(name):
-    """And whatever is being done goes on."""
+    """Work in progress goes on."""
     assert run(SEND.format(name)).returncode == STOPPED
 
 
@@ -64,10 +64,8 @@ def test_signal_that_was_ignored_before_is_caught():
 
 def test_signals_that_are_not_ignored_are_listed():
     """Of a server, whose parent gets SIGINT in its place."""
-    code = (
-        "import sys; from serving.process import stop_signals; sys.exit(stop_signals.list_heeded() != [signal.SIGTERM])"
-    )
-    command = [sys.executable, "-c", f"import signal; {code}"]
+    code = "from serving.process.stop_signals import list_unignored; sys.exit(list_unignored() != [signal.SIGTERM])"
+    command = [sys.executable, "-c", f"import signal, sys; {code}"]
     assert subprocess.run(command, cwd=ROOT, preexec_fn=ignore_sigint, timeout=20, check=False).returncode == 0
 
 
@@ -81,7 +79,7 @@ def test_signals_behind_a_stop_disturb_nothing():
 
 
 def test_handlers_are_put_back_where_no_signal_came():
-    """Of the tests, say, which go on."""
+    """Later tests rely on this."""
     before = [signal.getsignal(number) for number in stop_signals.NUMBERS]
     with stop_signals.caught():
         assert [signal.getsignal(number) for number in stop_signals.NUMBERS] != before

@@ -19,7 +19,7 @@ ENTRY = 'model_config_list {{ config {{ name: "graft" base_path: "{}" model_plat
 
 
 def make_workspace(root, *models):
-    """A workspace to which Graft has pushed."""
+    """Makes a workspace to which Graft has pushed."""
     for model in models or ["graft"]:
         for number in (8, 9):
             (root / "serving" / model / str(number)).mkdir(parents=True)
@@ -70,7 +70,7 @@ def test_path_that_graft_wrote_follows_its_folder(tmp_path, way, change):
 
 
 def test_all_else_stays_when_a_path_follows(tmp_path):
-    """Labels, policies, and what is the user's."""
+    """Labels, policies and fields of the user."""
     make_workspace(tmp_path / "out")
     before = (tmp_path / "out/serving/models.config").read_text()
     (tmp_path / "out").rename(tmp_path / "new")
@@ -93,7 +93,7 @@ def test_path_that_the_user_wrote_stays(tmp_path, path):
 
 
 def test_file_without_graft_s_head_is_the_users(tmp_path):
-    """Whatever its path is."""
+    """With any path."""
     make_workspace(tmp_path / "out")
     text = ENTRY.format("/elsewhere/serving/graft")
     (tmp_path / "out/serving/models.config").write_text(text)
@@ -133,7 +133,7 @@ def test_folder_of_any_name_is_followed(tmp_path, name):
 
 @pytest.mark.parametrize("comment", ['# folder: "/x" "y"', "# folder: /x", "# folder:"])
 def test_folder_that_cannot_be_read_moves_nothing(tmp_path, comment):
-    """Somebody has edited the comment."""
+    """The comment in the file was edited."""
     make_workspace(tmp_path / "out")
     (tmp_path / "out/serving/models.config").write_text(f"{comment}\n{ENTRY.format('/x/graft')}")
     assert models_config.mend(str(tmp_path / "out/serving/graft")) == ""

@@ -1,4 +1,4 @@
-"""graft.json: a version whose record cannot be read is a version like others, of which nothing is known."""
+"""Records: a version with a damaged record is served and changed like any other."""
 
 import json
 import os
@@ -17,7 +17,7 @@ RECORDS = DAMAGES | SHAPES
 
 @pytest.fixture
 def model_dir(tmp_path):
-    """Three versions of Graft's and one that was withdrawn."""
+    """Returns a folder with three versions of Graft and one withdrawn version."""
     for name in ("3", "5", "9", "withdrawn-7"):
         (tmp_path / "graft" / name / "assets.extra").mkdir(parents=True)
         (tmp_path / "graft" / name / "saved_model.pb").touch()
@@ -59,12 +59,12 @@ def test_record_that_may_not_be_read_is_damaged_and_not_missing(tmp_path, monkey
 
 
 def test_model_of_another_tool_has_no_record_and_no_problem(tmp_path):
-    """There is no file at all."""
+    """The file is missing."""
     assert read_record(str(tmp_path / "assets.extra/graft.json")) == (UNKNOWN, "")
 
 
 def test_unknown_keys_of_a_newer_graft_are_kept(tmp_path):
-    """They are no damage."""
+    """Unknown keys are no damage."""
     (tmp_path / "graft.json").write_text('{"salt": 1, "new": [1, {"deep": null}]}')
     record, problem = read_record(str(tmp_path / "graft.json"))
     assert (record.salt, record.model_extra, problem) == (1, {"new": [1, {"deep": None}]}, "")
@@ -114,7 +114,7 @@ def test_damaged_mark_of_a_canary_is_a_mark(model_dir, damage):
 
 def test_larger_files_than_are_read_are_refused_by_their_size(tmp_path, monkeypatch):
     """And one of exactly that size is read."""
-    monkeypatch.setattr(side_files, "MOST_BYTES", 10)
+    monkeypatch.setattr(side_files, "MAX_BYTES", 10)
     (tmp_path / "file").write_bytes(bytes(10))
     assert side_files.read_bytes(str(tmp_path / "file")) == bytes(10)
     (tmp_path / "file").write_bytes(bytes(11))

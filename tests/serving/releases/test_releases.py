@@ -25,7 +25,7 @@ def clock(monkeypatch):
 
 @pytest.fixture
 def folder(tmp_path):
-    """Returns a function that makes versions, by the names of their folders; gives the folder of the model."""
+    """Returns a function that makes versions by folder names and returns the folder of the model."""
 
     def make(*names, canary=None):
         for name in names:
@@ -39,13 +39,13 @@ def folder(tmp_path):
 
 
 def graph(model_dir, name):
-    """Which of the models made above lies there."""
+    """Returns the graph of a version, which tells the models above apart."""
     with open(os.path.join(model_dir, name, "saved_model.pb")) as file:
         return file.read().removeprefix("graph of ")
 
 
 def config_of(model_dir, index=0):
-    """What models.config says of a model."""
+    """Returns the entry of a model in models.config."""
     with open(models_config.find_file(model_dir)) as file:
         return text_format.Parse(file.read(), ModelServerConfig()).model_config_list.config[index]
 
@@ -56,7 +56,7 @@ def write_config(model_dir, text):
 
 
 def snapshot(model_dir):
-    """Every file beside and below but the lock, with what is in it."""
+    """Returns the content of every file in the serving folder but the lock."""
     root = os.path.dirname(model_dir)
     paths = [os.path.join(parent, name) for parent, _, names in os.walk(root) for name in names if name != ".lock"]
     return {path: open(path).read() for path in paths}
@@ -66,7 +66,7 @@ def snapshot(model_dir):
 
 
 def test_without_a_folder_there_is_nothing(tmp_path):
-    """No error: the first run asks, too."""
+    """No error, because the first run reads a missing folder, too."""
     found = releases.read(str(tmp_path / "nowhere"))
     assert (found.live, found.canary, found.before, found.labels) == (None, None, None, {})
 
@@ -160,7 +160,7 @@ def test_promoted_canary_is_live_under_the_next_number(folder):
 
 
 def test_promoted_canary_is_no_canary_when_the_next_version_is_pushed(folder):
-    """It has been live."""
+    """The former canary has been live."""
     model_dir = folder("3", "8", "9", canary="8")
     promote(model_dir)
     folder(str(NOW + 1))
@@ -199,11 +199,11 @@ def test_withdrawn_canary_that_is_promoted_is_live_for_good(folder):
     [
         (None, r"no canary to promote\. Name one of the other versions: 3, 7\.$"),
         (9, "version 9 is live already"),
-        (5, r"no version 5\. Others than the live one: 3, 7\.$"),
+        (5, r"no version 5\. Versions besides the live one: 3, 7\.$"),
     ],
 )
 def test_what_cannot_be_promoted_is_refused(folder, number, message):
-    """With what there is; nothing is changed."""
+    """The message lists the versions; nothing is changed."""
     model_dir = folder("3", "9", "withdrawn-7")
     before = snapshot(model_dir)
     with pytest.raises(UsageError, match=message):
@@ -212,7 +212,7 @@ def test_what_cannot_be_promoted_is_refused(folder, number, message):
 
 
 def test_without_a_canary_none_is_withdrawn(folder):
-    """How to come by one is said."""
+    """The message says how to push one."""
     with pytest.raises(UsageError, match=r"no canary\. ./graft run --canary"):
         withdraw_canary(folder("3"))
 
@@ -249,7 +249,7 @@ def test_withdrawn_versions_go_too_oldest_first(folder):
 
 
 def test_version_with_a_label_of_the_users_stays(folder):
-    """Somebody asks for it by that name."""
+    """Clients use the label."""
     model_dir = folder("3", "5", "8", "9")
     write_config(model_dir, "model_config_list { config { name: 'graft' version_labels { key: 'audit' value: 3 } } }")
     assert keep(model_dir, 1) == [5, 8]
@@ -440,7 +440,7 @@ def test_labels_leave_a_version_before_it_goes(folder, monkeypatch):
 
 
 def test_a_change_that_fails_takes_the_labels_back(folder, monkeypatch):
-    """What was live is live, and `stable` means it again."""
+    """The live version is unchanged, and `stable` means it again."""
     model_dir = folder("3", "8", "9", canary="8")
     keep(model_dir, 5)
     before = snapshot(model_dir)
@@ -457,7 +457,7 @@ def test_rollback_works_where_no_label_can_be_written(folder, monkeypatch):
     keep(model_dir, 5)
     monkeypatch.setattr(_LOCAL, "GFile", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     monkeypatch.setattr(models_config, "_read_text", lambda path: pathlib.Path(path).read_text())
-    with pytest.raises(GraftError, match=r"No space left on device\. The folders of the versions are as asked"):
+    with pytest.raises(GraftError, match=r"No space left on device\. The versions are changed as requested"):
         roll_back(model_dir)
     assert releases.read(model_dir).live.number == 3
 
@@ -501,7 +501,9 @@ def test_a_folder_that_cannot_be_changed_is_named(folder, monkeypatch, change):
     model_dir = folder("3", "8", "9", "withdrawn-7", canary="8")
     before = snapshot(model_dir)
     monkeypatch.setattr(_LOCAL, "rename", deny)
-    with pytest.raises(GraftError, match=r"graft/.*: cannot be changed: Permission denied\. What was live is live"):
+    with pytest.raises(
+        GraftError, match=r"graft/.*: cannot be changed: Permission denied\. The live version is unchanged"
+    ):
         change(model_dir)
     assert snapshot(model_dir) == before
 
@@ -510,6 +512,6 @@ def test_a_file_that_cannot_be_written_says_what_holds(folder, monkeypatch):
     """The version is rolled back; the labels are not yet."""
     model_dir = folder("3", "9")
     monkeypatch.setattr(_LOCAL, "GFile", deny)
-    with pytest.raises(GraftError, match=r"models\.config.*Permission denied.*the labels follow with the next push"):
+    with pytest.raises(GraftError, match=r"models\.config.*Permission denied.*the next push, .* writes the labels"):
         roll_back(model_dir)
     assert releases.read(model_dir).live.number == 3

@@ -1,4 +1,4 @@
-"""The folder that a model server watches: the highest complete version is live."""
+"""Versions in the folder that a model server watches; the highest complete one is live."""
 
 import json
 import pathlib
@@ -18,7 +18,7 @@ ROOT = pathlib.Path(__file__).parents[3]
 
 
 def make_version(folder, variables=b"variables", record=None):
-    """A folder with the files of a SavedModel."""
+    """Makes a folder with the files of a SavedModel."""
     (folder / "variables").mkdir(parents=True)
     (folder / "saved_model.pb").write_bytes(b"graph")
     (folder / "variables/variables.index").write_bytes(b"index")
@@ -111,7 +111,7 @@ def test_no_number_is_made_that_no_server_takes(tmp_path, name):
 
 
 def test_the_highest_complete_version_is_live(tmp_path):
-    """As a model server has it by default."""
+    """As in a model server by default."""
     make_version(tmp_path / "7")
     make_version(tmp_path / "12", record={"salt": 3})
     (tmp_path / "13").mkdir()
@@ -186,7 +186,7 @@ def test_without_an_identity_it_is_the_version_that_is_live_now(tmp_path):
 
 
 def test_where_none_was_live_when_a_run_began_none_is_found(tmp_path):
-    """Whatever became live since."""
+    """Also if a version became live later."""
     make_version(tmp_path / "9")
     assert versions.find_by_identity(str(tmp_path), versions.NOT_LIVE) is None
 
@@ -242,7 +242,7 @@ def test_withdrawn_version_is_no_version_but_is_known(tmp_path):
 
 
 def test_withdrawn_version_gets_another_number(tmp_path):
-    """And is a version again."""
+    """The version is visible to servers again."""
     make_version(tmp_path / "withdrawn-20")
     [withdrawn] = find_withdrawn(str(tmp_path))
     assert versions.renumber(withdrawn, 21) == find_live(str(tmp_path))

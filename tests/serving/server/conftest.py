@@ -13,6 +13,7 @@ from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_p
 from tensorflow_serving.config import model_server_config_pb2
 
 from serving.server.grpc_service import start_grpc_server
+from serving.server.memory import MemoryBudget
 from serving.server.metrics import Metrics
 from serving.server.models import ModelStore
 
@@ -21,7 +22,7 @@ _INFO = tf.compat.v1.saved_model.utils.build_tensor_info
 
 
 def save_half_plus(folder, offset=2.0):
-    """TensorFlow Serving's own test model: y = x / 2 + offset, in TF1, with a signature that takes tf.Examples."""
+    """Saves TensorFlow Serving's own TF1 test model, y = x / 2 + offset, with a signature of tf.Examples."""
     v1 = tf.compat.v1
     with tf.Graph().as_default(), v1.Session() as session:
         half, plus = v1.Variable(0.5, use_resource=False), v1.Variable(offset, use_resource=False)
@@ -44,7 +45,7 @@ def save_half_plus(folder, offset=2.0):
 
 
 class Scaled(tf.Module):
-    """Rows of two floats times a number; a negative value is refused, as a broken image is."""
+    """TF2 model that multiplies rows of two floats; a negative value is refused like a damaged image."""
 
     def __init__(self, scale):
         super().__init__()
@@ -76,7 +77,7 @@ class Scaled(tf.Module):
 
 
 def save_scaled(folder, scale):
-    """A TF2 model; each answer says which version gave it. The input `factor` of `multiply` is 3 by default."""
+    """Saves a TF2 model whose outputs depend on the version. The input `factor` of `multiply` is 3 by default."""
     module = Scaled(scale)
     signatures = {
         "serving_default": module.serve,
@@ -96,7 +97,7 @@ def save_scaled(folder, scale):
 
 @pytest.fixture(scope="session")
 def half_plus_two(tmp_path_factory):
-    """A folder with the TF1 model as version 123."""
+    """Returns a folder with the TF1 model as version 123."""
     folder = tmp_path_factory.mktemp("half_plus_two")
     save_half_plus(folder / "00000123")
     return folder
@@ -110,7 +111,7 @@ def make_scaled():
 
 @pytest.fixture(scope="session")
 def scaled(tmp_path_factory):
-    """A folder with the TF2 model as versions 1 and 2, which multiply by 1 and 2."""
+    """Returns a folder with the TF2 model as versions 1 and 2, which multiply by 1 and 2."""
     folder = tmp_path_factory.mktemp("scaled")
     for number in (1, 2):
         save_scaled(folder / str(number), number)
@@ -119,7 +120,7 @@ def scaled(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def make_config():
-    """Returns a function that makes the configuration of models: name to folder, and the options of all."""
+    """Returns a function that makes a configuration from folders by model name, and options for all models."""
 
     def make(labels=None, policy=None, **folders):
         config = model_server_config_pb2.ModelServerConfig()
@@ -140,7 +141,7 @@ def make_config():
 
 @contextlib.contextmanager
 def make_stores(make_config):
-    """Gives a function that makes a store of models; it is closed in the end."""
+    """Yields a function that makes a store of models; the stores are closed at the end."""
     with contextlib.ExitStack() as stack:
 
         def make(batching=None, **arguments):
@@ -153,13 +154,14 @@ def make_stores(make_config):
 
 @contextlib.contextmanager
 def make_connections():
-    """Gives a function that serves a store by gRPC, and returns stubs for it."""
+    """Yields a function that serves a store by gRPC and returns stubs."""
     with contextlib.ExitStack() as stack:
 
         def serve(store, **options):
-            defaults = {"threads": 16, "max_request_bytes": 1 << 20}
+            options = {"threads": 16, "max_request_bytes": 1 << 20} | options
+            budget = MemoryBudget(8, options["max_request_bytes"])
             address = f"127.0.0.1:{pick_port()}"
-            server = start_grpc_server(store, Metrics(), [address], **defaults | options)
+            server = start_grpc_server(store, Metrics(), [address], budget=budget, **options)
             stack.callback(lambda: server.stop(None).wait())
             channel = stack.enter_context(grpc.insecure_channel(address))
             return types.SimpleNamespace(
@@ -187,14 +189,14 @@ def connect():
 
 @pytest.fixture(scope="module")
 def serve_once(make_config):
-    """Serves a store, made of these arguments, to all tests of a module; returns stubs for it."""
+    """Returns a function that serves a store to all tests of a module and returns stubs."""
     with make_stores(make_config) as make, make_connections() as serve:
         yield lambda **arguments: serve(make(**arguments))
 
 
 @pytest.fixture
 def free_port():
-    """A free port of this machine."""
+    """Returns a free port of this machine."""
     return pick_port()
 
 

@@ -1,4 +1,4 @@
-"""Requests that come together are computed together."""
+"""Batching: concurrent requests are computed together."""
 
 import threading
 import time
@@ -8,12 +8,12 @@ import pytest
 from waiting import wait_until
 
 from serving.server.batching import Batcher
-from serving.server.configs import Batching
+from serving.server.configs import BatchingParameters
 from serving.server.errors import ServingError, failed_precondition
 
 
 class Recorder:
-    """Stands in for a servable: doubles rows, and keeps the size of each batch."""
+    """Substitute of a servable: doubles rows and records the size of each batch."""
 
     def __init__(self):
         self.sizes = []
@@ -37,11 +37,11 @@ def recorder():
 
 @pytest.fixture
 def make(recorder):
-    """Returns a function that makes a batcher with some parameters; it is closed in the end."""
+    """Returns a function that makes a batcher with the given parameters; the batchers are closed at the end."""
     made = []
 
     def make_batcher(**parameters):
-        made.append(Batcher(recorder, Batching(**{"num_batch_threads": 1} | parameters)))
+        made.append(Batcher(recorder, BatchingParameters(**{"num_batch_threads": 1} | parameters)))
         return made[-1]
 
     yield make_batcher
@@ -51,7 +51,7 @@ def make(recorder):
 
 
 def ask_all(batcher, requests):
-    """Sends requests at once, each from a thread; returns an answer or an error each, in their order."""
+    """Sends requests at once from threads; returns their answers or errors in order."""
     answers = [None] * len(requests)
 
     def ask(index):
@@ -77,7 +77,7 @@ def rows(*values):
 
 
 def test_what_comes_at_once_is_one_batch_and_each_gets_its_rows(make, recorder):
-    """Of whatever size each is."""
+    """The requests have different sizes."""
     requests = [rows(1), rows(2, 3), rows(4), rows(5, 6, 7, 8)]
     answers = ask_all(make(max_batch_size=8, batch_timeout_micros=5_000_000), requests)
     assert recorder.sizes == [8]
@@ -93,7 +93,7 @@ def test_no_batch_is_larger_than_allowed(make, recorder):
 
 @pytest.mark.parametrize("timeout", [0, 0.1])
 def test_a_request_alone_is_answered_after_the_timeout(make, timeout):
-    """And not before; at once without one."""
+    """Not earlier; without a timeout, at once."""
     start = time.monotonic()
     (answer,) = ask_all(make(batch_timeout_micros=int(timeout * 1e6)), [rows(1)])
     assert answer is not None
@@ -118,7 +118,7 @@ def test_a_request_larger_than_a_batch_is_refused_or_split(make, recorder):
 
 
 def test_other_shapes_and_outputs_are_other_batches(make, recorder):
-    """Only what can be laid one below the other is merged."""
+    """Only requests with equal shapes and outputs are merged."""
     batcher = make(max_batch_size=2, batch_timeout_micros=60_000_000)
     answers = ask_all(batcher, [rows(1), rows([1, 2]), rows(2), rows([3, 4])])
     assert [answer.shape for answer in answers] == [(1,), (1, 2), (1,), (1, 2)]
@@ -197,7 +197,7 @@ def test_an_output_without_rows_cannot_be_dealt_out(make):
         def run(self, inputs, outputs):
             return [np.float32(1)]
 
-    batcher = Batcher(Scalar(), Batching(num_batch_threads=1))
+    batcher = Batcher(Scalar(), BatchingParameters(num_batch_threads=1))
     with pytest.raises(ServingError, match="0th dimension"):
         batcher.run({"x": rows(1)}, ["y"])
     batcher.close()

@@ -1,4 +1,4 @@
-"""TensorFlow Serving's text-protobuf files are read as it reads them, and refused in its words."""
+"""Text-protobuf files are read and refused as by TensorFlow Serving, with the same messages."""
 
 import dataclasses
 import os
@@ -31,7 +31,7 @@ OF_OLD = 'model_config_list { config { name: "m" base_path: "/m" model_type: TEN
 
 @pytest.fixture
 def write(tmp_path):
-    """Writes a file, text or bytes, and gives its path."""
+    """Returns a function that writes a file of text or bytes and returns its path."""
 
     def write_file(content):
         path = tmp_path / "some.config"
@@ -42,7 +42,7 @@ def write(tmp_path):
 
 
 def one_model(**fields):
-    """A configuration with one model, sound but for the fields given."""
+    """Returns a valid configuration of one model, changed by the given fields."""
     config = model_server_config_pb2.ModelServerConfig()
     sound = {"name": "m", "base_path": "/models/m", "model_platform": "tensorflow"}
     config.model_config_list.config.add(**{**sound, **fields})
@@ -87,7 +87,7 @@ READERS = {
     ],
 )
 def test_what_does_not_parse_is_refused_in_the_real_servers_words(write, read, kind, content, reason):
-    """And then with the place and what is wrong there."""
+    """The message goes on with the place and the fault."""
     path = write(content)
     with pytest.raises(UsageError) as caught:
         read(path)
@@ -108,7 +108,7 @@ def test_a_missing_file_is_named(tmp_path, read):
 
 @pytest.mark.parametrize("read", READERS)
 def test_a_folder_is_no_file(tmp_path, read):
-    """What a wrong mount looks like."""
+    """A wrong mount makes a folder in place of the file."""
     with pytest.raises(UsageError, match="Is a directory"):
         read(str(tmp_path))
 
@@ -121,7 +121,7 @@ def test_a_base_path_is_absolute_or_a_uri(base_path):
 
 @pytest.mark.parametrize("base_path", ["", "models/m", "./m", "~/m", "C:\\models", "gs:/bucket", "1s://bucket"])
 def test_a_relative_base_path_is_refused(base_path):
-    """Relative to what would be anyone's guess."""
+    """The base of a relative path is undefined."""
     with pytest.raises(UsageError) as caught:
         configs.check_model_config(one_model(base_path=base_path))
     assert str(caught.value) == f"Expected model m to have an absolute path or URI; got base_path()={base_path}"
@@ -182,14 +182,14 @@ def test_every_batching_parameter_is_read(write):
         max_execution_batch_size { value: 16 }
     """
     found = configs.read_batching_parameters(write(content))
-    assert found == configs.Batching(128, 500, 7, 3, "mine", (16, 64, 128), True, True, 16)
+    assert found == configs.BatchingParameters(128, 500, 7, 3, "mine", (16, 64, 128), True, True, 16)
     assert len(dataclasses.astuple(found)) == 9
 
 
 def test_batching_defaults_are_the_real_servers(write):
     """An empty file is a valid one."""
     found = configs.read_batching_parameters(write(""))
-    assert found == configs.Batching()
+    assert found == configs.BatchingParameters()
     assert (found.max_batch_size, found.batch_timeout_micros, found.max_enqueued_batches) == (1000, 0, 10)
     assert found.num_batch_threads == len(os.sched_getaffinity(0))
     assert found.allowed_batch_sizes == ()
@@ -249,18 +249,18 @@ def test_a_batching_value_out_of_range_is_refused(write, content, problem):
 
 def test_a_batch_is_as_large_as_a_request_may_be_unless_it_is_split():
     """max_execution_batch_size counts with enable_large_batch_splitting alone."""
-    assert configs.Batching(128, max_execution_batch_size=16).execution_batch_size == 128
-    assert configs.Batching(128, enable_large_batch_splitting=True).execution_batch_size == 128
-    split = configs.Batching(128, enable_large_batch_splitting=True, max_execution_batch_size=16)
+    assert configs.BatchingParameters(128, max_execution_batch_size=16).execution_batch_size == 128
+    assert configs.BatchingParameters(128, enable_large_batch_splitting=True).execution_batch_size == 128
+    split = configs.BatchingParameters(128, enable_large_batch_splitting=True, max_execution_batch_size=16)
     assert split.execution_batch_size == 16
 
 
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        ("", configs.Monitoring(False, "/monitoring/prometheus/metrics")),
-        ("prometheus_config { enable: true }", configs.Monitoring(True, "/monitoring/prometheus/metrics")),
-        ('prometheus_config: { enable: true, path: "/metrics" }', configs.Monitoring(True, "/metrics")),
+        ("", configs.MonitoringConfig(False, "/monitoring/prometheus/metrics")),
+        ("prometheus_config { enable: true }", configs.MonitoringConfig(True, "/monitoring/prometheus/metrics")),
+        ('prometheus_config: { enable: true, path: "/metrics" }', configs.MonitoringConfig(True, "/metrics")),
     ],
 )
 def test_metrics_are_off_unless_enabled(write, content, expected):
@@ -276,7 +276,7 @@ def test_a_metrics_path_begins_with_a_slash(write):
 
 def test_messages_are_those_of_the_public_protos():
     """Names, numbers and types, field for field: a file written by any other tool is read alike."""
-    fields = {f.name: (f.number, f.message_type and f.message_type.full_name) for f in _fields("_BatchingParameters")}
+    fields = {f.name: (f.number, f.message_type and f.message_type.full_name) for f in _fields("_BatchingMessage")}
     integer, boolean = "google.protobuf.Int64Value", "google.protobuf.BoolValue"
     assert fields == {
         "max_batch_size": (1, integer),
@@ -289,7 +289,7 @@ def test_messages_are_those_of_the_public_protos():
         "enable_large_batch_splitting": (8, boolean),
         "max_execution_batch_size": (9, integer),
     }
-    (prometheus,) = _fields("_MonitoringConfig")
+    (prometheus,) = _fields("_MonitoringMessage")
     assert (prometheus.name, prometheus.number) == ("prometheus_config", 1)
     assert [(f.name, f.number) for f in prometheus.message_type.fields] == [("enable", 1), ("path", 2)]
 

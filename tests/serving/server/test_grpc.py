@@ -1,4 +1,4 @@
-"""PredictionService and ModelService, as a client sees them; the words are TensorFlow Serving's."""
+"""PredictionService and ModelService over gRPC; the messages are TensorFlow Serving's."""
 
 import threading
 
@@ -16,27 +16,27 @@ from tensorflow_serving.apis import (
     regression_pb2,
 )
 
-from serving.server.configs import Batching
+from serving.server.configs import BatchingParameters
 
 CODE = grpc.StatusCode
 
 
 @pytest.fixture(scope="module")
 def half(half_plus_two, serve_once):
-    """Stubs for the TF1 model."""
+    """Returns stubs for the TF1 model."""
     return serve_once(half=half_plus_two)
 
 
 @pytest.fixture(scope="module")
 def alone(scaled, serve_once):
-    """Stubs for the TF2 model, whose requests are answered one by one."""
+    """Returns stubs for the TF2 model without batching."""
     return serve_once(m=scaled)
 
 
 @pytest.fixture(scope="module")
 def batched(scaled, serve_once):
-    """Stubs for the TF2 model, whose requests are answered together."""
-    return serve_once(m=scaled, batching=Batching(max_batch_size=4))
+    """Returns stubs for the TF2 model with batching."""
+    return serve_once(m=scaled, batching=BatchingParameters(max_batch_size=4))
 
 
 def make_request(name, inputs, signature="", version=None, label=None, outputs=()):
@@ -52,7 +52,7 @@ def make_request(name, inputs, signature="", version=None, label=None, outputs=(
 
 
 def fail(call, request):
-    """The code and the words of the error that a call ends in."""
+    """Returns the code and the message of a failed call."""
     with pytest.raises(grpc.RpcError) as caught:
         call(request, timeout=20)
     return caught.value.code(), caught.value.details()
@@ -84,7 +84,7 @@ def test_shapes_that_the_graph_takes_are_taken(half):
 
 
 def test_metadata_is_the_signatures(half):
-    """As clients unpack them."""
+    """The answer unpacks as in a client."""
     request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
     request.model_spec.name = "half"
     response = half.prediction.GetModelMetadata(request)
@@ -238,7 +238,7 @@ BAD = {
 @pytest.mark.parametrize(("change", "code", "words"), BAD.values(), ids=BAD)
 @pytest.mark.parametrize("how", ["alone", "batched"])
 def test_what_cannot_be_answered_has_the_right_code(request, change, code, words, how):
-    """And words that say what is wrong; the next request is answered."""
+    """The message names the fault; the next request is answered."""
     stubs = request.getfixturevalue(how)
     defaults = {"name": "m", "inputs": {"x": np.float32([[1, 1]])}}
     found = fail(stubs.prediction.Predict, make_request(**defaults | change))
@@ -253,7 +253,7 @@ def test_what_cannot_be_answered_has_the_right_code(request, change, code, words
     ids=["a terabyte of one value", "open shape", "no such type", "no type", "no value"],
 )
 def test_tensors_that_lie_are_refused(alone, dtype, dims, values):
-    """In no memory to speak of."""
+    """The refusal takes little memory."""
     request = make_request("m", {})
     request.inputs["x"].dtype = dtype
     request.inputs["x"].float_val.extend(values)
@@ -278,7 +278,7 @@ def test_a_small_request_cannot_unfold_to_gigabytes(scaled, make_store, connect)
 
 
 def test_a_request_that_is_too_large_is_refused(scaled, make_store, connect):
-    """Before it is read."""
+    """The server does not read the body."""
     stubs = connect(make_store(m=scaled), max_request_bytes=10_000)
     request = make_request("m", {"text": [b"x" * 20_000]}, signature="echo")
     assert fail(stubs.prediction.Predict, request)[0] is CODE.RESOURCE_EXHAUSTED
@@ -302,7 +302,7 @@ def test_another_configuration_is_taken_while_serving(scaled, half_plus_two, mak
 
 def test_a_broken_request_in_a_batch_fails_alone(scaled, make_store, connect, rows):
     """Eight come at once and are merged; the one with a negative value spoils only its own answer."""
-    batching = Batching(max_batch_size=8, batch_timeout_micros=2_000_000, num_batch_threads=1)
+    batching = BatchingParameters(max_batch_size=8, batch_timeout_micros=2_000_000, num_batch_threads=1)
     stubs = connect(make_store(m=scaled, batching=batching))
     answers = {}
 

@@ -1,4 +1,4 @@
-"""The JSON of the REST API: what TensorFlow Serving reads and writes, and how it refuses the rest."""
+"""JSON of the REST API: requests, answers and errors as in TensorFlow Serving."""
 
 import contextlib
 import gzip
@@ -25,7 +25,7 @@ TOO_DEEP = "JSON Parse error: Lists and objects are nested too deeply."
 
 
 def signature(**dtypes):
-    """A signature with such inputs, as parse_predict asks for it; those named optional_... have a default."""
+    """Returns a function that finds a signature with these inputs; inputs named optional_... have a default."""
     made = SignatureDef(inputs={name: TensorInfo(dtype=dtype.as_datatype_enum) for name, dtype in dtypes.items()})
     for name in dtypes:
         if name.startswith("optional"):
@@ -43,7 +43,7 @@ def parse(body, inputs):
 
 
 def refuse(body, inputs=FLOAT, code=grpc.StatusCode.INVALID_ARGUMENT):
-    """The message with which a body is refused."""
+    """Returns the error message for a body."""
     with pytest.raises(ServingError) as caught:
         parse(body, inputs)
     assert caught.value.code == code
@@ -114,7 +114,7 @@ def test_rows_of_named_inputs_become_one_array_for_each():
 
 
 def test_columns_of_named_inputs_may_differ_in_shape():
-    """And what the signature does not have is passed over, as TensorFlow Serving does."""
+    """Unknown inputs are ignored, as in TensorFlow Serving."""
     request = parse('{"inputs": {"a": [1, 2], "b": {"b64": "cQ=="}, "c": null}}', TWO)
     assert request.inputs["a"].tolist() == [1, 2]
     assert (request.inputs["b"].shape, request.inputs["b"].item()) == ((), b"q")
@@ -136,7 +136,7 @@ def test_an_input_with_a_default_may_be_missing():
 
 
 def test_the_signature_that_is_named_is_asked_for():
-    """And the empty name, if none is."""
+    """Without a name, the name is empty."""
     asked = []
 
     def find(name):
@@ -160,7 +160,7 @@ def test_a_signature_that_is_not_there_is_the_error_of_who_looks_for_it():
 
 @pytest.mark.parametrize("text", [" x", "}", '{"inputs": 2}', "\n\n\0"])
 def test_text_after_the_document_is_passed_over(text):
-    """Whatever it is, as long as it is text."""
+    """Any text is ignored."""
     assert parse('{"inputs": 1}' + text, FLOAT).inputs["x"] == 1
     assert parse(" \t\r\n" + '{"inputs": 1}' + text, FLOAT).inputs["x"] == 1
 
@@ -398,7 +398,7 @@ BODIES = VALUES | st.dictionaries(st.sampled_from(["instances", "inputs", "signa
 @settings(deadline=None, max_examples=300)
 @given(value=BODIES, inputs=st.sampled_from([FLOAT, INT64, STRING, TWO, DEFAULTED]))
 def test_any_json_is_read_or_refused(value, inputs):
-    """Whatever a client sends, it is told what is wrong with it, and the server does not fail."""
+    """Each document is parsed or refused with an error of the client."""
     body = json.dumps(value).encode()
     with contextlib.suppress(ServingError):
         parse_predict(body, lambda name: inputs)
@@ -407,7 +407,7 @@ def test_any_json_is_read_or_refused(value, inputs):
 @settings(deadline=None, max_examples=300)
 @given(body=st.binary(max_size=40) | TEXT.map(lambda text: text.encode(errors="surrogatepass")))
 def test_any_bytes_are_read_or_refused(body):
-    """Neither is it sure that it is JSON, or text."""
+    """The bytes need not be JSON or text."""
     for content in (body, b'{"inputs": "' + body + b'"}', b'{"inputs": {"b64": "' + body + b'"}}'):
         with contextlib.suppress(ServingError):
             assert parse(content, STRING).inputs["x"].dtype == object

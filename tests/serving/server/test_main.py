@@ -1,4 +1,4 @@
-"""The server as a process, started with TensorFlow Serving's flags: its own server test, in our words."""
+"""Server process with TensorFlow Serving's flags, after TensorFlow Serving's own server test."""
 
 import contextlib
 import json
@@ -31,7 +31,7 @@ ROOT = pathlib.Path(__file__).parents[3]
 
 @pytest.fixture
 def start(warm_python, tmp_path):
-    """Returns a function that starts the server with some flags; it is ended in the end."""
+    """Returns a function that starts the server with flags; the servers are stopped at the end."""
     started = []
 
     def run(*flags):
@@ -52,7 +52,7 @@ def start(warm_python, tmp_path):
 
 
 def predict(address, value=2.0, name="default", **options):
-    """Asks the half-plus-two model; waits until somebody listens."""
+    """Sends a request to the half-plus-two model; waits until the port is open."""
     request = predict_pb2.PredictRequest()
     request.model_spec.name = name
     request.inputs["x"].CopyFrom(tf.make_tensor_proto(np.float32([value])))
@@ -139,7 +139,7 @@ def test_what_cannot_be_started_says_why(monkeypatch, capsys, tmp_path, flags, w
 
 @pytest.mark.parametrize("flag", ["--port", "--rest_api_port"])
 def test_a_port_that_is_taken_is_said(start, half_plus_two, flag):
-    """With what to do."""
+    """The message says what to do."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -157,7 +157,7 @@ def test_a_port_that_is_taken_is_said_before_a_model_is_loaded(monkeypatch, half
 
 
 def test_a_server_is_started_on_free_ports_and_ended(half_plus_two):
-    """As the ServingValidator starts it."""
+    """The ServingValidator starts a server in this way."""
     with start_server("m", str(half_plus_two)) as server:
         assert predict(server.grpc_address, name="m") == 3.0
         assert requests.get(f"{server.rest_address}/v1/models/m", timeout=20).status_code == 200

@@ -1,4 +1,4 @@
-"""Requests that unfold to gigabytes, against a server in a process of its own, whose memory is measured."""
+"""Requests that would take gigabytes, sent to a server process whose memory is measured."""
 
 import contextlib
 import http.client
@@ -25,7 +25,7 @@ MB = 1 << 20
 
 
 class Attacked:
-    """A server, and how it is asked."""
+    """Server under attack, with functions that send requests."""
 
     def __init__(self, pid, grpc_port, rest_port):
         """Takes the number of a process that listens."""
@@ -48,7 +48,7 @@ class Attacked:
             return answer.status, answer.read().decode()
 
     def call(self, message):
-        """Sends the bytes of a PredictRequest; returns the code and the words."""
+        """Sends the bytes of a PredictRequest; returns the code and the message."""
         with grpc.insecure_channel(f"127.0.0.1:{self.grpc_port}") as channel:
             try:
                 channel.unary_unary("/tensorflow.serving.PredictionService/Predict")(message, timeout=120)
@@ -69,7 +69,7 @@ class Attacked:
 
 @pytest.fixture(scope="module")
 def attacked(warm_python, tmp_path_factory):
-    """Serves a model that takes strings and pixels; has answered by gRPC and REST, so that all is loaded."""
+    """Yields a server of a model with strings and pixels, which has answered by gRPC and REST."""
 
     class Module(tf.Module):
         @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")])
@@ -110,7 +110,7 @@ def list_forks(parent):
 
 
 def make_message(tensor):
-    """The bytes of a PredictRequest with one input, from those of its TensorProto; protobuf cannot write such a one."""
+    """Returns a PredictRequest with one input as bytes; protobuf cannot write such a TensorProto."""
     request = predict_pb2.PredictRequest()
     request.model_spec.name = "m"
     entry = write_field(1, b"image_bytes") + write_field(2, tensor)
@@ -118,7 +118,7 @@ def make_message(tensor):
 
 
 def write_field(number, content):
-    """A field of bytes, by protobuf's encoding."""
+    """Encodes a field of bytes as protobuf does."""
     size, length = len(content), b""
     while size > 127:
         length, size = length + bytes([size & 127 | 128]), size >> 7
@@ -126,7 +126,7 @@ def write_field(number, content):
 
 
 def make_head(dtype, *dims):
-    """Type and shape of a TensorProto, as bytes."""
+    """Encodes the type and shape of a TensorProto."""
     tensor = tensor_pb2.TensorProto(dtype=dtype)
     for size in dims:
         tensor.tensor_shape.dim.add(size=size)
@@ -134,12 +134,12 @@ def make_head(dtype, *dims):
 
 
 def fill(unit, begin=b'{"instances":[', end=b"]}"):
-    """A body of 30 MB: one element, many times."""
+    """Returns a body of 30 MB that repeats one element."""
     return begin + unit * ((SIZE - len(begin) - len(end)) // len(unit)) + unit.rstrip(b",") + end
 
 
 def make_names():
-    """An object of two million members."""
+    """Returns an object of two million members."""
     return b"{" + b",".join(b'"%x":0' % number for number in range(SIZE // 12)) + b"}"
 
 
@@ -198,7 +198,7 @@ def test_thirty_megabytes_of_lists_are_refused(attacked):
 
 
 def wait_for_memory(attacked, most):
-    """Waits until a server has no more than that; fails after 10 seconds."""
+    """Waits until the memory of a server is below a limit; fails after 10 seconds."""
     deadline = time.monotonic() + 10
     while attacked.read_memory() > most and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -218,7 +218,7 @@ def test_a_wrong_rank_does_not_end_the_server(attacked):
     "make", [*BODIES.values(), *MESSAGES.values()], ids=[*BODIES, *(f"gRPC: {name}" for name in MESSAGES)]
 )
 def test_four_large_requests_at_once_stay_in_bounds(attacked, make):
-    """Whatever is in them; and small ones are answered meanwhile."""
+    """With any content; small requests are answered meanwhile."""
     body, send = make(), attacked.post if make in BODIES.values() else attacked.call
     idle = attacked.read_memory()
     attacked.forget_peak()

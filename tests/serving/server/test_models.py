@@ -1,4 +1,4 @@
-"""Versions come and go while requests are answered."""
+"""Loading and unloading of versions while requests are answered."""
 
 import contextlib
 import shutil
@@ -13,7 +13,7 @@ from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 from schema.errors import UsageError
 from serving.releases import models_config
 from serving.server import configs, models
-from serving.server.configs import Batching
+from serving.server.configs import BatchingParameters
 from serving.server.errors import ServingError
 from serving.server.inference import predict_arrays
 from serving.server.main import _logged_errors
@@ -26,14 +26,14 @@ ONES = np.ones([1, 2], np.float32)
 
 @pytest.fixture
 def folder(tmp_path, scaled):
-    """A folder with version 1 of the TF2 model, to be changed."""
+    """Returns a folder with version 1 of the TF2 model, which tests change."""
     shutil.copytree(scaled / "1", tmp_path / "m/1")
     return tmp_path / "m"
 
 
 @pytest.fixture
 def add(folder, scaled):
-    """Returns a function that puts a whole version into the folder; the second model, which multiplies by 2."""
+    """Returns a function that adds a complete version to the folder: the model that multiplies by 2."""
 
     def add_version(number):
         shutil.copytree(scaled / "2", folder / ".staging")
@@ -44,7 +44,7 @@ def add(folder, scaled):
 
 
 def ask(store, **spec):
-    """Which version answers, and by what it multiplies."""
+    """Returns the version that answers, and its factor."""
     with store.use(to_spec(**spec)) as model:
         outputs = predict_arrays(model, "serving_default", {"x": ONES})
     return model.version, float(outputs["scale"][0])
@@ -198,7 +198,7 @@ def test_policies_say_which_versions_are_served(folder, make_store, make_config,
 
 
 def test_an_empty_folder_serves_nothing_until_a_version_comes(tmp_path, make_store, folder):
-    """And a folder that is not there, likewise."""
+    """A missing folder is treated alike."""
     store = make_store(m=tmp_path / "later")
     with pytest.raises(ServingError, match="Servable not found for request: Latest"):
         ask(store)
@@ -221,7 +221,7 @@ def test_a_folder_that_cannot_be_listed_unloads_nothing(folder, tmp_path, make_s
 
 def test_a_version_whose_warm_up_fails_leaves_no_thread_behind(folder, make_store, add):
     """Of those that would merge its requests."""
-    store = make_store(m=folder, batching=Batching(num_batch_threads=3))
+    store = make_store(m=folder, batching=BatchingParameters(num_batch_threads=3))
     added = add(2)
     (added / "assets.extra").mkdir()
     (added / "assets.extra/tf_serving_warmup_requests").write_bytes(b"torn" * 10)
@@ -300,7 +300,7 @@ def test_an_empty_configuration_unloads_nothing(folder, tmp_path, make_store, te
     """ServerCore::ReloadConfig: "It is only legal to transition from one ModelConfigList to another"."""
     (tmp_path / "models.config").write_text(text)
     store = make_store(m=folder)
-    with pytest.raises(ServingError, match=r"Cannot transition to requested config\..*what is served is served on"):
+    with pytest.raises(ServingError, match=r"Cannot transition to requested config\..*loaded models keep serving"):
         store.configure(configs.read_model_config(str(tmp_path / "models.config")))
     assert ask(store) == (1, 1.0)
 
@@ -320,7 +320,7 @@ def test_a_torn_configuration_unloads_nothing(folder, tmp_path, make_store):
 
 
 def test_a_list_without_a_model_unloads_all_of_them(folder, make_store, make_config):
-    """It says what it wants."""
+    """The list itself is explicit."""
     store = make_store(m=folder)
     store.configure(make_config())
     with pytest.raises(ServingError, match="Servable not found"):

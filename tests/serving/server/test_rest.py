@@ -1,4 +1,4 @@
-"""The REST face, over HTTP; bodies and status codes are TensorFlow Serving's."""
+"""The REST endpoint, over HTTP; bodies and status codes are TensorFlow Serving's."""
 
 import base64
 import contextlib
@@ -16,8 +16,9 @@ import requests
 from hypothesis import strategies as st
 from ports import pick_port
 
-from serving.server.configs import Monitoring
+from serving.server.configs import MonitoringConfig
 from serving.server.http_server import serve_http
+from serving.server.memory import MemoryBudget
 from serving.server.metrics import Metrics
 from serving.server.rest import RestApi, create_app
 
@@ -27,7 +28,7 @@ PATH = "/monitoring/prometheus/metrics"
 
 @pytest.fixture(scope="module")
 def serve(half_plus_two, scaled, make_config):
-    """Returns a function that serves the two models; it returns the port."""
+    """Returns a function that serves two models and returns the port."""
     from serving.server.models import ModelStore
 
     with contextlib.ExitStack() as stack:
@@ -38,7 +39,8 @@ def serve(half_plus_two, scaled, make_config):
             config.model_config_list.MergeFrom(make_config(half=half_plus_two).model_config_list)
             store.configure(config)
             metrics = Metrics()
-            app = create_app(RestApi(store, metrics, 4, timeout, MOST), metrics, Monitoring(enable=True, path=PATH))
+            api = RestApi(store, metrics, 4, timeout, MOST, MemoryBudget(2, MOST))
+            app = create_app(api, metrics, MonitoringConfig(enable=True, path=PATH))
             port = pick_port()
             stack.enter_context(serve_http(app, "127.0.0.1", port, timeout))
             wait_for(port)
@@ -63,7 +65,7 @@ def port(serve):
 
 @pytest.fixture(scope="module")
 def ask(port):
-    """Returns a function that sends a request: status code and parsed body."""
+    """Returns a function that sends a request and returns status code and parsed body."""
 
     def send(path, body=None, method=None):
         data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
@@ -90,7 +92,7 @@ def test_bytes_go_in_and_out_as_base64(ask):
 
 
 def test_nan_and_infinity_are_printed_as_such(port):
-    """Which is no JSON, and what TensorFlow Serving prints and takes."""
+    """They are no JSON, but TensorFlow Serving prints and accepts them."""
     body = b'{"instances": [[NaN], [Infinity], [1e0], [-Infinity]]}'
     url = f"http://127.0.0.1:{port}/v1/models/half:predict"
     text = requests.post(url, data=body, timeout=20).text
@@ -201,7 +203,7 @@ def test_a_compressed_body_is_refused_in_words(port, encoding):
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "OPTIONS"])
 def test_wrong_methods_are_malformed(ask, method):
-    """As TensorFlow Serving has it."""
+    """As in TensorFlow Serving."""
     code, answer = ask("/v1/models/m:predict", {"instances": [1]}, method)
     assert (code, answer) == (400, {"error": f"Malformed request: {method} /v1/models/m:predict"})
 
@@ -357,7 +359,7 @@ def test_a_request_of_unclear_length_ends_its_connection(port, path, fields, bod
 
 @pytest.mark.parametrize("fields", [CHUNKED, b"Transfer-Encoding: Chunked\r\n"])
 def test_a_request_in_chunks_is_followed_by_another(port, fields):
-    """Its end is clear."""
+    """The end of a chunked request is clear."""
     head = b"POST /v1/models/m:predict HTTP/1.1\r\nHost: a\r\n" + fields
     with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
         connection.sendall(head + b"\r\n" + CHUNKS + NEXT.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))

@@ -1,4 +1,4 @@
-"""What a request is estimated to take, beside what it takes; and who waits for whom."""
+"""Estimated and measured memory of requests, and the order of waiting requests."""
 
 import json
 import threading
@@ -16,7 +16,7 @@ from tensorflow_serving.apis import predict_pb2
 from serving.server.errors import ServingError
 from serving.server.json_documents import measure
 from serving.server.json_requests import parse_predict
-from serving.server.memory import Budget, Size
+from serving.server.memory import MemoryBudget, Size
 from serving.server.tensors import measure as measure_tensors
 from serving.server.wire_size import measure_message
 
@@ -39,7 +39,7 @@ ELEMENTS = {
 
 @pytest.mark.parametrize(("instances", "dtype"), ELEMENTS.values(), ids=ELEMENTS)
 def test_json_takes_no_more_than_is_estimated(instances, dtype):
-    """And not much less; tracemalloc sees what Python and numpy allocate."""
+    """And not much less; tracemalloc measures the allocations of Python and numpy."""
     body = bytearray(json.dumps({"instances": instances}, ensure_ascii=False, separators=(",", ":")).encode())
     signature = SignatureDef()
     signature.inputs["x"].dtype = dtype.as_datatype_enum
@@ -88,7 +88,7 @@ def test_a_value_that_is_repeated_counts_as_often(dtype, least):
 
 def test_large_requests_wait_for_each_other_and_small_ones_do_not():
     """In the order of their coming."""
-    budget, entered = Budget(4, MB), []
+    budget, entered = MemoryBudget(4, MB), []
 
     def enter(name, size):
         with budget.take(Size(size, "")):
@@ -113,7 +113,7 @@ def test_large_requests_wait_for_each_other_and_small_ones_do_not():
 
 def test_no_more_wait_than_leave_threads_for_small_requests():
     """A further one is to come again later; one that is too large is refused for good."""
-    budget = Budget(1, MB)
+    budget = MemoryBudget(1, MB)
     with budget.take(Size(500 * MB, "")):
         waiting = threading.Thread(target=lambda: budget.take(Size(500 * MB, "")).__enter__())
         waiting.start()

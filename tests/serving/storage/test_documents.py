@@ -1,4 +1,4 @@
-"""Documents of known fields: what is written is read again; what is not as it should be is told by file and field."""
+"""JSON documents: round trip of the fields, and errors that name file and field."""
 
 import json
 from typing import Any, Literal
@@ -9,13 +9,13 @@ from serving.storage.documents import Document, DocumentError, Fields
 
 
 class Count(Fields):
-    """A part of a document."""
+    """Part of a document."""
 
     images: int
 
 
 class Verdict(Document):
-    """A document in its second format: before, there was no `accuracy`, and `classes` was called `names`."""
+    """Document of format 2; format 1 had no `accuracy` and called `classes` `names`."""
 
     FILE = "verdict.json"
 

@@ -1,4 +1,4 @@
-"""The lock of a serving folder, and what tells a push that is alive from one that was killed."""
+"""Lock of a serving folder, and detection of killed pushes."""
 
 import errno
 import fcntl
@@ -16,7 +16,7 @@ from serving.storage import folder_lock
 
 @pytest.fixture
 def model_dir(tmp_path):
-    """Two versions and a models.config."""
+    """Returns a model's folder with two versions and a models.config."""
     for name in ("3", "9"):
         (tmp_path / "serving/graft" / name).mkdir(parents=True)
         (tmp_path / "serving/graft" / name / "saved_model.pb").touch()
@@ -42,7 +42,7 @@ def stage_and_wait(model_dir, started):
 
 
 def start_staging(model_dir):
-    """Another process that stages a push, until it is killed."""
+    """Yields another process that stages a push until it is killed."""
     context = multiprocessing.get_context("fork")
     started = context.Event()
     process = context.Process(target=stage_and_wait, args=(model_dir, started))
@@ -99,7 +99,9 @@ def test_a_lock_that_cannot_be_opened_is_one_message(model_dir, monkeypatch):
     lock = pathlib.Path(os.path.dirname(model_dir), ".lock")
     lock.unlink()
     lock.mkdir()
-    with pytest.raises(GraftError, match=r"serving/\.lock: cannot be changed: Is a directory\. What was live is live"):
+    with pytest.raises(
+        GraftError, match=r"serving/\.lock: cannot be changed: Is a directory\. The live version is unchanged"
+    ):
         releases.roll_back(model_dir)
     assert releases.read(model_dir).live.number == 9
     assert models_config.read_labels(model_dir) == {"stable": 9}
@@ -117,7 +119,7 @@ def test_looking_at_a_folder_writes_nothing(model_dir):
 
 
 def test_unfinished_models_config_is_removed_by_the_next_change(model_dir):
-    """And no other file: `mine.tmp` is somebody's."""
+    """No other file is removed: `mine.tmp` belongs to the user."""
     folder = pathlib.Path(model_dir).parent
     for name in (f"models.config.{'0a' * 16}.tmp", "models.config.mine.tmp", "models.config.bak"):
         (folder / name).write_text("model_config_list {")

@@ -1,4 +1,4 @@
-"""Lists what is in a folder, here and in a store."""
+"""Listings of folders, on this machine and in a store."""
 
 import os
 
@@ -13,7 +13,7 @@ FILES = {"a": b"12", "below/b": b"345", "below/deeper/c": b"6"}
 
 @pytest.fixture(params=["here", "ram"])
 def folder(request, tmp_path):
-    """A folder with `FILES`, on this machine and in a store of TensorFlow's."""
+    """Returns a folder with `FILES`, on this machine and in a store of TensorFlow."""
     root = str(tmp_path / "root") if request.param == "here" else f"ram://listing{tmp_path}"
     for name, content in FILES.items():
         tf.io.gfile.makedirs(os.path.dirname(f"{root}/{name}"))

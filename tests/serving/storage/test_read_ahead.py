@@ -1,4 +1,4 @@
-"""Files are read in their order, and of a store many at once."""
+"""Read-ahead: files come in order, and many requests to a store run at once."""
 
 import threading
 import uuid
@@ -27,7 +27,7 @@ def write(folder, count):
 
 @pytest.mark.parametrize("count", [0, 1, REQUESTS_AT_ONCE, 100])
 def test_files_come_in_their_order(folder, count):
-    """However many there are."""
+    """For any number of files."""
     assert list(read_files(write(folder, count))) == [b"%03d" % number for number in range(count)]
 
 
@@ -47,7 +47,7 @@ def test_a_file_that_cannot_be_read_is_an_error_in_its_place(folder):
 
 
 def test_no_more_are_read_than_fit_and_those_of_this_machine_one_by_one(folder, monkeypatch):
-    """Whoever takes none lets none be read."""
+    """Files are read only as the caller takes them."""
     started, lock, read = [], threading.Lock(), read_ahead._read
 
     def count(path, size):

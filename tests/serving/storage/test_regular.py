@@ -1,4 +1,4 @@
-"""Regular files are read, and nothing else is opened."""
+"""Reading of regular files; no other kind of file is opened."""
 
 import os
 import socket
@@ -11,7 +11,7 @@ from serving.storage.regular import find_irregular, read_regular
 
 @pytest.fixture(params=["pipe", "link to a pipe", "socket", "device"])
 def irregular(request, tmp_path, monkeypatch):
-    """A path that would hang, or do something, when it is opened; and its name in words."""
+    """Yields a path of a special file, and the name of its kind."""
     monkeypatch.chdir(tmp_path)
     if request.param == "device":
         yield "/dev/zero", "a device"
@@ -66,7 +66,7 @@ def test_a_file_and_a_link_to_one_are_read(tmp_path):
     ],
 )
 def test_a_pipe_as_an_argument_holds_nobody_up(arguments, code, tmp_path, monkeypatch, capfd):
-    """Whatever it was to be."""
+    """For each argument that names a file."""
     from kubeflow.cli import main
 
     monkeypatch.chdir(tmp_path)
@@ -92,7 +92,7 @@ def test_a_pipe_as_an_argument_holds_nobody_up(arguments, code, tmp_path, monkey
 
 
 def test_a_prediction_of_a_pipe_says_what_it_is(tmp_path):
-    """As of any file that cannot be read."""
+    """As for any unreadable file."""
     from serving.client.predict import explain_file
 
     os.mkfifo(tmp_path / "pipe")

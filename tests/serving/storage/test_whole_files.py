@@ -1,4 +1,4 @@
-"""Two writers of one file, as where Beam runs an element twice at once."""
+"""Atomic writing of files, with two writers as when Beam runs an element twice at once."""
 
 import contextlib
 import os
@@ -14,13 +14,13 @@ from serving.storage.whole_files import name_temporary, write_whole
 
 @pytest.fixture
 def target(tmp_path):
-    """A file to be, in a folder whose files a reader takes all for its own."""
+    """Returns the path of a new file, in a folder of which a reader reads every file."""
     (tmp_path / "Split-train").mkdir()
     return tmp_path / "Split-train" / "data"
 
 
 def write(target, text, interrupt=lambda: None):
-    """Writes one file in two steps."""
+    """Writes a file in two steps."""
     with write_whole(str(target)) as path, open(path, "w") as file:
         file.write(text[:1])
         interrupt()

@@ -1,4 +1,4 @@
-"""A path that a library takes for a pattern is refused, and no other."""
+"""Paths with wildcard characters are refused, and no others."""
 
 import apache_beam.io.filesystems as beam_files
 import pytest
@@ -22,12 +22,12 @@ def is_refused(path):
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
-    """A checkpoint of one variable, in a folder with a plain name."""
+    """Returns a checkpoint of one variable, in a folder with a plain name."""
     return tf.train.Checkpoint(v=tf.Variable(3.0)).write(str(tmp_path_factory.mktemp("checkpoint") / "ck"))
 
 
 def find_readers_that_fail(folder, checkpoint):
-    """Which of the three libraries read something else than the files of this folder, which has neighbours."""
+    """Returns the libraries, of three, that read files of other folders in place of this one."""
     for name in ("oX", "o1", "o", "op", "oa", "folder"):
         (folder.parent / name).mkdir(exist_ok=True)
         (folder.parent / name / "file").touch()

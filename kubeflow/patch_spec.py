@@ -1,7 +1,7 @@
-"""Makes TFX's pipeline spec one that the open-source backend of Kubeflow Pipelines takes.
+"""Patches TFX's pipeline spec for the open-source backend of Kubeflow Pipelines.
 
-TFX compiles for Vertex AI. What differs, each a function below: types of artifacts, defaults of parameters, what is
-cached, how a run ends early. What it could not mend is refused: resolvers, importers, hooks.
+TFX compiles for Vertex AI. Each function below patches one difference: types of artifacts, defaults of parameters,
+caching, the early end of a run. A spec with resolvers, importers or hooks is refused.
 """
 
 import copy
@@ -18,7 +18,7 @@ from components.gates.retraining import TRAIN
 from schema.errors import GraftError
 
 _GATE = "RetrainingGate"
-# What they read is not among their inputs: the folder of images, and the serving folder.
+# Components that read more than their inputs: the folder of images, or the serving folder.
 _UNCACHED = ("ExampleGen", _GATE, "Evaluator", "Pusher")
 _PROCEED = "retraining-gate-train"
 _SYSTEM_TYPES = {"Dataset": "system.Dataset", "Model": "system.Model"}
@@ -29,31 +29,31 @@ Spec = dict[str, Any]
 
 @dataclasses.dataclass(frozen=True)
 class Parameter:
-    """A parameter of a run."""
+    """Default and description of a run parameter."""
 
     default: str | int | float
     description: str
 
 
-def conform(
+def patch_spec(
     spec: Spec,
     parameters: dict[str, Parameter],
     components: Iterable[BaseComponent],
     artifacts: str,
     version: str,
 ) -> Spec:
-    """Applies all that follows, to a copy.
+    """Applies every patch of this module to a copy of a spec.
 
     Args:
         spec: TFX's PipelineSpec, version 2.1.
-        parameters: of a run, by name.
-        components: of the pipeline that was compiled.
-        artifacts: where a run keeps them, unless it says otherwise.
-        version: of Graft.
+        parameters: run parameters, by name.
+        components: components of the compiled pipeline.
+        artifacts: default folder of a run's artifacts.
+        version: version of Graft.
     Returns:
-        The spec that goes to Kubeflow.
+        The spec for Kubeflow.
     Raises:
-        GraftError: if it asks for what that backend cannot run.
+        GraftError: if the spec has parts that the backend cannot run.
     """
     spec = copy.deepcopy(spec)
     refuse_unsupported(spec)
@@ -68,34 +68,35 @@ def conform(
 
 
 def refuse_unsupported(spec: Spec) -> None:
-    """The backend has no resolvers, and passes hooks over in silence."""
+    """Refuses resolvers, which the backend lacks, and hooks, which it ignores."""
     for label, executor in spec["deploymentSpec"]["executors"].items():
         if set(executor) != {"container"}:
             raise GraftError(f"{label}: expected a container, got {', '.join(executor)}, which Kubeflow cannot run.")
         if "lifecycle" in executor["container"]:
-            raise GraftError(f"{label}: relies on a hook, which Kubeflow does not call.")
+            raise GraftError(f"{label}: has a hook, which Kubeflow does not call.")
 
 
 def list_types(component: BaseComponent) -> dict[str, type[Artifact]]:
-    """The artifact types of a component's inputs and outputs, by key."""
+    """Returns the artifact types of a component's inputs and outputs, by key."""
     return {key: channel.type for key, channel in {**component.inputs, **component.outputs}.items()}
 
 
 def replace_artifact_types(spec: Spec, types: dict[str, dict[str, type[Artifact]]]) -> None:
-    """TFX describes its types in line; kfp's client and the backend know `system.*`."""
+    """Replaces TFX's inline artifact types by `system.*`, which kfp's client and the backend know."""
     for name, component in spec["components"].items():
         for side in ("inputDefinitions", "outputDefinitions"):
             for key, artifact in component.get(side, {}).get("artifacts", {}).items():
                 annotation = types[name][key].TYPE_ANNOTATION
-                # Not system.Metrics and the like: there every property has to be a number.
+                # system.Metrics would not do: each of its properties has to be a number.
                 title = _SYSTEM_TYPES.get(annotation.__name__ if annotation else "", "system.Artifact")
                 artifact["artifactType"] = {"schemaTitle": title, "schemaVersion": "0.0.1"}
 
 
 def pass_to_entry_point(spec: Spec, types: dict[str, dict[str, type[Artifact]]], version: str) -> None:
-    """What a driver does not tell a container: the types of its artifacts; and which Graft is meant.
+    """Adds the arguments of `kubeflow.entry_point`: component, artifact types, version of Graft.
 
-    The name of the component is there because the backend takes containers with the same arguments for one.
+    The driver passes no artifact types to a container. The name of the component keeps the arguments of two containers
+    apart, because the backend takes containers with the same arguments for the same one.
     """
     for name in spec["components"]:
         container = spec["deploymentSpec"]["executors"][spec["components"][name]["executorLabel"]]["container"]
@@ -105,10 +106,12 @@ def pass_to_entry_point(spec: Spec, types: dict[str, dict[str, type[Artifact]]],
 
 
 def write_parameters(spec: Spec, parameters: dict[str, Parameter]) -> None:
-    """TFX declares the parameters of a run, and leaves out what they are by default."""
+    """Writes type, default and description of each run parameter; TFX writes the name alone."""
     declared = spec["root"].setdefault("inputDefinitions", {}).setdefault("parameters", {})
     if unknown := set(declared) ^ set(parameters):
-        raise GraftError(f"parameters of a run that are not read, or not described: {', '.join(sorted(unknown))}.")
+        raise GraftError(
+            f"run parameters that no component reads, or without a description: {', '.join(sorted(unknown))}."
+        )
     for name, parameter in parameters.items():
         declared[name] = {
             "parameterType": _PARAMETER_TYPES[type(parameter.default)],
@@ -119,20 +122,23 @@ def write_parameters(spec: Spec, parameters: dict[str, Parameter]) -> None:
 
 
 def disable_caching(spec: Spec) -> None:
-    """What reads more than its inputs runs each time; what lies behind it sees new inputs, and runs as well."""
+    """Disables the cache for the components of `_UNCACHED`, and enables it for all others.
+
+    The components behind an uncached one get new inputs, and so run as well.
+    """
     for name, task in spec["root"]["dag"]["tasks"].items():
         if name in _UNCACHED:
-            task["cachingOptions"] = {}  # as kfp's compiler writes it; enableCache is false by default
+            task["cachingOptions"] = {}  # kfp's compiler writes the same; enableCache is false by default
         else:
             task["cachingOptions"] = {"enableCache": True}
 
 
 def end_early(spec: Spec) -> None:
-    """Behind the RetrainingGate a task runs only if that says so; the run succeeds either way.
+    """Skips the tasks behind the RetrainingGate unless its decision is to train; the run succeeds either way.
 
-    TFX's conditions look at artifacts, in terms that this backend does not know. Here the gate has an output parameter,
-    which the entry point takes from the artifact's property of the same name. Tasks that wait for one that was left
-    out are left out, too; so only the first ones need the condition.
+    TFX's conditions read artifacts, in an expression that this backend does not know. So the gate gets an output
+    parameter, which the entry point fills from the artifact's property of the same name. The backend skips the tasks
+    that wait for a skipped task, so only the direct successors of the gate need the condition.
     """
     outputs = spec["components"][_GATE]["outputDefinitions"]
     outputs.setdefault("parameters", {})[TRAIN] = {"parameterType": "STRING"}

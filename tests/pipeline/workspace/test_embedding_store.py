@@ -1,4 +1,4 @@
-"""Which runs the embedding store is kept for."""
+"""The runs whose rows the embedding store keeps."""
 
 import json
 
@@ -8,7 +8,7 @@ from manifests import make_use, write_manifest
 
 from components.row_store.shards import FeatureKey
 from components.row_store.store import EmbeddingStore
-from pipeline.commands.embeddings import _find_live_uses, prune_store
+from pipeline.workspace.embedding_store import _find_live_uses, prune_store
 from pipeline.workspace.workspace import Workspace
 from schema.errors import GraftError
 
@@ -25,7 +25,7 @@ def write_version(root, number, run_id):
 
 
 def test_it_is_kept_for_the_newest_run_and_for_what_is_live(tmp_path):
-    """Whichever run made that: after a rollback it is not the last that pushed."""
+    """After a rollback, the live version is not of the last run that pushed."""
     for run_id in ("run-1", "run-2", "run-3"):
         write_run(tmp_path, run_id)
     write_version(tmp_path, 1, "run-1")

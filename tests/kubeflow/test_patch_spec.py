@@ -1,15 +1,15 @@
-"""Each step that turns TFX's spec into one for the open-source backend, on a spec of one or two tasks."""
+"""Each patch of TFX's spec for the open-source backend, on a spec of one or two tasks."""
 
 import pytest
 from tfx.types import standard_artifacts
 
 from components.artifacts import IngestReport
-from kubeflow import conform
+from kubeflow import patch_spec
 from schema.errors import GraftError
 
 
 def make_spec(**container):
-    """What TFX's compiler makes of a gate and of a task behind it."""
+    """Returns a spec as TFX compiles it, of a gate and a task behind it."""
     executors = {
         f"{name}_executor": {"container": {"image": "i", "command": ["c"], "args": ["--x"], **container}}
         for name in ("RetrainingGate", "Trainer")
@@ -33,23 +33,23 @@ TYPES = {"report": IngestReport, "model": standard_artifacts.Model}
 
 @pytest.mark.parametrize("kind", ["resolver", "importer"])
 def test_executors_that_are_no_containers_are_refused(kind):
-    """The message names the executor, and what it is."""
+    """The message names the executor and its kind."""
     spec = make_spec()
     spec["deploymentSpec"]["executors"]["Trainer_executor"] = {kind: {}}
     with pytest.raises(GraftError, match=f"Trainer_executor: expected a container, got {kind}"):
-        conform.refuse_unsupported(spec)
+        patch_spec.refuse_unsupported(spec)
 
 
 def test_a_hook_before_the_cache_is_refused():
     """The backend would never call it."""
-    with pytest.raises(GraftError, match="relies on a hook"):
-        conform.refuse_unsupported(make_spec(lifecycle={"preCacheCheck": {}}))
+    with pytest.raises(GraftError, match="has a hook"):
+        patch_spec.refuse_unsupported(make_spec(lifecycle={"preCacheCheck": {}}))
 
 
 def test_types_become_those_of_the_system():
-    """A model is a model; what only TFX or Graft knows is an artifact."""
+    """A model stays a model; types that only TFX or Graft know become system.Artifact."""
     spec = make_spec()
-    conform.replace_artifact_types(spec, {"RetrainingGate": TYPES, "Trainer": TYPES})
+    patch_spec.replace_artifact_types(spec, {"RetrainingGate": TYPES, "Trainer": TYPES})
     component = spec["components"]["Trainer"]
     model = component["outputDefinitions"]["artifacts"]["model"]["artifactType"]
     report = component["inputDefinitions"]["artifacts"]["report"]["artifactType"]
@@ -58,17 +58,17 @@ def test_types_become_those_of_the_system():
 
 
 def test_metrics_are_plain_artifacts():
-    """As system.Metrics, a property that is no number would fail the task."""
+    """As system.Metrics, a property that is not a number would fail the task."""
     spec, types = make_spec(), {"report": standard_artifacts.ModelEvaluation, "model": standard_artifacts.Model}
-    conform.replace_artifact_types(spec, {"RetrainingGate": types, "Trainer": types})
+    patch_spec.replace_artifact_types(spec, {"RetrainingGate": types, "Trainer": types})
     artifact = spec["components"]["Trainer"]["inputDefinitions"]["artifacts"]["report"]
     assert artifact["artifactType"]["schemaTitle"] == "system.Artifact"
 
 
 def test_the_entry_point_is_told_types_component_and_version():
-    """Before the arguments of TFX's, which stay."""
+    """The arguments precede those of TFX, which stay."""
     spec = make_spec()
-    conform.pass_to_entry_point(spec, {"RetrainingGate": TYPES, "Trainer": TYPES}, "1.2.3")
+    patch_spec.pass_to_entry_point(spec, {"RetrainingGate": TYPES, "Trainer": TYPES}, "1.2.3")
     assert spec["deploymentSpec"]["executors"]["Trainer_executor"]["container"]["args"] == [
         "--component", "Trainer", "--compiled_by", "1.2.3", "--artifact_types",
         '{"model": "tfx.types.standard_artifacts.Model", "report": "components.artifacts.IngestReport"}', "--x",
@@ -76,24 +76,24 @@ def test_the_entry_point_is_told_types_component_and_version():
 
 
 def test_parameters_get_types_and_defaults():
-    """A run that sets none of them has what was compiled."""
+    """A run without parameters uses the compiled defaults."""
     spec = make_spec()
-    conform.write_parameters(spec, {"epochs": conform.Parameter(5, "of phase 1")})
+    patch_spec.write_parameters(spec, {"epochs": patch_spec.Parameter(5, "of phase 1")})
     assert spec["root"]["inputDefinitions"]["parameters"]["epochs"] == {
         "parameterType": "NUMBER_INTEGER", "defaultValue": 5, "isOptional": True, "description": "of phase 1",
     }  # fmt: skip
 
 
 def test_a_parameter_that_nobody_reads_is_a_mistake():
-    """And so is one that nobody describes: the two lists must not drift apart."""
-    with pytest.raises(GraftError, match="not read, or not described: epochs, rate"):
-        conform.write_parameters(make_spec(), {"rate": conform.Parameter(0.1, "")})
+    """A parameter without a description is refused as well, so that both lists stay equal."""
+    with pytest.raises(GraftError, match="no component reads, or without a description: epochs, rate"):
+        patch_spec.write_parameters(make_spec(), {"rate": patch_spec.Parameter(0.1, "")})
 
 
 def test_the_gate_is_not_cached_and_what_is_behind_it_is():
-    """What the gate reads besides its inputs is the serving folder."""
+    """The gate reads the serving folder besides its inputs."""
     spec = make_spec()
-    conform.disable_caching(spec)
+    patch_spec.disable_caching(spec)
     tasks = spec["root"]["dag"]["tasks"]
     assert tasks["RetrainingGate"]["cachingOptions"] == {}
     assert tasks["Trainer"]["cachingOptions"] == {"enableCache": True}
@@ -102,7 +102,7 @@ def test_the_gate_is_not_cached_and_what_is_behind_it_is():
 def test_the_gate_decides_on_what_waits_for_it():
     """By an output parameter, the only thing that a condition of this backend can look at."""
     spec = make_spec()
-    conform.end_early(spec)
+    patch_spec.end_early(spec)
     task = spec["root"]["dag"]["tasks"]["Trainer"]
     [(name, source)] = task["inputs"]["parameters"].items()
     assert source == {"taskOutputParameter": {"producerTask": "RetrainingGate", "outputParameterKey": "train"}}

@@ -1,39 +1,39 @@
-"""Which request is computed next."""
+"""Order in which waiting requests are computed."""
 
 import threading
 
 import pytest
 from waiting import wait_until
 
-from serving.server import turns
+from serving.server import compute_slots
 from serving.server.errors import ServingError
 
 
 class Queue:
-    """One turn, which the first request holds until `finish`."""
+    """One slot, which the first request holds until `finish`."""
 
     def __init__(self):
-        self.turns = turns.Turns(1)
+        self.compute_slots = compute_slots.ComputeSlots(1)
         self.computed = []
         self._held, self._threads = threading.Event(), []
         self._start(lambda *_: self._held.wait(10))
-        wait_until(lambda: not self.turns._free)
+        wait_until(lambda: not self.compute_slots._free)
 
     def come(self, name):
-        """Lets a request come behind the others."""
-        waiting = len(self.turns._waiting)
+        """Adds a request behind the others."""
+        waiting = len(self.compute_slots._waiting)
         self._start(lambda *_: self.computed.append(name))
-        wait_until(lambda: len(self.turns._waiting) > waiting)
+        wait_until(lambda: len(self.compute_slots._waiting) > waiting)
 
     def finish(self):
-        """Ends the first request; returns the others in the order in which they were computed."""
+        """Ends the first request; returns the others in the order of their computation."""
         self._held.set()
         for thread in self._threads:
             thread.join(10)
         return self.computed
 
     def _start(self, compute):
-        self._threads.append(threading.Thread(target=self.turns.run, args=(compute, {}, [])))
+        self._threads.append(threading.Thread(target=self.compute_slots.run, args=(compute, {}, [])))
         self._threads[-1].start()
 
 
@@ -53,7 +53,7 @@ def test_requests_are_computed_in_the_order_of_their_coming(queue):
 
 def test_the_newest_is_next_once_requests_wait_long(queue, monkeypatch):
     """Behind costly ones, it would wait until its client has given up."""
-    monkeypatch.setattr(turns, "_LONG", 0.0)
+    monkeypatch.setattr(compute_slots, "_LATE_SECONDS", 0.0)
     for name in "abc":
         queue.come(name)
     assert queue.finish() == ["c", "b", "a"]
@@ -61,7 +61,7 @@ def test_the_newest_is_next_once_requests_wait_long(queue, monkeypatch):
 
 def test_a_request_that_fails_gives_its_turn_back():
     """The next one is computed."""
-    only = turns.Turns(1)
+    only = compute_slots.ComputeSlots(1)
     for _ in range(2):
         with pytest.raises(ZeroDivisionError):
             only.run(lambda *_: 1 / 0, {}, [])
@@ -69,9 +69,9 @@ def test_a_request_that_fails_gives_its_turn_back():
 
 def test_a_request_that_waits_too_long_is_refused_and_takes_no_turn(queue, monkeypatch):
     """Its client may send it again; the one behind it is computed."""
-    monkeypatch.setattr(turns, "_WAIT", 0.01)
+    monkeypatch.setattr(compute_slots, "_MAX_WAIT", 0.01)
     with pytest.raises(ServingError, match="busy"):
-        queue.turns.run(lambda *_: queue.computed.append("late"), {}, [])
+        queue.compute_slots.run(lambda *_: queue.computed.append("late"), {}, [])
     monkeypatch.undo()
     queue.come("a")
     assert queue.finish() == ["a"]

@@ -1,0 +1,69 @@
+"""A command with an option for each key of the configuration, and the options that commands share."""
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from pipeline.console.printing import echo
+
+
+class ConfiguredCommand(click.Command):
+    """A command with an option for each key of the configuration.
+
+    The options are built on first use: the import of pydantic takes time.
+    """
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """Returns the command's own options and those of the configuration."""
+        from pipeline.config.options import make_options
+
+        return [*self._get_own(ctx), *make_options()]
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Writes the options under the headings of the configuration; --help-beam prints those of Beam."""
+        from pipeline.config.options import write_options
+
+        write_options(self._get_own(ctx), ctx, formatter)
+
+    def describe_beam_options(self, ctx: click.Context) -> str:
+        """Returns the help of the options of Beam."""
+        from pipeline.config.options import write_beam_options
+
+        formatter = ctx.make_formatter()
+        write_beam_options(formatter)
+        return formatter.getvalue().rstrip("\n")
+
+    def _get_own(self, ctx: click.Context) -> list[click.Parameter]:
+        return [*super().get_params(ctx), _HELP_BEAM]
+
+
+def _print_beam_options(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
+    if value and isinstance(ctx.command, ConfiguredCommand):
+        echo(*ctx.command.describe_beam_options(ctx).split("\n"))
+        ctx.exit()
+
+
+_HELP_BEAM = click.Option(
+    ["--help-beam"],
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_beam_options,
+    help="Show the options of Apache Beam: other runners, workers, Dataflow.",
+)
+
+
+def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds --quiet, --verbose and --json to a command that runs the pipeline."""
+    quiet = click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
+    verbose = click.option("-v", "--verbose", is_flag=True, help="Show what TFX, Beam and TensorFlow say.")
+    as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object at the end, nothing else.")
+    return quiet(verbose(as_json(command)))
+
+
+def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds --out and --model, which choose the pushed model that a command is about."""
+    out = click.option("--out", metavar="DIR", help="Workspace.  [that of ./graft run here, or of the demo]")
+    model = click.option("--model", metavar="NAME", help="Which model.  [the only one there is]")
+    return out(model(command))
