@@ -74,7 +74,7 @@ def main() -> None:
         embedder.predict_on_batch(np.zeros([BATCH, IMAGE_SIZE, IMAGE_SIZE, 3], np.float32))
         base = rate(images, embedder.predict_on_batch)
     print(f"{count} photographs of {WIDTH} x {HEIGHT} pixels, {size / 1e6:.1f} MB each, resized to {IMAGE_SIZE}")
-    for name, value in (("first pass, decoding", first), ("later passes, from levels", later), ("frozen base", base)):
+    for name, value in (("first pass, decoding", first), ("later passes, cached", later), ("frozen base", base)):
         print(f"{name:<26} {value:8.1f} images/s")
     print(json.dumps({"first": first, "later": later, "base": base, "ratio": later / first}))
 

@@ -54,7 +54,7 @@ def open_features(frozen: FrozenBase, store: str, example_files: Sequence[str]) 
         ValueError: if the base has no split layer.
     """
     if frozen.extractor_key is None:
-        raise ValueError("open_features: expected a base with a split layer; without it, phase 2 trains all or nothing")
+        raise ValueError("open_features: expected a base with a split layer; without it, no features are stored")
     features = EmbeddingStore(store, frozen.extractor_key)
     rows = features.open()
     digests = {file: [image.digest for image in read_rows(file)] for file in example_files}

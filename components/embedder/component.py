@@ -161,7 +161,7 @@ class EmbedderExecutor(base_beam_executor.BaseBeamExecutor):
             computed = int(file.read())
         moments = Moments.read(result)
         if moments is None:
-            raise GraftError(f"{result}: Beam has reported success, and nothing is here. Run again.")
+            raise GraftError(f"{result}: Beam reported success but wrote nothing here. Run again.")
         tf.io.gfile.rmtree(result)
         return computed, moments
 

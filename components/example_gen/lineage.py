@@ -64,7 +64,7 @@ def find_salt(model_dir: str, salt: str) -> str:
 
     Args:
         model_dir: serving folder of the model, or "".
-        salt: "", NEW_SALT or a number, as `pipeline.local.resolve` sets it.
+        salt: "", NEW_SALT or a number, as `pipeline.resolve` sets it.
     Raises:
         UsageError: if the record of the live version cannot be read and `salt` is "".
     """

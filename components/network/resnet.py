@@ -341,7 +341,7 @@ def compile_for_training(
 
 
 def _build_state(model: keras.Model) -> None:
-    """Creates the variables of optimizer, loss and metrics; a training step that creates them is traced twice."""
+    """Creates the variables of optimizer, loss and metrics, so that TensorFlow traces the first training step once."""
     model.optimizer.build(model.trainable_variables)
     labels, probabilities = tf.zeros([1], tf.int64), tf.ones([1, model.output_shape[-1]])
     model.compute_loss(None, labels, probabilities)

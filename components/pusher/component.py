@@ -234,7 +234,7 @@ def _push_new(candidate: Candidate, canary: bool) -> PushOutcome:
 
 
 def _keep_same(same: SameModel) -> PushOutcome:
-    """Returns the outcome for a model that is already a version; that version does not change."""
+    """Returns the outcome for a model that has been pushed before; its version does not change."""
     number = same.version.number
     logging.info("The same model is there as version %d; not pushed again.", number)
     return PushOutcome(version=number, path=same.version.path, canary=same.state == CANARY)

@@ -80,7 +80,7 @@ class TrainerExecutor(tfx_executor.GenericExecutor):
         exec_properties: dict[str, Any],
     ) -> FnArgs:
         fn_args = super()._GetFnArgs(input_dict, output_dict, exec_properties)
-        for name in ("head_epochs", "fine_tune_epochs"):  # parameters of the run, which go before the settings
+        for name in ("head_epochs", "fine_tune_epochs"):  # parameters of the run, which override the settings
             fn_args.custom_config[name] = exec_properties[name]
         if fn_args.custom_config["warm_start"]:
             live = versions.find_by_identity(exec_properties["model_dir"], exec_properties["live"])

@@ -102,7 +102,7 @@ class _Digester:
             return self._arguments[name]
         node = self._nodes[name]
         inputs = [self._digests[i] for i in self._list_inputs(tensor)]
-        if node.op in _CALLS:  # what else the function returns is of no concern
+        if node.op in _CALLS:  # other outputs of the function do not count
             return self._digest_function(node.attr["f"].func.name, inputs, [int(output[-1]) if output else 0])
         if node.op == "Placeholder":
             return _hash("Placeholder", name)

@@ -52,7 +52,7 @@ class RunManifest(Document):
     Attributes:
         run_id: name of its folder below `runs/`.
         config: configuration of the run.
-        resolved: properties that the run resolved before its start.
+        resolved: digests, classes and the live version, found before the start: `pipeline.resolve.Resolved`.
         cached: components whose outputs TFX reused from an earlier run.
         ingest: counts of ExampleGen.
         warnings: warnings of the gates.
@@ -63,7 +63,7 @@ class RunManifest(Document):
         pushed_version: version of this model that is live or the canary; None if it is neither.
         pushed_now: whether this run pushed it.
         canary: whether that version is the canary.
-        held_back: version for which a good model was not pushed; None if there is none.
+        held_back: version that kept a good model from being pushed: the canary, withdrawn or newer; None if none did.
         removed_versions: old versions that the push removed.
         decision: decision of the RetrainingGate.
         live_version: live version after the run; None if there is none.

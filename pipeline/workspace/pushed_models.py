@@ -69,7 +69,7 @@ def change(out: str, model: str | None) -> Iterator[str]:
 
 
 def find_model_dir(out: str, model: str | None) -> str:
-    """Returns the folder of a model by name; without a name that of the only model.
+    """Returns the folder of the named model; without a name, the folder of the only model.
 
     Raises:
         UsageError: if there is no such model, or more than one and no name.

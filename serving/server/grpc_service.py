@@ -134,7 +134,7 @@ class _Admission(grpc.ServerInterceptor):
         continuation: Callable[[grpc.HandlerCallDetails], grpc.RpcMethodHandler],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> grpc.RpcMethodHandler:
-        """Wraps a method in a handler that takes memory before it parses the request."""
+        """Wraps a method in a handler that reserves memory for a request before parsing it."""
         handler = continuation(handler_call_details)
         if handler is None:
             return handler

@@ -1,4 +1,4 @@
-"""Check of the schemes of stores before a run begins."""
+"""Checks, before a run begins, that each path has a URI scheme that can be read here, such as gs://."""
 
 from schema.errors import UsageError
 from serving.storage.gfile import is_remote, load_tensorflow
