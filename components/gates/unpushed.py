@@ -11,7 +11,6 @@ from components.records.decision import RetrainingDecision
 from components.records.not_pushed import UnpushedModel
 from serving.storage.documents import DocumentError
 from serving.storage.gfile import gfile
-from serving.storage.side_files import DamagedError, read_json
 
 
 def write_unpushed(
@@ -33,22 +32,17 @@ def write_unpushed(
         reasons=reasons,
         refused=refused,
     )
-    path = os.path.join(model_dir, UnpushedModel.FILE)
     try:
         gfile(model_dir).makedirs(model_dir)
-        # Written in place: `Document.write` renames a file beside the folder, and the folder may be its own volume.
-        with gfile(path).GFile(path, "w") as file:
-            file.write(unpushed.render())
+        unpushed.write(model_dir)
     except OSError as error:
-        logging.warning("%s cannot be written: %s", path, error)
+        logging.warning("%s cannot be written: %s", os.path.join(model_dir, UnpushedModel.FILE), error)
 
 
 def read_unpushed(model_dir: str) -> UnpushedModel | None:
     """Reads the record of `write_unpushed`; returns None if the record is missing or damaged."""
-    path = os.path.join(model_dir, UnpushedModel.FILE)
     try:
-        value = read_json(path)
-        return None if value is None else UnpushedModel.parse(value, path)
-    except (DamagedError, DocumentError) as error:
-        logging.warning("%s is ignored: %s", path, error)
+        return UnpushedModel.find(model_dir)
+    except DocumentError as error:
+        logging.warning("ignored: %s", error)
         return None

@@ -288,6 +288,5 @@ def _list_extras(candidate: Candidate) -> list[str]:
 
 def _read_refusal(infra_blessing: str) -> list[str]:
     """Reads the ServingValidator's reasons; returns [] if the model was not tried in a server."""
-    if not tf.io.gfile.exists(os.path.join(infra_blessing, ServingVerdict.FILE)):
-        return []
-    return ServingVerdict.read(infra_blessing).reasons
+    verdict = ServingVerdict.find(infra_blessing)
+    return verdict.reasons if verdict else []

@@ -234,7 +234,7 @@ def _describe_training(
         embedding=_describe_embedding(components["Embedder"], trainer, history, workspace.root),
         evaluation=EvaluationSummary.read(evaluator.outputs["evaluation"].uri),
         kept=history.kept,
-        serving=_read_serving(components["ServingValidator"]),
+        serving=ServingVerdict.find(components["ServingValidator"].outputs["infra_blessing"].uri),
         pushed_version=pushed.version,
         pushed_now=pushed.new and not pusher.cached,
         canary=pushed.canary,
@@ -268,11 +268,6 @@ def _describe_embedding(
         artifact=str(pathlib.Path(uri).relative_to(workspace)),
         note=summary.note,
     )
-
-
-def _read_serving(validator: Finished) -> ServingVerdict | None:
-    uri = validator.outputs["infra_blessing"].uri
-    return ServingVerdict.read(uri) if os.path.exists(os.path.join(uri, ServingVerdict.FILE)) else None
 
 
 def _save_quarantine(components: list[Finished], folder: pathlib.Path) -> pathlib.Path | None:

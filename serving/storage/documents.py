@@ -10,7 +10,7 @@ from typing_extensions import Self
 from schema.errors import GraftError
 from serving.storage.gfile import gfile
 from serving.storage.side_files import DamagedError, read_json
-from serving.storage.whole_files import write_whole
+from serving.storage.whole_files import name_temporary, write_whole
 
 _UNKNOWN, _MISSING = "extra_forbidden", "missing"  # error types of pydantic
 
@@ -88,7 +88,20 @@ class Document(Fields):
         """Reads the document from its file in a folder, on this machine or in a store.
 
         Raises:
-            DocumentError: as `parse`; also if the file is missing or damaged.
+            DocumentError: as `find`; also if the file is missing.
+            OSError: if a store does not answer.
+        """
+        found = cls.find(folder)
+        if found is None:
+            raise DocumentError(f"{os.path.join(folder, cls.FILE)}: is missing")
+        return found
+
+    @classmethod
+    def find(cls, folder: str) -> Self | None:
+        """Reads the document as `read` does; returns None if the file is missing.
+
+        Raises:
+            DocumentError: as `parse`; also if the file is damaged.
             OSError: if a store does not answer.
         """
         path = os.path.join(folder, cls.FILE)
@@ -96,9 +109,7 @@ class Document(Fields):
             value = read_json(path)
         except DamagedError as error:
             raise DocumentError(f"{path}: {error}") from None
-        if value is None:
-            raise DocumentError(f"{path}: is missing")
-        return cls.parse(value, path)
+        return None if value is None else cls.parse(value, path)
 
     def write(self, folder: str) -> None:
         """Writes the document atomically to its file in a folder.
@@ -106,7 +117,9 @@ class Document(Fields):
         Raises:
             OSError: if the file cannot be written.
         """
-        with write_whole(os.path.join(folder, self.FILE)) as path, gfile(path).GFile(path, "w") as file:
+        target = os.path.join(folder, self.FILE)
+        # The temporary file is in the folder itself, which may be a volume of its own.
+        with write_whole(target, name_temporary(target)) as path, gfile(path).GFile(path, "w") as file:
             file.write(self.render())
 
     def render(self) -> str:
