@@ -21,6 +21,7 @@ from pipeline.config.config import Config
 from pipeline.downloads.weights import find_weights
 from pipeline.parameters import absolute
 from pipeline.workspace.disk import MODEL_BYTES, check_free_space
+from pipeline.workspace.manifest import RunManifest
 from pipeline.workspace.workspace import Workspace
 from schema.errors import DataError
 from serving.client import launch
@@ -87,8 +88,9 @@ def resolve(config: Config, workspace: Workspace) -> Resolved:
         UsageError: if the weights are missing, or models.config or the record of the live version cannot be read.
     """
     listing = layout.list_images(config.data, config.window_end_text, config.window_days or 0, config.follow_links)
-    releases.check_pushable(str(workspace.model_dir(config.model_name)), config.canary)
-    models_config.mend(str(workspace.model_dir(config.model_name)))  # the workspace may have been moved
+    model_dir = str(workspace.model_dir(config.model_name))
+    releases.check_pushable(model_dir, config.canary)
+    models_config.mend(model_dir)  # the workspace may have been moved
     weights, weights_digest = find_weights(config.weights, config.image_size)
     code = read_code_digests()
     request: dict[str, Any] = {
@@ -100,12 +102,13 @@ def resolve(config: Config, workspace: Workspace) -> Resolved:
     request_key = _digest(
         request | {"config": config.model_dump(mode="json", exclude=_NOT_REQUESTED), "data": absolute(config.data)}
     )
-    live = versions.find_live(str(workspace.model_dir(config.model_name)))
+    live = versions.find_live(model_dir)
     check_record(live, config.force)
     if live:
         check_window(find_newest_day({file.span for file in listing.files}), live, config.force)
-    lineage = _resolve_lineage(config, listing, request_key, live, workspace)
-    _check_early(config, listing, lineage["classes"], live, workspace)
+    manifests = workspace.load_manifests()
+    lineage = _resolve_lineage(config, listing, request_key, live, model_dir, manifests)
+    _check_early(config, listing, lineage["classes"], live, manifests)
     return Resolved(
         weights=weights,
         request_key=request_key,
@@ -134,7 +137,11 @@ def digest_settings(config: Config, classes: list[str], weights_digest: str, ver
 
 
 def _check_early(
-    config: Config, listing: layout.Listing, classes: list[str], live: versions.Version | None, workspace: Workspace
+    config: Config,
+    listing: layout.Listing,
+    classes: list[str],
+    live: versions.Version | None,
+    manifests: list[RunManifest],
 ) -> None:
     """Checks file counts, classes and disk space before any image is read.
 
@@ -147,8 +154,7 @@ def _check_early(
     if problems := find_early_problems(config, listing, classes, live):
         raise DataError(*problems)
     read_before = any(
-        manifest.ingest and manifest.resolved.fingerprint == listing.fingerprint
-        for manifest in workspace.load_manifests()
+        manifest.ingest and manifest.resolved.fingerprint == listing.fingerprint for manifest in manifests
     )
     images = 0 if read_before else sum(f.size for f in listing.files)
     check_free_space(config.out, images + MODEL_BYTES)
@@ -159,7 +165,8 @@ def _resolve_lineage(
     listing: layout.Listing,
     request_key: str,
     live: versions.Version | None,
-    workspace: Workspace,
+    model_dir: str,
+    manifests: list[RunManifest],
 ) -> dict[str, Any]:
     """Resolves classes, salt, baseline and serving state, in part from the record of the live version."""
     record = live.record if live else UNKNOWN
@@ -171,22 +178,22 @@ def _resolve_lineage(
         # outputs and does not compare the model with itself. A promoted version has another number than the Pusher
         # gave it: then the Pusher runs again.
         as_pushed = record.pushed_version in (None, live.number) and not record.canary
-        return made if as_pushed else made | {"served": _describe_serving(config, workspace)}
+        return made if as_pushed else made | {"served": _describe_serving(model_dir, manifests)}
     return {
         "classes": resolve_classes(config, listing, live),
-        "salt": NEW_SALT if live and live.problem else _resolve_salt(listing, record.salt, workspace),
+        "salt": NEW_SALT if live and live.problem else _resolve_salt(listing, record.salt, manifests),
         "baseline": live.identity if live else versions.NOT_LIVE,
-        "served": _describe_serving(config, workspace),
+        "served": _describe_serving(model_dir, manifests),
     }
 
 
-def _resolve_salt(listing: layout.Listing, wanted: int | None, workspace: Workspace) -> str:
+def _resolve_salt(listing: layout.Listing, wanted: int | None, manifests: list[RunManifest]) -> str:
     """Returns the salt property: the live model's salt, so that no test image of that model is trained on later.
 
     An earlier run may have split the same files with that salt. Then the property is the one of that run, "" or the
     number, because another text would miss TFX's cache.
     """
-    for manifest in reversed(workspace.load_manifests()):
+    for manifest in reversed(manifests):
         resolved, used = manifest.resolved, manifest.ingest.salt if manifest.ingest else None
         if resolved.salt is None or used is None or resolved.fingerprint != listing.fingerprint:
             continue
@@ -195,14 +202,14 @@ def _resolve_salt(listing: layout.Listing, wanted: int | None, workspace: Worksp
     return "" if wanted is None else str(wanted)
 
 
-def _describe_serving(config: Config, workspace: Workspace) -> str:
+def _describe_serving(model_dir: str, manifests: list[RunManifest]) -> str:
     """Describes the serving folder as JSON: present, gone and withdrawn versions, and labels.
 
     The gone versions are in it so that a model whose version was deleted is pushed again.
     """
-    found = releases.read(str(workspace.model_dir(config.model_name)))
+    found = releases.read(model_dir)
     present, withdrawn = ([version.number for version in group] for group in (found.numbered, found.withdrawn))
-    pushed = {m.pushed_version for m in workspace.load_manifests() if m.pushed_version}
+    pushed = {m.pushed_version for m in manifests if m.pushed_version}
     state = {"present": present, "gone": sorted(pushed - set(present)), "withdrawn": withdrawn, "labels": found.labels}
     return json.dumps(state)
 

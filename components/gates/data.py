@@ -86,13 +86,13 @@ class DataGateExecutor(base_executor.BaseExecutor):
             check_data(ingest, read_quarantine(report), settings.classes, settings.max_bad_fraction)
             or read_anomalies(anomalies)
         )
-        model_dir = exec_properties["model_dir"]
-        before = _find_comparable(model_dir, settings.live, settings.classes)
+        live = versions.find_comparable(exec_properties["model_dir"], settings.live)
+        before = _keep_same_classes(live, settings.classes)
         limits = exec_properties["max_label_drift"], exec_properties["max_brightness_drift"]
         drifts = find_statistics_drift(statistics, before, *limits) if before else []
         if not exec_properties["force"]:
             _raise_problems(drifts)
-        unread = describe_unread_record(versions.find_comparable(model_dir, settings.live))
+        unread = describe_unread_record(live)
         unread += describe_damaged_statistics(before) if before else []
         verdict = GateVerdict(warnings=find_warnings(ingest) + drifts + unread)
         verdict.write(artifact_utils.get_single_uri(output_dict["verdict"]))
@@ -175,7 +175,8 @@ class DriftGateExecutor(base_executor.BaseExecutor):
         self._log_startup(input_dict, output_dict, exec_properties)
         settings = DriftGateSettings.model_validate_json(exec_properties["settings"])
         embeddings = artifact_utils.get_single_uri(input_dict["embeddings"])
-        before = _find_comparable(exec_properties["model_dir"], settings.live, settings.classes)
+        live = versions.find_comparable(exec_properties["model_dir"], settings.live)
+        before = _keep_same_classes(live, settings.classes)
         limit = exec_properties["max_embedding_drift"]
         drifts = find_embedding_drift(embeddings, before, limit) if before else []
         if not exec_properties["force"]:
@@ -211,13 +212,12 @@ class DriftGate(base_component.BaseComponent):
         super().__init__(spec=spec)
 
 
-def _find_comparable(model_dir: str, live: str, classes: list[str]) -> versions.Version | None:
+def _keep_same_classes(live: versions.Version | None, classes: list[str]) -> versions.Version | None:
     """Returns the live version, or None if that version has other classes.
 
     Other classes mean other images, so a drift is expected.
     """
-    before = versions.find_comparable(model_dir, live)
-    return before if before and before.record.classes == classes else None
+    return live if live and live.record.classes == classes else None
 
 
 def _raise_problems(problems: list[str]) -> None:
