@@ -58,7 +58,7 @@ def test_types_become_those_of_the_system():
 
 
 def test_metrics_are_plain_artifacts():
-    """As system.Metrics, a property that is not a number would fail the task."""
+    """A property of system.Metrics that is not a number would fail the task."""
     spec, types = make_spec(), {"report": standard_artifacts.ModelEvaluation, "model": standard_artifacts.Model}
     patch_spec.replace_artifact_types(spec, {"RetrainingGate": types, "Trainer": types})
     artifact = spec["components"]["Trainer"]["inputDefinitions"]["artifacts"]["report"]

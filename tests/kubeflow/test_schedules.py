@@ -193,7 +193,7 @@ def test_only_those_of_the_name_in_the_experiment_are_touched(schedule, stub):
 
 @pytest.mark.parametrize("state", ["RUNNING", "SUCCEEDED"])
 def test_a_run_older_than_many_others_is_seen(graft, schedule, stub, state):
-    """Of 250 runs of the experiment it is the first; while it is active, its schedule stays."""
+    """The run is the first of 250 of the experiment; while it is active, its schedule stays."""
     schedule()
     made = only(stub.recurring_runs)
     start_run(stub, made, state)

@@ -9,7 +9,7 @@ import subprocess
 import sys
 
 import pytest
-from example_outcome import EVALUATION
+from made_up_evaluation import EVALUATION
 from manifests import write_manifest
 
 from pipeline.config.here import choose_workspace

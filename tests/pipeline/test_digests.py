@@ -74,7 +74,7 @@ def edited(tmp_path_factory):
 
 
 def test_a_line_of_code_changes_the_digests_of_what_runs_on_it(edited, unchanged):
-    """Of each component's own code, and of code that several share."""
+    """The table has each component's own code, and code that several components share."""
     assert {path: find_changed(unchanged, digests) for path, digests in edited.items()} == RUN_ON
 
 

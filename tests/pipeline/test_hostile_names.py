@@ -10,7 +10,8 @@ import subprocess
 import sys
 
 import pytest
-from example_outcome import CONFIG, EVALUATION, RESULT, change_result
+from example_outcome import CONFIG, RESULT, change_result
+from made_up_evaluation import EVALUATION
 from terminals import open_terminal
 
 from pipeline.console.printing import make_console

@@ -112,7 +112,7 @@ def test_freezing_again_replaces_what_was_set_before(base):
 
 
 def test_a_frozen_base_trains_nothing_until_a_block_is_named(base):
-    """As in phase 1 on augmented images; phase 2 can then unfreeze a block."""
+    """Phase 1 on augmented images needs a frozen base; phase 2 can then unfreeze a block."""
     freeze(base)
     assert not base.trainable_weights
     freeze_below(base, "conv5")

@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 from damaged_files import DAMAGES
 from data_reports import NOTHING
+from made_up_evaluation import EVALUATION
 from tfx.types import artifact_utils, standard_artifacts
 
 from components.artifacts import IngestReport, RunDecision
@@ -18,7 +19,6 @@ from components.evaluator.comparison import describe_uncompared
 from components.pusher.component import PusherExecutor, PushSettings
 from components.pusher.push import SupersededError, push
 from components.records.decision import RetrainingDecision
-from components.records.evaluation import EvaluationSummary
 from components.records.push import PushOutcome
 from components.records.serving_verdict import ServingVerdict
 from schema.errors import UsageError
@@ -30,18 +30,6 @@ MEMORY = "not_pushed.json"  # beside the versions
 AS_NOW = object()
 DECISION = RetrainingDecision(
     train=True, reason="no version is live yet", new_images=1, gone_images=0, settings_key="s1", images_digest="d1"
-)
-SUMMARY = EvaluationSummary(
-    images=10,
-    accuracy=0.9,
-    accuracy_interval=(0.6, 1.0),
-    min_accuracy=0.5,
-    min_accuracy_reason="min_accuracy",
-    blessed=True,
-    failures=[],
-    baseline=None,
-    classes={},
-    confusion_matrix=[],
 )
 
 
@@ -259,7 +247,7 @@ def run_pusher(tmp_path, model):
             compared_with = live.number if live else None
         baseline = describe_uncompared(compared_with, []) if compared_with else None
         report = NOTHING.model_copy(update={"salt": 3, "spans": ["2026-11-22", "2026-11-23"], "fingerprint": "f1"})
-        summary = SUMMARY.model_copy(update={"failures": list(failures), "baseline": baseline})
+        summary = EVALUATION.model_copy(update={"failures": list(failures), "baseline": baseline})
         verdict = ServingVerdict(blessed=not reasons, reasons=list(reasons))
         files = {
             "report/ingest.json": report.render().encode(),
@@ -318,7 +306,7 @@ def test_a_blessed_model_is_pushed_with_its_record(run_pusher, tmp_path):
         "fingerprint": "f1",
         "counts": {},
         "settings_key": "s1",
-        "metrics": SUMMARY.model_dump(mode="json", exclude={"format"}),
+        "metrics": EVALUATION.model_dump(mode="json", exclude={"format"}),
     }
 
 

@@ -101,7 +101,7 @@ def make_device(path):
 
 @pytest.mark.parametrize("make", [make_pipe, make_device, pathlib.Path.mkdir])
 def test_what_is_no_regular_file_is_passed_over(store, make):
-    """As a shard, and as `kind.json`: opening a pipe blocks, and reading a device may not end."""
+    """A pipe, device or folder is no shard and no `kind.json`: opening a pipe blocks, a device may never end."""
     make(pathlib.Path(store.folder) / "special.arrow")
     other = pathlib.Path(store.folder).parent / "other"
     other.mkdir()

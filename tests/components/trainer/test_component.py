@@ -59,7 +59,7 @@ def examples(tmp_path_factory, make_images, write_examples):
 
 @pytest.fixture(scope="module")
 def large_examples(tmp_path_factory, write_examples):
-    """As many images of noise: 12 kB each on disk, 3 kB resized."""
+    """10 training and 6 validation images of noise: 12 kB each on disk, 3 kB resized."""
     random = np.random.default_rng(0)
 
     def make(index):

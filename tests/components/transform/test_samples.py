@@ -43,7 +43,7 @@ def test_large_examples_are_left_out_where_there_are_small_ones(write, monkeypat
 
 
 def test_not_all_of_a_large_split_is_read(write, monkeypatch):
-    """Of a thousand large examples, the smallest of the first 256 is picked."""
+    """The smallest of the first 256 is picked from a thousand large examples."""
     monkeypatch.setattr(samples, "LARGEST", 5)
     assert sample_examples(write([b"a" * 9] * 999 + [b"b"]), 1) == [b"a" * 9]
 

@@ -3,7 +3,8 @@
 import dataclasses
 
 import pytest
-from example_outcome import CONFIG, EVALUATION, HISTORY, change_result, make_epoch
+from example_outcome import CONFIG, HISTORY, change_result, make_epoch
+from made_up_evaluation import EVALUATION
 
 from pipeline.config.load import load_config
 from pipeline.local.advice import advise

@@ -4,7 +4,8 @@ import io
 import json
 
 import pytest
-from example_outcome import CONFIG, EVALUATION, OUTCOME, SERVING, change_result
+from example_outcome import CONFIG, OUTCOME, SERVING, change_result
+from made_up_evaluation import EVALUATION
 from rich.console import Console
 
 from components.records.evaluation import Baseline
