@@ -253,6 +253,7 @@ def _training_settings(config: Config, resolved: Resolved, places: Places) -> Se
         warm_start=config.warm_start,
         store=places.embeddings,
         model_name=config.model_name,
+        warmup_images=config.warmup_images,
         cache_key={"weights": resolved.weights_digest, "code": resolved.code_digests["Trainer"]},
     )
 

@@ -2,6 +2,7 @@
 
 from components.embedder.backbone import BaseSpec
 from components.transform.pixels import Augmentation
+from serving.export.warmup_requests import WARMUP_BATCH
 from serving.storage.documents import Fields
 
 
@@ -26,6 +27,7 @@ class Settings(Fields):
         seed: of weights, order and augmentation.
         store: the folder of the embedding store.
         model_name: what servers will call the model.
+        warmup_images: number of test images that travel with the model, to warm a server up; 0 for none.
         cache_key: what the results depend on besides; TFX hashes it, nothing reads it.
         warm_start: whether to start from the live model's head.
         embeddings: the folder of the Embedder's artifact; the Trainer's executor fills it in.
@@ -52,6 +54,7 @@ class Settings(Fields):
     seed: int
     store: str
     model_name: str
+    warmup_images: int = WARMUP_BATCH
     cache_key: dict[str, str]
     warm_start: bool = False
     embeddings: str = ""

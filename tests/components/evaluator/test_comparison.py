@@ -69,8 +69,8 @@ def write_examples(tmp_path, serialize):
         folder = tmp_path / "examples" / "Split-test"
         folder.mkdir(parents=True)
         with tf.io.TFRecordWriter(str(folder / "data_tfrecord-00000-of-00001")) as writer:
-            for image, label in map(str.split, examples):
-                writer.write(serialize(image.encode(), label))
+            for number, (image, label) in enumerate(map(str.split, examples)):
+                writer.write(serialize(image.encode(), label, f"{label}/{number}.jpg"))
         return str(folder / "data_tfrecord-00000-of-00001")
 
     return write

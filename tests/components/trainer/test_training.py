@@ -131,7 +131,7 @@ def test_early_stopping_restores_the_best_epoch(tmp_path, devices):
     history = training.train_phase(HEAD, head, train, val, labels, settings, devices, str(tmp_path))
     losses = [row.val_loss for row in history]
     assert len(history) == losses.index(min(losses)) + 1 + 2 < 20
-    assert training.score(head, val).loss == pytest.approx(min(losses), rel=1e-4)
+    assert training.score(head, val).score.loss == pytest.approx(min(losses), rel=1e-4)
     assert [row.val_loss for row in history if row.best] == [min(losses)]
     assert losses[-1] > min(losses) * 1.01
 

@@ -1,0 +1,195 @@
+"""Predictions of a run, a row per image: one Parquet file, which reports and comparisons read. Needs no TensorFlow."""
+
+import dataclasses
+import io
+import json
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from typing_extensions import Self
+
+from serving.storage.documents import DocumentError
+from serving.storage.gfile import gfile
+from serving.storage.whole_files import write_whole
+
+PREDICTIONS = "predictions.parquet"
+VAL_BASELINE = "val_baseline.parquet"  # the live version's alone, beside the Evaluator's predictions of `test`
+FORMAT = 1
+_METADATA = b"graft"
+_TEXTS = ("split", "digest", "path", "label")
+_ROWS = pa.list_(pa.float32())
+_SCHEMA = pa.schema([*((name, pa.string()) for name in _TEXTS), ("candidate", _ROWS), ("baseline", _ROWS)])
+
+
+@dataclasses.dataclass(frozen=True)
+class Predictions:
+    """Truth and probabilities of N images.
+
+    Attributes:
+        classes: class names of the candidate, in the order of its C outputs.
+        baseline_version: number of the live version; None if no version was live.
+        baseline_classes: class names of the live version, in the order of its B outputs; None if it was not asked.
+        split: "test" or "val", of each image.
+        digest: sha256 of the image's bytes in hex.
+        path: of the image, relative to the data folder.
+        label: true class.
+        candidate: probabilities float32 [N, C].
+        baseline: probabilities float32 [N, B]; a row of NaN for an image that the live version was not asked about.
+    """
+
+    classes: list[str]
+    baseline_version: int | None
+    baseline_classes: list[str] | None
+    split: list[str]
+    digest: list[str]
+    path: list[str]
+    label: list[str]
+    candidate: np.ndarray
+    baseline: np.ndarray
+
+    def __len__(self) -> int:
+        """Returns the number of images."""
+        return len(self.path)
+
+    def render(self) -> bytes:
+        """Returns the Parquet file."""
+        described = {
+            "format": FORMAT,
+            "classes": self.classes,
+            "baseline_version": self.baseline_version,
+            "baseline_classes": self.baseline_classes,
+        }
+        schema = _SCHEMA.with_metadata({_METADATA: json.dumps(described, ensure_ascii=False).encode()})
+        columns = [pa.array(getattr(self, name), pa.string()) for name in _TEXTS]
+        columns += [_to_lists(self.candidate, np.ones(len(self), bool)), _to_lists(self.baseline, self.find_asked())]
+        file = io.BytesIO()
+        pq.write_table(pa.Table.from_arrays(columns, schema=schema), file, compression="zstd")
+        return file.getvalue()
+
+    def write(self, path: str) -> None:
+        """Writes the Parquet file, whole or not at all."""
+        with write_whole(path) as temporary, open(temporary, "wb") as file:
+            file.write(self.render())
+
+    def find_asked(self) -> np.ndarray:
+        """Returns bool [N]: whether the live version was asked about the image."""
+        if not self.baseline.shape[1]:
+            return np.zeros(len(self), bool)
+        return ~np.isnan(self.baseline).all(axis=1)
+
+    def sort(self) -> Self:
+        """Sorts by split and path, and keeps one row of an image that is there twice."""
+        rows = {key: row for row, key in enumerate(zip(self.split, self.path, strict=True))}
+        return self.take([rows[key] for key in sorted(rows)])
+
+    def align_baseline(self, other: "Predictions") -> Self:
+        """Takes over the live version and its probabilities, by path and split; NaN for an image that `other` lacks."""
+        rows = {key: row for row, key in enumerate(zip(other.split, other.path, strict=True))}
+        baseline = no_baseline(len(self), other.baseline.shape[1])
+        for target, key in enumerate(zip(self.split, self.path, strict=True)):
+            if key in rows:
+                baseline[target] = other.baseline[rows[key]]
+        known = {"baseline_version": other.baseline_version, "baseline_classes": other.baseline_classes}
+        return dataclasses.replace(self, **known, baseline=baseline)
+
+    def take(self, rows: Sequence[int]) -> Self:
+        """Returns some rows, in the order given."""
+        texts = {name: [getattr(self, name)[row] for row in rows] for name in _TEXTS}
+        index = np.array(rows, np.int64)
+        return dataclasses.replace(self, **texts, candidate=self.candidate[index], baseline=self.baseline[index])
+
+
+def join_predictions(parts: Sequence[Predictions]) -> Predictions:
+    """Joins predictions of the same two models; a part that did not ask the live version gets rows of NaN.
+
+    Args:
+        parts: at least one; the classes are those of the first, the live version is that of the first that has one.
+    """
+    first = next((part for part in parts if part.baseline_classes is not None), parts[0])
+    texts = {name: [text for part in parts for text in getattr(part, name)] for name in _TEXTS}
+    return dataclasses.replace(
+        parts[0],
+        baseline_version=first.baseline_version,
+        baseline_classes=first.baseline_classes,
+        **texts,
+        candidate=np.concatenate([part.candidate for part in parts]),
+        baseline=np.concatenate([_widen(part.baseline, first.baseline.shape[1]) for part in parts]),
+    )
+
+
+def no_baseline(count: int, width: int = 0) -> np.ndarray:
+    """Returns float32 [count, width], all NaN."""
+    return np.full([count, width], np.nan, np.float32)
+
+
+def read_predictions(path: str) -> Predictions:
+    """Reads a Parquet file.
+
+    Raises:
+        DocumentError: if the file is missing, damaged or of a newer format.
+    """
+    return parse_predictions(_read_bytes(path), path)
+
+
+def parse_predictions(content: bytes, source: str) -> Predictions:
+    """Reads the bytes of a Parquet file.
+
+    Args:
+        content: the bytes.
+        source: name of the file, for the error.
+    Raises:
+        DocumentError: as `read_predictions`.
+    """
+    try:
+        table = pq.read_table(pa.BufferReader(content))
+        described = json.loads((table.schema.metadata or {})[_METADATA])
+        found = described["format"]
+        if found == FORMAT:
+            return _from_table(table, described)
+    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
+        raise DocumentError(f"{source}: not the predictions of a run: {error}") from error
+    raise DocumentError(f"{source}: format {found!r}; this Graft reads {FORMAT}. Use the Graft that wrote it.")
+
+
+def _from_table(table: pa.Table, described: dict[str, object]) -> Predictions:
+    classes, baseline_classes = described["classes"], described["baseline_classes"]
+    return Predictions(
+        classes=list(classes),
+        baseline_version=described["baseline_version"],
+        baseline_classes=None if baseline_classes is None else list(baseline_classes),
+        **{name: table.column(name).to_pylist() for name in _TEXTS},
+        candidate=_to_rows(table.column("candidate"), len(classes)),
+        baseline=_to_rows(table.column("baseline"), len(baseline_classes or [])),
+    )
+
+
+def _read_bytes(path: str) -> bytes:
+    if not gfile(path).exists(path):
+        raise DocumentError(f"{path}: not there")
+    with gfile(path).GFile(path, "rb") as file:
+        return bytes(file.read())
+
+
+def _to_lists(rows: np.ndarray, present: np.ndarray) -> pa.ListArray:
+    """Turns float32 [N, C] into N lists, null where a row is not present."""
+    starts = np.concatenate([[0], np.cumsum(present * rows.shape[1])]).astype(np.int32)
+    offsets = pa.array(starts, pa.int32(), mask=np.append(~present, False))
+    return pa.ListArray.from_arrays(offsets, pa.array(rows[present].ravel(), pa.float32()))
+
+
+def _to_rows(column: pa.ChunkedArray, width: int) -> np.ndarray:
+    """Turns N lists into float32 [N, width], NaN where a list is null."""
+    rows = no_baseline(len(column), width)
+    present = np.array(column.is_valid())
+    rows[present] = np.concatenate([_flatten(chunk) for chunk in column.chunks] or [[]]).reshape(int(present.sum()), width)
+    return rows
+
+
+def _flatten(chunk: pa.ListArray) -> np.ndarray:
+    return np.asarray(chunk.flatten().to_numpy(zero_copy_only=False), np.float32)
+
+
+def _widen(rows: np.ndarray, width: int) -> np.ndarray:
+    return rows if rows.shape[1] == width else no_baseline(len(rows), width)
