@@ -32,28 +32,33 @@ def score(network: keras.Model, val: tf.data.Dataset) -> Scored:
         val: batches of what it takes and label indices.
     """
     progress.report("evaluating on the validation images")
-    asked = _WithLabels(network)
-    asked.compile(jit_compile=network.jit_compile)
-    probabilities, labels = asked.predict(val, verbose=0)
-    loss = network.compute_loss(None, tf.constant(labels), tf.constant(probabilities), training=False)
-    hits = np.count_nonzero(probabilities.argmax(axis=1) == labels)
-    network.reset_metrics()
-    return Scored(Score(loss=float(loss), accuracy=hits / len(labels)), np.asarray(probabilities, np.float32))
+    scorer = Scorer(network)
+    scorer.compile(jit_compile=network.jit_compile)
+    probabilities, hits, losses = scorer.predict(val, verbose=0)
+    measured = Score(loss=float(np.mean(losses, dtype=np.float64)), accuracy=float(np.mean(hits)))
+    return Scored(measured, np.asarray(probabilities, np.float32))
 
 
-class _WithLabels(keras.Model):  # type: ignore[misc]
-    """A network whose `predict` hands the labels on beside the probabilities: `evaluate` returns no probabilities."""
+class Scorer(keras.Model):  # type: ignore[misc]
+    """A network whose `predict` returns what `evaluate` measures beside the probabilities."""
 
     def __init__(self, network: keras.Model):
-        """Shares the weights of a network."""
-        super().__init__()
+        """Shares the weights and the loss of a compiled network."""
+        super().__init__(name="scorer")
         self.network = network
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Calls the network."""
         return self.network(inputs, training=training)
 
-    def predict_step(self, data: Any) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns the probabilities and the labels of a batch."""
+    def predict_step(self, data: Any) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Returns the probabilities of a batch, whether each is right, and for each the mean loss of the batch.
+
+        The loss is computed here, as in `evaluate`: from the logits behind the probabilities, which are not rounded.
+        """
         inputs, labels = data
-        return self(inputs, training=False), labels
+        probabilities = self.network(inputs, training=False)
+        loss = self.network.compute_loss(None, labels, probabilities, training=False)
+        loss *= tf.distribute.get_strategy().num_replicas_in_sync  # Keras divides by it, for the sum over all devices
+        hits = tf.equal(tf.argmax(probabilities, axis=1), tf.cast(labels, tf.int64))
+        return probabilities, hits, tf.fill(tf.shape(hits), loss)

@@ -30,7 +30,7 @@ class RunConfig(Fields):
     """Configuration of a run: what later runs read of it.
 
     Attributes:
-        data: path or URI of the images.
+        data: path or URI of the images; in the record of a version, the last part of a path of the machine alone.
         image_size: side of the network's input in pixels.
         max_megapixels: bound above which an image is refused.
         trunk_gb: GB of disk for the features that fine-tuning starts from; None for half of what is free.

@@ -20,6 +20,7 @@ from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils, standard_artifacts
 from training_settings import AUGMENTED, OFF, SETTINGS, change
 
+from components.records.predictions import PREDICTIONS, read_predictions
 from components.row_store.store import EmbeddingStore
 from components.trainer import component, training
 from components.trainer.devices import choose_devices
@@ -131,6 +132,30 @@ def fine_tuned(train, tmp_path_factory):
     """A run whose head has learnt next to nothing, and phase 2 has."""
     out = tmp_path_factory.mktemp("fine_tuned")
     return train(out, **PHASE_2_LEARNS)
+
+
+def check_val_predictions(trained, folder):
+    """The probabilities that were kept of `val` are those of the exported model, with the score of the phase."""
+    kept = read_predictions(str(trained.run / PREDICTIONS))
+    examples = read_records(folder / "Split-val")
+    asked = predict(trained.model, examples)
+    given = [tf.train.Example.FromString(example).features.feature for example in examples.numpy()]
+    order = {feature["path"].bytes_list.value[0].decode(): row for row, feature in enumerate(given)}
+    np.testing.assert_allclose(kept.candidate, asked[[order[path] for path in kept.path]], atol=1e-5)
+    assert (set(kept.split), len(kept), kept.find_asked().any()) == ({"val"}, 6, False)
+    answers = [kept.classes[row] for row in kept.candidate.argmax(axis=1)]
+    accuracy = np.mean([answer == label for answer, label in zip(answers, kept.label, strict=True)])
+    score = trained.scores[trained.kept]
+    assert accuracy == pytest.approx(score["accuracy"])
+    best = next(row for row in trained.epochs if row["best"] and row["phase"] == trained.kept)
+    assert (score["loss"], score["accuracy"]) == pytest.approx((best["val_loss"], best["val_accuracy"]), rel=1e-3)
+
+
+def test_predictions_of_val_are_those_of_the_exported_model(head_only, fine_tuned, examples):
+    """Of the head on embeddings, and of the tail on features."""
+    assert (head_only.kept, fine_tuned.kept) == (HEAD, FINE_TUNE)
+    check_val_predictions(head_only, examples)
+    check_val_predictions(fine_tuned, examples)
 
 
 def test_history_and_curves_are_written(head_only):
@@ -359,6 +384,7 @@ def test_an_augmented_run_exports_what_it_validated_and_leaves_no_images_behind(
     assert "so every epoch runs them through the base anew: nothing is kept or reused" in caplog.text
     assert not (tmp_path / "store").exists()
     assert "Resized images are kept on disk" in caplog.text
+    check_val_predictions(augmented, large_examples)
     assert [path.name for path in augmented.run.iterdir() if path.is_dir()] == ["tensorboard"]
 
 

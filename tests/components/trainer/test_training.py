@@ -18,6 +18,7 @@ from components.network import resnet
 from components.records.history import Score
 from components.trainer import training
 from components.trainer.devices import Devices, choose_devices
+from components.trainer.scoring import Scorer
 from components.trainer.training import FINE_TUNE, HEAD, Images, Inputs
 from components.transform import pixels
 from serving.export.signatures import export_saved_model
@@ -387,12 +388,11 @@ def test_phases_and_epochs_trace_once(embedded_noise, small_base, frozen_like, d
             setattr(network, name, count(f"{name} of {network.name}", getattr(network, name)))
 
     monkeypatch.setattr(resnet, "compile_for_training", record)
+    monkeypatch.setattr(Scorer, "predict_step", count("score", Scorer.predict_step))
     fine_tune(embedded_noise, small_base, frozen_like, devices, tmp_path, True, head_epochs=3, fine_tune_epochs=3)
-    training_steps = ["train_step of head", "train_step of tail_and_head"]
-    # What is exported is scored on its own, in float32.
-    assert sorted(traced) == sorted(
-        [*training_steps, "test_step of head", "test_step of tail_and_head", "test_step of tail_and_head"]
-    )
+    steps = [f"{step} of {network}" for step in ("train_step", "test_step") for network in ("head", "tail_and_head")]
+    # Each phase is scored on its own: what is exported in float32.
+    assert sorted(traced) == sorted([*steps, "score", "score"])
 
 
 def test_a_fine_tuned_base_is_scored_and_left_in_float32(embedded_noise, small_base, frozen_like, tmp_path):
