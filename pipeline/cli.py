@@ -447,6 +447,23 @@ def serve(
     return serve_model(served, server, docker, echo)
 
 
+@cli.command(short_help="Show the curves of all runs in TensorBoard.")
+@click.option("--out", metavar="DIR", help="Workspace.  [that of ./graft run here, or of the demo]")
+@click.option("--port", default=6006, show_default=True, type=click.IntRange(1, 65535), help="Where to listen.")
+def tensorboard(out: str | None, port: int) -> int:
+    """Start TensorBoard on the training logs of a workspace: both phases of each run, under the run's id.
+
+    It listens on 127.0.0.1. Ctrl-C or SIGTERM ends it, with exit code 0.
+
+    \b
+    ./graft tensorboard
+    ./graft tensorboard --out graft-demo --port 6007
+    """
+    from pipeline.commands.tensorboard import serve_logs
+
+    return serve_logs(out or choose_workspace(), port, echo)
+
+
 @cli.command(short_help="Show the network as a table.")
 @click.option("--image-size", type=int, metavar="N")
 @click.option("--fine-tune-from", metavar="LAYER|all")

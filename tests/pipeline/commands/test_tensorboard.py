@@ -1,0 +1,90 @@
+"""TensorBoard on the logs of a workspace."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+
+import pytest
+
+from pipeline.commands.tensorboard import find_logs, link_logs, make_command, serve_logs
+from pipeline.workspace.manifest import RunManifest
+from pipeline.workspace.workspace import Workspace
+from schema.errors import UsageError
+from serving.releases.record import RunConfig, RunResolved
+
+FIRST, CACHED = "20261127T010000-000Z-aaaa", "20261127T020000-000Z-bbbb"
+
+
+@pytest.fixture
+def workspace(tmp_path):
+    """Execution 7 of the Trainer belongs to two runs, the second from the cache; execution 9 has no manifest."""
+    for execution in ("7", "9"):
+        for phase in ("head", "fine-tune"):
+            (tmp_path / f"pipeline/Trainer/model_run/{execution}/tensorboard/{phase}/train").mkdir(parents=True)
+    for run_id in (FIRST, CACHED):
+        (tmp_path / "runs" / run_id).mkdir(parents=True)
+        model = "pipeline/Trainer/model/7/Format-Serving"
+        start = {"run_id": run_id, "config": RunConfig(), "resolved": RunResolved(), "seconds": {}}
+        RunManifest(**start, trained_model=model).write(str(tmp_path / "runs" / run_id))
+    return Workspace(tmp_path)
+
+
+def test_logs_are_named_by_the_run_that_trained(workspace):
+    """Once, however many runs took the model from the cache; what has no manifest is not hidden."""
+    root = workspace.root / "pipeline/Trainer/model_run"
+    assert find_logs(workspace) == {FIRST: root / "7/tensorboard", "unfinished-9": root / "9/tensorboard"}
+
+
+def test_tensorboard_reads_the_logs_below_the_names_of_the_runs(workspace, tmp_path_factory):
+    """Both phases of each."""
+    folder = tmp_path_factory.mktemp("links")
+    link_logs(find_logs(workspace), folder)
+    found = {os.path.relpath(path, folder) for path, folders, _ in os.walk(folder, followlinks=True) if not folders}
+    phases = ("head/train", "fine-tune/train")
+    assert found == {f"{name}/{phase}" for name in (FIRST, "unfinished-9") for phase in phases}
+
+
+def test_tensorboard_listens_on_this_machine_alone():
+    """And not on the network, which would read the logs without asking."""
+    command = make_command("logs", 6006)
+    assert command[command.index("--host") + 1] == "127.0.0.1"
+    assert "--bind_all" not in command
+
+
+def test_without_a_training_the_workspace_is_named(tmp_path):
+    """Before a server is started for nothing."""
+    with pytest.raises(UsageError, match="no run has trained here"):
+        serve_logs(str(tmp_path), 6006, print)
+
+
+@pytest.mark.long
+def test_tensorboard_shows_both_phases_by_run(workspace):
+    """The real one, asked for its runs; SIGINT ends it with 0."""
+    import tensorflow as tf
+
+    for folder in (workspace.artifacts / "Trainer/model_run").glob("*/tensorboard/*/train"):
+        with tf.summary.create_file_writer(str(folder)).as_default():
+            tf.summary.scalar("epoch_loss", 0.5, step=0)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    code = f"from pipeline.commands.tensorboard import serve_logs; exit(serve_logs({str(workspace.root)!r}, {port}, print))"
+    process = subprocess.Popen([sys.executable, "-c", code])
+    try:
+        deadline, runs = time.monotonic() + 120, []
+        while time.monotonic() < deadline and len(runs) < 4:
+            with contextlib.suppress(OSError):
+                runs = json.load(urllib.request.urlopen(f"http://127.0.0.1:{port}/data/runs", timeout=5))
+            time.sleep(0.5)
+        phases = ("fine-tune/train", "head/train")
+        assert sorted(runs) == [f"{name}/{phase}" for name in (FIRST, "unfinished-9") for phase in phases]
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
