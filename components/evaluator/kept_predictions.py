@@ -104,8 +104,7 @@ class LiveAnswers:
         for row, path in enumerate(kept.path):
             if path in self._rows:
                 baseline[row] = self._rows[path]
-        known = {"baseline_version": version, "baseline_classes": self._classes}
-        return dataclasses.replace(kept, **known, baseline=baseline)
+        return kept.with_baseline(version, self._classes, baseline)
 
 
 def read_kept(folder: str, classes: list[str], baseline_version: int | None, images: int) -> Predictions:
@@ -129,8 +128,8 @@ def read_kept(folder: str, classes: list[str], baseline_version: int | None, ima
             f"{folder}: expected the predictions of {images:,} test images, found {len(kept) if kept else 0:,}. "
             "A worker of Beam may write to another folder of this name; run again on workers that share it."
         )
-    known = {"baseline_version": baseline_version, "baseline_classes": None if baseline_version is None else classes}
-    return dataclasses.replace(kept, classes=classes, **known)
+    baseline_classes = None if baseline_version is None else classes
+    return dataclasses.replace(kept, classes=classes).with_baseline(baseline_version, baseline_classes, kept.baseline)
 
 
 def _read_batch(extracts: tfma.Extracts) -> Predictions:

@@ -4,6 +4,7 @@ import dataclasses
 import io
 import json
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -91,12 +92,15 @@ class Predictions:
         for target, key in enumerate(zip(self.split, self.path, strict=True)):
             if key in rows:
                 baseline[target] = other.baseline[rows[key]]
-        known = {"baseline_version": other.baseline_version, "baseline_classes": other.baseline_classes}
-        return dataclasses.replace(self, **known, baseline=baseline)
+        return self.with_baseline(other.baseline_version, other.baseline_classes, baseline)
+
+    def with_baseline(self, version: int | None, classes: list[str] | None, baseline: np.ndarray) -> Self:
+        """Replaces the live version; see the attributes."""
+        return dataclasses.replace(self, baseline_version=version, baseline_classes=classes, baseline=baseline)
 
     def take(self, rows: Sequence[int]) -> Self:
         """Returns some rows, in the order given."""
-        texts = {name: [getattr(self, name)[row] for row in rows] for name in _TEXTS}
+        texts: dict[str, Any] = {name: [getattr(self, name)[row] for row in rows] for name in _TEXTS}
         index = np.array(rows, np.int64)
         return dataclasses.replace(self, **texts, candidate=self.candidate[index], baseline=self.baseline[index])
 
@@ -108,7 +112,7 @@ def join_predictions(parts: Sequence[Predictions]) -> Predictions:
         parts: at least one; the classes are those of the first, the live version is that of the first that has one.
     """
     first = next((part for part in parts if part.baseline_classes is not None), parts[0])
-    texts = {name: [text for part in parts for text in getattr(part, name)] for name in _TEXTS}
+    texts: dict[str, Any] = {name: [text for part in parts for text in getattr(part, name)] for name in _TEXTS}
     return dataclasses.replace(
         parts[0],
         baseline_version=first.baseline_version,
@@ -153,7 +157,7 @@ def parse_predictions(content: bytes, source: str) -> Predictions:
     raise DocumentError(f"{source}: format {found!r}; this Graft reads {FORMAT}. Use the Graft that wrote it.")
 
 
-def _from_table(table: pa.Table, described: dict[str, object]) -> Predictions:
+def _from_table(table: pa.Table, described: dict[str, Any]) -> Predictions:
     classes, baseline_classes = described["classes"], described["baseline_classes"]
     return Predictions(
         classes=list(classes),
@@ -183,12 +187,15 @@ def _to_rows(column: pa.ChunkedArray, width: int) -> np.ndarray:
     """Turns N lists into float32 [N, width], NaN where a list is null."""
     rows = no_baseline(len(column), width)
     present = np.array(column.is_valid())
-    rows[present] = np.concatenate([_flatten(chunk) for chunk in column.chunks] or [[]]).reshape(int(present.sum()), width)
+    rows[present] = np.concatenate([_flatten(chunk) for chunk in column.chunks] or [[]]).reshape(
+        int(present.sum()), width
+    )
     return rows
 
 
-def _flatten(chunk: pa.ListArray) -> np.ndarray:
-    return np.asarray(chunk.flatten().to_numpy(zero_copy_only=False), np.float32)
+def _flatten(column: pa.ChunkedArray) -> np.ndarray:
+    chunks = [chunk.flatten().to_numpy(zero_copy_only=False) for chunk in column.chunks]
+    return np.concatenate([np.zeros(0, np.float32), *chunks])
 
 
 def _widen(rows: np.ndarray, width: int) -> np.ndarray:

@@ -39,7 +39,7 @@ def score(network: keras.Model, val: tf.data.Dataset) -> Scored:
     return Scored(measured, np.asarray(probabilities, np.float32))
 
 
-class Scorer(keras.Model):  # type: ignore[misc]
+class Scorer(keras.Model):
     """A network whose `predict` returns what `evaluate` measures beside the probabilities."""
 
     def __init__(self, network: keras.Model):

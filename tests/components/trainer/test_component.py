@@ -388,6 +388,20 @@ def test_an_augmented_run_exports_what_it_validated_and_leaves_no_images_behind(
     assert [path.name for path in augmented.run.iterdir() if path.is_dir()] == ["tensorboard"]
 
 
+@pytest.mark.parametrize("count", [0, 1, 8])
+def test_warmup_images_bounds_the_photographs_that_travel_with_a_model(examples, tmp_path, monkeypatch, count):
+    """Two images are in `test`; with 0 none of them, and no request."""
+    written = {}
+    monkeypatch.setattr(component, "export_saved_model", lambda *args, **kwargs: None)
+    monkeypatch.setattr(component.resnet, "assemble", lambda *args: None)
+    monkeypatch.setattr(component.resnet, "build_embedder", lambda *args: None)
+    monkeypatch.setattr(component, "write_warmup_requests", lambda path, images, name: written.update(images=images))
+    fn_args = SimpleNamespace(transform_output=str(tmp_path), serving_model_dir=str(tmp_path))
+    settings = change(SETTINGS, warmup_images=count, test_files=[str(examples / "Split-test" / "*")])
+    component.export(SimpleNamespace(network=None), None, FINE_TUNE, fn_args, settings)
+    assert len(written.get("images", [])) == min(count, 2)
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("augmentation", [OFF, AUGMENTED], ids=["plain", "augmented"])
 def test_resized_images_on_disk_change_nothing(

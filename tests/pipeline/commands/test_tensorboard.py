@@ -74,7 +74,8 @@ def test_tensorboard_shows_both_phases_by_run(workspace):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    code = f"from pipeline.commands.tensorboard import serve_logs; exit(serve_logs({str(workspace.root)!r}, {port}, print))"
+    call = f"serve_logs({str(workspace.root)!r}, {port}, print)"
+    code = f"from pipeline.commands.tensorboard import serve_logs; exit({call})"
     process = subprocess.Popen([sys.executable, "-c", code])
     try:
         deadline, runs = time.monotonic() + 120, []
