@@ -187,9 +187,7 @@ def _to_rows(column: pa.ChunkedArray, width: int) -> np.ndarray:
     """Turns N lists into float32 [N, width], NaN where a list is null."""
     rows = no_baseline(len(column), width)
     present = np.array(column.is_valid())
-    rows[present] = np.concatenate([_flatten(chunk) for chunk in column.chunks] or [[]]).reshape(
-        int(present.sum()), width
-    )
+    rows[present] = _flatten(column).reshape(int(present.sum()), width)
     return rows
 
 
