@@ -1,7 +1,6 @@
 """Scores a network on the validation images, and keeps its probabilities of the same pass."""
 
 import dataclasses
-from typing import Any
 
 import keras
 import numpy as np
@@ -25,40 +24,32 @@ class Scored:
 
 
 def score(network: keras.Model, val: tf.data.Dataset) -> Scored:
-    """Evaluates a network as it is now, whichever epoch that is.
+    """Evaluates a network as it is now, whichever epoch that is; on one device, however many there are.
 
     Args:
         network: compiled.
         val: batches of what it takes and label indices.
     """
     progress.report("evaluating on the validation images")
-    scorer = Scorer(network)
-    scorer.compile(jit_compile=network.jit_compile)
-    probabilities, hits, losses = scorer.predict(val, verbose=0)
-    measured = Score(loss=float(np.mean(losses, dtype=np.float64)), accuracy=float(np.mean(hits)))
-    return Scored(measured, np.asarray(probabilities, np.float32))
+    step = tf.function(
+        lambda inputs, labels: measure_batch(network, inputs, labels),
+        input_signature=val.element_spec,  # the size of a batch is open, so that the last one does not trace once more
+        autograph=False,
+        jit_compile=network.jit_compile,
+    )
+    batches = [[output.numpy() for output in step(*batch)] for batch in val]
+    probabilities, hits, losses = (np.concatenate(outputs) for outputs in zip(*batches, strict=True))
+    measured = Score(loss=float(losses.mean(dtype=np.float64)), accuracy=float(hits.mean()))
+    return Scored(measured, probabilities.astype(np.float32))
 
 
-class Scorer(keras.Model):
-    """A network whose `predict` returns what `evaluate` measures beside the probabilities."""
+def measure_batch(network: keras.Model, inputs: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Returns the probabilities of a batch, whether each is right, and for each the mean loss of the batch.
 
-    def __init__(self, network: keras.Model):
-        """Shares the weights and the loss of a compiled network."""
-        super().__init__(name="scorer")
-        self.network = network
-
-    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """Calls the network."""
-        return self.network(inputs, training=training)
-
-    def predict_step(self, data: Any) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Returns the probabilities of a batch, whether each is right, and for each the mean loss of the batch.
-
-        The loss is computed here, as in `evaluate`: from the logits behind the probabilities, which are not rounded.
-        """
-        inputs, labels = data
-        probabilities = self.network(inputs, training=False)
-        loss = self.network.compute_loss(None, labels, probabilities, training=False)
-        loss *= tf.distribute.get_strategy().num_replicas_in_sync  # Keras divides by it, for the sum over all devices
-        hits = tf.equal(tf.argmax(probabilities, axis=1), tf.cast(labels, tf.int64))
-        return probabilities, hits, tf.fill(tf.shape(hits), loss)
+    The loss is computed in the graph, as by `evaluate`: from the logits, which round nothing to 0.
+    """
+    probabilities = network(inputs, training=False)
+    loss = network.compute_loss(None, labels, probabilities, training=False)
+    loss *= tf.distribute.get_strategy().num_replicas_in_sync  # Keras divides by it, for the sum over all devices
+    hits = tf.equal(tf.argmax(probabilities, axis=1), tf.cast(labels, tf.int64))
+    return probabilities, hits, tf.fill(tf.shape(hits), loss)

@@ -16,9 +16,8 @@ from components import progress
 from components.embedder.artifact import Embedded
 from components.network import resnet
 from components.records.history import Score
-from components.trainer import training
+from components.trainer import scoring, training
 from components.trainer.devices import Devices, choose_devices
-from components.trainer.scoring import Scorer
 from components.trainer.training import FINE_TUNE, HEAD, Images, Inputs
 from components.transform import pixels
 from serving.export.signatures import export_saved_model
@@ -388,7 +387,7 @@ def test_phases_and_epochs_trace_once(embedded_noise, small_base, frozen_like, d
             setattr(network, name, count(f"{name} of {network.name}", getattr(network, name)))
 
     monkeypatch.setattr(resnet, "compile_for_training", record)
-    monkeypatch.setattr(Scorer, "predict_step", count("score", Scorer.predict_step))
+    monkeypatch.setattr(scoring, "measure_batch", count("score", scoring.measure_batch))
     fine_tune(embedded_noise, small_base, frozen_like, devices, tmp_path, True, head_epochs=3, fine_tune_epochs=3)
     steps = [f"{step} of {network}" for step in ("train_step", "test_step") for network in ("head", "tail_and_head")]
     # Each phase is scored on its own: what is exported in float32.
