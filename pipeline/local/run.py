@@ -29,6 +29,7 @@ from pipeline.beam.worker_check import check_workers
 from pipeline.chain import Paths, create_pipeline
 from pipeline.check.left_out import suggest_conversion
 from pipeline.config.config import Config
+from pipeline.local.kept_predictions import save_predictions
 from pipeline.local.progress_display import ProgressDisplay, describe_state
 from pipeline.local.run_log import RunLog
 from pipeline.local.runner import Finished, LocalRunner
@@ -213,6 +214,7 @@ def _collect(
     logs = by_name["Trainer"].outputs["model_run"].uri
     shutil.copy(os.path.join(logs, "training_curves.png"), folder)
     shutil.copy(os.path.join(logs, TrainingHistory.FILE), folder)
+    save_predictions(logs, by_name["Evaluator"].outputs["evaluation"].uri, folder)
     history = TrainingHistory.read(logs)
     return Trained(_describe_training(skipped, history, by_name, workspace), history, components)
 

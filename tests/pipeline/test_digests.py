@@ -25,13 +25,16 @@ RUN_ON = {
     "schema/schema.pbtxt": {"SchemaGen"},
     "components/transform/preprocessing.py": {"Transform", *EMBEDDED},
     "components/transform/pixels.py": EMBEDDED,
-    "components/network/resnet.py": EMBEDDED,
+    "components/network/resnet.py": {*EMBEDDED, "Evaluator"},
     "components/embedder/component.py": {"Embedder"},
     "components/embedder/backbone.py": EMBEDDED,
     "components/trainer/component.py": {"Trainer"},
     "components/trainer/training.py": {"Trainer"},
+    "components/trainer/scoring.py": {"Trainer"},
+    "components/records/predictions.py": {"Trainer", "Evaluator"},
     "components/evaluator/component.py": {"Evaluator"},
     "components/evaluator/extractors.py": {"Evaluator"},
+    "components/evaluator/kept_predictions.py": {"Evaluator"},
     "components/serving_validator/component.py": {"ServingValidator"},
     "serving/client/launch.py": {"ServingValidator"},
     "serving/process/end_with_parent.py": {"ServingValidator"},
@@ -119,7 +122,7 @@ def test_another_version_of_a_library_runs_what_uses_it(sources, unchanged, monk
         assert changed_by("tfx") == set(COMPONENTS)
         assert changed_by("tensorflow_data_validation") >= {"StatisticsGen", "ExampleValidator", "DataGate"}
         assert changed_by("scipy") == {"Evaluator"}
-        assert changed_by("h5py") == EMBEDDED
+        assert changed_by("h5py") == {*EMBEDDED, "Evaluator"}
     finally:
         code_digests.find_version.cache_clear()
 
