@@ -16,8 +16,8 @@ from pipeline.check.left_out import suggest_conversion
 from pipeline.config.config import Config
 from pipeline.config.here import choose_workspace
 from pipeline.console.printing import print_labelled, print_unbroken
-from pipeline.local.advice import advise
 from pipeline.local.run import Trained
+from pipeline.report.advice import advise
 from pipeline.workspace.example_image import find_image
 from pipeline.workspace.manifest import RunResult, SkippedRun
 from pipeline.workspace.workspace import Workspace
@@ -177,7 +177,7 @@ def _verdict_lines(ended: Trained, config: Config, model_dir: str) -> list[Line]
     if not evaluation.blessed:
         reasons = escape("; ".join(evaluation.failures))
         verdict = f"[red]not good enough[/]: {reasons}. Not pushed; {_stays(result)}"
-        return [("Verdict:", verdict), *(("Try:", escape(sentence)) for sentence in advise(ended, config))]
+        return [("Verdict:", verdict), *(("Try:", escape(sentence)) for sentence in advise(evaluation, ended.history, config))]
     why = f"{evaluation.accuracy:.3f} where {evaluation.min_accuracy:.3f} is needed{_compare(evaluation)}"
     lines = [("Verdict:", f"[green]good enough[/]: {escape(why)}"), *_served_lines(result)]
     if result.serving and not result.serving.blessed:

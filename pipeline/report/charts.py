@@ -1,0 +1,166 @@
+"""Draws the charts of the page as SVG that takes its colours from the page, in light and dark.
+
+SVG stands in the page itself: an image of its own would not know the colours around it.
+"""
+
+import io
+import re
+from collections.abc import Sequence
+
+import matplotlib
+import numpy as np
+from markupsafe import Markup
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from components.records.history import TrainingHistory
+from pipeline.report.figures import BINS
+
+# Stand-ins, which no chart has otherwise, for the colours of the page's style sheet.
+_INK, _MUTED, _GRID = "#010203", "#010204", "#010205"
+_FIRST, _SECOND = "#010206", "#010207"
+_VARIABLES = {_INK: "--ink", _MUTED: "--muted", _GRID: "--line", _FIRST: "--accent", _SECOND: "--second"}
+_SIZE = (4.6, 2.9)  # inches of 72 points, so that a text of 10 points is read on a phone
+_STYLE = {
+    "svg.fonttype": "none",
+    "font.family": "sans-serif",
+    "font.size": 10,
+    "text.color": _INK,
+    "axes.labelcolor": _INK,
+    "axes.edgecolor": _MUTED,
+    "axes.titlesize": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.facecolor": "none",
+    "xtick.color": _MUTED,
+    "ytick.color": _MUTED,
+    "xtick.labelcolor": _INK,
+    "ytick.labelcolor": _INK,
+    "grid.color": _GRID,
+    "grid.linewidth": 0.7,
+    "legend.frameon": False,
+    "figure.facecolor": "none",
+}
+
+
+def draw_curves(history: TrainingHistory, metric: str) -> Markup:
+    """Draws accuracy or loss by epoch of both phases, with a line where fine-tuning begins and a star where it was kept.
+
+    Args:
+        history: with at least one epoch.
+        metric: "accuracy" or "loss".
+    """
+
+    def plot(axes: Axes) -> None:
+        epochs = history.epochs
+        phases = [row.phase for row in epochs]
+        heads = phases.count(phases[0])
+        for key, label, color, dash in ((metric, "train", _FIRST, "--"), (f"val_{metric}", "val", _SECOND, "-")):
+            values = [getattr(row, key) for row in epochs]
+            axes.plot(range(1, heads + 1), values[:heads], dash, marker="o", markersize=4, color=color, label=label)
+            axes.plot(range(heads + 1, len(values) + 1), values[heads:], dash, marker="o", markersize=4, color=color)
+        if heads < len(epochs):
+            axes.axvline(heads + 0.5, color=_MUTED, linestyle=":", label="fine-tuning begins")
+        for number, row in enumerate(epochs, 1):
+            if row.best and row.phase == history.kept:
+                value = getattr(row, f"val_{metric}")
+                axes.plot([number], [value], marker="*", markersize=14, color=_INK, linestyle="none", label="kept")
+        axes.set(xlabel="epoch, both phases", title=metric.capitalize(), xlim=(0.5, len(epochs) + 0.5))
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
+        axes.legend(fontsize=9)
+
+    first, last = history.epochs[0], history.epochs[-1]
+    told = (
+        f"{metric.capitalize()} by epoch, {len(history.epochs)} epochs. On val {getattr(first, f'val_{metric}'):.3f} "
+        f"in the first and {getattr(last, f'val_{metric}'):.3f} in the last."
+    )
+    return _draw(plot, told)
+
+
+def draw_reliability(counts: np.ndarray, mean: np.ndarray, share: np.ndarray) -> Markup:
+    """Draws the share of right answers by how sure the model is; see `figures.measure_reliability`."""
+
+    def plot(axes: Axes) -> None:
+        filled = counts > 0
+        edges = np.arange(BINS) / BINS
+        axes.bar(edges[filled], share[filled], 1 / BINS, align="edge", color=_FIRST, alpha=0.45, label="right answers")
+        axes.plot([0, 1], [0, 1], color=_MUTED, linestyle="--", label="as sure as right")
+        axes.plot(mean[filled], share[filled], "o", color=_SECOND, label="mean of the bin")
+        axes.set(xlabel="probability of the answer", ylabel="share of right answers", xlim=(0, 1), ylim=(0, 1.02))
+        axes.legend(fontsize=9, loc="upper left")
+
+    return _draw(plot, "Share of right answers by the probability of the answer, in ten bins; the table has the numbers.")
+
+
+def draw_confidence(counts: np.ndarray) -> Markup:
+    """Draws the number of images by how sure the model is."""
+
+    def plot(axes: Axes) -> None:
+        axes.bar(np.arange(BINS) / BINS, counts, 1 / BINS, align="edge", color=_FIRST, alpha=0.7)
+        axes.set(xlabel="probability of the answer", ylabel="test images", xlim=(0, 1))
+        axes.yaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
+
+    return _draw(plot, "Number of test images by the probability of the answer, in ten bins; the table has the numbers.")
+
+
+def draw_matrix(matrix: Sequence[Sequence[int]]) -> Markup:
+    """Draws a confusion matrix of many classes: each row as shares of its true class, darker for more."""
+
+    def plot(axes: Axes) -> None:
+        counts = np.array(matrix, float)
+        shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+        axes.imshow(shares, cmap="viridis", vmin=0, vmax=1, interpolation="nearest")
+        axes.set(xlabel="answer (position of the class)", ylabel="truth (position of the class)")
+
+    return _draw(plot, f"Confusion matrix of {len(matrix)} classes; the table lists the most frequent mistakes.", (5, 4.6))
+
+
+def draw_histograms(edges: Sequence[float], run: Sequence[float], live: Sequence[float], about: str) -> Markup:
+    """Draws shares of images by a value, of this run and, where it is known, of the live version.
+
+    Args:
+        edges: of the bins, one more than there are bins.
+        run: share of the images in each bin.
+        live: the same of the live version's images; empty if it is not known.
+        about: name of the value, with its unit.
+    """
+
+    def plot(axes: Axes) -> None:
+        axes.stairs(run, edges, fill=True, color=_FIRST, alpha=0.45, label="this run")
+        if len(live):
+            axes.stairs(live, edges, color=_SECOND, linewidth=1.8, label="live version")
+            axes.legend(fontsize=9)
+        axes.set(xlabel=about, ylabel="share of images")
+
+    beside = " beside that of the live version's" if len(live) else ""
+    return _draw(plot, f"Distribution of the images by {about}{beside}.")
+
+
+def _draw(plot, told: str, size: tuple[float, float] = _SIZE) -> Markup:  # type: ignore[no-untyped-def]
+    """Returns an SVG element with a text for those who do not see it."""
+    with matplotlib.rc_context(_STYLE | {"svg.hashsalt": told}):  # ids of two charts in one page differ
+        figure = Figure(figsize=size, layout="constrained")
+        FigureCanvasSVG(figure)
+        axes = figure.subplots()
+        axes.grid(True)
+        axes.set_axisbelow(True)
+        plot(axes)
+        file = io.StringIO()
+        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    return _inline(file.getvalue(), told)
+
+
+def _inline(document: str, told: str) -> Markup:
+    """Turns a document into an element: no ids of groups, no fixed size, colours of the page."""
+    svg = document[document.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r' id="[a-z0-9A-Z]+_\d+"', "", svg)
+    svg = re.sub(r' (xmlns(:\w+)?|version)="[^"]*"', "", svg).replace("xlink:href", "href")
+    svg = re.sub(r"(<svg[^>]*?) (?:width|height)=\"[^\"]*pt\"", r"\1", svg)
+    svg = re.sub(r"(<svg[^>]*?) (?:width|height)=\"[^\"]*pt\"", r"\1", svg)
+    for color, variable in _VARIABLES.items():
+        svg = svg.replace(color, f"var({variable})")
+    label = Markup(' role="img" aria-label="{}"').format(told)
+    return Markup(f"<svg{label}{svg.removeprefix('<svg')}")  # noqa: S704: made above; Matplotlib escapes texts

@@ -1,0 +1,144 @@
+"""Gathers what is known of a run: from its folder, from its artifacts, and from the version that was live before."""
+
+import contextlib
+import dataclasses
+import functools
+import logging
+import os
+import pathlib
+from collections.abc import Callable
+from typing import TypeVar
+
+import pydantic
+
+from components.records.history import TrainingHistory
+from components.records.ingest import IngestSummary
+from components.records.quarantine import QUARANTINE, LeftOut, read_quarantine
+from pipeline.config.config import Config
+from pipeline.report import executions, predictions
+from pipeline.report.executions import Execution
+from pipeline.report.predictions import Predictions
+from pipeline.workspace.manifest import RunManifest
+from pipeline.workspace.workspace import Workspace
+from serving.releases import versions
+from serving.storage.gfile import is_remote
+
+CARD = "model_card.md"
+_Value = TypeVar("_Value")
+
+
+@dataclasses.dataclass(frozen=True)
+class RunFiles:
+    """What is known of a run; None and empty where it is not.
+
+    Attributes:
+        workspace: of the run.
+        run_id: name of its folder below `runs/`.
+        manifest: None if the run has not ended, or the file cannot be read.
+        config: configuration as this Graft has it; None if it cannot be read so.
+        ingest: counts of ExampleGen.
+        history: of the training.
+        predictions: for the images of `val` and `test`.
+        left_out: files that ingest left out.
+        executions: of the components that began, in their order.
+        live: version that was live when the run began; None if none was, or it is gone.
+        card: text of the model card, or "".
+        problems: files that are there and could not be read, a sentence each.
+    """
+
+    workspace: Workspace
+    run_id: str
+    manifest: RunManifest | None
+    config: Config | None
+    ingest: IngestSummary | None
+    history: TrainingHistory | None
+    predictions: Predictions | None
+    left_out: list[LeftOut]
+    executions: list[Execution]
+    live: versions.Version | None
+    card: str
+    problems: list[str]
+
+    @property
+    def live_number(self) -> int | None:
+        """Number of the version that was live when the run began; None if none was, or that is not known."""
+        return _parse_baseline(self.manifest)
+
+    @property
+    def images(self) -> str:
+        """Folder of the images; "" if it is in a store, or not known."""
+        data = self.manifest.config.data if self.manifest else ""
+        return "" if is_remote(data) else data
+
+    def find_output(self, component: str, key: str) -> str:
+        """Returns the folder of an output; "" if it was not made, or is gone."""
+        uris = [e.outputs[key] for e in self.executions if e.name == component and key in e.outputs]
+        return uris[0] if uris and os.path.isdir(uris[0]) else ""
+
+
+def gather(workspace: Workspace, run_id: str) -> RunFiles:
+    """Reads all that is there; what cannot be read is left out, and named in `problems`."""
+    folder = workspace.runs / run_id
+    problems: list[str] = []
+    read = functools.partial(_try, problems)
+    manifest = read("manifest.json", lambda: RunManifest.read(str(folder)), folder)
+    begun = read("metadata.sqlite", lambda: executions.find_executions(workspace, run_id), workspace.root) or []
+    outputs = {key: uri for execution in begun for key, uri in execution.outputs.items()}
+    report = pathlib.Path(outputs.get("report", folder))
+    ingest = manifest.ingest if manifest else None
+    left_out = folder if (folder / QUARANTINE).is_file() else report
+    return RunFiles(
+        workspace=workspace,
+        run_id=run_id,
+        manifest=manifest,
+        config=_make_config(manifest),
+        ingest=ingest or read(IngestSummary.FILE, lambda: IngestSummary.read(str(report)), report),
+        history=read(TrainingHistory.FILE, lambda: TrainingHistory.read(str(folder)), folder),
+        predictions=read(
+            predictions.FILE, lambda: predictions.read_predictions(str(folder / predictions.FILE)), folder
+        ),
+        left_out=read(QUARANTINE, lambda: read_quarantine(str(left_out)), left_out) or [],
+        executions=begun,
+        live=_find_live(workspace, manifest),
+        card=read(CARD, lambda: (folder / CARD).read_text(encoding="utf-8"), folder) or "",
+        problems=problems,
+    )
+
+
+def _try(problems: list[str], name: str, read: Callable[[], _Value], folder: pathlib.Path) -> _Value | None:
+    """Reads a file, if it is there; one that cannot be read is a problem, and ends nothing."""
+    if not (folder / name).is_file():
+        return None
+    try:
+        return read()
+    except Exception as error:  # each format has its own errors, and a page of the rest is better than none
+        logging.warning("report: %s: %r", folder / name, error)
+        problems.append(f"{name} cannot be read: {str(error).splitlines()[0] if str(error) else type(error).__name__}")
+        return None
+
+
+def _make_config(manifest: RunManifest | None) -> Config | None:
+    """Reads the configuration; another version of Graft may have had other keys."""
+    if manifest is None:
+        return None
+    with contextlib.suppress(pydantic.ValidationError):
+        return Config.model_validate(manifest.config.model_dump(exclude_unset=True))
+    return None
+
+
+def _parse_baseline(manifest: RunManifest | None) -> int | None:
+    identity = manifest.resolved.baseline if manifest else None
+    number = (identity or "").partition(":")[0]
+    return int(number) if number.isdecimal() else None
+
+
+def _find_live(workspace: Workspace, manifest: RunManifest | None) -> versions.Version | None:
+    """Finds the version by its number: to compare its digest would read all of its model."""
+    number = _parse_baseline(manifest)
+    if manifest is None or number is None:
+        return None
+    model_dir = str(workspace.model_dir(str((manifest.config.model_extra or {}).get("model_name", "graft"))))
+    with contextlib.suppress(OSError):
+        found = versions.find_versions(model_dir) + versions.find_withdrawn(model_dir)
+        return next((version for version in found if version.number == number), None)
+    return None

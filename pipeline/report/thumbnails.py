@@ -1,0 +1,120 @@
+"""Makes small pictures of images of the data folder, as data URIs: bounded in pixels and bytes, without EXIF.
+
+As training, it turns no image by its EXIF orientation.
+"""
+
+import base64
+import dataclasses
+import hashlib
+import io
+import os
+
+from PIL import Image
+
+from serving.storage.gfile import is_remote
+from serving.storage.regular import read_regular
+
+_MOST_BYTES = 64 << 20  # of a file
+_QUALITY = 80  # of JPEG
+_SIDE = 160  # pixels
+
+
+@dataclasses.dataclass(frozen=True)
+class Thumbnail:
+    """Picture of an image.
+
+    Attributes:
+        uri: data URI; "" if there is no picture.
+        problem: why there is none; "" if there is one.
+        width, height: of the picture in pixels.
+    """
+
+    uri: str = ""
+    problem: str = ""
+    width: int = _SIDE
+    height: int = _SIDE
+
+
+class Thumbnails:
+    """Makes thumbnails of the images below a folder.
+
+    Args:
+        data: the folder; "" if it is in a store, or not known.
+        max_megapixels: bound above which an image is not decoded.
+    """
+
+    def __init__(self, data: str, max_megapixels: float):
+        """Reads nothing yet."""
+        self._data = data
+        self._most_pixels = int(max_megapixels * 1e6)
+
+    def make(self, path: str, digest: str = "") -> Thumbnail:
+        """Shrinks an image to 160 pixels at the most, with the sides in their proportion.
+
+        Args:
+            path: relative to the data folder.
+            digest: hex sha256 of the bytes that the run read; "" to take what is there.
+        """
+        return self._make(path, digest, _shrink)
+
+    def make_network_view(self, path: str, digest: str, image_size: int) -> Thumbnail:
+        """Decodes and resizes an image as the preprocessing graph does.
+
+        Args:
+            path, digest: as for `make`.
+            image_size: side of the network's input in pixels.
+        """
+        return self._make(path, digest, lambda image: squash(image, image_size))
+
+    def _make(self, path, digest, resize) -> Thumbnail:  # type: ignore[no-untyped-def]
+        if not self._data or is_remote(self._data):
+            return Thumbnail(problem="the images are not on this machine")
+        try:
+            content = read_regular(os.path.join(self._data, path), _MOST_BYTES)
+        except (OSError, ValueError):
+            return Thumbnail(problem="the file is gone")
+        if digest and hashlib.sha256(content).hexdigest() != digest:
+            return Thumbnail(problem="the file has changed since")
+        try:
+            return _encode(resize(self._open(content)))
+        except Exception:  # Pillow's decoders raise many kinds on a damaged file
+            return Thumbnail(problem="the file cannot be shown")
+
+    def _open(self, content: bytes) -> Image.Image:
+        image = Image.open(io.BytesIO(content), formats=["JPEG", "PNG", "GIF", "BMP"])
+        if image.width * image.height > self._most_pixels:
+            raise ValueError("too many pixels")
+        return image
+
+
+def squash(image: Image.Image, image_size: int) -> Image.Image:
+    """Resizes to a square as `tf.image.resize` does: bilinear, without antialiasing; within 1 of 255 levels.
+
+    `Image.resize` would average over the pixels between; `transform` does not.
+    """
+    rgb = _to_rgb(image)
+    scale = (rgb.width / image_size, 0, 0, 0, rgb.height / image_size, 0)
+    return rgb.transform((image_size, image_size), Image.Transform.AFFINE, scale, Image.Resampling.BILINEAR)
+
+
+def _shrink(image: Image.Image) -> Image.Image:
+    image.draft("RGB", (_SIDE, _SIDE))  # a JPEG is decoded at an eighth of its size, where that is enough
+    rgb = _to_rgb(image)
+    rgb.thumbnail((_SIDE, _SIDE))
+    return rgb
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    """Drops transparency, as TensorFlow's decoders do; of an animation takes the first frame."""
+    if image.mode == "P" or "transparency" in image.info:
+        image = image.convert("RGBA")
+    if image.mode.startswith("I;16"):
+        return Image.merge("RGB", [image.point(lambda level: level / 256).convert("L")] * 3)
+    return image.convert("RGB")
+
+
+def _encode(image: Image.Image) -> Thumbnail:
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=_QUALITY, optimize=True)
+    uri = f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
+    return Thumbnail(uri, width=image.width, height=image.height)
