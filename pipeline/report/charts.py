@@ -5,7 +5,7 @@ SVG stands in the page itself: an image of its own would not know the colours ar
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import matplotlib
 import numpy as np
@@ -138,7 +138,7 @@ def draw_histograms(edges: Sequence[float], run: Sequence[float], live: Sequence
     return _draw(plot, f"Distribution of the images by {about}{beside}.")
 
 
-def _draw(plot, told: str, size: tuple[float, float] = _SIZE) -> Markup:  # type: ignore[no-untyped-def]
+def _draw(plot: Callable[[Axes], None], told: str, size: tuple[float, float] = _SIZE) -> Markup:
     """Returns an SVG element with a text for those who do not see it."""
     with matplotlib.rc_context(_STYLE | {"svg.hashsalt": told}):  # ids of two charts in one page differ
         figure = Figure(figsize=size, layout="constrained")

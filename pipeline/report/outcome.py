@@ -114,7 +114,7 @@ def _describe_refusal(files: RunFiles, manifest: RunManifest) -> Outcome:
         steps.append(
             Step("Run again, to compare with the version that is live now.")
             if held.state == OVERTAKEN
-            else Step("Make that version live:", f"./graft releases promote {held.version}{_out_option(files)}")
+            else Step("Make that version live:", f"./graft releases promote {held.version}{_where(files)}")
         )
     elif files.history and files.config:
         steps += [Step(sentence) for sentence in advise(evaluation, files.history, files.config)]
@@ -135,10 +135,10 @@ def _describe_push(files: RunFiles, manifest: RunManifest) -> Outcome:
     reasons = [f"Old versions that the push removed: {list_some([str(v) for v in removed], 10)}."] if removed else []
     ask = Step("Ask the model:", _predict(files))
     if manifest.canary:
-        promote = Step("Make the canary live, when it has proved itself:", f"./graft releases promote{_out_option(files)}")
+        promote = Step("Make the canary live, when it has proved itself:", f"./graft releases promote{_where(files)}")
         reasons.append(_stays(manifest))
         return Outcome("good", "Canary", f"Pushed as version {version}, the canary: {quality}.", reasons, [ask, promote])
-    back = Step("Go back to the version before, if something is wrong:", f"./graft releases rollback{_out_option(files)}")
+    back = Step("Go back to the version before, if something is wrong:", f"./graft releases rollback{_where(files)}")
     steps = [ask, back] if files.live_number else [ask]
     if not manifest.pushed_now:
         return Outcome("good", "Live", f"Nothing new: the same model is version {version}, with {quality}.", reasons, steps)
@@ -157,6 +157,11 @@ def _out(files: RunFiles) -> str:
 
 def _out_option(files: RunFiles) -> str:
     return "" if _out(files) == "graft-out" else f" --out {_out(files)}"
+
+
+def _where(files: RunFiles) -> str:
+    """Returns the options of `./graft releases`."""
+    return f"{_out_option(files)} --model {quote(files.model_name)}"
 
 
 def _predict(files: RunFiles, by_run: bool = False) -> str:

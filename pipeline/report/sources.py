@@ -12,6 +12,7 @@ from typing import TypeVar
 import pydantic
 
 from components.records.history import TrainingHistory
+from components.records.image_figures import ImageFigures
 from components.records.ingest import IngestSummary
 from components.records.quarantine import QUARANTINE, LeftOut, read_quarantine
 from pipeline.config.config import Config
@@ -37,6 +38,7 @@ class RunFiles:
         manifest: None if the run has not ended, or the file cannot be read.
         config: configuration as this Graft has it; None if it cannot be read so.
         ingest: counts of ExampleGen.
+        figures: of the kept images.
         history: of the training.
         predictions: for the images of `val` and `test`.
         left_out: files that ingest left out.
@@ -51,6 +53,7 @@ class RunFiles:
     manifest: RunManifest | None
     config: Config | None
     ingest: IngestSummary | None
+    figures: ImageFigures | None
     history: TrainingHistory | None
     predictions: Predictions | None
     left_out: list[LeftOut]
@@ -63,6 +66,11 @@ class RunFiles:
     def live_number(self) -> int | None:
         """Number of the version that was live when the run began; None if none was, or that is not known."""
         return _parse_baseline(self.manifest)
+
+    @property
+    def model_name(self) -> str:
+        """Name of the model's folder below `serving/`."""
+        return _find_model_name(self.manifest)
 
     @property
     def images(self) -> str:
@@ -93,6 +101,7 @@ def gather(workspace: Workspace, run_id: str) -> RunFiles:
         manifest=manifest,
         config=_make_config(manifest),
         ingest=ingest or read(IngestSummary.FILE, lambda: IngestSummary.read(str(report)), report),
+        figures=read(ImageFigures.FILE, lambda: ImageFigures.read(str(report)), report),
         history=read(TrainingHistory.FILE, lambda: TrainingHistory.read(str(folder)), folder),
         predictions=read(
             predictions.FILE, lambda: predictions.read_predictions(str(folder / predictions.FILE)), folder
@@ -132,12 +141,16 @@ def _parse_baseline(manifest: RunManifest | None) -> int | None:
     return int(number) if number.isdecimal() else None
 
 
+def _find_model_name(manifest: RunManifest | None) -> str:
+    return str((manifest.config.model_extra or {}).get("model_name", "graft")) if manifest else "graft"
+
+
 def _find_live(workspace: Workspace, manifest: RunManifest | None) -> versions.Version | None:
     """Finds the version by its number: to compare its digest would read all of its model."""
     number = _parse_baseline(manifest)
     if manifest is None or number is None:
         return None
-    model_dir = str(workspace.model_dir(str((manifest.config.model_extra or {}).get("model_name", "graft"))))
+    model_dir = str(workspace.model_dir(_find_model_name(manifest)))
     with contextlib.suppress(OSError):
         found = versions.find_versions(model_dir) + versions.find_withdrawn(model_dir)
         return next((version for version in found if version.number == number), None)

@@ -8,6 +8,7 @@ import dataclasses
 import hashlib
 import io
 import os
+from collections.abc import Callable
 
 from PIL import Image
 
@@ -17,6 +18,8 @@ from serving.storage.regular import read_regular
 _MOST_BYTES = 64 << 20  # of a file
 _QUALITY = 80  # of JPEG
 _SIDE = 160  # pixels
+_LARGEST_VIEW = 224  # pixels of what the network sees; a larger view is shown smaller
+_BUDGET = 3_000_000  # bytes of all pictures of a page
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +50,7 @@ class Thumbnails:
         """Reads nothing yet."""
         self._data = data
         self._most_pixels = int(max_megapixels * 1e6)
+        self._left = _BUDGET
 
     def make(self, path: str, digest: str = "") -> Thumbnail:
         """Shrinks an image to 160 pixels at the most, with the sides in their proportion.
@@ -64,9 +68,9 @@ class Thumbnails:
             path, digest: as for `make`.
             image_size: side of the network's input in pixels.
         """
-        return self._make(path, digest, lambda image: squash(image, image_size))
+        return self._make(path, digest, lambda image: _limit(squash(image, image_size), _LARGEST_VIEW))
 
-    def _make(self, path, digest, resize) -> Thumbnail:  # type: ignore[no-untyped-def]
+    def _make(self, path: str, digest: str, resize: Callable[[Image.Image], Image.Image]) -> Thumbnail:
         if not self._data or is_remote(self._data):
             return Thumbnail(problem="the images are not on this machine")
         try:
@@ -76,9 +80,13 @@ class Thumbnails:
         if digest and hashlib.sha256(content).hexdigest() != digest:
             return Thumbnail(problem="the file has changed since")
         try:
-            return _encode(resize(self._open(content)))
+            thumbnail = _encode(resize(self._open(content)))
         except Exception:  # Pillow's decoders raise many kinds on a damaged file
             return Thumbnail(problem="the file cannot be shown")
+        if len(thumbnail.uri) > self._left:
+            return Thumbnail(problem="left out, to keep the page small")
+        self._left -= len(thumbnail.uri)
+        return thumbnail
 
     def _open(self, content: bytes) -> Image.Image:
         image = Image.open(io.BytesIO(content), formats=["JPEG", "PNG", "GIF", "BMP"])
@@ -99,9 +107,13 @@ def squash(image: Image.Image, image_size: int) -> Image.Image:
 
 def _shrink(image: Image.Image) -> Image.Image:
     image.draft("RGB", (_SIDE, _SIDE))  # a JPEG is decoded at an eighth of its size, where that is enough
-    rgb = _to_rgb(image)
-    rgb.thumbnail((_SIDE, _SIDE))
-    return rgb
+    return _limit(_to_rgb(image), _SIDE)
+
+
+def _limit(image: Image.Image, side: int) -> Image.Image:
+    """Makes a larger image smaller, with the sides in their proportion."""
+    image.thumbnail((side, side))
+    return image
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

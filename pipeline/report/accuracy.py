@@ -1,0 +1,149 @@
+"""What the parts of the page on accuracy, confusion, calibration and mistakes show."""
+
+import itertools
+from typing import Any
+
+from components.records.evaluation import Baseline, EvaluationSummary
+from pipeline.report import figures
+from pipeline.report.charts import draw_confidence, draw_matrix, draw_reliability
+from pipeline.report.figures import Answers, Share
+from pipeline.report.sources import RunFiles
+from pipeline.report.thumbnails import Thumbnails
+from schema.features import TEST, VAL
+
+_MOST_CELLS = 20  # classes whose confusion matrix is a table; of more, it is a picture
+_MOST_CONFUSIONS = 20
+_MOST_PICTURES = 12  # of mistakes, and of uncertain answers
+_SHOWN_CLASSES = 3  # probabilities beside a picture
+
+
+def describe_accuracy(files: RunFiles) -> dict[str, Any] | None:
+    """Returns accuracies with intervals, by class and slice; None if no model was evaluated."""
+    evaluation = files.manifest.evaluation if files.manifest else None
+    if evaluation is None:
+        return None
+    answers = figures.select(files.predictions) if files.predictions else None
+    majority = figures.measure_majority(evaluation)
+    bars = [
+        {"name": "This run", "value": evaluation.accuracy, "interval": evaluation.accuracy_interval, "images": evaluation.images},
+        *_describe_baseline(evaluation.baseline, answers),
+    ]
+    if majority:
+        name, share = majority
+        bars.append({"name": f"Always “{name}”", "value": share.value, "interval": None, "images": share.images})
+    return {
+        "evaluation": evaluation,
+        "bars": bars,
+        "classes": _describe_classes(evaluation, answers),
+        "slices": _describe_slices(files, answers),
+        "val": _measure(figures.select(files.predictions, VAL)) if files.predictions else None,
+        "has_baseline": bool(answers and answers.baseline_asked.any()),
+    }
+
+
+def _measure(answers: Answers) -> Share:
+    return Share(int(answers.right.sum()), len(answers.path))
+
+
+def _describe_baseline(baseline: Baseline | None, answers: Answers | None) -> list[dict[str, Any]]:
+    if not baseline or baseline.accuracy is None:
+        return []
+    interval = figures.wilson_interval(round(baseline.accuracy * baseline.images), baseline.images)
+    bars = [
+        {"name": f"Live version {baseline.version}", "value": baseline.accuracy, "interval": interval, "images": baseline.images}
+    ]
+    if answers is None or len(baseline.classes) == len(answers.classes):
+        return bars
+    value = baseline.candidate_accuracy or 0.0
+    interval = figures.wilson_interval(round(value * baseline.images), baseline.images)
+    return [*bars, {"name": "This run, on the classes that both know", "value": value, "interval": interval, "images": baseline.images}]
+
+
+def _describe_classes(evaluation: EvaluationSummary, answers: Answers | None) -> list[dict[str, Any]]:
+    """Returns a row for each class, with the share of its images that were found, and the live version's."""
+    slices = figures.measure_slices(answers, answers.label) if answers else {}
+    rows = []
+    for index, (name, metrics) in enumerate(evaluation.classes.items()):
+        row = evaluation.confusion_matrix[index]
+        _, before = slices.get(name, (None, None))
+        rows.append({"name": name, "metrics": metrics, "recall": Share(row[index], sum(row)), "before": before})
+    return rows
+
+
+def _describe_slices(files: RunFiles, answers: Answers | None) -> list[dict[str, Any]]:
+    """Returns a row for each date folder of the test images."""
+    if answers is None or not files.ingest:
+        return []
+    days = figures.list_days(answers.path, files.ingest.spans)
+    measured = figures.measure_slices(answers, days)
+    return [{"name": name, "share": now, "before": before} for name, (now, before) in measured.items()]
+
+
+def describe_confusion(files: RunFiles) -> dict[str, Any] | None:
+    """Returns the confusion matrix, as a table or as a picture; None if no model was evaluated."""
+    evaluation = files.manifest.evaluation if files.manifest else None
+    if evaluation is None:
+        return None
+    classes, matrix = list(evaluation.classes), evaluation.confusion_matrix
+    table = len(classes) <= _MOST_CELLS
+    return {
+        "classes": classes,
+        "rows": [(name, row, sum(row)) for name, row in zip(classes, matrix, strict=True)] if table else [],
+        "picture": None if table else draw_matrix(matrix),
+        "pairs": figures.find_confusions(matrix, classes, _MOST_CONFUSIONS),
+        "totals": [sum(column) for column in zip(*matrix, strict=True)],
+    }
+
+
+def describe_reliability(files: RunFiles) -> dict[str, Any] | None:
+    """Returns the reliability diagram; None without the answers for each image."""
+    answers = figures.select(files.predictions) if files.predictions else None
+    if answers is None or not len(answers.path):
+        return None
+    counts, mean, share, error = figures.measure_reliability(answers)
+    edges = itertools.pairwise(bin / figures.BINS for bin in range(figures.BINS + 1))
+    return {
+        "charts": [draw_reliability(counts, mean, share), draw_confidence(counts)],
+        "bins": list(zip(edges, counts.tolist(), mean.tolist(), share.tolist(), strict=True)),
+        "error": error,
+        "confidence": float(answers.confidence.mean()),
+        "accuracy": float(answers.right.mean()),
+    }
+
+
+def describe_pictures(files: RunFiles, thumbnails: Thumbnails) -> dict[str, Any] | None:
+    """Returns the mistakes and the uncertain answers with their pictures; None without the answers for each image."""
+    if files.predictions is None:
+        return None
+    answers = figures.select(files.predictions, TEST)
+    return {
+        "images": len(answers.path),
+        "wrong": int((~answers.right).sum()),
+        "mistakes": _show(answers, figures.find_confident_mistakes(answers, _MOST_PICTURES), thumbnails),
+        "uncertain": _show(answers, figures.find_least_certain(answers, _MOST_PICTURES), thumbnails),
+    }
+
+
+def _show(answers: Answers, positions: list[int], thumbnails: Thumbnails) -> list[dict[str, Any]]:
+    return [
+        {
+            "path": answers.path[position],
+            "truth": answers.label[position],
+            "answer": answers.classes[answers.answer[position]],
+            "right": bool(answers.right[position]),
+            "probabilities": _list_probabilities(answers, position),
+            "picture": thumbnails.make(answers.path[position], answers.digest[position]),
+        }
+        for position in positions
+    ]
+
+
+def _list_probabilities(answers: Answers, position: int) -> list[tuple[str, float]]:
+    """Returns the most probable classes, and the true one in any case, the most probable first."""
+    row = answers.candidate[position]
+    highest = sorted(range(len(row)), key=lambda index: -row[index])
+    shown = highest[:_SHOWN_CLASSES]
+    truth = int(answers.truth[position])
+    if truth >= 0 and truth not in shown:
+        shown.append(truth)
+    return [(answers.classes[index], float(row[index])) for index in shown]
