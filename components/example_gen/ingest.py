@@ -97,7 +97,7 @@ def measure_images(ingest: Ingest) -> ImageFigures:
 
 def _find_quantiles(values: Iterable[float]) -> list[float]:
     array = np.fromiter(values, np.float64)
-    return np.quantile(array, QUANTILES).tolist() if len(array) else []
+    return [float(value) for value in np.quantile(array, QUANTILES)] if len(array) else []
 
 
 def _choose_examples(records: list[Record]) -> list[ExampleImage]:

@@ -177,7 +177,8 @@ def _verdict_lines(ended: Trained, config: Config, model_dir: str) -> list[Line]
     if not evaluation.blessed:
         reasons = escape("; ".join(evaluation.failures))
         verdict = f"[red]not good enough[/]: {reasons}. Not pushed; {_stays(result)}"
-        return [("Verdict:", verdict), *(("Try:", escape(sentence)) for sentence in advise(evaluation, ended.history, config))]
+        advice = advise(evaluation, ended.history, config)
+        return [("Verdict:", verdict), *(("Try:", escape(sentence)) for sentence in advice)]
     why = f"{evaluation.accuracy:.3f} where {evaluation.min_accuracy:.3f} is needed{_compare(evaluation)}"
     lines = [("Verdict:", f"[green]good enough[/]: {escape(why)}"), *_served_lines(result)]
     if result.serving and not result.serving.blessed:

@@ -1,9 +1,10 @@
 """What the parts of the page on accuracy, confusion, calibration and mistakes show."""
 
+import dataclasses
 import itertools
 from typing import Any
 
-from components.records.evaluation import Baseline, EvaluationSummary
+from components.records.evaluation import EvaluationSummary
 from pipeline.report import figures
 from pipeline.report.charts import draw_confidence, draw_matrix, draw_reliability
 from pipeline.report.figures import Answers, Share
@@ -17,6 +18,16 @@ _MOST_PICTURES = 12  # of mistakes, and of uncertain answers
 _SHOWN_CLASSES = 3  # probabilities beside a picture
 
 
+@dataclasses.dataclass(frozen=True)
+class Bar:
+    """Accuracy of a model on some test images, 0 to 1, with its 95 % interval; None where it has none."""
+
+    name: str
+    value: float
+    images: int
+    interval: tuple[float, float] | None = None
+
+
 def describe_accuracy(files: RunFiles) -> dict[str, Any] | None:
     """Returns accuracies with intervals, by class and slice; None if no model was evaluated."""
     evaluation = files.manifest.evaluation if files.manifest else None
@@ -25,12 +36,12 @@ def describe_accuracy(files: RunFiles) -> dict[str, Any] | None:
     answers = figures.select(files.predictions) if files.predictions else None
     majority = figures.measure_majority(evaluation)
     bars = [
-        {"name": "This run", "value": evaluation.accuracy, "interval": evaluation.accuracy_interval, "images": evaluation.images},
-        *_describe_baseline(evaluation.baseline, answers),
+        Bar("This run", evaluation.accuracy, evaluation.images, evaluation.accuracy_interval),
+        *_describe_baseline(evaluation),
     ]
     if majority:
         name, share = majority
-        bars.append({"name": f"Always “{name}”", "value": share.value, "interval": None, "images": share.images})
+        bars.append(Bar(f"Always “{name}”", share.value or 0.0, share.images))
     return {
         "evaluation": evaluation,
         "bars": bars,
@@ -45,18 +56,20 @@ def _measure(answers: Answers) -> Share:
     return Share(int(answers.right.sum()), len(answers.path))
 
 
-def _describe_baseline(baseline: Baseline | None, answers: Answers | None) -> list[dict[str, Any]]:
-    if not baseline or baseline.accuracy is None:
+def _describe_baseline(evaluation: EvaluationSummary) -> list[Bar]:
+    """Returns the live version's accuracy; the candidate's on the same images, where these are not all."""
+    baseline = evaluation.baseline
+    if not baseline or baseline.accuracy is None or not baseline.images:
         return []
-    interval = figures.wilson_interval(round(baseline.accuracy * baseline.images), baseline.images)
-    bars = [
-        {"name": f"Live version {baseline.version}", "value": baseline.accuracy, "interval": interval, "images": baseline.images}
-    ]
-    if answers is None or len(baseline.classes) == len(answers.classes):
-        return bars
-    value = baseline.candidate_accuracy or 0.0
-    interval = figures.wilson_interval(round(value * baseline.images), baseline.images)
-    return [*bars, {"name": "This run, on the classes that both know", "value": value, "interval": interval, "images": baseline.images}]
+    bars = [_make_bar(f"Live version {baseline.version}", baseline.accuracy, baseline.images)]
+    if baseline.candidate_accuracy is not None and baseline.images != evaluation.images:
+        name = "This run, on the classes that both know"
+        bars.append(_make_bar(name, baseline.candidate_accuracy, baseline.images))
+    return bars
+
+
+def _make_bar(name: str, value: float, images: int) -> Bar:
+    return Bar(name, value, images, figures.wilson_interval(round(value * images), images))
 
 
 def _describe_classes(evaluation: EvaluationSummary, answers: Answers | None) -> list[dict[str, Any]]:

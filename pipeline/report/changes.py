@@ -1,13 +1,13 @@
 """Compares a run with the version that was live when it began: data, configuration, code, answers."""
 
 import dataclasses
+import json
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline.config.keys import all_keys
+from pipeline.config.keys import PATHS, all_keys
 from pipeline.report.figures import Answers
-from pipeline.report.sources import RunFiles
-from serving.releases.record import VersionRecord
+from serving.releases.record import RunConfig, RunResolved
 
 NOT_COMPARED = ("out", "force")
 _DIGESTS = {
@@ -19,11 +19,11 @@ _DIGESTS = {
 
 @dataclasses.dataclass(frozen=True)
 class Change:
-    """A value that differs.
+    """A value beside an earlier one.
 
     Attributes:
         name: of the value.
-        before: of the live version.
+        before: of the live version; or the default.
         now: of this run.
     """
 
@@ -47,23 +47,20 @@ class Flips:
     images: int
 
 
-def compare_settings(files: RunFiles, before: VersionRecord) -> list[Change]:
+def compare_settings(now: RunConfig, before: RunConfig) -> list[Change]:
     """Lists the keys of the configuration that differ, in the order of the configuration."""
-    assert files.manifest is not None  # noqa: S101: there is no live version without a manifest
-    old, new = flatten(before.config.model_dump()), flatten(files.manifest.config.model_dump())
+    old, new = flatten(before.model_dump()), flatten(now.model_dump())
     names = [*all_keys(), *sorted((old.keys() | new.keys()) - all_keys().keys())]
-    unset = "not known"
     return [
-        Change(name, old.get(name, unset), new.get(name, unset))
+        Change(name, write_value(name, old[name]), write_value(name, new[name]))
         for name in names
-        if name not in NOT_COMPARED and name in old and old[name] != new.get(name, unset)
+        if name not in NOT_COMPARED and name in old and name in new and old[name] != new[name]
     ]
 
 
-def compare_code(files: RunFiles, before: VersionRecord) -> tuple[list[str], list[str]]:
+def compare_code(now: RunResolved, before: RunResolved) -> tuple[list[str], list[str]]:
     """Lists the components whose code or libraries differ, and what else does by its digest."""
-    assert files.manifest is not None  # noqa: S101: as above
-    old, new = before.resolved.model_dump(), files.manifest.resolved.model_dump()
+    old, new = before.model_dump(), now.model_dump()
     codes, others = (resolved.get("code_digests") or {} for resolved in (old, new))
     components = [name for name in others if name in codes and codes[name] != others[name]]
     return components, [told for key, told in _DIGESTS.items() if old.get(key) and old[key] != new.get(key)]
@@ -100,6 +97,13 @@ def flatten(config: Mapping[str, Any]) -> dict[str, Any]:
         else:
             flat[name] = value
     return flat
+
+
+def write_value(name: str, value: Any) -> str:
+    """Returns a value of the configuration as JSON; of an absolute path the name of the folder alone."""
+    if name in PATHS and isinstance(value, str) and value.startswith("/"):
+        value = f"…/{value.rstrip('/').rpartition('/')[2]}"
+    return "not set" if value is None else json.dumps(value, ensure_ascii=False)
 
 
 def _sum_by_class(counts: Mapping[str, Mapping[str, int]]) -> dict[str, int]:

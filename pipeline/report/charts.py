@@ -22,6 +22,7 @@ from pipeline.report.figures import BINS
 _INK, _MUTED, _GRID = "#010203", "#010204", "#010205"
 _FIRST, _SECOND = "#010206", "#010207"
 _VARIABLES = {_INK: "--ink", _MUTED: "--muted", _GRID: "--line", _FIRST: "--accent", _SECOND: "--second"}
+_BY_PROBABILITY = "by the probability of the answer, in ten bins; the table has the numbers."
 _SIZE = (4.6, 2.9)  # inches of 72 points, so that a text of 10 points is read on a phone
 _STYLE = {
     "svg.fonttype": "none",
@@ -46,7 +47,7 @@ _STYLE = {
 
 
 def draw_curves(history: TrainingHistory, metric: str) -> Markup:
-    """Draws accuracy or loss by epoch of both phases, with a line where fine-tuning begins and a star where it was kept.
+    """Draws accuracy or loss by epoch, with a line where fine-tuning begins and a star at the kept epoch.
 
     Args:
         history: with at least one epoch.
@@ -91,7 +92,7 @@ def draw_reliability(counts: np.ndarray, mean: np.ndarray, share: np.ndarray) ->
         axes.set(xlabel="probability of the answer", ylabel="share of right answers", xlim=(0, 1), ylim=(0, 1.02))
         axes.legend(fontsize=9, loc="upper left")
 
-    return _draw(plot, "Share of right answers by the probability of the answer, in ten bins; the table has the numbers.")
+    return _draw(plot, f"Share of right answers {_BY_PROBABILITY}")
 
 
 def draw_confidence(counts: np.ndarray) -> Markup:
@@ -102,7 +103,7 @@ def draw_confidence(counts: np.ndarray) -> Markup:
         axes.set(xlabel="probability of the answer", ylabel="test images", xlim=(0, 1))
         axes.yaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
 
-    return _draw(plot, "Number of test images by the probability of the answer, in ten bins; the table has the numbers.")
+    return _draw(plot, f"Number of test images {_BY_PROBABILITY}")
 
 
 def draw_matrix(matrix: Sequence[Sequence[int]]) -> Markup:
@@ -114,7 +115,8 @@ def draw_matrix(matrix: Sequence[Sequence[int]]) -> Markup:
         axes.imshow(shares, cmap="viridis", vmin=0, vmax=1, interpolation="nearest")
         axes.set(xlabel="answer (position of the class)", ylabel="truth (position of the class)")
 
-    return _draw(plot, f"Confusion matrix of {len(matrix)} classes; the table lists the most frequent mistakes.", (5, 4.6))
+    told = f"Confusion matrix of {len(matrix)} classes; the table lists the most frequent mistakes."
+    return _draw(plot, told, (5, 4.6))
 
 
 def draw_histograms(edges: Sequence[float], run: Sequence[float], live: Sequence[float], about: str) -> Markup:
@@ -163,4 +165,4 @@ def _inline(document: str, told: str) -> Markup:
     for color, variable in _VARIABLES.items():
         svg = svg.replace(color, f"var({variable})")
     label = Markup(' role="img" aria-label="{}"').format(told)
-    return Markup(f"<svg{label}{svg.removeprefix('<svg')}")  # noqa: S704: made above; Matplotlib escapes texts
+    return Markup(f"<svg{label}{svg.removeprefix('<svg')}")  # Matplotlib escapes texts

@@ -29,7 +29,7 @@ def describe_examples(files: RunFiles, thumbnails: Thumbnails) -> dict[str, Any]
         "size": size,
         "more": len(classes) - len(shown),
         "classes": [
-            (name, [(image.path, thumbnails.make_network_view(image.path, image.digest, size)) for image in images[:each]])
+            (name, [(i.path, thumbnails.make_network_view(i.path, i.digest, size)) for i in images[:each]])
             for name, images in shown
         ],
     }
@@ -45,7 +45,8 @@ def describe_data(files: RunFiles) -> dict[str, Any] | None:
     drift = measure_drift(files)
     chart = None
     if drift.brightness:
-        chart = draw_histograms(drift.edges, drift.brightness, drift.live_brightness, "mean level of an image, 0 to 255")
+        about = "mean level of an image, 0 to 255"
+        chart = draw_histograms(drift.edges, drift.brightness, drift.live_brightness, about)
     groups = group_by_reason(files.left_out)
     return {
         "ingest": ingest,

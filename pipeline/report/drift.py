@@ -104,7 +104,7 @@ def _bin_brightness(statistics: statistics_pb2.DatasetFeatureStatistics | None) 
     """Spreads TFDV's histogram of equal widths over bins of 0 to 255, for those of two runs have other edges."""
     histograms = _find(statistics, BRIGHTNESS).num_stats.histograms
     standard = statistics_pb2.Histogram.STANDARD
-    buckets = next((histogram.buckets for histogram in histograms if histogram.type == standard), [])
+    buckets = [bucket for histogram in histograms if histogram.type == standard for bucket in histogram.buckets]
     total = sum(bucket.sample_count for bucket in buckets)
     if not total:
         return ()

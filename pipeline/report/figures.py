@@ -89,7 +89,7 @@ def select(predictions: Predictions, split: str = TEST) -> Answers:
     names = predictions.baseline_classes or []
     baseline = predictions.baseline[chosen].reshape(len(chosen), len(names))
     asked = ~np.isnan(baseline).any(axis=1) & bool(names)
-    before = np.array(names + [""], object)[_argmax(np.nan_to_num(baseline))]
+    before = np.array([*names, ""], object)[_argmax(np.nan_to_num(baseline))]
     return Answers(
         classes=predictions.classes,
         path=[predictions.path[i] for i in chosen],

@@ -3,9 +3,11 @@
 import dataclasses
 from typing import Literal
 
+from components.records.evaluation import EvaluationSummary
 from components.records.push import OVERTAKEN
 from pipeline.check.left_out import suggest_conversion
 from pipeline.report.advice import advise
+from pipeline.report.figures import measure_majority
 from pipeline.report.sources import RunFiles
 from pipeline.workspace.manifest import RunManifest
 from schema.text import list_some, quote
@@ -52,8 +54,8 @@ def find_outcome(files: RunFiles) -> Outcome:
     if manifest.evaluation is None:
         return _describe_early_end(files, manifest)
     if not manifest.evaluation.blessed or (manifest.serving and not manifest.serving.blessed) or manifest.held_back:
-        return _describe_refusal(files, manifest)
-    return _describe_push(files, manifest)
+        return _describe_refusal(files, manifest, manifest.evaluation)
+    return _describe_push(files, manifest, manifest.evaluation)
 
 
 def _describe_unknown(files: RunFiles) -> Outcome:
@@ -98,9 +100,7 @@ def _describe_early_end(files: RunFiles, manifest: RunManifest) -> Outcome:
     return Outcome("ended", "Ended early", f"Nothing was trained: {reason}.", [stays], steps)
 
 
-def _describe_refusal(files: RunFiles, manifest: RunManifest) -> Outcome:
-    evaluation = manifest.evaluation
-    assert evaluation is not None  # noqa: S101: find_outcome has looked
+def _describe_refusal(files: RunFiles, manifest: RunManifest, evaluation: EvaluationSummary) -> Outcome:
     reasons = [*evaluation.failures, *(manifest.serving.reasons if manifest.serving else [])]
     steps = []
     if evaluation.blessed and manifest.serving and not manifest.serving.blessed:
@@ -126,23 +126,36 @@ def _describe_refusal(files: RunFiles, manifest: RunManifest) -> Outcome:
 _HELD = {"canary": "the canary", "withdrawn": "withdrawn"}
 
 
-def _describe_push(files: RunFiles, manifest: RunManifest) -> Outcome:
-    evaluation = manifest.evaluation
-    assert evaluation is not None  # noqa: S101: find_outcome has looked
+def _describe_push(files: RunFiles, manifest: RunManifest, evaluation: EvaluationSummary) -> Outcome:
     version = manifest.pushed_version
     quality = f"accuracy {evaluation.accuracy:.3f} on {evaluation.images:,} test images"
     removed = manifest.removed_versions or []
-    reasons = [f"Old versions that the push removed: {list_some([str(v) for v in removed], 10)}."] if removed else []
+    reasons = _look_at_majority(evaluation)
+    reasons += [f"Old versions that the push removed: {list_some([str(v) for v in removed], 10)}."] if removed else []
     ask = Step("Ask the model:", _predict(files))
     if manifest.canary:
         promote = Step("Make the canary live, when it has proved itself:", f"./graft releases promote{_where(files)}")
         reasons.append(_stays(manifest))
-        return Outcome("good", "Canary", f"Pushed as version {version}, the canary: {quality}.", reasons, [ask, promote])
+        headline = f"Pushed as version {version}, the canary: {quality}."
+        return Outcome("good", "Canary", headline, reasons, [ask, promote])
     back = Step("Go back to the version before, if something is wrong:", f"./graft releases rollback{_where(files)}")
     steps = [ask, back] if files.live_number else [ask]
     if not manifest.pushed_now:
-        return Outcome("good", "Live", f"Nothing new: the same model is version {version}, with {quality}.", reasons, steps)
+        headline = f"Nothing new: the same model is version {version}, with {quality}."
+        return Outcome("good", "Live", headline, reasons, steps)
     return Outcome("good", "Pushed", f"Pushed as version {version}, which is live: {quality}.", reasons, steps)
+
+
+def _look_at_majority(evaluation: EvaluationSummary) -> list[str]:
+    """Warns of a model that may be no better than naming the largest class always."""
+    majority = measure_majority(evaluation)
+    if majority is None or evaluation.accuracy_interval[0] > (majority[1].value or 0):
+        return []
+    name, share = majority
+    return [
+        f"Be careful: to say “{name}” always would be right in {share.value:.3f} of the test images, which the 95 % "
+        "interval of the model's accuracy does not exclude."
+    ]
 
 
 def _stays(manifest: RunManifest) -> str:

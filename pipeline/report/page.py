@@ -22,6 +22,7 @@ from serving.storage.whole_files import write_whole
 FILE = "report.html"
 _TEMPLATES = pathlib.Path(__file__).with_name("templates")
 _MEGAPIXELS = 100.0  # where the configuration cannot be read
+_NONE = "\N{EN DASH}"  # stands for a figure that is not known
 _RUN_ID = re.compile(r"(\d{8}T\d{6})-\d+Z-")
 
 
@@ -92,7 +93,8 @@ def _make_environment(files: RunFiles) -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": _percent, "count": _count, "duration": _duration, "figure": _figure}
+    filters = {"percent": _percent, "count": _count, "counted": _counted, "duration": _duration, "figure": _figure}
+    environment.filters |= filters
     return environment
 
 
@@ -118,15 +120,19 @@ def _finalize(paths: dict[str, str], value: Any) -> Any:
 
 
 def _percent(share: float | None, digits: int = 1) -> str:
-    return "–" if share is None else f"{share:.{digits}%}".replace("%", " %")
+    return _NONE if share is None else f"{share:.{digits}%}".replace("%", " %")
 
 
 def _figure(value: float | None, digits: int = 3) -> str:
-    return "–" if value is None else f"{value:.{digits}f}"
+    return _NONE if value is None else f"{value:.{digits}f}"
 
 
 def _count(number: float | None) -> str:
-    return "–" if number is None else f"{number:,.0f}"
+    return _NONE if number is None else f"{number:,.0f}"
+
+
+def _counted(number: int, one: str, several: str) -> str:
+    return f"{_count(number)} {one if number == 1 else several}"
 
 
 def _duration(seconds: float) -> str:

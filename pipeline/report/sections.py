@@ -7,6 +7,7 @@ from typing import Any
 
 from pipeline.config.keys import all_keys
 from pipeline.report import changes, figures
+from pipeline.report.changes import Change, write_value
 from pipeline.report.charts import draw_curves
 from pipeline.report.sources import RunFiles
 from schema.version import VERSION
@@ -27,7 +28,7 @@ def describe_changes(files: RunFiles) -> dict[str, Any]:
     record = files.live.record
     if files.live.problem or not record.run_id:
         return {"problem": f"Version {files.live_number} was live when the run began; its record cannot be read."}
-    components, others = changes.compare_code(files, record)
+    components, others = changes.compare_code(files.manifest.resolved, record.resolved)
     counts = changes.compare_counts(files.ingest.counts, record.counts) if files.ingest else []
     answers = figures.select(files.predictions) if files.predictions else None
     return {
@@ -38,10 +39,9 @@ def describe_changes(files: RunFiles) -> dict[str, Any]:
         "decision": files.manifest.decision,
         "counts": counts[:_MOST_CLASSES],
         "more_counts": max(0, len(counts) - _MOST_CLASSES),
-        "settings": changes.compare_settings(files, record),
+        "settings": changes.compare_settings(files.manifest.config, record.config),
         "components": components,
         "others": others,
-        "accuracy": (record.metrics.accuracy, files.manifest.evaluation.accuracy if files.manifest.evaluation else None),
         "flips": changes.count_flips(answers) if answers else None,
     }
 
@@ -73,16 +73,17 @@ def describe_components(files: RunFiles) -> list[dict[str, Any]]:
     ]
 
 
-def describe_settings(files: RunFiles) -> dict[str, list[changes.Change]]:
+def describe_settings(files: RunFiles) -> dict[str, list[Change]]:
     """Returns the keys of the configuration: those that differ from their defaults, and the others."""
     values = changes.flatten(files.manifest.config.model_dump()) if files.manifest else {}
-    differs, default = [], []
+    differs: list[Change] = []
+    default: list[Change] = []
     for name, key in all_keys().items():
         if name in values:
             usual = json.loads(json.dumps(key.default, default=str))
-            same = usual == values[name]
-            (default if same else differs).append(changes.Change(name, _write(usual), _write(_hide(name, values[name]))))
-    unknown = [changes.Change(name, "", _write(values[name])) for name in values if name not in all_keys()]
+            change = Change(name, write_value(name, usual), write_value(name, values[name]))
+            (default if usual == values[name] else differs).append(change)
+    unknown = [Change(name, "", write_value(name, values[name])) for name in values if name not in all_keys()]
     return {"differs": differs + unknown, "default": default}
 
 
@@ -103,13 +104,3 @@ def describe_identity(files: RunFiles) -> dict[str, list[tuple[str, str]]]:
 
 
 _DIGESTS = ("fingerprint", "settings", "salt", "baseline")
-
-
-def _hide(name: str, value: Any) -> Any:
-    """Leaves the name of the folder alone of an absolute path."""
-    absolute = name in ("data", "out", "weights") and isinstance(value, str) and value.startswith("/")
-    return f"…/{value.rstrip('/').rpartition('/')[2]}" if absolute else value
-
-
-def _write(value: Any) -> str:
-    return "not set" if value is None else json.dumps(value, ensure_ascii=False)

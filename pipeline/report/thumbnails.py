@@ -65,7 +65,8 @@ class Thumbnails:
         """Decodes and resizes an image as the preprocessing graph does.
 
         Args:
-            path, digest: as for `make`.
+            path: as for `make`.
+            digest: as for `make`.
             image_size: side of the network's input in pixels.
         """
         return self._make(path, digest, lambda image: _limit(squash(image, image_size), _LARGEST_VIEW))
