@@ -97,7 +97,7 @@ def measure_images(ingest: Ingest) -> ImageFigures:
 
 def _find_quantiles(values: Iterable[float]) -> list[float]:
     array = np.fromiter(values, np.float64)
-    return [float(value) for value in np.quantile(array, QUANTILES)] if len(array) else []
+    return [float(np.quantile(array, share)) for share in QUANTILES] if len(array) else []
 
 
 def _choose_examples(records: list[Record]) -> list[ExampleImage]:

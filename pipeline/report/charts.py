@@ -90,7 +90,7 @@ def draw_reliability(counts: np.ndarray, mean: np.ndarray, share: np.ndarray) ->
         axes.plot([0, 1], [0, 1], color=_MUTED, linestyle="--", label="as sure as right")
         axes.plot(mean[filled], share[filled], "o", color=_SECOND, label="mean of the bin")
         axes.set(xlabel="probability of the answer", ylabel="share of right answers", xlim=(0, 1), ylim=(0, 1.02))
-        axes.legend(fontsize=9, loc="upper left")
+        axes.legend(fontsize=9)
 
     return _draw(plot, f"Share of right answers {_BY_PROBABILITY}")
 

@@ -17,7 +17,7 @@ _MOST_DAYS = 60
 _SHOWN_FILES = 10  # of a reason
 
 
-def describe_examples(files: RunFiles, thumbnails: Thumbnails) -> dict[str, Any] | None:
+def _describe_examples(files: RunFiles, thumbnails: Thumbnails) -> dict[str, Any] | None:
     """Returns pictures of each class as the network sees them; None if no example was kept."""
     if files.figures is None or not files.figures.examples or not files.config:
         return None
@@ -35,8 +35,8 @@ def describe_examples(files: RunFiles, thumbnails: Thumbnails) -> dict[str, Any]
     }
 
 
-def describe_data(files: RunFiles) -> dict[str, Any] | None:
-    """Returns counts, sizes, files left out and drift; None if no image was read."""
+def describe_data(files: RunFiles, thumbnails: Thumbnails) -> dict[str, Any] | None:
+    """Returns counts, sizes, examples, files left out and drift; None if no image was read."""
     ingest = files.ingest
     if ingest is None:
         return None
@@ -59,6 +59,7 @@ def describe_data(files: RunFiles) -> dict[str, Any] | None:
         "left_out": [(reason, len(paths), paths[:_SHOWN_FILES]) for reason, paths in groups.items()],
         "ignored": ignored.describe(ingest.ignored),
         "drift": drift,
+        "examples": _describe_examples(files, thumbnails),
         "limits": files.config,
         "chart": chart,
         "warnings": (files.manifest.warnings if files.manifest else None) or [],

@@ -71,13 +71,17 @@ def _describe_unknown(files: RunFiles) -> Outcome:
 
 def _describe_failure(files: RunFiles, failed: str) -> Outcome:
     first, *others = failed.splitlines() or [""]
+    first, _, way = first.partition(". ")  # an error says what is wrong, and then what to do
     if first.startswith(_INTERRUPTED):
         steps = [Step("Start the run again: what its components have finished is reused."), _look_at_log(files)]
         return Outcome("failed", "Interrupted", f"The run was interrupted{_at(files)}.", others, steps)
     advice = suggest_conversion(files.left_out, files.images or "DATA")
-    steps = [Step(f"{advice[0]}:", advice[1])] if advice else []
+    steps = [Step(way)] if way else []
+    steps += [Step(f"{advice[0]}:", advice[1])] if advice else []
     steps.append(Step("Start the run again when that is mended: what its components have finished is reused."))
-    return Outcome("failed", "Failed", f"The run stopped{_at(files)}: {first}", others, [*steps, _look_at_log(files)])
+    return Outcome(
+        "failed", "Failed", f"The run stopped{_at(files)}: {first.rstrip('.')}.", others, [*steps, _look_at_log(files)]
+    )
 
 
 def _at(files: RunFiles) -> str:

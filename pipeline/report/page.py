@@ -20,6 +20,17 @@ from schema.version import VERSION
 from serving.storage.whole_files import write_whole
 
 FILE = "report.html"
+TITLES = {
+    "changes": "What changed",
+    "accuracy": "Accuracy",
+    "confusion": "Confusion",
+    "reliability": "Reliability",
+    "mistakes": "Mistakes",
+    "training": "Training",
+    "data": "Data",
+    "components": "Time",
+    "settings": "Configuration",
+}
 _TEMPLATES = pathlib.Path(__file__).with_name("templates")
 _MEGAPIXELS = 100.0  # where the configuration cannot be read
 _NONE = "\N{EN DASH}"  # stands for a figure that is not known
@@ -55,24 +66,29 @@ def try_to_write_report(workspace: Workspace, run_id: str) -> None:
 def render(files: RunFiles) -> str:
     """Returns the HTML of a page."""
     thumbnails = Thumbnails(files.images, files.config.max_megapixels if files.config else _MEGAPIXELS)
+    parts: dict[str, Any] = {
+        "changes": sections.describe_changes(files),
+        "accuracy": accuracy.describe_accuracy(files),
+        "confusion": accuracy.describe_confusion(files),
+        "reliability": accuracy.describe_reliability(files),
+        "mistakes": accuracy.describe_pictures(files, thumbnails),
+        "training": sections.describe_training(files),
+        "data": data.describe_data(files, thumbnails),
+        "components": sections.describe_components(files),
+        "settings": sections.describe_settings(files),
+    }
     context: dict[str, Any] = {
+        "parts": sorted(parts, key=lambda name: not parts[name]),  # those that have nothing to show come last
         "files": files,
         "manifest": files.manifest,
         "outcome": find_outcome(files),
         "when": _read_time(files.run_id),
         "version": VERSION,
-        "changes": sections.describe_changes(files),
-        "training": sections.describe_training(files),
-        "accuracy": accuracy.describe_accuracy(files),
-        "confusion": accuracy.describe_confusion(files),
-        "reliability": accuracy.describe_reliability(files),
-        "pictures_of": accuracy.describe_pictures(files, thumbnails),
-        "examples": data.describe_examples(files, thumbnails),
-        "data": data.describe_data(files),
+        "part_has": {name: bool(part) for name, part in parts.items()},
+        "titles": TITLES,
         "quantiles": QUANTILES,
-        "components": sections.describe_components(files),
-        "settings": sections.describe_settings(files),
         "identity": sections.describe_identity(files),
+        **parts,
     }
     return _make_environment(files).get_template("page.html").render(context)
 

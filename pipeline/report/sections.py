@@ -36,7 +36,7 @@ def describe_changes(files: RunFiles) -> dict[str, Any]:
         "version": files.live_number,
         "run_id": record.run_id,
         "pushed_at": record.pushed_at,
-        "decision": files.manifest.decision,
+        "decision": files.decision,
         "counts": counts[:_MOST_CLASSES],
         "more_counts": max(0, len(counts) - _MOST_CLASSES),
         "settings": changes.compare_settings(files.manifest.config, record.config),

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import pydantic
 
+from components.records.decision import RetrainingDecision
 from components.records.history import TrainingHistory
 from components.records.image_figures import ImageFigures
 from components.records.ingest import IngestSummary
@@ -37,6 +38,7 @@ class RunFiles:
         run_id: name of its folder below `runs/`.
         manifest: None if the run has not ended, or the file cannot be read.
         config: configuration as this Graft has it; None if it cannot be read so.
+        decision: of the RetrainingGate.
         ingest: counts of ExampleGen.
         figures: of the kept images.
         history: of the training.
@@ -52,6 +54,7 @@ class RunFiles:
     run_id: str
     manifest: RunManifest | None
     config: Config | None
+    decision: RetrainingDecision | None
     ingest: IngestSummary | None
     figures: ImageFigures | None
     history: TrainingHistory | None
@@ -93,13 +96,15 @@ def gather(workspace: Workspace, run_id: str) -> RunFiles:
     begun = read("metadata.sqlite", lambda: executions.find_executions(workspace, run_id), workspace.root) or []
     outputs = {key: uri for execution in begun for key, uri in execution.outputs.items()}
     report = pathlib.Path(outputs.get("report", folder))
-    ingest = manifest.ingest if manifest else None
+    decided = pathlib.Path(outputs.get("decision", folder))
+    ingest, decision = (manifest.ingest, manifest.decision) if manifest else (None, None)
     left_out = folder if (folder / QUARANTINE).is_file() else report
     return RunFiles(
         workspace=workspace,
         run_id=run_id,
         manifest=manifest,
         config=_make_config(manifest),
+        decision=decision or read(RetrainingDecision.FILE, lambda: RetrainingDecision.read(str(decided)), decided),
         ingest=ingest or read(IngestSummary.FILE, lambda: IngestSummary.read(str(report)), report),
         figures=read(ImageFigures.FILE, lambda: ImageFigures.read(str(report)), report),
         history=read(TrainingHistory.FILE, lambda: TrainingHistory.read(str(folder)), folder),
