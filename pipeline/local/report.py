@@ -65,7 +65,7 @@ def print_report(ended: Trained | SkippedRun, config: Config, console: Console) 
         print_labelled(console, label, text)
     console.print()
     print_unbroken(console, "Report:", f"{workspace.runs / result.run_id}/")
-    print_labelled(console, "", "has manifest.json, training_curves.png")
+    print_labelled(console, "", "has report.html, manifest.json, training_curves.png")
     for label, step in zip(("Next:", ""), _next_steps(result, config, model_dir), strict=False):
         print_unbroken(console, label, step)
 

@@ -158,7 +158,8 @@ def _inline(document: str, told: str) -> Markup:
     """Turns a document into an element: no ids of groups, no fixed size, colours of the page."""
     svg = document[document.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r' id="[a-z0-9A-Z]+_\d+"', "", svg)
+    svg = re.sub(r' id="[a-z0-9A-Z.]+_\d+"', "", svg)
+    svg = re.sub(r"\s+", " ", svg)
     svg = re.sub(r' (xmlns(:\w+)?|version)="[^"]*"', "", svg).replace("xlink:href", "href")
     svg = re.sub(r"(<svg[^>]*?) (?:width|height)=\"[^\"]*pt\"", r"\1", svg)
     svg = re.sub(r"(<svg[^>]*?) (?:width|height)=\"[^\"]*pt\"", r"\1", svg)

@@ -17,6 +17,7 @@ from run_folders import RUN, make_workspace
 from pipeline.report.page import write_report
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--v=0")
 AXE = "axe-core@4.14.1"
 SCHEMES = {"dark": 0, "light": 1}  # of Blink's setting
 _ASK = """<script>{axe}</script><pre id="found"></pre><script>
@@ -61,10 +62,9 @@ def write_failed(workspace, data):
 
 def browse(page, tmp_path, *flags):
     """Opens a page of this machine; returns its DOM and what Chromium said."""
+    own = [f"--user-data-dir={tmp_path / 'profile'}", "--host-resolver-rules=MAP * ~NOTFOUND", "--dump-dom"]
     done = subprocess.run(
-        [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--v=0"]
-        + [f"--user-data-dir={tmp_path / 'profile'}", "--host-resolver-rules=MAP * ~NOTFOUND", "--dump-dom"]
-        + [*flags, "--virtual-time-budget=20000", f"file://{page}"],
+        [CHROMIUM, *FLAGS, *own, *flags, "--virtual-time-budget=20000", f"file://{page}"],
         capture_output=True,
         text=True,
         timeout=120,
