@@ -34,6 +34,7 @@ from pipeline.local.progress_display import ProgressDisplay, describe_state
 from pipeline.local.run_log import RunLog
 from pipeline.local.runner import Finished, LocalRunner
 from pipeline.parameters import absolute, make_parameters
+from pipeline.report.page import try_to_write_report
 from pipeline.resolve import Resolved, resolve
 from pipeline.workspace.artifact_files import forget_damaged
 from pipeline.workspace.cleanup import remove_unfinished, set_unknown_aside
@@ -128,6 +129,8 @@ def _run_chain(
     except BaseException as error:
         _write_failure(begun, repr(error), display.finished, folder)
         raise
+    finally:
+        try_to_write_report(workspace, run_id)
     return outcome
 
 

@@ -270,6 +270,7 @@ def test_report_and_curves_are_kept_with_the_run(first, workspace):
     folder = workspace / "runs" / first[0].result.run_id
     manifest = json.loads((folder / "manifest.json").read_text())
     assert manifest["pushed_version"] == first[0].result.pushed_version
+    assert 'class="outcome good"' in (folder / "report.html").read_text(encoding="utf-8")
     assert (folder / "training_curves.png").read_bytes().startswith(b"\x89PNG")
 
 
