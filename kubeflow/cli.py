@@ -42,10 +42,14 @@ def kubeflow() -> None:
 @click.option(
     "--config", "file", metavar="FILE", help=f"TOML file; options override it.  [{CONFIG_FILE}, if it is there]"
 )
-@click.option("--output", default=DEFAULT_SPEC, show_default=True, metavar="FILE.yaml", help="Where to write the spec.")
+@click.option(
+    "--output", default=DEFAULT_SPEC, show_default=True, metavar="FILE.yaml", help="File to write the spec to."
+)
 @click.option("--image", required=True, metavar="IMAGE", help="Container image that each step runs in.")
-@click.option("--pipeline-root", required=True, metavar="URI", help="Where artifacts go, such as gs://bucket/graft.")
-@click.option("--stores", metavar="URI", help="Where embeddings and versions are kept.  [the pipeline root]")
+@click.option(
+    "--pipeline-root", required=True, metavar="URI", help="Folder of the artifacts, such as gs://bucket/graft."
+)
+@click.option("--stores", metavar="URI", help="Folder of embeddings and versions.  [the pipeline root]")
 def compile_(
     folder: str | None,
     file: str | None,
@@ -73,8 +77,8 @@ def compile_(
 
 
 def _server_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    host = click.option("--host", metavar="URL", help="Of the API.  [that of kfp's configuration]")
-    namespace = click.option("--namespace", metavar="NS", help="Yours, where the server is for many users.")
+    host = click.option("--host", metavar="URL", help="URL of the API.  [that of kfp's configuration]")
+    namespace = click.option("--namespace", metavar="NS", help="Your namespace, on a server for many users.")
     experiment = click.option("--experiment", default=DEFAULT_EXPERIMENT, show_default=True, metavar="NAME")
     return host(namespace(experiment(command)))
 
@@ -86,10 +90,10 @@ def _run_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "--param", "pairs", multiple=True, metavar="NAME=VALUE", help="A parameter of the spec; may be repeated."
         ),
         click.option("--window-end", metavar="DATE", help="Newest date folder to read, such as 2026-11-23."),
-        click.option("--window-days", type=click.IntRange(0), metavar="N", help="How many days up to it; 0 for all."),
+        click.option("--window-days", type=click.IntRange(0), metavar="N", help="Number of days up to it; 0 for all."),
         click.option("--force", is_flag=True, help="Train in any case."),
-        click.option("--pipeline-root", metavar="URI", help="Where artifacts go.  [as compiled]"),
-        click.option("--dry-run", is_flag=True, help="Print what would be sent, and send nothing."),
+        click.option("--pipeline-root", metavar="URI", help="Folder of the artifacts.  [as compiled]"),
+        click.option("--dry-run", is_flag=True, help="Print the requests, and send none."),
     )
     for option in reversed(options):
         command = option(command)
@@ -98,7 +102,7 @@ def _run_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @kubeflow.command(short_help="Run a compiled spec once.")
 @_run_options
-@click.option("--name", default="", metavar="NAME", help="Of the run.  [the pipeline's, with the time]")
+@click.option("--name", default="", metavar="NAME", help="Name of the run.  [the pipeline's, with the time]")
 @click.option("--wait", is_flag=True, help="Wait for its end; exit with 0 if it succeeded, else with 1 or 3.")
 def submit(
     host: str | None,
@@ -141,7 +145,7 @@ def submit(
 @kubeflow.command(short_help="Run a compiled spec at the times of a cron expression.")
 @_run_options
 @click.option("--cron", required=True, metavar='"S M H D M W"', help="Second, minute, hour, day, month, weekday; UTC.")
-@click.option("--name", default="", metavar="NAME", help="Of the schedule.  [the pipeline's]")
+@click.option("--name", default="", metavar="NAME", help="Name of the schedule.  [the pipeline's]")
 def schedule(
     host: str | None,
     namespace: str | None,

@@ -22,7 +22,7 @@ FOLDERS = ["schema", "serving", "components", "pipeline", "kubeflow"]
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
-@click.option("--quick", is_flag=True, help="Leave out what runs pipelines and servers: an answer in 2 minutes.")
+@click.option("--quick", is_flag=True, help="Leave out tests that run pipelines or servers: an answer in 2 minutes.")
 @click.option("--all", "everything", is_flag=True, help="Add the long forms of some tests.")
 @click.option("--coverage", is_flag=True, help="Measure branch coverage, and print it by folder.")
 @click.argument("pytest_arguments", nargs=-1, type=click.UNPROCESSED)

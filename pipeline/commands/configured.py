@@ -65,5 +65,5 @@ def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Adds --out and --model, which choose the pushed model that a command is about."""
     out = click.option("--out", metavar="DIR", help="Workspace.  [that of ./graft run here, or of the demo]")
-    model = click.option("--model", metavar="NAME", help="Which model.  [the only one there is]")
+    model = click.option("--model", metavar="NAME", help="Name of the model.  [the only model]")
     return out(model(command))

@@ -6,9 +6,9 @@ from pipeline.config.here import find_configured_workspace
 from pipeline.console.printing import echo, make_console
 
 
-@click.command(short_help="Show what is kept of each image, or drop what is no longer used.")
+@click.command(short_help="Show the stored embeddings, or drop those that are no longer used.")
 @click.option("--out", metavar="DIR", help="Workspace.  [that of ./graft run here]")
-@click.option("--prune", is_flag=True, help="Drop what neither the newest run nor the live model has used.")
+@click.option("--prune", is_flag=True, help="Drop the rows that neither the newest run nor the live model has used.")
 def embeddings(out: str | None, prune: bool) -> None:
     """Show the embedding store: what the frozen base makes of each image, kept from run to run.
 

@@ -12,7 +12,7 @@ _SAMPLE = 200  # images to read; takes some seconds
 
 @click.command(short_help="Look at a folder, and write a commented graft.toml.")
 @click.argument("data", required=False, metavar="[DATA]")
-@click.option("--config", "file", default=CONFIG_FILE, show_default=True, metavar="FILE", help="Where to write it.")
+@click.option("--config", "file", default=CONFIG_FILE, show_default=True, metavar="FILE", help="File to write.")
 @click.option("--minimal", is_flag=True, help="Write only what must be set.")
 def init(data: str | None, file: str, minimal: bool) -> None:
     """Write a graft.toml with everything that can be set, as comments; of DATA, look at a sample of its images first.

@@ -10,7 +10,9 @@ from pipeline.config.here import find_config
 @click.command(short_help="Show the network as a table.")
 @click.option("--image-size", type=int, metavar="N")
 @click.option("--fine-tune-from", metavar="LAYER|all")
-@click.option("--classes", "num_classes", type=click.IntRange(2), metavar="N", help="How many.")
+@click.option(
+    "--classes", "num_classes", type=click.IntRange(2), metavar="N", help="Number of classes, for the size of the head."
+)
 def model(image_size: int | None, fine_tune_from: str | None, num_classes: int | None) -> None:
     """Show the network as a table: which layers there are and which phase trains them.
 

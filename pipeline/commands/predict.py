@@ -10,7 +10,7 @@ from pipeline.console.printing import echo
 from schema.errors import UsageError
 
 
-@click.command(short_help="Say what is on images.")
+@click.command(short_help="Classify images.")
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE|FOLDER...")
 @click.option(
     "--model",
@@ -31,7 +31,7 @@ def predict(
     label: str,
     as_json: bool,
 ) -> None:
-    """Say what is on images; of a folder, on all files below it.
+    """Classify images; of a folder, all files below it.
 
     \b
     ./graft predict cat.jpg dog.jpg

@@ -17,9 +17,9 @@ class _ListByDefault(click.Group):
         return super().parse_args(ctx, ["list", *args] if listing else args)
 
 
-@click.group(cls=_ListByDefault, short_help="Show what was pushed; roll back, promote, prune.")
+@click.group(cls=_ListByDefault, short_help="Show the pushed versions; roll back, promote, prune.")
 def releases() -> None:
-    """Show what was pushed, and choose which version is live.
+    """Show the pushed versions, and choose the live one.
 
     \b
     ./graft releases             list the versions: live, canary, older, withdrawn
@@ -51,7 +51,7 @@ def list_releases(out: str | None, model: str | None, as_json: bool) -> None:
 
 @releases.command(short_help="Withdraw the live version, or the canary.")
 @model_options
-@click.option("--canary", is_flag=True, help="Withdraw the canary; what is live is live.")
+@click.option("--canary", is_flag=True, help="Withdraw the canary; the live version stays live.")
 def rollback(out: str | None, model: str | None, canary: bool) -> None:
     """Withdraw the live version; the one before it is live. A canary stays the canary.
 

@@ -6,7 +6,9 @@ from pipeline.config.here import find_configured_workspace
 from pipeline.console.printing import echo
 
 
-@click.command("repair", short_help="Move aside what a run cannot read any more, and begin anew.")
+@click.command(
+    "repair", short_help="Move a damaged database and its artifacts aside, so that the next run begins anew."
+)
 @click.option("--out", metavar="DIR", help="Workspace.  [that of ./graft run here]")
 def repair_workspace(out: str | None) -> None:
     """Move the database of a workspace and TFX's artifacts to a folder lost-... in it; the next run begins anew.

@@ -16,7 +16,7 @@ from pipeline.console.printing import echo, echo_json
 @click.option(
     "--config", "file", metavar="FILE", help=f"TOML file; options override it.  [{CONFIG_FILE}, if it is there]"
 )
-@click.option("--print-config", is_flag=True, help="Show what is in effect and where it comes from, and do no more.")
+@click.option("--print-config", is_flag=True, help="Show each value in effect and its origin, and do no more.")
 @click.option(
     "--require-push",
     is_flag=True,

@@ -8,14 +8,14 @@ from pipeline.config.here import choose_workspace
 from pipeline.console.printing import echo
 
 
-@click.command(short_help="Start a model server for what was pushed.")
+@click.command(short_help="Start a model server for the pushed versions.")
 @click.option("--out", metavar="DIR", help="Workspace.  [that of ./graft run here, or of the demo]")
-@click.option("--model", metavar="NAME", help="Which model.  [the only one there is]")
+@click.option("--model", metavar="NAME", help="Name of the model.  [the only model]")
 @click.option("--server", metavar="PATH", help="TensorFlow Serving's binary.  [tensorflow_model_server, if on PATH]")
 @click.option("--docker", is_flag=True, help="TensorFlow Serving's image, in Docker.")
-@click.option("--port", default=8500, show_default=True, type=click.IntRange(1, 65535), help="Of gRPC.")
-@click.option("--rest-port", default=8501, show_default=True, type=click.IntRange(1, 65535), help="Of REST.")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen; 0.0.0.0 for every network.")
+@click.option("--port", default=8500, show_default=True, type=click.IntRange(1, 65535), help="Port of gRPC.")
+@click.option("--rest-port", default=8501, show_default=True, type=click.IntRange(1, 65535), help="Port of REST.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 for all networks.")
 @click.option("--batching", is_flag=True, help="Compute requests that arrive together in one batch.")
 def serve(
     out: str | None,

@@ -8,7 +8,7 @@ from pipeline.console.printing import echo
 
 @click.command(short_help="Show the curves of all runs in TensorBoard.")
 @click.option("--out", metavar="DIR", help="Workspace.  [that of ./graft run here, or of the demo]")
-@click.option("--port", default=6006, show_default=True, type=click.IntRange(1, 65535), help="Where to listen.")
+@click.option("--port", default=6006, show_default=True, type=click.IntRange(1, 65535), help="Port to listen on.")
 def tensorboard(out: str | None, port: int) -> int:
     """Start TensorBoard on the training logs of a workspace: both phases of each run, under the run's id.
 

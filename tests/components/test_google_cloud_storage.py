@@ -637,7 +637,9 @@ def test_releases_change_in_a_bucket_as_on_disk(model, model_dir, bucket):
     assert b"stable" in bucket.content()[f"{model_dir.removeprefix(ROOT + '/').split('/')[0]}/models.config"]
 
 
-@pytest.mark.parametrize("part", MODEL)
+@pytest.mark.parametrize(
+    "part", [pytest.param(part, marks=[pytest.mark.long] * (part != "saved_model.pb")) for part in MODEL]
+)
 def test_an_upload_that_fails_leaves_nothing_and_the_live_version_alone(model, model_dir, bucket, part):
     """For any file; the error is an OSError with the name of the file."""
     push(model, model_dir, 7)
@@ -695,7 +697,7 @@ def test_a_push_that_was_killed_when_all_was_there_is_a_push(model, model_dir, b
     assert not any("/." in name for name in bucket.content())
 
 
-@pytest.mark.parametrize("step", [n if n % 3 == 1 else pytest.param(n, marks=pytest.mark.long) for n in range(1, 12)])
+@pytest.mark.parametrize("step", [n if n % 6 == 1 else pytest.param(n, marks=pytest.mark.long) for n in range(1, 12)])
 def test_a_rollback_that_is_killed_loses_no_version_and_can_be_done_again(model, model_dir, bucket, step):
     """Killed before any of its changes: the live version stays live, or is withdrawn."""
     for number in (7, 9):

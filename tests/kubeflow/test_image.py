@@ -189,6 +189,7 @@ def test_the_entry_point_starts_where_only_the_image_is(installed, tmp_path):
     assert "the following arguments are required: --component" in ended.stderr
 
 
+@pytest.mark.long  # test_imports.py reads the imports
 def test_every_module_of_a_task_imports_from_the_image(installed, tmp_path):
     """The executors, and the built-in server that the ServingValidator starts."""
     names = [path.stem for path in (ROOT / "components").glob("*.py") if path.stem != "__init__"]

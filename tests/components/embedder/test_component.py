@@ -134,6 +134,7 @@ def test_stored_embeddings_of_another_base_are_refused(embed, first, examples, s
         embed(examples, tmp_path / "second", store=store)
 
 
+@pytest.mark.long
 def test_a_head_alone_keeps_no_features(embed, examples, small_base, tmp_path):
     """Without phase 2 no features are stored for any `fine_tune_from`; `test` is embedded for the evaluation."""
     embedded = embed(examples, tmp_path / "out", fine_tune_epochs=0)

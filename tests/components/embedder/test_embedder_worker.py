@@ -15,6 +15,7 @@ from components.embedder.component import ExampleFile, Work
 pytestmark = pytest.mark.slow
 
 
+@pytest.mark.long
 def test_work_reaches_a_process_that_shares_nothing(write_examples, make_images, transform_graph, tmp_path, spec):
     """The pickle that Beam sends is small; a fresh process embeds with it and the real ResNet50."""
     images = [(path.read_bytes(), "cat") for path in make_images(tmp_path / "images", "cat", 5)]

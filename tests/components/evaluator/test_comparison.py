@@ -204,6 +204,7 @@ def test_a_candidate_of_other_classes_that_is_worse_is_not_blessed(evaluate):
     np.testing.assert_allclose(kept.baseline, [PERFECT[1][word] for word in words], rtol=1e-6)
 
 
+@pytest.mark.long
 def test_a_candidate_that_misses_two_thresholds_is_told_both(evaluate):
     """TFMA's refusal stays, with its reason."""
     summary, files, blessed = evaluate(live=PERFECT, candidate=HALF_RIGHT, min_accuracy=0.6)

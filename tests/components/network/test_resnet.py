@@ -136,7 +136,7 @@ def write_notop(model, path):
     ("name", "write"),
     [
         ("notop.h5", write_notop),
-        ("o[1]*?\\{a,b}.h5", write_notop),
+        pytest.param("o[1]*?\\{a,b}.h5", write_notop, marks=pytest.mark.long),
         ("notop.weights.h5", lambda model, path: model.save_weights(path)),
     ],
 )

@@ -169,6 +169,7 @@ def test_history_and_curves_are_written(head_only):
     assert list((head_only.run / "tensorboard" / HEAD).rglob("events.out.tfevents.*"))
 
 
+@pytest.mark.long  # test_training has the rule
 def test_a_fine_tuned_model_that_is_worse_on_val_is_not_exported(train, head_only, val_examples, tmp_path):
     """A learning rate without bounds ruins the network: what is exported is the head, as if phase 2 had never been."""
     ruined = train(tmp_path, fine_tune_epochs=1, fine_tune_learning_rate=1e30)

@@ -239,6 +239,7 @@ def export_chain(folder, names, length=500):
     return str(folder)
 
 
+@pytest.mark.long
 def test_variables_count_by_their_place_and_not_by_name(tmp_path):
     """Names of layers are numbered; and a deep network is digested without recursion."""
     digest = digest_output(export_chain(tmp_path / "1", ["a", "b"]), "value")
@@ -304,6 +305,7 @@ def test_pixels_do_not_depend_on_the_classes(known, transform, classes, image_si
     assert digest_output(changed, "label_index") != digest_output(known, "label_index")
 
 
+@pytest.mark.long
 def test_pixels_of_another_size_have_another_digest(known, transform, classes, image_size):
     """The size is a constant in a loop over the images; the digest of the labels stays the same."""
     changed = transform(classes, 2 * image_size)

@@ -267,6 +267,7 @@ def test_what_is_no_version_is_passed_over(folder, make_store, add):
     assert ask(make_store(m=folder)) == (2, 2.0)
 
 
+@pytest.mark.long
 def test_swaps_under_load_fail_no_request_and_mix_no_versions(folder, make_store, add):
     """Four threads ask while versions change; version and factor of every answer belong together."""
     store = make_store(m=folder)
