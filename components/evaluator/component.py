@@ -26,8 +26,8 @@ from components.evaluator import summary
 from components.evaluator.comparison import compare_models, describe_uncompared
 from components.evaluator.eval_config import make_eval_config
 from components.evaluator.kept_predictions import LivePredictions, keep_predictions, read_kept
-from components.evaluator.live_head import predict_val
 from components.evaluator.threshold import choose_threshold
+from components.evaluator.val_baseline import predict_val
 from components.example_files import list_split
 from components.records.embedding import EmbeddingSummary
 from components.records.evaluation import Baseline
@@ -66,7 +66,7 @@ class EvaluatorExecutor(tfx_executor.Executor):
         comparison = None
         if live and not baseline:
             comparison = _compare(candidate, live, examples, classes, counts, live_predictions)
-        on_val = predict_val(live, artifact_utils.get_single_uri(input_dict["embeddings"]), classes) if live else None
+        on_val = predict_val(live, artifact_utils.get_single_uri(input_dict["embeddings"])) if live else None
         max_drop = exec_properties["max_accuracy_drop"]
         ingest = IngestSummary.read(artifact_utils.get_single_uri(input_dict["report"]))
         threshold = choose_threshold(exec_properties["min_accuracy"], ingest.images_by_class)
