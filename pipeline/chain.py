@@ -24,6 +24,7 @@ from components.trainer.component import Trainer
 from components.trainer.settings import Settings
 from components.transform.pixels import Augmentation
 from pipeline.config.config import Config
+from pipeline.local_paths import shorten_paths
 from pipeline.resolve import Resolved
 from schema.features import SPLITS, TRAIN
 from serving.releases.versions import NOT_LIVE
@@ -253,6 +254,7 @@ def _training_settings(config: Config, resolved: Resolved, paths: Paths) -> Sett
         warm_start=config.warm_start,
         store=paths.embeddings,
         model_name=config.model_name,
+        warmup_images=config.warmup_images,
         cache_key={"weights": resolved.weights_digest, "code": resolved.code_digests["Trainer"]},
     )
 
@@ -285,7 +287,7 @@ def _version_record(config: Config, resolved: Resolved) -> dict[str, object]:
     del properties["code_digests"]
     return {
         "classes": resolved.classes,
-        "config": config.model_dump(mode="json"),
+        "config": shorten_paths(config.model_dump(mode="json")),
         "request_key": resolved.request_key,
-        "resolved": properties,
+        "resolved": properties | {"weights": shorten_paths(resolved.weights)},
     }

@@ -24,6 +24,7 @@ from pipeline.commands.repair import repair_workspace
 from pipeline.commands.run import run
 from pipeline.commands.sample import sample
 from pipeline.commands.serve import serve
+from pipeline.commands.tensorboard import tensorboard
 from pipeline.console.ending import Interrupts, end_at_once, interruptible
 from pipeline.console.printing import echo, find_command, print_error, print_usage_error
 from schema.errors import GraftError, UsageError
@@ -32,7 +33,7 @@ from serving.process.output import make_streams_safe
 from serving.storage.gfile import set_defaults
 
 _COMMANDS = (
-    *(init, check, convert, run, demo, predict, serve, releases),
+    *(init, check, convert, run, demo, predict, serve, releases, tensorboard),
     *(embeddings, repair_workspace, model, sample, test),
 )
 

@@ -94,9 +94,9 @@ def serialize():
     """Returns a function that makes a serialized tf.Example of an encoded image and a label."""
     import tensorflow as tf
 
-    def to_example(image, label):
+    def to_example(image, label, path="a.jpg"):
         digest = hashlib.sha256(image).hexdigest().encode()
-        values = {"image": image, "label": label.encode(), "path": b"a.jpg", "digest": digest}
+        values = {"image": image, "label": label.encode(), "path": path.encode(), "digest": digest}
         feature = {k: tf.train.Feature(bytes_list=tf.train.BytesList(value=[v])) for k, v in values.items()}
         feature["brightness"] = tf.train.Feature(float_list=tf.train.FloatList(value=[99.0]))
         return tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString()

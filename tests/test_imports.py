@@ -97,14 +97,26 @@ def test_a_wing_imports_nothing_by_itself():
     assert {name: read_imports()[name] for name in packages if read_imports()[name]} == {}
 
 
-def test_what_workers_and_servers_import_has_no_tfx():
-    """At once, that is: what a function imports waits until it is called."""
-    begin = [name for name in read_imports() if name.startswith(WITHOUT_TFX)]
+def find_closure(begin):
+    """Returns modules with all their imports at module level; imports inside functions do not count."""
     todo, seen = list(begin), set()
     while todo:
         module = todo.pop()
         if module not in seen:
             seen.add(module)
             todo += [name for name, at_once in read_imports().get(module, {}).items() if at_once]
+    return seen
+
+
+def test_what_workers_and_servers_import_has_no_tfx():
+    begin = [name for name in read_imports() if name.startswith(WITHOUT_TFX)]
+    seen = find_closure(begin)
     assert len(begin) > 60
     assert {name for name in seen if name.split(".")[0] in ("tfx", "ml_metadata", "tensorflow_model_analysis")} == set()
+
+
+def test_the_page_of_a_run_imports_no_tensorflow():
+    """TensorFlow would take seconds of `./graft report`."""
+    seen = find_closure(name for name in read_imports() if name.startswith("pipeline.report"))
+    assert len(seen) > 60
+    assert {name for name in seen if name.split(".")[0] in ("tensorflow", "tfx", "keras", "apache_beam")} == set()

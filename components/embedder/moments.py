@@ -5,8 +5,8 @@ import io
 import os
 
 import numpy as np
-import tensorflow as tf
 
+from serving.storage.gfile import gfile
 from serving.storage.side_files import DamagedError, read_bytes
 from serving.storage.whole_files import write_whole
 
@@ -50,16 +50,16 @@ class Moments:
         """Writes the moments into a folder, as `moments.npz`."""
         buffer = io.BytesIO()  # NumPy seeks in the file, which a file in a bucket does not allow
         np.savez(buffer, kind=np.array(self.kind), count=self.count, mean=self.mean, squares=self.squares)
-        with write_whole(os.path.join(folder, FILE)) as path, tf.io.gfile.GFile(path, "wb") as file:
+        with write_whole(os.path.join(folder, FILE)) as path, open(path, "wb") as file:
             file.write(buffer.getvalue())
 
     @classmethod
     def read(cls, folder: str) -> "Moments | None":
         """Reads the moments that `write` wrote into a folder; None if the folder has none."""
         path = os.path.join(folder, FILE)
-        if not tf.io.gfile.exists(path):
+        if not gfile(path).exists(path):
             return None
-        with tf.io.gfile.GFile(path, "rb") as file:
+        with gfile(path).GFile(path, "rb") as file:
             return cls._parse(file.read())
 
     @classmethod

@@ -25,11 +25,14 @@ from components.artifacts import IngestReport
 from components.evaluator import summary
 from components.evaluator.comparison import compare_models, describe_uncompared
 from components.evaluator.eval_config import make_eval_config
+from components.evaluator.kept_predictions import LivePredictions, keep_predictions, read_kept
 from components.evaluator.threshold import choose_threshold
+from components.evaluator.val_baseline import predict_val
 from components.example_files import list_split
 from components.records.embedding import EmbeddingSummary
 from components.records.evaluation import Baseline
 from components.records.ingest import IngestSummary
+from components.records.predictions import PREDICTIONS, VAL_BASELINE, Predictions
 from components.run_parameters import RunParameters, declare
 from components.tfdata import without_autotune
 from schema import features
@@ -59,7 +62,11 @@ class EvaluatorExecutor(tfx_executor.Executor):
         live = versions.find_by_identity(exec_properties["model_dir"], exec_properties["baseline"])
         baseline = live if live and live.record.classes == classes else None
         # TFMA takes one class list for both models; `compare_models` handles different class lists.
-        comparison = _compare(candidate, live, examples, classes, counts) if live and not baseline else None
+        live_predictions = LivePredictions()
+        comparison = None
+        if live and not baseline:
+            comparison = _compare(candidate, live, examples, classes, counts, live_predictions)
+        on_val = predict_val(live, artifact_utils.get_single_uri(input_dict["embeddings"])) if live else None
         max_drop = exec_properties["max_accuracy_drop"]
         ingest = IngestSummary.read(artifact_utils.get_single_uri(input_dict["report"]))
         threshold = choose_threshold(exec_properties["min_accuracy"], ingest.images_by_class)
@@ -73,7 +80,13 @@ class EvaluatorExecutor(tfx_executor.Executor):
             staged = _stage_baseline(baseline, staging, candidate)
             input_dict = input_dict | {standard_component_specs.BASELINE_MODEL_KEY: [staged]}
         progress.report("loading the model")
-        super().Do(input_dict, output_dict, exec_properties | _as_property(config))
+        kept = os.path.join(output, ".predictions")
+        with keep_predictions(kept):
+            super().Do(input_dict, output_dict, exec_properties | _as_property(config))
+            predictions = read_kept(kept, classes, baseline.number if baseline else None, sum(counts.values()))
+        if live and not baseline:
+            predictions = live_predictions.add_to(predictions, live.number)
+        _write_predictions(output, predictions, on_val)
         if baseline:
             tf.io.gfile.rmtree(staging)
         blessing = artifact_utils.get_single_instance(output_dict[standard_component_specs.BLESSING_KEY])
@@ -213,13 +226,22 @@ def _compare(
     examples: types.Artifact,
     classes: list[str],
     counts: dict[str, int],
+    live_predictions: LivePredictions,
 ) -> Baseline:
     """Compares the candidate with a live version of other classes, on the classes of both."""
     progress.report("loading the live model and the new one")
     if live.problem:
         return describe_uncompared(live.number, [], problem="whose record cannot be read")
     common = [name for name in classes if name in live.record.classes]
-    return compare_models(_model_path(candidate), live, _list_test_files(examples), common, counts)
+    files, keep = _list_test_files(examples), live_predictions.keep
+    return compare_models(_model_path(candidate), live, files, common, counts, keep)
+
+
+def _write_predictions(output: str, predictions: Predictions, on_val: Predictions | None) -> None:
+    """Writes the predictions of the test images, and those of `val` by the live version, if there are any."""
+    predictions.write(os.path.join(output, PREDICTIONS))
+    if on_val:
+        on_val.write(os.path.join(output, VAL_BASELINE))
 
 
 def _revoke(blessing: types.Artifact) -> None:

@@ -10,6 +10,8 @@ from serving.export import signatures
 
 # TFMA's default of 10,000 thresholds for each class and slice takes longer than the forward pass.
 _AUC_THRESHOLDS = 1000
+CANDIDATE, BASELINE = "candidate", "baseline"  # names of the models, where there are two
+PREDICTION_KEY = "probabilities"
 
 
 def make_eval_config(
@@ -32,9 +34,9 @@ def make_eval_config(
         signature: signature of the models to evaluate.
     """
     threshold = _make_threshold(min_accuracy, max_accuracy_drop if has_baseline else None)
-    models = [_model_spec("candidate", signature)]
+    models = [_model_spec(CANDIDATE, signature)]
     if has_baseline:
-        models.append(_model_spec("baseline", signature, is_baseline=True))
+        models.append(_model_spec(BASELINE, signature, is_baseline=True))
     return config_pb2.EvalConfig(
         model_specs=models,
         slicing_specs=[config_pb2.SlicingSpec(), config_pb2.SlicingSpec(feature_keys=[features.LABEL])],
@@ -93,5 +95,5 @@ def _model_spec(name: str, signature: str, is_baseline: bool = False) -> config_
         signature_name=signature,
         preprocessing_function_names=[signatures.TRANSFORM_FEATURES],
         label_key=features.LABEL_INDEX,
-        prediction_key="probabilities",
+        prediction_key=PREDICTION_KEY,
     )

@@ -6,6 +6,7 @@ from tensorflow_model_analysis.proto import config_pb2
 from tfx_bsl.tfxio.tensor_adapter import TensorAdapterConfig
 
 from components import progress
+from components.evaluator.kept_predictions import make_keeper
 
 _BATCH_ROWS = 32
 
@@ -15,7 +16,7 @@ def custom_extractors(
     eval_config: config_pb2.EvalConfig,
     tensor_adapter_config: TensorAdapterConfig,
 ) -> list[tfma.extractors.Extractor]:
-    """Returns TFMA's extractors, with one before them that splits batches and one behind them that counts images.
+    """Returns TFMA's extractors between one that splits batches and two that keep predictions and count images.
 
     TFMA grows its batches up to 1000 rows. With 600 kB of pixels and several MB of activations an image, such a batch
     would fill the memory of the machine.
@@ -27,6 +28,7 @@ def custom_extractors(
             eval_config=eval_config,
             tensor_adapter_config=tensor_adapter_config,
         ),
+        *make_keeper(),
         tfma.extractors.Extractor("CountImages", beam.Map(_count_images)),
     ]
 

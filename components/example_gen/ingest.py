@@ -2,14 +2,20 @@
 
 import collections
 import dataclasses
+import heapq
 from collections.abc import Iterable, Iterator, Mapping
+
+import numpy as np
 
 from components.example_gen.duplicates import CONTRADICTION, Record, resolve_duplicates
 from components.example_gen.layout import Listing, find_missing_splits
 from components.example_gen.splits import assign_split, choose_salt, count_splits
+from components.records.image_figures import QUANTILES, ExampleImage, ImageFigures
 from components.records.ingest import IngestSummary
 from components.records.quarantine import LeftOut
 from schema.features import TRAIN
+
+_EXAMPLES = 4  # example images a class
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,6 +74,35 @@ def summarize(ingest: Ingest) -> IngestSummary:
         spans=sorted({r.span for r in kept if r.span}),
         counts=count_splits((ingest.splits[r.path], r.label) for r in kept),
     )
+
+
+def measure_images(ingest: Ingest) -> ImageFigures:
+    """Measures the kept images by day, size and brightness, and chooses examples of each class."""
+    days: dict[str, dict[str, int]] = {}
+    by_label: dict[str, list[Record]] = collections.defaultdict(list)
+    for record in ingest.kept:
+        by_label[record.label].append(record)
+        if record.span:
+            counts = days.setdefault(record.span, {})
+            counts[record.label] = counts.get(record.label, 0) + 1
+    return ImageFigures(
+        days=dict(sorted(days.items())),
+        width=_find_quantiles(r.width for r in ingest.kept),
+        height=_find_quantiles(r.height for r in ingest.kept),
+        bytes=_find_quantiles(r.size for r in ingest.kept),
+        brightness=_find_quantiles(r.brightness for r in ingest.kept),
+        examples={label: _choose_examples(by_label[label]) for label in sorted(by_label)},
+    )
+
+
+def _find_quantiles(values: Iterable[float]) -> list[float]:
+    array = np.fromiter(values, np.float64)
+    return [float(np.quantile(array, share)) for share in QUANTILES] if len(array) else []
+
+
+def _choose_examples(records: list[Record]) -> list[ExampleImage]:
+    chosen = heapq.nsmallest(_EXAMPLES, records, key=lambda r: r.digest)
+    return [ExampleImage(path=r.path, digest=r.digest) for r in chosen]
 
 
 def list_left_out(ingest: Ingest) -> list[LeftOut]:

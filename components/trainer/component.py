@@ -20,13 +20,14 @@ from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionP
 from tfx.utils import proto_utils
 
 from components import progress
-from components.embedder.artifact import read_embeddings
+from components.embedder.artifact import read_embeddings, read_rows
 from components.embedder.backbone import FrozenBase
 from components.embedder.backbone_cache import open_features, read_features
 from components.example_files import list_files
 from components.network import resnet
 from components.records.embedding import EmbeddingSummary
 from components.records.history import TrainingHistory
+from components.records.predictions import PREDICTIONS, Predictions, no_baseline
 from components.run_parameters import RunParameters, declare
 from components.trainer import curves, devices
 from components.trainer.settings import Settings
@@ -34,7 +35,7 @@ from components.trainer.training import HEAD, Images, Inputs, Trained, count_pas
 from components.transform import pixels, samples
 from schema import features
 from serving.export.signatures import export_saved_model
-from serving.export.warmup_requests import WARMUP_BATCH, write_warmup_requests
+from serving.export.warmup_requests import write_warmup_requests
 from serving.releases import versions
 
 
@@ -156,6 +157,7 @@ def run_fn(fn_args: FnArgs) -> None:
             trained = train(frozen, inputs, settings, chosen, fn_args.model_run_dir)
         export(frozen, trained.head, trained.kept, fn_args, settings)
     write_history(trained, inputs.computed, fn_args.model_run_dir)
+    write_val_predictions(trained, report, fn_args, settings)
 
 
 def read_inputs(
@@ -232,9 +234,11 @@ def export(frozen: FrozenBase, head: keras.Model, kept: str, fn_args: FnArgs, se
     path, classes = fn_args.serving_model_dir, list(settings.classes)
     progress.report("exporting the model")
     export_saved_model(network, transform_output, classes, path, **embedded)
+    if not settings.warmup_images:
+        return
     # Images of `test` may be used: the server decodes them to warm up, and no model learns from them.
     progress.report("writing warm-up requests")
-    images = map(samples.get_image, samples.sample_examples(list_files(settings.test_files), WARMUP_BATCH))
+    images = map(samples.get_image, samples.sample_examples(list_files(settings.test_files), settings.warmup_images))
     write_warmup_requests(path, list(images), settings.model_name)
 
 
@@ -246,3 +250,22 @@ def write_history(trained: Trained, computed: int, model_run_dir: str) -> None:
     progress.report("drawing the training curves")
     with tf.io.gfile.GFile(os.path.join(model_run_dir, "training_curves.png"), "wb") as file:
         file.write(curves.draw_curves(trained.history, trained.kept))
+
+
+def write_val_predictions(trained: Trained, report: EmbeddingSummary, fn_args: FnArgs, settings: Settings) -> None:
+    """Writes the probabilities of the validation images beside the history."""
+    embedded = os.path.join(settings.embeddings, f"Split-{features.VAL}", "*")
+    files = list_files(fn_args.eval_files if report.kind is None else [embedded])  # the smaller files, if there are any
+    rows = [row for file in files for row in read_rows(file)]
+    predictions = Predictions(
+        classes=list(settings.classes),
+        baseline_version=None,
+        baseline_classes=None,
+        split=[features.VAL] * len(rows),
+        digest=[row.digest.hex() for row in rows],
+        path=[row.path.decode("utf-8", "replace") for row in rows],
+        label=[row.label.decode() for row in rows],
+        candidate=trained.val_probabilities,
+        baseline=no_baseline(len(rows)),
+    )
+    predictions.sort().write(os.path.join(fn_args.model_run_dir, PREDICTIONS))

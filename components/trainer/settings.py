@@ -2,6 +2,7 @@
 
 from components.embedder.backbone import BaseSpec
 from components.transform.pixels import Augmentation
+from serving.export.warmup_requests import WARMUP_BATCH
 from serving.storage.documents import Fields
 
 
@@ -26,6 +27,7 @@ class Settings(Fields):
         seed: seed of weights, order and augmentation.
         store: folder of the embedding store.
         model_name: name of the model in a model server.
+        warmup_images: number of test images in the warm-up requests, 0 to 8; 0 writes no requests.
         cache_key: further values that the results depend on; only TFX's cache key uses them.
         warm_start: whether to start from the live model's head.
         embeddings: folder of the Embedder's artifact; set by the Trainer's executor.
@@ -53,6 +55,7 @@ class Settings(Fields):
     seed: int
     store: str
     model_name: str
+    warmup_images: int = WARMUP_BATCH
     cache_key: dict[str, str]
     warm_start: bool = False
     embeddings: str = ""

@@ -19,6 +19,7 @@ from components.records.history import Epoch, Score
 from components.tfdata import READY_BATCHES, shuffle, without_autotune
 from components.trainer.callbacks import ReportProgress
 from components.trainer.devices import Devices
+from components.trainer.scoring import Scored, score
 from components.trainer.settings import Settings
 from serving.export.signatures import read_classes, read_last_weights
 
@@ -80,12 +81,14 @@ class Trained:
         history: one row per epoch.
         kept: phase whose weights the base and the head have at the end.
         scores: score of each trained phase at its best epoch.
+        val_probabilities: probabilities of the validation images by the kept phase; float32 [num_images, classes].
     """
 
     head: keras.Model
     history: list[Epoch]
     kept: str
     scores: dict[str, Score]
+    val_probabilities: np.ndarray
 
 
 def train(frozen: FrozenBase, inputs: Inputs, settings: Settings, devices: Devices, log_dir: str) -> Trained:
@@ -100,24 +103,25 @@ def train(frozen: FrozenBase, inputs: Inputs, settings: Settings, devices: Devic
     """
     if inputs.train is None or inputs.val is None:
         images = inputs.require_images()
-        head, labels, history, head_score = _train_head_on_images(frozen, images, settings, devices, log_dir)
+        head, labels, history, head_scored = _train_head_on_images(frozen, images, settings, devices, log_dir)
     else:
         head, labels = build_head(inputs.train.embeddings, settings), inputs.train.labels
         val = batch_embeddings(inputs.val, settings.batch_size)
         shuffled = batch_embeddings(inputs.train, settings.batch_size, settings.seed)
         history = train_phase(HEAD, head, shuffled, val, labels, settings, devices, log_dir)
-        head_score = score(head, val)
+        head_scored = score(head, val)
     if not settings.fine_tune_epochs:
-        return Trained(head, history, HEAD, {HEAD: head_score})
+        return Trained(head, history, HEAD, {HEAD: head_scored.score}, head_scored.probabilities)
 
     before = frozen.network.get_weights(), head.get_weights()
     history += _fine_tune(frozen, head, inputs, labels, settings, devices, log_dir)
-    scores = {HEAD: head_score, FINE_TUNE: _score_fine_tuned(frozen, head, inputs, settings)}
-    if is_worse(scores[FINE_TUNE], head_score):
+    scored = _score_fine_tuned(frozen, head, inputs, settings)
+    scores = {HEAD: head_scored.score, FINE_TUNE: scored.score}
+    if is_worse(scored.score, head_scored.score):
         frozen.network.set_weights(before[0])
         head.set_weights(before[1])
-        return Trained(head, history, HEAD, scores)
-    return Trained(head, history, FINE_TUNE, scores)
+        return Trained(head, history, HEAD, scores, head_scored.probabilities)
+    return Trained(head, history, FINE_TUNE, scores, scored.probabilities)
 
 
 def batch_embeddings(embedded: Embedded, batch_size: int, shuffle_seed: int | None = None) -> tf.data.Dataset:
@@ -170,7 +174,7 @@ def warm_start_head(head: keras.Model, path: str, classes: list[str]) -> None:
 
 def _train_head_on_images(
     frozen: FrozenBase, images: Images, settings: Settings, devices: Devices, log_dir: str
-) -> tuple[keras.Model, np.ndarray, list[Epoch], Score]:
+) -> tuple[keras.Model, np.ndarray, list[Epoch], Scored]:
     """Trains the head through the frozen base, for augmented images, whose embeddings change each epoch."""
     logging.info("Images are augmented, so phase 1 runs them through the frozen base in each epoch.")
     base = _copy_base(frozen.network, settings, devices)
@@ -218,7 +222,7 @@ def _copy_base(network: keras.Model, settings: Settings, devices: Devices) -> ke
     return base
 
 
-def _score_fine_tuned(frozen: FrozenBase, head: keras.Model, inputs: Inputs, settings: Settings) -> Score:
+def _score_fine_tuned(frozen: FrozenBase, head: keras.Model, inputs: Inputs, settings: Settings) -> Scored:
     """Evaluates the fine-tuned network in float32, the precision of serving."""
     if inputs.features_val is not None:
         network, val = resnet.assemble_tail(frozen.network, str(frozen.split_layer), head), inputs.features_val
@@ -308,18 +312,6 @@ def balance(labels: np.ndarray, num_classes: int) -> dict[int, float]:
     """
     counts = np.bincount(labels, minlength=num_classes)
     return dict(enumerate((len(labels) / (num_classes * counts)).tolist()))
-
-
-def score(network: keras.Model, val: tf.data.Dataset) -> Score:
-    """Evaluates a network with its present weights.
-
-    Args:
-        network: compiled network.
-        val: batches of the network's inputs and label indices.
-    """
-    progress.report("evaluating on the validation images")
-    measured = network.evaluate(val, verbose=0, return_dict=True)
-    return Score(loss=measured["loss"], accuracy=measured["accuracy"])
 
 
 def is_worse(one: Score, other: Score) -> bool:

@@ -262,6 +262,11 @@ class Config(_Frozen):
         "letters, digits, - and _, beginning with a letter or digit",
         metavar="NAME",
     )
+    warmup_images: Annotated[int, Field(ge=0, le=8)] = _key(
+        8,
+        "Evaluation and push",
+        "images of test that travel with the model, so that a server is warm before the first request; 0 for none",
+    )
     keep_versions: PositiveInt = _key(
         10,
         "Evaluation and push",

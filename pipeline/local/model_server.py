@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable
 
 from pipeline.workspace.example_image import PLACEHOLDER, find_image
+from pipeline.workspace.workspace import Workspace
 from schema.errors import GraftError, UsageError
 from schema.text import printable, quote
 from serving.client import launch
@@ -198,7 +199,11 @@ def _describe(served: Served) -> list[str]:
 def _find_image(model_dir: str) -> str:
     """Returns an image from the data folder of the live model; a placeholder if there is none."""
     live = versions.find_live(model_dir)
-    return find_image(live.record.config.data) if live else PLACEHOLDER
+    if not live:
+        return PLACEHOLDER
+    workspace, run_id = Workspace(pathlib.Path(model_dir).parents[1]), live.record.run_id
+    manifest = workspace.read_manifest(run_id) if run_id in workspace.list_runs() else None
+    return find_image((manifest or live.record).config.data)  # the record has the name of the folder, not its path
 
 
 def _stop_at_signal(signals: int, process: "subprocess.Popen[bytes]") -> threading.Event:

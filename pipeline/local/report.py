@@ -16,8 +16,8 @@ from pipeline.check.left_out import suggest_conversion
 from pipeline.config.config import Config
 from pipeline.config.here import choose_workspace
 from pipeline.console.printing import print_labelled, print_unbroken
-from pipeline.local.advice import advise
 from pipeline.local.run import Trained
+from pipeline.report.advice import advise
 from pipeline.workspace.example_image import find_image
 from pipeline.workspace.manifest import RunResult, SkippedRun
 from pipeline.workspace.workspace import Workspace
@@ -65,7 +65,7 @@ def print_report(run: Trained | SkippedRun, config: Config, console: Console) ->
         print_labelled(console, label, text)
     console.print()
     print_unbroken(console, "Report:", f"{workspace.runs / result.run_id}/")
-    print_labelled(console, "", "has manifest.json, training_curves.png")
+    print_labelled(console, "", "has report.html, manifest.json, training_curves.png")
     for label, step in zip(("Next:", ""), _next_steps(result, config, model_dir), strict=False):
         print_unbroken(console, label, step)
 
@@ -177,7 +177,8 @@ def _verdict_lines(run: Trained, config: Config, model_dir: str) -> list[Line]:
     if not evaluation.blessed:
         reasons = escape("; ".join(evaluation.failures))
         verdict = f"[red]not good enough[/]: {reasons}. Not pushed; {_stays(result)}"
-        return [("Verdict:", verdict), *(("Try:", escape(sentence)) for sentence in advise(run, config))]
+        advice = advise(evaluation, run.history, config)
+        return [("Verdict:", verdict), *(("Try:", escape(sentence)) for sentence in advice)]
     why = f"{evaluation.accuracy:.3f} where {evaluation.min_accuracy:.3f} is needed{_compare(evaluation)}"
     lines = [("Verdict:", f"[green]good enough[/]: {escape(why)}"), *_served_lines(result)]
     if result.serving and not result.serving.blessed:

@@ -29,10 +29,12 @@ from pipeline.beam.worker_check import check_workers
 from pipeline.chain import Paths, create_pipeline
 from pipeline.check.left_out import suggest_conversion
 from pipeline.config.config import Config
+from pipeline.local.kept_predictions import save_predictions
 from pipeline.local.progress_display import ProgressDisplay, describe_state
 from pipeline.local.run_log import RunLog
 from pipeline.local.runner import Finished, LocalRunner
 from pipeline.parameters import absolute, make_parameters
+from pipeline.report.page import try_to_write_report
 from pipeline.resolve import Resolved, resolve
 from pipeline.workspace.artifact_files import forget_damaged
 from pipeline.workspace.cleanup import remove_unfinished, set_unknown_aside
@@ -127,6 +129,8 @@ def _run_chain(
     except BaseException as error:
         _write_failure(begun, repr(error), display.finished, folder)
         raise
+    finally:
+        try_to_write_report(workspace, run_id)
     return outcome
 
 
@@ -213,6 +217,7 @@ def _collect(
     logs = by_name["Trainer"].outputs["model_run"].uri
     shutil.copy(os.path.join(logs, "training_curves.png"), folder)
     shutil.copy(os.path.join(logs, TrainingHistory.FILE), folder)
+    save_predictions(logs, by_name["Evaluator"].outputs["evaluation"].uri, folder)
     history = TrainingHistory.read(logs)
     return Trained(_describe_training(skipped, history, by_name, workspace), history, components)
 

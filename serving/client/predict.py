@@ -72,9 +72,12 @@ def predict_files(model: str, paths: list[str]) -> Iterator[Prediction]:
         yield from _predict_batch(predict, paths[start : start + _BATCH])
 
 
-def load_signature(model: str) -> "tf.types.experimental.ConcreteFunction":
-    """Loads the signature `serving_default` of a SavedModel, or of the live version in a folder of versions.
+def load_signature(model: str, name: str = signatures.SERVING) -> "tf.types.experimental.ConcreteFunction":
+    """Loads a signature of a SavedModel, or of the live version in a folder of versions.
 
+    Args:
+        model: folder of the SavedModel, or of the versions.
+        name: name of the signature.
     Raises:
         UsageError: if the folder has no model, the model cannot be loaded, or its path is a pattern of file names.
     """
@@ -82,7 +85,7 @@ def load_signature(model: str) -> "tf.types.experimental.ConcreteFunction":
     check_plain(path, "model", "Rename or copy its folder.")
     try:
         loaded = tf.saved_model.load(path)
-        signature = loaded.signatures[signatures.SERVING]
+        signature = loaded.signatures[name]
     except (
         Exception
     ) as error:  # on a damaged file, TensorFlow raises OSError, OpError, ValueError, KeyError or IndexError

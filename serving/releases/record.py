@@ -33,7 +33,7 @@ class RunConfig(Fields):
     """Configuration of a run, as far as later runs read it.
 
     Attributes:
-        data: path or URI of the images.
+        data: path or URI of the images; in the record of a version, only the last part of a local path.
         image_size: side of the network's input in pixels.
         max_megapixels: maximum megapixels of an image.
         trunk_gb: GB of disk for the features below the split layer; None for half of the free space.

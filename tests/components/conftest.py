@@ -45,8 +45,8 @@ def write_examples(serialize):
             files = files_by_split.get(split, [[]])
             for index, images in enumerate(files):
                 with tf.io.TFRecordWriter(str(target / f"data_tfrecord-{index:05d}-of-{len(files):05d}")) as writer:
-                    for encoded, label in images:
-                        writer.write(serialize(encoded, label))
+                    for number, (encoded, label) in enumerate(images):
+                        writer.write(serialize(encoded, label, f"{label}/{split}-{index}-{number}.jpg"))
             counts[split] = {name: sum(label == name for file in files for _, label in file) for name in CLASSES}
         write_counts(folder, counts)
         return folder

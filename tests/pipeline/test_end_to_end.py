@@ -13,6 +13,7 @@ import sys
 import numpy as np
 import pytest
 import tensorflow as tf
+from kept_predictions import check_baseline, check_kept
 from outcomes import find_output, list_executed
 from tensorflow_serving.apis import prediction_log_pb2
 
@@ -234,6 +235,28 @@ def test_evaluation_agrees_with_the_confusion_matrix(first):
         assert metrics.calibration > 0
 
 
+def test_predictions_of_each_image_are_kept(first, workspace):
+    """They are the exported model's; no version was live."""
+    assert not check_kept(first[0], workspace).has_baseline().any()
+
+
+@pytest.mark.slow
+def test_predictions_of_the_live_version_are_kept(one_new_image, again, workspace):
+    """A fine-tuned live version predicts only `test`: `val` would need another pass of its base."""
+    check_kept(one_new_image[0], workspace)
+    outcome, version = one_new_image[0], again[0].result.pushed_version
+    check_baseline(outcome, workspace, version, ["test"] if again[0].history.kept == "fine-tune" else ["test", "val"])
+
+
+def test_record_of_the_version_names_no_folder_of_the_machine(first, workspace, small_digits):
+    """The record travels with the model; the manifest, which names folders, stays."""
+    version = workspace / "serving" / "graft" / str(first[0].result.pushed_version)
+    text = (version / "assets.extra/graft.json").read_text()
+    assert str(workspace.parent) not in text
+    assert str(small_digits.parent) not in text
+    assert json.loads(text)["config"]["data"] == small_digits.name
+
+
 def test_evaluation_is_sliced_by_class(first):
     """TFMA's own files hold the overall figure and a slice for each class."""
     import tensorflow_model_analysis as tfma
@@ -247,6 +270,7 @@ def test_report_and_curves_are_kept_with_the_run(first, workspace):
     folder = workspace / "runs" / first[0].result.run_id
     manifest = json.loads((folder / "manifest.json").read_text())
     assert manifest["pushed_version"] == first[0].result.pushed_version
+    assert 'class="outcome good"' in (folder / "report.html").read_text(encoding="utf-8")
     assert (folder / "training_curves.png").read_bytes().startswith(b"\x89PNG")
 
 

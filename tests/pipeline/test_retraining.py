@@ -10,6 +10,7 @@ import shutil
 import numpy as np
 import pytest
 import tensorflow as tf
+from kept_predictions import check_baseline, check_kept
 from outcomes import find_output, list_executed
 from PIL import Image
 
@@ -131,6 +132,12 @@ def test_evaluation_on_embeddings_is_that_of_the_exported_model(second):
     assert outcome.result.evaluation.confusion_matrix == matrix.tolist()
     assert outcome.result.evaluation.baseline.compared
     assert "embedded_examples" in read_eval_config(outcome)
+
+
+def test_predictions_of_each_image_are_kept(first, second, workspace):
+    """A live version that is a head on embeddings predicts `val`, too."""
+    check_kept(second[0], workspace)
+    check_baseline(second[0], workspace, first[0].result.pushed_version, ["test", "val"])
 
 
 def test_a_night_without_new_images_ends_early(second, run_nightly):

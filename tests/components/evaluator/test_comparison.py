@@ -3,6 +3,7 @@
 import json
 import os
 
+import numpy as np
 import pytest
 import tensorflow as tf
 from data_reports import write_counts
@@ -13,6 +14,7 @@ from components.artifacts import IngestReport
 from components.evaluator.comparison import compare_models, describe_compared, describe_uncompared, measure_drop
 from components.evaluator.component import EvaluatorExecutor
 from components.records.embedding import EmbeddingSummary
+from components.records.predictions import PREDICTIONS, read_predictions
 from serving.releases.versions import Version
 
 pytestmark = pytest.mark.slow
@@ -69,8 +71,8 @@ def write_examples(tmp_path, serialize):
         folder = tmp_path / "examples" / "Split-test"
         folder.mkdir(parents=True)
         with tf.io.TFRecordWriter(str(folder / "data_tfrecord-00000-of-00001")) as writer:
-            for image, label in map(str.split, examples):
-                writer.write(serialize(image.encode(), label))
+            for number, (image, label) in enumerate(map(str.split, examples)):
+                writer.write(serialize(image.encode(), label, f"{label}/{number}.jpg"))
         return str(folder / "data_tfrecord-00000-of-00001")
 
     return write
@@ -170,6 +172,7 @@ def evaluate(tmp_path, write_examples):
         summary = json.loads((tmp_path / "evaluation" / "summary.json").read_text())
         return summary, os.listdir(blessing.uri), blessing.get_int_custom_property("blessed")
 
+    evaluate_models.read_kept = lambda: read_predictions(str(tmp_path / "evaluation" / PREDICTIONS))
     return evaluate_models
 
 
@@ -193,6 +196,12 @@ def test_a_candidate_of_other_classes_that_is_worse_is_not_blessed(evaluate):
         "candidate_accuracy": 0.5,
         "problem": "",
     }
+    kept = evaluate.read_kept()
+    assert (len(kept), sorted(set(kept.path)) == kept.path) == (10, True)
+    assert (kept.baseline_version, kept.classes, kept.baseline_classes) == (7, HALF_RIGHT[0], PERFECT[0])
+    words = [{"cat": "tom", "dog": "rex"}[label] for label in kept.label]
+    np.testing.assert_allclose(kept.candidate, [HALF_RIGHT[1][word] for word in words], rtol=1e-6)
+    np.testing.assert_allclose(kept.baseline, [PERFECT[1][word] for word in words], rtol=1e-6)
 
 
 @pytest.mark.long

@@ -310,7 +310,7 @@ def test_the_report_counts_everything(troubled):
 
 def test_the_report_holds_nothing_but_the_report(troubled):
     """The records of the first pass are removed."""
-    assert troubled.files == ["images.u64", "ingest.json", "quarantine.jsonl"]
+    assert troubled.files == ["image_figures.json", "images.u64", "ingest.json", "quarantine.jsonl"]
 
 
 def test_the_set_of_images_is_that_of_the_examples(troubled):

@@ -20,6 +20,7 @@ from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils, standard_artifacts
 from training_settings import AUGMENTED, OFF, SETTINGS, change
 
+from components.records.predictions import PREDICTIONS, read_predictions
 from components.row_store.store import EmbeddingStore
 from components.trainer import component, training
 from components.trainer.devices import choose_devices
@@ -131,6 +132,30 @@ def fine_tuned(train, tmp_path_factory):
     """A run whose phase 2 learns, and whose head learns almost nothing."""
     out = tmp_path_factory.mktemp("fine_tuned")
     return train(out, **PHASE_2_LEARNS)
+
+
+def check_val_predictions(trained, folder):
+    """Checks that the kept probabilities of `val` are the exported model's output, and give the score of the phase."""
+    kept = read_predictions(str(trained.run / PREDICTIONS))
+    examples = read_records(folder / "Split-val")
+    predicted = predict(trained.model, examples)
+    given = [tf.train.Example.FromString(example).features.feature for example in examples.numpy()]
+    order = {feature["path"].bytes_list.value[0].decode(): row for row, feature in enumerate(given)}
+    np.testing.assert_allclose(kept.candidate, predicted[[order[path] for path in kept.path]], atol=1e-5)
+    assert (set(kept.split), len(kept), kept.has_baseline().any()) == ({"val"}, 6, False)
+    chosen = [kept.classes[row] for row in kept.candidate.argmax(axis=1)]
+    accuracy = np.mean([name == label for name, label in zip(chosen, kept.label, strict=True)])
+    score = trained.scores[trained.kept]
+    assert accuracy == pytest.approx(score["accuracy"])
+    best = next(row for row in trained.epochs if row["best"] and row["phase"] == trained.kept)
+    assert (score["loss"], score["accuracy"]) == pytest.approx((best["val_loss"], best["val_accuracy"]), rel=1e-3)
+
+
+def test_predictions_of_val_are_those_of_the_exported_model(head_only, fine_tuned, examples):
+    """This holds for the head on embeddings and for the tail on features."""
+    assert (head_only.kept, fine_tuned.kept) == (HEAD, FINE_TUNE)
+    check_val_predictions(head_only, examples)
+    check_val_predictions(fine_tuned, examples)
 
 
 def test_history_and_curves_are_written(head_only):
@@ -360,7 +385,22 @@ def test_an_augmented_run_exports_what_it_validated_and_leaves_no_images_behind(
     assert "so every epoch runs them through the base anew: nothing is kept or reused" in caplog.text
     assert not (tmp_path / "store").exists()
     assert "Resized images are kept on disk" in caplog.text
+    check_val_predictions(augmented, large_examples)
     assert [path.name for path in augmented.run.iterdir() if path.is_dir()] == ["tensorboard"]
+
+
+@pytest.mark.parametrize("count", [0, 1, 8])
+def test_warmup_images_bounds_the_photographs_that_travel_with_a_model(examples, tmp_path, monkeypatch, count):
+    """The split `test` has two images here; with 0 no request is written."""
+    written = {}
+    monkeypatch.setattr(component, "export_saved_model", lambda *args, **kwargs: None)
+    monkeypatch.setattr(component.resnet, "assemble", lambda *args: None)
+    monkeypatch.setattr(component.resnet, "build_embedder", lambda *args: None)
+    monkeypatch.setattr(component, "write_warmup_requests", lambda path, images, name: written.update(images=images))
+    fn_args = SimpleNamespace(transform_output=str(tmp_path), serving_model_dir=str(tmp_path))
+    settings = change(SETTINGS, warmup_images=count, test_files=[str(examples / "Split-test" / "*")])
+    component.export(SimpleNamespace(network=None), None, FINE_TUNE, fn_args, settings)
+    assert len(written.get("images", [])) == min(count, 2)
 
 
 @pytest.mark.long

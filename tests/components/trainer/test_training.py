@@ -16,7 +16,7 @@ from components import progress
 from components.embedder.artifact import Embedded
 from components.network import resnet
 from components.records.history import Score
-from components.trainer import training
+from components.trainer import scoring, training
 from components.trainer.devices import Devices, choose_devices
 from components.trainer.training import FINE_TUNE, HEAD, Images, Inputs
 from components.transform import pixels
@@ -131,7 +131,7 @@ def test_early_stopping_restores_the_best_epoch(tmp_path, devices):
     history = training.train_phase(HEAD, head, train, val, labels, settings, devices, str(tmp_path))
     losses = [row.val_loss for row in history]
     assert len(history) == losses.index(min(losses)) + 1 + 2 < 20
-    assert training.score(head, val).loss == pytest.approx(min(losses), rel=1e-4)
+    assert training.score(head, val).score.loss == pytest.approx(min(losses), rel=1e-4)
     assert [row.val_loss for row in history if row.best] == [min(losses)]
     assert losses[-1] > min(losses) * 1.01
 
@@ -387,12 +387,11 @@ def test_phases_and_epochs_trace_once(embedded_noise, small_base, frozen_like, d
             setattr(network, name, count(f"{name} of {network.name}", getattr(network, name)))
 
     monkeypatch.setattr(resnet, "compile_for_training", record)
+    monkeypatch.setattr(scoring, "measure_batch", count("score", scoring.measure_batch))
     fine_tune(embedded_noise, small_base, frozen_like, devices, tmp_path, True, head_epochs=3, fine_tune_epochs=3)
-    training_steps = ["train_step of head", "train_step of tail_and_head"]
-    # What is exported is scored on its own, in float32.
-    assert sorted(traced) == sorted(
-        [*training_steps, "test_step of head", "test_step of tail_and_head", "test_step of tail_and_head"]
-    )
+    steps = [f"{step} of {network}" for step in ("train_step", "test_step") for network in ("head", "tail_and_head")]
+    # Each phase is scored by a step of its own, in float32, the precision of the export.
+    assert sorted(traced) == sorted([*steps, "score", "score"])
 
 
 def test_a_fine_tuned_base_is_scored_and_left_in_float32(embedded_noise, small_base, frozen_like, tmp_path):

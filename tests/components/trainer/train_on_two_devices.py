@@ -46,6 +46,9 @@ def main() -> None:
     moved = [not np.array_equal(a, b) for a, b in zip(before, base.get_weights(), strict=True)]
     assert moved[:2] == [False, False], moved
     assert trained.kept == "head" or moved[2], moved
+    best = next(row for row in trained.history if row.best and row.phase == "head")
+    assert abs(trained.scores["head"].loss - best.val_loss) < 1e-4, (trained.scores, best)
+    assert trained.val_probabilities.shape == (30, 2), trained.val_probabilities.shape
 
 
 if __name__ == "__main__":

@@ -1,23 +1,21 @@
-"""Advice after a refused model: likely reasons, and what to try."""
+"""Advice after a refused model: likely reasons, and what to try, for the page of a run and for the terminal."""
 
 from components.network.weights import RANDOM
 from components.records.evaluation import EvaluationSummary
 from components.records.history import TrainingHistory
 from pipeline.config.config import Config
-from pipeline.local.run import Trained
 from schema.text import list_some
 
 
-def advise(trained: Trained, config: Config) -> list[str]:
+def advise(evaluation: EvaluationSummary, history: TrainingHistory, config: Config) -> list[str]:
     """Returns a sentence for each likely reason, the likeliest first; an empty list for an accepted model."""
-    evaluation = trained.result.evaluation
     if evaluation.blessed:
         return []
     found = [
         _look_at_weights(config),
         _look_at_certainty(evaluation),
         *_look_at_classes(evaluation),
-        *_look_at_epochs(trained.history, config),
+        *_look_at_epochs(history, config),
     ]
     return [sentence for sentence in found if sentence] or [
         "None of the usual reasons: look at the confused images, and at their labels."

@@ -1,13 +1,11 @@
-"""Advice of a run after a refusal."""
-
-import dataclasses
+"""Advice after a refused model."""
 
 import pytest
-from example_outcome import CONFIG, HISTORY, change_result, make_epoch
+from example_outcome import CONFIG, HISTORY, make_epoch
 from made_up_evaluation import EVALUATION
 
 from pipeline.config.load import load_config
-from pipeline.local.advice import advise
+from pipeline.report.advice import advise
 
 REFUSED = EVALUATION.model_copy(
     update={
@@ -23,8 +21,7 @@ TRAINED = load_config(None, {"data": "photos"})  # from ImageNet's weights
 
 
 def advise_on(config=TRAINED, history=HISTORY, **evaluation):
-    refused = change_result(evaluation=REFUSED.model_copy(update=evaluation))
-    return advise(dataclasses.replace(refused, history=history), config)
+    return advise(REFUSED.model_copy(update=evaluation), history, config)
 
 
 def make_history(best):

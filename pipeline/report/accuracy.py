@@ -1,0 +1,169 @@
+"""Collects the contents of the page's parts on accuracy, confusion, reliability and mistakes."""
+
+import dataclasses
+import itertools
+from typing import Any
+
+from components.records.evaluation import EvaluationSummary
+from pipeline.report import figures
+from pipeline.report.charts import draw_confidence, draw_matrix, draw_reliability
+from pipeline.report.figures import Answers, Share
+from pipeline.report.sources import RunFiles
+from pipeline.report.thumbnails import Thumbnails
+from schema.features import TEST, VAL
+
+_MOST_CELLS = 20  # classes up to which the confusion matrix is a table; above, it is a picture
+_MOST_CONFUSIONS = 20
+_MOST_PICTURES = 12  # pictures of mistakes, and of uncertain images
+_SHOWN_CLASSES = 3  # number of probabilities beside a picture
+
+
+@dataclasses.dataclass(frozen=True)
+class Bar:
+    """Row of the accuracy table.
+
+    Attributes:
+        name: name of the model.
+        value: accuracy on test images, 0 to 1.
+        images: number of test images.
+        interval: 95 % interval of the accuracy, or None.
+    """
+
+    name: str
+    value: float
+    images: int
+    interval: tuple[float, float] | None = None
+
+
+def describe_accuracy(files: RunFiles) -> dict[str, Any] | None:
+    """Returns accuracies with intervals, overall, by class and by day; None if no model was evaluated."""
+    evaluation = files.manifest.evaluation if files.manifest else None
+    if evaluation is None:
+        return None
+    answers = figures.select(files.predictions) if files.predictions else None
+    majority = figures.measure_majority(evaluation)
+    bars = [
+        Bar("This run", evaluation.accuracy, evaluation.images, evaluation.accuracy_interval),
+        *_describe_baseline(evaluation),
+    ]
+    if majority:
+        name, share = majority
+        bars.append(Bar(f"Always “{name}”", share.value or 0.0, share.images))
+    return {
+        "evaluation": evaluation,
+        "bars": bars,
+        "classes": _describe_classes(evaluation, answers),
+        "slices": _describe_slices(files, answers),
+        "val": _measure(figures.select(files.predictions, VAL)) if files.predictions else None,
+        "has_baseline": bool(answers and answers.baseline_known.any()),
+    }
+
+
+def _measure(answers: Answers) -> Share:
+    return Share(int(answers.right.sum()), len(answers.path))
+
+
+def _describe_baseline(evaluation: EvaluationSummary) -> list[Bar]:
+    """Returns the live version's accuracy, and the candidate's on the same images if they are not all test images."""
+    baseline = evaluation.baseline
+    if not baseline or baseline.accuracy is None or not baseline.images:
+        return []
+    bars = [_make_bar(f"Live version {baseline.version}", baseline.accuracy, baseline.images)]
+    if baseline.candidate_accuracy is not None and baseline.images != evaluation.images:
+        name = "This run, on the classes of both"
+        bars.append(_make_bar(name, baseline.candidate_accuracy, baseline.images))
+    return bars
+
+
+def _make_bar(name: str, value: float, images: int) -> Bar:
+    return Bar(name, value, images, figures.wilson_interval(round(value * images), images))
+
+
+def _describe_classes(evaluation: EvaluationSummary, answers: Answers | None) -> list[dict[str, Any]]:
+    """Returns a row for each class, with the recall of the candidate and of the live version."""
+    slices = figures.measure_slices(answers, answers.label) if answers else {}
+    rows = []
+    for index, (name, metrics) in enumerate(evaluation.classes.items()):
+        row = evaluation.confusion_matrix[index]
+        _, before = slices.get(name, (None, None))
+        rows.append({"name": name, "metrics": metrics, "recall": Share(row[index], sum(row)), "before": before})
+    return rows
+
+
+def _describe_slices(files: RunFiles, answers: Answers | None) -> list[dict[str, Any]]:
+    """Returns a row for each date folder of the test images."""
+    if answers is None or not files.ingest:
+        return []
+    days = figures.list_days(answers.path, files.ingest.spans)
+    measured = figures.measure_slices(answers, days)
+    return [{"name": name, "share": now, "before": before} for name, (now, before) in measured.items()]
+
+
+def describe_confusion(files: RunFiles) -> dict[str, Any] | None:
+    """Returns the confusion matrix, as a table or as a picture; None if no model was evaluated."""
+    evaluation = files.manifest.evaluation if files.manifest else None
+    if evaluation is None:
+        return None
+    classes, matrix = list(evaluation.classes), evaluation.confusion_matrix
+    table = len(classes) <= _MOST_CELLS
+    return {
+        "classes": classes,
+        "rows": [(name, row, sum(row)) for name, row in zip(classes, matrix, strict=True)] if table else [],
+        "picture": None if table else draw_matrix(matrix),
+        "pairs": figures.find_confusions(matrix, classes, _MOST_CONFUSIONS),
+        "totals": [sum(column) for column in zip(*matrix, strict=True)],
+    }
+
+
+def describe_reliability(files: RunFiles) -> dict[str, Any] | None:
+    """Returns the reliability diagram; None if the predictions of each image are missing."""
+    answers = figures.select(files.predictions) if files.predictions else None
+    if answers is None or not len(answers.path):
+        return None
+    counts, mean, share, error = figures.measure_reliability(answers)
+    edges = itertools.pairwise(bin / figures.BINS for bin in range(figures.BINS + 1))
+    return {
+        "charts": [draw_reliability(counts, mean, share), draw_confidence(counts)],
+        "bins": list(zip(edges, counts.tolist(), mean.tolist(), share.tolist(), strict=True)),
+        "error": error,
+        "confidence": float(answers.confidence.mean()),
+        "accuracy": float(answers.right.mean()),
+    }
+
+
+def describe_pictures(files: RunFiles, thumbnails: Thumbnails) -> dict[str, Any] | None:
+    """Returns mistakes and uncertain images with pictures; None if the predictions of each image are missing."""
+    if files.predictions is None:
+        return None
+    answers = figures.select(files.predictions, TEST)
+    return {
+        "images": len(answers.path),
+        "wrong": int((~answers.right).sum()),
+        "mistakes": _show(answers, figures.find_confident_mistakes(answers, _MOST_PICTURES), thumbnails),
+        "uncertain": _show(answers, figures.find_least_certain(answers, _MOST_PICTURES), thumbnails),
+    }
+
+
+def _show(answers: Answers, positions: list[int], thumbnails: Thumbnails) -> list[dict[str, Any]]:
+    return [
+        {
+            "path": answers.path[position],
+            "truth": answers.label[position],
+            "answer": answers.classes[answers.answer[position]],
+            "right": bool(answers.right[position]),
+            "probabilities": _list_probabilities(answers, position),
+            "picture": thumbnails.make(answers.path[position], answers.digest[position]),
+        }
+        for position in positions
+    ]
+
+
+def _list_probabilities(answers: Answers, position: int) -> list[tuple[str, float]]:
+    """Returns the most probable classes, and always the true class, with the most probable first."""
+    row = answers.candidate[position]
+    highest = sorted(range(len(row)), key=lambda index: -row[index])
+    shown = highest[:_SHOWN_CLASSES]
+    truth = int(answers.truth[position])
+    if truth >= 0 and truth not in shown:
+        shown.append(truth)
+    return [(answers.classes[index], float(row[index])) for index in shown]

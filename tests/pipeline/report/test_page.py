@@ -1,0 +1,116 @@
+"""The page of a run, for each outcome, and for hostile names of classes and files."""
+
+import re
+
+import pytest
+import run_folders
+from run_folders import RUN, make_workspace, write_failed, write_skipped, write_trained
+
+from pipeline.report.page import FILE, try_to_write_report, write_report
+
+EVIL = "<script>alert(1)</script> \x1b[2J\u202e"
+WRITTEN = {
+    "trained": (write_trained, "Pushed as version 7, which is live: accuracy"),
+    "skipped": (write_skipped, "Nothing was trained: no new image."),
+    "failed": (lambda *a: write_failed(*a, "7 files are broken. Mend them.\n  a.jpg: empty"), "7 files are broken."),
+    "interrupted": (lambda *a: write_failed(*a, "KeyboardInterrupt()"), "The run was interrupted"),
+    "killed": (lambda *a: None, "This run has not ended, or its process was killed."),
+}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Page of a run that trained a model."""
+    return write_page(tmp_path_factory.mktemp("trained"), each=20)
+
+
+def write_page(tmp_path, write=write_trained, **options):
+    workspace = make_workspace(tmp_path)
+    write(workspace, tmp_path / "data", **options)
+    return write_report(workspace, RUN).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("kind", WRITTEN)
+def test_every_run_has_a_page_that_begins_with_its_outcome(tmp_path, kind):
+    """Each part of the page has figures or a sentence."""
+    write, headline = WRITTEN[kind]
+    page = write_page(tmp_path, write)
+    [outcome] = re.findall(r'<h2 id="outcome-heading">(.*?)</h2>', page)
+    assert headline in outcome
+    parts = re.findall(r'<section class="part[ a-z]*" id="(\w+)"', page)
+    assert sorted(parts) == sorted(
+        ["changes", "accuracy", "confusion", "reliability", "mistakes", "training", "data", "components", "settings"]
+    )
+    assert page.index("What to do next") < page.index('id="changes"')
+
+
+def test_the_page_asks_nothing_of_the_network_and_has_no_script(trained):
+    assert not re.findall(r"https?:|url\((?!#)|<script|<link(?! rel=\"icon\" href=\"data:,\")|@import| on\w+=", trained)
+    assert set(re.findall(r'(?:src|href)="([^":#]*)', trained)) <= {"data", ""}
+
+
+def test_no_path_of_the_machine_is_told(tmp_path):
+    """The page may leave the machine, so a folder is named without its path."""
+    page = write_page(tmp_path, write_failed, failed=f"{tmp_path / 'data'}: no folder. Look at {tmp_path / 'out'}.")
+    assert str(tmp_path) not in page
+    assert "data: no folder" in page
+
+
+def test_names_of_classes_and_files_are_shown_and_command_nothing(tmp_path):
+    page = write_page(tmp_path, classes=("{{ 7 * 7 }}", EVIL.replace("/", "|")))
+    assert "<script" not in page
+    assert "&lt;script&gt;alert(1)&lt;|script&gt; \\x1b[2J\\u202e" in page
+    assert "{{ 7 * 7 }}" in page
+
+
+def test_mistakes_are_shown_with_truth_probabilities_and_picture(trained):
+    shown = trained[trained.index("The most confident mistakes") : trained.index("The least certain images")]
+    assert re.search(
+        r'<img src="data:image/jpeg;base64,[^"]+" width="40" height="30" alt="Test image of \w+, predicted as', shown
+    )
+    assert re.search(r"predicted <b>(cats|dogs)</b>, is <b>(cats|dogs)</b>", shown)
+    assert "(truth)" in shown
+
+
+def test_each_image_of_the_page_has_a_text(trained):
+    assert len(re.findall(r'<svg role="img" aria-label="[^"]+"', trained)) == trained.count("<svg") == 4
+    assert len(re.findall(r'<img [^>]*alt="[^"]+"', trained)) == trained.count("<img") > 0
+
+
+def test_ids_are_unique(trained):
+    ids = re.findall(r' id="([^"]+)"', trained)
+    assert len(ids) == len(set(ids)) > 10
+
+
+def test_the_page_of_a_hundred_classes_stays_small(tmp_path):
+    """The matrix is a picture, and pictures have a budget."""
+    page = write_page(tmp_path, classes=tuple(f"class {i}" for i in range(100)), each=1)
+    assert len(page) < 1_500_000
+    assert "Confusion matrix of 100 classes" in page
+
+
+def test_what_cannot_be_read_is_named_and_the_rest_is_shown(tmp_path):
+    workspace = make_workspace(tmp_path)
+    write_trained(workspace, tmp_path / "data")
+    (workspace.runs / RUN / "predictions.parquet").write_bytes(b"torn")
+    page = write_report(workspace, RUN).read_text()
+    assert "predictions.parquet cannot be read" in page
+    assert "The predictions of each image are missing" in page
+    assert "Confusion matrix" in page
+
+
+def test_an_error_of_the_page_ends_no_run(tmp_path, caplog):
+    workspace = make_workspace(tmp_path)
+    try_to_write_report(workspace, "no such run")
+    assert "could not be written" in caplog.text
+    assert not list(tmp_path.rglob(FILE))
+
+
+def test_a_refused_run_says_why_and_what_to_try(tmp_path):
+    refused = run_folders.RESULT.evaluation.model_copy(
+        update={"blessed": False, "failures": ["test accuracy 0.4 is below the 0.6 that is needed"]}
+    )
+    page = write_page(tmp_path, evaluation=refused, pushed_version=None, live_version=6)
+    assert "Not pushed: test accuracy 0.4 is below the 0.6 that is needed." in page
+    assert "Version 6 stays live." in page
+    assert "The base has random weights" in page
