@@ -19,6 +19,7 @@ from components.records.embedding import EmbeddingSummary
 from components.records.evaluation import EvaluationSummary
 from components.records.gate_verdict import GateVerdict
 from components.records.history import TrainingHistory
+from components.records.image_list import IMAGES
 from components.records.ingest import IngestSummary
 from components.records.push import PushOutcome
 from components.records.quarantine import QUARANTINE, read_quarantine
@@ -29,6 +30,7 @@ from pipeline.beam.worker_check import check_workers
 from pipeline.chain import Paths, create_pipeline
 from pipeline.check.left_out import suggest_conversion
 from pipeline.config.config import Config
+from pipeline.libraries import read_libraries
 from pipeline.local.kept_predictions import save_predictions
 from pipeline.local.progress_display import ProgressDisplay, describe_state
 from pipeline.local.run_log import RunLog
@@ -107,7 +109,11 @@ def _run_chain(
     folder.mkdir()
     run_config = RunConfig(**config.model_dump(mode="json"))
     begun = RunManifest(
-        run_id=run_id, config=run_config, resolved=RunResolved(**dataclasses.asdict(resolved)), seconds={}
+        run_id=run_id,
+        config=run_config,
+        resolved=RunResolved(**dataclasses.asdict(resolved)),
+        seconds={},
+        libraries=read_libraries(),
     )
     try:
         pipeline = _create_local_pipeline(config, resolved, workspace)
@@ -142,8 +148,10 @@ def _write_failure(begun: RunManifest, reason: str, components: list[Finished], 
         resolved=begun.resolved,
         failed=reason,
         seconds=_measure(components),
+        libraries=begun.libraries,
     )
     stopped.write(str(folder))
+    _save_images(components, folder)
 
 
 def _measure(components: list[Finished]) -> dict[str, float]:
@@ -201,6 +209,7 @@ def _collect(
     folder = workspace.runs / begun.run_id
     decision = RetrainingDecision.read(by_name["RetrainingGate"].outputs["decision"].uri)
     ingest = IngestSummary.read(by_name["ExampleGen"].outputs["report"].uri)
+    _save_images(components, folder)
     _save_quarantine(components, folder)
     live = versions.find_live(str(workspace.model_dir(model_name)))
     skipped = SkippedRun(
@@ -211,6 +220,7 @@ def _collect(
         decision=decision,
         live_version=live.number if live else None,
         seconds=_measure(components),
+        libraries=begun.libraries,
     )
     if not decision.train:
         return skipped
@@ -249,6 +259,7 @@ def _describe_training(
         live_version=skipped.live_version,
         trained_model=str(_find_model(trainer).relative_to(workspace.root)),
         seconds=skipped.seconds,
+        libraries=skipped.libraries,
     )
 
 
@@ -273,6 +284,13 @@ def _describe_embedding(
         artifact=str(pathlib.Path(uri).relative_to(workspace)),
         note=summary.note,
     )
+
+
+def _save_images(components: list[Finished], folder: pathlib.Path) -> None:
+    """Copies the list of the kept images into the run's folder, if ExampleGen has finished."""
+    for component in components:
+        if component.name == "ExampleGen":
+            shutil.copy(os.path.join(component.outputs["report"].uri, IMAGES), folder)
 
 
 def _save_quarantine(components: list[Finished], folder: pathlib.Path) -> pathlib.Path | None:

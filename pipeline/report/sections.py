@@ -1,18 +1,15 @@
 """Collects the contents of the page's parts on changes, training, components and configuration."""
 
-import importlib.metadata
 import json
-import platform
 from typing import Any
 
 from pipeline.config.keys import all_keys
+from pipeline.libraries import read_libraries
 from pipeline.report import changes, figures
 from pipeline.report.changes import Change, write_value
 from pipeline.report.charts import draw_curves
 from pipeline.report.sources import RunFiles
-from schema.version import VERSION
 
-_LIBRARIES = ("tensorflow", "keras", "tfx", "apache-beam", "tensorflow-model-analysis", "numpy", "pillow")
 _PHASES = {"head": "the head alone", "fine-tune": "the fine-tuned model"}
 _MOST_CLASSES = 30  # limit of listed classes with different numbers of images
 
@@ -89,12 +86,7 @@ def describe_settings(files: RunFiles) -> dict[str, list[Change]]:
 
 def describe_identity(files: RunFiles) -> dict[str, list[tuple[str, str]]]:
     """Returns the versions of the libraries that write the page, and the digests of the run."""
-    libraries = [("Graft", VERSION), ("Python", platform.python_version())]
-    for name in _LIBRARIES:
-        try:
-            libraries.append((name, importlib.metadata.version(name)))
-        except importlib.metadata.PackageNotFoundError:
-            continue
+    libraries = list(read_libraries().items())
     resolved = files.manifest.resolved.model_dump() if files.manifest else {}
     digests = [
         (key, str(value)) for key, value in resolved.items() if key.endswith(("digest", "key")) or key in _DIGESTS

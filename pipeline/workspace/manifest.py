@@ -23,7 +23,8 @@ _RECORDS: dict[str, type[Document]] = {
     "evaluation": EvaluationSummary,
     "serving": ServingVerdict,
 }
-NOT_PRINTED = ("config", "resolved", "seconds")  # fields of a manifest that the output of a run lacks
+INTERRUPTED = ("KeyboardInterrupt", "SystemExit", "StoppedError")  # beginnings of `failed` after a signal
+NOT_PRINTED = ("config", "resolved", "seconds", "libraries")  # fields of a manifest that the output of a run lacks
 
 
 class EmbeddingUse(Fields):
@@ -70,6 +71,7 @@ class RunManifest(Document):
         trained_model: SavedModel of the run, pushed or not, relative to the workspace; None if it is gone.
         failed: reason why the run stopped.
         seconds: duration of each component that finished.
+        libraries: versions of Graft, Python and libraries by name; None in a manifest of 0.2.
     """
 
     FILE: ClassVar[str] = "manifest.json"
@@ -95,6 +97,7 @@ class RunManifest(Document):
     trained_model: str | None = None
     failed: str | None = None
     seconds: dict[str, float]
+    libraries: dict[str, str] | None = None
 
     @pydantic.field_validator(*_RECORDS, mode="before")
     @classmethod
@@ -135,6 +138,7 @@ class SkippedRun(RunManifest):
     ingest: IngestSummary
     decision: RetrainingDecision
     live_version: int | None
+    libraries: dict[str, str] | None = None
 
 
 class RunResult(RunManifest):
@@ -155,6 +159,7 @@ class RunResult(RunManifest):
     decision: RetrainingDecision
     live_version: int | None
     trained_model: str | None = None
+    libraries: dict[str, str] | None = None
 
     @property
     def reasons(self) -> list[str]:
@@ -173,3 +178,4 @@ class FailedRun(RunManifest):
     """Manifest of a run that stopped with an error."""
 
     failed: str
+    libraries: dict[str, str] | None = None
