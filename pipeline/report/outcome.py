@@ -9,12 +9,11 @@ from pipeline.check.left_out import suggest_conversion
 from pipeline.report.advice import advise
 from pipeline.report.figures import measure_majority
 from pipeline.report.sources import RunFiles
-from pipeline.workspace.manifest import RunManifest
+from pipeline.workspace.manifest import INTERRUPTED, RunManifest
 from schema.text import list_some, quote
 
 State = Literal["good", "refused", "ended", "failed", "unknown"]
 WORKSPACE = "WORKSPACE"  # replaces the absolute path of the workspace
-_INTERRUPTED = ("KeyboardInterrupt", "SystemExit", "StoppedError")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +76,7 @@ def _describe_unknown(files: RunFiles) -> Outcome:
 def _describe_failure(files: RunFiles, failed: str) -> Outcome:
     first, *others = failed.splitlines() or [""]
     first, _, way = first.partition(". ")  # the first sentence of an error is the problem, the rest is the way out
-    if first.startswith(_INTERRUPTED):
+    if first.startswith(INTERRUPTED):
         steps = [Step("Start the run again: finished components are not repeated."), _look_at_log(files)]
         return Outcome("failed", "Interrupted", f"The run was interrupted{_at(files)}.", others, steps)
     advice = suggest_conversion(files.left_out, files.images or "DATA")

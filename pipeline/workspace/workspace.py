@@ -141,12 +141,20 @@ def make_run_id() -> str:
     return f"{now:%Y%m%dT%H%M%S}-{now.microsecond // 1000:03}Z-{secrets.token_hex(2)}"
 
 
+def find_start(run_id: str) -> datetime.datetime | None:
+    """Returns the start of a run in UTC; None if its id has no time. An id of Graft 0.2 is in local time."""
+    with contextlib.suppress(ValueError, OverflowError):
+        if "Z" not in run_id:
+            return datetime.datetime.strptime(run_id, _LOCAL_ID).astimezone(datetime.timezone.utc)
+        start = datetime.datetime.strptime(run_id.partition("Z")[0], _LOCAL_ID)
+        return start.replace(tzinfo=datetime.timezone.utc)
+    return None
+
+
 def _age(run_id: str) -> tuple[str, str]:
     """Returns a key that sorts run ids by age; ids of Graft 0.2 are in local time, without a "Z"."""
-    if "Z" not in run_id:
-        with contextlib.suppress(ValueError, OverflowError):
-            local = datetime.datetime.strptime(run_id, _LOCAL_ID).astimezone(datetime.timezone.utc)
-            return local.strftime(_LOCAL_ID), run_id
+    if "Z" not in run_id and (start := find_start(run_id)):
+        return start.strftime(_LOCAL_ID), run_id
     return run_id, run_id
 
 
