@@ -13,6 +13,7 @@ import click
 
 from pipeline.commands.check import check
 from pipeline.commands.checks import test
+from pipeline.commands.compare import compare
 from pipeline.commands.convert import convert
 from pipeline.commands.demo import demo
 from pipeline.commands.embeddings import embeddings
@@ -21,7 +22,9 @@ from pipeline.commands.model import model
 from pipeline.commands.predict import predict
 from pipeline.commands.releases import releases
 from pipeline.commands.repair import repair_workspace
+from pipeline.commands.report import report
 from pipeline.commands.run import run
+from pipeline.commands.runs import runs
 from pipeline.commands.sample import sample
 from pipeline.commands.serve import serve
 from pipeline.commands.tensorboard import tensorboard
@@ -33,7 +36,7 @@ from serving.process.output import make_streams_safe
 from serving.storage.gfile import set_defaults
 
 _COMMANDS = (
-    *(init, check, convert, run, demo, predict, serve, releases, tensorboard),
+    *(init, check, convert, run, demo, predict, serve, releases, runs, report, compare, tensorboard),
     *(embeddings, repair_workspace, model, sample, test),
 )
 

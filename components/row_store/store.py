@@ -161,6 +161,21 @@ class Rows:
             rows[chosen], _ = self._shards[shard].read(self._row[positions[chosen]])
         return rows
 
+    def read_intact(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Reads rows with their checksums, and sets no shard aside: for a reader beside the runs.
+
+        Args:
+            positions: int64 [num_rows], from `find`; none is -1.
+        Returns:
+            The rows [num_rows, *key.shape], and bool [num_rows], False for a row that is damaged or has been pruned.
+        """
+        rows = np.zeros([len(positions), *self.key.shape], self.key.numpy_dtype)
+        intact: np.ndarray = np.zeros(len(positions), bool)
+        for shard, chosen in self._by_shard(positions):
+            with contextlib.suppress(FileNotFoundError, BadShardError):
+                rows[chosen], intact[chosen] = self._shards[shard].read(self._row[positions[chosen]], check=True)
+        return rows, intact
+
     def check(self, positions: np.ndarray) -> np.ndarray:
         """Reads rows and compares them with their checksums.
 

@@ -1,4 +1,4 @@
-"""Writes docs/schemas/: JSON schemas of the manifest, of a run's output and of a version's record."""
+"""Writes docs/schemas/: JSON schemas of the manifest, of printed documents and of a version's record."""
 
 import inspect
 import json
@@ -8,9 +8,11 @@ from typing import Any
 
 import pydantic
 
+from components.records.comparison import Comparison
+from components.records.run_list import RunList
 from pipeline.workspace.manifest import NOT_PRINTED, FailedRun, RunManifest, RunResult, SkippedRun
 from serving.releases.record import VersionRecord
-from serving.storage.documents import Document
+from serving.storage.documents import Fields
 
 Schema = dict[str, Any]  # JSON Schema, as pydantic makes it
 
@@ -31,6 +33,8 @@ def make_schemas() -> dict[str, Schema]:
     return {
         "manifest.schema.json": _combine("runs/<run id>/manifest.json", [RunResult, SkippedRun, FailedRun]),
         "run_output.schema.json": _combine("Output of ./graft run --json", [RunResult, SkippedRun], printed=True),
+        "comparison.schema.json": _combine("Output of ./graft compare --json", [Comparison]),
+        "run_list.schema.json": _combine("Output of ./graft runs --json", [RunList]),
         "version_record.schema.json": _combine("assets.extra/graft.json of a pushed version", [VersionRecord]),
     }
 
@@ -43,7 +47,7 @@ def write_schemas(folder: str) -> None:
         pathlib.Path(folder, name).write_text(f"{text}\n", encoding="utf-8")
 
 
-def _combine(title: str, kinds: list[type[Document]], printed: bool = False) -> Schema:
+def _combine(title: str, kinds: list[type[Fields]], printed: bool = False) -> Schema:
     """Builds the schema of a document that has one of several classes."""
     _, schema = pydantic.json_schema.models_json_schema([(kind, "validation") for kind in kinds])
     for definition in schema["$defs"].values():
@@ -72,7 +76,7 @@ def _describe_fields(definition: Schema) -> None:
         value.pop("title", None)
 
 
-def _keep_written(definition: Schema, kind: type[Document]) -> None:
+def _keep_written(definition: Schema, kind: type[Fields]) -> None:
     """Drops the fields that a class of run lacks, in place; a version record has every field."""
     names = list(definition["properties"])
     required = set(names if kind is VersionRecord else definition["required"]) | {"format"}

@@ -31,6 +31,7 @@ RUN_ON = {
     "components/trainer/component.py": {"Trainer"},
     "components/trainer/training.py": {"Trainer"},
     "components/trainer/scoring.py": {"Trainer"},
+    "components/records/image_list.py": {"ExampleGen"},
     "components/records/predictions.py": {"Trainer", "Evaluator"},
     "components/evaluator/component.py": {"Evaluator"},
     "components/evaluator/extractors.py": {"Evaluator"},

@@ -29,6 +29,7 @@ from components.example_gen.duplicates import Record
 from components.example_gen.layout import ImageFile, list_images
 from components.example_gen.reading import GONE, read_image, read_images
 from components.example_gen.splits import assign_split, choose_salt
+from components.records.image_list import IMAGES, ListedImage, read_image_list
 from schema.errors import DataError, UsageError
 
 
@@ -310,7 +311,7 @@ def test_the_report_counts_everything(troubled):
 
 def test_the_report_holds_nothing_but_the_report(troubled):
     """The records of the first pass are removed."""
-    assert troubled.files == ["image_figures.json", "images.u64", "ingest.json", "quarantine.jsonl"]
+    assert troubled.files == ["image_figures.json", "images.parquet", "images.u64", "ingest.json", "quarantine.jsonl"]
 
 
 def test_the_set_of_images_is_that_of_the_examples(troubled):
@@ -319,6 +320,17 @@ def test_the_set_of_images_is_that_of_the_examples(troubled):
     expected = image_set.make((e["digest"].decode(), e["label"].decode()) for e in examples)
     assert len(expected) == 12
     np.testing.assert_array_equal(image_set.read(troubled.uri), expected)
+
+
+def test_the_list_of_images_is_that_of_the_examples(troubled):
+    """With the split of each."""
+    listed = read_image_list(f"{troubled.uri}/{IMAGES}")
+    examples = [
+        ListedImage(split, *(example[name].decode() for name in ("digest", "path", "label")))
+        for split, rows in troubled.splits.items()
+        for example in rows
+    ]
+    assert sorted(listed, key=str) == sorted(examples, key=str)
 
 
 def test_images_are_dealt_by_the_salt_in_the_report(troubled):

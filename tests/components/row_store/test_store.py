@@ -250,6 +250,21 @@ def test_a_damaged_row_fails_its_check(store, log):
     assert list_found(store, range(9)) == [1, 2]
 
 
+def test_reading_beside_the_runs_tells_damaged_rows_and_changes_nothing(store, log):
+    """`check` would set the shard aside."""
+    whole, damaged = add(store, [1, 2]), add(store, [3, 4, 5])
+    flip(damaged, make_row(FEATURES, 4))
+    rows = store.open()
+    positions = find(rows, [5, 4, 1])
+    read, intact = rows.read_intact(positions)
+    assert intact.tolist() == [True, False, True]
+    assert read[[0, 2]].tobytes() == np.stack([make_row(FEATURES, n) for n in (5, 1)]).tobytes()
+    assert list_shards(store) == sorted([whole, damaged])
+    whole.unlink()
+    assert rows.read_intact(positions)[1].tolist() == [True, False, False]
+    assert log.text == ""
+
+
 def test_rows_that_pass_their_check_are_there_for_who_opens_next(store):
     """After the failed rows are computed, `open` finds all rows: no row of a shard set aside passes."""
     flip(add(store, [3, 4, 5]), make_row(FEATURES, 4))

@@ -1,12 +1,16 @@
-"""docs/schemas describes the manifest, the output of a run, and a version's record."""
+"""docs/schemas describes the manifest, what commands print, and a version's record."""
 
 import json
 import pathlib
 
 import pytest
+from compared_runs import A, B, write_runs
 from example_outcome import CONFIG, OUTCOME, RESULT
 
+from pipeline.compare.compare import compare
+from pipeline.compare.sides import find_side
 from pipeline.local.report import render_json
+from pipeline.runs.run_list import list_runs
 from pipeline.workspace.manifest import FailedRun, SkippedRun
 from pipeline.workspace.schemas import make_schemas, write_schemas
 from serving.releases.record import Metrics, RunConfig, RunResolved, VersionRecord
@@ -35,18 +39,35 @@ def test_schemas_are_those_of_the_source(tmp_path):
     assert made == {path.name: path.read_text(encoding="utf-8") for path in FOLDER.iterdir()}
 
 
-@pytest.mark.parametrize(("name", "text"), DOCUMENTS.values(), ids=DOCUMENTS)
-def test_documents_have_the_fields_of_their_schema(name, text):
+@pytest.fixture(scope="module")
+def documents(tmp_path_factory):
+    """Schema and text of each document, with what is printed of a workspace."""
+    workspace = write_runs(tmp_path_factory.mktemp("runs"))
+    comparison = compare(workspace, *(find_side(workspace, name, None) for name in (A, B)))
+    printed = {
+        "a comparison": ("comparison", comparison.model_dump_json()),
+        "a list of runs": ("run_list", list_runs(workspace, 20).model_dump_json()),
+    }
+    return DOCUMENTS | printed
+
+
+NAMES = [*DOCUMENTS, "a comparison", "a list of runs"]
+
+
+@pytest.mark.parametrize("kind", NAMES)
+def test_documents_have_the_fields_of_their_schema(documents, kind):
     """Of one of its kinds: all that are required, and no other."""
+    name, text = documents[kind]
     schema, fields = make_schemas()[f"{name}.schema.json"], json.loads(text).keys()
     kinds = [schema["$defs"][found["$ref"].rpartition("/")[2]] for found in schema["anyOf"]]
     assert sum(set(kind["required"]) <= fields <= kind["properties"].keys() for kind in kinds) == 1
 
 
 @pytest.mark.long  # the library takes 2 s to import
-@pytest.mark.parametrize(("kind", "text"), DOCUMENTS.values(), ids=DOCUMENTS)
-def test_documents_are_as_their_schema_says(kind, text):
+@pytest.mark.parametrize("name", NAMES)
+def test_documents_are_as_their_schema_says(documents, name):
     """By another library; and without any of the required fields they are not."""
+    kind, text = documents[name]
     jsonschema = pytest.importorskip("jsonschema")  # the older stack has it
     schema, document = make_schemas()[f"{kind}.schema.json"], json.loads(text)
     validator = jsonschema.Draft202012Validator(schema)
@@ -64,3 +85,7 @@ def test_every_field_is_described():
     for name in ("RunResult", "SkippedRun", "FailedRun", "VersionRecord", "IngestSummary", "EvaluationSummary"):
         fields = kinds[name]["properties"]
         assert [field for field in fields if "description" not in fields[field]] == ["format"], name
+    for schema in ("comparison", "run_list"):
+        for name, kind in make_schemas()[f"{schema}.schema.json"]["$defs"].items():
+            fields = kind["properties"]
+            assert {field for field in fields if "description" not in fields[field]} <= {"format"}, name

@@ -1,0 +1,1 @@
+"""Comparison of two runs or versions, for `./graft compare`. Imports no TensorFlow."""

@@ -1,0 +1,1 @@
+"""Runs of a workspace: found by name, and listed. Imports no TensorFlow."""

@@ -1,0 +1,37 @@
+"""Finds the page of a run, and makes it if it is missing."""
+
+import pathlib
+
+from pipeline.runs.find import find_newest, find_run
+from pipeline.workspace.workspace import Workspace
+from schema.errors import UsageError
+from serving.releases.versions import Version
+
+_PAGE = "report.html"
+
+
+def find_page(workspace: Workspace, name: str | None, model: str | None) -> pathlib.Path:
+    """Returns the path of a run's page; makes the page from the files of the run if it is missing.
+
+    Args:
+        workspace: workspace of the runs.
+        name: id of a run or number of a version, as for `find_run`; None for the newest run.
+        model: name of the model of a version; None for the only one.
+    Raises:
+        UsageError: if there is no such run, or the page cannot be written.
+    """
+    found = find_run(workspace, name, model) if name else (find_newest(workspace), None)
+    if isinstance(found, Version):
+        raise UsageError(
+            f"version {found.number}: its run is gone, and its page with it. ./graft runs lists the other runs."
+        )
+    run_id = found[0]
+    page = workspace.runs / run_id / _PAGE
+    if not page.is_file():
+        from pipeline.report.page import write_report  # imports matplotlib
+
+        try:
+            write_report(workspace, run_id)
+        except OSError as error:
+            raise UsageError(f"{page}: cannot be written: {error.strerror}.") from None
+    return page

@@ -1,0 +1,167 @@
+"""Lists the runs of a workspace: start, outcome, accuracy, images, time, version."""
+
+import datetime
+import os
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from components.records.push import SUPERSEDED
+from components.records.run_list import ListedRun, RunList
+from pipeline.console.printing import print_indented, print_plain
+from pipeline.report.formats import write_duration
+from pipeline.runs.find import list_or_refuse
+from pipeline.workspace.manifest import INTERRUPTED, RunManifest
+from pipeline.workspace.workspace import Workspace, find_start
+from schema.text import printable
+from serving.releases import releases
+from serving.storage.documents import DocumentError
+
+NOT_ENDED, DAMAGED = "not ended", "damaged"
+_COLOURS = {"pushed": "green", "live": "green", "canary": "yellow", "not pushed": "red", "failed": "red"}
+_WIDE = 110  # columns of a table with a row per run; a narrower terminal has two lines per run
+_UNLIMITED = 160  # columns of the table where the output is no terminal
+
+
+def list_runs(workspace: Workspace, limit: int) -> RunList:
+    """Lists the newest runs of a workspace, newest first.
+
+    Raises:
+        UsageError: if the workspace has no run.
+    """
+    newest = list_or_refuse(workspace)[::-1]
+    states = _find_states(workspace)
+    shown = [_describe(workspace, run_id, states.get(run_id, "")) for run_id in newest[:limit]]
+    return RunList(runs=shown, more=len(newest) - len(shown))
+
+
+def print_runs(runs: RunList, console: Console) -> None:
+    """Prints a row for each run; on a narrow terminal, two or three lines."""
+    if console.is_terminal and console.width < _WIDE:
+        for run in runs.runs:
+            _print_lines(run, console)
+    else:
+        if not console.is_terminal:
+            console.width = _UNLIMITED
+        console.print(_make_table(runs))
+    if runs.more:
+        print_plain(console, f"{runs.more:,} older: --limit {len(runs.runs) + runs.more} lists them all.")
+
+
+def describe_outcome(manifest: RunManifest | None, damaged: bool = False) -> str:
+    """Returns the outcome of a run in one or two words, as its page does, in lower case.
+
+    Args:
+        manifest: manifest of the run; None if it is missing or damaged.
+        damaged: whether the manifest is damaged.
+    """
+    if manifest is None:
+        return DAMAGED if damaged else NOT_ENDED
+    if manifest.failed is not None:
+        return "interrupted" if manifest.failed.startswith(INTERRUPTED) else "failed"
+    if manifest.evaluation is None:
+        return "ended early"
+    if not manifest.evaluation.blessed or (manifest.serving and not manifest.serving.blessed) or manifest.held_back:
+        return "not pushed"
+    return "canary" if manifest.canary else "pushed" if manifest.pushed_now else "live"
+
+
+def _describe(workspace: Workspace, run_id: str, state: str) -> ListedRun:
+    folder = workspace.runs / run_id
+    manifest, problem = None, ""
+    try:
+        manifest = RunManifest.find(str(folder))
+    except (DocumentError, OSError) as error:
+        problem = str(error).removeprefix(printable(f"{folder}/"))
+    evaluation = manifest.evaluation if manifest else None
+    start = find_start(run_id)
+    page = folder / "report.html"
+    return ListedRun(
+        run_id=run_id,
+        begun=start.isoformat(timespec="seconds") if start else None,
+        outcome=describe_outcome(manifest, bool(problem)),
+        reason=problem or (_find_reason(manifest) if manifest else ""),
+        accuracy=evaluation.accuracy if evaluation else None,
+        accuracy_interval=evaluation.accuracy_interval if evaluation else None,
+        test_images=evaluation.images if evaluation else None,
+        images=sum(manifest.ingest.images_by_split.values()) if manifest and manifest.ingest else None,
+        seconds=round(sum(manifest.seconds.values()), 2) if manifest else None,
+        version=manifest.pushed_version if manifest else None,
+        state=state,
+        report=os.fspath(page) if page.is_file() else None,
+    )
+
+
+def _find_reason(manifest: RunManifest) -> str:
+    """Returns the first reason of an outcome; "" for a pushed model."""
+    if manifest.failed is not None:
+        return (manifest.failed.splitlines() or [""])[0]
+    if manifest.evaluation is None:
+        return manifest.decision.reason if manifest.decision else ""
+    if manifest.held_back:
+        known = "became live meanwhile" if manifest.held_back.state == SUPERSEDED else manifest.held_back.state
+        return f"version {manifest.held_back.version}: {known}"
+    serving = manifest.serving.reasons if manifest.serving else []
+    return next(iter([*manifest.evaluation.failures, *serving]), "")
+
+
+def _find_states(workspace: Workspace) -> dict[str, str]:
+    """Returns "live" or "canary" by the id of the run that made the version."""
+    states: dict[str, str] = {}
+    for folder in sorted(workspace.model_dir("").glob("*")):
+        if folder.is_dir():
+            found = releases.read(str(folder))
+            pairs = (("canary", found.canary), ("live", found.live))
+            states |= {version.record.run_id: state for state, version in pairs if version and version.record.run_id}
+    return states
+
+
+def _make_table(runs: RunList) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    for title in ("begun (UTC)", "outcome", "accuracy (95 %)", "images", "time", "version", "run"):
+        right = title in ("images", "time")
+        table.add_column(title, no_wrap=True, justify="right" if right else "left")
+    for run in runs.runs:
+        images = "" if run.images is None else f"{run.images:,}"
+        time = "" if run.seconds is None else write_duration(run.seconds)
+        cells = (_write_time(run), _colour(run), _write_accuracy(run), images, time, _write_version(run))
+        table.add_row(*cells, escape(printable(run.run_id)))
+    return table
+
+
+def _print_lines(run: ListedRun, console: Console) -> None:
+    """Prints the id with the outcome, the figures, and for a run without a model the reason."""
+    version = _write_version(run)
+    head = f"[bold]{escape(printable(run.run_id))}[/]  {_colour(run)}{' as ' if version else ''}{version}"
+    console.print(head, soft_wrap=True)
+    images = "" if run.images is None else f"{run.images:,} images"
+    time = "" if run.seconds is None else write_duration(run.seconds)
+    accuracy = _write_accuracy(run)
+    figures = [f"accuracy {accuracy}" if accuracy else "", images, time]
+    if any(figures):
+        print_indented(console, ", ".join(filter(None, figures)), 2)
+    if run.reason:
+        print_indented(console, run.reason, 2)
+
+
+def _write_time(run: ListedRun) -> str:
+    return datetime.datetime.fromisoformat(run.begun).strftime("%Y-%m-%d %H:%M") if run.begun else ""
+
+
+def _colour(run: ListedRun) -> str:
+    colour = _COLOURS.get(run.outcome)
+    return f"[{colour}]{run.outcome}[/]" if colour else run.outcome
+
+
+def _write_accuracy(run: ListedRun) -> str:
+    if run.accuracy is None:
+        return ""
+    low, high = run.accuracy_interval or (run.accuracy, run.accuracy)
+    return f"{run.accuracy:.3f} ({low:.3f} to {high:.3f})"
+
+
+def _write_version(run: ListedRun) -> str:
+    if run.version is None:
+        return run.state
+    return f"{run.version} {run.state}".rstrip()
