@@ -53,7 +53,7 @@ def read_image_list(path: str) -> list[ListedImage]:
         content = read_bytes(path)
         if content is None:
             raise DocumentError(f"{path}: is missing")
-        table = pq.read_table(pa.BufferReader(content))
+        table = pq.ParquetFile(pa.BufferReader(content)).read()  # pq.read_table imports pandas
         found = int((table.schema.metadata or {})[_METADATA])
         if found == FORMAT and table.schema.equals(_SCHEMA) and not any(c.null_count for c in table.columns):
             columns = (table.column(name).to_pylist() for name in _COLUMNS)

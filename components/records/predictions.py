@@ -149,7 +149,7 @@ def parse_predictions(content: bytes, source: str) -> Predictions:
         DocumentError: as `read_predictions`.
     """
     try:
-        table = pq.read_table(pa.BufferReader(content))
+        table = pq.ParquetFile(pa.BufferReader(content)).read()  # pq.read_table imports pandas
         described = json.loads((table.schema.metadata or {})[_METADATA])
         found = described["format"]
         if found == FORMAT:
@@ -188,14 +188,33 @@ def _to_lists(rows: np.ndarray, present: np.ndarray) -> pa.ListArray:
 def _to_rows(column: pa.ChunkedArray, width: int) -> np.ndarray:
     """Turns N lists into float32 [N, width], NaN where a list is null."""
     rows = no_baseline(len(column), width)
-    present = np.array(column.is_valid())
+    present = _find_present(column)
     rows[present] = _flatten(column).reshape(int(present.sum()), width)
     return rows
 
 
+def _find_present(column: pa.ChunkedArray) -> np.ndarray:
+    """Returns bool [N], False where a value is null; the functions of pyarrow.compute would import pandas."""
+    chunks = [
+        np.array([value.is_valid for value in chunk], bool) if chunk.null_count else np.ones(len(chunk), bool)
+        for chunk in column.chunks
+    ]
+    return np.concatenate([np.zeros(0, bool), *chunks])
+
+
 def _flatten(column: pa.ChunkedArray) -> np.ndarray:
-    chunks = [chunk.flatten().to_numpy(zero_copy_only=False) for chunk in column.chunks]
-    return np.concatenate([np.zeros(0, np.float32), *chunks])
+    """Returns the values of all lists; a null list of a Parquet file has none. Arrow's `to_numpy` imports pandas."""
+    if column.type.value_type != pa.float32():
+        raise ValueError(f"expected probabilities of float32, got {column.type.value_type}")
+    chunks = [np.zeros(0, np.float32)]
+    for chunk in column.chunks:
+        start, stop = chunk.offsets[0].as_py(), chunk.offsets[-1].as_py()
+        values = chunk.values[start:stop]
+        if values.null_count:
+            raise ValueError("a probability is missing")
+        if len(values):
+            chunks.append(np.frombuffer(values.buffers()[1], np.float32, len(values), values.offset * 4))
+    return np.concatenate(chunks)
 
 
 def _widen(rows: np.ndarray, width: int) -> np.ndarray:

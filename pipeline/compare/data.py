@@ -1,6 +1,7 @@
 """Compares the images of two runs by their bytes."""
 
 import collections
+import itertools
 from collections.abc import Mapping
 
 from components.records.comparison import ChangedClass, ChangedImage, DataDifference
@@ -54,12 +55,12 @@ def _describe(image: ListedImage, before: str | None = None) -> ChangedImage:
 
 
 def _spread(images: list[ListedImage]) -> list[ListedImage]:
-    """Chooses the first images of each class in turn, in the order of the classes."""
+    """Chooses images of the classes in turn, so that the first few have each class."""
     by_label: dict[str, list[ListedImage]] = collections.defaultdict(list)
     for image in sorted(images, key=lambda image: image.path):
         by_label[image.label].append(image)
-    each = max(1, _MOST // max(1, len(by_label)))
-    return [image for label in sorted(by_label) for image in by_label[label][:each]][:_MOST]
+    turns = itertools.zip_longest(*(by_label[label] for label in sorted(by_label)))
+    return list(itertools.islice((image for turn in turns for image in turn if image), _MOST))
 
 
 def _count_classes(

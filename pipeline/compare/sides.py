@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 from components.records.evaluation import EvaluationSummary
@@ -92,7 +92,7 @@ def find_side(workspace: Workspace, text: str, model: str | None) -> Side:
         outcome=describe_outcome(manifest, bool(problems)),
         config=manifest.config if manifest else RunConfig(),
         resolved=manifest.resolved if manifest else RunResolved(),
-        counts=manifest.ingest.counts if manifest and manifest.ingest else {},
+        counts=manifest.ingest.counts if manifest and manifest.ingest else _count(images or []),
         evaluation=manifest.evaluation if manifest else None,
         manifest=manifest,
         images=images,
@@ -111,6 +111,15 @@ def _try(problems: list[str], folder: pathlib.Path, name: str, read: Callable[[]
         reason = str(error).removeprefix(printable(f"{folder / name}: "))
         problems.append(f"{folder.name}/{name} cannot be read: {printable(reason)}.")
         return None
+
+
+def _count(images: Iterable[ListedImage]) -> dict[str, dict[str, int]]:
+    """Counts images by split and class; the manifest of a run that failed has no counts."""
+    counts: dict[str, dict[str, int]] = {}
+    for image in images:
+        by_class = counts.setdefault(image.split, {})
+        by_class[image.label] = by_class.get(image.label, 0) + 1
+    return counts
 
 
 def _read_version(version: Version) -> Side:

@@ -14,6 +14,7 @@ from schema.text import printable
 
 _MOST_PATHS = 5  # printed paths of each kind
 _MOST_CLASSES = 15  # printed rows of classes and of metrics
+_LEGEND = "+ right only in B, - only in A; near: new training images, with the cosine of the embeddings"
 _LEAST_CHANGE = 5e-4  # change of a metric that 3 digits show
 
 
@@ -38,6 +39,8 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
     if comparison.test:
         console.print()
         _print(console, "Flipped:", wording.describe_flips(comparison))
+        if comparison.flips:
+            print_indented(console, _LEGEND, LABEL_WIDTH)
         for flip in comparison.flips:
             _print_flip(flip, console)
     if comparison.notes:

@@ -34,7 +34,7 @@ def judge(test: PairedTest) -> str:
         return "Both are right on the same images."
     p_value = f"p = {test.p_value:.3f}" if test.p_value >= 0.001 else f"p = {test.p_value:.1e}"
     if test.p_value >= _LEVEL:
-        return f"Chance may explain the difference ({p_value}, exact McNemar test)."
+        return f"Chance may explain the difference between the models ({p_value}, exact McNemar test)."
     better = "B" if test.only_now > test.only_before else "A"
     return f"{better} is better, by more than chance explains ({p_value}, exact McNemar test)."
 

@@ -2,6 +2,7 @@
 
 import datetime
 import os
+import re
 
 from rich.console import Console
 from rich.markup import escape
@@ -21,6 +22,7 @@ from serving.storage.documents import DocumentError
 NOT_ENDED, DAMAGED = "not ended", "damaged"
 _COLOURS = {"pushed": "green", "live": "green", "canary": "yellow", "not pushed": "red", "failed": "red"}
 _WIDE = 110  # columns of a table with a row per run; a narrower terminal has two lines per run
+_RAISED = re.compile(r"""\w+\((["'])(.*?)\1.*\)""", re.DOTALL)  # an error in Python's notation
 _UNLIMITED = 160  # columns of the table where the output is no terminal
 
 
@@ -96,7 +98,8 @@ def _describe(workspace: Workspace, run_id: str, state: str) -> ListedRun:
 def _find_reason(manifest: RunManifest) -> str:
     """Returns the first reason of an outcome; "" for a pushed model."""
     if manifest.failed is not None:
-        return (manifest.failed.splitlines() or [""])[0]
+        raised = _RAISED.fullmatch(manifest.failed)
+        return ((raised[2] if raised else manifest.failed).splitlines() or [""])[0]
     if manifest.evaluation is None:
         return manifest.decision.reason if manifest.decision else ""
     if manifest.held_back:

@@ -58,6 +58,16 @@ def test_images_that_were_added_removed_and_relabelled_are_found_by_their_bytes(
         assert row.now == row.before + row.added - row.removed + row.gained - row.lost
 
 
+def test_the_listed_images_have_each_class(workspace):
+    """The first class would fill the list."""
+    images = read_image_list(str(workspace.runs / B / IMAGES))
+    images += [ListedImage("train", f"{i:064x}", f"cats/{i}.png", "cats") for i in range(30)]
+    write_image_list(str(workspace.runs / B / IMAGES), images)
+    data = compare_runs(workspace).data
+    assert (data.added, len(data.some_added)) == (32, 20)
+    assert {image.label for image in data.some_added[:2]} == {"cats", "dogs"}
+
+
 def test_a_change_of_split_is_no_change_of_the_images(workspace):
     images = read_image_list(str(workspace.runs / A / IMAGES))
     moved = [ListedImage("val", i.digest, i.path, i.label) if i.path == "cats/old.png" else i for i in images]

@@ -10,10 +10,14 @@ import shutil
 import subprocess
 import tarfile
 
+import compared_runs
 import pytest
 import run_folders
 from run_folders import RUN, make_workspace
 
+from pipeline.compare.compare import compare
+from pipeline.compare.page import write_page
+from pipeline.compare.sides import find_side
 from pipeline.report.page import write_report
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -83,7 +87,20 @@ def browse(page, tmp_path, *flags):
 def test_axe_finds_nothing_serious_and_a_phone_does_not_scroll_sideways(axe, tmp_path, write, scheme):
     workspace = make_workspace(tmp_path)
     write(workspace, tmp_path / "data")
-    page = write_report(workspace, RUN)
+    check_page(write_report(workspace, RUN), axe, tmp_path, scheme)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_the_page_of_a_comparison_is_as_good(axe, tmp_path, scheme):
+    workspace = compared_runs.write_runs(tmp_path)
+    sides = [find_side(workspace, name, None) for name in (compared_runs.A, compared_runs.B)]
+    page = tmp_path / "compare.html"
+    write_page(workspace, *sides, compare(workspace, *sides), page)
+    check_page(page, axe, tmp_path, scheme)
+
+
+def check_page(page, axe, tmp_path, scheme):
+    """Opens a page in a colour scheme; fails for a message, a request, a finding of axe-core or a wide page."""
     flags = [f"--blink-settings=preferredColorScheme={SCHEMES[scheme]}", "--window-size=500,900"]
     _, said = browse(page, tmp_path, *flags)
     assert "CONSOLE" not in said
