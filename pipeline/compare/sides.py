@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import os
 import pathlib
 from collections.abc import Callable, Iterable
 from typing import TypeVar
@@ -104,8 +105,10 @@ def find_side(workspace: Workspace, text: str, model: str | None) -> Side:
 def _try(problems: list[str], folder: pathlib.Path, name: str, read: Callable[[], _Value]) -> _Value | None:
     """Reads a file; returns None for a missing file, and for a damaged one, which is added to `problems`."""
     try:
-        if not (folder / name).exists():
+        if not os.path.lexists(folder / name):
             return None
+        if not (folder / name).is_file():  # opening a pipe would block
+            raise DocumentError("it is no regular file")
         return read()
     except (DocumentError, OSError) as error:
         reason = str(error).removeprefix(printable(f"{folder / name}: "))

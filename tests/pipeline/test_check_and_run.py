@@ -7,6 +7,7 @@ from command_line import make_typist
 from image_files import spoil, write_images
 from rich.console import Console
 
+from components.records.image_list import IMAGES, read_image_list
 from kubeflow.cli import main
 from pipeline.config.load import load_config
 from pipeline.local.run import run_pipeline
@@ -31,4 +32,7 @@ def test_run_does_what_check_said(tmp_path, monkeypatch, capsys):
     assert json.loads(report.read_text()) == found["report"]
     [quarantine] = (tmp_path / "out" / "runs").glob("*/quarantine.jsonl")
     assert [json.loads(line) for line in quarantine.read_text().splitlines()] == found["left_out"]
+    assert len(read_image_list(str(quarantine.with_name(IMAGES)))) == sum(
+        sum(counts.values()) for counts in found["report"]["counts"].values()
+    )
     assert ": ./graft convert photos photos-jpeg\n" in str(stopped.value)

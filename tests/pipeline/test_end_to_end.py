@@ -1,5 +1,7 @@
 """The whole pipeline on real images, as one story: each run finds what the runs before it have left."""
 
+import collections
+import importlib.metadata
 import io
 import json
 import os
@@ -18,10 +20,14 @@ from outcomes import find_output, list_executed
 from tensorflow_serving.apis import prediction_log_pb2
 
 from components import progress
+from components.records.image_list import IMAGES, read_image_list
 from components.row_store.shards import FeatureKey
 from components.row_store.store import EmbeddingStore
 from components.transform.samples import get_image
-from pipeline.workspace.workspace import find_trained_model
+from pipeline.compare.compare import compare
+from pipeline.compare.nearest import open_embeddings
+from pipeline.compare.sides import find_side
+from pipeline.workspace.workspace import Workspace, find_trained_model
 from serving.client.predict import predict_files
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -272,6 +278,21 @@ def test_report_and_curves_are_kept_with_the_run(first, workspace):
     assert manifest["pushed_version"] == first[0].result.pushed_version
     assert 'class="outcome good"' in (folder / "report.html").read_text(encoding="utf-8")
     assert (folder / "training_curves.png").read_bytes().startswith(b"\x89PNG")
+    assert manifest["libraries"]["keras"] == importlib.metadata.version("keras")
+    listed = collections.Counter((image.split, image.label) for image in read_image_list(str(folder / IMAGES)))
+    counts = first[0].result.ingest.counts
+    assert listed == {(split, name): n for split, by_class in counts.items() for name, n in by_class.items()}
+
+
+def test_a_version_is_compared_with_its_run(first, workspace):
+    """By its number; the test images and the stored embeddings are found."""
+    version, run_id = first[0].result.pushed_version, first[0].result.run_id
+    sides = [find_side(Workspace(workspace), name, None) for name in (f"v{version}", run_id)]
+    found = compare(Workspace(workspace), *sides)
+    assert (found.before.run_id, found.test.images) == (run_id, first[0].result.evaluation.images)
+    assert (found.flips, found.notes, found.data.classes) == ([], [], [])
+    rows, _ = open_embeddings(Workspace(workspace), sides[1].manifest)
+    assert (rows.find([bytes.fromhex(image.digest) for image in sides[1].images]) >= 0).all()
 
 
 def test_pushed_model_answers_in_a_process_with_tensorflow_alone(first, workspace, small_digits):

@@ -2,7 +2,9 @@
 
 import html
 import io
+import itertools
 import json
+import os
 import pathlib
 import re
 import shutil
@@ -146,6 +148,10 @@ DAMAGE = {
         lambda w: [(w.runs / B / IMAGES).unlink(), (w.runs / B / IMAGES).mkdir()],
         f"{B}/{IMAGES} cannot be read",
     ),
+    "a pipe for predictions": (
+        lambda w: [(w.runs / A / PREDICTIONS).unlink(), os.mkfifo(w.runs / A / PREDICTIONS)],
+        f"{A}/{PREDICTIONS} cannot be read: it is no regular file",
+    ),
     "torn manifest": (lambda w: (w.runs / A / "manifest.json").write_text("{"), f"{A}/manifest.json cannot be read"),
     "no manifest": (lambda w: (w.runs / B / "manifest.json").unlink(), "has no manifest.json: the run has not ended"),
     "no predictions": (lambda w: (w.runs / A / PREDICTIONS).unlink(), "no predictions of each image of version 6"),
@@ -167,13 +173,12 @@ def test_runs_of_0_2_0_are_compared_as_far_as_they_go(tmp_path):
     """They have neither a list of their images nor predictions."""
     workspace = Workspace(tmp_path / "out")
     shutil.copytree(OLD / "runs", workspace.runs)
-    for before in workspace.list_runs():
-        for now in workspace.list_runs():
-            found = compare_runs(workspace, before, now)
-            assert found.before.begun.startswith("2026-11-27T01:")
-            assert (found.test, found.data.listed, found.libraries) == (None, False, None)
-            assert write_text(found, 80)
-            assert "</html>" in render_page(workspace, before, now)
+    for before, now in itertools.pairwise(workspace.list_runs()):
+        found = compare_runs(workspace, before, now)
+        assert found.before.begun.startswith("2026-11-27T01:")
+        assert (found.test, found.data.listed, found.libraries) == (None, False, None)
+        assert write_text(found, 80)
+        assert "</html>" in render_page(workspace, before, now)
 
 
 def find_long_words(lines, width):
