@@ -83,7 +83,10 @@ def _find_neighbours(
             "so they are not among the nearest."
         )
     if lost := sum(not near for near in found) if missing < len(new) else 0:
-        notes.append(f"{lost:,} of {len(flips):,} listed test images have no stored embedding any more.")
+        notes.append(
+            f"{lost:,} of {len(flips):,} listed test images have no stored embedding, so their nearest images are "
+            "unknown: a run that fine-tunes embeds only train and val, and old embeddings may be pruned."
+        )
     return found
 
 

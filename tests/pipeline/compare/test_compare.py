@@ -11,7 +11,7 @@ import shutil
 
 import pytest
 from command_line import make_typist
-from compared_runs import FLIPPED, A, B, write_record, write_runs
+from compared_runs import FLIPPED, A, B, write_embeddings, write_record, write_runs
 
 from components.records.image_list import IMAGES, ListedImage, read_image_list, write_image_list
 from components.records.predictions import PREDICTIONS
@@ -99,6 +99,17 @@ def test_flipped_images_stand_beside_the_nearest_new_training_images(workspace):
     assert by_path["dogs/spoilt.png"].nearest[0].path == "dogs/new.png"
     assert by_path["cats/mended.png"].nearest[1].label_before == "dogs"
     assert found.notes == []
+
+
+def test_test_images_without_embeddings_are_listed_without_neighbours(workspace):
+    """A run that fine-tunes embeds no test image."""
+    shutil.rmtree(workspace.embeddings)
+    write_embeddings(workspace, [i for i in read_image_list(str(workspace.runs / B / IMAGES)) if i.split == "train"])
+    found = compare_runs(workspace)
+    assert [flip.nearest for flip in found.flips] == [[], [], []]
+    [note] = found.notes
+    assert note.startswith("3 of 3 listed test images have no stored embedding")
+    assert "by the cosine" not in render_page(workspace)
 
 
 def test_a_run_compared_with_itself_differs_in_nothing(workspace):
