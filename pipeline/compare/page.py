@@ -2,11 +2,11 @@
 
 import pathlib
 
-from components.records.comparison import Comparison
+from components.records.comparison import Comparison, Flip, Neighbour
 from pipeline.compare import wording
 from pipeline.compare.sides import Side
 from pipeline.report.environment import list_paths, make_environment
-from pipeline.report.thumbnails import Thumbnails
+from pipeline.report.thumbnails import Thumbnail, Thumbnails
 from pipeline.workspace.workspace import Workspace
 from schema.errors import UsageError
 from schema.version import VERSION
@@ -51,14 +51,8 @@ def render(workspace: Workspace, before: Side, now: Side, comparison: Comparison
     context = {
         "comparison": comparison,
         "words": wording,
-        "flips": [
-            (
-                flip,
-                thumbnails.make(flip.path, flip.digest),
-                [(near, thumbnails.make(near.path, near.digest)) for near in flip.nearest],
-            )
-            for flip in comparison.flips
-        ],
+        "flips": [_show(thumbnails, flip) for flip in comparison.flips],
+        "val_flips": [_show(thumbnails, flip) for flip in comparison.val_flips],
         "added": [
             (image, thumbnails.make(image.path, image.digest)) for image in comparison.data.some_added[:_MOST_ADDED]
         ],
@@ -66,3 +60,9 @@ def render(workspace: Workspace, before: Side, now: Side, comparison: Comparison
     }
     environment = make_environment(list_paths(workspace, before.manifest, now.manifest))
     return environment.get_template("compare.html").render(context)
+
+
+def _show(thumbnails: Thumbnails, flip: Flip) -> tuple[Flip, Thumbnail, list[tuple[Neighbour, Thumbnail]]]:
+    """Returns an image with its picture, and its neighbours with theirs."""
+    nearest = [(near, thumbnails.make(near.path, near.digest)) for near in flip.nearest]
+    return flip, thumbnails.make(flip.path, flip.digest), nearest

@@ -8,6 +8,7 @@ from scipy.special import bdtr  # scipy.stats takes a second to import
 from components.records.comparison import PairedTest
 from pipeline.compare.sides import Side
 from pipeline.report.figures import Answers, select
+from schema.features import TEST
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,8 +44,8 @@ class PairedAnswer:
         return self.now == self.label
 
 
-def pair_answers(before: Side, now: Side) -> list[PairedAnswer] | None:
-    """Pairs the predictions on the test images of both runs by the digest of the image.
+def pair_answers(before: Side, now: Side, split: str = TEST) -> list[PairedAnswer] | None:
+    """Pairs the predictions on the images that both runs have in a split, by the digest of the image.
 
     Both models are judged by the class in B.
 
@@ -53,7 +54,7 @@ def pair_answers(before: Side, now: Side) -> list[PairedAnswer] | None:
     """
     if before.predictions is None or now.predictions is None:
         return None
-    old, new = select(before.predictions), select(now.predictions)
+    old, new = select(before.predictions, split), select(now.predictions, split)
     rows = {digest: row for row, digest in enumerate(old.digest)}
     return [
         _pair(old, rows[digest], new, row)
