@@ -299,4 +299,5 @@ def _write_report(uri: str, decided: ingest.Ingest) -> None:
     write_quarantine(uri, ingest.list_left_out(decided))
     image_set.write(uri, image_set.make((r.digest, r.label) for r in decided.kept))
     ingest.measure_images(decided).write(uri)
+    ingest.list_sizes(decided).write(uri)
     ingest.summarize(decided).write(uri)

@@ -142,12 +142,17 @@ def _write_failure(begun: RunManifest, reason: str, components: list[Finished], 
         resolved=begun.resolved,
         failed=reason,
         seconds=_measure(components),
+        peak_mb=_measure_memory(components),
     )
     stopped.write(str(folder))
 
 
 def _measure(components: list[Finished]) -> dict[str, float]:
     return {component.name: round(component.seconds, 2) for component in components}
+
+
+def _measure_memory(components: list[Finished]) -> dict[str, float] | None:
+    return {component.name: component.peak_mb for component in components if component.peak_mb is not None} or None
 
 
 def _create_local_pipeline(config: Config, resolved: Resolved, workspace: Workspace) -> Pipeline:
@@ -211,6 +216,7 @@ def _collect(
         decision=decision,
         live_version=live.number if live else None,
         seconds=_measure(components),
+        peak_mb=_measure_memory(components),
     )
     if not decision.train:
         return skipped
@@ -218,8 +224,17 @@ def _collect(
     shutil.copy(os.path.join(logs, "training_curves.png"), folder)
     shutil.copy(os.path.join(logs, TrainingHistory.FILE), folder)
     save_predictions(logs, by_name["Evaluator"].outputs["evaluation"].uri, folder)
+    _save_card(by_name["Pusher"], folder)
     history = TrainingHistory.read(logs)
     return Trained(_describe_training(skipped, history, by_name, workspace), history, components)
+
+
+def _save_card(pusher: Finished, folder: pathlib.Path) -> None:
+    """Copies the model card of the run's version into the run's folder, if there is such a version with a card."""
+    pushed = PushOutcome.read(pusher.outputs["pushed_model"].properties)
+    card = pathlib.Path(pushed.path, versions.CARD)
+    if pushed.path and card.is_file():
+        shutil.copy(card, folder)
 
 
 def _describe_training(
@@ -249,6 +264,7 @@ def _describe_training(
         live_version=skipped.live_version,
         trained_model=str(_find_model(trainer).relative_to(workspace.root)),
         seconds=skipped.seconds,
+        peak_mb=skipped.peak_mb,
     )
 
 

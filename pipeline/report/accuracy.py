@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 from typing import Any
 
+from components.evaluator.slices import slice_answers
 from components.records.evaluation import EvaluationSummary
 from pipeline.report import figures
 from pipeline.report.charts import draw_confidence, draw_matrix, draw_reliability
@@ -36,7 +37,7 @@ class Bar:
 
 
 def describe_accuracy(files: RunFiles) -> dict[str, Any] | None:
-    """Returns accuracies with intervals, overall, by class and by day; None if no model was evaluated."""
+    """Returns accuracies with intervals, overall, by class and by slice; None if no model was evaluated."""
     evaluation = files.manifest.evaluation if files.manifest else None
     if evaluation is None:
         return None
@@ -53,7 +54,7 @@ def describe_accuracy(files: RunFiles) -> dict[str, Any] | None:
         "evaluation": evaluation,
         "bars": bars,
         "classes": _describe_classes(evaluation, answers),
-        "slices": _describe_slices(files, answers),
+        "slicings": slice_answers(answers, files.ingest.spans, files.sizes) if answers and files.ingest else [],
         "val": _measure(figures.select(files.predictions, VAL)) if files.predictions else None,
         "has_baseline": bool(answers and answers.baseline_known.any()),
     }
@@ -88,15 +89,6 @@ def _describe_classes(evaluation: EvaluationSummary, answers: Answers | None) ->
         _, before = slices.get(name, (None, None))
         rows.append({"name": name, "metrics": metrics, "recall": Share(row[index], sum(row)), "before": before})
     return rows
-
-
-def _describe_slices(files: RunFiles, answers: Answers | None) -> list[dict[str, Any]]:
-    """Returns a row for each date folder of the test images."""
-    if answers is None or not files.ingest:
-        return []
-    days = figures.list_days(answers.path, files.ingest.spans)
-    measured = figures.measure_slices(answers, days)
-    return [{"name": name, "share": now, "before": before} for name, (now, before) in measured.items()]
 
 
 def describe_confusion(files: RunFiles) -> dict[str, Any] | None:

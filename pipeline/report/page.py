@@ -28,7 +28,7 @@ TITLES = {
     "mistakes": "Mistakes",
     "training": "Training",
     "data": "Data",
-    "components": "Time",
+    "components": "Time and memory",
     "settings": "Configuration",
 }
 _TEMPLATES = pathlib.Path(__file__).with_name("templates")

@@ -23,7 +23,7 @@ _RECORDS: dict[str, type[Document]] = {
     "evaluation": EvaluationSummary,
     "serving": ServingVerdict,
 }
-NOT_PRINTED = ("config", "resolved", "seconds")  # fields of a manifest that the output of a run lacks
+NOT_PRINTED = ("config", "resolved", "seconds", "peak_mb")  # fields of a manifest that the output of a run lacks
 
 
 class EmbeddingUse(Fields):
@@ -70,6 +70,8 @@ class RunManifest(Document):
         trained_model: SavedModel of the run, pushed or not, relative to the workspace; None if it is gone.
         failed: reason why the run stopped.
         seconds: duration of each component that finished.
+        peak_mb: peak resident memory of the run's process while each component ran, in MB of a million bytes, without
+            child processes; None if the system does not tell.
     """
 
     FILE: ClassVar[str] = "manifest.json"
@@ -95,6 +97,7 @@ class RunManifest(Document):
     trained_model: str | None = None
     failed: str | None = None
     seconds: dict[str, float]
+    peak_mb: dict[str, float] | None = None
 
     @pydantic.field_validator(*_RECORDS, mode="before")
     @classmethod
@@ -135,6 +138,7 @@ class SkippedRun(RunManifest):
     ingest: IngestSummary
     decision: RetrainingDecision
     live_version: int | None
+    peak_mb: dict[str, float] | None = None
 
 
 class RunResult(RunManifest):
@@ -155,6 +159,7 @@ class RunResult(RunManifest):
     decision: RetrainingDecision
     live_version: int | None
     trained_model: str | None = None
+    peak_mb: dict[str, float] | None = None
 
     @property
     def reasons(self) -> list[str]:
@@ -173,3 +178,4 @@ class FailedRun(RunManifest):
     """Manifest of a run that stopped with an error."""
 
     failed: str
+    peak_mb: dict[str, float] | None = None
