@@ -11,7 +11,7 @@ from pipeline.report.charts import draw_confidence, draw_matrix, draw_reliabilit
 from pipeline.report.figures import Answers, Share
 from pipeline.report.sources import RunFiles
 from pipeline.report.thumbnails import Thumbnails
-from schema.features import TEST, VAL
+from schema.features import VAL
 
 _MOST_CELLS = 20  # classes up to which the confusion matrix is a table; above, it is a picture
 _MOST_CONFUSIONS = 20
@@ -41,7 +41,7 @@ def describe_accuracy(files: RunFiles) -> dict[str, Any] | None:
     evaluation = files.manifest.evaluation if files.manifest else None
     if evaluation is None:
         return None
-    answers = figures.select(files.predictions) if files.predictions else None
+    answers = files.answers
     majority = figures.measure_majority(evaluation)
     bars = [
         Bar("This run", evaluation.accuracy, evaluation.images, evaluation.accuracy_interval),
@@ -109,7 +109,7 @@ def describe_confusion(files: RunFiles) -> dict[str, Any] | None:
 
 def describe_reliability(files: RunFiles) -> dict[str, Any] | None:
     """Returns the reliability diagram; None if the predictions of each image are missing."""
-    answers = figures.select(files.predictions) if files.predictions else None
+    answers = files.answers
     if answers is None or not len(answers.path):
         return None
     counts, mean, share, error = figures.measure_reliability(answers)
@@ -125,9 +125,9 @@ def describe_reliability(files: RunFiles) -> dict[str, Any] | None:
 
 def describe_pictures(files: RunFiles, thumbnails: Thumbnails) -> dict[str, Any] | None:
     """Returns mistakes and uncertain images with pictures; None if the predictions of each image are missing."""
-    if files.predictions is None:
+    answers = files.answers
+    if answers is None:
         return None
-    answers = figures.select(files.predictions, TEST)
     return {
         "images": len(answers.path),
         "wrong": int((~answers.right).sum()),

@@ -6,7 +6,7 @@ import platform
 from typing import Any
 
 from pipeline.config.keys import all_keys
-from pipeline.report import changes, figures
+from pipeline.report import changes
 from pipeline.report.changes import Change, write_value
 from pipeline.report.charts import draw_curves
 from pipeline.report.sources import RunFiles
@@ -30,7 +30,7 @@ def describe_changes(files: RunFiles) -> dict[str, Any]:
         return {"problem": f"Version {files.live_number} was live when the run began; its record cannot be read."}
     components, others = changes.compare_code(files.manifest.resolved, record.resolved)
     counts = changes.compare_counts(files.ingest.counts, record.counts) if files.ingest else []
-    answers = figures.select(files.predictions) if files.predictions else None
+    answers = files.answers
     return {
         "problem": "",
         "version": files.live_number,

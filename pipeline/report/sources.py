@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import pydantic
 
+from components.evaluator.answers import Answers, select
 from components.records.decision import RetrainingDecision
 from components.records.history import TrainingHistory
 from components.records.image_figures import ImageFigures
@@ -77,6 +78,11 @@ class RunFiles:
     def model_name(self) -> str:
         """Name of the model's folder below `serving/`."""
         return _find_model_name(self.manifest)
+
+    @functools.cached_property
+    def answers(self) -> Answers | None:
+        """Predicted classes of the test images; None if the predictions are missing."""
+        return select(self.predictions) if self.predictions else None
 
     @property
     def images(self) -> str:
