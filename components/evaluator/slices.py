@@ -64,9 +64,11 @@ def slice_answers(answers: Answers, spans: Sequence[str], sizes: ImageSizes | No
 
 def _slice_by_day(answers: Answers, spans: Sequence[str]) -> Slicing:
     measured = measure_slices(answers, list_days(answers.path, spans))
-    problem = "" if measured else "The images are not in date folders."
-    slices = [Slice(name, now, before) for name, (now, before) in measured.items()]
-    return Slicing("day", "Date folder of an image.", slices, problem)
+    meaning = "Date folder of an image."
+    if len(measured) < 2:
+        only = f"All test images are of one day: {next(iter(measured), '')}."
+        return Slicing("day", meaning, [], only if measured else "The images are not in date folders.")
+    return Slicing("day", meaning, [Slice(name, now, before) for name, (now, before) in measured.items()])
 
 
 def _slice_by_value(answers: Answers, by: str, meaning: str, values: np.ndarray | None, unit: str = "") -> Slicing:

@@ -10,6 +10,7 @@ from typing import Any
 
 import jinja2
 
+from components.evaluator.answers import Share
 from components.pusher.card_facts import CardFacts, list_settings
 from components.pusher.markdown import Markdown, escape, write_code
 from schema.features import SPLITS, TEST
@@ -20,7 +21,6 @@ BLANK = "To be filled in"
 _TEMPLATE = "card_template.md"
 _NONE = "\N{EN DASH}"  # replaces an unknown figure
 _FEW = 100  # test images of a class; the interval of its recall is wider than 0.1 to either side with fewer
-_WIDE_SPREAD = 0.1  # difference between the accuracies of two slices that the limitations name
 _SETTINGS = (
     "weights", "image_size", "head_units", "dropout", "head_epochs", "head_learning_rate", "fine_tune_epochs",
     "fine_tune_learning_rate", "fine_tune_from", "precision", "batch_size", "class_weights", "label_smoothing",
@@ -87,7 +87,9 @@ def _list_limitations(facts: CardFacts, record: VersionRecord) -> list[str]:
             f"{len(few)} of {len(facts.classes)} classes have fewer than {_FEW} test images, so their figures are "
             "uncertain: see the intervals."
         )
-    found += [_describe_spread(slicing.by, slicing.slices) for slicing in facts.slicings]
+    found.append(_describe_spread("class", "recall", [(row.name, row.recall) for row in facts.classes]))
+    for slicing in facts.slicings:
+        found.append(_describe_spread(slicing.by, "accuracy", [(part.name, part.now) for part in slicing.slices]))
     if facts.ingest.oriented:
         found.append(
             f"{facts.ingest.oriented} images carry an EXIF orientation, which training and serving ignore: the model "
@@ -96,13 +98,19 @@ def _list_limitations(facts: CardFacts, record: VersionRecord) -> list[str]:
     return [sentence for sentence in found if sentence]
 
 
-def _describe_spread(by: str, slices: list[Any]) -> str:
-    """Returns a sentence on the slice with the lowest accuracy, if it is far below the highest one."""
-    shares = [(part.now.value, part.name) for part in slices if part.now.value is not None]
-    if len(shares) < 2 or max(shares)[0] - min(shares)[0] < _WIDE_SPREAD:
+def _describe_spread(by: str, metric: str, shares: list[tuple[str, Share]]) -> str:
+    """Returns a sentence on the lowest and the highest share, if their intervals have no value in common."""
+    known = [
+        (share.value, name, share.interval)
+        for name, share in shares
+        if share.value is not None and share.interval is not None
+    ]
+    if not known:
         return ""
-    (low, worst), (high, best) = min(shares), max(shares)
-    return f"By {by}, the accuracy differs: {low:.3f} for “{worst}” and {high:.3f} for “{best}”."
+    (low, worst, interval), (high, best, other) = min(known), max(known)
+    if interval[1] >= other[0]:
+        return ""
+    return f"By {by}, the {metric} differs by more than chance: {low:.3f} for “{worst}”, {high:.3f} for “{best}”."
 
 
 def _finalize(value: Any) -> Any:

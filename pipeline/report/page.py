@@ -30,6 +30,7 @@ TITLES = {
     "data": "Data",
     "components": "Time and memory",
     "settings": "Configuration",
+    "card": "Model card",
 }
 _TEMPLATES = pathlib.Path(__file__).with_name("templates")
 _MEGAPIXELS = 100.0  # limit for a run whose configuration cannot be read
@@ -76,15 +77,17 @@ def render(files: RunFiles) -> str:
         "data": data.describe_data(files, thumbnails),
         "components": sections.describe_components(files),
         "settings": sections.describe_settings(files),
+        "card": sections.describe_card(files),
     }
+    told = {name: bool(part) and not (name == "changes" and part["problem"]) for name, part in parts.items()}
     context: dict[str, Any] = {
-        "parts": sorted(parts, key=lambda name: not parts[name]),  # empty parts come last
+        "parts": sorted(parts, key=lambda name: not told[name]),  # empty parts come last
         "files": files,
         "manifest": files.manifest,
         "outcome": find_outcome(files),
         "when": _read_time(files.run_id),
         "version": VERSION,
-        "part_has": {name: bool(part) for name, part in parts.items()},
+        "part_has": told,
         "titles": TITLES,
         "quantiles": QUANTILES,
         "identity": sections.describe_identity(files),

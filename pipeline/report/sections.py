@@ -9,6 +9,7 @@ from pipeline.config.keys import all_keys
 from pipeline.report import changes
 from pipeline.report.changes import Change, write_value
 from pipeline.report.charts import draw_curves
+from pipeline.report.outcome import list_blanks
 from pipeline.report.sources import RunFiles
 from schema.version import VERSION
 
@@ -78,6 +79,11 @@ def describe_components(files: RunFiles) -> list[dict[str, Any]]:
         }
         for name, state in states.items()
     ]
+
+
+def describe_card(files: RunFiles) -> dict[str, Any] | None:
+    """Returns the text of the model card, and what a person must fill in; None if the run has no card."""
+    return {"text": files.card, "blanks": list_blanks(files.card)} if files.card else None
 
 
 def describe_settings(files: RunFiles) -> dict[str, list[Change]]:
