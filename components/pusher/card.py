@@ -73,14 +73,12 @@ def _leave_blank(blanks: list[str], subject: str) -> Markdown:
 
 def _list_limitations(facts: CardFacts, record: VersionRecord) -> list[str]:
     """Lists what the figures of the run tell against the model, one sentence each."""
-    evaluation, found = facts.evaluation, []
+    found: list[str] = []
     if str(record.config.model_dump().get("weights", "")) == "random":
-        found.append("The base has random weights, which know no photographs: the model is a test of the pipeline.")
-    if facts.majority and evaluation.accuracy_interval[0] <= (facts.majority[1].value or 0):
         found.append(
-            f"The model may be no better than the constant answer “{facts.majority[0]}”, whose accuracy is "
-            f"{_figure(facts.majority[1].value)}: the interval of the model's accuracy includes that."
+            "The base has random weights, which know no photographs: the model shows that the steps work, and no more."
         )
+    found.append(_compare_with_majority(facts))
     few = [row.name for row in facts.classes if row.recall.images < _FEW]
     if few:
         found.append(
@@ -96,6 +94,18 @@ def _list_limitations(facts: CardFacts, record: VersionRecord) -> list[str]:
             "sees an image as the sensor saw it."
         )
     return [sentence for sentence in found if sentence]
+
+
+def _compare_with_majority(facts: CardFacts) -> str:
+    """Returns a sentence if the accuracy may be no better than that of the constant answer of the largest class."""
+    low, high = facts.evaluation.accuracy_interval
+    if facts.majority is None or low > (facts.majority[1].value or 0):
+        return ""
+    name, share = facts.majority
+    constant = f"the constant answer “{name}”, whose accuracy is {_figure(share.value)}"
+    if high < (share.value or 0):
+        return f"The model is worse than {constant}."
+    return f"The model may be no better than {constant}: the interval of the model's accuracy includes that."
 
 
 def _describe_spread(by: str, metric: str, shares: list[tuple[str, Share]]) -> str:

@@ -14,7 +14,7 @@ from pipeline.report.thumbnails import Thumbnails
 from schema.features import VAL
 
 _MOST_CELLS = 20  # classes up to which the confusion matrix is a table; above, it is a picture
-_MOST_CONFUSIONS = 20
+_MOST_CONFUSIONS = 10
 _MOST_PICTURES = 12  # pictures of mistakes, and of uncertain images
 _SHOWN_CLASSES = 3  # number of probabilities beside a picture
 

@@ -111,7 +111,7 @@ def draw_confidence(counts: np.ndarray) -> Markup:
         axes.set(
             xlabel="probability of the predicted class",
             ylabel="test images",
-            title="How many images have it",
+            title="How many images have each probability",
             xlim=(0, 1),
         )
         axes.yaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))

@@ -181,9 +181,12 @@ def _look_at_majority(evaluation: EvaluationSummary) -> list[str]:
     if majority is None or evaluation.accuracy_interval[0] > (majority[1].value or 0):
         return []
     name, share = majority
+    told = f"Be careful: {share.value:.3f} of the test images are of the class “{name}”."
+    if evaluation.accuracy_interval[1] < (share.value or 0):
+        return [f"{told} The constant answer of that class is better than the model."]
     return [
-        f"Be careful: {share.value:.3f} of the test images are of the class “{name}”. The model may be no better than "
-        "the constant answer of that class: the 95 % interval of its accuracy includes that share."
+        f"{told} The model may be no better than the constant answer of that class: the 95 % interval of its accuracy "
+        "includes that share."
     ]
 
 
