@@ -104,6 +104,7 @@ def _look_at_log(files: RunFiles) -> Step:
 
 def _describe_early_end(files: RunFiles, manifest: RunManifest) -> Outcome:
     reason = manifest.decision.reason if manifest.decision else "the run trained nothing"
+    reason = reason.removeprefix("nothing new: ")
     stays = _stays(manifest)
     refused = manifest.decision is not None and manifest.decision.refused
     steps = [Step("Nothing needs to be done. To train all the same, repeat the command with --force.")]

@@ -122,6 +122,18 @@ def test_an_error_of_the_page_ends_no_run(tmp_path, caplog):
     assert not list(tmp_path.rglob(FILE))
 
 
+def test_an_early_end_gives_its_reason_once(tmp_path):
+    page = write_page(tmp_path, write_skipped, reason="nothing new: version 6 has seen all 40 images, and no others")
+    assert "Nothing was trained: version 6 has seen all 40 images, and no others." in page
+
+
+def test_a_model_below_the_largest_class_is_called_worse(tmp_path):
+    """An interval below that share does not include it."""
+    evaluation = run_folders.RESULT.evaluation.model_copy(update={"accuracy": 0.1, "accuracy_interval": (0.03, 0.2)})
+    page = write_page(tmp_path, evaluation=evaluation)
+    assert "The constant answer of that class is better than the model." in page
+
+
 def test_a_refused_run_says_why_and_what_to_try(tmp_path):
     refused = run_folders.RESULT.evaluation.model_copy(
         update={"blessed": False, "failures": ["test accuracy 0.4 is below the 0.6 that is needed"]}
