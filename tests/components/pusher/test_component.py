@@ -326,7 +326,7 @@ def test_what_the_next_run_compares_with_is_kept_beside_the_model(run_pusher, mo
     }
 
 
-def test_a_version_has_a_card_that_a_person_fills_in_without_harm(run_pusher, tmp_path):
+def test_a_version_has_a_card_that_a_person_fills_in_without_harm(run_pusher, served, tmp_path):
     """The card has the number of the version. It is in no digest: the same model is not pushed again, and keeps it."""
     run_pusher()
     live = versions.find_live(str(tmp_path / "serving"))
