@@ -15,7 +15,12 @@ setup(
     license="Apache-2.0",
     # Without tests: the older stack's site-packages hold a package of that name.
     packages=find_packages(include=["schema", "serving*", "components*", "pipeline*", "kubeflow"]),
-    package_data={"schema": ["*.pbtxt"], "serving": ["deploy/*"], "pipeline": ["report/templates/*"]},
+    package_data={
+        "schema": ["*.pbtxt"],
+        "serving": ["deploy/*"],
+        "components": ["pusher/*.md"],
+        "pipeline": ["report/templates/*"],
+    },
     python_requires=">=3.10,<3.14",
     entry_points={"console_scripts": ["graft = kubeflow.cli:main"]},
 )

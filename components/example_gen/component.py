@@ -302,4 +302,5 @@ def _write_report(uri: str, decided: ingest.Ingest) -> None:
     images = (ListedImage(decided.splits[r.path], r.digest, r.path, r.label) for r in decided.kept)
     write_image_list(join(uri, IMAGES), images)
     ingest.measure_images(decided).write(uri)
+    ingest.list_sizes(decided).write(uri)
     ingest.summarize(decided).write(uri)

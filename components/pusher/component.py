@@ -1,6 +1,7 @@
 """Pusher: puts a blessed model into the serving folder, unless the same model is already there or was withdrawn."""
 
 import dataclasses
+import functools
 import os
 from typing import Any, Literal
 
@@ -17,6 +18,8 @@ from components.embedder.moments import FILE as MOMENTS
 from components.example_gen import image_set
 from components.gates.drift import STATISTICS
 from components.gates.unpushed import write_unpushed
+from components.pusher.card import render_card
+from components.pusher.card_facts import CardFacts, gather_facts
 from components.pusher.push import SupersededError, push
 from components.pusher.same_model import LIVE, SameModel, find_same
 from components.records.decision import RetrainingDecision
@@ -57,7 +60,7 @@ class PusherInputs:
         model: candidate.
         model_blessing: verdict of the Evaluator.
         infra_blessing: verdict of the ServingValidator.
-        evaluation: evaluation of the Evaluator, for the record.
+        evaluation: evaluation of the Evaluator, for the record and the model card.
         report: report of ExampleGen, for the salt and the set of images.
         decision: decision of the RetrainingGate.
         statistics: statistics of StatisticsGen, which the next run compares its images with.
@@ -227,6 +230,7 @@ def _push_new(candidate: Candidate, canary: bool) -> PushOutcome:
             canary,
             _list_extras(candidate),
             candidate.compared_with,
+            functools.partial(render_card, _gather_facts(candidate)),
         )
     except SupersededError as error:
         return PushOutcome(held_back=Rejection(version=error.version, state=SUPERSEDED))
@@ -273,6 +277,12 @@ def _make_record(candidate: Candidate) -> dict[str, Any]:
         "metrics": candidate.evaluation.model_dump(mode="json", exclude={"format"}),
         "settings_key": candidate.decision.settings_key,
     }
+
+
+def _gather_facts(candidate: Candidate) -> CardFacts:
+    """Reads what the model card tells, before the push takes the lock of the folder."""
+    evaluation, report, infra_blessing = map(candidate.find_uri, ("evaluation", "report", "infra_blessing"))
+    return gather_facts(candidate.path, evaluation, report, infra_blessing, candidate.evaluation)
 
 
 def _list_extras(candidate: Candidate) -> list[str]:

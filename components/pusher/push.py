@@ -6,7 +6,7 @@ whole version into place at once.
 
 import datetime
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -40,6 +40,7 @@ def push(
     canary: bool = False,
     extras: Sequence[str] = (),
     compared_with: int | None = ANY_VERSION,
+    write_card: Callable[[VersionRecord], str] | None = None,
 ) -> versions.Version:
     """Puts a SavedModel into a model's folder as a new version.
 
@@ -50,6 +51,7 @@ def push(
         canary: whether to push the model as the canary, in the place of an earlier canary.
         extras: further files to copy into `assets.extra/`.
         compared_with: number of the live version that the model was compared with; None if no version was live.
+        write_card: function that renders the model card for the record of the version; None for no card.
     Returns:
         The version. Its number is the time in seconds, or a higher one if that is taken. The number of a canary is the
         highest free number below the live version's number.
@@ -71,7 +73,7 @@ def push(
             durable.sync_tree(staging)  # before the lock is taken, because a sync takes long
         with folder_lock.locked(model_dir):
             _check_live(model_dir, compared_with)
-            return _place(staging, model_dir, record)
+            return _place(staging, model_dir, record, write_card)
 
 
 def _add_extras(staging: str, extras: Sequence[str]) -> None:
@@ -81,13 +83,17 @@ def _add_extras(staging: str, extras: Sequence[str]) -> None:
         tf.io.gfile.copy(path, os.path.join(folder, os.path.basename(path)), overwrite=True)
 
 
-def _place(staging: str, model_dir: str, record: dict[str, Any]) -> versions.Version:
-    """Numbers a staged model, writes its record and moves it into place; the caller holds the lock of the folder."""
+def _place(
+    staging: str, model_dir: str, record: dict[str, Any], write_card: Callable[[VersionRecord], str] | None
+) -> versions.Version:
+    """Numbers a staged model, writes record and card, and moves it into place; the caller holds the folder's lock."""
     canary = record["canary"]
     number = releases.find_canary_number(model_dir) if canary else versions.next_number(model_dir)
     time = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
     whole = VersionRecord(**record | {"pushed_version": number, "pushed_at": time})
-    _write_record(staging, whole)
+    _write_text(os.path.join(staging, versions.RECORD), whole.render())
+    if write_card:
+        _write_text(os.path.join(staging, versions.CARD), write_card(whole))
     target = os.path.join(model_dir, str(number))
     if canary:
         releases.withdraw_former_canary(model_dir)
@@ -102,6 +108,6 @@ def _check_live(model_dir: str, compared_with: int | None) -> None:
         raise SupersededError(live.number)
 
 
-def _write_record(path: str, record: VersionRecord) -> None:
-    with tf.io.gfile.GFile(os.path.join(path, versions.RECORD), "w") as file:
-        file.write(record.render())
+def _write_text(path: str, text: str) -> None:
+    with tf.io.gfile.GFile(path, "w") as file:
+        file.write(text)

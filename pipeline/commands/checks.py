@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import click
 
 from pipeline.console.printing import echo
+from pipeline.downloads.browser import install_browser
 
 ROOT = pathlib.Path(__file__).parents[2]
 QUICK, NORMAL, ALL = "not slow and not long", "not long", ""
@@ -23,7 +24,7 @@ FOLDERS = ["schema", "serving", "components", "pipeline", "kubeflow"]
 
 @click.command(context_settings={"ignore_unknown_options": True})
 @click.option("--quick", is_flag=True, help="Leave out tests that run pipelines or servers: an answer in 2 minutes.")
-@click.option("--all", "everything", is_flag=True, help="Add the long forms of some tests.")
+@click.option("--all", "everything", is_flag=True, help="Add the long forms of some tests, and the browser tests.")
 @click.option("--coverage", is_flag=True, help="Measure branch coverage, and print it by folder.")
 @click.argument("pytest_arguments", nargs=-1, type=click.UNPROCESSED)
 def test(quick: bool, everything: bool, coverage: bool, pytest_arguments: tuple[str, ...]) -> int:
@@ -34,10 +35,14 @@ def test(quick: bool, everything: bool, coverage: bool, pytest_arguments: tuple[
     ./graft test --quick
     ./graft test tests/components -k gate
     ./graft test -n 0 --pdb tests/schema    one process, and a debugger where it fails
+
+    --all installs Chromium and npm with apt-get, if they are missing and it can become root without a password.
     """
     if quick and everything:
         raise click.UsageError("--quick and --all: expected one of them, got both.")
     selection = QUICK if quick else ALL if everything else NORMAL
+    if everything and (advice := install_browser()):
+        echo(advice)
     return run_checks(selection, coverage, pytest_arguments)
 
 

@@ -149,6 +149,7 @@ def _write_failure(begun: RunManifest, reason: str, components: list[Finished], 
         failed=reason,
         seconds=_measure(components),
         libraries=begun.libraries,
+        peak_mb=_measure_memory(components),
     )
     stopped.write(str(folder))
     _save_images(components, folder)
@@ -156,6 +157,10 @@ def _write_failure(begun: RunManifest, reason: str, components: list[Finished], 
 
 def _measure(components: list[Finished]) -> dict[str, float]:
     return {component.name: round(component.seconds, 2) for component in components}
+
+
+def _measure_memory(components: list[Finished]) -> dict[str, float] | None:
+    return {component.name: component.peak_mb for component in components if component.peak_mb is not None} or None
 
 
 def _create_local_pipeline(config: Config, resolved: Resolved, workspace: Workspace) -> Pipeline:
@@ -221,6 +226,7 @@ def _collect(
         live_version=live.number if live else None,
         seconds=_measure(components),
         libraries=begun.libraries,
+        peak_mb=_measure_memory(components),
     )
     if not decision.train:
         return skipped
@@ -228,8 +234,17 @@ def _collect(
     shutil.copy(os.path.join(logs, "training_curves.png"), folder)
     shutil.copy(os.path.join(logs, TrainingHistory.FILE), folder)
     save_predictions(logs, by_name["Evaluator"].outputs["evaluation"].uri, folder)
+    _save_card(by_name["Pusher"], folder)
     history = TrainingHistory.read(logs)
     return Trained(_describe_training(skipped, history, by_name, workspace), history, components)
+
+
+def _save_card(pusher: Finished, folder: pathlib.Path) -> None:
+    """Copies the model card of the run's version into the run's folder, if there is such a version with a card."""
+    pushed = PushOutcome.read(pusher.outputs["pushed_model"].properties)
+    card = pathlib.Path(pushed.path, versions.CARD)
+    if pushed.path and card.is_file():
+        shutil.copy(card, folder)
 
 
 def _describe_training(
@@ -260,6 +275,7 @@ def _describe_training(
         trained_model=str(_find_model(trainer).relative_to(workspace.root)),
         seconds=skipped.seconds,
         libraries=skipped.libraries,
+        peak_mb=skipped.peak_mb,
     )
 
 

@@ -16,6 +16,7 @@ from tfx.orchestration.local import runner_utils
 from tfx.orchestration.portable import launcher, runtime_parameter_utils, tfx_runner
 from tfx.proto.orchestration import pipeline_pb2
 
+from pipeline.local.memory import measure_memory
 from pipeline.workspace.artifact_files import note_files
 
 
@@ -34,12 +35,14 @@ class Finished:
     Attributes:
         name: name of the component.
         seconds: duration in seconds.
+        peak_mb: peak of this process' resident memory in MB while the component ran; None if unknown.
         cached: whether TFX reused the outputs of an earlier run, without an executor.
         outputs: output artifacts, by key.
     """
 
     name: str
     seconds: float
+    peak_mb: float | None
     cached: bool
     outputs: dict[str, Output]
 
@@ -75,20 +78,23 @@ class LocalRunner(tfx_runner.IrBasedRunner):
             name = node.pipeline_node.node_info.id
             self._on_start(name)
             started = time.monotonic()
-            execution = launcher.Launcher(
-                pipeline_node=node.pipeline_node,
-                mlmd_connection=connection,
-                pipeline_info=pipeline.pipeline_info,
-                pipeline_runtime_spec=pipeline.runtime_spec,
-                executor_spec=runner_utils.extract_executor_spec(deployment, name),
-                custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, name),
-            ).launch()
-            seconds = time.monotonic() - started
-            if not self._on_finish(_describe(connection, execution.execution_id, name, seconds)):
+            with measure_memory() as memory:
+                execution = launcher.Launcher(
+                    pipeline_node=node.pipeline_node,
+                    mlmd_connection=connection,
+                    pipeline_info=pipeline.pipeline_info,
+                    pipeline_runtime_spec=pipeline.runtime_spec,
+                    executor_spec=runner_utils.extract_executor_spec(deployment, name),
+                    custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, name),
+                ).launch()
+            measured = time.monotonic() - started, memory.megabytes
+            if not self._on_finish(_describe(connection, execution.execution_id, name, *measured)):
                 return
 
 
-def _describe(connection: metadata.Metadata, execution_id: int, name: str, seconds: float) -> Finished:
+def _describe(
+    connection: metadata.Metadata, execution_id: int, name: str, seconds: float, peak_mb: float | None
+) -> Finished:
     """Reads the outputs of a component from the metadata, and notes their files.
 
     The files of a cached component were noted by the execution that made them.
@@ -101,7 +107,7 @@ def _describe(connection: metadata.Metadata, execution_id: int, name: str, secon
         if not cached:
             note_files(handle.store, list(artifacts.values()))
     outputs = {e.path.steps[0].key: _output(artifacts[e.artifact_id]) for e in events}
-    return Finished(name, seconds, cached, outputs)
+    return Finished(name, seconds, peak_mb, cached, outputs)
 
 
 def _is_output(event: metadata_store_pb2.Event) -> bool:

@@ -4,16 +4,17 @@ import dataclasses
 import itertools
 from typing import Any
 
+from components.evaluator.slices import slice_answers
 from components.records.evaluation import EvaluationSummary
 from pipeline.report import figures
 from pipeline.report.charts import draw_confidence, draw_matrix, draw_reliability
 from pipeline.report.figures import Answers, Share
 from pipeline.report.sources import RunFiles
 from pipeline.report.thumbnails import Thumbnails
-from schema.features import TEST, VAL
+from schema.features import VAL
 
 _MOST_CELLS = 20  # classes up to which the confusion matrix is a table; above, it is a picture
-_MOST_CONFUSIONS = 20
+_MOST_CONFUSIONS = 10
 _MOST_PICTURES = 12  # pictures of mistakes, and of uncertain images
 _SHOWN_CLASSES = 3  # number of probabilities beside a picture
 
@@ -36,11 +37,11 @@ class Bar:
 
 
 def describe_accuracy(files: RunFiles) -> dict[str, Any] | None:
-    """Returns accuracies with intervals, overall, by class and by day; None if no model was evaluated."""
+    """Returns accuracies with intervals, overall, by class and by slice; None if no model was evaluated."""
     evaluation = files.manifest.evaluation if files.manifest else None
     if evaluation is None:
         return None
-    answers = figures.select(files.predictions) if files.predictions else None
+    answers = files.answers
     majority = figures.measure_majority(evaluation)
     bars = [
         Bar("This run", evaluation.accuracy, evaluation.images, evaluation.accuracy_interval),
@@ -53,7 +54,7 @@ def describe_accuracy(files: RunFiles) -> dict[str, Any] | None:
         "evaluation": evaluation,
         "bars": bars,
         "classes": _describe_classes(evaluation, answers),
-        "slices": _describe_slices(files, answers),
+        "slicings": slice_answers(answers, files.ingest.spans, files.sizes) if answers and files.ingest else [],
         "val": _measure(figures.select(files.predictions, VAL)) if files.predictions else None,
         "has_baseline": bool(answers and answers.baseline_known.any()),
     }
@@ -90,15 +91,6 @@ def _describe_classes(evaluation: EvaluationSummary, answers: Answers | None) ->
     return rows
 
 
-def _describe_slices(files: RunFiles, answers: Answers | None) -> list[dict[str, Any]]:
-    """Returns a row for each date folder of the test images."""
-    if answers is None or not files.ingest:
-        return []
-    days = figures.list_days(answers.path, files.ingest.spans)
-    measured = figures.measure_slices(answers, days)
-    return [{"name": name, "share": now, "before": before} for name, (now, before) in measured.items()]
-
-
 def describe_confusion(files: RunFiles) -> dict[str, Any] | None:
     """Returns the confusion matrix, as a table or as a picture; None if no model was evaluated."""
     evaluation = files.manifest.evaluation if files.manifest else None
@@ -117,7 +109,7 @@ def describe_confusion(files: RunFiles) -> dict[str, Any] | None:
 
 def describe_reliability(files: RunFiles) -> dict[str, Any] | None:
     """Returns the reliability diagram; None if the predictions of each image are missing."""
-    answers = figures.select(files.predictions) if files.predictions else None
+    answers = files.answers
     if answers is None or not len(answers.path):
         return None
     counts, mean, share, error = figures.measure_reliability(answers)
@@ -133,9 +125,9 @@ def describe_reliability(files: RunFiles) -> dict[str, Any] | None:
 
 def describe_pictures(files: RunFiles, thumbnails: Thumbnails) -> dict[str, Any] | None:
     """Returns mistakes and uncertain images with pictures; None if the predictions of each image are missing."""
-    if files.predictions is None:
+    answers = files.answers
+    if answers is None:
         return None
-    answers = figures.select(files.predictions, TEST)
     return {
         "images": len(answers.path),
         "wrong": int((~answers.right).sum()),

@@ -12,7 +12,7 @@ from serving.releases.record import RunConfig, RunResolved
 
 NOT_COMPARED = ("out", "force")
 _DIGESTS = {
-    "fingerprint": "the files of the data folder",
+    "fingerprint": "names, sizes or times of the files in the data folder",
     "weights_digest": "the weights of the base",
     "server_digest": "the model server that candidates are tried in",
 }

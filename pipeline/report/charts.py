@@ -23,7 +23,7 @@ _INK, _MUTED, _GRID = "#010203", "#010204", "#010205"
 _FIRST, _SECOND = "#010206", "#010207"
 _VARIABLES = {_INK: "--ink", _MUTED: "--muted", _GRID: "--line", _FIRST: "--accent", _SECOND: "--second"}
 _BY_PROBABILITY = "by the probability of the predicted class, in ten bins; the table has the numbers."
-_SIZE = (4.6, 2.9)  # inches of 72 points; a text of 10 points is readable on a phone at this size
+_SIZE = (4.6, 3.2)  # inches of 72 points; a text of 10 points is readable on a phone at this size
 _STYLE = {
     "svg.fonttype": "none",
     "font.family": "sans-serif",
@@ -70,7 +70,7 @@ def draw_curves(history: TrainingHistory, metric: str) -> Markup:
                 axes.plot([number], [value], marker="*", markersize=14, color=_INK, linestyle="none", label="kept")
         axes.set(xlabel="epoch, both phases", title=metric.capitalize(), xlim=(0.5, len(epochs) + 0.5))
         axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
-        axes.legend(fontsize=9)
+        _add_legend(axes)
 
     first, last = history.epochs[0], history.epochs[-1]
     told = (
@@ -94,10 +94,11 @@ def draw_reliability(counts: np.ndarray, mean: np.ndarray, share: np.ndarray) ->
         axes.set(
             xlabel="probability of the predicted class",
             ylabel="share of right predictions",
+            title="How often a probability is right",
             xlim=(0, 1),
             ylim=(0, 1.02),
         )
-        axes.legend(fontsize=9)
+        _add_legend(axes)
 
     return _draw(plot, f"Share of right predictions {_BY_PROBABILITY}")
 
@@ -107,7 +108,12 @@ def draw_confidence(counts: np.ndarray) -> Markup:
 
     def plot(axes: Axes) -> None:
         axes.bar(np.arange(BINS) / BINS, counts, 1 / BINS, align="edge", color=_FIRST, alpha=0.7)
-        axes.set(xlabel="probability of the predicted class", ylabel="test images", xlim=(0, 1))
+        axes.set(
+            xlabel="probability of the predicted class",
+            ylabel="test images",
+            title="How many images have each probability",
+            xlim=(0, 1),
+        )
         axes.yaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
 
     return _draw(plot, f"Number of test images {_BY_PROBABILITY}")
@@ -140,11 +146,16 @@ def draw_histograms(edges: Sequence[float], run: Sequence[float], live: Sequence
         axes.stairs(run, edges, fill=True, color=_FIRST, alpha=0.45, label="this run")
         if len(live):
             axes.stairs(live, edges, color=_SECOND, linewidth=1.8, label="live version")
-            axes.legend(fontsize=9)
+            _add_legend(axes)
         axes.set(xlabel=about, ylabel="share of images")
 
     beside = " beside that of the live version's" if len(live) else ""
     return _draw(plot, f"Distribution of the images by {about}{beside}.")
+
+
+def _add_legend(axes: Axes) -> None:
+    """Puts the legend below the axes, where it covers no line."""
+    axes.figure.legend(loc="outside lower center", ncols=2, fontsize=9)
 
 
 def _draw(plot: Callable[[Axes], None], told: str, size: tuple[float, float] = _SIZE) -> Markup:

@@ -45,7 +45,7 @@ def describe_data(files: RunFiles, thumbnails: Thumbnails) -> dict[str, Any] | N
     drift = measure_drift(files)
     chart = None
     if drift.brightness:
-        about = "mean level of an image, 0 to 255"
+        about = "mean pixel value of an image, 0 to 255"
         chart = draw_histograms(drift.edges, drift.brightness, drift.live_brightness, about)
     groups = group_by_reason(files.left_out)
     return {

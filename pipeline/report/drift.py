@@ -26,6 +26,7 @@ class Drift:
         label: largest difference between the two shares of a class, 0 to 1.
         label_class: class with the largest difference.
         embedding: distance between the mean embeddings, in standard deviations.
+        divergence: Jensen-Shannon divergence between the histograms of brightness, 0 to 1.
         brightness: share of this run's images in each of 16 bins of brightness, 0 to 255; empty if unknown.
         live_brightness: share of the live version's images in each bin; empty if unknown.
         mean_brightness, live_mean_brightness: mean brightness of both, 0 to 255.
@@ -34,6 +35,7 @@ class Drift:
     label: float | None = None
     label_class: str = ""
     embedding: float | None = None
+    divergence: float | None = None
     brightness: tuple[float, ...] = ()
     live_brightness: tuple[float, ...] = ()
     mean_brightness: float | None = None
@@ -57,6 +59,7 @@ def measure_drift(files: RunFiles) -> Drift:
         label=label,
         label_class=name,
         embedding=_compare_embeddings(embeddings, extra) if embeddings and extra else None,
+        divergence=measure_divergence(_list_buckets(now), _list_buckets(before)),
         brightness=_bin_brightness(now),
         live_brightness=_bin_brightness(before),
         mean_brightness=_find(now, BRIGHTNESS).num_stats.mean if now else None,
@@ -102,19 +105,57 @@ def _read_shares(statistics: statistics_pb2.DatasetFeatureStatistics) -> dict[st
 
 def _bin_brightness(statistics: statistics_pb2.DatasetFeatureStatistics | None) -> tuple[float, ...]:
     """Distributes TFDV's histogram over fixed bins of 0 to 255, because the edges of two runs' histograms differ."""
-    histograms = _find(statistics, BRIGHTNESS).num_stats.histograms
-    standard = statistics_pb2.Histogram.STANDARD
-    buckets = [bucket for histogram in histograms if histogram.type == standard for bucket in histogram.buckets]
-    total = sum(bucket.sample_count for bucket in buckets)
+    buckets = _list_buckets(statistics)
+    total = buckets[:, 2].sum()
     if not total:
         return ()
     counts = np.zeros(_BINS)
-    for bucket in buckets:
-        places = np.linspace(bucket.low_value, bucket.high_value, 101)
+    for low, high, count in buckets:
+        places = np.linspace(low, high, 101)
         middles = (places[:-1] + places[1:]) / 2
         bins = np.clip(middles / _LEVELS * _BINS, 0, _BINS - 1).astype(int)
-        counts += np.bincount(bins, minlength=_BINS) * bucket.sample_count / len(middles)
+        counts += np.bincount(bins, minlength=_BINS) * count / len(middles)
     return tuple((counts / total).tolist())
+
+
+def _list_buckets(statistics: statistics_pb2.DatasetFeatureStatistics | None) -> np.ndarray:
+    """Returns TFDV's histogram of brightness: lower edge, upper edge and number of images of each bucket, [N, 3]."""
+    histograms = _find(statistics, BRIGHTNESS).num_stats.histograms
+    standard = [histogram for histogram in histograms if histogram.type == statistics_pb2.Histogram.STANDARD]
+    buckets = [(b.low_value, b.high_value, b.sample_count) for histogram in standard for b in histogram.buckets]
+    return np.array(buckets, np.float64).reshape(-1, 3)
+
+
+def measure_divergence(now: np.ndarray, before: np.ndarray) -> float | None:
+    """Returns the Jensen-Shannon divergence of two histograms, as TFDV computes it for the DataGate.
+
+    Both histograms are divided at the edges of either, with the images spread evenly in a bucket, as in TFDV.
+
+    Args:
+        now: lower edge, upper edge and number of images of each bucket, [num_buckets, 3].
+        before: the same of the live version.
+    Returns:
+        0 for equal histograms, 1 for two without overlap; None if one is empty.
+    """
+    if not now[:, 2].sum() or not before[:, 2].sum():
+        return None
+    edges = np.unique(np.concatenate([now[:, :2].ravel(), before[:, :2].ravel()]))
+    shares = np.array([_rebin(buckets, edges) for buckets in (now, before)])
+    middle = shares.mean(axis=0)
+    ratios = np.divide(shares, middle, out=np.ones_like(shares), where=shares > 0)
+    return float((shares * np.log2(ratios)).sum() / 2)
+
+
+def _rebin(buckets: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """Returns the share of the images in each bin between the edges, and behind those on each edge alone."""
+    bins, points = np.zeros(len(edges) - 1), np.zeros(len(edges))
+    for low, high, count in buckets:
+        first, last = np.searchsorted(edges, [low, high])
+        if first == last:
+            points[first] += count
+        else:
+            bins[first:last] += count * np.diff(edges[first : last + 1]) / (high - low)
+    return np.concatenate([bins, points]) / buckets[:, 2].sum()
 
 
 def _compare_embeddings(embeddings: str, extra: str) -> float | None:

@@ -1,6 +1,7 @@
 """Describes the outcome of a run in one line, its reasons, and the next steps."""
 
 import dataclasses
+import re
 from typing import Literal
 
 from components.records.evaluation import EvaluationSummary
@@ -11,9 +12,11 @@ from pipeline.report.figures import measure_majority
 from pipeline.report.sources import RunFiles
 from pipeline.workspace.manifest import INTERRUPTED, RunManifest
 from schema.text import list_some, quote
+from serving.releases import versions
 
 State = Literal["good", "refused", "ended", "failed", "unknown"]
 WORKSPACE = "WORKSPACE"  # replaces the absolute path of the workspace
+BLANK = "To be filled in"  # of a model card, see `components.pusher.card`
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,6 +103,7 @@ def _look_at_log(files: RunFiles) -> Step:
 
 def _describe_early_end(files: RunFiles, manifest: RunManifest) -> Outcome:
     reason = manifest.decision.reason if manifest.decision else "the run trained nothing"
+    reason = reason.removeprefix("nothing new: ")
     stays = _stays(manifest)
     refused = manifest.decision is not None and manifest.decision.refused
     steps = [Step("Nothing needs to be done. To train all the same, repeat the command with --force.")]
@@ -149,13 +153,26 @@ def _describe_push(files: RunFiles, manifest: RunManifest, evaluation: Evaluatio
         promote = Step("Make the canary live after its trial:", f"./graft releases promote{_where(files)}")
         reasons.append(_stays(manifest))
         headline = f"Pushed as version {version}, the canary: {quality}."
-        return Outcome("good", "Canary", headline, reasons, [ask, promote])
+        return Outcome("good", "Canary", headline, reasons, [ask, *_fill_in_card(files, version), promote])
     back = Step("Go back to the version before, if this one fails:", f"./graft releases rollback{_where(files)}")
-    steps = [ask, back] if files.live_number else [ask]
+    steps = [ask, *_fill_in_card(files, version), *([back] if files.live_number else [])]
     if not manifest.pushed_now:
         headline = f"Nothing new: the same model is version {version}, with {quality}."
         return Outcome("good", "Live", headline, reasons, steps)
     return Outcome("good", "Pushed", f"Pushed as version {version}, which is live: {quality}.", reasons, steps)
+
+
+def list_blanks(card: str) -> list[str]:
+    """Returns what a person must fill in on a model card, in the order of the card."""
+    return re.findall(rf"\*\*{BLANK}\*\*: (.*)\.$", card, re.MULTILINE)
+
+
+def _fill_in_card(files: RunFiles, version: int | None) -> list[Step]:
+    blanks = len(list_blanks(files.card))
+    if not blanks:
+        return []
+    folder = f"{_out(files)}/serving/{files.model_name}/{version}"
+    return [Step(f"Fill in the {blanks} open lines of the model card:", f"{folder}/{versions.CARD}")]
 
 
 def _look_at_majority(evaluation: EvaluationSummary) -> list[str]:
@@ -164,9 +181,12 @@ def _look_at_majority(evaluation: EvaluationSummary) -> list[str]:
     if majority is None or evaluation.accuracy_interval[0] > (majority[1].value or 0):
         return []
     name, share = majority
+    told = f"Be careful: {share.value:.3f} of the test images are of the class “{name}”."
+    if evaluation.accuracy_interval[1] < (share.value or 0):
+        return [f"{told} The constant answer of that class is better than the model."]
     return [
-        f"Be careful: {share.value:.3f} of the test images are of the class “{name}”. The model may be no better than "
-        "the constant answer of that class: the 95 % interval of its accuracy includes that share."
+        f"{told} The model may be no better than the constant answer of that class: the 95 % interval of its accuracy "
+        "includes that share."
     ]
 
 

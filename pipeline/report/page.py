@@ -23,8 +23,9 @@ TITLES = {
     "mistakes": "Mistakes",
     "training": "Training",
     "data": "Data",
-    "components": "Time",
+    "components": "Time and memory",
     "settings": "Configuration",
+    "card": "Model card",
 }
 _MEGAPIXELS = 100.0  # limit for a run whose configuration cannot be read
 
@@ -68,15 +69,17 @@ def render(files: RunFiles) -> str:
         "data": data.describe_data(files, thumbnails),
         "components": sections.describe_components(files),
         "settings": sections.describe_settings(files),
+        "card": sections.describe_card(files),
     }
+    told = {name: bool(part) and not (name == "changes" and part["problem"]) for name, part in parts.items()}
     context: dict[str, Any] = {
-        "parts": sorted(parts, key=lambda name: not parts[name]),  # empty parts come last
+        "parts": sorted(parts, key=lambda name: not told[name]),  # empty parts come last
         "files": files,
         "manifest": files.manifest,
         "outcome": find_outcome(files),
         "when": find_start(files.run_id),
         "version": VERSION,
-        "part_has": {name: bool(part) for name, part in parts.items()},
+        "part_has": told,
         "titles": TITLES,
         "quantiles": QUANTILES,
         "identity": sections.describe_identity(files),

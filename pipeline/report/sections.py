@@ -5,9 +5,10 @@ from typing import Any
 
 from pipeline.config.keys import all_keys
 from pipeline.libraries import read_libraries
-from pipeline.report import changes, figures
+from pipeline.report import changes
 from pipeline.report.changes import Change, write_value
 from pipeline.report.charts import draw_curves
+from pipeline.report.outcome import list_blanks
 from pipeline.report.sources import RunFiles
 
 _PHASES = {"head": "the head alone", "fine-tune": "the fine-tuned model"}
@@ -27,7 +28,7 @@ def describe_changes(files: RunFiles) -> dict[str, Any]:
         return {"problem": f"Version {files.live_number} was live when the run began; its record cannot be read."}
     components, others = changes.compare_code(files.manifest.resolved, record.resolved)
     counts = changes.compare_counts(files.ingest.counts, record.counts) if files.ingest else []
-    answers = figures.select(files.predictions) if files.predictions else None
+    answers = files.answers
     return {
         "problem": "",
         "version": files.live_number,
@@ -58,16 +59,28 @@ def describe_training(files: RunFiles) -> dict[str, Any] | None:
 
 
 def describe_components(files: RunFiles) -> list[dict[str, Any]]:
-    """Returns name, state, seconds, and share of the longest time for each started component."""
+    """Returns name, state, seconds, share of the longest time, and peak memory for each started component."""
     seconds = files.manifest.seconds if files.manifest else {}
     cached = set((files.manifest.cached if files.manifest else None) or [])
     states = {name: "reused" if name in cached else "run" for name in seconds}
     states |= {execution.name: execution.state for execution in files.executions}
     longest = max(seconds.values(), default=0) or 1
+    peaks = (files.manifest.peak_mb if files.manifest else None) or {}
     return [
-        {"name": name, "state": state, "seconds": seconds.get(name), "share": seconds.get(name, 0) / longest}
+        {
+            "name": name,
+            "state": state,
+            "seconds": seconds.get(name),
+            "share": seconds.get(name, 0) / longest,
+            "peak_mb": peaks.get(name),
+        }
         for name, state in states.items()
     ]
+
+
+def describe_card(files: RunFiles) -> dict[str, Any] | None:
+    """Returns the text of the model card, and what a person must fill in; None if the run has no card."""
+    return {"text": files.card, "blanks": list_blanks(files.card)} if files.card else None
 
 
 def describe_settings(files: RunFiles) -> dict[str, list[Change]]:

@@ -11,9 +11,11 @@ from typing import TypeVar
 
 import pydantic
 
+from components.evaluator.answers import Answers, select
 from components.records.decision import RetrainingDecision
 from components.records.history import TrainingHistory
 from components.records.image_figures import ImageFigures
+from components.records.image_sizes import ImageSizes
 from components.records.ingest import IngestSummary
 from components.records.predictions import PREDICTIONS, Predictions, read_predictions
 from components.records.quarantine import QUARANTINE, LeftOut, read_quarantine
@@ -25,7 +27,7 @@ from pipeline.workspace.workspace import Workspace
 from serving.releases import versions
 from serving.storage.gfile import is_remote
 
-CARD = "model_card.md"
+CARD = os.path.basename(versions.CARD)
 _Value = TypeVar("_Value")
 
 
@@ -41,6 +43,7 @@ class RunFiles:
         decision: decision of the RetrainingGate.
         ingest: counts of ExampleGen.
         figures: figures of the kept images.
+        sizes: sizes and brightness of the images of `val` and `test`.
         history: history of the training.
         predictions: predictions of the images of `val` and `test`.
         left_out: files that ingest left out.
@@ -57,6 +60,7 @@ class RunFiles:
     decision: RetrainingDecision | None
     ingest: IngestSummary | None
     figures: ImageFigures | None
+    sizes: ImageSizes | None
     history: TrainingHistory | None
     predictions: Predictions | None
     left_out: list[LeftOut]
@@ -74,6 +78,11 @@ class RunFiles:
     def model_name(self) -> str:
         """Name of the model's folder below `serving/`."""
         return _find_model_name(self.manifest)
+
+    @functools.cached_property
+    def answers(self) -> Answers | None:
+        """Predicted classes of the test images; None if the predictions are missing."""
+        return select(self.predictions) if self.predictions else None
 
     @property
     def images(self) -> str:
@@ -107,6 +116,7 @@ def gather(workspace: Workspace, run_id: str) -> RunFiles:
         decision=decision or read(RetrainingDecision.FILE, lambda: RetrainingDecision.read(str(decided)), decided),
         ingest=ingest or read(IngestSummary.FILE, lambda: IngestSummary.read(str(report)), report),
         figures=read(ImageFigures.FILE, lambda: ImageFigures.read(str(report)), report),
+        sizes=read(ImageSizes.FILE, lambda: ImageSizes.find(str(report)), report),
         history=read(TrainingHistory.FILE, lambda: TrainingHistory.read(str(folder)), folder),
         predictions=read(PREDICTIONS, lambda: read_predictions(str(folder / PREDICTIONS)), folder),
         left_out=read(QUARANTINE, lambda: read_quarantine(str(left_out)), left_out) or [],

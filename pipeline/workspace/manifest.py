@@ -24,7 +24,7 @@ _RECORDS: dict[str, type[Document]] = {
     "serving": ServingVerdict,
 }
 INTERRUPTED = ("KeyboardInterrupt", "SystemExit", "StoppedError")  # beginnings of `failed` after a signal
-NOT_PRINTED = ("config", "resolved", "seconds", "libraries")  # fields of a manifest that the output of a run lacks
+NOT_PRINTED = ("config", "resolved", "seconds", "libraries", "peak_mb")  # what `--json` of a run lacks
 
 
 class EmbeddingUse(Fields):
@@ -72,6 +72,8 @@ class RunManifest(Document):
         failed: reason why the run stopped.
         seconds: duration of each component that finished.
         libraries: versions of Graft, Python and libraries by name; None in a manifest of 0.2.
+        peak_mb: peak resident memory of the run's process while each component ran, in MB of a million bytes, without
+            child processes; None if the system does not tell.
     """
 
     FILE: ClassVar[str] = "manifest.json"
@@ -98,6 +100,7 @@ class RunManifest(Document):
     failed: str | None = None
     seconds: dict[str, float]
     libraries: dict[str, str] | None = None
+    peak_mb: dict[str, float] | None = None
 
     @pydantic.field_validator(*_RECORDS, mode="before")
     @classmethod
@@ -139,6 +142,7 @@ class SkippedRun(RunManifest):
     decision: RetrainingDecision
     live_version: int | None
     libraries: dict[str, str] | None = None
+    peak_mb: dict[str, float] | None = None
 
 
 class RunResult(RunManifest):
@@ -160,6 +164,7 @@ class RunResult(RunManifest):
     live_version: int | None
     trained_model: str | None = None
     libraries: dict[str, str] | None = None
+    peak_mb: dict[str, float] | None = None
 
     @property
     def reasons(self) -> list[str]:
@@ -179,3 +184,4 @@ class FailedRun(RunManifest):
 
     failed: str
     libraries: dict[str, str] | None = None
+    peak_mb: dict[str, float] | None = None

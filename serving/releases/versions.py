@@ -34,6 +34,7 @@ from serving.storage.whole_files import is_abandoned
 SAVED_MODEL = remote_versions.SAVED_MODEL
 EXTRA = "assets.extra"  # TensorFlow Serving ignores unknown files in this folder
 RECORD = os.path.join(EXTRA, VersionRecord.FILE)
+CARD = os.path.join(EXTRA, "model_card.md")
 NOT_LIVE = "none"
 LARGEST = (1 << 63) - 1
 

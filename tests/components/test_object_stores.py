@@ -284,16 +284,19 @@ def model_dir():
 
 
 def test_a_model_is_pushed_rolled_back_and_promoted_in_a_store(model_dir):
-    """The pushed files are those of the model, with the record and the labels."""
+    """The pushed files are those of the model, with the record, the card and the labels."""
     numbers = []
     for change in (b"1", b"2", b"3"):
-        numbers.append(push(make_model(make_root(), change), model_dir, {"change": change.decode(), "salt": 3}).number)
+        record = {"change": change.decode(), "salt": 3}
+        pushed = push(make_model(make_root(), change), model_dir, record, write_card=lambda record: record.render())
+        numbers.append(pushed.number)
     assert releases.roll_back(model_dir).number == numbers[2]
     assert releases.read(model_dir).live.record.model_extra["change"] == "2"
     promoted = releases.promote(model_dir, numbers[2])
     live = releases.read(model_dir).live
     assert (live.number, live.record.model_extra["change"]) == (promoted.number, "3")
     assert {name: read(f"{live.path}/{name}") for name in MODEL} == {n: c + b"3" for n, c in MODEL.items()}
+    assert read(f"{live.path}/{versions.CARD}") == read(f"{live.path}/{versions.RECORD}")
     assert models_config.read_labels(model_dir) == {"stable": live.number}
     assert releases.keep(model_dir, 1) == numbers[:2]
     assert sorted(tf.io.gfile.listdir(model_dir)) == [str(live.number)]

@@ -174,7 +174,8 @@ def test_the_context_holds_what_is_installed_and_no_more(context):
 
 def test_the_installed_project_is_the_checkout(installed, tmp_path):
     """Every module, the schema, the configuration of servers; its version is the one that specs are compiled with."""
-    assert (installed / "schema/schema.pbtxt").read_text() == (ROOT / "schema/schema.pbtxt").read_text()
+    for path in ("schema/schema.pbtxt", "components/pusher/card_template.md", "pipeline/report/templates/page.html"):
+        assert (installed / path).read_text() == (ROOT / path).read_text()
     assert sorted(p.name for p in (installed / "serving/deploy").iterdir()) == sorted(
         p.name for p in (ROOT / "serving/deploy").iterdir()
     )

@@ -32,7 +32,9 @@ RUN_ON = {
     "components/trainer/training.py": {"Trainer"},
     "components/trainer/scoring.py": {"Trainer"},
     "components/records/image_list.py": {"ExampleGen"},
-    "components/records/predictions.py": {"Trainer", "Evaluator"},
+    "components/records/predictions.py": {"Trainer", "Evaluator", "Pusher"},
+    "components/records/image_sizes.py": {"ExampleGen", "Pusher"},
+    "components/evaluator/slices.py": {"Pusher"},
     "components/evaluator/component.py": {"Evaluator"},
     "components/evaluator/extractors.py": {"Evaluator"},
     "components/evaluator/kept_predictions.py": {"Evaluator"},
@@ -44,6 +46,8 @@ RUN_ON = {
     "serving/export/warmup_requests.py": {"Trainer"},
     "components/pusher/component.py": {"Pusher"},
     "components/pusher/push.py": {"Pusher"},
+    "components/pusher/card.py": {"Pusher"},
+    "components/pusher/card_template.md": {"Pusher"},
 }
 MODEL = {"ExampleGen", "SchemaGen", "Transform", *EMBEDDED}
 

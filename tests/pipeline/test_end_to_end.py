@@ -254,13 +254,32 @@ def test_predictions_of_the_live_version_are_kept(one_new_image, again, workspac
     check_baseline(outcome, workspace, version, ["test"] if again[0].history.kept == "fine-tune" else ["test", "val"])
 
 
-def test_record_of_the_version_names_no_folder_of_the_machine(first, workspace, small_digits):
-    """The record travels with the model; the manifest, which names folders, stays."""
+def test_no_file_of_the_version_names_a_folder_of_the_machine(first, workspace, small_digits):
+    """Record and card travel with the model; the manifest, which names folders, stays."""
     version = workspace / "serving" / "graft" / str(first[0].result.pushed_version)
-    text = (version / "assets.extra/graft.json").read_text()
-    assert str(workspace.parent) not in text
-    assert str(small_digits.parent) not in text
-    assert json.loads(text)["config"]["data"] == small_digits.name
+    contents = {path.name: path.read_bytes() for path in version.rglob("*") if path.is_file()}
+    assert {"graft.json", "model_card.md", "saved_model.pb"} <= contents.keys()
+    folders = [str(folder).encode() for folder in (workspace.parent, small_digits.parent)]
+    assert [name for name, content in contents.items() if any(folder in content for folder in folders)] == []
+    assert json.loads(contents["graft.json"])["config"]["data"] == small_digits.name
+
+
+def test_model_card_is_beside_the_version_in_the_folder_of_the_run_and_on_the_page(first, workspace):
+    """It has the figures of the run, by class and by brightness."""
+    result, folder = first[0].result, workspace / "runs" / first[0].result.run_id
+    card = (folder / "model_card.md").read_text()
+    version = workspace / "serving" / "graft" / str(result.pushed_version)
+    assert card == (version / "assets.extra/model_card.md").read_text()
+    assert f"| this version | {result.evaluation.accuracy:.3f} |" in card
+    assert "### By brightness\n\nMean pixel value" in card
+    assert "To be filled in" in (folder / "report.html").read_text(encoding="utf-8")
+
+
+def test_peak_memory_of_each_component_is_in_the_manifest(first):
+    """Each component needs TensorFlow, which takes more than 100 MB."""
+    result = first[0].result
+    assert result.peak_mb.keys() == result.seconds.keys()
+    assert min(result.peak_mb.values()) > 100
 
 
 def test_evaluation_is_sliced_by_class(first):

@@ -316,7 +316,8 @@ def test_what_the_next_run_compares_with_is_kept_beside_the_model(run_pusher, mo
     run_pusher()
     live = versions.find_live(str(tmp_path / "serving"))
     pushed = list_files(tmp_path / "serving" / str(live.number))
-    pushed.pop("assets.extra/graft.json")
+    assert pushed.pop("assets.extra/graft.json")
+    assert pushed.pop("assets.extra/model_card.md")
     assert pushed == before | {
         "assets.extra/classes.json": b'["a", "b"]',
         "assets.extra/images.u64": b"8 bytes.",
@@ -325,11 +326,27 @@ def test_what_the_next_run_compares_with_is_kept_beside_the_model(run_pusher, mo
     }
 
 
+def test_a_version_has_a_card_that_a_person_fills_in_without_harm(run_pusher, served, tmp_path):
+    """The card has the number of the version. It is in no digest: the same model is not pushed again, and keeps it."""
+    run_pusher()
+    live = versions.find_live(str(tmp_path / "serving"))
+    card = pathlib.Path(live.path, versions.CARD)
+    assert card.read_text().startswith(f"# Model card: graft, version {live.number}\n")
+    card.write_text("filled in")
+    assert versions.find_live(str(tmp_path / "serving")).identity == live.identity
+    assert not read_outcome(run_pusher()).new
+    rolled_back = releases.roll_back(str(tmp_path / "serving"))
+    assert pathlib.Path(rolled_back.path, versions.CARD).read_text() == "filled in"
+    assert (rolled_back.record.model_digest, rolled_back.problem) == (live.record.model_digest, "")
+
+
 def test_without_embeddings_there_are_no_moments_to_keep(run_pusher, tmp_path):
     """Augmented runs have no moments; the other files are kept."""
     run_pusher(moments=None)
     [extra] = (tmp_path / "serving").glob("*/assets.extra")
-    assert {p.name for p in extra.iterdir()} == {"classes.json", "graft.json", "images.u64", "FeatureStats.pb"}
+    assert {p.name for p in extra.iterdir()} == {
+        "classes.json", "graft.json", "images.u64", "FeatureStats.pb", "model_card.md"
+    }  # fmt: skip
 
 
 def test_what_is_kept_does_not_change_what_the_model_is(run_pusher, model, tmp_path):

@@ -21,6 +21,7 @@ def type_test(monkeypatch, capsys):
             return types.SimpleNamespace(returncode=5 if command[2] == failing else 0)
 
         monkeypatch.setattr(checks.subprocess, "run", run)
+        monkeypatch.setattr(checks, "install_browser", lambda: "")
         return make_typist(monkeypatch, capsys, main)("test", *arguments).code, started
 
     return type_it
@@ -61,3 +62,13 @@ def test_coverage_is_printed_by_folder_and_for_all(type_test):
 
 def test_quick_and_all_contradict_each_other(type_test):
     assert type_test("--quick", "--all") == (2, [])
+
+
+def test_the_browser_is_installed_for_all_tests_alone_and_advice_is_printed(monkeypatch, capsys):
+    """A machine where it cannot be installed runs the other tests."""
+    monkeypatch.setattr(checks, "install_browser", lambda: "The browser tests are skipped: chromium missing.")
+    monkeypatch.setattr(checks, "run_checks", lambda *_: 0)
+    typed = make_typist(monkeypatch, capsys, main)
+    assert "browser" not in typed("test").out
+    asked = typed("test", "--all")
+    assert (asked.code, "The browser tests are skipped" in asked.out) == (0, True)

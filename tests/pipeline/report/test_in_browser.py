@@ -1,12 +1,11 @@
 """The page in headless Chromium: no console message, no network request, no serious finding of axe-core.
 
-`long`, and skipped where Chromium or npm is not installed: `apt-get install chromium`. axe-core comes from npm.
+`long`, and skipped where Chromium or npm is not installed; `./graft test --all` installs both. axe-core comes from npm.
 """
 
 import json
 import os
 import re
-import shutil
 import subprocess
 import tarfile
 
@@ -18,9 +17,10 @@ from run_folders import RUN, make_workspace
 from pipeline.compare.compare import compare
 from pipeline.compare.page import write_page
 from pipeline.compare.sides import find_side
+from pipeline.downloads.browser import find_program
 from pipeline.report.page import write_report
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+CHROMIUM = find_program("chromium")
 FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--v=0")
 AXE = "axe-core@4.14.1"
 SCHEMES = {"dark": 0, "light": 1}  # of Blink's setting
@@ -33,7 +33,7 @@ axe.run(document).then(result => {{ document.getElementById("found").textContent
 pytestmark = [
     pytest.mark.long,
     pytest.mark.skipif(not CHROMIUM, reason="Chromium is not installed"),
-    pytest.mark.skipif(not shutil.which("npm"), reason="npm is not installed"),
+    pytest.mark.skipif(not find_program("npm"), reason="npm is not installed"),
 ]
 
 
@@ -60,6 +60,13 @@ def write_of_many(workspace, data):
     run_folders.write_trained(workspace, data, tuple(f"class {i}" for i in range(30)), 1)
 
 
+def write_refused(workspace, data):
+    evaluation = run_folders.RESULT.evaluation.model_copy(
+        update={"blessed": False, "failures": ["test accuracy 0.400 is below the 0.600 that is needed"]}
+    )
+    run_folders.write_trained(workspace, data, evaluation=evaluation, pushed_version=None, live_version=6)
+
+
 def write_failed(workspace, data):
     run_folders.write_failed(workspace, data, "7 of 9 files are broken. Mend them.\n  a.jpg: empty file")
 
@@ -81,7 +88,7 @@ def browse(page, tmp_path, *flags):
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize(
     "write",
-    [write_pushed, write_of_twelve, write_of_many, run_folders.write_skipped, write_failed],
+    [write_pushed, write_refused, write_of_twelve, write_of_many, run_folders.write_skipped, write_failed],
     ids=lambda write: write.__name__,
 )
 def test_axe_finds_nothing_serious_and_a_phone_does_not_scroll_sideways(axe, tmp_path, write, scheme):

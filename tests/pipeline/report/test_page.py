@@ -2,10 +2,15 @@
 
 import re
 
+import numpy as np
 import pytest
 import run_folders
 from run_folders import RUN, make_workspace, write_failed, write_skipped, write_trained
 
+from components.records.image_sizes import ImageSizes
+from components.records.predictions import read_predictions
+from pipeline.report import data
+from pipeline.report.drift import Drift
 from pipeline.report.page import FILE, try_to_write_report, write_report
 
 EVIL = "<script>alert(1)</script> \x1b[2J\u202e"
@@ -39,7 +44,18 @@ def test_every_run_has_a_page_that_begins_with_its_outcome(tmp_path, kind):
     assert headline in outcome
     parts = re.findall(r'<section class="part[ a-z]*" id="(\w+)"', page)
     assert sorted(parts) == sorted(
-        ["changes", "accuracy", "confusion", "reliability", "mistakes", "training", "data", "components", "settings"]
+        [
+            "changes",
+            "accuracy",
+            "confusion",
+            "reliability",
+            "mistakes",
+            "training",
+            "data",
+            "components",
+            "settings",
+            "card",
+        ]
     )
     assert page.index("What to do next") < page.index('id="changes"')
 
@@ -106,6 +122,18 @@ def test_an_error_of_the_page_ends_no_run(tmp_path, caplog):
     assert not list(tmp_path.rglob(FILE))
 
 
+def test_an_early_end_gives_its_reason_once(tmp_path):
+    page = write_page(tmp_path, write_skipped, reason="nothing new: version 6 has seen all 40 images, and no others")
+    assert "Nothing was trained: version 6 has seen all 40 images, and no others." in page
+
+
+def test_a_model_below_the_largest_class_is_called_worse(tmp_path):
+    """An interval below that share does not include it."""
+    evaluation = run_folders.RESULT.evaluation.model_copy(update={"accuracy": 0.1, "accuracy_interval": (0.03, 0.2)})
+    page = write_page(tmp_path, evaluation=evaluation)
+    assert "The constant answer of that class is better than the model." in page
+
+
 def test_a_refused_run_says_why_and_what_to_try(tmp_path):
     refused = run_folders.RESULT.evaluation.model_copy(
         update={"blessed": False, "failures": ["test accuracy 0.4 is below the 0.6 that is needed"]}
@@ -114,3 +142,49 @@ def test_a_refused_run_says_why_and_what_to_try(tmp_path):
     assert "Not pushed: test accuracy 0.4 is below the 0.6 that is needed." in page
     assert "Version 6 stays live." in page
     assert "The base has random weights" in page
+
+
+DRIFT = Drift(
+    label=0.05, label_class="cats", divergence=0.31, mean_brightness=99.0, live_mean_brightness=140.0, embedding=0.2
+)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """Page of a run with model card, memory, sizes and drift."""
+    folder = tmp_path_factory.mktemp("whole")
+    workspace = make_workspace(folder)
+    write_trained(workspace, folder / "data", peak_mb={"ExampleGen": 512.4, "Trainer": 2048.0})
+    run = workspace.runs / RUN
+    (run / "model_card.md").write_text("# Model card\n\n**To be filled in**: <b>license</b>.")
+    digests = read_predictions(str(run / "predictions.parquet")).digest
+    sides = np.arange(100, 100 + len(digests), dtype=np.int32)
+    ImageSizes(digests, sides, sides, np.arange(len(digests), dtype=np.float32)).write(str(run))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(data, "measure_drift", lambda _: DRIFT)
+        return write_report(workspace, RUN).read_text()
+
+
+def test_memory_of_each_component_stands_beside_its_time(whole, trained):
+    """A run of an earlier Graft has no such column."""
+    assert '<td class="n">2,048 MB</td>' in whole
+    assert "without child processes" in whole
+    assert "without child processes" not in trained
+
+
+def test_the_model_card_is_shown_as_text(whole):
+    assert "**To be filled in**: &lt;b&gt;license&lt;/b&gt;." in whole
+
+
+def test_accuracy_is_shown_by_brightness_and_size(whole):
+    assert "By brightness" in whole
+    assert '<th scope="row" class="name">above 102 px, up to 105 px</th><td class="n">3</td>' in whole
+
+
+def test_drift_stands_beside_the_limit_of_the_gate(whole):
+    """The figures are those of the gates; a limit that is exceeded is named."""
+    row = whole[whole.index('<th scope="row" class="name">brightness') :]
+    row = row[: row.index("</tr>")]
+    assert "Jensen-Shannon divergence of the histograms; the mean pixel value is 99.0, and was 140.0" in row
+    assert ">0.310</td>" in row
+    assert ">above</td>" in row

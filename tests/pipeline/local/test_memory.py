@@ -1,0 +1,45 @@
+"""Peak memory of a component."""
+
+import time
+
+import numpy as np
+
+from pipeline.local import memory
+from pipeline.local.memory import measure_memory
+
+MEGABYTES = 60
+
+
+def fill(megabytes):
+    return np.ones(megabytes * 125_000)
+
+
+def test_the_peak_has_what_was_freed_before_the_end():
+    """Even if no sample falls into that moment, where the memory is the highest of the process."""
+    with measure_memory() as before:
+        pass
+    with measure_memory() as peak:
+        del_me = fill(MEGABYTES + 200)
+        del del_me
+    assert peak.megabytes > before.megabytes + 200
+
+
+def test_a_component_below_an_earlier_peak_has_its_own(monkeypatch):
+    """The kernel's mark is that of the whole process, so samples decide."""
+    monkeypatch.setattr(memory, "_INTERVAL", 0.01)
+    high = fill(4 * MEGABYTES)
+    del high
+    with measure_memory() as low:
+        pass
+    with measure_memory() as middle:
+        held = fill(MEGABYTES)
+        time.sleep(0.1)
+        del held
+    assert low.megabytes + 0.8 * MEGABYTES < middle.megabytes < low.megabytes + 2 * MEGABYTES
+
+
+def test_a_system_without_the_file_has_no_figure(monkeypatch):
+    monkeypatch.setattr(memory, "_STATUS", "/no such file")
+    with measure_memory() as peak:
+        pass
+    assert peak.megabytes is None
