@@ -83,7 +83,7 @@ def test_settings_code_and_versions_that_differ_are_named(workspace):
     found = compare_runs(workspace)
     assert [(c.name, c.before, c.now) for c in found.configuration] == [("head_epochs", "3", "5")]
     assert found.code == ["Trainer"]
-    assert found.inputs == ["the files of the data folder"]
+    assert found.inputs == ["names, sizes or times of the files in the data folder"]
     assert [(c.name, c.before, c.now) for c in found.libraries] == [("keras", "3.12", "3.13")]
     accuracy = next(metric for metric in found.metrics if metric.name == "accuracy on test")
     assert (accuracy.before, accuracy.now) == (0.4, 0.6)
