@@ -22,7 +22,7 @@ from components.records.decision import RetrainingDecision
 from components.records.evaluation import Baseline, ClassMetrics, EvaluationSummary
 from components.records.history import Epoch, TrainingHistory
 from components.records.image_figures import ExampleImage, ImageFigures
-from components.records.image_sizes import ImageSizes
+from components.records.image_list import IMAGES, ListedImage, write_image_list
 from components.records.ingest import IngestSummary
 from components.records.predictions import PREDICTIONS, Predictions
 from components.records.quarantine import LeftOut, write_quarantine
@@ -94,8 +94,10 @@ def write_run(workspace: Workspace, data: pathlib.Path, images: int, classes: in
         bytes=[24000.0] * 7, brightness=[110.0] * 7, examples=examples,
     ).write(str(folder))  # fmt: skip
     numbers = np.random.default_rng(1)
-    sides, levels = numbers.integers(100, 900, (2, images)).astype(np.int32), numbers.uniform(20, 230, images)
-    ImageSizes(predictions.digest, sides[0], sides[1], levels.astype(np.float32)).write(str(folder))
+    sides, levels = numbers.integers(100, 900, (images, 2)).tolist(), numbers.uniform(20, 230, images).tolist()
+    named = zip(predictions.split, predictions.digest, predictions.path, predictions.label, strict=True)
+    listed = (ListedImage(*names, *size, level) for names, size, level in zip(named, sides, levels, strict=True))
+    write_image_list(str(folder / IMAGES), listed)
     reasons = ("empty file", "not a JPEG", "the same bytes as another file")
     left_out = (
         LeftOut(path=f"{k}.jpg", label=predictions.classes[0], reason=reasons[k % 3], broken=True) for k in range(1000)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from components.evaluator.answers import Answers, Share, list_days, measure_slices
-from components.records.image_sizes import ImageSizes
+from components.records.image_list import ImageSizes
 
 _PARTS = 3  # slices by brightness and size: each has about a third of the test images
 

@@ -32,7 +32,7 @@ from components.example_gen.decode_cache import DecodedImages
 from components.example_gen.duplicates import Record
 from components.example_gen.lineage import find_salt
 from components.example_gen.reading import read_images
-from components.records.image_list import IMAGES, ListedImage, write_image_list
+from components.records.image_list import IMAGES, write_image_list
 from components.records.quarantine import write_quarantine
 from components.run_parameters import RunParameters, declare
 from schema import features
@@ -299,8 +299,6 @@ def _load_records(path: str) -> Iterator[Record]:
 def _write_report(uri: str, decided: ingest.Ingest) -> None:
     write_quarantine(uri, ingest.list_left_out(decided))
     image_set.write(uri, image_set.make((r.digest, r.label) for r in decided.kept))
-    images = (ListedImage(decided.splits[r.path], r.digest, r.path, r.label) for r in decided.kept)
-    write_image_list(join(uri, IMAGES), images)
+    write_image_list(join(uri, IMAGES), ingest.list_images(decided))
     ingest.measure_images(decided).write(uri)
-    ingest.list_sizes(decided).write(uri)
     ingest.summarize(decided).write(uri)

@@ -11,7 +11,7 @@ from components.example_gen.duplicates import CONTRADICTION, Record, resolve_dup
 from components.example_gen.layout import Listing, find_missing_splits
 from components.example_gen.splits import assign_split, choose_salt, count_splits
 from components.records.image_figures import QUANTILES, ExampleImage, ImageFigures
-from components.records.image_sizes import ImageSizes
+from components.records.image_list import ListedImage
 from components.records.ingest import IngestSummary
 from components.records.quarantine import LeftOut
 from schema.features import TRAIN
@@ -96,15 +96,12 @@ def measure_images(ingest: Ingest) -> ImageFigures:
     )
 
 
-def list_sizes(ingest: Ingest) -> ImageSizes:
-    """Lists size and brightness of the kept images of `val` and `test`, which the accuracy is divided by."""
-    chosen = [record for record in ingest.kept if ingest.splits[record.path] != TRAIN]
-    return ImageSizes(
-        digest=[record.digest for record in chosen],
-        width=np.array([record.width for record in chosen], np.int32),
-        height=np.array([record.height for record in chosen], np.int32),
-        brightness=np.array([record.brightness for record in chosen], np.float32),
-    )
+def list_images(ingest: Ingest) -> list[ListedImage]:
+    """Lists the kept images, in the order of their paths."""
+    return [
+        ListedImage(ingest.splits[r.path], r.digest, r.path, r.label, r.width, r.height, r.brightness)
+        for r in ingest.kept
+    ]
 
 
 def _find_quantiles(values: Iterable[float]) -> list[float]:

@@ -17,7 +17,7 @@ from components.evaluator.answers import Answers, Share, measure_majority, selec
 from components.evaluator.slices import Slicing, slice_answers
 from components.records.evaluation import EvaluationSummary
 from components.records.image_figures import ImageFigures
-from components.records.image_sizes import ImageSizes
+from components.records.image_list import IMAGES, read_image_sizes
 from components.records.ingest import IngestSummary
 from components.records.predictions import PREDICTIONS, read_predictions
 from components.records.serving_verdict import ServingVerdict
@@ -93,7 +93,7 @@ def gather_facts(
     """
     ingest = IngestSummary.read(report)
     predictions = _try(lambda: _read_answers(evaluation))
-    sizes = _try(lambda: ImageSizes.find(report))
+    sizes = _try(lambda: read_image_sizes(os.path.join(report, IMAGES)))
     return CardFacts(
         ingest=ingest,
         evaluation=summary,

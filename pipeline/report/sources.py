@@ -15,7 +15,7 @@ from components.evaluator.answers import Answers, select
 from components.records.decision import RetrainingDecision
 from components.records.history import TrainingHistory
 from components.records.image_figures import ImageFigures
-from components.records.image_sizes import ImageSizes
+from components.records.image_list import IMAGES, ImageSizes, read_image_sizes
 from components.records.ingest import IngestSummary
 from components.records.predictions import PREDICTIONS, Predictions, read_predictions
 from components.records.quarantine import QUARANTINE, LeftOut, read_quarantine
@@ -43,7 +43,7 @@ class RunFiles:
         decision: decision of the RetrainingGate.
         ingest: counts of ExampleGen.
         figures: figures of the kept images.
-        sizes: sizes and brightness of the images of `val` and `test`.
+        sizes: sizes and brightness of the kept images.
         history: history of the training.
         predictions: predictions of the images of `val` and `test`.
         left_out: files that ingest left out.
@@ -108,6 +108,7 @@ def gather(workspace: Workspace, run_id: str) -> RunFiles:
     decided = pathlib.Path(outputs.get("decision", folder))
     ingest, decision = (manifest.ingest, manifest.decision) if manifest else (None, None)
     left_out = folder if (folder / QUARANTINE).is_file() else report
+    listed = folder if (folder / IMAGES).is_file() else report
     return RunFiles(
         workspace=workspace,
         run_id=run_id,
@@ -116,7 +117,7 @@ def gather(workspace: Workspace, run_id: str) -> RunFiles:
         decision=decision or read(RetrainingDecision.FILE, lambda: RetrainingDecision.read(str(decided)), decided),
         ingest=ingest or read(IngestSummary.FILE, lambda: IngestSummary.read(str(report)), report),
         figures=read(ImageFigures.FILE, lambda: ImageFigures.read(str(report)), report),
-        sizes=read(ImageSizes.FILE, lambda: ImageSizes.find(str(report)), report),
+        sizes=read(IMAGES, lambda: read_image_sizes(str(listed / IMAGES)), listed),
         history=read(TrainingHistory.FILE, lambda: TrainingHistory.read(str(folder)), folder),
         predictions=read(PREDICTIONS, lambda: read_predictions(str(folder / PREDICTIONS)), folder),
         left_out=read(QUARANTINE, lambda: read_quarantine(str(left_out)), left_out) or [],

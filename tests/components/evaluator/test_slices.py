@@ -5,7 +5,7 @@ import pytest
 
 from components.evaluator.answers import select
 from components.evaluator.slices import slice_answers
-from components.records.image_sizes import ImageSizes
+from components.records.image_list import ImageSizes
 from components.records.predictions import Predictions, no_baseline
 
 

@@ -1,13 +1,10 @@
 """Figures of the images that an ingest kept, for the page of a run."""
 
-import pytest
-
 from components.example_gen.duplicates import Record
-from components.example_gen.ingest import Ingest, list_sizes, measure_images
+from components.example_gen.ingest import Ingest, list_images, measure_images
 from components.example_gen.layout import Listing
 from components.records.image_figures import ExampleImage, ImageFigures
-from components.records.image_sizes import ImageSizes
-from serving.storage.documents import DocumentError
+from components.records.image_list import ListedImage
 
 
 def make_record(number, label, span="", problem=""):
@@ -46,17 +43,10 @@ def test_no_image_has_no_figures_and_what_is_written_is_read(tmp_path):
     assert ImageFigures.read(str(tmp_path)) == figures
 
 
-def test_sizes_of_val_and_test_are_kept_for_the_slices(tmp_path):
-    records = [make_record(n, "cat") for n in range(1, 4)]
-    splits = {"cat/1.jpg": "train", "cat/2.jpg": "val", "cat/3.jpg": "test"}
-    list_sizes(Ingest(Listing(()), records, splits, 0)).write(str(tmp_path))
-    sizes = ImageSizes.find(str(tmp_path))
-    assert (sizes.digest, sizes.width.tolist(), sizes.height.tolist()) == (["97", "96"], [20, 30], [20, 20])
-    assert sizes.brightness.tolist() == [4.0, 6.0]
-
-
-def test_damaged_sizes_are_named_and_missing_ones_are_none(tmp_path):
-    assert ImageSizes.find(str(tmp_path)) is None
-    (tmp_path / ImageSizes.FILE).write_bytes(b"torn")
-    with pytest.raises(DocumentError, match="not the sizes of images"):
-        ImageSizes.find(str(tmp_path))
+def test_the_list_of_the_images_has_split_size_and_brightness_of_each():
+    records = [make_record(n, "cat") for n in range(1, 3)]
+    splits = {"cat/1.jpg": "train", "cat/2.jpg": "test"}
+    assert list_images(Ingest(Listing(()), records, splits, 0)) == [
+        ListedImage("train", records[0].digest, "cat/1.jpg", "cat", 10, 20, 2.0),
+        ListedImage("test", records[1].digest, "cat/2.jpg", "cat", 20, 20, 4.0),
+    ]

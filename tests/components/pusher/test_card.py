@@ -9,7 +9,7 @@ from markdown_it import MarkdownIt
 from components.pusher.card import BLANK, render_card
 from components.pusher.card_facts import gather_facts
 from components.pusher.markdown import escape, write_code
-from components.records.image_sizes import ImageSizes
+from components.records.image_list import IMAGES, ListedImage, write_image_list
 from components.records.predictions import PREDICTIONS, Predictions, no_baseline
 from serving.releases.record import RunConfig, VersionRecord
 
@@ -72,8 +72,8 @@ def write_predictions(folder, classes=("cats [indoor]", "dogs", "owls")):
     Predictions(list(classes), None, None, ["test"] * 40, names, names, label, candidate, no_baseline(40)).write(
         str(folder / PREDICTIONS)
     )
-    sides = np.arange(40, dtype=np.int32)
-    ImageSizes(names, np.full(40, 30, np.int32), np.full(40, 40, np.int32), 2.0 * sides).write(str(folder))
+    listed = (ListedImage("test", name, name, label[i], 30, 40, 2.0 * i) for i, name in enumerate(names))
+    write_image_list(str(folder / IMAGES), listed)
 
 
 def test_the_card_has_the_standard_headings_and_the_figures_of_the_run(tmp_path):
@@ -139,7 +139,7 @@ def test_an_escaped_name_alone_on_a_line_is_one_paragraph(name):
 
 
 def test_a_damaged_file_leaves_its_part_out_and_keeps_no_model_from_being_pushed(tmp_path):
-    for name in (PREDICTIONS, ImageSizes.FILE, "image_figures.json", "serving_verdict.json"):
+    for name in (PREDICTIONS, IMAGES, "image_figures.json", "serving_verdict.json"):
         (tmp_path / name).write_bytes(b"torn")
     card = render(gather(tmp_path))
     assert "The accuracy was measured by class." in card

@@ -1,13 +1,17 @@
 """The list of a run's images: what is written is read, and another file is refused in one line."""
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from components.records.image_list import ListedImage, read_image_list, write_image_list
+from components.records.image_list import ListedImage, read_image_list, read_image_sizes, write_image_list
 from serving.storage.documents import DocumentError
 
-IMAGES = [ListedImage("train", "ab" * 32, "cats/ü \n.jpg", "cats"), ListedImage("test", "cd" * 32, "a.png", "dogs\x1b")]
+IMAGES = [
+    ListedImage("train", "ab" * 32, "cats/ü \n.jpg", "cats", 640, 480, 99.5),
+    ListedImage("test", "cd" * 32, "a.png", "dogs\x1b", 8, 9, 0.0),
+]
 
 
 @pytest.mark.parametrize("images", [IMAGES, []])
@@ -17,9 +21,20 @@ def test_what_is_written_is_read(tmp_path, images):
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
+def test_sizes_and_brightness_are_found_by_digest(tmp_path):
+    """An image that the list lacks has size 0 and brightness NaN."""
+    write_image_list(str(tmp_path / "a"), IMAGES)
+    sizes = read_image_sizes(str(tmp_path / "a")).select(["cd" * 32, "ef" * 32, "ab" * 32])
+    assert (sizes.width.tolist(), sizes.height.tolist()) == ([8, 0, 640], [9, 0, 480])
+    np.testing.assert_equal(sizes.brightness, [0.0, np.nan, 99.5])
+
+
 def write_table(path, metadata=b"1", **columns):
-    names = {name: [getattr(image, name) for image in IMAGES] for name in ("split", "digest", "path", "label")}
-    table = pa.table({name: pa.array(values, pa.string()) for name, values in names.items()} | columns)
+    """Writes the images with other columns; `None` in a column is a missing value."""
+    write_image_list(str(path), IMAGES)
+    table = pq.ParquetFile(path).read()
+    for name, values in columns.items():
+        table = table.set_column(table.column_names.index(name), name, values)
     pq.write_table(table.replace_schema_metadata({b"graft_images": metadata}), path)
 
 

@@ -2,12 +2,11 @@
 
 import re
 
-import numpy as np
 import pytest
 import run_folders
 from run_folders import RUN, make_workspace, write_failed, write_skipped, write_trained
 
-from components.records.image_sizes import ImageSizes
+from components.records.image_list import IMAGES, ListedImage, write_image_list
 from components.records.predictions import read_predictions
 from pipeline.report import data
 from pipeline.report.drift import Drift
@@ -158,8 +157,8 @@ def whole(tmp_path_factory):
     run = workspace.runs / RUN
     (run / "model_card.md").write_text("# Model card\n\n**To be filled in**: <b>license</b>.")
     digests = read_predictions(str(run / "predictions.parquet")).digest
-    sides = np.arange(100, 100 + len(digests), dtype=np.int32)
-    ImageSizes(digests, sides, sides, np.arange(len(digests), dtype=np.float32)).write(str(run))
+    listed = (ListedImage("test", digest, "", "", 100 + i, 100 + i, i) for i, digest in enumerate(digests))
+    write_image_list(str(run / IMAGES), listed)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(data, "measure_drift", lambda _: DRIFT)
         return write_report(workspace, RUN).read_text()
