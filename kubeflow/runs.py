@@ -105,8 +105,8 @@ def expect_no_active_run(server: Server, pipeline: str, patience: Patience | Non
         if patience is None:
             raise GraftError(
                 f"{name}: this run of the pipeline {pipeline} is going on, and a second one would train on the same "
-                "images and push into the same folder. --wait waits for its end, and --beside does not care. If it "
-                f"ended long ago and the server does not know, delete it: {link_to(server, run.run_id)}"
+                "images and push into the same folder. Give --wait to wait for its end, or --beside to go on all the "
+                f"same. If its Workflow was removed from the cluster, delete it: {link_to(server, run.run_id)}"
             )
         patience.tell("Before", f"{name} is going on, and has to end first")
         wait_for_run(server, run.run_id, patience)
