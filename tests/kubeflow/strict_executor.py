@@ -52,7 +52,7 @@ class TaskResult:
     Attributes:
         name: of the task.
         state: "SUCCEEDED", "FAILED", "SKIPPED" (by its condition, or behind a task that did not run) or "CACHED".
-        exit_code: of the command; None if it was not started.
+        exit_code: of the launcher, 1 whatever its command ended with; None if the launcher was not started.
         seconds: that it took.
         log: both streams of the command, and why the driver or the launcher failed.
         outputs: RuntimeArtifact as a JSON dict by key, as the next task gets it; `executor-logs` is one of them.
@@ -183,8 +183,9 @@ class _Run:
         except launcher.LauncherError as error:
             said = (
                 f"{_read(launcher.log_file(executor_input, self.bucket(name)))}failed to execute component: {error}\n"
+                "Error: exit status 1\n"  # Argo's, for each code of a command
             )
-            return TaskResult(name, "FAILED", error.exit_code, time.monotonic() - started, said)
+            return TaskResult(name, "FAILED", 1, time.monotonic() - started, said)
         if key:
             self.backend.store.remember(key, outputs)
         said = _read(launcher.log_file(executor_input, self.bucket(name)))
@@ -225,7 +226,7 @@ class _Run:
         try:
             recorded = {key: self.backend.store.record(key, artifact) for key, artifact in artifacts.items()}
         except driver.DriverError as error:
-            raise launcher.LauncherError(f"unable to produce MLMD artifact: {error}", 0) from error
+            raise launcher.LauncherError(f"unable to produce MLMD artifact: {error}") from error
         return driver.Outputs(recorded, parameters)
 
     def bucket(self, name: str) -> strict_bucket.Bucket:

@@ -40,6 +40,7 @@ RUN_ON = {
     "components/serving_validator/component.py": {"ServingValidator"},
     "serving/client/launch.py": {"ServingValidator"},
     "serving/process/end_with_parent.py": {"ServingValidator"},
+    "serving/process/muting.py": {"ServingValidator"},
     "serving/server/__main__.py": {"ServingValidator"},
     "serving/server/rest.py": {"ServingValidator"},
     "serving/export/warmup_requests.py": {"Trainer"},
