@@ -33,6 +33,7 @@ class CompiledSpec:
         digest: SHA-256 of the content, in hex; the same however the YAML is laid out.
         parameters: declarations by name, as in the spec: parameterType, defaultValue, isOptional.
         pipeline_root: folder of its artifacts; the server does not read this from a spec.
+        documents: the documents of the file: the pipeline spec, and the platform spec if there is one.
     """
 
     path: str
@@ -40,11 +41,20 @@ class CompiledSpec:
     digest: str
     parameters: dict[str, dict[str, Any]]
     pipeline_root: str | None = None
+    documents: tuple[dict[str, Any], ...] = ()
 
     @property
     def version_name(self) -> str:
-        """Name of the pipeline version on a server; the same content has the same name, and is uploaded once."""
+        """Name of the pipeline version on a server; the same documents have the same name, and are uploaded once."""
         return f"{VERSION}-{self.digest[:12]}"
+
+    def describe_pods(self) -> list[str]:
+        """Returns a line for each task: what its pods have."""
+        from kubeflow.pod_summary import describe_pods
+
+        spec = next(document for document in self.documents if "pipelineInfo" in document)
+        platform = next((document for document in self.documents if "platforms" in document), {})
+        return describe_pods(spec, platform)
 
 
 def read_spec(path: str) -> CompiledSpec:
@@ -70,7 +80,7 @@ def read_spec(path: str) -> CompiledSpec:
     content = json.dumps(documents, sort_keys=True, default=str).encode()
     parameters = root.get("inputDefinitions", {}).get("parameters", {})
     digest = hashlib.sha256(content).hexdigest()
-    return CompiledSpec(path, info["name"], digest, parameters, spec.get("defaultPipelineRoot"))
+    return CompiledSpec(path, info["name"], digest, parameters, spec.get("defaultPipelineRoot"), tuple(documents))
 
 
 def make_parameters(
