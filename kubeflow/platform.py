@@ -270,9 +270,7 @@ def _empty_dirs(scratch: ScratchKeys | None) -> tuple[EmptyDirMount, ...]:
     if scratch is None or scratch.volume != "emptyDir":
         return ()
     size = render_size(scratch.size)
-    return (
-        EmptyDirMount(volume_name=SCRATCH, mount_path=scratch.mount_path, medium=scratch.medium, size_limit=size),
-    )
+    return (EmptyDirMount(volume_name=SCRATCH, mount_path=scratch.mount_path, medium=scratch.medium, size_limit=size),)
 
 
 def _ephemeral_volumes(scratch: ScratchKeys | None) -> tuple[GenericEphemeralVolume, ...]:

@@ -49,12 +49,12 @@ def _describe_container(container: Mapping[str, Any]) -> Iterator[str]:
 def _describe_config(config: Mapping[str, Any]) -> Iterator[str]:
     for mount in config.get("pvcMount", []):
         yield f"claim {_find_name(mount, 'constant', 'pvcNameParameter')} at {mount['mountPath']}"
-    for kind, name in (("secret", "secretName"), ("configMap", "configMapName")):
-        word = "secret" if kind == "secret" else "config map"
+    for word, kind in (("secret", "secret"), ("config map", "configMap")):
         for source in config.get(f"{kind}AsEnv", []):
-            yield f"{word} {_find_name(source, name, f'{name}Parameter')} as {' '.join(key['envVar'] for key in source['keyToEnv'])}"
+            name = _find_name(source, f"{kind}Name", f"{kind}NameParameter")
+            yield f"{word} {name} as {' '.join(key['envVar'] for key in source['keyToEnv'])}"
         for source in config.get(f"{kind}AsVolume", []):
-            yield f"{word} {_find_name(source, name, f'{name}Parameter')} at {source['mountPath']}"
+            yield f"{word} {_find_name(source, f'{kind}Name', f'{kind}NameParameter')} at {source['mountPath']}"
     for scratch in config.get("emptyDirMounts", []):
         yield f"scratch of {scratch['sizeLimit']} at {scratch['mountPath']}"
     for scratch in config.get("genericEphemeralVolume", []):
@@ -65,7 +65,9 @@ def _describe_config(config: Mapping[str, Any]) -> Iterator[str]:
         yield f"tolerates {toleration.get('key', 'all taints')}"
     if policy := config.get("imagePullPolicy"):
         yield f"image pulled {policy}"
-    if secrets := [_find_name(secret, "secretName", "secretNameParameter") for secret in config.get("imagePullSecret", [])]:
+    if secrets := [
+        _find_name(secret, "secretName", "secretNameParameter") for secret in config.get("imagePullSecret", [])
+    ]:
         yield f"pull secrets {' '.join(secrets)}"
     for word, metadata in config.get("podMetadata", {}).items():
         yield f"{word} {' '.join(f'{name}={value}' for name, value in metadata.items())}"

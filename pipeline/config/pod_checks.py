@@ -21,7 +21,7 @@ _FOLDERS = (
     "/var/run/argo", "/opt/graft", "/proc", "/sys", "/dev", "/bin", "/lib", "/usr",
 )  # fmt: skip
 # Folders that a mount may lie in.
-_HOLDERS = ("/etc", "/home/graft", "/home/graft/work", "/tmp", "/var/run")
+_HOLDERS = ("/etc", "/home/graft", "/home/graft/work", "/tmp", "/var/run")  # noqa: S108  (the pods')
 _OWN_LABELS = ("pipelines.kubeflow.org", "workflows.argoproj.io")
 _OWN_VARIABLES = ("TMPDIR",)
 _LAUNCHER_VARIABLES = re.compile(r"KFP_.*|NAMESPACE|ML_PIPELINE_.*|METADATA_.*|GRAFT_LAUNCHER_ROOT")
@@ -107,7 +107,10 @@ def _check_task(prefix: str, own: TaskPods, task: TaskPods) -> Iterator[str]:
     ):
         wanted, most = getattr(task, request), getattr(task, limit)
         if wanted and most and wanted > most and (getattr(own, request) or getattr(own, limit)):
-            yield f"{prefix}{request}: {render(wanted)} is more than {limit}, {render(most)}. Lower the one or raise the other."
+            yield (
+                f"{prefix}{request}: {render(wanted)} is more than {limit}, {render(most)}. Lower the one or raise the "
+                "other."
+            )
     for toleration in own.tolerations:
         if toleration.operator == "Exists" and toleration.value:
             yield f"{prefix}tolerations: Exists takes no value; got {toleration.value}. Leave it out, or use Equal."

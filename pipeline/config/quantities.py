@@ -4,11 +4,9 @@ import re
 from typing import Any
 
 _CORES = re.compile(r"(\d+)m|(\d+(?:\.\d+)?)")
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)([kKMGT]i?)")
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)(k|[MGT]|[KMGT]i)")
 _GIGA = 10**9
-_UNITS = {"k": 1000, "K": 1000, "M": 1000**2, "G": 1000**3, "T": 1000**4} | {
-    "ki": 2**10, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40,
-}  # fmt: skip
+_UNITS = {"k": 1000, "M": 1000**2, "G": 1000**3, "T": 1000**4, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 
 
 def parse_cores(value: Any) -> float:
@@ -44,7 +42,7 @@ def to_gigabytes(size: int) -> float:
 
 def render_size(size: int) -> str:
     """Renders bytes with the largest unit of which they are a multiple: 4Gi, 4G, 512Mi."""
-    for unit in ("Ti", "T", "Gi", "G", "Mi", "M", "Ki", "K"):
+    for unit in ("Ti", "T", "Gi", "G", "Mi", "M", "Ki", "k"):
         if size % _UNITS[unit] == 0:
             return f"{size // _UNITS[unit]}{unit}"
     return str(size)

@@ -29,8 +29,8 @@ _UNSAYABLE = {
     "ReadOnlyMany, or mount it writable",
     "fsgroup": f"the platform spec of Kubeflow has no fsGroup, so a volume keeps its group: {_WRITABLE}",
     "runasuser": f"the pods run as user 10001, as the image says: {_WRITABLE}",
-    "serviceaccount": "the platform spec of Kubeflow has no service account: all pods of a run have that of the server's "
-    "configuration, and its administrator grants it the rights",
+    "serviceaccount": "the platform spec of Kubeflow has no service account: all pods of a run have that of the "
+    "server's configuration, and its administrator grants it the rights",
 }
 _UNSAYABLE |= {
     "serviceaccountname": _UNSAYABLE["serviceaccount"],

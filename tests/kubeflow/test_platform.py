@@ -22,7 +22,7 @@ from pipeline.config.read_pods import read_pods
 
 
 def make_small_spec():
-    """Returns a spec with the tasks of the pipeline, and nothing that they need; YAML of the whole one takes a second."""
+    """Returns a spec with the tasks of the pipeline alone; YAML of the whole one takes a second."""
     executors = {f"{task}_executor": {"container": {"image": "image", "command": ["true"]}} for task in TASKS}
     return {
         "pipelineInfo": {"name": "graft"},
