@@ -57,8 +57,8 @@ def read_pods(table: Any, source: str) -> Pods:
         read = Pods.model_validate(table)
     except pydantic.ValidationError as error:
         raise UsageError(*dict.fromkeys(f"{source}: {_describe(e)}" for e in error.errors())) from None
-    if problems := list_problems(read):
-        raise UsageError(*(f"{source}: {TABLE}.{problem}" for problem in problems))
+    if problems := [f"{source}: {TABLE}.{problem}" for problem in list_problems(read)]:
+        raise UsageError(*problems)
     return read
 
 
