@@ -32,6 +32,7 @@ from schema.errors import UsageError
 from serving.storage.whole_files import name_temporary, write_whole
 from serving.storage.wildcards import check_plain
 
+_DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # libyaml's takes a tenth of the time
 ENTRY_POINT = ["python", "-m", "kubeflow.entry_point"]
 _DESCRIPTIONS = {
     "data": "folder of labelled images",
@@ -99,7 +100,7 @@ def write_spec(spec: dict[str, Any], output: str, pods: Pods | None = None) -> N
     if not output.endswith((".yaml", ".yml")):
         raise UsageError(f"--output: expected a file named *.yaml, got {output}.")
     platform = make_platform_spec(pods or Pods(), list_executors(spec))
-    text = yaml.safe_dump_all([spec, *([platform] if platform else [])], sort_keys=True, width=120)
+    text = yaml.dump_all([spec, *([platform] if platform else [])], Dumper=_DUMPER, sort_keys=True, width=120)
     try:
         with write_whole(output, name_temporary(output)) as temporary:
             pathlib.Path(temporary).write_text(text, encoding="utf-8")

@@ -20,6 +20,7 @@ WINDOW_END, WINDOW_DAYS, FORCE = "window_end", "window_days", "force"
 # (kubeflow/pipelines, backend/src/common/util/parameter_formatter.go).
 SCHEDULED_DATE = "[[ScheduledTime.2006-01-02]]"
 _SCHEMA = "2.1.0"  # the version that the server accepts (backend/src/apiserver/template/v2_template.go)
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's takes a tenth of the time
 _WRITE_ONE = "`./graft kubeflow compile` writes one."
 
 
@@ -66,7 +67,7 @@ def read_spec(path: str) -> CompiledSpec:
     if not path.endswith((".yaml", ".yml")):
         raise UsageError(f"{path}: expected a .yaml file: Kubeflow looks at the name. {_WRITE_ONE}")
     try:
-        documents = [d for d in yaml.safe_load_all(read_regular(path).decode()) if d is not None]
+        documents = [d for d in yaml.load_all(read_regular(path).decode(), Loader=_LOADER) if d is not None]
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror}. {_WRITE_ONE}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -21,10 +21,11 @@ POD_OPTIONS = (*_OPTIONS, "scratch")
 
 def pod_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Adds the options to a command; each has its texts in a parameter of its name."""
+    help_text = "Size of an empty volume for temporary files, as 20Gi."
+    command = click.option("--scratch", metavar="SIZE", help=help_text)(command)
     for name, (metavar, text) in reversed(_OPTIONS.items()):
         command = click.option(f"--{name.replace('_', '-')}", name, multiple=True, metavar=metavar, help=text)(command)
-    scratch = click.option("--scratch", metavar="SIZE", help="Size of an empty volume for temporary files, as 20Gi.")
-    return scratch(command)
+    return command
 
 
 def add_options(table: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:

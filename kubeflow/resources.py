@@ -7,8 +7,8 @@ from pipeline.config.pod_checks import ANSWERS
 from pipeline.config.pods import Pods, TaskPods
 from pipeline.config.quantities import parse_size, to_gigabytes
 
-# Memory that a task requests by default: the peak at 1,000 photographs, rounded up; see benchmarks/README.md,
-# "Memory of the pods". A task has one busy thread at least, and takes what else is free.
+# Memory that a task requests by default: the peak at 1,000 photographs and a tenth, rounded up to GiB; see
+# benchmarks/README.md, "Memory of the pods". A task has one busy thread at least, and takes what else is free.
 DEFAULT_MEMORY = {
     "ExampleGen": "1Gi",
     "RetrainingGate": "1Gi",
@@ -19,9 +19,9 @@ DEFAULT_MEMORY = {
     "Transform": "1Gi",
     "Embedder": "2Gi",
     "DriftGate": "1Gi",
-    "Trainer": "4Gi",
+    "Trainer": "3Gi",
     "Evaluator": "2Gi",
-    "ServingValidator": "4Gi",
+    "ServingValidator": "3Gi",
     "Pusher": "1Gi",
 }
 DEFAULT_CORES = 1.0
