@@ -80,7 +80,10 @@ def compile_(
     names["data"] = names["data"] or folder
     config = load_config(file, names)
     write_spec(compile_spec(config, image, pipeline_root, stores, pods), output, pods)
-    echo(f"Wrote:    {output}", f"Next:     ./graft kubeflow submit {quote(output)}")
+    echo(f"Wrote:    {output}")
+    for path in pods.list_unmounted([config.data, stores or ""]):
+        echo(f"Note:     {path} lies in no volume claim of [kubeflow]; a pod has there what the image has.")
+    echo(f"Next:     ./graft kubeflow submit {quote(output)}")
 
 
 def _server_options(command: Callable[..., Any]) -> Callable[..., Any]:

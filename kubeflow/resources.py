@@ -9,21 +9,8 @@ from pipeline.config.quantities import parse_size, to_gigabytes
 
 # Memory that a task requests by default: the peak at 1,000 photographs and a tenth, rounded up to GiB; see
 # benchmarks/README.md, "Memory of the pods". A task has one busy thread at least, and takes what else is free.
-DEFAULT_MEMORY = {
-    "ExampleGen": "1Gi",
-    "RetrainingGate": "1Gi",
-    "SchemaGen": "1Gi",
-    "StatisticsGen": "1Gi",
-    "ExampleValidator": "1Gi",
-    "DataGate": "1Gi",
-    "Transform": "1Gi",
-    "Embedder": "2Gi",
-    "DriftGate": "1Gi",
-    "Trainer": "3Gi",
-    "Evaluator": "2Gi",
-    "ServingValidator": "3Gi",
-    "Pusher": "1Gi",
-}
+DEFAULT_MEMORY = {"Embedder": "2Gi", "Evaluator": "2Gi", "Trainer": "3Gi", "ServingValidator": "3Gi"}
+MEMORY_OF_OTHERS = "1Gi"
 DEFAULT_CORES = 1.0
 # Wait before a retry, which doubles up to an hour in all.
 _RETRY = {"backoffDuration": "60s", "backoffFactor": 2.0, "backoffMaxDuration": "3600s"}
@@ -62,7 +49,7 @@ def make_resources(task: str, keys: TaskPods) -> dict[str, Any]:
     A default request above the user's limit is lowered to the limit, because Kubernetes would refuse the pod.
     """
     cores = keys.cpu_request or DEFAULT_CORES
-    memory = keys.memory_request or parse_size(DEFAULT_MEMORY[task])
+    memory = keys.memory_request or parse_size(DEFAULT_MEMORY.get(task, MEMORY_OF_OTHERS))
     resources: dict[str, Any] = {
         "cpuRequest": min(cores, keys.cpu_limit or cores),
         "memoryRequest": to_gigabytes(min(memory, keys.memory_limit or memory)),

@@ -5,7 +5,7 @@ the pods into the compiled file.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal
 
 import pydantic
@@ -220,6 +220,11 @@ class Pods(TaskPods):
             elif value is not None:
                 merged[name] = value
         return TaskPods.model_construct(**merged)
+
+    def list_unmounted(self, paths: Sequence[str]) -> list[str]:
+        """Returns the absolute paths that lie in no volume claim; a pod has there what its image has, mostly nothing."""
+        folders = tuple(f"{claim.mount_path}/" for claim in self.volume_claims)
+        return [path for path in paths if path.startswith("/") and not f"{path}/".startswith(folders)]
 
     def list_mounts(self) -> list[tuple[str, str, str]]:
         """Lists the volumes of a pod: key of the table, name of the volume, path."""

@@ -15,7 +15,7 @@ from kubeflow.compile import write_spec
 from kubeflow.compiled import read_spec
 from kubeflow.platform import make_platform_spec
 from kubeflow.pod_summary import describe_pods
-from kubeflow.resources import DEFAULT_MEMORY, list_executors, write_pods
+from kubeflow.resources import list_executors, write_pods
 from pipeline.code_digests import COMPONENTS
 from pipeline.config.pods import TASKS
 from pipeline.config.read_pods import read_pods
@@ -100,7 +100,7 @@ def test_the_backend_takes_the_pipeline_spec_with_pods(spec, table):
 
 def test_each_task_has_a_measured_request_and_no_limit(spec):
     """A name that is missing here would be a task that fits no table."""
-    assert set(list_executors(spec)) == set(TASKS) == set(DEFAULT_MEMORY) == set(COMPONENTS)
+    assert set(list_executors(spec)) == set(TASKS) == set(COMPONENTS) == set(kfp_pods.TASKS)
     for executor in spec["deploymentSpec"]["executors"].values():
         assert set(executor["container"]["resources"]) == {"cpuRequest", "memoryRequest"}
 

@@ -12,7 +12,7 @@ from kubeflow_commands import make_graft
 from kubernetes import client
 
 from kubeflow.compiled import read_spec
-from kubeflow.resources import DEFAULT_CORES, DEFAULT_MEMORY
+from kubeflow.resources import DEFAULT_CORES, DEFAULT_MEMORY, MEMORY_OF_OTHERS
 from pipeline.config.pods import TASKS
 
 PAGE = (pathlib.Path(__file__).parents[2] / "docs/kubeflow.md").read_text(encoding="utf-8")
@@ -48,7 +48,8 @@ def compile_example(tmp_path, graft):
         (tmp_path / "graft.toml").write_text(toml)
         [words] = [words[2:] for words in read_commands(example) if words[:3] == ["./graft", "kubeflow", "compile"]]
         typed = graft(*words)
-        assert typed.code == 0, typed.err
+        assert (typed.code, typed.err) == (0, "")
+        assert "Note:" not in typed.out
         return read_spec("graft.yaml").documents
 
     return compile_it
@@ -117,7 +118,6 @@ def test_each_command_is_one_of_graft(example, compile_example, graft):
 def test_the_page_has_the_default_requests():
     """By task; tasks that are not named have that of the last row."""
     rows = dict(re.findall(r"^\| ([\w, ]+) \| (\d+Gi) \|$", PAGE, re.MULTILINE))
-    others = rows.pop("all others")
-    listed = {task: memory for tasks, memory in rows.items() for task in tasks.split(", ")}
-    assert dict.fromkeys(TASKS, others) | listed == DEFAULT_MEMORY
+    assert rows.pop("all others") == MEMORY_OF_OTHERS
+    assert {task: memory for tasks, memory in rows.items() for task in tasks.split(", ")} == DEFAULT_MEMORY
     assert f"A task requests {DEFAULT_CORES:g} core" in PAGE

@@ -251,7 +251,8 @@ def test_compile_hands_over_what_is_configured(graft, monkeypatch, tmp_path):
     assert written == {
         "graft.yaml": {"data": str(tmp_path), "epochs": 7, "in": ["registry/graft:1", "s3://b/r", None]} | pods
     }
-    assert "Wrote:    graft.yaml\nNext:     ./graft kubeflow submit graft.yaml\n" in typed.out
+    note = f"Note:     {tmp_path} lies in no volume claim of [kubeflow]; a pod has there what the image has."
+    assert typed.out == f"Wrote:    graft.yaml\n{note}\nNext:     ./graft kubeflow submit graft.yaml\n"
 
 
 # What goes wrong at the server.

@@ -138,6 +138,13 @@ def test_one_claim_may_be_in_two_folders_and_one_secret_be_both():
     assert [mount[2] for mount in pods.list_mounts()] == ["/a", "/b"]
 
 
+def test_paths_in_no_claim_are_told():
+    """A bucket is none; a folder of a similar name is not in the claim."""
+    pods = read_pods({"volume_claims": [{"name": "a", "mount_path": "/data"}]}, "graft.toml")
+    assert pods.list_unmounted(["/data", "/data/photos", "/data2", "gs://b/data", ""]) == ["/data2"]
+    assert Pods().list_unmounted(["/data"]) == ["/data"]
+
+
 def test_a_task_has_its_own_keys_and_those_for_all():
     """Its tables are merged with those for all, and its tolerations added."""
     tolerations = [{"key": "a", "operator": "Exists"}]
