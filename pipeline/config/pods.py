@@ -222,7 +222,7 @@ class Pods(TaskPods):
         return TaskPods.model_construct(**merged)
 
     def list_unmounted(self, paths: Sequence[str]) -> list[str]:
-        """Returns the absolute paths that lie in no volume claim; a pod has there what its image has, mostly nothing."""
+        """Returns the absolute paths that lie in no volume claim: a pod has there what its image has."""
         folders = tuple(f"{claim.mount_path}/" for claim in self.volume_claims)
         return [path for path in paths if path.startswith("/") and not f"{path}/".startswith(folders)]
 

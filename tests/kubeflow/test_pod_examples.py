@@ -40,19 +40,24 @@ def graft(tmp_path, monkeypatch, capsys):
 
 
 @pytest.fixture
-def compile_example(tmp_path, graft):
-    """Types the compile command of an example beside its graft.toml; returns both documents."""
+def follow(tmp_path, graft):
+    """Types the commands of an example beside its graft.toml, without a server; returns both documents."""
 
-    def compile_it(example):
+    def follow_it(example):
         [toml] = read_blocks(example, "toml")
         (tmp_path / "graft.toml").write_text(toml)
-        [words] = [words[2:] for words in read_commands(example) if words[:3] == ["./graft", "kubeflow", "compile"]]
-        typed = graft(*words)
+        compiled, *others = (words[2:] for words in read_commands(example) if words[0] == "./graft")
+        assert [words[0] for words in (compiled, *others)] == ["compile", "submit", "submit", "schedule"]
+        typed = graft(*compiled)
         assert (typed.code, typed.err) == (0, "")
         assert "Note:" not in typed.out
+        for words in others[1:]:
+            typed = graft(*(word for word in words if word != "--wait"), "--dry-run")
+            assert (typed.code, typed.err) == (0, "")
+            assert "#   all tasks: cpu 1, " in typed.out
         return read_spec("graft.yaml").documents
 
-    return compile_it
+    return follow_it
 
 
 @pytest.mark.parametrize("example", KINDS)
@@ -65,9 +70,9 @@ def test_kubernetes_knows_every_field_of_a_manifest(example):
         assert api.sanitize_for_serialization(api.deserialize(response, f"V1{manifest['kind']}")) == manifest
 
 
-def test_a_claim_is_in_all_pods_and_no_bucket_is(compile_example):
+def test_a_claim_is_in_all_pods_and_no_bucket_is(follow):
     """Images and stores lie in folders that the Job makes, for the user of the image."""
-    spec, platform = compile_example("claim")
+    spec, platform = follow("claim")
     executors = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     assert len(executors) == len(TASKS)
     claim, job, _ = read_manifests("claim")
@@ -83,9 +88,9 @@ def test_a_claim_is_in_all_pods_and_no_bucket_is(compile_example):
     assert not re.search(r"\b(gs|s3)://", yaml.safe_dump(parameters))
 
 
-def test_three_tasks_have_a_card_and_all_find_the_key_of_the_bucket(compile_example):
+def test_three_tasks_have_a_card_and_all_find_the_key_of_the_bucket(follow):
     """The variable names a file in the folder of the secret, which the commands make."""
-    spec, platform = compile_example("bucket")
+    spec, platform = follow("bucket")
     configs = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     for name, executor in spec["deploymentSpec"]["executors"].items():
         variables = {variable["name"]: variable["value"] for variable in executor["container"]["env"]}
@@ -101,18 +106,6 @@ def test_three_tasks_have_a_card_and_all_find_the_key_of_the_bucket(compile_exam
     }
     assert cards == {"Embedder", "Trainer", "Evaluator"}
     assert {n.removesuffix("_executor") for n, config in configs.items() if "nodeSelector" in config} == cards
-
-
-@pytest.mark.parametrize("example", KINDS)
-def test_each_command_is_one_of_graft(example, compile_example, graft):
-    """Each is done, without a server."""
-    compile_example(example)
-    commands = [words[2:] for words in read_commands(example) if words[0] == "./graft"]
-    assert [words[0] for words in commands] == ["compile", "submit", "submit", "schedule"]
-    for words in commands[1:]:
-        typed = graft(*(word for word in words if word != "--wait"), "--dry-run")
-        assert (typed.code, typed.err) == (0, "")
-        assert "#   all tasks: cpu 1, " in typed.out
 
 
 def test_the_page_has_the_default_requests():
