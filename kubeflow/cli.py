@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from kubeflow.pod_options import POD_OPTIONS, add_options, pod_options
 from pipeline import CONFIG_FILE
 from pipeline.cli import cli, main
 from pipeline.commands.configured import ConfiguredCommand
@@ -49,6 +50,7 @@ def kubeflow() -> None:
     "--pipeline-root", required=True, metavar="URI", help="Folder of the artifacts, such as gs://bucket/graft."
 )
 @click.option("--stores", metavar="URI", help="Folder of embeddings and versions.  [the pipeline root]")
+@pod_options
 def compile_(
     folder: str | None,
     file: str | None,
@@ -60,19 +62,27 @@ def compile_(
 ) -> None:
     """Write the pipeline as a spec for Kubeflow Pipelines.
 
-    What is configured becomes the defaults of the run's parameters.
+    What is configured becomes the defaults of the run's parameters. The table [kubeflow] of the file, and the options
+    from --env to --scratch, say what the pods have; docs/kubeflow.md has two examples.
 
     \b
     ./graft kubeflow compile gs://bucket/photos --classes cats,dogs --image REGISTRY/graft:1 --pipeline-root gs://bucket/graft
     """
     from kubeflow.compile import compile_spec, write_spec
-    from pipeline.config.load import load_config
+    from pipeline.config.load import load_config, load_pods
+    from pipeline.config.read_pods import read_pods
 
+    file = file or find_config()
+    own = {name: options.pop(name) for name in POD_OPTIONS}
+    pods = read_pods(add_options(load_pods(file), own), "options")
     names = {name.replace("__", "."): value for name, value in options.items()}
     names["data"] = names["data"] or folder
-    config = load_config(file or find_config(), names)
-    write_spec(compile_spec(config, image, pipeline_root, stores), output)
-    echo(f"Wrote:    {output}", f"Next:     ./graft kubeflow submit {quote(output)}")
+    config = load_config(file, names)
+    write_spec(compile_spec(config, image, pipeline_root, stores, pods), output, pods)
+    echo(f"Wrote:    {output}")
+    for path in pods.list_unmounted([config.data, stores or ""]):
+        echo(f"Note:     {path} lies in no volume claim of [kubeflow]; a pod has there what the image has.")
+    echo(f"Next:     ./graft kubeflow submit {quote(output)}")
 
 
 def _server_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -92,7 +102,7 @@ def _run_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--window-days", type=click.IntRange(0), metavar="N", help="Number of days up to it; 0 for all."),
         click.option("--force", is_flag=True, help="Train in any case."),
         click.option("--pipeline-root", metavar="URI", help="Folder of the artifacts.  [as compiled]"),
-        click.option("--dry-run", is_flag=True, help="Print the requests, and send none."),
+        click.option("--dry-run", is_flag=True, help="Print the pods and the requests, and send none."),
     )
     for option in reversed(options):
         command = option(command)
@@ -160,7 +170,7 @@ def submit(
         expect_no_active_run(server, spec.name, patience if wait else None)
     version, run = start_run(server, spec, experiment, name, parameters, pipeline_root)
     if recorder:
-        echo(*recorder.render().rstrip("\n").split("\n"))
+        _print_dry_run(recorder, spec)
         return
     echo(_describe_version(spec.name, version))
     echo(f"Run:      {run.display_name} ({run.run_id})", f"Link:     {link_to(server, run.run_id)}")
@@ -229,7 +239,7 @@ def schedule(
 
     result = set_schedule(server, spec, experiment, name or spec.name, times, parameters, pipeline_root, look)
     if recorder:
-        echo(*recorder.render().rstrip("\n").split("\n"))
+        _print_dry_run(recorder, spec)
         return
     made = result.schedule
     echo(_describe_version(spec.name, result.version))
@@ -324,6 +334,11 @@ def _connect(host: str | None, namespace: str | None, dry_run: bool) -> tuple[An
     from kubeflow.client import connect
 
     return connect(host, namespace), None
+
+
+def _print_dry_run(recorder: Any, spec: Any) -> None:
+    echo("# The pods:", *(f"#   {line}" for line in spec.describe_pods()))
+    echo(*recorder.render().rstrip("\n").split("\n"))
 
 
 def _check_root(uri: str | None) -> None:

@@ -42,6 +42,23 @@ def find_same(found: releases.Releases, model_path: str, record: VersionRecord) 
     return next(same, None)
 
 
+def find_own(
+    found: releases.Releases, run_id: str | None, model_path: str, record: VersionRecord
+) -> versions.Version | None:
+    """Finds the version that an earlier start of the same Pusher made, live or not.
+
+    Kubernetes starts a task anew whose node is lost, also between the push and its report.
+
+    Args:
+        found: versions of the serving folder.
+        run_id: id of the run; None if it is unknown.
+        model_path: folder of the SavedModel.
+        record: record of that model.
+    """
+    own = [version for version in reversed(found.numbered) if run_id and version.record.run_id == run_id]
+    return next((version for version in own if not version.problem and is_same(version, model_path, record)), None)
+
+
 def is_same(version: versions.Version, model_path: str, record: VersionRecord) -> bool:
     """Returns whether a version and a model have the same weights, classes and graph.
 

@@ -57,7 +57,7 @@ def test_all_executors_are_containers_without_hooks(spec):
     executors = spec["deploymentSpec"]["executors"].values()
     assert len(executors) == len(TASKS)
     assert all(set(executor) == {"container"} for executor in executors)
-    assert all(set(e["container"]) == {"image", "command", "args"} for e in executors)
+    assert all(set(e["container"]) == {"image", "command", "args", "resources"} for e in executors)
     assert {e["container"]["image"] for e in executors} == {"registry.example/graft:test"}
 
 

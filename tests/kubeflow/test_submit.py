@@ -434,19 +434,27 @@ def test_compile_hands_over_what_is_configured(graft, monkeypatch, tmp_path):
     """A line of graft.toml, an argument and an option."""
     written = {}
     compiler = types.SimpleNamespace(
-        compile_spec=lambda config, image, root, stores: {
+        compile_spec=lambda config, image, root, stores, pods: {
             "data": config.data,
             "epochs": config.head_epochs,
             "in": [image, root, stores],
+            "env": pods.env,
         },
-        write_spec=lambda spec, output: written.update({output: spec}),
+        write_spec=lambda spec, output, pods: written.update({output: spec | {"cores": pods.cpu_request}}),
     )
     monkeypatch.setitem(sys.modules, "kubeflow.compile", compiler)
-    (tmp_path / "graft.toml").write_text('data = "elsewhere"\nhead_epochs = 7\n')
-    typed = graft("compile", str(tmp_path), "--image", "registry/graft:1", "--pipeline-root", "s3://b/r", "--out", "/o")
+    (tmp_path / "graft.toml").write_text('data = "elsewhere"\nhead_epochs = 7\n[kubeflow]\ncpu_request = 3\n')
+    typed = graft(
+        "compile", str(tmp_path), "--image", "registry/graft:1", "--pipeline-root", "s3://b/r", "--out", "/o",
+        "--env", "A=b",
+    )  # fmt: skip
     assert (typed.code, typed.err) == (0, "")
-    assert written == {"graft.yaml": {"data": str(tmp_path), "epochs": 7, "in": ["registry/graft:1", "s3://b/r", None]}}
-    assert "Wrote:    graft.yaml\nNext:     ./graft kubeflow submit graft.yaml\n" in typed.out
+    pods = {"env": {"A": "b"}, "cores": 3}
+    assert written == {
+        "graft.yaml": {"data": str(tmp_path), "epochs": 7, "in": ["registry/graft:1", "s3://b/r", None]} | pods
+    }
+    note = f"Note:     {tmp_path} lies in no volume claim of [kubeflow]; a pod has there what the image has."
+    assert typed.out == f"Wrote:    graft.yaml\n{note}\nNext:     ./graft kubeflow submit graft.yaml\n"
 
 
 # What goes wrong at the server.
