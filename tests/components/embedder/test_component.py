@@ -91,12 +91,12 @@ def test_embeddings_are_those_of_the_base_with_their_labels(embed, examples, tra
 
 
 def test_the_output_of_the_split_layer_is_kept_for_train_and_val(embed, examples, small_base, tmp_path):
-    """For train and val and not for test; in bfloat16, equal to the output of the split layer."""
+    """For train and val and not for test, which has embeddings only; in bfloat16, equal to the output of that layer."""
     embedded = embed(examples, tmp_path / "out")
     assert (embedded.trunk.layer, embedded.trunk.shape) == ("conv4_block6_out", (2, 2, 16))
     rows = EmbeddingStore(embedded.store, embedded.trunk).open()
     assert len(rows) == 12
-    assert json.loads(embedded.artifact.split_names) == ["train", "val"]
+    assert json.loads(embedded.artifact.split_names) == ["train", "val", "test"]
     [test] = (examples / "Split-test").iterdir()
     assert (rows.find([row.digest for row in read_rows(str(test))]) == -1).all()
     below = rows.read(rows.find(read_embeddings(embedded.uri, "val", CLASSES).digests)).astype(np.float32)
@@ -109,7 +109,7 @@ def test_the_output_of_the_split_layer_is_kept_for_train_and_val(embed, examples
 def test_only_new_images_go_through_the_base(embed, first, examples, retrained_examples, small_base, tmp_path):
     """Stored embeddings are used bit-equal; no row is appended twice."""
     again = embed(retrained_examples, tmp_path / "again", store=tmp_path / "store")
-    assert (again.report.images, again.report.computed) == (13, 2)
+    assert (again.report.images, again.report.computed) == (15, 2)
     before, now = read_all(first), read_all(again)
     assert len(set(now) - set(before)) == 2
     assert all(np.array_equal(before[digest], now[digest]) for digest in set(now) & set(before))
@@ -234,7 +234,7 @@ def test_features_of_another_base_make_room(embed, examples, retrained_examples,
 def test_a_base_of_other_weights_shares_nothing(embed, first, examples, small_base, tmp_path, spec):
     """Another seed of random weights is another base, and so is another weights file."""
     other = embed(examples, tmp_path / "other", dataclasses.replace(spec, seed=1), store=tmp_path / "store")
-    assert other.report.computed == 12
+    assert other.report.computed == 14
 
 
 def test_a_worker_with_another_base_refuses_to_work(examples, transform_graph, small_base, tmp_path, spec):
