@@ -5,6 +5,7 @@ import json
 import platform
 from typing import Any
 
+from components.network.heads import describe_units
 from pipeline.config.keys import all_keys
 from pipeline.report import changes, figures
 from pipeline.report.changes import Change, write_value
@@ -56,6 +57,7 @@ def describe_training(files: RunFiles) -> dict[str, Any] | None:
         "history": history,
         "kept": kept,
         "kept_phase": _PHASES.get(history.kept, history.kept),
+        "heads": [(head, describe_units(head.units)) for head in history.tried_heads],
         "charts": [draw_curves(history, metric) for metric in ("accuracy", "loss")],
     }
 

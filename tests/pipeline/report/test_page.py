@@ -114,3 +114,16 @@ def test_a_refused_run_says_why_and_what_to_try(tmp_path):
     assert "Not pushed: test accuracy 0.4 is below the 0.6 that is needed." in page
     assert "Version 6 stays live." in page
     assert "The base has random weights" in page
+
+
+def test_the_logistic_regression_stands_beside_the_model_and_a_note_where_it_is_better(tmp_path, trained):
+    """A row of the accuracies, its accuracy on val, and the heads that were tried."""
+    assert "Logistic regression on the embeddings" in trained
+    assert "180 images" in trained
+    assert "0.875" in trained
+    assert "1 hidden layer (1024)" in trained
+    assert "Try --head-units auto" not in trained
+    evaluation = run_folders.RESULT.evaluation
+    fitted = evaluation.logistic_regression.model_copy(update={"p_value": 0.01})
+    page = write_page(tmp_path, evaluation=evaluation.model_copy(update={"logistic_regression": fitted}))
+    assert "Try --head-units auto" in page
