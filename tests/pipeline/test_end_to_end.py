@@ -337,7 +337,9 @@ def test_one_new_image_runs_ingest_and_what_follows(one_new_image):
 def test_one_new_image_is_all_that_goes_through_the_base(one_new_image, first):
     """Neither for its embedding nor for what fine-tuning starts from is an image computed twice; the report says so."""
     counts = first[0].result.ingest.counts
-    assert first[0].result.embedding.computed == sum(counts["train"].values()) + sum(counts["val"].values())
+    assert first[0].result.embedding.computed == sum(sum(by_label.values()) for by_label in counts.values())
+    fitted = first[0].result.evaluation.logistic_regression
+    assert (fitted.test_images, fitted.val_images) == (sum(counts["test"].values()), sum(counts["val"].values()))
     outcome, printed, _ = one_new_image
     assert (outcome.result.embedding.computed, outcome.result.embedding.trunk_computed) == (1, 0)
     assert outcome.result.embedding.images == first[0].result.embedding.images + 1

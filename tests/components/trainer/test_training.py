@@ -428,7 +428,7 @@ def train_below_a_faint_head(embedded_noise, small_base, devices, tmp_path):
 
 
 def test_float16_trains_on_gradients_that_float16_rounds_to_0(embedded_noise, small_base, devices, tmp_path):
-    """With loss scaling the kernel moves as it does in float32. Without, half of the gradients are 0 in float16."""
+    """With loss scaling the kernel moves as it does in float32. Without, 99 of 100 of its weights stay."""
     expected = train_below_a_faint_head(embedded_noise, small_base, devices, tmp_path)
     float16 = Devices("mixed_float16", False, tf.distribute.get_strategy())
     moved = train_below_a_faint_head(embedded_noise, small_base, float16, tmp_path)
