@@ -581,7 +581,8 @@ def test_auto_starts_warm_where_the_live_head_fits(live, monkeypatch, devices, t
 
 
 @pytest.mark.long
-def test_two_devices_train_one_network(warm_python, tmp_path):
+@pytest.mark.parametrize("policy", ["float32", "mixed_float16"])
+def test_two_devices_train_one_network(warm_python, tmp_path, policy):
     """MirroredStrategy over two logical CPUs, which takes a process of its own: both phases run, and the loss falls."""
     script = pathlib.Path(__file__).with_name("train_on_two_devices.py")
-    subprocess.run([warm_python.program, script, tmp_path], check=True, timeout=300)
+    subprocess.run([warm_python.program, script, tmp_path, policy], check=True, timeout=300)
