@@ -176,6 +176,7 @@ def test_components_say_what_they_do_where_they_count_nothing(first, events):
         "drawing the training curves",
         "counting the test images",
         "loading the model",
+        "fitting a logistic regression to compare with",
         "starting the model server",
         "predicting without a server",
         "stopping the model server",
@@ -403,7 +404,9 @@ def test_store_says_what_it_holds_and_drops_what_is_unused(worse_once_more, one_
 
     before = show()
     assert re.search(rf"^ *embedding +{images} +[\d.]+ .B +yes", before, re.MULTILINE), before
-    assert re.search(rf"^ *conv4_block6_out +{images} +[\d.]+ .B +yes", before, re.MULTILINE), before
+    counts = one_new_image[0].result.ingest.counts
+    tuned = sum(sum(counts[split].values()) for split in ("train", "val"))
+    assert re.search(rf"^ *conv4_block6_out +{tuned} +[\d.]+ .B +yes", before, re.MULTILINE), before
     assert re.search(r"^ *embedding +1 +[\d.]+ .B +no; --prune removes it", before, re.MULTILINE), before
     assert re.search(r"^Hit rate, all \d+ runs: \d\d\.\d%", before, re.MULTILINE), before
     pruned = prune_store(str(workspace))
