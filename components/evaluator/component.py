@@ -26,6 +26,7 @@ from components.evaluator import summary
 from components.evaluator.comparison import compare_models, describe_uncompared
 from components.evaluator.eval_config import make_eval_config
 from components.evaluator.kept_predictions import LivePredictions, keep_predictions, read_kept
+from components.evaluator.logistic_regression import measure_baseline
 from components.evaluator.threshold import choose_threshold
 from components.evaluator.val_baseline import predict_val
 from components.example_files import list_split
@@ -96,7 +97,8 @@ class EvaluatorExecutor(tfx_executor.Executor):
         refusals = summary.describe_drop(comparison, max_drop) if comparison else []
         if refusals:
             _revoke(blessing)
-        summary.write_summary(output, classes, threshold, live.number if live else None, comparison, refusals)
+        fitted = measure_baseline(artifact_utils.get_single_uri(input_dict["embeddings"]), classes, predictions)
+        summary.write_summary(output, classes, threshold, live.number if live else None, comparison, refusals, fitted)
 
 
 class EvaluatorSpec(ComponentSpec):

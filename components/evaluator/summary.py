@@ -6,7 +6,7 @@ from tensorflow_model_analysis.proto import validation_result_pb2
 
 from components.evaluator.comparison import describe_compared, measure_drop
 from components.evaluator.threshold import Threshold
-from components.records.evaluation import Baseline, ClassMetrics, EvaluationSummary
+from components.records.evaluation import Baseline, ClassMetrics, EvaluationSummary, LogisticRegression
 
 ACCURACY = "sparse_categorical_accuracy"
 _ROUNDING = 1e-9  # 0.8 - 0.7 is a little more than 0.1
@@ -19,6 +19,7 @@ def write_summary(
     live: int | None,
     comparison: Baseline | None,
     refusals: list[str],
+    logistic_regression: LogisticRegression | None,
 ) -> None:
     """Writes `summary.json` beside TFMA's own files.
 
@@ -29,6 +30,7 @@ def write_summary(
         live: number of the live version, or None.
         comparison: comparison with a live version of other classes; None if TFMA compared the models.
         refusals: reasons against a blessing besides TFMA's.
+        logistic_regression: logistic regression on the embeddings, or None.
     """
     compared_by_tfma = live is not None and comparison is None
     candidate = tfma.load_eval_result(uri, model_name="candidate" if compared_by_tfma else None)
@@ -49,6 +51,7 @@ def write_summary(
         failures=_describe_failures(validation, threshold.reason) + refusals,
         baseline=comparison,
         classes={name: _class_metrics(candidate, matrix, index) for index, name in enumerate(classes)},
+        logistic_regression=logistic_regression,
         confusion_matrix=matrix,
     ).write(uri)
 

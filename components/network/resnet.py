@@ -316,13 +316,16 @@ def assemble_tail(base: keras.Model, split_layer: str, head: keras.Model) -> ker
 
 
 def compile_for_training(
-    model: keras.Model, learning_rate: float, label_smoothing: float = 0.0, jit_compile: bool = False
+    model: keras.Model,
+    optimizer: keras.optimizers.Optimizer,
+    label_smoothing: float = 0.0,
+    jit_compile: bool = False,
 ) -> None:
     """Compiles a model for either phase, so that both phases have the same loss and metrics.
 
     Args:
         model: model with probabilities float32 [batch, num_classes] as output; labels are class indices.
-        learning_rate: learning rate of Adam.
+        optimizer: optimizer of the phase, not built yet.
         label_smoothing: share of the target that is spread over all classes; 0 <= label_smoothing < 1.
         jit_compile: True to compile with XLA, which makes the forward pass slower on a CPU.
     """
@@ -332,7 +335,7 @@ def compile_for_training(
         return keras.losses.categorical_crossentropy(targets, probabilities, label_smoothing=label_smoothing)
 
     model.compile(
-        optimizer=keras.optimizers.Adam(learning_rate),
+        optimizer=optimizer,
         loss=smoothed if label_smoothing else "sparse_categorical_crossentropy",
         metrics=["accuracy"],
         jit_compile=jit_compile,

@@ -4,6 +4,8 @@ from typing import Any, Literal
 
 from serving.storage.documents import Document, Fields
 
+_SIGNIFICANT = 0.05
+
 
 class Baseline(Fields):
     """Comparison of the candidate with the live version on the same test images.
@@ -26,6 +28,32 @@ class Baseline(Fields):
     accuracy: float | None
     candidate_accuracy: float | None
     problem: str = ""
+
+
+class LogisticRegression(Fields):
+    """Accuracy of a multinomial logistic regression on the embeddings, beside that of the model.
+
+    Attributes:
+        strength: scikit-learn's C, chosen on `val`.
+        train_images, val_images, test_images: number of images; of a large split, a sample of at most 10,000.
+        val_accuracy, test_accuracy: accuracy of the logistic regression, 0 to 1.
+        model_accuracy: accuracy of the model on the same test images, 0 to 1.
+        p_value: probability of a difference of this size by chance, by McNemar's exact test on the test images.
+    """
+
+    strength: float
+    train_images: int
+    val_images: int
+    val_accuracy: float
+    test_images: int
+    test_accuracy: float
+    model_accuracy: float
+    p_value: float
+
+    @property
+    def beats_model(self) -> bool:
+        """True if the logistic regression is better on `test` than the model, and not by chance (5 %)."""
+        return self.test_accuracy > self.model_accuracy and self.p_value < _SIGNIFICANT
 
 
 class ClassMetrics(Fields):
@@ -51,6 +79,8 @@ class EvaluationSummary(Document):
         failures: reasons against a push; empty if the candidate is blessed.
         baseline: comparison with the live version; None if no version is live.
         classes: metrics by class, in the order of the outputs.
+        logistic_regression: logistic regression on the embeddings; None if the images have no embeddings, because they
+            are augmented.
         confusion_matrix: counts of test images: a row per actual class, a column per most probable class.
     """
 
@@ -66,6 +96,7 @@ class EvaluationSummary(Document):
     failures: list[str]
     baseline: Baseline | None
     classes: dict[str, ClassMetrics]
+    logistic_regression: LogisticRegression | None = None
     confusion_matrix: list[list[int]]
 
     @classmethod

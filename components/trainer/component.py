@@ -244,7 +244,13 @@ def export(frozen: FrozenBase, head: keras.Model, kept: str, fn_args: FnArgs, se
 
 def write_history(trained: Trained, computed: int, model_run_dir: str) -> None:
     """Writes `history.json` and `training_curves.png` beside the TensorBoard logs."""
-    history = TrainingHistory(kept=trained.kept, scores=trained.scores, epochs=trained.history, trunk_computed=computed)
+    history = TrainingHistory(
+        kept=trained.kept,
+        scores=trained.scores,
+        epochs=trained.history,
+        tried_heads=trained.tried,
+        trunk_computed=computed,
+    )
     tf.io.gfile.makedirs(model_run_dir)
     history.write(model_run_dir)
     progress.report("drawing the training curves")

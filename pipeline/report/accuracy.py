@@ -7,6 +7,7 @@ from typing import Any
 from components.evaluator.slices import slice_answers
 from components.records.evaluation import EvaluationSummary
 from pipeline.report import figures
+from pipeline.report.advice import describe_better_baseline
 from pipeline.report.charts import draw_confidence, draw_matrix, draw_reliability
 from pipeline.report.figures import Answers, Share
 from pipeline.report.sources import RunFiles
@@ -45,6 +46,7 @@ def describe_accuracy(files: RunFiles) -> dict[str, Any] | None:
     majority = figures.measure_majority(evaluation)
     bars = [
         Bar("This run", evaluation.accuracy, evaluation.images, evaluation.accuracy_interval),
+        *_describe_logistic_regression(evaluation),
         *_describe_baseline(evaluation),
     ]
     if majority:
@@ -56,12 +58,20 @@ def describe_accuracy(files: RunFiles) -> dict[str, Any] | None:
         "classes": _describe_classes(evaluation, answers),
         "slicings": slice_answers(answers, files.ingest.spans, files.sizes) if answers and files.ingest else [],
         "val": _measure(figures.select(files.predictions, VAL)) if files.predictions else None,
+        "note": describe_better_baseline(evaluation),
         "has_baseline": bool(answers and answers.baseline_known.any()),
     }
 
 
 def _measure(answers: Answers) -> Share:
     return Share(int(answers.right.sum()), len(answers.path))
+
+
+def _describe_logistic_regression(evaluation: EvaluationSummary) -> list[Bar]:
+    fitted = evaluation.logistic_regression
+    if not fitted:
+        return []
+    return [_make_bar("Logistic regression on the embeddings", fitted.test_accuracy, fitted.test_images)]
 
 
 def _describe_baseline(evaluation: EvaluationSummary) -> list[Bar]:

@@ -22,6 +22,17 @@ def advise(evaluation: EvaluationSummary, history: TrainingHistory, config: Conf
     ]
 
 
+def describe_better_baseline(evaluation: EvaluationSummary) -> str:
+    """Returns a note if the logistic regression beats the model on `test`, and not by chance; else ""."""
+    fitted = evaluation.logistic_regression
+    if not fitted or not fitted.beats_model:
+        return ""
+    return (
+        f"A logistic regression on the embeddings is right on {fitted.test_accuracy:.3f} of the test images, the model "
+        f"on {fitted.model_accuracy:.3f}; that is no chance (p = {fitted.p_value:.2g}). Try --head-units auto."
+    )
+
+
 def _look_at_weights(config: Config) -> str:
     if config.weights != RANDOM:
         return ""

@@ -16,7 +16,8 @@ from kubeflow.resources import DEFAULT_CORES, DEFAULT_MEMORY, MEMORY_OF_OTHERS
 from pipeline.config.pods import TASKS
 
 PAGE = (pathlib.Path(__file__).parents[2] / "docs/kubeflow.md").read_text(encoding="utf-8")
-EXAMPLES = dict(zip(("claim", "bucket"), PAGE.split("\n### ")[1:], strict=False))
+SECTION = PAGE.partition("\n## Pods that fit\n")[2].partition("\n## ")[0]
+EXAMPLES = dict(zip(("claim", "bucket"), SECTION.split("\n### ")[1:], strict=True))
 KINDS = {"claim": ["PersistentVolumeClaim", "Job", "Pod"], "bucket": ["ConfigMap"]}
 
 

@@ -182,6 +182,7 @@ def test_components_say_what_they_do_where_they_count_nothing(first, events):
         "drawing the training curves",
         "counting the test images",
         "loading the model",
+        "fitting a logistic regression to compare with",
         "starting the model server",
         "predicting without a server",
         "stopping the model server",
@@ -378,7 +379,9 @@ def test_one_new_image_runs_ingest_and_what_follows(one_new_image):
 def test_one_new_image_is_all_that_goes_through_the_base(one_new_image, first):
     """Neither for its embedding nor for what fine-tuning starts from is an image computed twice; the report says so."""
     counts = first[0].result.ingest.counts
-    assert first[0].result.embedding.computed == sum(counts["train"].values()) + sum(counts["val"].values())
+    assert first[0].result.embedding.computed == sum(sum(by_label.values()) for by_label in counts.values())
+    fitted = first[0].result.evaluation.logistic_regression
+    assert (fitted.test_images, fitted.val_images) == (sum(counts["test"].values()), sum(counts["val"].values()))
     outcome, printed, _ = one_new_image
     assert (outcome.result.embedding.computed, outcome.result.embedding.trunk_computed) == (1, 0)
     assert outcome.result.embedding.images == first[0].result.embedding.images + 1
@@ -442,7 +445,9 @@ def test_store_says_what_it_holds_and_drops_what_is_unused(worse_once_more, one_
 
     before = show()
     assert re.search(rf"^ *embedding +{images} +[\d.]+ .B +yes", before, re.MULTILINE), before
-    assert re.search(rf"^ *conv4_block6_out +{images} +[\d.]+ .B +yes", before, re.MULTILINE), before
+    counts = one_new_image[0].result.ingest.counts
+    tuned = sum(sum(counts[split].values()) for split in ("train", "val"))
+    assert re.search(rf"^ *conv4_block6_out +{tuned} +[\d.]+ .B +yes", before, re.MULTILINE), before
     assert re.search(r"^ *embedding +1 +[\d.]+ .B +no; --prune removes it", before, re.MULTILINE), before
     assert re.search(r"^Hit rate, all \d+ runs: \d\d\.\d%", before, re.MULTILINE), before
     pruned = prune_store(str(workspace))

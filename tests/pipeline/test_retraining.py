@@ -225,8 +225,12 @@ def test_model_that_was_rolled_back_is_held_back(rolled_back, canary, workspace,
 
 @pytest.mark.long  # tests/pipeline/test_end_to_end.py fine-tunes
 def test_fine_tuned_model_is_evaluated_on_images(fine_tuned):
-    """Its base is not the frozen one; the baseline, a head alone, is asked in the same way."""
-    assert EmbeddingSummary.read(find_output(fine_tuned, "Embedder", "embeddings")).images < 180
+    """Its base is not the frozen one; the baseline, a head alone, is asked in the same way.
+
+    The embeddings of `test` serve the logistic regression.
+    """
+    assert EmbeddingSummary.read(find_output(fine_tuned, "Embedder", "embeddings")).images == 180
+    assert fine_tuned.result.evaluation.logistic_regression is not None
     assert "embedded_examples" not in read_eval_config(fine_tuned)
     assert fine_tuned.result.evaluation.baseline.compared
     assert fine_tuned.result.evaluation.images == sum(fine_tuned.result.ingest.counts["test"].values())

@@ -64,7 +64,7 @@ def evaluate(tmp_path, serialize, monkeypatch):
             seen["baseline"] = pathlib.Path(baseline.uri, "Format-Serving/number").read_text()
             blessing.set_int_custom_property(constants.ARTIFACT_PROPERTY_BASELINE_MODEL_ID_KEY, baseline.id)
 
-    def write_summary(uri, classes, threshold, live, comparison, refusals):
+    def write_summary(uri, classes, threshold, live, comparison, refusals, fitted):
         seen["live"], seen["threshold"] = live, threshold
 
     monkeypatch.setattr(tfx_executor.Executor, "Do", bless)

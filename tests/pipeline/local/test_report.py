@@ -39,7 +39,10 @@ def test_everything_that_matters_is_said():
         "1 of 5 epochs (stopped early) of fine-tuning from conv5_block1; random weights",
         "Kept:     the head alone, of its epoch 1: loss 0.200, accuracy 0.900 on val",
         "(fine-tuned loss 0.300, accuracy 0.925)",
+        "Heads:    tried on val: no hidden layer, loss 0.250, accuracy 0.850; "
+        "1 hidden layer (1024), loss 0.200, accuracy 0.900 (kept)",
         "Accuracy: 0.900 on 40 test images (95 % confidence 0.770 to 0.960)",
+        "a logistic regression on the embeddings has 0.950 on 40 test images, and 0.875 on val",
         "The base has random weights",
         "Served:   16 images by gRPC and REST, with the answers of the evaluation; median 31.4 ms, 612 MB",
         "Pushed:   ",
@@ -131,3 +134,16 @@ def test_other_programs_get_the_same():
     assert tree["report"] == "graft-out/runs/20261124T000000"
     assert tree["evaluation"]["accuracy"] == 0.9
     assert tree["serving"] == SERVING.model_dump()
+
+
+@pytest.mark.parametrize("p_value", [0.5, 0.01])
+def test_a_better_logistic_regression_is_noted_if_that_is_no_chance(p_value):
+    """One note, with both accuracies and what to try."""
+    fitted = EVALUATION.logistic_regression.model_copy(update={"p_value": p_value})
+    printed = report(logistic_regression=fitted)
+    assert printed.count("A logistic regression on the embeddings is right on 0.950") == (p_value < 0.05)
+
+
+def test_a_report_of_an_earlier_run_has_no_logistic_regression():
+    """Nor has a run with augmentation."""
+    assert "logistic" not in report(logistic_regression=None)

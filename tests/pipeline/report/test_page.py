@@ -187,3 +187,16 @@ def test_drift_stands_beside_the_limit_of_the_gate(whole):
     assert "Jensen-Shannon divergence of the histograms; the mean pixel value is 99.0, and was 140.0" in row
     assert ">0.310</td>" in row
     assert ">above</td>" in row
+
+
+def test_the_logistic_regression_stands_beside_the_model_and_a_note_where_it_is_better(tmp_path, trained):
+    """A row of the accuracies, its accuracy on val, and the heads that were tried."""
+    assert "Logistic regression on the embeddings" in trained
+    assert "180 images" in trained
+    assert "0.875" in trained
+    assert "1 hidden layer (1024)" in trained
+    assert "Try --head-units auto" not in trained
+    evaluation = run_folders.RESULT.evaluation
+    fitted = evaluation.logistic_regression.model_copy(update={"p_value": 0.01})
+    page = write_page(tmp_path, evaluation=evaluation.model_copy(update={"logistic_regression": fitted}))
+    assert "Try --head-units auto" in page

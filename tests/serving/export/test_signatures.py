@@ -217,7 +217,7 @@ def test_bytes_that_are_no_image_are_refused(loaded, encode_image):
 def test_the_saved_model_holds_the_weights_and_no_optimizer(transform_output, classes, tmp_path):
     """Even of a network that was fitted: Adam's two slots would triple the file."""
     network = build_color_classifier()
-    resnet.compile_for_training(network, 1e-3)
+    resnet.compile_for_training(network, keras.optimizers.Adam(1e-3))
     network.fit(np.zeros((4, 32, 32, 3)), np.zeros(4), verbose=0)
     assert len(network.optimizer.variables) > 2
     export_saved_model(network, transform_output, classes, str(tmp_path))
@@ -261,7 +261,7 @@ def test_a_network_that_has_fewer_weights_gives_all_of_them(transform_output, cl
 def test_exporting_leaves_the_network_as_it_was(transform_output, classes, tmp_path):
     """It can be trained on: weights and optimizer are still there."""
     network = build_color_classifier()
-    resnet.compile_for_training(network, 1e-3)
+    resnet.compile_for_training(network, keras.optimizers.Adam(1e-3))
     before = network.get_weights()
     export_saved_model(network, transform_output, classes, str(tmp_path))
     assert all(map(np.array_equal, before, network.get_weights()))
