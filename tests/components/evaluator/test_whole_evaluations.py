@@ -1,4 +1,4 @@
-"""Comparison of a candidate with a live version of other classes."""
+"""Whole runs of the Evaluator against live and kept versions, with models that are tables."""
 
 import json
 import os
@@ -11,10 +11,12 @@ from tfx.types import standard_artifacts
 
 from components import progress
 from components.artifacts import IngestReport
-from components.evaluator.comparison import compare_models, describe_compared, describe_uncompared, measure_drop
 from components.evaluator.component import EvaluatorExecutor
+from components.evaluator.version_predictions import VersionPredictions, predict_test, try_predict_test
 from components.records.embedding import EmbeddingSummary
 from components.records.predictions import PREDICTIONS, read_predictions
+from components.run_parameters import NOT_GIVEN
+from serving.releases.record import VersionRecord
 from serving.releases.versions import Version
 
 pytestmark = pytest.mark.slow
@@ -78,78 +80,77 @@ def write_examples(tmp_path, serialize):
     return write
 
 
-def test_an_added_class_counts_for_neither(tmp_path, write_examples):
-    """The candidate chooses among the common classes for each cat; images of birds are not used."""
-    file = write_examples("tom cat", "rex dog", "tweety bird")
-    live = save_table(tmp_path / "1", ["cat", "dog"], {"tom": [0.4, 0.6], "rex": [0.2, 0.8]})
-    answers = {"tom": [0.3, 0.2, 0.5], "rex": [0.1, 0.8, 0.1], "tweety": [1, 0, 0]}
-    candidate = save_table(tmp_path / "2", ["cat", "dog", "bird"], answers)
-    counts = {"cat": 1, "dog": 1, "bird": 1}
-    expected = describe_compared(1, ["cat", "dog"], images=2, accuracy=0.5, candidate_accuracy=1.0)
-    assert compare_models(candidate, Version(1, live, {}), [file], ["cat", "dog"], counts) == expected
+IMAGES = 10  # of each class; 10 lost images are beyond chance for the best version, too
+EMBEDDING_FREE = EmbeddingSummary(kind=None, trunk=None, images=0, computed=0, note="")
 
 
-def test_a_lost_class_counts_for_neither(tmp_path, write_examples):
-    """The live version is not punished for taking a cat for a wolf, which the candidate cannot."""
-    file = write_examples("tom cat", "rex dog")
-    live = save_table(tmp_path / "1", ["wolf", "dog", "cat"], {"tom": [0.5, 0.1, 0.4], "rex": [0.6, 0.3, 0.1]})
-    candidate = save_table(tmp_path / "2", ["cat", "dog"], {"tom": [0.9, 0.1], "rex": [0.7, 0.3]})
-    expected = describe_compared(1, ["cat", "dog"], images=2, accuracy=1.0, candidate_accuracy=0.5)
-    assert compare_models(candidate, Version(1, live, {}), [file], ["cat", "dog"], {"cat": 1, "dog": 1}) == expected
+@pytest.fixture
+def predict(tmp_path):
+    """Returns a function that predicts the written examples with a version of these classes and answers."""
+    EMBEDDING_FREE.write(str(tmp_path))
+
+    def predict_with(classes, answers, asked):
+        path = save_table(tmp_path / "1", classes, answers)
+        version = Version(1, path, VersionRecord(classes=classes))
+        return predict_test(version, asked, str(tmp_path / "examples" / "Split-test"), str(tmp_path))
+
+    return predict_with
 
 
-def test_the_order_of_the_classes_does_not_matter(tmp_path, write_examples):
-    """The same answers from outputs in another order are as good; over more than one batch."""
-    file = write_examples(*(["tom cat", "rex dog", "bob dog"] * 20))
-    answers = {"tom": [0.9, 0.1], "rex": [0.2, 0.8], "bob": [0.6, 0.4]}
-    live = save_table(tmp_path / "1", ["cat", "dog"], answers)
-    candidate = save_table(tmp_path / "2", ["dog", "cat"], {image: row[::-1] for image, row in answers.items()})
-    compared = compare_models(candidate, Version(1, live, {}), [file], ["dog", "cat"], {"cat": 20, "dog": 40})
-    assert (compared.images, measure_drop(compared)) == (60, 0)
-    assert compared.accuracy == pytest.approx(2 / 3)
-
-
-@pytest.mark.parametrize("classes", [[], ["cat"], ["bird", "fish"]])
-def test_without_two_common_classes_and_an_image_of_them_nothing_is_compared(classes):
-    """None or one in common, or two that no test image shows: the models are not even loaded."""
-    assert compare_models(
-        "nowhere", Version(1, "nowhere", {}), [], classes, {"cat": 1, "dog": 1}
-    ) == describe_uncompared(1, classes)
-
-
-def test_the_comparison_says_how_far_it_is(tmp_path, write_examples):
-    """The progress counts the images done and all images."""
-    file = write_examples(*(["tom cat", "rex dog", "tweety bird"] * 20))
-    model = save_table(tmp_path / "1", ["cat", "dog"], {"tom": [0.9, 0.1], "rex": [0.2, 0.8]})
+def test_images_of_the_classes_of_both_are_predicted_by_path(predict, write_examples):
+    """In the order of the version's outputs, over more than one batch; an image of another class is not asked."""
+    write_examples(*(["tom cat", "rex dog", "tweety bird"] * 20))
     events = []
     with progress.listen(events.append):
-        compare_models(model, Version(1, model, {}), [file], ["cat", "dog"], {"cat": 20, "dog": 20, "bird": 20})
-    assert [(event.step, event.done, event.total) for event in events] == [
-        ("images compared", 32, 40),
-        ("images compared", 8, 40),
-    ]
+        found = predict(["dog", "cat"], {"tom": [0.2, 0.8], "rex": [0.7, 0.3]}, ["cat", "dog", "bird"])
+    assert (found.version, found.classes, len(found.rows)) == (1, ["dog", "cat"], 40)
+    np.testing.assert_allclose(found.rows["cat/0.jpg"], [0.2, 0.8], rtol=1e-6)
+    np.testing.assert_allclose(found.rows["dog/58.jpg"], [0.7, 0.3], rtol=1e-6)
+    assert "bird/2.jpg" not in found.rows
+    assert sum(event.done for event in events) == 40
+
+
+@pytest.mark.parametrize("classes", [["owl", "fish"], ["cat", "fish"]])
+def test_with_fewer_than_two_common_classes_nothing_is_loaded(classes):
+    """None or one in common."""
+    version = Version(1, "nowhere", VersionRecord(classes=["cat", "dog"]))
+    assert predict_test(version, classes, "nowhere", "nowhere") == VersionPredictions(1)
+
+
+def test_a_kept_version_that_cannot_be_loaded_is_a_problem_and_no_error(tmp_path, write_examples):
+    """The verdict on the live version stands without it."""
+    write_examples("tom cat")
+    EMBEDDING_FREE.write(str(tmp_path))
+    (tmp_path / "5").mkdir()
+    (tmp_path / "5" / "saved_model.pb").write_bytes(b"damaged")
+    version = Version(5, str(tmp_path / "5"), VersionRecord(classes=["cat", "dog"]))
+    found = try_predict_test(version, ["cat", "dog"], str(tmp_path / "examples" / "Split-test"), str(tmp_path))
+    assert found == VersionPredictions(5, problem="which cannot be used; the log says why")
 
 
 @pytest.fixture
 def evaluate(tmp_path, write_examples):
     """Returns a function that runs the Evaluator; gives the summary, the blessing's files and its property."""
-    write_examples(*(["tom cat", "rex dog"] * 5))
+    write_examples(*(["tom cat", "rex dog"] * IMAGES))
     serving = tmp_path / "serving"
 
-    def evaluate_models(live, candidate, **thresholds):
-        path = save_table(serving / "7", *live)
-        os.makedirs(os.path.join(path, "assets.extra"))
-        with open(os.path.join(path, "assets.extra", "graft.json"), "w") as file:
-            json.dump({"classes": live[0]}, file)
+    def evaluate_models(live, candidate, best=None, **bounds):
+        for number, table in {"7": live, "5": best}.items():
+            if table:
+                path = save_table(serving / number, *table)
+                os.makedirs(os.path.join(path, "assets.extra"))
+                metrics = {"accuracy": 0.9 if number == "7" else 0.95}
+                with open(os.path.join(path, "assets.extra", "graft.json"), "w") as file:
+                    json.dump({"classes": table[0], "metrics": metrics}, file)
         examples, model = standard_artifacts.Examples(), standard_artifacts.Model()
         examples.uri, examples.split_names = str(tmp_path / "examples"), '["test"]'
         embeddings = standard_artifacts.Examples()
         embeddings.uri = str(tmp_path)
-        EmbeddingSummary(kind=None, trunk=None, images=0, computed=0, note="").write(embeddings.uri)
+        EMBEDDING_FREE.write(embeddings.uri)
         report = IngestReport()
         report.uri = str(tmp_path / "report")
         (tmp_path / "report").mkdir()
-        write_counts(tmp_path / "report", {"test": {"cat": 5, "dog": 5}})
+        write_counts(tmp_path / "report", {"test": {"cat": IMAGES, "dog": IMAGES}})
         model.uri = str(tmp_path / "model")
         save_table(tmp_path / "model" / "Format-Serving", *candidate)
         evaluation, blessing = standard_artifacts.ModelEvaluation(), standard_artifacts.ModelBlessing()
@@ -159,15 +160,17 @@ def evaluate(tmp_path, write_examples):
             "classes": json.dumps(candidate[0]),
             "model_dir": str(serving),
             "baseline": "",
+            "best": "",
             "min_accuracy": 0.0,
-            "max_accuracy_drop": 0.0,
+            "max_accuracy_drop": NOT_GIVEN,
+            "min_recall": NOT_GIVEN,
             "example_splits": '["test"]',
             "module_path": "components.evaluator.extractors",
         }
         EvaluatorExecutor().Do(
             {"examples": [examples], "embeddings": [embeddings], "model": [model], "report": [report]},
             {"evaluation": [evaluation], "blessing": [blessing]},
-            properties | thresholds,
+            properties | bounds,
         )
         summary = json.loads((tmp_path / "evaluation" / "summary.json").read_text())
         return summary, os.listdir(blessing.uri), blessing.get_int_custom_property("blessed")
@@ -181,44 +184,41 @@ HALF_RIGHT = (["dog", "cat", "bird"], {"tom": [0.6, 0.3, 0.1], "rex": [0.8, 0.1,
 
 
 def test_a_candidate_of_other_classes_that_is_worse_is_not_blessed(evaluate):
-    """File, property and summary show the refusal, even if the accuracy reaches TFMA's bound."""
+    """File, property and summary show the refusal."""
     summary, files, blessed = evaluate(live=PERFECT, candidate=HALF_RIGHT, max_accuracy_drop=0.4)
     assert (files, blessed) == (["NOT_BLESSED"], 0)
     assert summary["blessed"] is False
-    [failure] = summary["failures"]
-    assert failure.startswith("test accuracy on the 2 classes that both know is 0.500 below the live version's; ")
+    assert [failure.partition(";")[0] for failure in summary["failures"]] == [
+        "it is worse than the live version on the 2 classes that both know (7) beyond chance: of 20 test images, 10 "
+        "are right by that version alone and 0 by this model alone",
+        "test accuracy on the 2 classes that both know is 0.500 below the live version's (10 of 20 images)",
+    ]
     assert summary["baseline"] == {
         "version": 7,
         "compared": True,
         "classes": ["dog", "cat"],
-        "images": 10,
+        "images": 20,
         "accuracy": 1.0,
         "candidate_accuracy": 0.5,
         "problem": "",
+        "lost": 10,
+        "won": 0,
+        "p_value": 2**-10,
     }
     kept = evaluate.read_kept()
-    assert (len(kept), sorted(set(kept.path)) == kept.path) == (10, True)
+    assert (len(kept), sorted(set(kept.path)) == kept.path) == (20, True)
     assert (kept.baseline_version, kept.classes, kept.baseline_classes) == (7, HALF_RIGHT[0], PERFECT[0])
     words = [{"cat": "tom", "dog": "rex"}[label] for label in kept.label]
     np.testing.assert_allclose(kept.candidate, [HALF_RIGHT[1][word] for word in words], rtol=1e-6)
     np.testing.assert_allclose(kept.baseline, [PERFECT[1][word] for word in words], rtol=1e-6)
 
 
-@pytest.mark.long
-def test_a_candidate_that_misses_two_thresholds_is_told_both(evaluate):
-    """TFMA's refusal stays, with its reason."""
-    summary, files, blessed = evaluate(live=PERFECT, candidate=HALF_RIGHT, min_accuracy=0.6)
-    assert (files, blessed) == (["NOT_BLESSED"], 0)
-    assert [failure.partition(" that both know")[0] for failure in summary["failures"]] == [
-        "test accuracy 0.500 is below the 0.600 that is needed (min_accuracy)",
-        "test accuracy on the 2 classes",
-    ]
-
-
 def test_a_live_version_of_no_common_class_is_named_but_not_compared(evaluate):
-    """The candidate is judged by its accuracy alone."""
-    summary, files, _ = evaluate(live=(["bird", "fish"], {"tweety": [1, 0]}), candidate=PERFECT)
-    assert files == ["BLESSED"]
+    """The candidate is judged by its accuracy alone, which has to be better than chance."""
+    live = (["bird", "fish"], {"tweety": [1, 0]})
+    summary, files, blessed = evaluate(live=live, candidate=PERFECT, min_accuracy=NOT_GIVEN)
+    assert (files, blessed, summary["failures"]) == (["BLESSED"], 1, [])
+    assert summary["min_accuracy"] == 0.75
     assert summary["baseline"] == {
         "version": 7,
         "compared": False,
@@ -227,20 +227,21 @@ def test_a_live_version_of_no_common_class_is_named_but_not_compared(evaluate):
         "accuracy": None,
         "candidate_accuracy": None,
         "problem": "",
+        "lost": None,
+        "won": None,
+        "p_value": None,
     }
 
 
-def test_a_live_version_of_the_same_classes_is_described_in_the_same_words(evaluate):
-    """TFMA compares them; readers of the summary need one shape only."""
-    summary, files, _ = evaluate(live=PERFECT, candidate=(["cat", "dog"], {"tom": [0.1, 0.9], "rex": [0.2, 0.8]}))
+def test_a_slide_is_told_from_the_best_kept_version(evaluate):
+    """The live version of the same classes, which TFMA compares, is as bad; the best one is predicted besides."""
+    half = (["cat", "dog"], {"tom": [0.1, 0.9], "rex": [0.2, 0.8]})
+    summary, files, _ = evaluate(live=half, candidate=half, best=PERFECT)
     assert files == ["NOT_BLESSED"]
-    assert summary["failures"] == ["test accuracy is 0.500 below the live version's; max_accuracy_drop allows 0.000"]
-    assert summary["baseline"] == {
-        "version": 7,
-        "compared": True,
-        "classes": ["cat", "dog"],
-        "images": 10,
-        "accuracy": 1.0,
-        "candidate_accuracy": 0.5,
-        "problem": "",
-    }
+    [failure] = summary["failures"]
+    assert failure.startswith(
+        "it is worse than the best kept version (5) beyond chance: of 20 test images, 10 are right"
+    )
+    assert (summary["baseline"]["version"], summary["baseline"]["p_value"]) == (7, 1.0)
+    assert (summary["best"]["version"], summary["best"]["accuracy"]) == (5, 1.0)
+    assert evaluate.read_kept().baseline_version == 7
