@@ -233,6 +233,19 @@ def _compare(evaluation: EvaluationSummary) -> str:
     baseline = evaluation.baseline
     if not baseline:
         return ""
+    return _compare_live(evaluation, baseline) + _compare_best(evaluation)
+
+
+def _compare_best(evaluation: EvaluationSummary) -> str:
+    best = evaluation.best
+    if not best:
+        return ""
+    if not best.compared:
+        return f"; not compared with the best kept version {best.version}, {best.problem or 'which shares no image'}"
+    return f"; the best kept version {best.version} has {best.accuracy:.3f}{_describe_pairs(best)}"
+
+
+def _compare_live(evaluation: EvaluationSummary, baseline: Baseline) -> str:
     version, common = f"version {baseline.version}", baseline.classes
     if not baseline.compared:
         return f"; not compared with {version}, {baseline.problem or 'which shares too few classes with it'}"

@@ -7,6 +7,7 @@ from typing import Any
 from components.records.evaluation import EvaluationSummary
 from pipeline.report import figures
 from pipeline.report.charts import draw_confidence, draw_matrix, draw_reliability
+from pipeline.report.comparisons import describe_comparisons
 from pipeline.report.figures import Answers, Share
 from pipeline.report.sources import RunFiles
 from pipeline.report.thumbnails import Thumbnails
@@ -52,6 +53,7 @@ def describe_accuracy(files: RunFiles) -> dict[str, Any] | None:
     return {
         "evaluation": evaluation,
         "bars": bars,
+        "comparisons": describe_comparisons(evaluation),
         "classes": _describe_classes(evaluation, answers),
         "slices": _describe_slices(files, answers),
         "val": _measure(figures.select(files.predictions, VAL)) if files.predictions else None,
@@ -64,7 +66,10 @@ def _measure(answers: Answers) -> Share:
 
 
 def _describe_baseline(evaluation: EvaluationSummary) -> list[Bar]:
-    """Returns the live version's accuracy, and the candidate's on the same images if they are not all test images."""
+    """Returns the accuracy of the live version and of the best kept one.
+
+    Returns the candidate's on the same images between them if they are not all test images.
+    """
     baseline = evaluation.baseline
     if not baseline or baseline.accuracy is None or not baseline.images:
         return []
@@ -72,6 +77,9 @@ def _describe_baseline(evaluation: EvaluationSummary) -> list[Bar]:
     if baseline.candidate_accuracy is not None and baseline.images != evaluation.images:
         name = "This run, on the classes of both"
         bars.append(_make_bar(name, baseline.candidate_accuracy, baseline.images))
+    best = evaluation.best
+    if best and best.accuracy is not None:
+        bars.append(_make_bar(f"Best kept version {best.version}", best.accuracy, best.images))
     return bars
 
 
