@@ -92,16 +92,12 @@ class EvaluatorExecutor(tfx_executor.Executor):
         _write_predictions(output, predictions, on_val)
         if baseline:
             tf.io.gfile.rmtree(staging)
-        verdict = judge(
-            predictions,
-            IngestSummary.read(artifact_utils.get_single_uri(input_dict["report"])).majority,
-            bounds,
-            best=by_best.add_to(predictions) if by_best else None,
-            problems={found.version: found.problem for found in (by_live, by_best) if found},
-        )
-        _bless(
-            artifact_utils.get_single_instance(output_dict[standard_component_specs.BLESSING_KEY]), candidate, verdict
-        )
+        majority = IngestSummary.read(artifact_utils.get_single_uri(input_dict["report"])).majority
+        best = by_best.add_to(predictions) if by_best else None
+        problems = {found.version: found.problem for found in (by_live, by_best) if found}
+        verdict = judge(predictions, majority, bounds, best, problems)
+        blessing = artifact_utils.get_single_instance(output_dict[standard_component_specs.BLESSING_KEY])
+        _bless(blessing, candidate, verdict)
         write_summary(output, classes, verdict, has_baseline=bool(baseline))
 
 

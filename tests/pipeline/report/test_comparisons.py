@@ -29,8 +29,8 @@ def test_both_versions_are_said_with_the_figures_of_the_test():
         "alone. If both were equally good, that version would have so many or more with a probability of 0.5 "
         "(McNemar's exact test).",
         "Compared with the best kept version, 5, on 2 test images of the 2 classes of both: 0 are right by that "
-        "version alone and 0 by this model alone. If both were equally good, that version would have so many or more with "
-        "a probability of 1 (McNemar's exact test).",
+        "version alone and 0 by this model alone. If both were equally good, that version would have so many or more "
+        "with a probability of 1 (McNemar's exact test).",
     ]
 
 
