@@ -4,7 +4,6 @@ ExampleValidator stops no run by itself, and reports neither an empty split nor 
 images by class and split. This module does not import TFX, to keep `./graft check` fast.
 """
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from components.example_gen.reading import GONE
@@ -136,14 +135,13 @@ def check_testable(ingest: IngestSummary) -> list[str]:
     needed = count_images(majority.share)
     if needed is None:
         return [
-            f"all {tested} test images are of the class {majority.label}: on them, no model is better than chance. Add "
-            "images of the other classes, or set --min-accuracy."
+            f"the test images ({tested}) are all of the class {majority.label}: on them, no model is better than "
+            "chance. Add images of the other classes, or set --min-accuracy."
         ]
-    total = math.ceil(needed / tested * sum(ingest.images_by_split.values()))
     return [
-        f"{tested} test images are too few to show that a model is better than chance: {majority.share:.3f} of "
+        f"too few test images ({tested}) to show that a model is better than chance: {majority.share:.3f} of "
         f"{majority.among} images are of the class {majority.label}, and a flawless model needs {needed} test images "
-        f"for a 95 % interval above that. Add images, to some {total:,} in all, or set --min-accuracy."
+        f"for a 95 % interval above that. Add images, until {needed} or more are tested, or set --min-accuracy."
     ]
 
 
