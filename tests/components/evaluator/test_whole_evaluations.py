@@ -11,11 +11,14 @@ from tfx.types import standard_artifacts
 
 from components import progress
 from components.artifacts import IngestReport
+from components.embedder.artifact import ImageRow, write_embeddings
 from components.evaluator.component import EvaluatorExecutor
 from components.evaluator.version_predictions import VersionPredictions, predict_test, try_predict_test
+from components.example_files import name_file
 from components.records.embedding import EmbeddingSummary
 from components.records.predictions import PREDICTIONS, read_predictions
 from components.run_parameters import NOT_GIVEN
+from schema.features import EMBEDDING_SIZE
 from serving.releases.record import VersionRecord
 from serving.releases.versions import Version
 
@@ -49,6 +52,16 @@ class Table(tf.Module):
         matches = self._parse(examples, "label")[:, tf.newaxis] == self.classes
         return {"label_index": tf.argmax(matches, axis=1)[:, tf.newaxis]}
 
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")])
+    def serve_embedded(self, examples):
+        """Gives the first numbers of an embedding as the probabilities."""
+        spec = {"embedding": tf.io.FixedLenFeature([EMBEDDING_SIZE], tf.float32)}
+        probabilities = tf.io.parse_example(examples, spec)["embedding"][:, : tf.size(self.classes)]
+        return {
+            "probabilities": probabilities,
+            "classes": tf.tile(self.classes[tf.newaxis], [tf.size(examples), 1]),
+        }
+
     def _parse(self, examples, name):
         return tf.io.parse_example(examples, {name: tf.io.FixedLenFeature([], tf.string)})[name]
 
@@ -60,6 +73,7 @@ def save_table(folder, classes, answers):
         "serving_default": table.serve_images,
         "examples": table.serve_examples,
         "transform_features": table.transform_labels,
+        "embedded_examples": table.serve_embedded,
     }
     tf.saved_model.save(table, str(folder), signatures=signatures)
     return str(folder)
@@ -108,6 +122,24 @@ def test_images_of_the_classes_of_both_are_predicted_by_path(predict, write_exam
     np.testing.assert_allclose(found.rows["dog/58.jpg"], [0.7, 0.3], rtol=1e-6)
     assert "bird/2.jpg" not in found.rows
     assert sum(event.done for event in events) == 40
+
+
+@pytest.mark.parametrize(("key", "expected"), [("key", [0.25, 0.75]), ("another key", [1, 0])])
+def test_stored_embeddings_replace_the_images_of_a_version_that_takes_them(
+    predict, write_examples, tmp_path, key, expected
+):
+    """If it was trained on embeddings of this key; another version gets the images."""
+    write_examples("tom cat")
+    EMBEDDING_FREE.model_copy(update={"kind": "key"}).write(str(tmp_path))
+    (tmp_path / "Split-test").mkdir()
+    embedding = np.eye(1, EMBEDDING_SIZE, dtype=np.float32) * 0.25
+    embedding[0, 1] = 0.75
+    row = ImageRow(b"d" * 32, b"cat", b"cat/0.jpg")
+    write_embeddings(str(tmp_path / "Split-test" / name_file(0, 1)), [row], embedding)
+    (tmp_path / "1/assets.extra").mkdir(parents=True)
+    (tmp_path / "1/assets.extra/embedding_kind.json").write_text(key)
+    found = predict(["cat", "dog"], {"tom": [1, 0]}, ["cat", "dog"])
+    np.testing.assert_allclose(found.rows["cat/0.jpg"], expected)
 
 
 @pytest.mark.parametrize("classes", [["owl", "fish"], ["cat", "fish"]])
