@@ -11,7 +11,7 @@ import json
 import os
 from typing import Any
 
-from components.evaluator.best_version import find_best
+from components.evaluator.best_version import find_best, identify
 from components.example_gen import layout
 from components.example_gen.lineage import NEW_SALT, check_record
 from components.gates.retraining_rules import check_window
@@ -189,12 +189,11 @@ def _resolve_lineage(
         as_pushed = record.pushed_version in (None, live.number) and not record.canary
         return made if as_pushed else made | {"served": _describe_serving(model_dir, manifests)}
     classes = resolve_classes(config, listing, live)
-    best = find_best(model_dir, classes, live)
     return {
         "classes": classes,
         "salt": NEW_SALT if live and live.problem else _resolve_salt(listing, record.salt, manifests),
         "baseline": live.identity if live else versions.NOT_LIVE,
-        "best": best.identity if best else versions.NOT_LIVE,
+        "best": identify(find_best(model_dir, classes, live)),
         "served": _describe_serving(model_dir, manifests),
     }
 

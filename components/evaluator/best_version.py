@@ -1,7 +1,7 @@
 """Choice of the best kept version, which a candidate is compared with besides the live version."""
 
 from serving.releases import releases
-from serving.releases.versions import Version
+from serving.releases.versions import NOT_LIVE, Version
 
 
 def find_best(model_dir: str, classes: list[str], live: Version | None) -> Version | None:
@@ -29,6 +29,18 @@ def find_best(model_dir: str, classes: list[str], live: Version | None) -> Versi
         if highest is None or accuracy > highest:
             best, highest = version, accuracy
     return best
+
+
+def identify(best: Version | None) -> str:
+    """Returns the identity of the best version; NOT_LIVE for none.
+
+    A version whose files cannot be read gets a digest that no version has. It stops no run: the Evaluator says that it
+    cannot be read.
+    """
+    try:
+        return best.identity if best else NOT_LIVE
+    except OSError:
+        return f"{best.number}:unreadable" if best else NOT_LIVE
 
 
 def _has_classes(version: Version, classes: list[str]) -> bool:

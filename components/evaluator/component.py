@@ -243,8 +243,8 @@ def _predict_by_best(
     else:
         try:
             best = versions.find_by_identity(model_dir, identity)
-        except GraftError:  # removed since; only a comparison is missing
-            return VersionPredictions(int(identity.partition(":")[0]), problem="which was removed during the run")
+        except (GraftError, OSError, tf.errors.OpError):  # without it, one comparison is missing
+            return VersionPredictions(int(identity.partition(":")[0]), problem="which is gone or cannot be read")
     return try_predict_test(best, classes, *sources) if best else None
 
 

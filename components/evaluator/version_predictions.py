@@ -91,7 +91,7 @@ def try_predict_test(version: Version, classes: list[str], examples: str, embedd
     """Predicts as `predict_test`; a version that cannot be loaded gets a `problem`."""
     try:
         return predict_test(version, classes, examples, embeddings)
-    except (UsageError, tf.errors.OpError) as error:
+    except (UsageError, tf.errors.OpError, KeyError) as error:  # KeyError: other outputs than Graft's
         logging.warning("Evaluator: no predictions by version %s: %s", version.number, error)
         return VersionPredictions(version.number, problem="which cannot be used; the log says why")
 

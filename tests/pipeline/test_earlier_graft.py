@@ -95,7 +95,10 @@ def config(workspace, tmp_path):
 
 
 def test_its_version_is_compared_with_as_the_best_that_is_kept(workspace, config):
-    """Behind a live version of a lower accuracy; the identity is a property of the Evaluator, for TFX's cache."""
+    """Behind a live version of a lower accuracy; the identity is a property of the Evaluator, for TFX's cache.
+
+    Where its files are damaged, that stops no run.
+    """
     model_dir = workspace.model_dir("graft")
     best = versions.find_live(str(model_dir))
     shutil.copytree(model_dir / str(VERSION), model_dir / str(VERSION + 1))
@@ -103,6 +106,8 @@ def test_its_version_is_compared_with_as_the_best_that_is_kept(workspace, config
     value = json.loads(record.read_text())
     record.write_text(json.dumps(value | {"metrics": value["metrics"] | {"accuracy": 0.5}}))
     assert resolve.resolve(config, workspace).best == best.identity
+    shutil.rmtree(model_dir / str(VERSION) / "variables")
+    assert resolve.resolve(config, workspace).best == f"{VERSION}:unreadable"
 
 
 def test_a_run_deals_the_images_as_it_did(workspace, config, monkeypatch):

@@ -142,7 +142,7 @@ def test_run_that_did_nothing_says_so(again):
 def test_refused_candidate_says_why_and_can_be_asked(worse, workspace, small_digits):
     """The report names the version that stays live, what to try, and how to ask the refused model."""
     outcome, printed, versions = worse
-    assert "Verdict:  not good enough: test accuracy is" in printed
+    assert "Verdict:  not good enough: it is worse than the live version" in printed
     assert f"Not pushed; version {versions[-1]} stays live." in printed
     assert "Try:      The base has random weights" in printed
     image = str(min((small_digits / "0").iterdir()))
@@ -319,8 +319,10 @@ def test_worse_candidate_is_not_pushed(worse, one_new_image):
     outcome, _, versions = worse
     assert not outcome.result.evaluation.blessed
     assert outcome.result.evaluation.baseline.version == one_new_image[0].result.pushed_version
-    [failure] = outcome.result.evaluation.failures  # for the whole, not one for each class besides
-    assert "below the live version's" in failure
+    worse_than_live, drop, *others = outcome.result.evaluation.failures
+    assert "beyond chance: of " in worse_than_live
+    assert "below the live version's" in drop
+    assert all("the best kept version" in failure for failure in others)  # and none for a class
     assert outcome.result.pushed_version is None
     assert versions == one_new_image[2]
 

@@ -138,7 +138,7 @@ def test_a_best_version_that_is_gone_is_named_with_the_reason(evaluate, monkeypa
     monkeypatch.setattr(VersionPredictions, "add_to", lambda self, kept: self.version)
     evaluate("", best="5:abc")
     assert evaluate.seen["best"] == 5
-    assert evaluate.seen["problems"] == {5: "which was removed during the run"}
+    assert evaluate.seen["problems"] == {5: "which is gone or cannot be read"}
 
 
 @pytest.mark.parametrize(("failures", "name", "value"), [([], "BLESSED", 1), (["poor"], "NOT_BLESSED", 0)])
