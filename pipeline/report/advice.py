@@ -59,7 +59,7 @@ def _look_at_best(evaluation: EvaluationSummary) -> str:
         return ""
     return (
         f"Version {best.version} has {best.accuracy:.3f} on the same test images: make it live with "
-        f"./graft releases promote {best.version}, or leave it out with ./graft releases keep."
+        f"./graft releases promote {best.version}, or remove it with ./graft releases keep, and run with --force."
     )
 
 
