@@ -40,8 +40,9 @@ _DESCRIPTIONS = {
     "window_days": "how many days up to it; 0 for all",
     "head_epochs": "epochs of phase 1",
     "fine_tune_epochs": "epochs of phase 2; 0 for none",
-    "min_accuracy": "needed on test to be pushed; -1 for the majority class's share plus 0.1",
-    "max_accuracy_drop": "how far below the live model is still pushed",
+    "min_accuracy": "accuracy on test needed to be pushed; -1 for one better than chance",
+    "max_accuracy_drop": "how far below the live model is still pushed; -1 for whatever is not worse beyond chance",
+    "min_recall": "floor for the recall of each class; -1 for none",
     "min_new_images": "needed to train again; -1 for 1 with window_days, else any change",
     "max_label_drift": "how far the share of a class may drift",
     "max_brightness_drift": "how far the brightness may drift",
@@ -152,5 +153,6 @@ def _resolve(config: Config) -> Resolved:
         classes=classes,
         salt="",
         baseline="",
+        best="",
         served="",
     )

@@ -130,6 +130,7 @@ def create_pipeline(
         parameters=parameters,
         classes=classes,
         baseline=live,
+        best=resolved.best,
         code_digest=code["Evaluator"],
     )
 

@@ -7,12 +7,12 @@ test images say whether a difference may be chance. No image goes through the ba
 import warnings
 
 import numpy as np
-from scipy.stats import binomtest
 from sklearn import linear_model
 from sklearn.exceptions import ConvergenceWarning
 
 from components import progress
 from components.embedder.artifact import Embedded, find_digest_limit, read_embeddings
+from components.proportions import two_sided_mcnemar_p
 from components.records.embedding import EmbeddingSummary
 from components.records.evaluation import LogisticRegression
 from components.records.predictions import Predictions
@@ -95,8 +95,7 @@ def measure_loss(model: linear_model.LogisticRegression, sample: Embedded, num_c
 
 def compare_paired(one: np.ndarray, other: np.ndarray) -> float:
     """Returns the two-sided p-value of McNemar's exact test (1947) for two bool arrays on the same images."""
-    better, worse = int((one & ~other).sum()), int((other & ~one).sum())
-    return float(binomtest(better, better + worse).pvalue) if better + worse else 1.0
+    return two_sided_mcnemar_p(int((one & ~other).sum()), int((other & ~one).sum()))
 
 
 def _find_right(predictions: Predictions, test: Embedded) -> np.ndarray:

@@ -205,8 +205,6 @@ class Comparison(Fields):
         flips: images with different predicted classes: first those that only one model predicts right, in the order
             of the change of the true class's probability.
         more_flips: number of further images with different predicted classes, which are not listed.
-        val_flips: as `flips`, on the validation images of both runs that have `nearest`; empty unless a listed test
-            image has no stored embedding.
         new_training_images: number of training images that are new in B; None if it is unknown.
         notes: reasons why a part is missing or incomplete, one sentence each.
     """
@@ -223,6 +221,5 @@ class Comparison(Fields):
     test: PairedTest | None
     flips: list[Flip]
     more_flips: int
-    val_flips: list[Flip]
     new_training_images: int | None
     notes: list[str]

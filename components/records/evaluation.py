@@ -8,17 +8,20 @@ _SIGNIFICANT = 0.05
 
 
 class Baseline(Fields):
-    """Comparison of the candidate with the live version on the same test images.
+    """Comparison of the candidate with another version on the same test images.
 
     Attributes:
-        version: number of the live version.
+        version: number of the other version.
         compared: whether the models were compared.
         classes: classes of both models, in the candidate's order.
         images: number of test images of these classes; 0 if the models were not compared.
-        accuracy: accuracy of the live version, 0 to 1; None if the models were not compared.
+        accuracy: accuracy of the other version, 0 to 1; None if the models were not compared.
         candidate_accuracy: accuracy of the candidate on the same images, 0 to 1; None if the models were not compared.
         problem: reason why the models were not compared, as a clause that follows the name of the version; "" if they
             share too few classes.
+        lost: number of images that the other version alone predicts right; None if unknown.
+        won: number of images that the candidate alone predicts right; None if unknown.
+        p_value: one-sided p-value of McNemar's exact test for a candidate that is worse; None if unknown.
     """
 
     version: int
@@ -28,6 +31,9 @@ class Baseline(Fields):
     accuracy: float | None
     candidate_accuracy: float | None
     problem: str = ""
+    lost: int | None = None
+    won: int | None = None
+    p_value: float | None = None
 
 
 class LogisticRegression(Fields):
@@ -73,11 +79,13 @@ class EvaluationSummary(Document):
         images: number of test images.
         accuracy: share of correct predictions, 0 to 1.
         accuracy_interval: 95 % confidence interval after Wilson.
-        min_accuracy: lower bound of the accuracy that was applied, 0 to 1.
+        min_accuracy: least accuracy that was needed, 0 to 1. Without a bound of the user's, the least one whose 95 %
+            interval lies above the share of the largest class.
         min_accuracy_reason: origin of that bound.
         blessed: whether the Evaluator lets the candidate be pushed.
         failures: reasons against a push; empty if the candidate is blessed.
         baseline: comparison with the live version; None if no version is live.
+        best: comparison with the kept version of the highest accuracy; None if that is the live one.
         classes: metrics by class, in the order of the outputs.
         logistic_regression: logistic regression on the embeddings; None if the images have no embeddings, because they
             are augmented.
@@ -95,6 +103,7 @@ class EvaluationSummary(Document):
     blessed: bool
     failures: list[str]
     baseline: Baseline | None
+    best: Baseline | None = None
     classes: dict[str, ClassMetrics]
     logistic_regression: LogisticRegression | None = None
     confusion_matrix: list[list[int]]

@@ -101,7 +101,7 @@ def inspect(config: Config, listing: layout.Listing, sample: int = 0) -> Finding
     problems = find_record_problems(live, config.force) + find_early_problems(config, listing, classes, live)
     whole = len(files) == len(listing.files)
     if whole:
-        problems = problems or check_data(report, left_out, classes, config.max_bad_fraction)
+        problems = problems or check_data(report, left_out, classes, config.max_bad_fraction, config.min_accuracy)
     return Findings(
         listing=listing,
         read=len(files),

@@ -267,11 +267,25 @@ class Config(_Frozen):
     min_accuracy: Fraction | None = _key(
         None,
         "Evaluation and push",
-        "needed on test to be pushed; by default the largest class's share of all images plus 0.1",
+        "accuracy on test needed to be pushed; by default better than chance: its 95 % interval above the largest "
+        "class's share",
         "",
         0.9,
     )
-    max_accuracy_drop: Fraction = _key(0.0, "Evaluation and push", "how far below the live model is still pushed")
+    max_accuracy_drop: Fraction | None = _key(
+        None,
+        "Evaluation and push",
+        "how far below the live model is still pushed; by default, and besides, whatever is not worse beyond chance",
+        "",
+        0.02,
+    )
+    min_recall: Fraction | None = _key(
+        None,
+        "Evaluation and push",
+        "floor for the recall of each class; a class below it beyond chance is refused; by default none",
+        "",
+        0.5,
+    )
     serving_images: PositiveInt = _key(
         16, "Evaluation and push", "test images that a model server is asked with before a push"
     )

@@ -8,7 +8,7 @@ from rich.markup import escape
 from components.example_gen import ignored
 from components.network.heads import describe_units
 from components.network.weights import RANDOM
-from components.records.evaluation import EvaluationSummary
+from components.records.evaluation import Baseline, EvaluationSummary
 from components.records.history import TrainingHistory
 from components.records.ingest import IngestSummary
 from components.records.push import SUPERSEDED
@@ -257,12 +257,33 @@ def _compare(evaluation: EvaluationSummary) -> str:
     baseline = evaluation.baseline
     if not baseline:
         return ""
+    return _compare_live(evaluation, baseline) + _compare_best(evaluation)
+
+
+def _compare_best(evaluation: EvaluationSummary) -> str:
+    best = evaluation.best
+    if not best:
+        return ""
+    if not best.compared:
+        return f"; not compared with the best kept version {best.version}, {best.problem or 'which shares no image'}"
+    return f"; the best kept version {best.version} has {best.accuracy:.3f}{_describe_pairs(best)}"
+
+
+def _compare_live(evaluation: EvaluationSummary, baseline: Baseline) -> str:
     version, common = f"version {baseline.version}", baseline.classes
     if not baseline.compared:
         return f"; not compared with {version}, {baseline.problem or 'which shares too few classes with it'}"
+    pairs = _describe_pairs(baseline)
     if set(common) == set(evaluation.classes):
-        return f", and {version} has {baseline.accuracy:.3f}"
+        return f", and {version} has {baseline.accuracy:.3f}{pairs}"
     return (
         f"; on the {len(common)} classes that both know ({', '.join(common)}; {baseline.images} images) "
-        f"it has {baseline.candidate_accuracy:.3f} and {version} {baseline.accuracy:.3f}"
+        f"it has {baseline.candidate_accuracy:.3f} and {version} {baseline.accuracy:.3f}{pairs}"
     )
+
+
+def _describe_pairs(other: Baseline) -> str:
+    """Describes the test images that one model alone predicts right; "" for a comparison by Graft 0.2.0."""
+    if other.p_value is None:
+        return ""
+    return f" ({other.won} right by this model alone, {other.lost} by that version alone, p = {other.p_value:.2g})"

@@ -4,11 +4,11 @@ import dataclasses
 import re
 from typing import Literal
 
+from components.evaluator.answers import measure_majority
 from components.records.evaluation import EvaluationSummary
 from components.records.push import SUPERSEDED
 from pipeline.check.left_out import suggest_conversion
 from pipeline.report.advice import advise
-from pipeline.report.figures import measure_majority
 from pipeline.report.sources import RunFiles
 from pipeline.workspace.manifest import INTERRUPTED, RunManifest
 from schema.text import list_some, quote

@@ -96,6 +96,9 @@ def test_parameters_of_a_run_have_their_defaults(spec):
     assert parameters["window_end"]["defaultValue"] == ""
     assert parameters["window_days"]["defaultValue"] == 0
     assert parameters["max_accuracy_drop"]["parameterType"] == "NUMBER_DOUBLE"
+    assert parameters["min_recall"] | {"description": ""} == {
+        "parameterType": "NUMBER_DOUBLE", "defaultValue": -1.0, "isOptional": True, "description": "",
+    }  # fmt: skip
     assert all(parameter["description"] for parameter in parameters.values())
 
 
@@ -105,6 +108,16 @@ def test_a_parameter_of_a_run_reaches_whoever_reads_it(spec):
     for name in ("RetrainingGate", "Embedder", "Trainer"):
         inputs = tasks[name]["inputs"]["parameters"]
         assert inputs["fine_tune_epochs"] == {"componentInputParameter": "fine_tune_epochs"}
+
+
+def test_the_bounds_of_the_verdict_reach_the_evaluator_and_the_gates(spec):
+    """The gates refuse a bound out of range, and data on which no model could pass, before the training."""
+    tasks = spec["root"]["dag"]["tasks"]
+    bounds = {"min_accuracy", "max_accuracy_drop", "min_recall"}
+    for name, expected in {"Evaluator": bounds, "RetrainingGate": bounds, "DataGate": {"min_accuracy"}}.items():
+        inputs = tasks[name]["inputs"]["parameters"]
+        read = {key for key, value in inputs.items() if value == {"componentInputParameter": key}}
+        assert read & bounds == expected
 
 
 def read_settings(spec, component):

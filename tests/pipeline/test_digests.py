@@ -35,7 +35,9 @@ RUN_ON = {
     "components/records/predictions.py": {"Trainer", "Evaluator", "Pusher"},
     "components/records/image_list.py": {"ExampleGen", "Pusher"},
     "components/evaluator/slices.py": {"Pusher"},
+    "components/proportions.py": {"RetrainingGate", "DataGate", "DriftGate", "Evaluator"},
     "components/evaluator/component.py": {"Evaluator"},
+    "components/evaluator/verdict.py": {"Evaluator"},
     "components/evaluator/extractors.py": {"Evaluator"},
     "components/evaluator/logistic_regression.py": {"Evaluator"},
     "components/evaluator/kept_predictions.py": {"Evaluator"},
@@ -128,7 +130,7 @@ def test_another_version_of_a_library_runs_what_uses_it(sources, unchanged, monk
     try:
         assert changed_by("tfx") == set(COMPONENTS)
         assert changed_by("tensorflow_data_validation") >= {"StatisticsGen", "ExampleValidator", "DataGate"}
-        assert changed_by("scipy") == {"Evaluator"}
+        assert changed_by("tensorflow_model_analysis") == {"Evaluator"}
         assert changed_by("h5py") == EMBEDDED
     finally:
         code_digests.find_version.cache_clear()

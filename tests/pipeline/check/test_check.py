@@ -172,7 +172,7 @@ def test_a_command_stays_on_one_line(graft, tmp_path, monkeypatch, columns):
     monkeypatch.setenv("COLUMNS", columns)
     name = "holiday photographs of the whole family and its many cats and dogs"
     for label in ("cats", "dogs"):
-        write_images(tmp_path / name, label, 4)
+        write_images(tmp_path / name, label, 14)
     assert graft("check", name).out.splitlines()[-1] == f"Next:     ./graft run '{name}'"
 
 

@@ -2,12 +2,14 @@
 
 import io
 import json
+import re
 
 import pytest
 from example_outcome import CONFIG, OUTCOME, SERVING, change_result
 from made_up_evaluation import EVALUATION
 from rich.console import Console
 
+from components.evaluator.comparison import describe_uncompared
 from components.records.evaluation import Baseline
 from components.records.push import Rejection
 from pipeline.config.load import load_config
@@ -74,6 +76,30 @@ def test_comparison_with_the_live_version_says_on_what(baseline, text):
     if baseline:
         baseline |= {"version": 3, "candidate_accuracy": 0.88 if baseline["compared"] else None}
     assert text in report(baseline=Baseline(**baseline) if baseline else None)
+
+
+LIVE = Baseline(
+    version=3, compared=True, classes=list(EVALUATION.classes), images=40, accuracy=0.85, candidate_accuracy=0.9,
+    lost=1, won=3, p_value=0.9375,
+)  # fmt: skip
+
+
+def test_comparisons_have_the_images_that_one_model_alone_gets_right():
+    """Of the live version, and of the best kept one if there is another."""
+    text = "and version 3 has 0.850 (3 right by this model alone, 1 by that version alone, p = 0.94)"
+    assert f"{text}\n" in unwrap(report(baseline=LIVE))
+    best = LIVE.model_copy(update={"version": 2, "accuracy": 0.95})
+    both = unwrap(report(baseline=LIVE, best=best))
+    assert f"{text}; the best kept version 2 has 0.950 (3 right by this model alone, 1 by that" in both
+    gone = describe_uncompared(2, [], "which was removed during the run")
+    assert "; not compared with the best kept version 2, which was removed during" in unwrap(
+        report(baseline=LIVE, best=gone)
+    )
+
+
+def unwrap(printed):
+    """Joins the lines of a long text."""
+    return re.sub(r"\n {10}", " ", printed)
 
 
 def test_canary_is_said_to_be_one_and_how_to_make_it_live():
