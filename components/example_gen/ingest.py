@@ -10,6 +10,7 @@ import numpy as np
 from components.example_gen.duplicates import CONTRADICTION, Record, resolve_duplicates
 from components.example_gen.layout import Listing, find_missing_splits
 from components.example_gen.splits import assign_split, choose_salt, count_splits
+from components.images.formats import UPRIGHT
 from components.records.image_figures import QUANTILES, ExampleImage, ImageFigures
 from components.records.ingest import IngestSummary
 from components.records.quarantine import LeftOut
@@ -67,7 +68,7 @@ def summarize(ingest: Ingest) -> IngestSummary:
         contradictions=sum(r.problem.startswith(CONTRADICTION) for r in records),
         left_out=sum(bool(r.problem) and not r.broken for r in records),
         ignored={kind: dict(counts) for kind, counts in ingest.listing.ignored.items()},
-        oriented=sum(r.oriented for r in kept),
+        oriented=sum(r.orientation != UPRIGHT for r in kept),
         salt=ingest.salt,
         window_end=ingest.listing.window_end,
         fingerprint=ingest.listing.fingerprint,
