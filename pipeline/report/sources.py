@@ -134,7 +134,8 @@ def _make_config(manifest: RunManifest | None) -> Config | None:
     if manifest is None:
         return None
     with contextlib.suppress(pydantic.ValidationError):
-        return Config.model_validate(manifest.config.model_dump(exclude_unset=True))
+        # Graft 0.2.0 had no such key, and ignored the orientation.
+        return Config.model_validate({"orientation": "ignore"} | manifest.config.model_dump(exclude_unset=True))
     return None
 
 
