@@ -86,7 +86,12 @@ def create_pipeline(
         statistics=statistics,
         anomalies=example_validator.outputs["anomalies"],
         parameters=parameters,
-        settings=DataGateSettings(live=live, classes=classes, max_bad_fraction=config.max_bad_fraction),
+        settings=DataGateSettings(
+            live=live,
+            classes=classes,
+            max_bad_fraction=config.max_bad_fraction,
+            orientation=config.orientation,
+        ),
         code_digest=code["DataGate"],
     )
 
@@ -196,6 +201,8 @@ def _make_transform(
         custom_config={
             "image_size": config.image_size,
             "max_megapixels": config.max_megapixels,
+            "orientation": config.orientation,
+            "resize": config.resize,
             "classes": classes,
             "code_digest": code_digest,
         },
@@ -215,6 +222,7 @@ def _ingest_settings(config: Config, resolved: Resolved, paths: Paths) -> Ingest
     return IngestSettings(
         split_ratios=config.split_ratios,
         max_megapixels=config.max_megapixels,
+        orientation=config.orientation,
         follow_links=config.follow_links,
         decoded=paths.decoded,
         salt=resolved.salt,

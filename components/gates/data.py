@@ -39,11 +39,13 @@ class DataGateSettings(Fields):
         live: identity of the live version; "none" if no version is live, or "" to look the live version up.
         classes: class names, in the order of the outputs.
         max_bad_fraction: share of the files that may be broken, 0 to 1.
+        orientation: "ignore" if images are trained on as stored, whatever their EXIF orientation; else "exif".
     """
 
     live: str
     classes: list[str]
     max_bad_fraction: float
+    orientation: str = "exif"
 
 
 class DataGateSpec(ComponentSpec):
@@ -95,7 +97,7 @@ class DataGateExecutor(base_executor.BaseExecutor):
             _raise_problems(drifts)
         unread = describe_unread_record(live)
         unread += describe_damaged_statistics(before) if before else []
-        verdict = GateVerdict(warnings=find_warnings(ingest) + drifts + unread)
+        verdict = GateVerdict(warnings=find_warnings(ingest, settings.orientation) + drifts + unread)
         verdict.write(artifact_utils.get_single_uri(output_dict["verdict"]))
 
 

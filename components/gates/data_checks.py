@@ -145,8 +145,13 @@ def check_testable(ingest: IngestSummary) -> list[str]:
     ]
 
 
-def find_warnings(ingest: IngestSummary) -> list[str]:
-    """Returns warnings about data that is fit for training: few test images, uneven classes, odd files."""
+def find_warnings(ingest: IngestSummary, orientation: str = "exif") -> list[str]:
+    """Returns warnings about data that is fit for training: few test images, uneven classes, odd files.
+
+    Args:
+        ingest: counts of the images.
+        orientation: "ignore" if the EXIF orientation is not applied; else "exif".
+    """
     counts, totals = ingest.counts, ingest.images_by_class
     warnings = [*_warn_of_few_tested(counts[TEST]), *_warn_of_uneven_classes(totals)]
     for split in SPLITS[1:]:
@@ -158,11 +163,11 @@ def find_warnings(ingest: IngestSummary) -> list[str]:
             f"{ingest.contradictions} files were left out because the same image stands in two classes: "
             "keep it in the right one."
         )
-    if oriented := ingest.oriented:
-        carry = "image carries" if oriented == 1 else "images carry"
+    if ingest.oriented and orientation == "ignore":
+        have = "image has" if ingest.oriented == 1 else "images have"
         warnings.append(
-            f"{oriented} {carry} an EXIF orientation, which is ignored, in serving too: seen as the sensor saw it. "
-            "`./graft convert` writes JPEGs upright."
+            f"{ingest.oriented} {have} an EXIF orientation, which is ignored, in serving too: seen as the sensor saw "
+            'it. orientation = "exif" turns such images upright.'
         )
     return warnings
 

@@ -23,6 +23,7 @@ _LARGEST_MEGAPIXELS = 500  # TensorFlow's decoders refuse 2^29 pixels and more
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 BelowOne = Annotated[float, Field(ge=0, lt=1)]
+Resize = Literal["stretch", "crop", "pad"]
 
 
 def is_endpoint(text: str) -> bool:
@@ -204,6 +205,15 @@ class Config(_Frozen):
         metavar="imagenet|random|FILE",
     )
     image_size: Annotated[int, Field(ge=32, le=1024)] = _key(224, "Network", "side in pixels of what the network sees")
+    resize: Resize = _key(
+        "stretch",
+        "Network",
+        "how an image becomes a square, in serving too: stretch changes its proportions, crop keeps its middle, pad "
+        "keeps all of it on black",
+    )
+    orientation: Literal["exif", "ignore"] = _key(
+        "exif", "Network", "whether an image is turned upright by its EXIF orientation, in serving too"
+    )
     head_units: Annotated[Literal["auto"] | tuple[PositiveInt, ...], BeforeValidator(_split_units)] = _key(
         ARTICLE,
         "Network",

@@ -59,7 +59,7 @@ def describe_accuracy(files: RunFiles) -> dict[str, Any] | None:
         "bars": bars,
         "comparisons": describe_comparisons(evaluation),
         "classes": _describe_classes(evaluation, answers),
-        "slicings": slice_answers(answers, files.ingest.spans, files.sizes) if answers and files.ingest else [],
+        "slicings": slice_answers(answers, files.ingest.spans, files.properties) if answers and files.ingest else [],
         "val": _measure(select(files.predictions, VAL)) if files.predictions else None,
         "note": describe_better_baseline(evaluation),
         "has_baseline": bool(answers and answers.baseline_known.any()),

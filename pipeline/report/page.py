@@ -58,7 +58,12 @@ def try_to_write_report(workspace: Workspace, run_id: str) -> None:
 
 def render(files: RunFiles) -> str:
     """Returns the HTML of a page."""
-    thumbnails = Thumbnails(files.images, files.config.max_megapixels if files.config else _MEGAPIXELS)
+    config = files.config
+    thumbnails = Thumbnails(
+        files.images,
+        config.max_megapixels if config else _MEGAPIXELS,
+        upright=not config or config.orientation == "exif",
+    )
     parts: dict[str, Any] = {
         "changes": sections.describe_changes(files),
         "accuracy": accuracy.describe_accuracy(files),

@@ -49,7 +49,7 @@ class Workspace:
 
     @property
     def decoded(self) -> pathlib.Path:
-        """Folder of the decode cache: image size, brightness and EXIF flag, by digest."""
+        """Folder of the decode cache: image size, brightness and EXIF orientation, by digest."""
         return self.root / "decoded"
 
     @property

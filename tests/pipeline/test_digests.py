@@ -104,7 +104,7 @@ def test_only_what_decodes_decodes_again(sources, unchanged):
         edit(sources / f"components/example_gen/{path}.py")
     assert read_code_digests(sources).decoding == unchanged.decoding
     seen = {unchanged.decoding}
-    for path in ("example_gen/decode_trial", "images/jpeg_header", "images/orientation"):
+    for path in ("example_gen/decode_trial", "images/jpeg_header", "images/exif"):
         edit(sources / f"components/{path}.py")
         seen.add(read_code_digests(sources).decoding)
     assert len(seen) == 4

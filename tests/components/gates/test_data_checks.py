@@ -184,11 +184,12 @@ def test_a_class_that_is_absent_from_val_or_test_is_warned_of():
     assert find_warnings(report) == ["no val image of the class dog.", "no test image of the class cat."]
 
 
-def test_exif_orientations_are_warned_of():
-    """The warning counts the images and says that the orientation is ignored."""
-    warnings = find_warnings(make_report(oriented=7))
+def test_exif_orientations_are_warned_of_where_they_are_ignored():
+    """The warning counts the images and says that the orientation is ignored, if it is."""
+    assert find_warnings(make_report(oriented=7)) == []
+    warnings = find_warnings(make_report(oriented=7), "ignore")
     assert len(warnings) == 1
-    assert warnings[0].startswith("7 images carry an EXIF orientation, which is ignored")
+    assert warnings[0].startswith("7 images have an EXIF orientation, which is ignored")
 
 
 def test_class_totals_are_summed_over_the_splits():

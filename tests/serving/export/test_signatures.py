@@ -10,13 +10,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_transform as tft
+from image_files import draw, save
+from PIL import Image
 from small_networks import build_color_classifier, build_small_base
 
 from components.example_gen.layout import ImageFile
 from components.example_gen.reading import read_image
 from components.images.decoding import decode_image
 from components.network import resnet
-from components.transform.preprocessing import resize_image
+from components.transform.geometry import resize_image
 from serving.export.signatures import (
     EXAMPLES,
     PIXELS,
@@ -58,9 +60,12 @@ def loaded(exported):
 @pytest.fixture(scope="module")
 def pixel_model(transform_output, tmp_path_factory):
     """Returns a SavedModel whose "probabilities" are the pixels, so that a client can read the pixels."""
+    return export_pixel_model(transform_output, str(tmp_path_factory.mktemp("pixel_model")))
+
+
+def export_pixel_model(transform_output, folder):
     inputs = keras.Input([32, 32, 3], name="pixels")
     network = keras.Model(inputs, keras.layers.Flatten()(inputs))
-    folder = str(tmp_path_factory.mktemp("pixel_model"))
     export_saved_model(network, transform_output, [f"value {i}" for i in range(32 * 32 * 3)], folder)
     return tf.saved_model.load(folder)
 
@@ -88,6 +93,37 @@ def test_training_and_both_ways_of_serving_see_the_same_pixels(
     evaluated = ask(pixel_model, EXAMPLES, [serialize(image, "dog") for image in images])["probabilities"]
     np.testing.assert_array_equal(served, trained)
     np.testing.assert_array_equal(evaluated, trained)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_each_orientation_is_the_same_to_the_bit_in_training_and_in_both_ways_of_serving(
+    pixel_model, transform_output, serialize, kind
+):
+    """The eight files of one upright picture have one look; each has the same bits through the three graphs."""
+    images = [save(Image.fromarray(draw(1, 80, 50)), kind, orientation) for orientation in range(1, 9)]
+    trained = transform(transform_output, images)["pixels"].numpy().reshape(8, -1)
+    np.testing.assert_array_equal(ask(pixel_model, SERVING, images)["probabilities"], trained)
+    examples = [serialize(image, "dog") for image in images]
+    np.testing.assert_array_equal(ask(pixel_model, EXAMPLES, examples)["probabilities"], trained)
+    assert np.abs(trained - trained[0]).max() <= (12 if kind == "JPEG" else 1)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("resize", ["stretch", "crop", "pad"])
+def test_a_photograph_of_12_megapixels_is_the_same_to_the_bit(make_transform_graph, tmp_path, serialize, resize):
+    """Reduced while it is decoded, resized and turned; through Transform, `examples` and `serving_default`.
+
+    "JPEG, large" of docs/images.md is a smaller one.
+    """
+    graph = tft.TFTransformOutput(make_transform_graph(max_megapixels=20.0, resize=resize))
+    loaded = export_pixel_model(graph, str(tmp_path))
+    upright = Image.fromarray(draw(1, 8, 6)).resize((4032, 3024), Image.Resampling.BICUBIC)
+    images = [save(upright, "JPEG", orientation) for orientation in (1, 6)]
+    trained = transform(graph, images)["pixels"].numpy().reshape(2, -1)
+    np.testing.assert_array_equal(ask(loaded, SERVING, images)["probabilities"], trained)
+    examples = [serialize(image, "dog") for image in images]
+    np.testing.assert_array_equal(ask(loaded, EXAMPLES, examples)["probabilities"], trained)
+    assert np.abs(trained[1] - trained[0]).max() <= 3
 
 
 @pytest.fixture(scope="module")
