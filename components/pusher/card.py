@@ -24,7 +24,8 @@ _FEW = 100  # test images of a class; the interval of its recall is wider than 0
 _SETTINGS = (
     "weights", "image_size", "resize", "orientation", "head_units", "dropout", "head_epochs", "head_learning_rate",
     "fine_tune_epochs", "fine_tune_learning_rate", "fine_tune_from", "precision", "batch_size", "class_weights",
-    "label_smoothing", "early_stopping_patience", "augmentation", "warm_start", "seed", "split_ratios", "max_megapixels",
+    "label_smoothing", "early_stopping_patience", "augmentation", "warm_start", "seed", "split_ratios",
+    "max_megapixels",
 )  # fmt: skip
 
 

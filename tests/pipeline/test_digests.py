@@ -35,7 +35,7 @@ RUN_ON = {
     "components/records/predictions.py": {"Trainer", "Evaluator", "Pusher"},
     "components/records/image_list.py": {"ExampleGen", "Pusher"},
     "components/evaluator/slices.py": {"Pusher"},
-    "components/proportions.py": {"RetrainingGate", "DataGate", "DriftGate", "Evaluator"},
+    "components/proportions.py": {"RetrainingGate", "DataGate", "DriftGate", "Evaluator", "Pusher"},
     "components/evaluator/component.py": {"Evaluator"},
     "components/evaluator/verdict.py": {"Evaluator"},
     "components/evaluator/extractors.py": {"Evaluator"},

@@ -57,9 +57,7 @@ def test_brightness_is_rounded_as_its_bounds_are_written():
 def test_an_image_without_a_known_size_is_in_no_slice_and_days_need_date_folders():
     predictions = Predictions(["a"], None, None, ["test"], ["x"], ["a.jpg"], ["a"], np.ones((1, 1)), no_baseline(1))
     answers = select(predictions)
-    empty = ImageProperties(
-        [], np.zeros(0, np.int32), np.zeros(0, np.int32), np.zeros(0, np.float32), np.zeros(0, np.int8)
-    )
+    empty = ImageProperties([], *(np.zeros(0, kind) for kind in (np.int32, np.int32, np.float32, np.int8)))
     for properties in (None, empty):
         assert [s.slices for s in slice_answers(answers, [], properties)] == [[], [], [], []]
         assert all(s.problem for s in slice_answers(answers, [], properties))
