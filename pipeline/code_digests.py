@@ -39,7 +39,7 @@ _BEAM = ("ExampleGen", "StatisticsGen", "Transform", "Embedder", "Evaluator")
 _DECODING = ("components.example_gen.decode_trial",)
 # Distributions whose name differs from that of their package.
 _DISTRIBUTIONS = {
-    "PIL": "pillow",
+    "sklearn": "scikit-learn",
     "absl": "absl-py",
     "google": "protobuf",
     "grpc": "grpcio",

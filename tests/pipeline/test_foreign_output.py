@@ -19,6 +19,7 @@ CLASSES = ["--classes", "a,b"]
 # Each command with arguments that lead as far as they can. Those of IMPORTS come to TensorFlow.
 COMMANDS = {
     "check": ["photos"],
+    "compare": ["a", "b"],
     "convert": ["photos", "converted"],
     "demo": ["--out", "photos/a/000.jpeg/no-folder"],
     "embeddings": [],
@@ -37,7 +38,9 @@ COMMANDS = {
     "releases promote": [],
     "releases rollback": [],
     "repair": [],
+    "report": [],
     "run": ["gs://b/photos"],
+    "runs": [],
     "sample cats-and-dogs": ["photos"],
     "sample digits": ["photos"],
     "serve": [],
