@@ -94,7 +94,8 @@ def turn_upright(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
 
     def turn() -> tf.Tensor:
         turned = tf.cond(is_among(TRANSPOSED), lambda: tf.transpose(image, [1, 0, 2]), lambda: image)
-        mirrored = tf.where([is_among(_TOP_TO_BOTTOM), is_among(_LEFT_TO_RIGHT)])[:, 0]
-        return tf.ensure_shape(tf.reverse(turned, mirrored), image.shape)
+        # The axes are constants: TensorFlow Lite's REVERSE_V2 crashes on an empty list of axes.
+        flipped = tf.cond(is_among(_TOP_TO_BOTTOM), lambda: tf.reverse(turned, [0]), lambda: turned)
+        return tf.cond(is_among(_LEFT_TO_RIGHT), lambda: tf.reverse(flipped, [1]), lambda: flipped)
 
     return tf.cond(orientation > UPRIGHT, turn, lambda: image)
