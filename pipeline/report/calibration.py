@@ -29,7 +29,7 @@ def _show(figure: Figure) -> str:
 
 def _describe_acceptance(found: Acceptance) -> list[str]:
     if found.problem:
-        return [f"no image is none of these, because {found.problem}"]
+        return [f"all images are accepted, because {found.problem}"]
     low, high = found.interval
     return [
         f"accepts {found.accepted} of {found.images} test images: {found.accepted / found.images:.3f} "
