@@ -3,7 +3,7 @@
 import numpy as np
 
 from components.probabilities import scale_probabilities
-from components.proportions import wilson_interval
+from components.proportions import conformal_p, count_conformal, wilson_interval
 from components.records.evaluation import Acceptance, CalibrationFigures, Figure
 from components.records.predictions import Predictions
 from serving.export.calibration import Calibration
@@ -88,8 +88,11 @@ def measure_acceptance(predictions: Predictions, calibration: Calibration) -> Ac
     if calibration.coverage is None:
         return None
     images = accepted = len(predictions)
+    p_value = None
     if calibration.threshold is not None:
         accepted = int((predictions.candidate.max(axis=1) >= np.float32(calibration.threshold)).sum())
+        rank = count_conformal(calibration.images, calibration.coverage)
+        p_value = conformal_p(accepted, images, rank, calibration.images)
     return Acceptance(
         coverage=calibration.coverage,
         threshold=calibration.threshold,
@@ -97,4 +100,5 @@ def measure_acceptance(predictions: Predictions, calibration: Calibration) -> Ac
         images=images,
         accepted=accepted,
         interval=wilson_interval(accepted, images),
+        p_value=p_value,
     )

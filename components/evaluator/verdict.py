@@ -24,6 +24,7 @@ LEVEL = 0.05  # p-value up to which a candidate is worse than the live version
 # The best version was chosen for its accuracy on mostly the same images, so luck is part of that accuracy. At 0.05, up
 # to 25 % of equally good models would be refused; at 0.001, both tests together refuse 5 %. See benchmarks/verdicts.py.
 LEVEL_OF_BEST = 0.001
+LEVEL_OF_COVERAGE = 0.025  # that of one end of a 95 % interval
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,7 +86,8 @@ def judge(
     - The same test does not show that it is worse than the best kept version. Without that rule, each night could lose
       less than the test shows on these images.
     - With `min_recall`, the 95 % interval of the recall of no class lies below that floor.
-    - With `coverage`, the 95 % interval of the share of accepted images does not lie below it.
+    - With `coverage`, the 95 % interval of the share of accepted images does not lie below it, or so few are accepted
+      by chance.
 
     Shares are compared with bounds as fractions: 0.96 - 0.94 is 0.02.
 
@@ -199,13 +201,15 @@ def _check_recall(right: np.ndarray, predictions: Predictions, bounds: Bounds) -
 
 
 def _check_acceptance(found: Acceptance | None) -> list[str]:
-    if not found or found.interval[1] >= found.coverage:
+    """Checks the coverage by the interval, and by the exact test: a threshold from a small `val` is chance itself."""
+    if not found or found.p_value is None or found.interval[1] >= found.coverage or found.p_value > LEVEL_OF_COVERAGE:
         return []
     low, high = found.interval
     return [
         f"it accepts {found.accepted / found.images:.3f} of the test images ({found.accepted} of {found.images}, 95 % "
         f"interval {low:.3f} to {high:.3f}) as images of a known class, which is below the coverage of "
-        f"{found.coverage:g} beyond chance"
+        f"{found.coverage:g} beyond chance; p = {found.p_value:.2g} in the exact test, and {LEVEL_OF_COVERAGE} or less "
+        "is refused"
     ]
 
 

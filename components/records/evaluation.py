@@ -100,6 +100,7 @@ class Acceptance(Fields):
         images: number of test images.
         accepted: number of accepted test images.
         interval: 95 % confidence interval of the share after Wilson.
+        p_value: probability of so few accepted images by chance, in `val` and `test`; None without a threshold.
     """
 
     coverage: float
@@ -108,6 +109,7 @@ class Acceptance(Fields):
     images: int
     accepted: int
     interval: tuple[float, float]
+    p_value: float | None = None
 
 
 class ClassMetrics(Fields):

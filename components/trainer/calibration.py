@@ -1,12 +1,12 @@
 """Calibration of a trained model on `val`: temperature, and a threshold for images of no known class."""
 
 import math
-from fractions import Fraction
 
 import numpy as np
 from absl import logging
 
 from components.probabilities import scale_probabilities, take_logarithms
+from components.proportions import count_conformal
 from components.trainer.scoring import Scored
 from components.trainer.temperature import fit_temperature
 from serving.export.calibration import Calibration
@@ -34,6 +34,7 @@ def calibrate(val: Scored, coverage: float | None) -> Calibration:
         coverage=coverage,
         threshold=threshold,
         threshold_problem=problem,
+        images=len(val.labels),
     )
 
 
@@ -56,18 +57,13 @@ def find_threshold(scores: np.ndarray, coverage: float) -> tuple[float | None, s
         return None, f"val has {len(scores)} images, and a coverage of {coverage:g} needs {needed}"
     if not np.isfinite(scores).all():
         return None, "the model's outputs on val are not finite"
-    rank = _count_accepted(len(scores), coverage)
+    rank = count_conformal(len(scores), coverage)
     return float(np.sort(scores)[len(scores) - rank]) - _ROUNDING, ""
 
 
 def count_needed_images(coverage: float) -> int:
     """Returns the least number of images with a threshold: 19 for 0.95."""
     images = max(1, math.floor(coverage / (1 - coverage)) - 1)
-    while _count_accepted(images, coverage) > images:
+    while count_conformal(images, coverage) > images:
         images += 1
     return images
-
-
-def _count_accepted(images: int, coverage: float) -> int:
-    """Returns ceil((images + 1) * coverage), with the coverage as the decimal that the user wrote."""
-    return math.ceil((images + 1) * Fraction(repr(coverage)))

@@ -16,6 +16,7 @@ class Calibration(Document):
         temperature_problem: reason why no temperature was fitted, as a clause; "" otherwise.
         coverage: share of the images of known classes to accept, 0.5 to below 1; None to accept all images.
         threshold: least probability of the most probable class for an image to be accepted; None to accept all images.
+        images: number of images in `val`.
         threshold_problem: reason why `coverage` has no threshold, as a clause; "" otherwise.
     """
 
@@ -27,6 +28,7 @@ class Calibration(Document):
     coverage: float | None = None
     threshold: float | None = None
     threshold_problem: str = ""
+    images: int = 0
 
 
 def write_calibration(path: str, calibration: Calibration) -> None:

@@ -8,6 +8,7 @@ from components.evaluator import calibration
 from components.evaluator.calibration import measure_acceptance, measure_calibration
 from components.evaluator.verdict import judge
 from components.probabilities import scale_probabilities
+from components.proportions import conformal_p, count_conformal
 from components.records.ingest import Majority
 from components.records.predictions import Predictions, no_baseline
 from serving.export.calibration import Calibration
@@ -82,7 +83,7 @@ def test_predictions_that_are_no_numbers_have_no_figures():
     """And are not accepted, where there is a threshold."""
     predictions = predict([[np.nan] * 3] * 4, ["cat"] * 4)
     assert measure_calibration(predictions, Calibration()) is None
-    assert measure_acceptance(predictions, Calibration(coverage=0.5, threshold=0.5)).accepted == 0
+    assert measure_acceptance(predictions, Calibration(coverage=0.5, threshold=0.5, images=9)).accepted == 0
 
 
 def test_a_class_of_probability_0_has_a_finite_loss():
@@ -91,12 +92,14 @@ def test_a_class_of_probability_0_has_a_finite_loss():
     assert np.isfinite([figures.log_loss.value, figures.log_loss_before.value]).all()
 
 
-@pytest.mark.parametrize(("accepted", "blessed"), [(100, True), (91, True), (90, False), (0, False)])
+@pytest.mark.parametrize(("accepted", "blessed"), [(100, True), (90, True), (89, False), (0, False)])
 def test_a_model_that_breaks_its_coverage_beyond_chance_is_refused(accepted, blessed):
-    """The upper end of Wilson's interval is 0.945 at 90 of 100, and 0.952 at 91."""
+    """90 of 100 has p = 0.028 in the exact test, 89 has 0.012."""
     confident, doubtful = [0.9, 0.1, 0.0], [0.6, 0.4, 0.0]
     predictions = predict([confident] * accepted + [doubtful] * (100 - accepted), ["cat"] * 100)
-    verdict = judge(predictions, Majority("cat", 0.5, "test"), calibration=Calibration(coverage=0.95, threshold=0.8))
+    verdict = judge(
+        predictions, Majority("cat", 0.5, "test"), calibration=Calibration(coverage=0.95, threshold=0.8, images=10_000)
+    )
     assert verdict.acceptance.accepted == accepted
     assert [f.partition(" (")[0] for f in verdict.failures] == (
         [] if blessed else [f"it accepts {accepted / 100:.3f} of the test images"]
@@ -109,3 +112,26 @@ def test_without_a_threshold_all_images_are_accepted_and_without_a_coverage_none
     found = measure_acceptance(predictions, Calibration(coverage=0.95, threshold_problem="val has 3 images"))
     assert (found.accepted, found.problem) == (30, "val has 3 images")
     assert measure_acceptance(predictions, Calibration()) is None
+
+
+def test_a_threshold_from_a_small_val_is_chance_itself():
+    """900 of 1,000 accepted: with a threshold from 19 images that happens, from 10,000 it does not."""
+    predictions = predict([[0.9, 0.1, 0.0]] * 900 + [[0.6, 0.4, 0.0]] * 100, ["cat"] * 1000)
+    failures = [
+        judge(
+            predictions, Majority("cat", 0.5, "test"), calibration=Calibration(coverage=0.95, threshold=0.8, images=n)
+        ).failures
+        for n in (19, 10_000)
+    ]
+    assert [len(found) for found in failures] == [0, 1]
+
+
+@pytest.mark.parametrize(("fitted", "images"), [(19, 200), (200, 200), (1000, 100)])
+def test_of_models_that_keep_their_coverage_few_are_refused(fitted, images):
+    """Simulated with exchangeable scores: at most the 2.5 % of the exact test, within the noise of 2,000 draws."""
+    rng = np.random.default_rng(0)
+    rank = count_conformal(fitted, 0.95)
+    thresholds = np.sort(rng.random((2000, fitted)), axis=1)[:, fitted - rank]
+    accepted = (rng.random((2000, images)) >= thresholds[:, np.newaxis]).sum(axis=1)
+    p_values = {count: conformal_p(int(count), images, rank, fitted) for count in np.unique(accepted)}
+    assert np.mean([p_values[count] <= 0.025 for count in accepted]) < 0.035
