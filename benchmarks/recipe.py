@@ -118,7 +118,7 @@ def load_photographs(folder: pathlib.Path) -> tuple[np.ndarray, np.ndarray, list
     return np.stack([np.asarray(image) for image in images]), np.array([index for _, index in paths]), classes
 
 
-def pretrain(images: np.ndarray, labels: np.ndarray, path: str) -> float:
+def pretrain(images: np.ndarray, labels: np.ndarray, path: str, epochs: int = PRETRAINING_EPOCHS) -> float:
     """Trains a base and saves its weights; returns its accuracy on a tenth of the images, which it has not seen."""
     base = resnet.build_base(DIGITS_SIZE, RANDOM)
     for layer in base.layers:
@@ -132,7 +132,7 @@ def pretrain(images: np.ndarray, labels: np.ndarray, path: str) -> float:
     order = np.random.default_rng(0).permutation(len(labels))
     held, rest = np.split(order, [len(order) // 10])
     keras.utils.set_random_seed(0)
-    network.fit(pixels[rest], labels[rest], batch_size=BATCH, epochs=PRETRAINING_EPOCHS, verbose=0)
+    network.fit(pixels[rest], labels[rest], batch_size=BATCH, epochs=epochs, verbose=0)
     base.save_weights(path)
     return float(network.evaluate(pixels[held], labels[held], verbose=0)[1])
 

@@ -1,9 +1,10 @@
-"""Statistics of right predictions: the interval of a share, and the exact test of two models on the same images.
+"""Statistics of shares: the interval, the exact test of two models on the same images, and that of a coverage.
 
 Imports no SciPy, whose import takes a second of `./graft check` and `./graft report`.
 """
 
 import math
+from fractions import Fraction
 
 _Z = 1.959963984540054  # 97.5 % quantile of the normal distribution
 
@@ -87,3 +88,37 @@ def two_sided_mcnemar_p(one: int, other: int) -> float:
         Twice the smaller one-sided p-value, at most 1; 1 without such images.
     """
     return min(1.0, 2 * mcnemar_p(max(one, other), min(one, other)))
+
+
+def count_conformal(images: int, coverage: float) -> int:
+    """Returns ceil((images + 1) * coverage), with the coverage as the decimal that the user wrote.
+
+    The score of that rank from the top is the threshold of split-conformal prediction.
+    """
+    return math.ceil((images + 1) * Fraction(repr(coverage)))
+
+
+def conformal_p(accepted: int, images: int, rank: int, fitted: int) -> float:
+    """Returns the p-value of the exact test: are fewer images accepted than by chance?
+
+    Chance lies in both samples: the one that the threshold comes from, and the one that is counted. If all images are
+    exchangeable, the number of accepted ones has a negative hypergeometric distribution.
+
+    Args:
+        accepted: number of images with a score that is not below the threshold.
+        images: number of images.
+        rank: rank of the threshold from the top, among the scores of the other sample.
+        fitted: number of images of the other sample, `rank` or more.
+    Returns:
+        Probability of so few accepted images, or fewer.
+    """
+    total = _log_choose(fitted + images, images)
+    terms = (
+        _log_choose(count + rank - 1, count) + _log_choose(images - count + fitted - rank, images - count) - total
+        for count in range(accepted + 1)
+    )
+    return min(1.0, math.fsum(map(math.exp, terms)))
+
+
+def _log_choose(whole: int, part: int) -> float:
+    return math.lgamma(whole + 1) - math.lgamma(part + 1) - math.lgamma(whole - part + 1)

@@ -265,6 +265,7 @@ def _training_settings(config: Config, resolved: Resolved, paths: Paths) -> Sett
         label_smoothing=config.label_smoothing,
         augmentation=Augmentation(**config.augmentation.model_dump()),
         seed=config.seed,
+        coverage=config.coverage if isinstance(config.coverage, float) else None,
         warm_start=config.warm_start,
         store=paths.embeddings,
         model_name=config.model_name,

@@ -25,6 +25,7 @@ from tfx.utils import path_utils
 from components import progress
 from components.artifacts import IngestReport
 from components.evaluator.best_version import find_best
+from components.evaluator.calibration import measure_calibration
 from components.evaluator.eval_config import make_eval_config
 from components.evaluator.kept_predictions import keep_predictions, read_kept
 from components.evaluator.logistic_regression import measure_baseline
@@ -41,6 +42,7 @@ from components.tfdata import without_autotune
 from schema import features
 from schema.errors import GraftError
 from serving.export import signatures
+from serving.export.calibration import read_calibration
 from serving.releases import versions
 
 
@@ -96,11 +98,13 @@ class EvaluatorExecutor(tfx_executor.Executor):
         majority = IngestSummary.read(artifact_utils.get_single_uri(input_dict["report"])).majority
         best = by_best.add_to(predictions) if by_best else None
         problems = {found.version: found.problem for found in (by_live, by_best) if found}
-        verdict = judge(predictions, majority, bounds, best, problems)
+        calibration = read_calibration(_model_path(candidate))
+        verdict = judge(predictions, majority, bounds, best, problems, calibration)
         blessing = artifact_utils.get_single_instance(output_dict[standard_component_specs.BLESSING_KEY])
         fitted = measure_baseline(embeddings, classes, predictions)
         _bless(blessing, candidate, verdict)
-        write_summary(output, classes, verdict, fitted, has_baseline=bool(baseline))
+        figures = measure_calibration(predictions, calibration)
+        write_summary(output, classes, verdict, fitted, figures, has_baseline=bool(baseline))
 
 
 class EvaluatorSpec(ComponentSpec):

@@ -5,7 +5,7 @@ import tensorflow_model_analysis as tfma
 from components.evaluator.eval_config import CANDIDATE
 from components.evaluator.verdict import Verdict
 from components.proportions import wilson_interval
-from components.records.evaluation import ClassMetrics, EvaluationSummary, LogisticRegression
+from components.records.evaluation import CalibrationFigures, ClassMetrics, EvaluationSummary, LogisticRegression
 
 
 def write_summary(
@@ -13,6 +13,7 @@ def write_summary(
     classes: list[str],
     verdict: Verdict,
     logistic_regression: LogisticRegression | None,
+    calibration: CalibrationFigures | None,
     has_baseline: bool,
 ) -> None:
     """Writes `summary.json` beside TFMA's own files.
@@ -22,6 +23,7 @@ def write_summary(
         classes: class names, in the order of the outputs.
         verdict: verdict on the candidate.
         logistic_regression: logistic regression on the embeddings, or None.
+        calibration: figures of the probabilities, or None.
         has_baseline: whether TFMA has evaluated the live version, too.
     """
     candidate = tfma.load_eval_result(uri, model_name=CANDIDATE if has_baseline else None)
@@ -38,6 +40,8 @@ def write_summary(
         best=verdict.best,
         classes={name: _class_metrics(candidate, matrix, index) for index, name in enumerate(classes)},
         logistic_regression=logistic_regression,
+        calibration=calibration,
+        acceptance=verdict.acceptance,
         confusion_matrix=matrix,
     ).write(uri)
 

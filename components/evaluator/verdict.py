@@ -9,18 +9,22 @@ from fractions import Fraction
 
 import numpy as np
 
+from components.evaluator.calibration import measure_acceptance
 from components.evaluator.comparison import compare, describe_uncompared, mark_right
 from components.proportions import count_needed, wilson_interval
-from components.records.evaluation import Baseline
+from components.records.evaluation import Acceptance, Baseline
 from components.records.ingest import Majority
 from components.records.predictions import Predictions
 from schema.text import list_some
+from serving.export.calibration import Calibration
 
 _SHOWN = 5  # classes named in a reason
+_UNCALIBRATED = Calibration()
 LEVEL = 0.05  # p-value up to which a candidate is worse than the live version
 # The best version was chosen for its accuracy on mostly the same images, so luck is part of that accuracy. At 0.05, up
 # to 25 % of equally good models would be refused; at 0.001, both tests together refuse 5 %. See benchmarks/verdicts.py.
 LEVEL_OF_BEST = 0.001
+LEVEL_OF_COVERAGE = 0.025  # that of one end of a 95 % interval
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +54,7 @@ class Verdict:
         failures: reasons against a push, without a full stop; empty if the candidate is blessed.
         baseline: comparison with the live version; None if no version is live.
         best: comparison with the best kept version; None if that is the live version, or no version is live.
+        acceptance: number of accepted test images; None without a coverage.
     """
 
     images: int
@@ -59,6 +64,7 @@ class Verdict:
     failures: list[str]
     baseline: Baseline | None
     best: Baseline | None
+    acceptance: Acceptance | None = None
 
 
 def judge(
@@ -67,6 +73,7 @@ def judge(
     bounds: Bounds = Bounds(),
     best: Predictions | None = None,
     problems: Mapping[int, str] | None = None,
+    calibration: Calibration = _UNCALIBRATED,
 ) -> Verdict:
     """Judges a candidate by its predictions of the test images.
 
@@ -79,6 +86,8 @@ def judge(
     - The same test does not show that it is worse than the best kept version. Without that rule, each night could lose
       less than the test shows on these images.
     - With `min_recall`, the 95 % interval of the recall of no class lies below that floor.
+    - With `coverage`, the 95 % interval of the share of accepted images does not lie below it, or so few are accepted
+      by chance.
 
     Shares are compared with bounds as fractions: 0.96 - 0.94 is 0.02.
 
@@ -89,19 +98,22 @@ def judge(
         best: the same images with the predictions of the best kept version instead of the live one's; None if that is
             the live version, or there is none.
         problems: reason why a version has no predictions, by its number.
+        calibration: temperature and threshold of the candidate.
     """
     problems = problems or {}
     right = mark_right(predictions.candidate, predictions.classes, predictions.classes, predictions.label)
     needed, reason = _find_needed(majority, bounds, len(right))
     baseline, before = _compare(predictions, problems), _compare(best, problems) if best else None
+    acceptance = measure_acceptance(predictions, calibration)
     failures = [
         *_check_accuracy(int(right.sum()), len(right), majority, bounds),
         *_check_worse(baseline, f"the live version{_name_classes(baseline, predictions)}", LEVEL),
         *_check_drop(baseline, _name_classes(baseline, predictions), bounds),
         *_check_worse(before, "the best kept version", LEVEL_OF_BEST),
         *_check_recall(right, predictions, bounds),
+        *_check_acceptance(acceptance),
     ]
-    return Verdict(len(right), int(right.sum()), needed, reason, failures, baseline, before)
+    return Verdict(len(right), int(right.sum()), needed, reason, failures, baseline, before, acceptance)
 
 
 def _compare(predictions: Predictions, problems: Mapping[int, str]) -> Baseline | None:
@@ -186,6 +198,19 @@ def _check_recall(right: np.ndarray, predictions: Predictions, bounds: Bounds) -
     if not low:
         return []
     return [f"recall is below the {bounds.min_recall:g} of min_recall, beyond chance: {list_some(low, _SHOWN)}"]
+
+
+def _check_acceptance(found: Acceptance | None) -> list[str]:
+    """Checks the coverage by the interval, and by the exact test: a threshold from a small `val` is chance itself."""
+    if not found or found.p_value is None or found.interval[1] >= found.coverage or found.p_value > LEVEL_OF_COVERAGE:
+        return []
+    low, high = found.interval
+    return [
+        f"it accepts {found.accepted / found.images:.3f} of the test images ({found.accepted} of {found.images}, 95 % "
+        f"interval {low:.3f} to {high:.3f}) as images of a known class, which is below the coverage of "
+        f"{found.coverage:g} beyond chance; p = {found.p_value:.2g} in the exact test, and {LEVEL_OF_COVERAGE} or less "
+        "is refused"
+    ]
 
 
 def _read_decimal(value: float) -> Fraction:

@@ -239,6 +239,21 @@ def build_head(
     return keras.Model(inputs, outputs, name="head")
 
 
+def build_logits(head: keras.Model) -> keras.Model:
+    """Returns a head without its softmax, with the weights of the head in the same order.
+
+    Args:
+        head: head from `build_head`.
+    Returns:
+        A model; float32 [batch, 2048] to logits float32 [batch, num_classes].
+    """
+    last = head.layers[-1]
+    logits = keras.layers.Dense(last.units, name="logits")
+    network = keras.Model(head.inputs[0], logits(last.input), name="logits")
+    logits.set_weights(last.get_weights())
+    return network
+
+
 def assemble(embedder: keras.Model, head: keras.Model) -> keras.Model:
     """Puts a head on an embedder, sharing the weights of both; float32 [batch, size, size, 3] to [batch, classes]."""
     return keras.Model(embedder.inputs[0], head(embedder.outputs[0]), name="graft")

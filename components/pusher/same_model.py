@@ -1,5 +1,6 @@
 """Search for a version that is the same model as a candidate, among the live, canary and withdrawn versions."""
 
+import contextlib
 import dataclasses
 from typing import Any
 
@@ -9,7 +10,8 @@ from serving.releases import releases, versions
 from serving.releases.record import VersionRecord
 
 LIVE = "live"
-_OUTPUT = "probabilities"  # output of a model; the other outputs follow from the probabilities and the classes
+# Outputs of a model; the other outputs follow from the probabilities and the classes. Graft 0.2.0 had no `accepted`.
+_PROBABILITIES, _ACCEPTED = "probabilities", "accepted"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,6 +81,9 @@ def _list_shape(record: VersionRecord) -> list[Any]:
 def _digest_graph(path: str) -> str:
     """Digests preprocessing and network of a SavedModel, or the bytes of a SavedModel that is not Graft's."""
     try:
-        return digest_output(path, _OUTPUT)
+        digest = digest_output(path, _PROBABILITIES)
     except (KeyError, ValueError):
         return versions.digest_model(path)
+    with contextlib.suppress(KeyError):
+        digest += digest_output(path, _ACCEPTED)
+    return digest

@@ -62,6 +62,56 @@ class LogisticRegression(Fields):
         return self.test_accuracy > self.model_accuracy and self.p_value < _SIGNIFICANT
 
 
+class Figure(Fields):
+    """Figure of the test images, with its 95 % confidence interval."""
+
+    value: float
+    interval: tuple[float, float]
+
+
+class CalibrationFigures(Fields):
+    """Figures of the probabilities with the temperature, and before.
+
+    Attributes:
+        temperature: number that the logits are divided by; 1 if no temperature was fitted.
+        problem: reason why no temperature was fitted, as a clause; "" otherwise.
+        images: number of test images; of more than 100,000, a sample.
+        log_loss_before, log_loss: mean negative logarithm of the probability of the true class.
+        ece_before, ece: expected calibration error, 0 to 1: mean difference between the probability of the most
+            probable class and the share of right predictions, over ten bins of equal width.
+    """
+
+    temperature: float
+    problem: str
+    images: int
+    log_loss_before: Figure
+    log_loss: Figure
+    ece_before: Figure
+    ece: Figure
+
+
+class Acceptance(Fields):
+    """Number of test images that the model accepts as images of a known class.
+
+    Attributes:
+        coverage: share of the images of known classes to accept, below 1.
+        threshold: least probability of the most probable class for an accepted image; None to accept all images.
+        problem: reason why there is no threshold, as a clause; "" otherwise.
+        images: number of test images.
+        accepted: number of accepted test images.
+        interval: 95 % confidence interval of the share after Wilson.
+        p_value: probability of so few accepted images by chance, in `val` and `test`; None without a threshold.
+    """
+
+    coverage: float
+    threshold: float | None
+    problem: str
+    images: int
+    accepted: int
+    interval: tuple[float, float]
+    p_value: float | None = None
+
+
 class ClassMetrics(Fields):
     """Metrics of one class; a metric without a value is None."""
 
@@ -89,6 +139,9 @@ class EvaluationSummary(Document):
         classes: metrics by class, in the order of the outputs.
         logistic_regression: logistic regression on the embeddings; None if the images have no embeddings, because they
             are augmented.
+        calibration: log loss and calibration error with the temperature and before; None if a probability is not a
+            number, and of Graft 0.2.0.
+        acceptance: number of accepted images; None without a `coverage`, and of Graft 0.2.0.
         confusion_matrix: counts of test images: a row per actual class, a column per most probable class.
     """
 
@@ -106,6 +159,8 @@ class EvaluationSummary(Document):
     best: Baseline | None = None
     classes: dict[str, ClassMetrics]
     logistic_regression: LogisticRegression | None = None
+    calibration: CalibrationFigures | None = None
+    acceptance: Acceptance | None = None
     confusion_matrix: list[list[int]]
 
     @classmethod

@@ -30,6 +30,8 @@ class Settings(Fields):
         class_weights: "balanced" gives rare classes more weight in training, see `training.balance`; or "none".
         augmentation: random changes of training images, see `pixels.build_augmentation`.
         seed: seed of weights, order and augmentation.
+        coverage: share of the images of known classes that the model accepts, see `calibration.find_threshold`; None to
+            accept all images.
         store: folder of the embedding store.
         model_name: name of the model in a model server.
         warmup_images: number of test images in the warm-up requests, 0 to 8; 0 writes no requests.
@@ -63,6 +65,7 @@ class Settings(Fields):
     class_weights: str
     augmentation: Augmentation
     seed: int
+    coverage: float | None = None
     store: str
     model_name: str
     warmup_images: int = WARMUP_BATCH

@@ -102,7 +102,7 @@ class Trained:
         history: one row per epoch.
         kept: phase whose weights the base and the head have at the end.
         scores: score of each trained phase at its best epoch.
-        val_probabilities: probabilities of the validation images by the kept phase; float32 [num_images, classes].
+        val: score and probabilities of the kept phase on the validation images.
         tried: heads that phase 1 tried, see `TrainedHead`.
     """
 
@@ -110,7 +110,7 @@ class Trained:
     history: list[Epoch]
     kept: str
     scores: dict[str, Score]
-    val_probabilities: np.ndarray
+    val: Scored
     tried: list[TriedHead]
 
 
@@ -131,7 +131,7 @@ def train(frozen: FrozenBase, inputs: Inputs, settings: Settings, devices: Devic
         phase_1, labels = try_heads(inputs.train, inputs.val, settings, devices, log_dir), inputs.train.labels
     head, history, tried, head_scored = phase_1.head, phase_1.history, phase_1.tried, phase_1.scored
     if not settings.fine_tune_epochs:
-        return Trained(head, history, HEAD, {HEAD: head_scored.score}, head_scored.probabilities, tried)
+        return Trained(head, history, HEAD, {HEAD: head_scored.score}, head_scored, tried)
 
     before = frozen.network.get_weights(), head.get_weights()
     history = history + _fine_tune(frozen, head, inputs, labels, settings, devices, log_dir)
@@ -140,8 +140,8 @@ def train(frozen: FrozenBase, inputs: Inputs, settings: Settings, devices: Devic
     if is_worse(scored.score, head_scored.score):
         frozen.network.set_weights(before[0])
         head.set_weights(before[1])
-        return Trained(head, history, HEAD, scores, head_scored.probabilities, tried)
-    return Trained(head, history, FINE_TUNE, scores, scored.probabilities, tried)
+        return Trained(head, history, HEAD, scores, head_scored, tried)
+    return Trained(head, history, FINE_TUNE, scores, scored, tried)
 
 
 def try_heads(train: Embedded, val: Embedded, settings: Settings, devices: Devices, log_dir: str) -> TrainedHead:

@@ -23,6 +23,7 @@ _LARGEST_MEGAPIXELS = 500  # TensorFlow's decoders refuse 2^29 pixels and more
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 BelowOne = Annotated[float, Field(ge=0, lt=1)]
+Coverage = Annotated[float, Field(ge=0.5, lt=1)]
 Resize = Literal["stretch", "crop", "pad"]
 
 
@@ -295,6 +296,14 @@ class Config(_Frozen):
         "floor for the recall of each class; a class below it beyond chance is refused; by default none",
         "",
         0.5,
+    )
+    coverage: Coverage | Literal["off"] = _key(
+        0.95,
+        "Evaluation and push",
+        "share of the images of known classes that the model accepts; an image that it does not accept is none of "
+        "these; off accepts all images",
+        "a number from 0.5 to below 1, or off",
+        metavar="X|off",
     )
     serving_images: PositiveInt = _key(
         16, "Evaluation and push", "test images that a model server is asked with before a push"

@@ -19,6 +19,7 @@ from pipeline.config.here import choose_workspace
 from pipeline.console.printing import print_labelled, print_unbroken
 from pipeline.local.run import Trained
 from pipeline.report.advice import advise, describe_better_baseline
+from pipeline.report.calibration import describe_calibration
 from pipeline.workspace.example_image import find_image
 from pipeline.workspace.manifest import RunResult, SkippedRun
 from pipeline.workspace.workspace import Workspace
@@ -55,6 +56,7 @@ def print_report(run: Trained | SkippedRun, config: Config, console: Console) ->
         *_training_lines(run.history, config),
         _accuracy_line(result.evaluation),
         *_logistic_regression_lines(result.evaluation),
+        *_calibration_lines(result.evaluation),
     ]
     if config.weights == RANDOM:
         lines.append((_NOTE, _UNTRAINED_BASE))
@@ -194,6 +196,11 @@ def _logistic_regression_lines(evaluation: EvaluationSummary) -> list[Line]:
     lines = [("", f"{text}, and {fitted.val_accuracy:.3f} on val")]
     note = describe_better_baseline(evaluation)
     return [*lines, (_NOTE, note)] if note else lines
+
+
+def _calibration_lines(evaluation: EvaluationSummary) -> list[Line]:
+    """Gives log loss and calibration error, before and with the temperature, and the number of accepted test images."""
+    return [("", escape(sentence)) for sentence in describe_calibration(evaluation)]
 
 
 def _verdict_lines(run: Trained, config: Config, model_dir: str) -> list[Line]:

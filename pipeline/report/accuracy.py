@@ -10,6 +10,7 @@ from components.proportions import wilson_interval
 from components.records.evaluation import EvaluationSummary
 from pipeline.report import figures
 from pipeline.report.advice import describe_better_baseline
+from pipeline.report.calibration import describe_calibration
 from pipeline.report.charts import draw_confidence, draw_matrix, draw_reliability
 from pipeline.report.comparisons import describe_comparisons
 from pipeline.report.sources import RunFiles
@@ -62,6 +63,7 @@ def describe_accuracy(files: RunFiles) -> dict[str, Any] | None:
         "slicings": slice_answers(answers, files.ingest.spans, files.properties) if answers and files.ingest else [],
         "val": _measure(select(files.predictions, VAL)) if files.predictions else None,
         "note": describe_better_baseline(evaluation),
+        "calibration": describe_calibration(evaluation),
         "has_baseline": bool(answers and answers.baseline_known.any()),
     }
 

@@ -1,9 +1,16 @@
 """Wilson's interval and McNemar's exact test, against published values and SciPy."""
 
 import pytest
-from scipy.stats import binomtest
+from scipy.stats import betabinom, binomtest
 
-from components.proportions import count_images, count_needed, mcnemar_p, two_sided_mcnemar_p, wilson_interval
+from components.proportions import (
+    conformal_p,
+    count_images,
+    count_needed,
+    mcnemar_p,
+    two_sided_mcnemar_p,
+    wilson_interval,
+)
 
 
 @pytest.mark.parametrize(
@@ -88,3 +95,12 @@ def test_two_sided_is_that_of_scipy(one, other):
 
 def test_models_that_are_right_on_the_same_images_do_not_differ():
     assert two_sided_mcnemar_p(0, 0) == 1
+
+
+@pytest.mark.parametrize(
+    ("accepted", "images", "rank", "fitted"), [(17, 20, 19, 19), (150, 200, 191, 200), (0, 5, 2, 3)]
+)
+def test_the_p_value_of_a_coverage_is_that_of_scipys_beta_binomial_distribution(accepted, images, rank, fitted):
+    """Given the threshold, the true coverage has a beta distribution."""
+    expected = betabinom.cdf(accepted, images, rank, fitted + 1 - rank)
+    assert conformal_p(accepted, images, rank, fitted) == pytest.approx(expected, rel=1e-9)

@@ -70,8 +70,8 @@ def evaluate(tmp_path, serialize, monkeypatch):
         for baseline in input_dict.get("baseline_model", []):
             seen["baseline"] = pathlib.Path(baseline.uri, "Format-Serving/number").read_text()
 
-    def judge(predictions, majority, bounds, best, problems):
-        seen.update(majority=majority, bounds=bounds, best=best, problems=problems)
+    def judge(predictions, majority, bounds, best, problems, calibration):
+        seen.update(majority=majority, bounds=bounds, best=best, problems=problems, calibration=calibration)
         return Verdict(10, 9, 0.5, "", seen["failures"], None, None)
 
     def predict_test(version, *args):
@@ -82,6 +82,7 @@ def evaluate(tmp_path, serialize, monkeypatch):
     monkeypatch.setattr(component, "_write_predictions", lambda *args: None)
     monkeypatch.setattr(component, "judge", judge)
     monkeypatch.setattr(component, "try_predict_test", predict_test)
+    monkeypatch.setattr(component, "measure_calibration", lambda *args: None)
     monkeypatch.setattr(component, "write_summary", lambda *args, **kwargs: None)
 
     def run(baseline, failures=(), **properties):

@@ -542,7 +542,7 @@ def test_auto_keeps_the_head_with_the_lowest_loss_and_of_equal_ones_the_smallest
 
     def train_head(units, train, val, settings, devices, log_dir, name):
         names.append(name)
-        scored = scoring.Scored(make_score(*scores[len(names) - 1]), np.zeros([0, 2]))
+        scored = scoring.Scored(make_score(*scores[len(names) - 1]), np.zeros([0, 2]), np.zeros(0, np.int64))
         return training.TrainedHead(units, None, [], scored, [])
 
     monkeypatch.setattr(training, "_train_head", train_head)

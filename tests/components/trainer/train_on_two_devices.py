@@ -53,7 +53,7 @@ def main() -> None:
     assert trained.kept == "head" or moved[2], moved
     best = next(row for row in trained.history if row.best and row.phase == "head")
     assert abs(trained.scores["head"].loss - best.val_loss) < 1e-4, (trained.scores, best)
-    assert trained.val_probabilities.shape == (30, 2), trained.val_probabilities.shape
+    assert trained.val.probabilities.shape == (30, 2), trained.val.probabilities.shape
 
 
 if __name__ == "__main__":

@@ -143,6 +143,11 @@ def test_images_in_the_workspace_are_fine(tmp_path, monkeypatch):
         ("min_accuracy", -1),
         ("max_accuracy_drop", -0.01),
         ("min_recall", 1.01),
+        ("coverage", 0.49),
+        ("coverage", 1.0),
+        ("coverage", float("nan")),
+        ("coverage", "on"),
+        ("coverage", True),
         ("dropout", 1),
         ("class_weights", "fair"),
         ("fine_tune_from", "conv5_block4"),
@@ -161,6 +166,12 @@ def test_value_out_of_range_names_key_and_value(key, value):
     option = "--" + key.replace("_", "-").replace(".", "-")
     with pytest.raises(UsageError, match=rf"{option}: expected .*; got"):
         load_config(None, {"data": "photos", key: value})
+
+
+@pytest.mark.parametrize(("value", "expected"), [("0.9", 0.9), (0.5, 0.5), ("off", "off")])
+def test_a_coverage_is_a_share_or_off(value, expected):
+    """In a file and on the command line."""
+    assert load_config(None, {"data": "photos", "coverage": value}).coverage == expected
 
 
 def test_switch_is_on_or_off_in_a_file_and_the_command_line_overrides_it(tmp_path):

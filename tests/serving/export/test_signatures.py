@@ -19,7 +19,9 @@ from components.example_gen.reading import read_image
 from components.images.decoding import decode_image
 from components.network import resnet
 from components.transform.geometry import resize_image
+from serving.export.calibration import Calibration, read_calibration
 from serving.export.signatures import (
+    EMBEDDED_EXAMPLES,
     EXAMPLES,
     PIXELS,
     SERVING,
@@ -178,7 +180,7 @@ def test_training_and_both_ways_of_serving_give_the_same_answer(
 
 @pytest.mark.parametrize(("signature", "argument"), [(SERVING, "image_bytes"), (EXAMPLES, "examples")])
 def test_predictions_have_the_names_types_and_shapes_of_the_contract(loaded, signature, argument):
-    """A client relies on them: string [N] in; probabilities, label and classes out."""
+    """A client relies on them: string [N] in; probabilities, label, classes and accepted out."""
     function = loaded.signatures[signature]
     (spec,) = function.structured_input_signature[1].values()
     assert (list(function.structured_input_signature[1]), spec.dtype, spec.shape.rank) == ([argument], tf.string, 1)
@@ -186,6 +188,7 @@ def test_predictions_have_the_names_types_and_shapes_of_the_contract(loaded, sig
         "probabilities": (tf.float32, [None, 2]),
         "label": (tf.string, [None]),
         "classes": (tf.string, [None, 2]),
+        "accepted": (tf.bool, [None]),
     }
 
 
@@ -208,7 +211,8 @@ def test_the_signature_of_pixels_takes_no_string_and_needs_no_table(loaded):
     """So that other formats can hold it."""
     function = loaded.signatures[PIXELS]
     assert {name: (spec.dtype, spec.shape.as_list()) for name, spec in function.structured_outputs.items()} == {
-        "probabilities": (tf.float32, [None, 2])
+        "probabilities": (tf.float32, [None, 2]),
+        "accepted": (tf.bool, [None]),
     }
     (spec,) = function.structured_input_signature[1].values()
     assert (spec.name, spec.dtype, spec.shape.as_list()) == ("pixels", tf.float32, [None, 32, 32, 3])
@@ -281,6 +285,95 @@ def test_the_last_weights_of_a_model_that_takes_embeddings_are_those_of_the_head
     weights = read_last_weights(str(tmp_path), len(head.weights))
     assert len(weights) == 4
     assert all(map(np.array_equal, weights, head.get_weights()))
+
+
+@pytest.fixture(scope="module")
+def small_head():
+    """Returns an embedder that is built in a moment, and a head of three classes with large logits."""
+    inputs = keras.Input([32, 32, 3], name="pixels")
+    keras.utils.set_random_seed(0)
+    embedder = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(2048, 1)(inputs)))
+    embeddings = embedder.predict_on_batch(np.random.default_rng(0).normal(0, 60, (8, 32, 32, 3)))
+    return embedder, resnet.build_head(embeddings, [4], 3)
+
+
+def export_calibrated(small_head, transform_output, folder, **fields):
+    embedder, head = small_head
+    logits = resnet.build_logits(head)
+    network = resnet.assemble(embedder, logits)
+    calibration = Calibration(**fields)
+    export_saved_model(network, transform_output, ["a", "b", "c"], folder, logits, "{}", calibration)
+    return tf.saved_model.load(folder)
+
+
+@pytest.fixture(scope="module")
+def calibrated(small_head, transform_output, tmp_path_factory):
+    """Returns the folder of a SavedModel with a temperature and a threshold."""
+    folder = str(tmp_path_factory.mktemp("calibrated"))
+    export_calibrated(small_head, transform_output, folder, temperature=2.5, coverage=0.95, threshold=0.45)
+    return folder
+
+
+def test_all_signatures_scale_the_probabilities_and_accept_alike(
+    small_head, calibrated, transform_output, encode_image, serialize
+):
+    """Images, examples, embeddings and pixels; the label is that of the probabilities before."""
+    embedder, head = small_head
+    loaded, images = tf.saved_model.load(calibrated), [encode_image("png", seed=seed) for seed in range(12)]
+    embeddings = embedder.predict_on_batch(transform(transform_output, images)["pixels"])
+    before = head.predict_on_batch(embeddings).astype(float)
+    expected = np.exp(np.log(before) / 2.5)
+    expected /= expected.sum(axis=1, keepdims=True)
+    accepted = (expected.max(axis=1) >= 0.45).tolist()
+    assert 0 < sum(accepted) < 12
+    decoded = np.stack([resize_image(decode_image(tf.constant(image)), 32) for image in images])
+    values = {
+        SERVING: images,
+        EXAMPLES: [serialize(image, "a") for image in images],
+        EMBEDDED_EXAMPLES: [serialize_embedding(row) for row in embeddings],
+        PIXELS: decoded,
+    }
+    for signature, given in values.items():
+        answer = ask(loaded, signature, given)
+        np.testing.assert_allclose(answer["probabilities"], expected, atol=1e-5)
+        assert answer["accepted"].tolist() == accepted
+        if signature != PIXELS:
+            assert answer["label"].tolist() == [b"abc"[i : i + 1] for i in before.argmax(axis=1)]
+
+
+def serialize_embedding(row):
+    feature = tf.train.Feature(float_list=tf.train.FloatList(value=row))
+    return tf.train.Example(features=tf.train.Features(feature={"embedding": feature})).SerializeToString()
+
+
+def test_the_label_is_that_of_the_logits_where_scaling_makes_all_classes_equal(
+    small_head, transform_output, encode_image, tmp_path
+):
+    """A rounding must not name another class. Without a threshold, all images are accepted."""
+    loaded = export_calibrated(small_head, transform_output, str(tmp_path), temperature=1e12)
+    images = [encode_image("png", seed=seed) for seed in range(6)]
+    pixels = transform(transform_output, images)["pixels"]
+    best = small_head[1].predict_on_batch(small_head[0].predict_on_batch(pixels)).argmax(axis=1)
+    answer = ask(loaded, SERVING, images)
+    assert (answer["probabilities"] == answer["probabilities"][:, :1]).all()
+    assert answer["label"].tolist() == [b"abc"[i : i + 1] for i in best]
+    assert set(best.tolist()) != {0}
+    assert answer["accepted"].all()
+
+
+def test_the_head_that_a_warm_start_reads_has_no_temperature(small_head, calibrated):
+    """Its weights are those of the trained head, to the bit."""
+    weights = small_head[1].get_weights()
+    assert all(map(np.array_equal, read_last_weights(calibrated, len(weights)), weights))
+
+
+def test_the_calibration_is_read_from_the_file_beside_the_model(calibrated, exported, tmp_path):
+    """A model without one, and a damaged one, have temperature 1 and accept all images."""
+    assert read_calibration(calibrated) == Calibration(temperature=2.5, coverage=0.95, threshold=0.45)
+    assert read_calibration(exported) == Calibration()
+    (tmp_path / "assets.extra").mkdir()
+    (tmp_path / "assets.extra/calibration.json").write_text('{"format": 1, "temperature": "hot"}')
+    assert read_calibration(str(tmp_path)) == Calibration()
 
 
 def test_a_network_that_has_fewer_weights_gives_all_of_them(transform_output, classes, tmp_path):
