@@ -1,4 +1,7 @@
-"""Probabilities of a model at another temperature."""
+"""Probabilities of a model at another temperature, and the rank of a threshold among them."""
+
+import math
+from fractions import Fraction
 
 import numpy as np
 
@@ -28,3 +31,11 @@ def scale_probabilities(probabilities: np.ndarray, temperature: float) -> np.nda
     logits = take_logarithms(probabilities) / temperature
     weights = np.exp(logits - logits.max(axis=1, keepdims=True))
     return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+def count_conformal(images: int, coverage: float) -> int:
+    """Returns ceil((images + 1) * coverage), with the coverage as the decimal that the user wrote.
+
+    The score of that rank from the top is the threshold of split-conformal prediction.
+    """
+    return math.ceil((images + 1) * Fraction(repr(coverage)))

@@ -4,7 +4,6 @@ Imports no SciPy, whose import takes a second of `./graft check` and `./graft re
 """
 
 import math
-from fractions import Fraction
 
 _Z = 1.959963984540054  # 97.5 % quantile of the normal distribution
 
@@ -88,14 +87,6 @@ def two_sided_mcnemar_p(one: int, other: int) -> float:
         Twice the smaller one-sided p-value, at most 1; 1 without such images.
     """
     return min(1.0, 2 * mcnemar_p(max(one, other), min(one, other)))
-
-
-def count_conformal(images: int, coverage: float) -> int:
-    """Returns ceil((images + 1) * coverage), with the coverage as the decimal that the user wrote.
-
-    The score of that rank from the top is the threshold of split-conformal prediction.
-    """
-    return math.ceil((images + 1) * Fraction(repr(coverage)))
 
 
 def conformal_p(accepted: int, images: int, rank: int, fitted: int) -> float:

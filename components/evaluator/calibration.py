@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from components.probabilities import scale_probabilities
-from components.proportions import conformal_p, count_conformal, wilson_interval
+from components.probabilities import count_conformal, scale_probabilities
+from components.proportions import conformal_p, wilson_interval
 from components.records.evaluation import Acceptance, CalibrationFigures, Figure
 from components.records.predictions import Predictions
 from serving.export.calibration import Calibration

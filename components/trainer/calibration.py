@@ -5,8 +5,7 @@ import math
 import numpy as np
 from absl import logging
 
-from components.probabilities import scale_probabilities, take_logarithms
-from components.proportions import count_conformal
+from components.probabilities import count_conformal, scale_probabilities, take_logarithms
 from components.trainer.scoring import Scored
 from components.trainer.temperature import fit_temperature
 from serving.export.calibration import Calibration

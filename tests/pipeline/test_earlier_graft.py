@@ -74,6 +74,7 @@ def test_what_it_writes_of_them_is_what_was_read(workspace):
     before["embedding"]["artifact"] = f"lost-1/{EMBEDDINGS}"
     before["ingest"]["ignored"] = {}
     before["evaluation"] |= {"min_accuracy_reason": "", "logistic_regression": None, "best": None}
+    before["evaluation"] |= {"calibration": None, "acceptance": None}
     before["resolved"]["best"] = None
     assert remove_formats(after) == before
 

@@ -7,8 +7,8 @@ from sklearn.metrics import log_loss
 from components.evaluator import calibration
 from components.evaluator.calibration import measure_acceptance, measure_calibration
 from components.evaluator.verdict import judge
-from components.probabilities import scale_probabilities
-from components.proportions import conformal_p, count_conformal
+from components.probabilities import count_conformal, scale_probabilities
+from components.proportions import conformal_p
 from components.records.ingest import Majority
 from components.records.predictions import Predictions, no_baseline
 from serving.export.calibration import Calibration
