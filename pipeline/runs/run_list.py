@@ -19,7 +19,7 @@ from schema.text import printable
 from serving.releases import releases
 from serving.storage.documents import DocumentError
 
-NOT_ENDED, DAMAGED = "not ended", "damaged"
+NOT_ENDED, RUNNING, DAMAGED = "not ended", "running", "damaged"
 _COLOURS = {"pushed": "green", "live": "green", "canary": "yellow", "not pushed": "red", "failed": "red"}
 _WIDE = 110  # columns of a table with a row per run; a narrower terminal has two lines per run
 _RAISED = re.compile(r"""\w+\((["'])(.*?)\1.*\)""", re.DOTALL)  # an error in Python's notation
@@ -35,6 +35,8 @@ def list_runs(workspace: Workspace, limit: int) -> RunList:
     newest = list_or_refuse(workspace)[::-1]
     states = _find_states(workspace)
     shown = [_describe(workspace, run_id, states.get(run_id, "")) for run_id in newest[:limit]]
+    running = workspace.find_running()
+    shown = [run.model_copy(update={"outcome": RUNNING}) if run.run_id == running else run for run in shown]
     return RunList(runs=shown, more=len(newest) - len(shown))
 
 
