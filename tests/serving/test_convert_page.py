@@ -106,6 +106,7 @@ def test_tensorflow_lite_takes_images_with_the_ops_of_tensorflow(converted, firs
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("converted")
+@pytest.mark.long
 def test_tensorflow_lite_turns_and_searches_images_as_the_version_does(first, here):
     """In a process of its own: some builtin ops end the process on values of these files."""
     files = {

@@ -245,6 +245,7 @@ def test_a_candidate_of_other_classes_that_is_worse_is_not_blessed(evaluate):
     np.testing.assert_allclose(kept.baseline, [PERFECT[1][word] for word in words], rtol=1e-6)
 
 
+@pytest.mark.long
 def test_a_live_version_of_no_common_class_is_named_but_not_compared(evaluate):
     """The candidate is judged by its accuracy alone, which has to be better than chance."""
     live = (["bird", "fish"], {"tweety": [1, 0]})

@@ -472,6 +472,7 @@ def check_that_a_killed_training_ends_the_same(train, monkeypatch):
     assert trained.kept == FINE_TUNE
 
 
+@pytest.mark.long
 def test_a_killed_training_with_every_option_ends_with_the_same_model(
     embedded_noise, small_base, frozen_like, devices, tmp_path, monkeypatch
 ):

@@ -292,6 +292,7 @@ def known(transform_graph):
     return os.path.join(transform_graph, "transform_fn")
 
 
+@pytest.mark.long
 def test_a_transform_graph_made_again_has_the_same_digests(known, transform, classes, image_size):
     """The next run makes the graph again and must find its stored embeddings."""
     again = transform(classes, image_size)
@@ -315,6 +316,7 @@ def test_pixels_of_another_size_have_another_digest(known, transform, classes, i
     assert digest_output(changed, "label_index") == digest_output(known, "label_index")
 
 
+@pytest.mark.long
 def test_pixels_of_another_geometry_have_another_digest(tmp_path):
     """Stored embeddings of images that lie on their side, or that are cut to a square, are not mixed with others."""
 
