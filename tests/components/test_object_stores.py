@@ -236,6 +236,7 @@ def embed(ingested, graph, spec, name):
     return types.SimpleNamespace(uri=output.uri, report=report, kind=kind, trunk=trunk)
 
 
+@pytest.mark.long
 def test_embeddings_are_kept_in_the_store(ingested, remote_graph, small_base, spec, tmp_path):
     """Each image goes through the base once; a second run and phase 2 find all rows, and skip shards with code."""
     from components.embedder.backbone import FrozenBase

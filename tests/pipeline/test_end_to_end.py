@@ -403,6 +403,7 @@ def test_retraining_keeps_the_salt(one_new_image, first):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_rollback_leaves_no_stale_refusal(worse_after_rollback):
     """With nothing live any more, the candidate that was refused is judged anew, and pushed."""
     outcome, _, versions = worse_after_rollback
@@ -412,6 +413,7 @@ def test_rollback_leaves_no_stale_refusal(worse_after_rollback):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_version_that_is_gone_is_pushed_again(good_after_rollback, worse_after_rollback):
     """The model was pushed once and its version removed; it comes back as a newer one."""
     outcome, _, versions = good_after_rollback
@@ -420,6 +422,7 @@ def test_version_that_is_gone_is_pushed_again(good_after_rollback, worse_after_r
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_rollback_leaves_no_stale_blessing(worse_once_more, good_after_rollback):
     """Blessed while nothing was live; against the good version that is live now, refused."""
     outcome, _, versions = worse_once_more
@@ -428,6 +431,7 @@ def test_rollback_leaves_no_stale_blessing(worse_once_more, good_after_rollback)
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_store_says_what_it_holds_and_drops_what_is_unused(worse_once_more, one_new_image, workspace, capsys):
     """`./graft embeddings`: size, hit rate; a store of other weights goes with --prune, what is in use stays."""
     from rich.console import Console
@@ -459,6 +463,7 @@ def test_store_says_what_it_holds_and_drops_what_is_unused(worse_once_more, one_
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_nothing_is_left_half_written(worse_once_more, workspace):
     """No staging folder, no temporary file."""
     names = [path.name for path in pathlib.Path(workspace).rglob("*")]
@@ -466,6 +471,7 @@ def test_nothing_is_left_half_written(worse_once_more, workspace):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_model_that_is_too_slow_in_a_server_is_not_pushed(worse_once_more, good_after_rollback, run, pushed_versions):
     """However good: nothing is trained or evaluated for it, and what was live is live."""
     outcome, printed = run(max_latency_ms=0.001)
@@ -478,6 +484,7 @@ def test_model_that_is_too_slow_in_a_server_is_not_pushed(worse_once_more, good_
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_number_of_versions_to_keep_concerns_the_pusher_alone(
     worse_once_more, good_after_rollback, run, pushed_versions
 ):
@@ -499,6 +506,7 @@ def test_number_of_versions_to_keep_concerns_the_pusher_alone(
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_other_program_reads_what_came_of_a_run(
     warm_python, worse_once_more, good_after_rollback, workspace, small_digits, settings
 ):
@@ -519,6 +527,7 @@ def test_other_program_reads_what_came_of_a_run(
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_quiet_run_prints_nothing(warm_python, worse_once_more, workspace):
     """Unless it has something to complain of."""
     command = [warm_python.program, ROOT, "run", "--quiet"]

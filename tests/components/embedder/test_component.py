@@ -250,6 +250,7 @@ def test_an_unknown_layer_fails_before_the_first_image(embed, examples, small_ba
         embed(examples, tmp_path / "out", dataclasses.replace(spec, fine_tune_from="conv9"))
 
 
+@pytest.mark.long
 def test_progress_counts_every_image_once(embed, first, examples, retrained_examples, small_base, tmp_path):
     """Images from the store count, too."""
     events = []

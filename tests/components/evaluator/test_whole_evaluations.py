@@ -266,6 +266,7 @@ def test_a_live_version_of_no_common_class_is_named_but_not_compared(evaluate):
     }
 
 
+@pytest.mark.long
 def test_a_slide_is_told_from_the_best_kept_version(evaluate):
     """The live version of the same classes, which TFMA compares, is as bad; the best one is predicted besides."""
     half = (["cat", "dog"], {"tom": [0.1, 0.9], "rex": [0.2, 0.8]})

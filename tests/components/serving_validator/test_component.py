@@ -242,6 +242,7 @@ def test_a_model_that_crashes_the_server_is_refused(validate, dead_server):
     assert (result.mark, result.verdict["reasons"]) == (0, ["by gRPC: the server ended with -11 during a request"])
 
 
+@pytest.mark.long
 def test_a_server_that_is_killed_is_an_error(validate, dead_server):
     """Linux kills a server for lack of memory, so another try may succeed."""
     dead_server.process.poll = lambda: -9

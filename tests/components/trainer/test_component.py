@@ -370,6 +370,7 @@ def test_the_export_holds_no_optimizer(fine_tuned, small_base):
     assert data.stat().st_size < 4 * (small_base(32, "random").count_params() + head) * 1.2
 
 
+@pytest.mark.long
 def test_an_augmented_run_exports_what_it_validated_and_leaves_no_images_behind(
     train, large_examples, tmp_path, caplog
 ):

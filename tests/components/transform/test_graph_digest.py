@@ -301,6 +301,7 @@ def test_a_transform_graph_made_again_has_the_same_digests(known, transform, cla
     assert digest_output(known, "pixels") != digest_output(known, "label_index")
 
 
+@pytest.mark.long
 def test_pixels_do_not_depend_on_the_classes(known, transform, classes, image_size):
     """After a new class, stored embeddings stay valid."""
     changed = transform([*classes, "horse"], image_size)

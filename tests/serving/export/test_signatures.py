@@ -393,6 +393,7 @@ def test_exporting_leaves_the_network_as_it_was(transform_output, classes, tmp_p
     assert not all(map(np.array_equal, before, network.get_weights()))
 
 
+@pytest.mark.long
 def test_the_model_answers_where_there_is_nothing_but_tensorflow(exported, loaded, encode_image, tmp_path):
     """In a process that cannot import Keras, TFX or TensorFlow Transform; TensorFlow's own look at keras aside."""
     (tmp_path / "image.jpg").write_bytes(encode_image(seed=4))
