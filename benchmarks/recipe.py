@@ -1,4 +1,4 @@
-"""Does an option of the training win? Phase 2 and heads on a transfer that is small enough to repeat with five seeds.
+"""Compares heads and options of phase 2 on a transfer that is small enough to repeat with five seeds.
 
 A ResNet50 at 32 px is trained on the digits 0 to 4 of scikit-learn. It is the base for the digits 5 to 9 and, with
 `--data`, for photographs at 64 px. A seed sets the splits (half to train, 15 % to validate, 35 % to test), the head and

@@ -1,4 +1,4 @@
-"""What do orientation, antialiasing and reduced decoding cost and gain? CPU time an image, beside another checkout.
+"""CPU time an image of orientation, antialiasing and reduced decoding, beside another checkout.
 
 Reads small photographs as they are, and large ones that are made of them: 12 megapixels with detail, of 3 to 5 MB. Each
 checkout decodes in a process of its own, in turns, in one thread; the best of some turns counts, for other work on the

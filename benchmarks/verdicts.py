@@ -1,4 +1,4 @@
-"""How often is a good model refused, and a bad one let through?
+"""Simulates how often the verdict refuses a good model, and lets a bad one through.
 
 Simulates answers on test images and applies the rules of `components/evaluator/verdict.py`, beside the rule of 0.2.0:
 an accuracy below the live version's is refused.

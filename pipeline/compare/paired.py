@@ -35,12 +35,12 @@ class PairedAnswer:
 
     @property
     def was_right(self) -> bool:
-        """Whether A is right."""
+        """True if A predicts the true class."""
         return self.before == self.label
 
     @property
     def is_right(self) -> bool:
-        """Whether B is right."""
+        """True if B predicts the true class."""
         return self.now == self.label
 
 

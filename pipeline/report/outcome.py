@@ -60,7 +60,7 @@ def find_outcome(files: RunFiles) -> Outcome:
         return _describe_failure(files, manifest.failed)
     if manifest.evaluation is None:
         return _describe_early_end(files, manifest)
-    if not manifest.evaluation.blessed or (manifest.serving and not manifest.serving.blessed) or manifest.held_back:
+    if manifest.is_refused:
         return _describe_refusal(files, manifest, manifest.evaluation)
     return _describe_push(files, manifest, manifest.evaluation)
 

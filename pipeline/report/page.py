@@ -10,11 +10,10 @@ from pipeline.report.environment import list_paths, make_environment
 from pipeline.report.outcome import find_outcome
 from pipeline.report.sources import RunFiles, gather
 from pipeline.report.thumbnails import Thumbnails
-from pipeline.workspace.workspace import Workspace, find_start
+from pipeline.workspace.workspace import PAGE, Workspace, find_start
 from schema.version import VERSION
 from serving.storage.whole_files import write_whole
 
-FILE = "report.html"
 TITLES = {
     "changes": "What changed",
     "accuracy": "Accuracy",
@@ -41,7 +40,7 @@ def write_report(workspace: Workspace, run_id: str) -> pathlib.Path:
     Raises:
         OSError: if the page cannot be written.
     """
-    target = workspace.runs / run_id / FILE
+    target = workspace.runs / run_id / PAGE
     page = render(gather(workspace, run_id))
     with write_whole(str(target)) as path:
         pathlib.Path(path).write_text(page, encoding="utf-8")

@@ -3,11 +3,9 @@
 import pathlib
 
 from pipeline.runs.find import find_newest, find_run
-from pipeline.workspace.workspace import Workspace
+from pipeline.workspace.workspace import PAGE, Workspace
 from schema.errors import UsageError
 from serving.releases.versions import Version
-
-_PAGE = "report.html"
 
 
 def find_page(workspace: Workspace, name: str | None, model: str | None) -> pathlib.Path:
@@ -30,7 +28,7 @@ def find_page(workspace: Workspace, name: str | None, model: str | None) -> path
         raise UsageError(
             f"{run_id}: this run is still going on, and writes its page at its end. Name another, or wait."
         )
-    page = workspace.runs / run_id / _PAGE
+    page = workspace.runs / run_id / PAGE
     if not page.is_file():
         from pipeline.report.page import write_report  # imports matplotlib
 

@@ -23,6 +23,7 @@ _FORMAT_FILE = "workspace.json"
 _UNFINISHED = f".{_FORMAT_FILE}-"
 _LOCAL_ID = "%Y%m%dT%H%M%S-%f"  # run ids of Graft 0.2
 LOST = "lost-"  # prefix of folders with files that were moved aside
+PAGE = "report.html"  # page in the folder of a run
 _LOCK = ".lock"  # file that a run locks while it is at work
 _OWN = {"pipeline", "metadata.sqlite", "runs", "serving", "embeddings", "decoded", "graft.log", _LOCK}
 

@@ -240,7 +240,7 @@ def test_waiting_ends_with_the_run(graft, stub, states, code):
 def submit_failed(graft, stub, **logs):
     """Submits a run whose tasks fail with these logs, and waits for its end."""
     stub.states, stub.failed = ["PENDING", "RUNNING", "FAILED"], logs
-    return graft("submit", "--host", stub.host, DATA, "--pipeline-root", "s3://b/root", "--wait")
+    return graft("submit", "--host", stub.host, DATA, "--pipeline-root", "s3://b/runs", "--wait")
 
 
 @pytest.mark.parametrize(
@@ -257,7 +257,7 @@ def test_a_failed_run_ends_with_the_code_and_the_reason_of_its_task(graft, stub,
     first, last = typed.err.splitlines()
     run_id = only(stub.runs).run_id
     assert first == f"graft: DataGate: {NO_CATS}"
-    assert f"executor-logs below s3://b/root/graft/{run_id}/DataGate/; the run: {stub.host}/#/runs" in last
+    assert f"executor-logs below s3://b/runs/graft/{run_id}/DataGate/; the run: {stub.host}/#/runs" in last
 
 
 def test_without_its_log_a_failed_task_is_named_and_the_code_is_not_guessed(graft, stub):

@@ -1,4 +1,4 @@
-"""What a calibration is worth on the test images."""
+"""Log loss, calibration error and acceptance on the test images, with a calibration and without."""
 
 import numpy as np
 import pytest
@@ -87,7 +87,7 @@ def test_predictions_that_are_no_numbers_have_no_figures():
 
 
 def test_a_class_of_probability_0_has_a_finite_loss():
-    """As in scikit-learn."""
+    """scikit-learn's log_loss clips such a probability as well."""
     figures = measure_calibration(predict([[1, 0, 0]] * 4, ["dog"] * 4), Calibration(temperature=2.0))
     assert np.isfinite([figures.log_loss.value, figures.log_loss_before.value]).all()
 

@@ -132,7 +132,7 @@ def test_a_missed_bound_is_said_with_the_images():
     ],
 )
 def test_worse_than_the_live_version_is_beyond_chance(lost, won, good):
-    """Of equal models, a table of the binomial distribution gives 5:0 0.031, 14:6 0.058 and 15:5 0.021."""
+    """A table of the binomial distribution gives equal models p = 0.031 at 5:0, 0.058 at 14:6 and 0.021 at 15:5."""
     verdict = judge(compare_counts(150, lost, won, 50 - lost - won if lost + won <= 50 else 0), EVEN)
     assert (not verdict.failures) == good
 

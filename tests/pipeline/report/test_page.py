@@ -10,7 +10,8 @@ from components.records.image_list import IMAGES, ListedImage, write_image_list
 from components.records.predictions import read_predictions
 from pipeline.report import data
 from pipeline.report.drift import Drift
-from pipeline.report.page import FILE, try_to_write_report, write_report
+from pipeline.report.page import try_to_write_report, write_report
+from pipeline.workspace.workspace import PAGE
 
 EVIL = "<script>alert(1)</script> \x1b[2J\u202e"
 WRITTEN = {
@@ -118,7 +119,7 @@ def test_an_error_of_the_page_ends_no_run(tmp_path, caplog):
     workspace = make_workspace(tmp_path)
     try_to_write_report(workspace, "no such run")
     assert "could not be written" in caplog.text
-    assert not list(tmp_path.rglob(FILE))
+    assert not list(tmp_path.rglob(PAGE))
 
 
 def test_an_early_end_gives_its_reason_once(tmp_path):
