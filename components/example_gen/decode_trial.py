@@ -52,7 +52,7 @@ def _trace_decode() -> "tf.types.experimental.ConcreteFunction":
     return _decode.get_concrete_function()
 
 
-@tf.function(input_signature=[tf.TensorSpec([], tf.string), tf.TensorSpec([], tf.float64)])
+@tf.function(input_signature=[tf.TensorSpec([], tf.string), tf.TensorSpec([], tf.float64)], autograph=False)
 def _decode(encoded: tf.Tensor, max_megapixels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Measures an image, and decodes it only if it is not too large.
 

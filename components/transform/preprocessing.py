@@ -36,6 +36,7 @@ class Config(TypedDict):
     classes: list[str]
 
 
+@tf.autograph.experimental.do_not_convert  # has no Python control flow on tensors; the conversion takes a second
 def preprocess_images(
     encoded: tf.Tensor,
     image_size: int,
