@@ -32,7 +32,6 @@ from serving.export import signatures
 from serving.export.calibration import read_calibration
 from serving.releases import versions
 
-_ON_CPU = {"CUDA_VISIBLE_DEVICES": "-1"}  # this process holds the memory of the GPUs, which also round differently
 _LARGEST_REQUEST = 1 << 30  # bytes; the limit of a server in production is not the model's fault
 _TIMEOUT = 30.0  # seconds; more if `max_latency_ms` allows a batch more
 _TOO_BUSY = {"DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "UNAVAILABLE", "408", "429", "503", "504"}
@@ -203,7 +202,7 @@ def _serve(path: str, model_name: str, limits: Limits) -> Iterator[launch.Runnin
         _place_model(path, os.path.join(folder, model_name, "1"))
         try:
             with launch.start_server(
-                model_name, os.path.join(folder, model_name), binary, flags, environment=_ON_CPU
+                model_name, os.path.join(folder, model_name), binary, flags, environment=launch.ON_CPU
             ) as server:
                 yield server
                 server.process.kill()  # a clean end takes seconds, and the server has no request to finish

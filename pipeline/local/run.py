@@ -1,5 +1,6 @@
 """Runs the pipeline in a workspace: resolves, runs the chain, and writes the manifest."""
 
+import contextlib
 import dataclasses
 import logging
 import os
@@ -46,6 +47,7 @@ from pipeline.workspace.manifest import EmbeddingUse, FailedRun, RunManifest, Ru
 from pipeline.workspace.workspace import Workspace, make_run_id, open_workspace
 from schema.errors import DataError
 from schema.text import printable
+from serving.client import launch
 from serving.releases import versions
 from serving.releases.record import RunConfig, RunResolved
 
@@ -118,10 +120,13 @@ def _run_chain(
     try:
         pipeline = _create_local_pipeline(config, resolved, workspace)
         _clear_artifacts(pipeline, workspace)
-        runner = LocalRunner(
-            run_id, lambda name: _start(name, display, log), lambda component: _finish(component, display, log)
-        )
-        runner.run(pipeline)
+        with contextlib.ExitStack() as spare:
+            runner = LocalRunner(
+                run_id,
+                lambda name: _start(name, display, log, spare),
+                lambda component: _finish(component, display, log),
+            )
+            runner.run(pipeline)
         outcome = _collect(begun, display.finished, workspace, config.model_name)
         (outcome.result if isinstance(outcome, Trained) else outcome).write(str(folder))
     except DataError as error:
@@ -183,11 +188,16 @@ def _clear_artifacts(pipeline: Pipeline, workspace: Workspace) -> None:
         progress.report("", note=printable(note))
 
 
-def _start(component: str, display: ProgressDisplay, log: RunLog | None) -> None:
-    """Shows the started component on the display, and in the log."""
+def _start(component: str, display: ProgressDisplay, log: RunLog | None, spare: contextlib.ExitStack) -> None:
+    """Shows the started component on the display, and in the log.
+
+    The ServingValidator's server imports TensorFlow while the Evaluator runs, which leaves cores idle.
+    """
     display.start(component)
     if log:
         log.start(component)
+    if component == "Evaluator" and not launch.find_binary():
+        spare.enter_context(launch.keep_spare(launch.ON_CPU))
 
 
 def _finish(component: Finished, display: ProgressDisplay, log: RunLog | None) -> bool:

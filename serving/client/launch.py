@@ -19,6 +19,7 @@ import psutil
 import requests
 
 from schema.errors import GraftError, UsageError
+from serving.process.late_flags import WAIT_FOR_FLAGS, send_flags
 
 BINARY = "tensorflow_model_server"
 BUILT_IN = "the built-in server"
@@ -28,6 +29,8 @@ _POLL = 0.1  # seconds
 _START_SECONDS = 120.0  # for a version to become available
 STOP_SECONDS = 2.5  # until a server that is asked to stop is killed; the built-in one takes 2 s at most
 _LAST_LINES = 12  # of a server's log in an error message
+# Environment of a server beside a process that holds the memory of the GPUs, which also round differently.
+ON_CPU = {"CUDA_VISIBLE_DEVICES": "-1"}
 # Last message of both servers when the model cannot be loaded (server_core.cc of TensorFlow Serving).
 _NOT_LOADED = re.compile(r"did not become available: .*?due to error: (.*?)[}, ]*$", re.MULTILINE)
 
@@ -128,6 +131,49 @@ def start_process(command: Sequence[str], orphaned: int = signal.SIGKILL, **opti
 
 
 @contextlib.contextmanager
+def keep_spare(environment: Mapping[str, str]) -> Iterator[None]:
+    """Starts a built-in server that imports its libraries, which takes seconds, and waits for its flags.
+
+    The first `start_server` in this context with the same environment gives the flags. A server that is still waiting
+    is killed at the end of the context.
+
+    Args:
+        environment: variables that are added to the environment of this process.
+    """
+    command = [*make_command(None), WAIT_FOR_FLAGS]
+    with _run(command, environment, stdin=subprocess.PIPE) as (process, log):
+        spare = _Spare(process, log, dict(environment))
+        _spares.append(spare)
+        try:
+            yield
+        finally:
+            if spare in _spares:
+                _spares.remove(spare)
+                process.kill()
+
+
+@dataclasses.dataclass(frozen=True)
+class _Spare:
+    """Built-in server that waits for its flags; the attributes are those of `RunningServer` and `keep_spare`."""
+
+    process: "subprocess.Popen[bytes]"
+    log: pathlib.Path
+    environment: dict[str, str]
+
+
+_spares: list[_Spare] = []
+
+
+def _take_spare(flags: Sequence[str], environment: Mapping[str, str]) -> "_Spare | None":
+    """Gives a waiting server its flags; returns None if no server with this environment waits."""
+    for spare in [spare for spare in _spares if spare.environment == environment]:
+        _spares.remove(spare)
+        if send_flags(spare.process, flags):
+            return spare
+    return None
+
+
+@contextlib.contextmanager
 def start_server(
     model_name: str,
     base_path: str,
@@ -147,28 +193,44 @@ def start_server(
         LoadError: if the server cannot load the model.
         GraftError: if the server does not start in `_START_SECONDS`; the message ends with the last lines of its log.
     """
+    grpc_port, rest_port = _pick_ports()
+    flags = [
+        f"--port={grpc_port}",
+        f"--rest_api_port={rest_port}",
+        f"--model_name={model_name}",
+        f"--model_base_path={os.path.abspath(base_path)}",
+        *flags,
+    ]
+    variables = dict(environment or {})
     with contextlib.ExitStack() as stack:
-        folder = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="graft-server-")))
-        grpc_port, rest_port = _pick_ports()
-        command = [
-            *make_command(binary),
-            f"--port={grpc_port}",
-            f"--rest_api_port={rest_port}",
-            f"--model_name={model_name}",
-            f"--model_base_path={os.path.abspath(base_path)}",
-            *flags,
-        ]
-        log = folder / "log"
-        file = stack.enter_context(log.open("wb"))
-        variables = make_environment() | dict(environment or {})
-        process = start_process(command, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT, env=variables)
-        stack.callback(stop, process)
+        if spare := None if binary else _take_spare(flags, variables):
+            process, log = spare.process, spare.log
+            stack.callback(stop, process)
+        else:
+            process, log = stack.enter_context(_run([*make_command(binary), *flags], variables))
         server = RunningServer(binary or BUILT_IN, grpc_port, rest_port, process, log)
         try:
             wait_until_available(process, server.rest_address, model_name, _START_SECONDS)
         except GraftError as error:
             raise _explain(server, error) from error
         yield server
+
+
+@contextlib.contextmanager
+def _run(
+    command: Sequence[str], environment: Mapping[str, str], stdin: int = subprocess.DEVNULL
+) -> Iterator[tuple["subprocess.Popen[bytes]", pathlib.Path]]:
+    """Runs a server in the context, with its output in a temporary file; yields the process and the file."""
+    with tempfile.TemporaryDirectory(prefix="graft-server-") as folder:
+        log = pathlib.Path(folder, "log")
+        with log.open("wb") as file:
+            process = start_process(
+                command, stdin=stdin, stdout=file, stderr=subprocess.STDOUT, env=make_environment() | dict(environment)
+            )
+        try:
+            yield process, log
+        finally:
+            stop(process)
 
 
 def stop(process: "subprocess.Popen[bytes]") -> None:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import warnings
 
 # Ctrl-C during the imports, which take seconds, prints no traceback.
@@ -10,6 +11,7 @@ if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
 warnings.filterwarnings("ignore", message="You are using a non-supported Python version", category=FutureWarning)
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+from serving.process.late_flags import receive_flags  # noqa: E402
 from serving.process.muting import mute_tensorflow  # noqa: E402
 
 mute_tensorflow()
@@ -17,4 +19,4 @@ mute_tensorflow()
 from serving.server.main import main  # noqa: E402, the log level must be set before TensorFlow is imported
 
 if __name__ == "__main__":
-    main()
+    main(receive_flags(sys.argv[1:]))

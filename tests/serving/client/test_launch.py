@@ -1,5 +1,6 @@
 """Server processes: start, stop, and end with their parent process."""
 
+import json
 import os
 import pathlib
 import signal
@@ -30,6 +31,13 @@ with http.server.HTTPServer(("127.0.0.1", port), Handler) as server:
     pathlib.Path(__file__).with_name("process").write_text(str(os.getpid()))
     server.serve_forever()
 """
+# Stands for a built-in server that waits for its flags, and writes them down.
+SPARE = f"""#!{sys.executable} -IS
+import json, pathlib, sys
+text = sys.stdin.read()
+pathlib.Path(__file__).with_name("flags").write_text(text)
+sys.argv += json.loads(text) if text else sys.exit()
+{STAND_IN}"""
 PARENT = """
 import pathlib, sys, time
 from serving.client import launch
@@ -44,6 +52,15 @@ def stand_in(tmp_path):
     program = tmp_path / "server"
     program.write_text(STAND_IN)
     program.chmod(0o755)
+    return program
+
+
+@pytest.fixture
+def spare(tmp_path, monkeypatch):
+    program = tmp_path / "spare"
+    program.write_text(SPARE)
+    program.chmod(0o755)
+    monkeypatch.setattr(launch, "make_command", lambda binary: [binary or str(program)])
     return program
 
 
@@ -121,3 +138,43 @@ def test_a_wait_for_a_process_is_not_disturbed_by_how_it_was_started(capfd):
     """Its exit code and its output are its own."""
     process = launch.start_process(["sh", "-c", "echo said; exit 3"])
     assert (process.wait(20), capfd.readouterr().out) == (3, "said\n")
+
+
+def test_a_waiting_server_gets_the_flags_of_the_first_that_is_started(spare):
+    """It has imported its libraries by then, so it is the first to answer; the next server is one of its own."""
+    with launch.keep_spare({"A": "1"}), launch.start_server("m", "/models", environment={"A": "1"}) as server:
+        assert server.process.args[-1] == launch.WAIT_FOR_FLAGS
+        flags = json.loads(spare.with_name("flags").read_text())
+        assert flags[1:] == [f"--rest_api_port={server.rest_port}", "--model_name=m", "--model_base_path=/models"]
+        assert launch._take_spare([], {"A": "1"}) is None
+
+
+@pytest.mark.parametrize("binary", [None, "own"])
+def test_a_server_of_another_kind_leaves_the_waiting_one_alone(spare, stand_in, binary, monkeypatch):
+    """Another environment may mean another device, and TensorFlow Serving is another program. The rest is killed."""
+    monkeypatch.setattr(launch, "make_command", lambda own: [str(stand_in if own else spare)])
+    with launch.keep_spare({"A": "1"}):
+        [waiting] = launch._spares
+        monkeypatch.setattr(launch, "make_command", lambda own: [str(stand_in)])
+        with launch.start_server("m", "/models", binary, environment={"A": "1" if binary else "2"}) as server:
+            assert server.process is not waiting.process
+            server.process.kill()
+        assert waiting.process.poll() is None
+    assert (waiting.process.returncode, launch._spares) == (-signal.SIGKILL, [])
+
+
+def test_a_waiting_server_that_has_ended_is_replaced(spare):
+    """Linux may have killed it, for lack of memory."""
+    with launch.keep_spare({}):
+        [waiting] = launch._spares
+        waiting.process.kill()
+        waiting.process.wait()
+        assert launch._take_spare([], {}) is None
+
+
+def test_a_waiting_server_ends_with_the_process_that_would_give_it_flags(spare):
+    """For example, a run that was killed: the pipe closes."""
+    with launch.keep_spare({}):
+        [waiting] = launch._spares
+        waiting.process.stdin.close()
+        assert waiting.process.wait(20) == 0

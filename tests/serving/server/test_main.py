@@ -12,6 +12,7 @@ import time
 
 import grpc
 import numpy as np
+import psutil
 import pytest
 import requests
 import tensorflow as tf
@@ -157,8 +158,9 @@ def test_a_port_that_is_taken_is_said_before_a_model_is_loaded(monkeypatch, half
 
 
 def test_a_server_is_started_on_free_ports_and_ended(half_plus_two):
-    """The ServingValidator starts a server in this way."""
-    with start_server("m", str(half_plus_two)) as server:
+    """The ServingValidator starts a server in this way; it takes one that has imported its libraries before."""
+    with launch.keep_spare({}), start_server("m", str(half_plus_two)) as server:
+        assert launch.WAIT_FOR_FLAGS in psutil.Process(server.process.pid).cmdline()
         assert predict(server.grpc_address, name="m") == 3.0
         assert requests.get(f"{server.rest_address}/v1/models/m", timeout=20).status_code == 200
         assert server.memory_bytes > 50e6
