@@ -16,6 +16,7 @@ from tfx.orchestration.local import runner_utils
 from tfx.orchestration.portable import launcher, runtime_parameter_utils, tfx_runner
 from tfx.proto.orchestration import pipeline_pb2
 
+from pipeline.beam.lookups import remember_lookups
 from pipeline.local.memory import measure_memory
 from pipeline.workspace.artifact_files import note_files
 
@@ -74,22 +75,23 @@ class LocalRunner(tfx_runner.IrBasedRunner):
         deployment = runner_utils.extract_local_deployment_config(pipeline)
         store = deployment.metadata_connection_config
         connection = metadata.Metadata(getattr(store, store.WhichOneof("connection_config")))
-        for node in pipeline.nodes:
-            name = node.pipeline_node.node_info.id
-            self._on_start(name)
-            started = time.monotonic()
-            with measure_memory() as memory:
-                execution = launcher.Launcher(
-                    pipeline_node=node.pipeline_node,
-                    mlmd_connection=connection,
-                    pipeline_info=pipeline.pipeline_info,
-                    pipeline_runtime_spec=pipeline.runtime_spec,
-                    executor_spec=runner_utils.extract_executor_spec(deployment, name),
-                    custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, name),
-                ).launch()
-            measured = time.monotonic() - started, memory.megabytes
-            if not self._on_finish(_describe(connection, execution.execution_id, name, *measured)):
-                return
+        with remember_lookups():
+            for node in pipeline.nodes:
+                name = node.pipeline_node.node_info.id
+                self._on_start(name)
+                started = time.monotonic()
+                with measure_memory() as memory:
+                    execution = launcher.Launcher(
+                        pipeline_node=node.pipeline_node,
+                        mlmd_connection=connection,
+                        pipeline_info=pipeline.pipeline_info,
+                        pipeline_runtime_spec=pipeline.runtime_spec,
+                        executor_spec=runner_utils.extract_executor_spec(deployment, name),
+                        custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, name),
+                    ).launch()
+                measured = time.monotonic() - started, memory.megabytes
+                if not self._on_finish(_describe(connection, execution.execution_id, name, *measured)):
+                    return
 
 
 def _describe(

@@ -13,7 +13,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.long]
 FOLDERS = ("schema", "serving", "components", "pipeline", "kubeflow")
 # What takes long to import; Graft's own modules are imported anew in each run.
 LIBRARIES = [
-    "light_beam",
     "tensorflow_data_validation",
     "tensorflow_model_analysis",
     "tensorflow_serving.apis",
