@@ -8,6 +8,7 @@ from apache_beam.typehints import decorators
 
 from pipeline.beam.lookups import remember_lookups
 
+BAG = beam.DoFn.StateParam(BagStateSpec("bag", beam.coders.VarIntCoder()))
 FLAGS = ["--runner=DirectRunner", "--direct_num_workers=3", "--experiments=one", "--experiments=two"]
 
 
@@ -17,7 +18,7 @@ class Plain(beam.DoFn):
 
 
 class Stateful(beam.DoFn):
-    def process(self, element, state=beam.DoFn.StateParam(BagStateSpec("bag", beam.coders.VarIntCoder()))):
+    def process(self, element, state=BAG):
         yield element
 
 
