@@ -20,6 +20,7 @@ import shlex
 import statistics
 import sys
 import tempfile
+from collections.abc import Sequence
 from typing import Any
 
 from benchmarks.graft_run import TO_THE_END, load_manifest, measure, run_graft
@@ -70,12 +71,14 @@ def save_random_weights(path: pathlib.Path, image_size: int, seed: int) -> str:
     return str(path)
 
 
-def write_splits(out: pathlib.Path, folder: pathlib.Path) -> None:
-    """Writes what Graft has put into train and test as class folders."""
+def write_splits(
+    out: pathlib.Path, folder: pathlib.Path, splits: Sequence[str] = (features.TRAIN, features.TEST)
+) -> None:
+    """Writes the images of Graft's splits as class folders."""
     import tensorflow as tf
 
     newest = max((out / "pipeline" / "ExampleGen" / "examples").iterdir(), key=lambda path: int(path.name))
-    for split in (features.TRAIN, features.TEST):
+    for split in splits:
         for record in tf.data.TFRecordDataset([str(path) for path in newest.glob(f"Split-{split}/*")]):
             values = tf.train.Example.FromString(record.numpy()).features.feature
             image, label, path, digest = (

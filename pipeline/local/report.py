@@ -20,6 +20,7 @@ from pipeline.console.printing import print_labelled, print_unbroken
 from pipeline.local.run import Trained
 from pipeline.report.advice import advise, describe_better_baseline
 from pipeline.report.calibration import describe_calibration
+from pipeline.report.outcome import warn_of_majority
 from pipeline.workspace.example_image import find_image
 from pipeline.workspace.manifest import RunResult, SkippedRun
 from pipeline.workspace.workspace import Workspace
@@ -211,7 +212,8 @@ def _verdict_lines(run: Trained, config: Config, model_dir: str) -> list[Line]:
         advice = advise(evaluation, run.history, config)
         return [("Verdict:", verdict), *(("Try:", escape(sentence)) for sentence in advice)]
     why = f"{evaluation.accuracy:.3f} where {evaluation.min_accuracy:.3f} is needed{_compare(evaluation)}"
-    lines = [("Verdict:", f"[green]good enough[/]: {escape(why)}"), *_served_lines(result)]
+    lines = [("Verdict:", f"[green]good enough[/]: {escape(why)}")]
+    lines += [("", escape(warning)) for warning in warn_of_majority(evaluation)] + _served_lines(result)
     if result.serving and not result.serving.blessed:
         return lines
     if result.held_back:

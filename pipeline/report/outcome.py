@@ -146,7 +146,7 @@ def _describe_push(files: RunFiles, manifest: RunManifest, evaluation: Evaluatio
     version = manifest.pushed_version
     quality = f"accuracy {evaluation.accuracy:.3f} on {evaluation.images:,} test images"
     removed = manifest.removed_versions or []
-    reasons = _look_at_majority(evaluation)
+    reasons = warn_of_majority(evaluation)
     reasons += [f"Old versions that the push removed: {list_some([str(v) for v in removed], 10)}."] if removed else []
     ask = Step("Predict with the model:", _predict(files))
     if manifest.canary:
@@ -175,8 +175,11 @@ def _fill_in_card(files: RunFiles, version: int | None) -> list[Step]:
     return [Step(f"Fill in the {blanks} open lines of the model card:", f"{folder}/{versions.CARD}")]
 
 
-def _look_at_majority(evaluation: EvaluationSummary) -> list[str]:
-    """Warns of a model whose accuracy may be no better than the share of the largest class."""
+def warn_of_majority(evaluation: EvaluationSummary) -> list[str]:
+    """Warns of a model whose accuracy may be no better than the share of the largest class.
+
+    `min_accuracy` may allow such a model.
+    """
     majority = measure_majority(evaluation)
     if majority is None or evaluation.accuracy_interval[0] > (majority[1].value or 0):
         return []

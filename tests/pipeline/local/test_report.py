@@ -100,6 +100,17 @@ def test_comparisons_have_the_images_that_one_model_alone_gets_right():
     )
 
 
+@pytest.mark.parametrize(
+    ("interval", "told"),
+    [((0.4, 0.96), "may be no better than the constant answer of that class"), ((0.51, 0.96), "")],
+)
+def test_a_model_that_may_be_no_better_than_a_constant_answer_is_called_so(interval, told):
+    """A `min_accuracy` below the share of the largest class lets it pass."""
+    printed = unwrap(report(accuracy_interval=interval))
+    assert ("Be careful: 0.500 of the test images are of the class “cats [indoor]”" in printed) == bool(told)
+    assert told in printed
+
+
 def unwrap(printed):
     """Joins the lines of a long text."""
     return re.sub(r"\n {10}", " ", printed)
