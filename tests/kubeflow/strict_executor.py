@@ -25,7 +25,8 @@ WHAT OF THE BACKEND IS NOT MODELLED
 - The API: runs as objects, experiments, versions of a pipeline, schedules and their words ([[ScheduledTime]]),
   authentication, namespaces, archives, the user interface. `defaultPipelineRoot` is read by neither.
 - Cache: the global switch, its expiry, environment variables and PVCs in the key (later versions).
-- Later versions without ML Metadata: `keep_titles` is their one difference that we model.
+- Later versions without ML Metadata: `keep_titles`, and that each property of system.Metrics is a number, are their
+  only differences that we model.
 """
 
 import contextlib
