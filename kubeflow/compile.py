@@ -1,7 +1,8 @@
 """Compiles the pipeline for Kubeflow Pipelines with TFX's compiler, and patches the spec for the open-source backend.
 
-The chain is that of a local run, and behind it the RunPage, which writes what Kubeflow's page shows. The properties that a local run resolves before it starts, such as the list of files
-and the live version, stay empty here. The executors resolve them.
+The chain is that of a local run, and behind it the RunPage, which writes what Kubeflow's page of a run shows. The
+properties that a local run resolves before it starts, such as the list of files and the live version, stay empty here.
+The executors resolve them.
 """
 
 import dataclasses

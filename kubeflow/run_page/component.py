@@ -20,6 +20,7 @@ from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionP
 
 from components.artifacts import DataVerdict, IngestReport, RunDecision
 from components.pusher.component import RUN_ID
+from components.records.evaluation import EvaluationSummary
 from components.records.push import PushOutcome
 from components.run_parameters import RunParameters, declare
 from kubeflow.run_page.artifacts import ClassificationMetrics, Html, Markdown, Metrics
@@ -87,15 +88,17 @@ class RunPageExecutor(base_executor.BaseExecutor):
         """Writes the outputs. A report that cannot be made is logged, because the model is pushed already."""
         self._log_startup(input_dict, output_dict, exec_properties)
         pushed = artifact_utils.get_single_instance(input_dict["pushed_model"])
+        evaluation = EvaluationSummary.read(artifact_utils.get_single_uri(input_dict["evaluation"]))
         files = gather(
             {key: artifact_utils.get_single_uri(artifacts) for key, artifacts in input_dict.items()},
+            evaluation,
             PushOutcome.model_validate_json(pushed.get_string_custom_property(PushOutcome.PROPERTY)),
             json.loads(exec_properties["record"]),
             exec_properties,
             os.environ.get(RUN_ID, ""),
         )
         outputs = {key: artifact_utils.get_single_instance(artifacts) for key, artifacts in output_dict.items()}
-        write_outputs(files, outputs)
+        write_outputs(files, evaluation, outputs)
 
 
 class RunPage(base_component.BaseComponent):
@@ -122,18 +125,19 @@ class RunPage(base_component.BaseComponent):
         super().__init__(spec=spec)
 
 
-def write_outputs(files: RunFiles, outputs: dict[str, types.Artifact]) -> None:
+def write_outputs(files: RunFiles, evaluation: EvaluationSummary, outputs: dict[str, types.Artifact]) -> None:
     """Writes properties and files of the four outputs, and points two of them at their files.
 
     Args:
-        files: contents of the run's artifacts; with a manifest.
+        files: contents of the run's artifacts.
+        evaluation: summary of the Evaluator.
         outputs: output artifacts by key, each with an empty folder.
     """
-    evaluation, answers = files.manifest.evaluation, files.answers
-    curve, outcome = compute_roc(answers) if answers else None, describe_outcome(files)
+    curve = compute_roc(files.answers) if files.answers else None
+    outcome = describe_outcome(files)
     for name, value in list_numbers(evaluation).items():
         outputs["metrics"].set_float_custom_property(name, value)
-    _describe_classification(outputs["classification"], files, curve)
+    _describe_classification(outputs["classification"], evaluation, curve)
     _point_at(outputs["page"], PAGE, _try_to_render(files, outcome), "report")
     _point_at(outputs["summary"], SUMMARY, render_summary(evaluation, outcome, curve), "summary")
 
@@ -144,8 +148,7 @@ def describe_outcome(files: RunFiles) -> Outcome:
     return dataclasses.replace(outcome, steps=[step for step in outcome.steps if not step.command])
 
 
-def _describe_classification(artifact: types.Artifact, files: RunFiles, curve: Roc | None) -> None:
-    evaluation = files.manifest.evaluation
+def _describe_classification(artifact: types.Artifact, evaluation: EvaluationSummary, curve: Roc | None) -> None:
     artifact.set_string_custom_property(_DISPLAY_NAME, f"{evaluation.images:,} test images")
     artifact.set_json_value_custom_property("confusionMatrix", make_confusion_matrix(evaluation))
     if curve:

@@ -37,12 +37,13 @@ from serving.releases import versions
 from serving.releases.record import RunConfig, RunResolved
 from serving.storage.side_files import read_bytes
 
-MOST_PROBABILITIES = 20_000_000  # images by classes; the page takes some 30 bytes for each
+MOST_PROBABILITIES = 5_000_000  # images by classes; with more, the peak would exceed the 1 GiB that the task requests
 _UNSET = {"window_days": 0, "window_end": ""}  # values of run parameters that the configuration has as None
 
 
 def gather(
     folders: Mapping[str, str],
+    evaluation: EvaluationSummary,
     pushed: PushOutcome,
     record: Mapping[str, Any],
     parameters: Mapping[str, Any],
@@ -52,6 +53,7 @@ def gather(
 
     Args:
         folders: folder of each input of the RunPage, by key.
+        evaluation: summary of the Evaluator.
         pushed: outcome of the Pusher.
         record: configuration and resolved properties, as the Pusher has them for the record of a version.
         parameters: run parameters by name.
@@ -60,7 +62,6 @@ def gather(
     problems: list[str] = []
     report, logs = (pathlib.Path(folders[key]) for key in ("report", "model_run"))
     read = functools.partial(try_reading, problems)
-    evaluation = EvaluationSummary.read(folders["evaluation"])
     ingest, history = IngestSummary.read(str(report)), TrainingHistory.read(str(logs))
     manifest = RunManifest(
         run_id=run_id,
@@ -125,7 +126,7 @@ def _as_date(text: str) -> str:
 
 
 def _name_baseline(evaluation: EvaluationSummary) -> str:
-    """Returns the live version's identity without its digest, which only a comparison of the model's bytes would give."""
+    """Returns the live version's identity without its digest, for which the whole model would be read."""
     return f"{evaluation.baseline.version}:" if evaluation.baseline else versions.NOT_LIVE
 
 
@@ -147,7 +148,7 @@ def _read_card(pushed: PushOutcome) -> str:
 
 
 def _try_store(read: Callable[[], Any]) -> Any:
-    """Reads from the serving folder; returns None if that fails, because the model is pushed whatever the page lacks."""
+    """Reads from the serving folder; returns None if that fails, because the model is pushed by then."""
     try:
         return read()
     except Exception:  # each store has its own errors
@@ -156,7 +157,7 @@ def _try_store(read: Callable[[], Any]) -> Any:
 
 
 def _read_predictions(folders: Mapping[str, str], problems: list[str]) -> Predictions | None:
-    """Reads the predictions of `test` and `val`; returns None if they are damaged, or too many for the task's memory."""
+    """Reads the predictions of `test` and `val`; returns None for damaged ones, and for more than fit the memory."""
     test, val, before = (
         os.path.join(folders[key], name)
         for key, name in (("evaluation", PREDICTIONS), ("model_run", PREDICTIONS), ("evaluation", VAL_BASELINE))

@@ -91,9 +91,7 @@ def _describe_charts(evaluation: EvaluationSummary, curve: Roc | None) -> list[s
             "classes, and those taken for them, are left out."
         )
     if curve is None:
-        lines.append(
-            "- There is no ROC curve: the predictions are missing, too many or not finite, or a class has no test image."
-        )
+        lines.append("- There is no ROC curve: predictions are missing, too many or not finite, or lack a class.")
     elif len(names) == 2:
         lines.append(f"- ROC curve: {escape(names[1])} against {escape(names[0])}.")
     else:

@@ -86,7 +86,7 @@ def _check_classification(key: str, metadata: Mapping[str, Any]) -> None:
 
 
 def _check_matrix(matrix: Any) -> None:
-    """validateConfusionMatrix."""
+    """Checks a matrix as `validateConfusionMatrix` does."""
     if not isinstance(matrix, dict) or {"annotationSpecs", "rows"} - matrix.keys():
         raise PageError("confusionMatrix must contain annotationSpecs and rows arrays")
     specs, rows = matrix["annotationSpecs"], matrix["rows"]
@@ -102,7 +102,7 @@ def _check_matrix(matrix: Any) -> None:
 
 
 def _check_points(points: Any) -> None:
-    """validateConfidenceMetrics; a curve that turns back is refused, too."""
+    """Checks points as `validateConfidenceMetrics` does, and that the curve does not turn back."""
     if not isinstance(points, list) or not all(isinstance(point, dict) for point in points):
         raise PageError("confidenceMetrics: expected an array of objects")
     for point in points:

@@ -14,7 +14,7 @@ from example_outcome import HISTORY, RESULT, SERVING
 from made_up_evaluation import EVALUATION
 from made_up_parameters import PARAMETERS
 from markdown_it import MarkdownIt
-from run_folders import RUN, make_config, make_evaluation, make_workspace, write_images, write_predictions
+from run_folders import make_config, make_evaluation, write_images, write_predictions
 from sklearn.metrics import roc_auc_score, roc_curve
 from strict_page import check_artifact
 from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_entrypoint_utils as entrypoint
@@ -22,7 +22,7 @@ from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_entrypoint_utils
 from components.evaluator.answers import select
 from components.records.evaluation import Baseline, ClassMetrics
 from components.records.gate_verdict import GateVerdict
-from components.records.predictions import Predictions, no_baseline, read_predictions
+from components.records.predictions import Predictions, no_baseline
 from components.records.push import PushOutcome
 from kubeflow.run_page import metrics, roc, sources, summary
 from kubeflow.run_page.component import RunPageExecutor, RunPageSpec
@@ -43,10 +43,8 @@ def write_artifacts(root, data, refused=False):
     folders = {key: root / key for key in RunPageSpec.INPUTS}
     for folder in folders.values():
         folder.mkdir(parents=True)
-    images = [
-        (path, name, digest)
-        for (path, _, digest), name in zip(write_images(data, ("0", "1"), 10), [*["cats"] * 10, *[EVIL] * 10])
-    ]
+    names = dict(zip(("0", "1"), CLASSES, strict=True))  # of the folders, which can have no such name
+    images = [(path, names[name], digest) for path, name, digest in write_images(data, names, 10)]
     labels = [label for _, label, _ in images]
     candidate = make_probabilities(labels)
     live = Baseline(version=6, compared=True, classes=list(CLASSES), images=20, accuracy=0.5, candidate_accuracy=0.9)
@@ -145,7 +143,9 @@ def test_names_of_classes_stay_text_in_markdown(pushed):
     assert "the live version 6 has 0.500, and this model 0.900 on the same 20 images" in text
 
 
-@pytest.mark.parametrize("name", ["# a", "- a", "1. a", "&lt;b&gt;", "a\nb", "a  \\", "http://e.vil", "~~a~~", "x" * 300])
+@pytest.mark.parametrize(
+    "name", ["# a", "- a", "1. a", "&lt;b&gt;", "a\nb", "a  \\", "http://e.vil", "~~a~~", "x" * 300]
+)
 def test_escaped_text_is_read_as_it_was(name):
     html = MarkdownIt("commonmark").render(f"- {summary.escape(name)}")
     shown = name.replace("\n", "\\n") if len(name) < 200 else "x" * 199 + "…"
@@ -155,7 +155,9 @@ def test_escaped_text_is_read_as_it_was(name):
 
 def make_answers(labels, classes, candidate):
     names = ["test"] * len(labels)
-    return select(Predictions(list(classes), None, None, names, names, names, labels, candidate, no_baseline(len(labels))))
+    return select(
+        Predictions(list(classes), None, None, names, names, names, labels, candidate, no_baseline(len(labels)))
+    )
 
 
 @pytest.mark.parametrize(("classes", "images"), [(("a", "b"), 12), (("a", "b"), 3000), (("a", "b", "c"), 900)])

@@ -55,10 +55,8 @@ def test_page_shows_each_output_and_only_the_file_is_uploaded(tmp_path):
     outputs = result.tasks["a"].outputs
     assert outputs["page"]["uri"].endswith("/page/report.html")
 
-    def read(uri):
-        return (backend.root / "bucket" / uri.removeprefix("minio://")).read_text()
-
-    assert describe_page(outputs, {key: title for key, (title, _) in SHOWN.items()}, read) == [
+    titles = {key: title for key, (title, _) in SHOWN.items()}
+    assert describe_page(outputs, titles, backend.read) == [
         "ROC Curve: classification, 2 points",
         "  at 2.0000: false positives 0.000, recall 0.000",
         "  at 0.5000: false positives 1.000, recall 1.000",
