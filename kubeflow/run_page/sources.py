@@ -38,6 +38,7 @@ from serving.releases.record import RunConfig, RunResolved
 from serving.storage.side_files import read_bytes
 
 MOST_PROBABILITIES = 5_000_000  # images by classes; with more, the peak would exceed the 1 GiB that the task requests
+_GATES = ("data_verdict", "drift_verdict")  # inputs of the RunPage
 _UNSET = {"window_days": 0, "window_end": ""}  # values of run parameters that the configuration has as None
 
 
@@ -99,9 +100,6 @@ def gather(
         card=_try_store(lambda: _read_card(pushed)) or "",
         problems=problems,
     )
-
-
-_GATES = ("data_verdict", "drift_verdict")
 
 
 def fill_config(config: Mapping[str, Any], parameters: Mapping[str, Any], window_end: str) -> RunConfig:

@@ -2,7 +2,7 @@
 
 Read in github.com/kubeflow/pipelines:
 
-- frontend/src/components/viewers/MetricsVisualizations.tsx at 02a5c70a: with ML Metadata, as in 2.5 to 2.16;
+- frontend/src/components/viewers/MetricsVisualizations.tsx at 02a5c70a: with ML Metadata;
 - RuntimeMetricsVisualizations.tsx beside it at 0029bf50, and `uploadOutputArtifacts` in backend/src/v2/component/
   launcher_v2.go of the same time: without ML Metadata. `getScalarMetricEntries` is in frontend/src/lib/v2/
   RuntimeArtifactUtils.ts.
