@@ -14,7 +14,7 @@ setup(
     description="From a folder of labelled images to a model that TensorFlow Serving serves",
     license="Apache-2.0",
     # Without tests: the older stack's site-packages hold a package of that name.
-    packages=find_packages(include=["schema", "serving*", "components*", "pipeline*", "kubeflow"]),
+    packages=find_packages(include=["schema", "serving*", "components*", "pipeline*", "kubeflow*"]),
     package_data={
         "schema": ["*.pbtxt"],
         "serving": ["deploy/*"],

@@ -1,10 +1,12 @@
 """Compiles the pipeline for Kubeflow Pipelines with TFX's compiler, and patches the spec for the open-source backend.
 
-The chain is that of a local run. The properties that a local run resolves before it starts, such as the list of files
-and the live version, stay empty here. The executors resolve them.
+The chain is that of a local run, and behind it the RunPage, which writes what Kubeflow's page of a run shows. The
+properties that a local run resolves before it starts, such as the list of files and the live version, stay empty here.
+The executors resolve them.
 """
 
 import dataclasses
+import functools
 import os
 import pathlib
 from typing import Any
@@ -20,6 +22,7 @@ from components.run_parameters import RunParameters
 from kubeflow.patch_spec import Parameter, patch_spec
 from kubeflow.platform import make_platform_spec
 from kubeflow.resources import list_executors, write_pods
+from kubeflow.run_page.component import RunPage
 from kubeflow.version import read_version
 from pipeline.beam.engines import beam_pipeline_args, check_engine
 from pipeline.chain import Paths, create_pipeline
@@ -75,13 +78,15 @@ def compile_spec(
     paths = Paths(f"{root}/artifacts", f"{kept}/embeddings", f"{kept}/decoded")
     defaults = make_parameters(config, config.window_end_text, f"{kept}/serving/{config.model_name}")
     beam_args = beam_pipeline_args(config.beam, root, image)
-    pipeline = create_pipeline(config, _make_run_parameters(defaults), _resolve(config), paths, beam_args)
+    parameters = _make_run_parameters(defaults)
+    make_page = functools.partial(RunPage, parameters=parameters)
+    pipeline = create_pipeline(config, parameters, _resolve(config), paths, beam_args, make_last=make_page)
     settings = kubeflow_v2_dag_runner.KubeflowV2DagRunnerConfig(
         default_image=image, default_commands=ENTRY_POINT, use_pipeline_spec_2_1=True
     )
     job = kubeflow_v2_dag_runner.KubeflowV2DagRunner(settings).run(pipeline, write_out=False)
-    parameters = {n: Parameter(v, _DESCRIPTIONS[n]) for n, v in dataclasses.asdict(defaults).items()}
-    spec = patch_spec(job["pipelineSpec"], parameters, pipeline.components, paths.artifacts, read_version())
+    declared = {n: Parameter(v, _DESCRIPTIONS[n]) for n, v in dataclasses.asdict(defaults).items()}
+    spec = patch_spec(job["pipelineSpec"], declared, pipeline.components, paths.artifacts, read_version())
     write_pods(spec, pods or Pods())
     json_format.ParseDict(spec, pipeline_spec_pb2.PipelineSpec())  # raises on fields that the backend does not know
     return spec

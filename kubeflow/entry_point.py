@@ -25,6 +25,7 @@ from serving.storage.gfile import load_tensorflow, set_defaults
 _LAUNCHER_FOLDERS = {"gs://": "gcs", "s3://": "s3", "minio://": "minio"}
 _LAUNCHER_ROOT = "GRAFT_LAUNCHER_ROOT"  # "/" by default; tests set another
 _WRITTEN_IN_PLACE = "written_in_place"
+_METRICS, _TFX_VERSION = "system.Metrics", "tfx_version"
 _UMASK = 0o022  # others may read and not write; Argo's executor sets 0 in each pod
 _HERE = {"", "DirectRunner", "BundleBasedDirectRunner", "FnApiRunner", "SwitchingDirectRunner"}
 
@@ -81,6 +82,7 @@ def run_task(args: argparse.Namespace, beam_args: list[str]) -> None:
         beam_args: arguments of Beam.
     """
     invocation = json.loads(args.json_serialized_invocation_args)
+    numbers = find_numbers(invocation)
     check_folders(invocation)
     from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_run_executor
 
@@ -96,7 +98,17 @@ def run_task(args: argparse.Namespace, beam_args: list[str]) -> None:
     kubeflow_v2_run_executor.main((args, beam_args))
     if elsewhere:
         _write_placeholders(invocation)
-    finish_output(invocation["outputs"]["outputFile"], copied, list(wanted))
+    finish_output(invocation["outputs"]["outputFile"], copied, list(wanted), numbers)
+
+
+def find_numbers(invocation: dict[str, Any]) -> list[str]:
+    """Returns the keys of the outputs each of whose properties has to be a number.
+
+    Args:
+        invocation: ExecutorInput as JSON, with the types of the spec.
+    """
+    outputs = _list_artifacts(invocation, ("outputs",))
+    return [key for key, artifact in outputs if artifact.get("type", {}).get("schemaTitle") == _METRICS]
 
 
 def set_types(invocation: dict[str, Any], types: dict[str, str]) -> None:
@@ -141,22 +153,26 @@ def find_run_id(invocation: dict[str, Any], copied: dict[str, str]) -> str:
     return parts[-4] if len(parts) > 4 else ""
 
 
-def finish_output(path: str, copied: dict[str, str], parameters: list[str]) -> None:
-    """Corrects the ExecutorOutput that TFX wrote: URIs of the bucket, and the output parameters.
+def finish_output(path: str, copied: dict[str, str], parameters: list[str], numbers: Sequence[str] = ()) -> None:
+    """Corrects the ExecutorOutput that TFX wrote: URIs of the bucket, properties, and the output parameters.
 
     Args:
         path: path of ExecutorOutput, as JSON.
         copied: the URI of each local folder.
         parameters: output parameters of the task, each a property of one of its artifacts.
+        numbers: keys of outputs that lose TFX's property `tfx_version`, a text. TFX sets it behind each executor:
+            `tag_output_artifacts_with_version` in tfx/orchestration/portable/outputs_utils.py.
     Raises:
         GraftError: if no artifact has such a property.
     """
     with open(path, encoding="utf-8") as file:
         output = json.load(file)
     properties: dict[str, Any] = {}
-    for listed in output.get("artifacts", {}).values():
+    for key, listed in output.get("artifacts", {}).items():
         for artifact in listed["artifacts"]:
-            artifact["uri"] = copied.get(artifact["uri"], artifact["uri"])
+            artifact["uri"] = _find_uri(artifact["uri"], copied)
+            if key in numbers:
+                artifact.get("metadata", {}).pop(_TFX_VERSION, None)
             properties |= artifact.get("metadata", {})
     if missing := [name for name in parameters if name not in properties]:
         raise GraftError(f"output parameter {', '.join(missing)}: no artifact has such a property.")
@@ -164,6 +180,14 @@ def finish_output(path: str, copied: dict[str, str], parameters: list[str]) -> N
         output["parameterValues"] = {name: properties[name] for name in parameters}
     with open(path, "w", encoding="utf-8") as file:
         json.dump(output, file)
+
+
+def _find_uri(path: str, copied: dict[str, str]) -> str:
+    """Returns the URI of a local folder, or of a file directly in it; any other path unchanged."""
+    if path in copied:
+        return copied[path]
+    folder, name = os.path.split(path)
+    return f"{copied[folder]}/{name}" if folder in copied else path
 
 
 def _list_artifacts(

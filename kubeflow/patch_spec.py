@@ -19,6 +19,7 @@ from schema.errors import GraftError
 
 _GATE = "RetrainingGate"
 _PROCEED = "retraining-gate-train"
+_SYSTEM = "system."
 _SYSTEM_TYPES = {"Dataset": "system.Dataset", "Model": "system.Model"}
 _PARAMETER_TYPES = {int: "NUMBER_INTEGER", float: "NUMBER_DOUBLE", str: "STRING"}
 
@@ -84,10 +85,18 @@ def replace_artifact_types(spec: Spec, types: dict[str, dict[str, type[Artifact]
     for name, component in spec["components"].items():
         for side in ("inputDefinitions", "outputDefinitions"):
             for key, artifact in component.get(side, {}).get("artifacts", {}).items():
-                annotation = types[name][key].TYPE_ANNOTATION
-                # system.Metrics would not do: each of its properties has to be a number.
-                title = _SYSTEM_TYPES.get(annotation.__name__ if annotation else "", "system.Artifact")
-                artifact["artifactType"] = {"schemaTitle": title, "schemaVersion": "0.0.1"}
+                artifact["artifactType"] = {"schemaTitle": find_title(types[name][key]), "schemaVersion": "0.0.1"}
+
+
+def find_title(kind: type[Artifact]) -> str:
+    """Returns the title of an artifact type: a type of Kubeflow's page has it as its name, another by what it holds.
+
+    TFX's metrics are no system.Metrics: each property of those has to be a number.
+    """
+    if kind.TYPE_NAME and kind.TYPE_NAME.startswith(_SYSTEM):
+        return kind.TYPE_NAME
+    annotation = kind.TYPE_ANNOTATION
+    return _SYSTEM_TYPES.get(annotation.__name__ if annotation else "", "system.Artifact")
 
 
 def pass_to_entry_point(spec: Spec, types: dict[str, dict[str, type[Artifact]]], version: str) -> None:

@@ -2,11 +2,13 @@
 
 import dataclasses
 import json
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow_data_validation as tfdv
 from ml_metadata.proto.metadata_store_pb2 import ConnectionConfig
 from tfx.components import ExampleValidator, StatisticsGen, Transform
+from tfx.dsl.components.base.base_component import BaseComponent
 from tfx.orchestration.pipeline import Pipeline
 from tfx.proto import transform_pb2
 from tfx.types import BaseChannel
@@ -54,6 +56,7 @@ def create_pipeline(
     paths: Paths,
     beam_args: list[str],
     metadata: ConnectionConfig | None = None,
+    make_last: Callable[[list[BaseComponent]], BaseComponent] | None = None,
 ) -> Pipeline:
     """Chains the components.
 
@@ -64,6 +67,7 @@ def create_pipeline(
         paths: folders to write to.
         beam_args: arguments of Beam's pipelines.
         metadata: connection to the database of a local run; None on Kubeflow.
+        make_last: makes a component that follows the others, from these; None for the chain alone.
     Returns:
         A pipeline for any orchestrator of TFX.
     """
@@ -159,24 +163,25 @@ def create_pipeline(
     )
     pusher = Pusher(pusher_inputs, parameters, _push_settings(config, resolved), code["Pusher"])
 
+    components: list[BaseComponent] = [
+        example_gen,
+        retraining_gate,
+        schema_gen,
+        statistics_gen,
+        example_validator,
+        data_gate,
+        transform,
+        embedder,
+        drift_gate,
+        trainer,
+        evaluator,
+        serving_validator,
+        pusher,
+    ]
     return Pipeline(
         pipeline_name=NAME,
         pipeline_root=paths.artifacts,
-        components=[
-            example_gen,
-            retraining_gate,
-            schema_gen,
-            statistics_gen,
-            example_validator,
-            data_gate,
-            transform,
-            embedder,
-            drift_gate,
-            trainer,
-            evaluator,
-            serving_validator,
-            pusher,
-        ],
+        components=[*components, *([make_last(components)] if make_last else [])],
         enable_cache=True,
         beam_pipeline_args=beam_args,
         metadata_connection_config=metadata,

@@ -16,6 +16,7 @@ from pipeline.config.quantities import parse_cores, parse_size
 TASKS = (
     "ExampleGen", "RetrainingGate", "SchemaGen", "StatisticsGen", "ExampleValidator", "DataGate", "Transform",
     "Embedder", "DriftGate", "Trainer", "Evaluator", "ServingValidator", "Pusher",
+    "RunPage",
 )  # fmt: skip
 SCRATCH = "graft-scratch"  # name of the scratch volume
 

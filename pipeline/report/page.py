@@ -7,7 +7,7 @@ from typing import Any
 from components.records.image_figures import QUANTILES
 from pipeline.report import accuracy, data, sections
 from pipeline.report.environment import list_paths, make_environment
-from pipeline.report.outcome import find_outcome
+from pipeline.report.outcome import Outcome, find_outcome
 from pipeline.report.sources import RunFiles, gather
 from pipeline.report.thumbnails import Thumbnails
 from pipeline.workspace.workspace import PAGE, Workspace, find_start
@@ -55,8 +55,13 @@ def try_to_write_report(workspace: Workspace, run_id: str) -> None:
         logging.exception("report: the page of the run %s could not be written", run_id)
 
 
-def render(files: RunFiles) -> str:
-    """Returns the HTML of a page."""
+def render(files: RunFiles, outcome: Outcome | None = None) -> str:
+    """Returns the HTML of a page.
+
+    Args:
+        files: contents of the run's files.
+        outcome: outcome of the run with its next steps; None for those of a run on this machine.
+    """
     config = files.config
     thumbnails = Thumbnails(
         files.images,
@@ -80,7 +85,7 @@ def render(files: RunFiles) -> str:
         "parts": sorted(parts, key=lambda name: not told[name]),  # empty parts come last
         "files": files,
         "manifest": files.manifest,
-        "outcome": find_outcome(files),
+        "outcome": outcome or find_outcome(files),
         "when": find_start(files.run_id),
         "version": VERSION,
         "part_has": told,

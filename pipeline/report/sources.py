@@ -100,7 +100,7 @@ def gather(workspace: Workspace, run_id: str) -> RunFiles:
     """Reads the files of a run; names damaged ones in `problems`."""
     folder = workspace.runs / run_id
     problems: list[str] = []
-    read = functools.partial(_try, problems)
+    read = functools.partial(try_reading, problems)
     manifest = read("manifest.json", lambda: RunManifest.read(str(folder)), folder)
     begun = read("metadata.sqlite", lambda: executions.find_executions(workspace, run_id), workspace.root) or []
     outputs = {key: uri for execution in begun for key, uri in execution.outputs.items()}
@@ -113,7 +113,7 @@ def gather(workspace: Workspace, run_id: str) -> RunFiles:
         workspace=workspace,
         run_id=run_id,
         manifest=manifest,
-        config=_make_config(manifest),
+        config=make_config(manifest),
         decision=decision or read(RetrainingDecision.FILE, lambda: RetrainingDecision.read(str(decided)), decided),
         ingest=ingest or read(IngestSummary.FILE, lambda: IngestSummary.read(str(report)), report),
         figures=read(ImageFigures.FILE, lambda: ImageFigures.read(str(report)), report),
@@ -128,7 +128,7 @@ def gather(workspace: Workspace, run_id: str) -> RunFiles:
     )
 
 
-def _try(problems: list[str], name: str, read: Callable[[], _Value], folder: pathlib.Path) -> _Value | None:
+def try_reading(problems: list[str], name: str, read: Callable[[], _Value], folder: pathlib.Path) -> _Value | None:
     """Reads a file; returns None for a missing file, and for a damaged one, which is added to `problems`."""
     if not (folder / name).is_file():
         return None
@@ -140,7 +140,7 @@ def _try(problems: list[str], name: str, read: Callable[[], _Value], folder: pat
         return None
 
 
-def _make_config(manifest: RunManifest | None) -> Config | None:
+def make_config(manifest: RunManifest | None) -> Config | None:
     """Reads the configuration; returns None if another version of Graft wrote other keys."""
     if manifest is None:
         return None

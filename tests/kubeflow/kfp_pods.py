@@ -16,7 +16,7 @@ import yaml
 STORED = pathlib.Path(__file__).with_name("kfp_pods.json")
 TASKS = (
     "DataGate", "DriftGate", "Embedder", "Evaluator", "ExampleGen", "ExampleValidator", "Pusher", "RetrainingGate",
-    "SchemaGen", "ServingValidator", "StatisticsGen", "Trainer", "Transform",
+    "RunPage", "SchemaGen", "ServingValidator", "StatisticsGen", "Trainer", "Transform",
 )  # fmt: skip
 WITHOUT_RETRIES = ("ExampleGen", "RetrainingGate", "DataGate", "DriftGate")
 FULL_TABLE: dict[str, Any] = {

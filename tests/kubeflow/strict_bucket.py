@@ -6,10 +6,8 @@ and LocalPathForURI; and in the later version without ML Metadata, where an outp
 
 import pathlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
-
-from strict_driver import LOGS
 
 SCHEME, FOLDER = "minio://", "minio"
 
@@ -34,23 +32,22 @@ class Bucket:
 
     def download(self, executor_input: Any) -> None:
         """Copies every input, used or not; skips one without an object, of which the backend warns."""
-        for uri in _list_uris(executor_input.inputs):
+        for uri in _list_inputs(executor_input):
             if uri.startswith(SCHEME) and self.find_object(uri).exists():
                 _copy(self.find_object(uri), self.find_copy(uri))
 
-    def upload(self, executor_input: Any) -> list[str]:
-        """Copies every output; returns the URIs of the missing ones."""
-        uris = [uri for uri in _list_uris(executor_input.outputs) if uri.startswith(SCHEME)]
+    def upload(self, uris: Iterable[str]) -> list[str]:
+        """Copies the outputs at some URIs; returns the URIs of the missing ones."""
+        uris = [uri for uri in uris if uri.startswith(SCHEME)]
         missing = [uri for uri in uris if not self.find_copy(uri).exists()]
         for uri in set(uris) - set(missing):
             _copy(self.find_copy(uri), self.find_object(uri))
         return missing
 
 
-def _list_uris(side: Any) -> Iterator[str]:
-    for key, found in side.artifacts.items():
-        if key != LOGS:
-            yield found.artifacts[0].uri
+def _list_inputs(executor_input: Any) -> Iterator[str]:
+    for found in executor_input.inputs.artifacts.values():
+        yield found.artifacts[0].uri
 
 
 def _copy(source: pathlib.Path, target: pathlib.Path) -> None:

@@ -25,7 +25,8 @@ WHAT OF THE BACKEND IS NOT MODELLED
 - The API: runs as objects, experiments, versions of a pipeline, schedules and their words ([[ScheduledTime]]),
   authentication, namespaces, archives, the user interface. `defaultPipelineRoot` is read by neither.
 - Cache: the global switch, its expiry, environment variables and PVCs in the key (later versions).
-- Later versions without ML Metadata: `keep_titles` is their one difference that we model.
+- Later versions without ML Metadata: `keep_titles`, and that each property of system.Metrics is a number, are their
+  only differences that we model.
 """
 
 import contextlib
@@ -41,6 +42,7 @@ import strict_bucket
 import strict_driver as driver
 import strict_launcher as launcher
 from kfp.pipeline_spec import pipeline_spec_pb2
+from strict_page import describe_page
 from strict_spec_checks import CheckedSpec, RefusedError, check_parameters
 
 __all__ = ["RefusedError", "RunResult", "StrictBackend", "TaskResult"]
@@ -115,6 +117,16 @@ class StrictBackend:
         folder.mkdir(parents=True, exist_ok=True)
         self.pipeline_root = f"{strict_bucket.SCHEME}mlpipeline/v2/artifacts" if bucket else str(folder)
         self.store = driver.MetadataStore(self.root / "metadata.json", keep_titles)
+
+    def read(self, uri: str) -> str:
+        """Returns the text of an object, as Kubeflow's page reads it."""
+        return strict_bucket.Bucket(self.root / "bucket", self.root).find_object(uri).read_text(encoding="utf-8")
+
+    def describe_page(self, spec: Mapping[str, Any], task: TaskResult) -> list[str]:
+        """Returns what Kubeflow's page shows of a task that has ended, a line for each part."""
+        defined = spec["components"][task.name]["outputDefinitions"]["artifacts"]
+        titles = {key: artifact["artifactType"]["schemaTitle"] for key, artifact in defined.items()}
+        return describe_page(task.outputs, titles, self.read)
 
     def run(
         self, spec: Mapping[str, Any], parameters: Mapping[str, Any], log: Callable[[str], None] = print

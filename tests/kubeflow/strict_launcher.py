@@ -18,6 +18,7 @@ from google.protobuf import json_format, struct_pb2
 from kfp.pipeline_spec import pipeline_spec_pb2
 from strict_bucket import Bucket
 from strict_driver import LOGS, to_json, to_text
+from strict_page import PageError, check_artifact
 from strict_spec_checks import ParameterType
 
 # What Go's strconv.ParseBool takes.
@@ -173,11 +174,11 @@ def collect_artifacts(executor_input: Any, output: Any, run_root: str, bucket: B
     Of a list, the first; of an artifact, nothing else: mergeRuntimeArtifacts. An artifact that is not in a bucket is
     recorded without a file, too ("We allow components to not produce output files").
 
+    What is uploaded lies at the executor's URI. Kubeflow's page would show nothing of some artifacts: strict_page.py.
+
     Raises:
-        LauncherError: one was moved out of the run's folder, or has no local file to be uploaded.
+        LauncherError: one was moved out of the run's folder, has no local file to be uploaded, or cannot be shown.
     """
-    if missing := bucket.upload(executor_input):
-        raise LauncherError(f"failed to upload output artifact(s) without a local file: {', '.join(missing)}")
     artifacts = {}
     for name, provisioned in sorted(executor_input.outputs.artifacts.items()):
         artifact = pipeline_spec_pb2.RuntimeArtifact()
@@ -194,6 +195,13 @@ def collect_artifacts(executor_input: Any, output: Any, run_root: str, bucket: B
                 f'prefix "{run_root}/"'
             )
         artifacts[name] = artifact
+    if missing := bucket.upload(artifact.uri for name, artifact in artifacts.items() if name != LOGS):
+        raise LauncherError(f"failed to upload output artifact(s) without a local file: {', '.join(missing)}")
+    for name, artifact in artifacts.items():
+        try:
+            check_artifact(name, artifact, bucket.find_object(artifact.uri))
+        except PageError as error:
+            raise LauncherError(str(error)) from error
     return artifacts
 
 

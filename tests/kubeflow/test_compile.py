@@ -8,6 +8,7 @@ import pytest
 import yaml
 from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
+from strict_page import SHOWN
 from strict_spec_checks import CheckedSpec
 
 from kubeflow.compile import compile_spec, write_spec
@@ -18,7 +19,7 @@ from schema.errors import UsageError
 
 TASKS = {
     "ExampleGen", "RetrainingGate", "SchemaGen", "StatisticsGen", "ExampleValidator", "DataGate", "Transform",
-    "Embedder", "DriftGate", "Trainer", "Evaluator", "ServingValidator", "Pusher",
+    "Embedder", "DriftGate", "Trainer", "Evaluator", "ServingValidator", "Pusher", "RunPage",
 }  # fmt: skip
 
 
@@ -68,20 +69,48 @@ def test_no_two_containers_are_alike(spec):
 
 
 def test_each_task_has_the_digest_of_its_own_code(spec):
-    """The ServingValidator's is that of the built-in server, which the Pusher records."""
+    """The ServingValidator's is that of the built-in server, which the Pusher records and the RunPage shows.
+
+    The RunPage has none: no task is taken from a cache.
+    """
     digests = read_code_digests().components
     tasks = {name: json.dumps(task) for name, task in spec["root"]["dag"]["tasks"].items()}
     found = {name: {owner for owner, digest in digests.items() if digest in text} for name, text in tasks.items()}
     alike = {"DataGate": {"DataGate", "DriftGate"}, "DriftGate": {"DataGate", "DriftGate"}}
-    assert found == {name: {name} for name in TASKS} | alike | {"Pusher": {"Pusher", "ServingValidator"}}
+    alike |= {"Pusher": {"Pusher", "ServingValidator"}, "RunPage": {"ServingValidator"}}
+    assert found == {name: {name} for name in TASKS} | alike
+
+
+def test_outputs_of_the_last_task_are_what_kubeflows_page_shows(spec):
+    """By the titles that its frontend looks for; no other task has such outputs."""
+    titles = {
+        (name, key): artifact["artifactType"]["schemaTitle"]
+        for name, component in spec["components"].items()
+        for key, artifact in component["outputDefinitions"]["artifacts"].items()
+        if artifact["artifactType"]["schemaTitle"] in SHOWN
+    }
+    assert titles == {
+        ("RunPage", "metrics"): "system.Metrics",
+        ("RunPage", "classification"): "system.ClassificationMetrics",
+        ("RunPage", "page"): "system.HTML",
+        ("RunPage", "summary"): "system.Markdown",
+    }
+
+
+def test_the_page_waits_for_the_pusher_and_for_no_condition(spec):
+    """So it is written for a refused model, too; behind the gate that ends a run it is skipped like the others."""
+    task = spec["root"]["dag"]["tasks"]["RunPage"]
+    assert "Pusher" in task["dependentTasks"]
+    assert "triggerPolicy" not in task or "RetrainingGate" in task["dependentTasks"]
 
 
 def test_artifacts_have_types_that_kubeflow_knows(spec):
     """`system.*` with a version, and nothing described in line."""
+    known = ("system.Artifact", "system.Dataset", "system.Model", *SHOWN)
     for component in spec["components"].values():
         for side in ("inputDefinitions", "outputDefinitions"):
             for artifact in component.get(side, {}).get("artifacts", {}).values():
-                assert artifact["artifactType"]["schemaTitle"] in ("system.Artifact", "system.Dataset", "system.Model")
+                assert artifact["artifactType"]["schemaTitle"] in known
                 assert artifact["artifactType"]["schemaVersion"] == "0.0.1"
 
 

@@ -90,6 +90,31 @@ def test_an_output_parameter_is_a_property_of_an_artifact(tmp_path):
     assert output["artifacts"]["decision"]["artifacts"][0]["uri"] == "gs://b/d"
 
 
+def test_a_file_of_an_output_has_the_uri_of_the_bucket(tmp_path):
+    """An executor may point an output at a file in its folder; the launcher uploads that file alone."""
+    path = tmp_path / "output.json"
+    path.write_text(json.dumps({"artifacts": {"page": {"artifacts": [{"uri": "/gcs/b/page/report.html"}]}}}))
+    entry_point.finish_output(str(path), {"/gcs/b/page": "gs://b/page", "/gcs/b": "gs://b"}, [])
+    assert json.loads(path.read_text())["artifacts"]["page"]["artifacts"][0]["uri"] == "gs://b/page/report.html"
+
+
+def test_numbers_lose_the_version_that_tfx_adds(tmp_path):
+    """The types of the spec say which outputs are numbers; the others keep it, for TFX reads it."""
+    invocation = make_invocation()
+    invocation["outputs"]["artifacts"]["metrics"] = {
+        "artifacts": [{"uri": "x", "type": {"schemaTitle": "system.Metrics"}}]
+    }
+    numbers = entry_point.find_numbers(invocation)
+    written = {
+        key: {"artifacts": [{"uri": "x", "metadata": {"tfx_version": "1", "n": 2}}]} for key in ("metrics", "page")
+    }
+    path = tmp_path / "output.json"
+    path.write_text(json.dumps({"artifacts": written}))
+    entry_point.finish_output(str(path), {}, [], numbers)
+    found = json.loads(path.read_text())["artifacts"]
+    assert [found[key]["artifacts"][0]["metadata"] for key in written] == [{"n": 2}, {"tfx_version": "1", "n": 2}]
+
+
 def test_an_output_parameter_that_nobody_wrote_is_an_error(tmp_path):
     """Without the check, the launcher would report a missing file."""
     path = tmp_path / "output.json"

@@ -100,7 +100,7 @@ def test_the_backend_takes_the_pipeline_spec_with_pods(spec, table):
 
 def test_each_task_has_a_measured_request_and_no_limit(spec):
     """A name that is missing here would be a task that fits no table."""
-    assert set(list_executors(spec)) == set(TASKS) == set(COMPONENTS) == set(kfp_pods.TASKS)
+    assert set(list_executors(spec)) == set(TASKS) == {*COMPONENTS, "RunPage"} == set(kfp_pods.TASKS)
     for executor in spec["deploymentSpec"]["executors"].values():
         assert set(executor["container"]["resources"]) == {"cpuRequest", "memoryRequest"}
 

@@ -98,6 +98,18 @@ def test_artifacts_lie_in_the_bucket(first, cluster):
     assert (model / "Format-Serving/saved_model.pb").exists()
 
 
+def test_kubeflows_page_shows_the_first_night(first, backend, spec):
+    """`pytest -rP` prints all of it. The property that TFX adds to each output is not among the numbers."""
+    ended, _, [version] = first
+    lines = backend.describe_page(spec, ended.tasks["RunPage"])
+    print("\n".join(lines))
+    heads = [line.partition(":")[0] for line in lines if not line.startswith(" ")]
+    assert heads == ["ROC Curve", "Confusion Matrix", "Scalar Metrics", "Static HTML", "Static Markdown"]
+    assert f"  accuracy = {version.record.metrics.accuracy:.16g}" in lines
+    assert set(ended.tasks["RunPage"].outputs["metrics"]["metadata"]) & {"tfx_version"} == set()
+    assert f"Pushed as version {version.number}" in backend.read(ended.tasks["RunPage"].outputs["page"]["uri"])
+
+
 def test_nobody_else_may_write_into_the_stores(first, cluster):
     """Argo's umask is 0: what a task makes on a mounted folder would be of everybody."""
     modes = {path: path.stat().st_mode for path in (cluster / "graft").rglob("*") if path != cluster / "graft"}

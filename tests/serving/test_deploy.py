@@ -26,6 +26,11 @@ DEPLOY = pathlib.Path(__file__).parents[2] / "serving/deploy"
 DOCS = pathlib.Path(__file__).parents[2] / "docs/serving.md"
 COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]["serving"]
 MANIFESTS = {document["kind"]: document for document in yaml.safe_load_all((DEPLOY / "kubernetes.yaml").read_text())}
+KSERVE = yaml.safe_load((DEPLOY / "kserve.yaml").read_text())
+PREDICTOR = KSERVE["spec"]["predictor"]
+KSERVE_SCHEMA = yaml.safe_load(
+    (pathlib.Path(__file__).parents[1] / "fixtures/inference_service_schema.yaml").read_text()
+)
 POD = MANIFESTS["Deployment"]["spec"]["template"]
 CONTAINER = POD["spec"]["containers"][0]
 
@@ -153,6 +158,68 @@ def test_each_file_begins_with_how_it_is_used(name):
     comment = re.match(r"(# .*\n|#     .*\n){2,4}", (DEPLOY / name).read_text())
     assert comment
     assert "tensorflow_model_server" in comment[0] or "docker compose" in comment[0] or "kubectl" in comment[0]
+
+
+def find_faults(value, schema, place=""):
+    """Yields where a value breaks a structural schema of Kubernetes: type, fields, required fields, pattern."""
+    kinds = {"object": dict, "array": list, "string": str, "integer": int, "boolean": bool}
+    allowed = [part["type"] for part in schema.get("anyOf", [schema])]
+    if not any(type(value) is kinds[name] for name in allowed):
+        yield f"{place}: expected {' or '.join(allowed)}, got {value!r}"
+    elif isinstance(value, dict) and "x-kubernetes-preserve-unknown-fields" not in schema:
+        for name in set(schema.get("required", [])) - value.keys():
+            yield f"{place}.{name}: missing"
+        for name, item in value.items():
+            inner = schema.get("properties", {}).get(name, schema.get("additionalProperties"))
+            yield from find_faults(item, inner, f"{place}.{name}") if inner else [f"{place}.{name}: unknown"]
+    elif isinstance(value, list):
+        for item in value:
+            yield from find_faults(item, schema["items"], f"{place}[]")
+    elif "pattern" in schema and isinstance(value, str) and not re.search(schema["pattern"], value):
+        yield f"{place}: {value!r} is not like {schema['pattern']}"
+
+
+def test_kserve_takes_the_service():
+    """Each field is one of the CRD, with its type."""
+    assert (KSERVE["apiVersion"], KSERVE["kind"]) == ("serving.kserve.io/v1beta1", "InferenceService")
+    assert list(find_faults(KSERVE, KSERVE_SCHEMA)) == []
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "fault"),
+    [
+        ("runtimeVersion", 2.21, ".spec.predictor.model.runtimeVersion: expected string, got 2.21"),
+        ("runtimeversion", "2.21.0", ".spec.predictor.model.runtimeversion: unknown"),
+        ("modelFormat", {"version": "2"}, ".spec.predictor.model.modelFormat.name: missing"),
+        ("args", [1], ".spec.predictor.model.args[]: expected string, got 1"),
+        ("resources", {"limits": {"cpu": "four"}}, ".spec.predictor.model.resources.limits.cpu: 'four' is not like"),
+    ],
+)
+def test_the_schema_finds_a_mistake(key, value, fault):
+    changed = copy.deepcopy(KSERVE)
+    changed["spec"]["predictor"]["model"][key] = value
+    [found] = find_faults(changed, KSERVE_SCHEMA)
+    assert found.startswith(fault)
+
+
+def test_kserve_runs_the_same_server_with_the_same_bounds():
+    """The runtime of KServe's chart is TensorFlow Serving 2.6.2, which no test of Graft has seen."""
+    model = PREDICTOR["model"]
+    assert COMPOSE["image"] == f"tensorflow/serving:{model['runtimeVersion']}"
+    assert (model["modelFormat"]["name"], model["protocolVersion"]) == ("tensorflow", "v1")
+    assert model["resources"] == CONTAINER["resources"]
+    flags, cpus = parse_flags(model["args"]), model["resources"]["limits"]["cpu"]
+    assert flags["tensorflow_intra_op_parallelism"] == flags["tensorflow_inter_op_parallelism"] == cpus
+    assert set(flags) <= FLAGS
+    assert not set(flags) & {"model_name", "model_base_path", "port", "rest_api_port"}  # the runtime has them
+
+
+def test_the_folder_that_kserve_copies_is_for_one_version():
+    """Its name is a version's number; what the pods find in it is the documentation's command."""
+    uri, number = PREDICTOR["model"]["storageUri"], PREDICTOR["model"]["storageUri"].rpartition("/")[2]
+    assert number.isdecimal()
+    assert f"{uri}/{number}" in DOCS.read_text()
+    assert 0 <= PREDICTOR["canaryTrafficPercent"] <= 100
 
 
 @pytest.mark.parametrize("arguments", [COMPOSE["command"], CONTAINER["args"]], ids=["compose", "kubernetes"])
