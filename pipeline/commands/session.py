@@ -1,6 +1,7 @@
 """Runs the pipeline for a user: terminal, log, messages and exit code."""
 
 import dataclasses
+import gc
 import logging
 import os
 from collections.abc import Callable
@@ -86,6 +87,10 @@ def _run(config: Config, console: Console, log: RunLog, as_json: bool) -> "Train
         from pipeline.local.report import print_report, render_json
         from pipeline.local.run import run_pipeline
 
+    if not gc.get_freeze_count():
+        # The libraries stay until the process ends. Each full collection of garbage would visit their million objects,
+        # which is 3 % of the processor time of a small run.
+        gc.freeze()
     run = run_pipeline(config, console, log)
     print_report(run, config, console)
     if as_json:
