@@ -80,12 +80,12 @@ class PageServer:
         except AnswerError as error:
             return _fail(error)
         except TimeoutError:
-            return _fail(AnswerError("late", f"no answer within {SECONDS:g} seconds"))
+            return _fail(AnswerError(f"no answer within {SECONDS:g} seconds", kind="late"))
 
 
 async def _read_image(request: Request) -> bytes:
     """Reads a body within the limits of size and time."""
-    too_large = AnswerError("large", f"larger than the {MAX_IMAGE / 1e6:.0f} MB that an image may have")
+    too_large = AnswerError(f"larger than the {MAX_IMAGE / 1e6:.0f} MB that an image may have", kind="large")
     declared = request.headers.get("content-length", "0")
     if declared.isdigit() and int(declared) > MAX_IMAGE:
         raise too_large
@@ -97,7 +97,7 @@ async def _read_image(request: Request) -> bytes:
                 if len(image) > MAX_IMAGE:
                     raise too_large
     except TimeoutError:
-        raise AnswerError("late", f"the image did not arrive within {_BODY_SECONDS:g} seconds") from None
+        raise AnswerError(f"the image did not arrive within {_BODY_SECONDS:g} seconds", kind="late") from None
     return bytes(image)
 
 

@@ -38,8 +38,8 @@ class AnswerError(Exception):
         status: HTTP status for the page.
     """
 
-    def __init__(self, kind: str, text: str):
-        """Takes the kind and the text."""
+    def __init__(self, text: str, *, kind: str):
+        """Takes the text and the kind."""
         super().__init__(text)
         self.kind = kind
 
@@ -105,7 +105,7 @@ class ModelServer:
             serving = signatures.get(SERVING, {})
             return Model(version, EXPLAIN in signatures, _read_size(signatures), _find_problem(serving))
         except (KeyError, TypeError, ValueError, AttributeError):
-            raise AnswerError("gone", f"{self.address} answers, but not as a model server does") from None
+            raise AnswerError(f"{self.address} answers, but not as a model server does", kind="gone") from None
 
     def predict(self, image: bytes) -> dict[str, Any]:
         """Asks for the class of an encoded image.
@@ -122,9 +122,9 @@ class ModelServer:
             probabilities = [(str(name), float(value)) for name, value in pairs]
             accepted = bool(row.get("accepted", True))
         except (KeyError, TypeError, ValueError, AttributeError):
-            raise AnswerError("other", "the answer has no label, classes and probabilities") from None
+            raise AnswerError("the answer has no label, classes and probabilities", kind="other") from None
         if not all(math.isfinite(value) for _, value in probabilities):
-            raise AnswerError("other", "the model's probabilities are no numbers")
+            raise AnswerError("the model's probabilities are no numbers", kind="other")
         ranked = sorted(probabilities, key=lambda pair: (-pair[1], pair[0] != label))
         return {"label": label, "accepted": accepted, "probabilities": ranked}
 
@@ -143,7 +143,7 @@ class ModelServer:
         except (TypeError, ValueError):
             heatmap = []
         if not heatmap or not heatmap[0] or len({len(row) for row in heatmap}) != 1:
-            raise AnswerError("other", "the answer has no heat map")
+            raise AnswerError("the answer has no heat map", kind="other")
         return {"heatmap": heatmap}
 
     def _ask_signature(self, signature: str, image: bytes) -> Any:
@@ -154,7 +154,7 @@ class ModelServer:
         try:
             [row] = document["predictions"]
         except (KeyError, TypeError, ValueError):
-            raise AnswerError("other", "the answer has no prediction") from None
+            raise AnswerError("the answer has no prediction", kind="other") from None
         return row
 
     def _ask(self, method: str, path: str, body: bytes | None, seconds: float) -> Any:
@@ -172,9 +172,9 @@ class ModelServer:
                 content = response.raw.read(_MAX_ANSWER + 1, decode_content=True)
                 status = response.status_code
         except requests.Timeout:
-            raise AnswerError("late", f"no answer within {seconds:g} seconds") from None
+            raise AnswerError(f"no answer within {seconds:g} seconds", kind="late") from None
         except Exception as error:  # of requests, urllib3 or the system
-            raise AnswerError("gone", f"the model server at {self.address} does not answer") from error
+            raise AnswerError(f"the model server at {self.address} does not answer", kind="gone") from error
         return self._read(status, content)
 
     def _read(self, status: int, content: bytes) -> Any:
@@ -185,23 +185,23 @@ class ModelServer:
                 document = json.loads(content)
         if status == 200:
             if document is None:
-                raise AnswerError("gone", f"{self.address} answers, but not as a model server does")
+                raise AnswerError(f"{self.address} answers, but not as a model server does", kind="gone")
             return document
         text = str(document.get("error", "")) if isinstance(document, dict) else ""
         raise self._explain(status, text[:_MAX_CHARACTERS])
 
     def _explain(self, status: int, text: str) -> AnswerError:
         if status == 400:
-            return AnswerError("refused", explain_refusal(text))
+            return AnswerError(explain_refusal(text), kind="refused")
         if status in (413, 429):
-            return AnswerError("large", "larger than the model server takes")
+            return AnswerError("larger than the model server takes", kind="large")
         if status == 503:
-            return AnswerError("busy", "the model server is busy")
+            return AnswerError("the model server is busy", kind="busy")
         if status in (408, 504):
-            return AnswerError("late", f"the model server gave no answer in its own time limit: {text}")
+            return AnswerError(f"the model server gave no answer in its own time limit: {text}", kind="late")
         if status == 404:
-            return AnswerError("gone", f"the server at {self.address} has no model {self.name} now: {text}")
-        return AnswerError("other", f"the model server says: {text or 'nothing'} ({status})")
+            return AnswerError(f"the server at {self.address} has no model {self.name} now: {text}", kind="gone")
+        return AnswerError(f"the model server says: {text or 'nothing'} ({status})", kind="other")
 
 
 def _read_size(signatures: dict[str, Any]) -> int | None:

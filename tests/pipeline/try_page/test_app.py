@@ -189,7 +189,7 @@ def test_each_failure_is_told_by_its_kind(ask, stand_in, status, content, kind, 
     answered, _, told = ask("POST", "/predict", IMAGE)
     assert told["kind"] == kind
     assert words in told["error"]
-    assert answered == model_server.AnswerError(kind, "").status
+    assert answered == model_server.AnswerError("", kind=kind).status
 
 
 @pytest.mark.parametrize("content", [{"predictions": [{"other": []}]}, {"predictions": [[[1], [1, 2]]]}, {}])

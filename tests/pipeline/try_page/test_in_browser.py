@@ -132,8 +132,10 @@ def test_dropped_pictures_are_answered_by_a_real_server(warm_python, workspace, 
         assert red[-2:] == ["2 more classes", "red one.jpg"]
         assert gray[:3] == ["None of these", "The nearest is red.", "red"]
         assert text == [
-            "No preview", "This is no picture that the model reads", "The model reads JPEG, PNG, GIF and BMP.", "notes.txt"
+            "No preview", "This is no picture that the model reads", "The model reads JPEG, PNG, GIF and BMP.",
+            "notes.txt",
         ]  # fmt: skip
+        assert [message for message in fresh.messages if "400 (Bad Request)" not in message] == []
         # The network sees the middle square: the margins are gray, the middle is the colour of a heat of 0.3.
         left, middle = fresh.evaluate(
             "(c => [[4, 80], [160, 80]].map(([x, y]) => [...c.getContext('2d').getImageData(x, y, 1, 1).data]))"
@@ -142,7 +144,6 @@ def test_dropped_pictures_are_answered_by_a_real_server(warm_python, workspace, 
         assert left == [127, 127, 127, 255]
         assert middle[0] > middle[1] + 50
         assert all(url.startswith((address, "blob:", "data:")) for url in fresh.requested)
-        assert [message for message in fresh.messages if "400 (Bad Request)" not in message] == []
         told = fresh.evaluate("document.getElementById('model').textContent")
         port = int(re.fullmatch(r"Model colours, version 7, of the server at http://127\.0\.0\.1:(\d+)", told)[1])
         process.send_signal(signal.SIGINT)
