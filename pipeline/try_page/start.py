@@ -1,6 +1,7 @@
 """Finds or starts a model server, and serves the page until a signal. Imports no TensorFlow."""
 
 import contextlib
+import logging
 import os
 import threading
 from collections.abc import Callable
@@ -23,6 +24,7 @@ DEFAULT_SERVER = f"http://{HOST}:8501"  # of `./graft serve`
 DEFAULT_MODEL = "graft"
 _HEAD_SECONDS = 30.0  # limit for the head of a request to the page server
 _GRACE = 1  # seconds for requests in work at the end
+_START_SECONDS = 600.0  # limit for a server to load the model, as for `./graft serve`
 _LOOK = 0.5  # seconds between two looks at the model server's process
 
 
@@ -53,6 +55,7 @@ def try_model(out: str, url: str | None, model: str | None, port: int, opens: bo
         if opens:
             open_address(address)
         _wait(signals, started)
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # a request that is cut off now is no error
     return 0
 
 
@@ -82,7 +85,7 @@ def _find_server(
         raise problem
     check_plain(model_dir, "out", "Rename that folder, or copy the workspace elsewhere.")
     echo(f"Starting  the built-in server for {model_dir}")
-    started = stack.enter_context(launch.start_server(name, model_dir))
+    started = stack.enter_context(launch.start_server(name, model_dir, seconds=_START_SECONDS))
     server = ModelServer(started.rest_address, name)
     try:
         echo(f"Model:    {name}, version {server.describe().version}")

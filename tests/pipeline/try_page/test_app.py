@@ -3,12 +3,15 @@
 import base64
 import http.client
 import json
+import logging
 import re
 import socket
+import time
 
 import pytest
 from ports import pick_port
 from stand_in_server import ANSWER, VERSION, make_metadata, serve_stand_in
+from waiting import wait_until
 
 from pipeline.try_page import app as page_app
 from pipeline.try_page import model_server
@@ -240,6 +243,22 @@ def test_the_largest_image_fits_into_a_request():
     """Of the built-in server, in base64 and with the words around it."""
     whole = len('{"signature_name": "serving_default", "instances": [{"b64": ""}]}') + model_server.MAX_IMAGE * 4 // 3
     assert model_server.MAX_REQUEST - 1024 < whole <= model_server.MAX_REQUEST
+
+
+def test_a_request_under_way_holds_up_no_end(servers, stand_in):
+    """The model server may never answer."""
+    stand_in.held.clear()
+    logger = logging.getLogger("uvicorn.error")
+    with serve_http(create_app(ModelServer(servers[1], "graft"), lambda _: {}), "127.0.0.1", 0, 20.0, 1) as port:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+        connection.request("POST", "/predict", IMAGE, {"Origin": f"http://127.0.0.1:{port}"})
+        wait_until(lambda: stand_in.asked)
+        level, started = logger.level, time.monotonic()
+        logger.setLevel(logging.CRITICAL)
+    logger.setLevel(level)
+    connection.close()
+    assert time.monotonic() - started < 2
+    stand_in.held.set()
 
 
 def test_time_limits(ask, servers, stand_in, monkeypatch):

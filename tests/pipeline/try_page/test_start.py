@@ -42,7 +42,7 @@ def started(monkeypatch):
     calls = []
 
     @contextlib.contextmanager
-    def start_server(name, folder):
+    def start_server(name, folder, seconds):
         calls.append((name, folder))
         with serve_stand_in() as (_, address):
             process = types.SimpleNamespace(poll=lambda: 9)
