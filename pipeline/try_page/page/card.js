@@ -30,6 +30,7 @@ export class Card {
     const image = make("img");
     image.alt = `Picture ${this.file.name}`;
     image.decoding = "async";
+    image.loading = "lazy"; // a thousand photographs would fill the memory
     image.onload = () => {
       this.ratio = image.naturalWidth / image.naturalHeight;
       this.picture.style.setProperty("--ratio", this.ratio);

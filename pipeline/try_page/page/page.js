@@ -8,7 +8,7 @@ import { counted, makeSentence, megabytes, summarize } from "./wording.js";
 
 const FEW = 3; // pictures whose answers are told one by one to a screen reader
 const NOTES = {
-  crop: "The network sees the middle square; what is cut off is grey.",
+  crop: "The network sees the middle square; what is cut off is gray.",
   pad: "The network sees the whole picture, in the middle of a black square.",
   stretch: "The network sees the whole picture, stretched to a square.",
   unknown: "The server does not tell how it makes a square of a picture: the map is drawn as if it were stretched.",

@@ -6,8 +6,8 @@ const LOOK = 3000; // milliseconds between two looks for a server that is gone
 
 export class Queue {
   #waiting = []; // pictures without an answer
-  #later = []; // pictures without a heat map
-  #running = new Set();
+  #later = new Set(); // pictures without a heat map
+  #running = new Set(); // pairs of a picture and a question
   #abort = new AbortController();
 
   /**
@@ -17,16 +17,12 @@ export class Queue {
   constructor(actions) {
     this.actions = actions;
     this.stopped = false;
-    this.gone = "";
+    this.gone = ""; // reason why nothing is asked
     this.done = this.total = 0;
   }
 
   get waiting() {
     return this.#waiting.length;
-  }
-
-  get idle() {
-    return !this.#waiting.length && ![...this.#running].some((job) => job.asking === "answer");
   }
 
   add(jobs) {
@@ -36,12 +32,13 @@ export class Queue {
   }
 
   addLater(job) {
-    if (!this.#later.includes(job)) this.#later.push(job);
+    if ([...this.#running].some((pair) => pair.job === job && pair.asking === "explain")) return;
+    this.#later.add(job);
     this.#go();
   }
 
   dropLater() {
-    this.#later = [];
+    this.#later.clear();
   }
 
   stop(stopped) {
@@ -53,47 +50,11 @@ export class Queue {
     this.#abort.abort();
     this.#abort = new AbortController();
     this.#waiting = [];
-    this.#later = [];
+    this.#later.clear();
     this.#running.clear();
     this.stopped = false;
     this.done = this.total = 0;
     this.#go();
-  }
-
-  #go() {
-    while (!this.stopped && !this.gone && this.#running.size < AT_ONCE) {
-      const asking = this.#waiting.length ? "answer" : "explain";
-      const job = this.#waiting.shift() ?? this.#later.shift();
-      if (!job) break;
-      job.asking = asking;
-      this.#running.add(job);
-      this.#run(job, asking, this.#abort.signal);
-    }
-    this.actions.changed();
-  }
-
-  async #run(job, asking, signal) {
-    try {
-      await this.actions[asking](job, signal);
-    } catch (problem) {
-      if (signal.aborted) return;
-      await this.#fail(job, asking, problem, signal);
-    }
-    if (signal.aborted) return;
-    this.#running.delete(job);
-    if (asking === "answer" && !job.again) this.done += 1;
-    job.again = false;
-    this.#go();
-  }
-
-  async #fail(job, asking, problem, signal) {
-    job.tries = (job.tries ?? 0) + 1;
-    job.again = ["busy", "gone"].includes(problem.kind) && job.tries < TRIES;
-    if (!job.again) return this.actions.fail(job, problem, asking);
-    if (asking === "answer") this.actions.wait(job);
-    (asking === "answer" ? this.#waiting : this.#later).unshift(job);
-    if (problem.kind === "busy") await new Promise((wake) => setTimeout(wake, 1000 * job.tries));
-    else if (!signal.aborted) this.wait(problem.message);
   }
 
   /** Asks nothing until the server answers again; the message is shown meanwhile. */
@@ -102,7 +63,7 @@ export class Queue {
     this.gone = message;
     while (this.gone) {
       this.actions.changed();
-      await new Promise((wake) => setTimeout(wake, LOOK));
+      await sleep(LOOK);
       try {
         await this.actions.look();
         this.gone = "";
@@ -112,4 +73,55 @@ export class Queue {
     }
     this.#go();
   }
+
+  #go() {
+    while (!this.stopped && !this.gone && this.#running.size < AT_ONCE) {
+      const pair = this.#next();
+      if (!pair) break;
+      this.#running.add(pair);
+      this.#run(pair, this.#abort.signal);
+    }
+    this.actions.changed();
+  }
+
+  #next() {
+    if (this.#waiting.length) return { job: this.#waiting.shift(), asking: "answer" };
+    const [job] = this.#later;
+    this.#later.delete(job);
+    return job && { job, asking: "explain" };
+  }
+
+  async #run(pair, signal) {
+    let again = false;
+    try {
+      await this.actions[pair.asking](pair.job, signal);
+    } catch (problem) {
+      if (!signal.aborted) again = await this.#fail(pair, problem);
+    }
+    if (signal.aborted) return; // all was cleared meanwhile
+    this.#running.delete(pair);
+    if (again) this.#putBack(pair);
+    else if (pair.asking === "answer") this.done += 1;
+    this.#go();
+  }
+
+  /** Tells the page of a failure; returns whether the picture is to be asked again. */
+  async #fail({ job, asking }, problem) {
+    job.tries = (job.tries ?? 0) + 1;
+    const again = ["busy", "gone"].includes(problem.kind) && job.tries < TRIES;
+    if (!again) this.actions.fail(job, problem, asking);
+    else if (asking === "answer") this.actions.wait(job);
+    if (again && problem.kind === "busy") await sleep(1000 * job.tries);
+    if (problem.kind === "gone") this.wait(problem.message);
+    return again;
+  }
+
+  #putBack({ job, asking }) {
+    if (asking === "answer") this.#waiting.unshift(job);
+    else this.#later.add(job);
+  }
+}
+
+function sleep(milliseconds) {
+  return new Promise((wake) => setTimeout(wake, milliseconds));
 }
