@@ -19,7 +19,7 @@ setup(
         "schema": ["*.pbtxt"],
         "serving": ["deploy/*"],
         "components": ["pusher/*.md"],
-        "pipeline": ["report/templates/*"],
+        "pipeline": ["report/templates/*", "try_page/page/*"],
     },
     python_requires=">=3.10,<3.14",
     entry_points={"console_scripts": ["graft = kubeflow.cli:main"]},

@@ -28,6 +28,7 @@ from pipeline.commands.runs import runs
 from pipeline.commands.sample import sample
 from pipeline.commands.serve import serve
 from pipeline.commands.tensorboard import tensorboard
+from pipeline.commands.try_model import try_model
 from pipeline.console.ending import Interrupts, end_at_once, interruptible
 from pipeline.console.printing import echo, find_command, print_error, print_usage_error
 from schema.errors import GraftError, UsageError
@@ -37,7 +38,7 @@ from serving.process.output import make_streams_safe
 from serving.storage.gfile import set_defaults
 
 _COMMANDS = (
-    *(init, check, convert, run, demo, predict, serve, releases, runs, report, compare, tensorboard),
+    *(init, check, convert, run, demo, predict, try_model, serve, releases, runs, report, compare, tensorboard),
     *(embeddings, repair_workspace, model, sample, test),
 )
 
@@ -68,6 +69,7 @@ def cli() -> None:
     ./graft init photos/       write a commented graft.toml
     ./graft run photos/        photos/cats/*.jpg, photos/dogs/
     ./graft predict one.jpg    ask the newest pushed model
+    ./graft try                a page to drop pictures on
     ./graft serve              a server, as TensorFlow Serving
     ./graft kubeflow           the same on Kubeflow Pipelines
     """

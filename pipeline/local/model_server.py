@@ -188,9 +188,10 @@ def _describe(served: Served) -> list[str]:
     """Returns the addresses and example requests, as lines that a user can copy."""
     rest, image = f"{served.rest_address}/v1/models/{served.name}", quote(_find_image(served.model_dir))
     body = f'(printf \'{{"instances": [{{"b64": "\'; base64 -w0 {image}; printf \'"}}]}}\')'
-    name = "" if served.name == "graft" else f" --model {served.name}"
+    name = "" if served.name == "graft" else f" --model {quote(served.name)}"
     return [
         f"Serving:  {rest} and {served.grpc_address} (Ctrl-C ends it)",
+        f"Page:     ./graft try --url {served.rest_address}{name}",
         f"Ask:      {body} | curl -d @- {rest}:predict",
         f"or:       ./graft predict {image} --server {served.grpc_address}{name}",
     ]

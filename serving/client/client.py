@@ -7,9 +7,7 @@ with connect("grpc://127.0.0.1:8500") as client:
 
 import base64
 import contextlib
-import ipaddress
 import json
-import os
 import pathlib
 import urllib.parse
 from collections.abc import Iterator, Sequence
@@ -30,8 +28,10 @@ from tensorflow_serving.apis import (
 )
 
 from schema.errors import GraftError, UsageError
-from serving.client.addresses import without_password
-from serving.client.predict import Prediction, explain_file, explain_refusal, is_accepted
+from serving.client.addresses import is_this_machine, split_address, without_password
+from serving.client.predict import Prediction, explain_file, is_accepted
+from serving.client.refusals import explain_refusal
+from serving.client.sessions import AUTHORITIES, make_session
 from serving.export import signatures
 from serving.protobuf_json import to_dict
 from serving.storage.regular import read_regular
@@ -41,8 +41,6 @@ _TIMEOUT = 30.0  # seconds
 _ATTEMPTS = 4
 _UNLIMITED = -1
 _MAX_CHARACTERS = 2000  # of a server's answer in an error message
-# Variables of `requests`, curl and OpenSSL; the first one that is set names a file or folder of certificates.
-_AUTHORITIES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
 _MAX_BYTES = 16 << 20  # of a request before base64, which adds a third; the built-in server takes 32 MB
 _REFUSED = {"INVALID_ARGUMENT", "400"}
 _TOO_LARGE = {"RESOURCE_EXHAUSTED", "413"}
@@ -103,7 +101,7 @@ def connect(server: str, model_name: str = "graft", label: str = "", timeout: fl
     Raises:
         UsageError: if the address is invalid.
     """
-    scheme, host, port, login = _split_address(server)
+    scheme, host, port, login = split_address(server)
     spec = model_pb2.ModelSpec(name=model_name)
     if label:
         spec.version_label = label
@@ -115,25 +113,6 @@ def connect(server: str, model_name: str = "graft", label: str = "", timeout: fl
             )
         return GrpcClient(f"{host}:{port or 8500}", spec, timeout)
     return RestClient(f"{scheme}://{host}:{port or 8501}", spec, timeout, login)
-
-
-def _split_address(server: str) -> tuple[str, str, int | None, tuple[str, str] | None]:
-    """Splits an address into scheme, host, port, and name and password; an IPv6 host keeps its brackets."""
-    try:
-        url = urllib.parse.urlsplit(server)
-        port = url.port
-    except ValueError:
-        url, port = urllib.parse.urlsplit(""), None
-    host = url.hostname or ""
-    if url.scheme not in ("grpc", "http", "https") or not host or url.path.strip("/"):
-        raise UsageError(
-            f"{without_password(server)}: expected the address of a server, such as grpc://localhost:8500 or "
-            "http://localhost:8501."
-        )
-    login = None
-    if "@" in url.netloc:
-        login = urllib.parse.unquote(url.username or ""), urllib.parse.unquote(url.password or "")
-    return url.scheme, f"[{host}]" if ":" in host else host, port, login
 
 
 class GrpcClient(contextlib.AbstractContextManager["GrpcClient"]):
@@ -154,7 +133,7 @@ class GrpcClient(contextlib.AbstractContextManager["GrpcClient"]):
             ("grpc.max_send_message_length", _UNLIMITED),
             ("grpc.max_receive_message_length", _UNLIMITED),
         ]
-        if _is_this_machine(urllib.parse.urlsplit(f"grpc://{address}").hostname or ""):
+        if is_this_machine(urllib.parse.urlsplit(f"grpc://{address}").hostname or ""):
             options.append(("grpc.enable_http_proxy", 0))  # by default, gRPC uses https_proxy of the environment
         self._address, self._spec, self._timeout = address, spec, timeout
         self._channel = grpc.insecure_channel(address, options)
@@ -199,28 +178,6 @@ class GrpcClient(contextlib.AbstractContextManager["GrpcClient"]):
             raise ServerError(f"grpc://{self._address}: {reason} ({code})", code) from error
 
 
-def _make_session(address: str) -> requests.Session:
-    """Makes a session that reads proxies and certificates from the environment, and no passwords.
-
-    HTTP_PROXY, HTTPS_PROXY and NO_PROXY count as in curl, but not for a server on this machine, which no proxy reaches.
-    `trust_env` is off because it would also read passwords from ~/.netrc.
-    """
-    session = requests.Session()
-    session.trust_env = False
-    session.verify = next(filter(None, map(os.environ.get, _AUTHORITIES)), True)
-    host = urllib.parse.urlsplit(address).hostname or ""
-    if not _is_this_machine(host):
-        session.proxies = requests.utils.get_environ_proxies(address)
-    return session
-
-
-def _is_this_machine(host: str) -> bool:
-    with contextlib.suppress(ValueError):
-        address = ipaddress.ip_address(host)
-        return address.is_loopback or address.is_unspecified
-    return host == "localhost" or host.endswith(".localhost")
-
-
 class RestClient(contextlib.AbstractContextManager["RestClient"]):
     """Client by REST; urllib3 repeats a request a few times when it cannot be sent or the answer is 503."""
 
@@ -244,7 +201,7 @@ class RestClient(contextlib.AbstractContextManager["RestClient"]):
         self._url = f"{address}/v1/models/{urllib.parse.quote(spec.name, safe='')}"
         if spec.version_label:
             self._url += f"/labels/{urllib.parse.quote(spec.version_label, safe='')}"
-        self._session = _make_session(address)
+        self._session = make_session(address)
         if login:  # in UTF-8, as curl sends it on most machines; `requests` would take Latin-1
             self._session.auth = requests.auth.HTTPBasicAuth(login[0].encode(), login[1].encode())
         for scheme in ("http://", "https://"):
@@ -293,7 +250,7 @@ class RestClient(contextlib.AbstractContextManager["RestClient"]):
         if "BadStatusLine" in reason:
             return f"this port does not speak HTTP; write grpc://{host} for a gRPC port"
         if "CERTIFICATE_VERIFY_FAILED" in str(error):
-            return f"the certificate is refused: {reason}. Name the file of a private authority in {_AUTHORITIES[0]}."
+            return f"the certificate is refused: {reason}. Name the file of a private authority in {AUTHORITIES[0]}."
         if isinstance(error, requests.exceptions.SSLError):
             return f"this port does not speak TLS ({reason}); write http://{host} for a server without TLS"
         return f"cannot be reached: {reason}"

@@ -180,6 +180,7 @@ def start_server(
     binary: str | None = None,
     flags: Sequence[str] = (),
     environment: Mapping[str, str] | None = None,
+    seconds: float = _START_SECONDS,
 ) -> Iterator[RunningServer]:
     """Starts a server for one model on free ports of 127.0.0.1; the server ends with the context or this process.
 
@@ -189,9 +190,10 @@ def start_server(
         binary: path of TensorFlow Serving's binary; None for the built-in server.
         flags: further flags of the server.
         environment: variables that are added to the environment of this process.
+        seconds: time limit for the model to be loaded.
     Raises:
         LoadError: if the server cannot load the model.
-        GraftError: if the server does not start in `_START_SECONDS`; the message ends with the last lines of its log.
+        GraftError: if the server does not start in time; the message ends with the last lines of its log.
     """
     grpc_port, rest_port = _pick_ports()
     flags = [
@@ -210,7 +212,7 @@ def start_server(
             process, log = stack.enter_context(_run([*make_command(binary), *flags], variables))
         server = RunningServer(binary or BUILT_IN, grpc_port, rest_port, process, log)
         try:
-            wait_until_available(process, server.rest_address, model_name, _START_SECONDS)
+            wait_until_available(process, server.rest_address, model_name, seconds)
         except GraftError as error:
             raise _explain(server, error) from error
         yield server

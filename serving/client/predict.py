@@ -4,7 +4,6 @@ import dataclasses
 import json
 import os
 import pathlib
-import re
 from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
@@ -12,6 +11,7 @@ import tensorflow as tf
 
 from schema.errors import UsageError
 from schema.text import printable
+from serving.client.refusals import explain_refusal
 from serving.export import signatures
 from serving.process.output import echo, echo_json
 from serving.releases import versions
@@ -20,8 +20,6 @@ from serving.storage.wildcards import check_plain
 
 _BATCH = 32
 _MAX_CHARACTERS = 200  # of an error message of TensorFlow
-# Messages of Graft's graph and of TensorFlow's decoder about bytes that are no image.
-_NO_IMAGE = ("none of JPEG", "Unknown image file format", "Input is empty")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -200,12 +198,3 @@ def explain_file(error: OSError) -> str:
     if isinstance(error, IsADirectoryError):
         return "a folder; expected images: name the files in it"
     return f"cannot be read: {error.strerror}"
-
-
-def explain_refusal(text: str) -> str:
-    """Returns the reason why a model refuses an image, from the message of TensorFlow or of a server."""
-    if too_large := re.search(r"more than [\d.]+ megapixels", text):
-        return f"{too_large[0]}, which the model refuses"
-    if any(words in text for words in _NO_IMAGE):
-        return "not an image that TensorFlow reads; expected JPEG, PNG, GIF or BMP"
-    return "cannot be decoded: cut off or damaged"

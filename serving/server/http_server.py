@@ -1,4 +1,4 @@
-"""HTTP server: uvicorn in a thread, with a time limit for the head of a request."""
+"""HTTP server: uvicorn in a thread, with a time limit for the head of a request. Imports no TensorFlow."""
 
 import asyncio
 import contextlib
@@ -9,12 +9,11 @@ from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
-from starlette.responses import Response
+from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from schema.errors import UsageError
-from serving.server.json_responses import format_error
 
 _MAX_CONNECTIONS = 1000  # more are answered 503
 _GRACE = 5  # seconds for requests in work when the server is stopped
@@ -71,8 +70,8 @@ def _refuse_two_lengths(app: Starlette) -> Callable[[Scope, Receive, Send], Awai
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         if {b"content-length", b"transfer-encoding"} <= {name for name, _ in scope["headers"]}:
-            content = format_error("Malformed request: Content-Length and Transfer-Encoding at once")
-            refusal = Response(content, 400, {"Connection": "close"}, media_type="application/json")
+            content = {"error": "Malformed request: Content-Length and Transfer-Encoding at once"}
+            refusal = JSONResponse(content, 400, {"Connection": "close"})
             await refusal(scope, receive, send)
         else:
             await app(scope, receive, send)
@@ -81,14 +80,19 @@ def _refuse_two_lengths(app: Starlette) -> Callable[[Scope, Receive, Send], Awai
 
 
 @contextlib.contextmanager
-def serve_http(app: Starlette, host: str, port: int, timeout_seconds: float) -> Iterator[None]:
+def serve_http(
+    app: Starlette, host: str, port: int, timeout_seconds: float, grace_seconds: int = _GRACE
+) -> Iterator[int]:
     """Serves an application until the context ends; then finishes the requests in work.
 
     Args:
         app: application to serve.
         host: address to listen on.
-        port: port to listen on.
+        port: port to listen on; 0 for a free one.
         timeout_seconds: limit for the head of a request, and for the pause between two requests.
+        grace_seconds: limit for the requests in work at the end.
+    Yields:
+        The port.
     Raises:
         UsageError: if the server cannot listen on the port.
     """
@@ -103,21 +107,21 @@ def serve_http(app: Starlette, host: str, port: int, timeout_seconds: float) -> 
         server_header=False,
         limit_concurrency=_MAX_CONNECTIONS,
         timeout_keep_alive=max(int(timeout_seconds), 1),
-        timeout_graceful_shutdown=_GRACE,
+        timeout_graceful_shutdown=grace_seconds,
     )
     listening = _listen(host, port)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, args=([listening],), daemon=True, name="rest")
     thread.start()
     try:
-        yield
+        yield listening.getsockname()[1]
     finally:
         server.should_exit = True
-        thread.join(2 * _GRACE)
+        thread.join(2 * grace_seconds)
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """Binds a socket with the protocol number of TCP.
+    """Makes a listening socket with the protocol number of TCP.
 
     asyncio sets TCP_NODELAY only on such a socket; without it, an answer is delayed by 40 ms. A socket that uvicorn
     binds itself has protocol number 0.
@@ -129,6 +133,7 @@ def _listen(host: str, port: int) -> socket.socket:
         listening = socket.socket(family, kind, protocol)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(address)
+        listening.listen()  # at once: a client that comes before uvicorn accepts is not refused
     except OSError as error:
         raise UsageError(
             f"{host}:{port}: cannot listen there: {error.strerror}. If another server does, name another port."

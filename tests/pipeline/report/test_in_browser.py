@@ -7,11 +7,11 @@ import json
 import os
 import re
 import subprocess
-import tarfile
 
 import compared_runs
 import pytest
 import run_folders
+from axe import fetch_axe
 from run_folders import RUN, make_workspace
 
 from pipeline.compare.compare import compare
@@ -22,7 +22,6 @@ from pipeline.report.page import write_report
 
 CHROMIUM = find_program("chromium")
 FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--v=0")
-AXE = "axe-core@4.14.1"
 SCHEMES = {"dark": 0, "light": 1}  # of Blink's setting
 _ASK = """<script>{axe}</script><pre id="found"></pre><script>
 axe.run(document).then(result => {{ document.getElementById("found").textContent = JSON.stringify({{
@@ -39,13 +38,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def axe(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("axe")
-    packed = subprocess.run(["npm", "pack", AXE], cwd=folder, capture_output=True, timeout=120, check=False)
-    if packed.returncode:
-        pytest.skip(f"npm does not give {AXE}: {packed.stderr[-200:]!r}")
-    [archive] = folder.glob("*.tgz")
-    with tarfile.open(archive) as files:
-        return files.extractfile("package/axe.min.js").read().decode()
+    return fetch_axe(tmp_path_factory.mktemp("axe"))
 
 
 def write_pushed(workspace, data):

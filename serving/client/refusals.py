@@ -1,0 +1,15 @@
+"""Words for the images that a model refuses. Imports no TensorFlow."""
+
+import re
+
+# Messages of Graft's graph and of TensorFlow's decoder about bytes that are no image.
+_NO_IMAGE = ("none of JPEG", "Unknown image file format", "Input is empty")
+
+
+def explain_refusal(text: str) -> str:
+    """Returns the reason why a model refuses an image, from the message of TensorFlow or of a server."""
+    if too_large := re.search(r"more than [\d.]+ megapixels", text):
+        return f"{too_large[0]}, which the model refuses"
+    if any(words in text for words in _NO_IMAGE):
+        return "not an image that TensorFlow reads; expected JPEG, PNG, GIF or BMP"
+    return "cannot be decoded: cut off or damaged"
