@@ -9,13 +9,18 @@ import hashlib
 import io
 import os
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from PIL import Image, ImageOps
 
 from components.images.orientation import read_orientation
 from pipeline.config.config import Resize
+from pipeline.heat_maps.overlay import draw_overlay
 from serving.storage.gfile import is_remote
 from serving.storage.regular import read_regular
+
+if TYPE_CHECKING:
+    from serving.client.heat_maps import HeatMap
 
 _MOST_BYTES = 64 << 20  # limit of a file
 _QUALITY = 80  # JPEG quality
@@ -73,7 +78,17 @@ class Thumbnails:
             path: path relative to the data folder.
             digest: hex sha256 of the file in the run; "" for no check.
         """
-        return self._make(path, digest, _shrink)
+        return self._make(path, digest, lambda content: self._open_upright(content))
+
+    def make_overlay(self, path: str, digest: str, heat_map: "HeatMap") -> Thumbnail:
+        """Shrinks an image as `make`, and draws its heat map over it.
+
+        Args:
+            path: as for `make`.
+            digest: as for `make`.
+            heat_map: heat map of the image.
+        """
+        return self._make(path, digest, lambda content: draw_overlay(self._open_upright(content), heat_map))
 
     def make_network_view(self, path: str, digest: str, image_size: int, resize: Resize = "stretch") -> Thumbnail:
         """Decodes and resizes an image as the preprocessing graph does.
@@ -84,9 +99,15 @@ class Thumbnails:
             image_size: side of the network's input in pixels.
             resize: how the image becomes a square, as in the configuration.
         """
-        return self._make(path, digest, lambda image: _limit(make_square(image, image_size, resize), _LARGEST_VIEW))
 
-    def _make(self, path: str, digest: str, resize: Callable[[Image.Image], Image.Image]) -> Thumbnail:
+
+        def make(content: bytes) -> Image.Image:
+            square = make_square(_open(content, self._most_pixels), image_size, resize)
+            return turn(_limit(square, _LARGEST_VIEW), content) if self._upright else _limit(square, _LARGEST_VIEW)
+
+        return self._make(path, digest, make)
+
+    def _make(self, path: str, digest: str, make: Callable[[bytes], Image.Image]) -> Thumbnail:
         if not self._data or is_remote(self._data):
             return Thumbnail(problem="the images are not on this machine")
         try:
@@ -96,7 +117,7 @@ class Thumbnails:
         if digest and hashlib.sha256(content).hexdigest() != digest:
             return Thumbnail(problem="the file has changed since")
         try:
-            thumbnail = _encode(self._turn(resize(self._open(content)), content))
+            thumbnail = _encode(make(content))
         except Exception:  # Pillow's decoders raise many types for a damaged file
             return Thumbnail(problem="the file cannot be shown")
         if len(thumbnail.uri) > self._left:
@@ -104,15 +125,40 @@ class Thumbnails:
         self._left -= len(thumbnail.uri)
         return thumbnail
 
-    def _open(self, content: bytes) -> Image.Image:
-        image = Image.open(io.BytesIO(content), formats=["JPEG", "PNG", "GIF", "BMP"])
-        if image.width * image.height > self._most_pixels:
-            raise ValueError("too many pixels")
-        return image
+    def _open_upright(self, content: bytes) -> Image.Image:
+        return open_upright(content, _SIDE, self._most_pixels, self._upright)
 
-    def _turn(self, image: Image.Image, content: bytes) -> Image.Image:
-        turn = _TURNS.get(read_orientation(content)) if self._upright else None
-        return image if turn is None else image.transpose(turn)
+
+def open_upright(content: bytes, side: int, most_pixels: int, upright: bool = True) -> Image.Image:
+    """Decodes an image, and shrinks a larger one in its proportions.
+
+    Args:
+        content: bytes of a JPEG, PNG, GIF or BMP file.
+        side: most pixels of the longer side of the result.
+        most_pixels: most pixels of the file; an image with more is not decoded.
+        upright: True to turn the image upright by its EXIF orientation.
+    Returns:
+        The image in RGB, without transparency.
+    Raises:
+        ValueError: if the image has more pixels; Pillow's decoders raise other types as well.
+    """
+    image = _open(content, most_pixels)
+    image.draft("RGB", (side, side))  # decodes a JPEG at down to an eighth of its size
+    shrunk = _limit(_to_rgb(image), side)
+    return turn(shrunk, content) if upright else shrunk
+
+
+def _open(content: bytes, most_pixels: int) -> Image.Image:
+    image = Image.open(io.BytesIO(content), formats=["JPEG", "PNG", "GIF", "BMP"])
+    if image.width * image.height > most_pixels:
+        raise ValueError("too many pixels")
+    return image
+
+
+def turn(image: Image.Image, content: bytes) -> Image.Image:
+    """Turns a decoded image upright by the EXIF orientation of its file."""
+    transpose = _TURNS.get(read_orientation(content))
+    return image if transpose is None else image.transpose(transpose)
 
 
 def make_square(image: Image.Image, image_size: int, resize: Resize) -> Image.Image:
@@ -134,11 +180,6 @@ def make_square(image: Image.Image, image_size: int, resize: Resize) -> Image.Im
         case "pad":
             return ImageOps.pad(rgb, size, Image.Resampling.BILINEAR)
     return rgb.resize(size, Image.Resampling.BILINEAR, box)
-
-
-def _shrink(image: Image.Image) -> Image.Image:
-    image.draft("RGB", (_SIDE, _SIDE))  # decodes a JPEG at down to an eighth of its size
-    return _limit(_to_rgb(image), _SIDE)
 
 
 def _limit(image: Image.Image, side: int) -> Image.Image:
