@@ -100,7 +100,6 @@ class Thumbnails:
             resize: how the image becomes a square, as in the configuration.
         """
 
-
         def make(content: bytes) -> Image.Image:
             square = make_square(_open(content, self._most_pixels), image_size, resize)
             return turn(_limit(square, _LARGEST_VIEW), content) if self._upright else _limit(square, _LARGEST_VIEW)

@@ -323,9 +323,7 @@ def _predict_all(
         yield from _predict_batch(client, batch, signature)
 
 
-def _predict_batch(
-    client: GrpcClient | RestClient, images: Sequence[Image], signature: str
-) -> Iterator[Prediction]:
+def _predict_batch(client: GrpcClient | RestClient, images: Sequence[Image], signature: str) -> Iterator[Prediction]:
     try:
         outputs = client.predict_on_batch([_read(image) for image in images], signature)
     except (OSError, ServerError) as error:
@@ -342,9 +340,7 @@ def _predict_batch(
         classes = [_text(name) for name in outputs["classes"][row]]
         probabilities = dict(zip(classes, map(float, outputs["probabilities"][row]), strict=True))
         label, accepted = _text(outputs["label"][row]), is_accepted(outputs, row)
-        yield Prediction(
-            _name(image), label, probabilities, accepted=accepted, heat_map=read_heat_map(outputs, row)
-        )
+        yield Prediction(_name(image), label, probabilities, accepted=accepted, heat_map=read_heat_map(outputs, row))
 
 
 def _measure(image: Image) -> int:

@@ -8,7 +8,7 @@ import numpy as np
 from serving.export.explanation import HEATMAP, ORIENTATION, RESIZE, View
 
 NO_HEAT_MAPS = (
-    "has no signature `explain`, so it gives no heat maps; an earlier Graft pushed it. Train a new version "
+    "has no signature explain, so it gives no heat maps; an earlier Graft pushed it. Train a new version "
     "(./graft run), or leave out --explain."
 )
 
