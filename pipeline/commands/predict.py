@@ -61,7 +61,7 @@ def predict(
     paths = list_paths(images)
     overlays = None
     if explain:
-        from pipeline.heat_maps.folder import OverlayFolder
+        from pipeline.pictures.overlay_folder import OverlayFolder
 
         overlays = OverlayFolder(explain, images)
     with muted_stderr():

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 from PIL import Image, ImageOps
 
-from components.images.orientation import read_orientation
 from pipeline.config.config import Resize
-from pipeline.heat_maps.overlay import draw_overlay
+from pipeline.pictures.opening import limit, open_bounded, open_upright, to_rgb, turn
+from pipeline.pictures.overlay import draw_overlay
 from serving.storage.gfile import is_remote
 from serving.storage.regular import read_regular
 
@@ -28,15 +28,6 @@ _SIDE = 160  # pixels of the longer side
 _LARGEST_VIEW = 224  # limit of a network view in pixels; larger ones are shrunk
 _BUDGET = 3_000_000  # limit in bytes for all pictures of a page
 _RATIOS = (8, 4, 2)  # by which a JPEG can be reduced while it is decoded
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}  # by EXIF orientation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,8 +92,8 @@ class Thumbnails:
         """
 
         def make(content: bytes) -> Image.Image:
-            square = make_square(_open(content, self._most_pixels), image_size, resize)
-            return turn(_limit(square, _LARGEST_VIEW), content) if self._upright else _limit(square, _LARGEST_VIEW)
+            square = make_square(open_bounded(content, self._most_pixels), image_size, resize)
+            return turn(limit(square, _LARGEST_VIEW), content) if self._upright else limit(square, _LARGEST_VIEW)
 
         return self._make(path, digest, make)
 
@@ -128,38 +119,6 @@ class Thumbnails:
         return open_upright(content, _SIDE, self._most_pixels, self._upright)
 
 
-def open_upright(content: bytes, side: int, most_pixels: int, upright: bool = True) -> Image.Image:
-    """Decodes an image, and shrinks a larger one in its proportions.
-
-    Args:
-        content: bytes of a JPEG, PNG, GIF or BMP file.
-        side: most pixels of the longer side of the result.
-        most_pixels: most pixels of the file; an image with more is not decoded.
-        upright: True to turn the image upright by its EXIF orientation.
-    Returns:
-        The image in RGB, without transparency.
-    Raises:
-        ValueError: if the image has more pixels; Pillow's decoders raise other types as well.
-    """
-    image = _open(content, most_pixels)
-    image.draft("RGB", (side, side))  # decodes a JPEG at down to an eighth of its size
-    shrunk = _limit(_to_rgb(image), side)
-    return turn(shrunk, content) if upright else shrunk
-
-
-def _open(content: bytes, most_pixels: int) -> Image.Image:
-    image = Image.open(io.BytesIO(content), formats=["JPEG", "PNG", "GIF", "BMP"])
-    if image.width * image.height > most_pixels:
-        raise ValueError("too many pixels")
-    return image
-
-
-def turn(image: Image.Image, content: bytes) -> Image.Image:
-    """Turns a decoded image upright by the EXIF orientation of its file."""
-    transpose = _TURNS.get(read_orientation(content))
-    return image if transpose is None else image.transpose(transpose)
-
-
 def make_square(image: Image.Image, image_size: int, resize: Resize) -> Image.Image:
     """Resizes to a square as the preprocessing graph does: stretched within 1 of 255 levels, padded within a pixel.
 
@@ -172,28 +131,13 @@ def make_square(image: Image.Image, image_size: int, resize: Resize) -> Image.Im
     ratio = next((ratio for ratio in _RATIOS if side >= image_size * ratio), 1)
     reduced = image.draft(None, (image.width // ratio, image.height // ratio))
     box = reduced[1] if reduced else None
-    size, rgb = (image_size, image_size), _to_rgb(image)
+    size, rgb = (image_size, image_size), to_rgb(image)
     match resize:
         case "crop":
             return ImageOps.fit(rgb, size, Image.Resampling.BILINEAR)
         case "pad":
             return ImageOps.pad(rgb, size, Image.Resampling.BILINEAR)
     return rgb.resize(size, Image.Resampling.BILINEAR, box)
-
-
-def _limit(image: Image.Image, side: int) -> Image.Image:
-    """Shrinks a larger image, and keeps its proportions."""
-    image.thumbnail((side, side))
-    return image
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    """Converts to RGB, without transparency, as TensorFlow's decoders do; takes the first frame of an animation."""
-    if image.mode == "P" or "transparency" in image.info:
-        image = image.convert("RGBA")
-    if image.mode.startswith("I;16"):
-        return Image.merge("RGB", [image.point(lambda level: level / 256).convert("L")] * 3)
-    return image.convert("RGB")
 
 
 def _encode(image: Image.Image) -> Thumbnail:

@@ -3,12 +3,18 @@
 Grad-CAM on the last feature maps (Selvaraju et al. 2017, equations 1 and 2): each channel is weighted with the gradient
 of the class's output. Behind the feature maps stand global average pooling and a dense head, so the gradient of a
 channel is the same at all positions, up to a factor the gradient of the embedding. The base is not differentiated.
-With one dense layer the gradients are its weights, and the map is the class activation map (Zhou et al. 2016).
+
+The head begins with a standardization, so the maps are those of the standardized channels: the mean of a channel over
+the training images is subtracted at each position. With one dense layer behind it, the mean of a map over its positions
+is then the logit without its bias: the class activation map (Zhou et al. 2016). Without the means, a constant is
+missing that is larger than the logit: of 500 photographs, 94 % of those that were taken for one of two classes had a
+map of zeros.
 """
 
 import dataclasses
 from typing import TYPE_CHECKING
 
+import numpy as np
 import tensorflow as tf
 
 if TYPE_CHECKING:
@@ -55,6 +61,7 @@ class ExplainedNetwork:
             self._pool = pools[-1]
             base = keras.Model(network.inputs[0], self._pool.input)
             self._head = keras.Model(self._pool.output, network.outputs[0])
+            self._mean = _find_mean(self._head)
             self._base = tf.function(lambda batch: base(batch, training=False), input_signature=pixels, autograph=False)
         # A tf.function, so that all signatures share one graph.
         self.predict = tf.function(self._predict, input_signature=pixels, autograph=False)
@@ -80,8 +87,17 @@ class ExplainedNetwork:
             outputs = self._head(embeddings, training=False)
             highest = outputs * tf.one_hot(tf.argmax(outputs, axis=1), outputs.shape[1])
         weights = tape.gradient(highest, embeddings)
-        heat = tf.nn.relu(tf.einsum("nhwc,nc->nhw", maps, weights))
+        heat = tf.nn.relu(tf.einsum("nhwc,nc->nhw", maps - self._mean, weights))
         return outputs, _normalize(heat)
+
+
+def _find_mean(head: "keras.Model") -> np.ndarray | float:
+    """Returns what a head subtracts from its input first, float32 [channels]; 0 if it has no such layer."""
+    import keras
+
+    layers = [inner for layer in head.layers for inner in getattr(layer, "layers", [layer])]
+    means = [layer.mean for layer in layers if isinstance(layer, keras.layers.Normalization)]
+    return np.ravel(keras.ops.convert_to_numpy(means[0])) if means else 0.0
 
 
 def _normalize(heat: tf.Tensor) -> tf.Tensor:

@@ -43,28 +43,39 @@ def normalize(maps):
 
 
 def test_with_a_linear_head_it_is_the_class_activation_map(base, embedder):
-    """In numpy, by equation 2 of Zhou et al.: the feature maps, weighted with the weights of the class."""
+    """In numpy, by equation 2 of Zhou et al.: the standardized feature maps, weighted with the weights of the class.
+
+    Its mean is the logit without the bias.
+    """
     head = build_logits(embedder, [])
     kernel, bias = head.get_weights()
     standardize = head.get_layer("standardize")
     mean, deviation = (np.asarray(x, np.float64).ravel() for x in (standardize.mean, np.sqrt(standardize.variance)))
     maps = base.predict_on_batch(PIXELS).astype(np.float64)
     logits = (maps.mean(axis=(1, 2)) - mean) / deviation @ kernel + bias
-    weights = (kernel / deviation[:, np.newaxis]).T[logits.argmax(axis=1)]
+    classes = logits.argmax(axis=1)
+    activations = np.einsum("nhwc,nc->nhw", (maps - mean) / deviation, kernel.T[classes])
+    np.testing.assert_allclose(activations.mean(axis=(1, 2)) + bias[classes], logits.max(axis=1), atol=1e-6)
     outputs, heat = explain(resnet.assemble(embedder, head))
     np.testing.assert_allclose(outputs, logits, atol=1e-4)
     assert heat.shape == (5, 3, 3)
     assert heat.dtype == np.float32
-    np.testing.assert_allclose(heat, normalize(np.einsum("nhwc,nc->nhw", maps, weights)), atol=1e-4)
+    np.testing.assert_allclose(heat, normalize(activations), atol=1e-4)
+    assert (heat.max(axis=(1, 2)) == 1).all()
 
 
 def test_with_hidden_layers_it_is_grad_cam(base, embedder):
-    """By equations 1 and 2 of Selvaraju et al., with the gradient of the feature maps themselves."""
+    """By equations 1 and 2 of Selvaraju et al., with the gradient of the standardized feature maps themselves."""
     head = build_logits(embedder, [8, 8])
-    maps = tf.constant(base.predict_on_batch(PIXELS))
+    standardize, *layers = head.layers[1:]
+    maps = standardize(tf.reshape(base.predict_on_batch(PIXELS), [-1, 2048]))
+    maps = tf.reshape(maps, [5, 3, 3, 2048])
     with tf.GradientTape() as tape:
         tape.watch(maps)
-        highest = tf.reduce_max(head(tf.reduce_mean(maps, axis=[1, 2]), training=False), axis=1)
+        logits = tf.reduce_mean(maps, axis=[1, 2])
+        for layer in layers:
+            logits = layer(logits)
+        highest = tf.reduce_max(logits, axis=1)
     channels = tf.reduce_mean(tape.gradient(highest, maps), axis=[1, 2])
     expected = normalize(tf.einsum("nhwc,nc->nhw", maps, channels).numpy())
     outputs, heat = explain(resnet.assemble(embedder, head))

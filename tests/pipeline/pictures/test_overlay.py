@@ -6,7 +6,7 @@ import tensorflow as tf
 from PIL import Image
 
 from components.transform.geometry import resize_image
-from pipeline.heat_maps.overlay import draw_overlay, spread
+from pipeline.pictures.overlay import draw_overlay, spread
 from serving.client.heat_maps import HeatMap
 from serving.export.explanation import View
 
@@ -24,7 +24,8 @@ def test_heat_spread_over_a_picture_and_resized_as_for_the_network_is_the_heat_a
     square = resize_image(tf.constant(levels), 224, resize).numpy()[:, :, 0] / 255
     expected = np.asarray(Image.fromarray(cells).resize((224, 224), Image.Resampling.BILINEAR))
     padded = resize_image(tf.fill([height, width, 3], tf.constant(255, tf.uint8)), 224, resize).numpy()[:, :, 0] == 0
-    np.testing.assert_allclose(square, np.where(padded, 0, expected), atol=0.06)
+    inside = slice(2, -2)  # at the edge of a crop, the resizing mixes in what is beyond
+    np.testing.assert_allclose(square[inside, inside], np.where(padded, 0, expected)[inside, inside], atol=0.06)
 
 
 def test_where_there_is_no_heat_the_photograph_stays():

@@ -11,7 +11,7 @@ from explaining_models import TOP_LEFT, save_explaining, save_silent
 from PIL import Image
 
 from pipeline.cli import main
-from pipeline.heat_maps.folder import OverlayFolder
+from pipeline.pictures.overlay_folder import OverlayFolder
 from schema.errors import UsageError
 from serving.client.heat_maps import HeatMap
 from serving.client.predict import Prediction
@@ -97,7 +97,7 @@ HOSTILE = ["..", "../../x.jpg", "a\n\x1b[2J.jpg", "-rf.jpg", ".b.png", "\udcff.j
 
 def test_names_are_safe_and_none_is_used_twice(tmp_path, monkeypatch):
     """Whatever the images are called, and whatever lies in the folder."""
-    monkeypatch.setattr("pipeline.heat_maps.folder._draw", lambda _: b"picture")
+    monkeypatch.setattr("pipeline.pictures.overlay_folder._draw", lambda _: b"picture")
     folder = tmp_path / "why"
     folder.mkdir()
     (folder / "cat.jpg").write_text("mine")

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from pipeline.console.printing import echo
-from pipeline.heat_maps.overlay import draw_overlay
-from pipeline.report.thumbnails import open_upright
+from pipeline.pictures.opening import open_upright
+from pipeline.pictures.overlay import draw_overlay
 from schema.errors import UsageError
 from serving.storage.gfile import is_remote
 from serving.storage.regular import read_regular

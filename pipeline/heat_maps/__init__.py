@@ -1,1 +1,0 @@
-"""Heat maps drawn over photographs."""
