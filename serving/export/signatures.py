@@ -82,6 +82,9 @@ class ServedModel(tf.Module):
         explained = ExplainedNetwork(network)
         self.network, self.explain = explained.predict, explained.explain
         self.has_maps, self.view = explained.has_maps, view or View()
+        if self.has_maps:  # TensorFlow saves each tf.function of the module, asked for or not
+            encoded = tf.TensorSpec([None], tf.string, name=IMAGE_BYTES)
+            self.explain_images = tf.function(self._explain_images, input_signature=[encoded], autograph=False)
         self.serve_pixels = tf.function(self._predict_pixels, input_signature=[pixels], autograph=False)
         self.classes = tf.constant(classes)
         self.calibration = calibration
@@ -96,8 +99,7 @@ class ServedModel(tf.Module):
         """Predicts serialized tf.Examples with an `image`, string [N]."""
         return self._predict(self.transform(_parse(examples, features.IMAGE)))
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name=IMAGE_BYTES)], autograph=False)
-    def explain_images(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+    def _explain_images(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         """Predicts encoded images, string [N], with a heat map of the most probable class float32 [N, h, w], 0 to 1."""
         transformed = self.transform({features.IMAGE: image_bytes[:, tf.newaxis]})
         outputs, heat_maps = self.explain(transformed[features.PIXELS])

@@ -74,8 +74,7 @@ class Liar(ServedModel):
 class Painter(ServedModel):
     """Answers with heat maps that are no numbers."""
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")], autograph=False)
-    def explain_images(self, image_bytes):
+    def _explain_images(self, image_bytes):
         answer = super().serve_images(image_bytes)
         heat_maps = tf.fill([tf.size(image_bytes), 1, 1], np.nan)
         return answer | self.view.describe(tf.size(image_bytes)) | {"heatmap": heat_maps}
