@@ -46,7 +46,7 @@ TRAINED = {"trained_model": "pipeline/Trainer/model/7/Format-Serving"}
 
 def test_each_of_at_most_24_mistakes_has_a_heat_map(write_page):
     """Beside its picture, of the same size, warm in the upper left quarter."""
-    mistakes = write_page("new", **TRAINED, classes=tuple(map(str, range(12))), each=20)
+    mistakes = write_page("new", **TRAINED, classes=tuple(map(str, range(12))), each=40)
     shown = re.findall(rf'<img src="data:image/jpeg;base64,([^"]+)" width="(\d+)" height="(\d+)" alt="{ALT}', mistakes)
     assert len(shown) == 24 == mistakes.count('alt="Test image of')
     assert "The second picture has a heat map (Grad-CAM)" in mistakes
