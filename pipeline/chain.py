@@ -250,6 +250,8 @@ def _training_settings(config: Config, resolved: Resolved, paths: Paths) -> Sett
     return Settings(
         classes=resolved.classes,
         image_size=config.image_size,
+        resize=config.resize,
+        orientation=config.orientation,
         weights=resolved.weights,
         head_units=config.head_units if isinstance(config.head_units, str) else list(config.head_units),
         dropout=config.dropout,

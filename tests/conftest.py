@@ -79,13 +79,17 @@ def warm_python(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def small_base():
-    """Puts `build_small_base` in the place of `resnet.build_base`, and returns it."""
+    """Puts `build_small_base` in the place of `resnet.build_base`, and returns it; asks no heat maps in a run."""
     from small_networks import build_small_base
 
     from components.network import resnet
+    from components.serving_validator import trial
+    from pipeline.report import explanations
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(resnet, "build_base", build_small_base)
+        patch.setattr(trial, "EXPLAINED", 0)
+        patch.setattr(explanations, "MOST", 0)
         yield build_small_base
 
 

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from schema.text import list_some
-from serving.export.signatures import CONTRACT
+from serving.export.explanation import STRIDE
+from serving.export.signatures import CONTRACT, PIXELS
 
 # Largest accepted difference of a probability. The same build of TensorFlow differed by 5e-7 at the same batch size,
 # and by 1.2e-5 between batch sizes (on a base with random weights, which increases differences). Another build rounds
@@ -64,6 +65,33 @@ def check_outputs(
         or _check_labels(outputs, expected, classes, tolerance)
         or _check_accepted(outputs, expected, tolerance, threshold)
     )
+
+
+def read_image_size(metadata: Mapping[str, Any]) -> int:
+    """Returns the side of the network's input in pixels, from a server's metadata.
+
+    Raises:
+        KeyError: if there is no signature PIXELS.
+    """
+    signature = metadata["metadata"]["signature_def"]["signature_def"][PIXELS]
+    return int(signature["inputs"][PIXELS]["tensor_shape"]["dim"][1]["size"])
+
+
+def check_heat_maps(heat_maps: np.ndarray, count: int, image_size: int) -> str:
+    """Checks shape and values of heat maps.
+
+    Args:
+        heat_maps: the server's heat maps.
+        count: number of images that were sent.
+        image_size: side of the network's input in pixels; a cell of a heat map is for 32 of them, or for the rest.
+    Returns:
+        The first problem, or "".
+    """
+    side = -(-image_size // STRIDE)
+    if heat_maps.shape != (count, side, side):
+        return f"heatmap has the shape {list(heat_maps.shape)}; expected {[count, side, side]}"
+    wrong = heat_maps[~((heat_maps >= 0) & (heat_maps <= 1))]  # "not" around it, because NaN is wrong, too
+    return f"a heat map has the value {wrong[0]:.4g}; expected 0 to 1" if wrong.size else ""
 
 
 def check_agreement(one: Outputs, other: Outputs) -> str:

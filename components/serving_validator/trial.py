@@ -21,14 +21,16 @@ from components.serving_validator.checks import (
     TOLERANCE_OF_ANOTHER_BUILD,
     Outputs,
     check_agreement,
+    check_heat_maps,
     check_metadata,
     check_outputs,
+    read_image_size,
 )
 from components.transform.samples import get_image
 from schema.errors import GraftError
 from serving.client import launch
-from serving.client.client import BATCH, ServerError, connect
-from serving.export import signatures
+from serving.client.client import BATCH, Client, ServerError, connect
+from serving.export import explanation, signatures
 from serving.export.calibration import read_calibration
 from serving.releases import versions
 
@@ -36,6 +38,7 @@ _LARGEST_REQUEST = 1 << 30  # bytes; the limit of a server in production is not 
 _TIMEOUT = 30.0  # seconds; more if `max_latency_ms` allows a batch more
 _TOO_BUSY = {"DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "UNAVAILABLE", "408", "429", "503", "504"}
 _BATCH_SIZES = {"one by one": 1, "in batches": BATCH}  # images a request, by the name in a message
+EXPLAINED = BATCH  # images, in one request to each endpoint; 0 for none
 _OUTPUTS = "probabilities", "label", "classes", "accepted"
 
 
@@ -238,18 +241,27 @@ def _predict_by_server(
     for endpoint, address in (("gRPC", f"grpc://{server.grpc_address}"), ("REST", server.rest_address)):
         try:
             with connect(address, model_name, timeout=limits.timeout) as client:
-                if problems := check_metadata(client.metadata()):
+                metadata = client.metadata()
+                if problems := check_metadata(metadata):
                     raise _RejectedError(*(f"by {endpoint}: {problem}" for problem in problems))
                 both.append(_predict_all(client.predict_on_batch, images, f"answers by {endpoint}"))
+                problem = _try_heat_maps(client, images[:EXPLAINED], read_image_size(metadata)) if EXPLAINED else ""
         except (ServerError, KeyError, ValueError) as error:  # an answer of another form than the metadata says
             logging.warning("The model server says:\n%s", server.describe_end(), exc_info=error)
             raise _RejectedError(f"by {endpoint}: {_explain(server, error)}") from error
+        _reject_if(f"{signatures.EXPLAIN} by {endpoint}", problem)
         for way, outputs in both[-1].outputs.items():
             problem = check_outputs(outputs, expected.outputs[way], classes, tolerance, expected.threshold)
             _reject_if(f"by {endpoint}, {way}", problem)
     for way in _BATCH_SIZES:
         _reject_if(f"gRPC and REST, {way}", check_agreement(*(answers.outputs[way] for answers in both)))
     return both
+
+
+def _try_heat_maps(client: Client, images: Sequence[bytes], image_size: int) -> str:
+    """Asks for heat maps of images, and returns the first problem, or ""."""
+    heat_maps = client.predict_on_batch(images, signatures.EXPLAIN)[explanation.HEATMAP]
+    return check_heat_maps(heat_maps, len(images), image_size)
 
 
 def _explain(server: launch.RunningServer, error: Exception) -> str:

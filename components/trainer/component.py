@@ -37,6 +37,7 @@ from components.trainer.training import HEAD, Images, Inputs, Trained, count_pas
 from components.transform import pixels, samples
 from schema import features
 from serving.export.calibration import Calibration
+from serving.export.explanation import View
 from serving.export.signatures import export_saved_model
 from serving.export.warmup_requests import write_warmup_requests
 from serving.releases import versions
@@ -239,7 +240,8 @@ def export(frozen: FrozenBase, trained: Trained, calibration: Calibration, fn_ar
     embedded = {"head": head, "embedding_key": frozen.embedding_key.to_json()} if trained.kept == HEAD else {}
     path, classes = fn_args.serving_model_dir, list(settings.classes)
     progress.report("exporting the model")
-    export_saved_model(network, transform_output, classes, path, calibration=calibration, **embedded)
+    view = View(settings.resize, settings.orientation)
+    export_saved_model(network, transform_output, classes, path, calibration=calibration, view=view, **embedded)
     if not settings.warmup_images:
         return
     # Images of `test` may be used: the server decodes them to warm up, and no model learns from them.

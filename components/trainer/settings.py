@@ -15,6 +15,7 @@ class Settings(Fields):
     Attributes:
         classes: class names, in the order of the outputs.
         image_size: height and width in pixels.
+        resize, orientation: how the transform graph makes a square of an image; the exported model tells its clients.
         weights: path of a `notop` weights file, or "random".
         head_units: width of each hidden layer of the head; AUTO to try several heads, see `training.try_heads`.
         dropout: share of units dropped in training after each hidden layer of the head, 0 to 1.
@@ -45,6 +46,8 @@ class Settings(Fields):
 
     classes: list[str]
     image_size: int
+    resize: str = "stretch"
+    orientation: str = "exif"
     weights: str
     head_units: list[int] | Literal["auto"]
     dropout: float

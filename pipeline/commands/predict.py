@@ -21,6 +21,7 @@ from schema.errors import UsageError
 @click.option("--out", metavar="DIR", help="Workspace.  [that of ./graft run here, or of the demo]")
 @click.option("--server", metavar="URL", help="Ask a model server: grpc://HOST:8500 or http://HOST:8501.")
 @click.option("--label", default="", metavar="NAME", help="With --server: ask the version with this label.")
+@click.option("--explain", metavar="DIR", help="Write each image with a heat map of what speaks for its class.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per image and line.")
 def predict(
     images: tuple[str, ...],
@@ -29,6 +30,7 @@ def predict(
     out: str | None,
     server: str | None,
     label: str,
+    explain: str | None,
     as_json: bool,
 ) -> None:
     """Classify images; of a folder, all files below it.
@@ -39,6 +41,7 @@ def predict(
     ./graft predict --json *.jpg --model graft-out/serving/graft
     ./graft predict cat.jpg --server grpc://localhost:8500 --label canary
     ./graft predict cat.jpg --run 20261126T101500-000Z-3f2a
+    ./graft predict new/ --explain why/
 
     A SavedModel is code that runs here: name models of your own alone.
     """
@@ -56,6 +59,11 @@ def predict(
         raise click.UsageError("--out: expected neither --model nor --server beside it.")
 
     paths = list_paths(images)
+    overlays = None
+    if explain:
+        from pipeline.pictures.overlay_folder import OverlayFolder
+
+        overlays = OverlayFolder(explain, images)
     with muted_stderr():
         from serving.client.predict import describe_model, find_model, find_version, predict_files, print_predictions
     if server:
@@ -63,7 +71,8 @@ def predict(
             from serving.client.client import connect
         echo(f"Model: {model or 'graft'}{label and f', version labelled {label}'}, of the server", err=True)
         with connect(server, model or "graft", label) as client:
-            failed = print_predictions(client.predict(paths), as_json)
+            predictions = client.predict(paths, explain=bool(overlays))
+            failed = print_predictions(overlays.write_all(predictions) if overlays else predictions, as_json)
     elif label:
         raise click.UsageError("--label goes with --server: a server knows which version has which label.")
     else:
@@ -77,6 +86,7 @@ def predict(
                 raise UsageError(f"{error}{describe_last_run(workspace)}") from None
         path = find_version(model)
         echo(describe_model(path), err=True)
-        failed = print_predictions(quietly(predict_files(path, paths)), as_json)
-    if failed:
+        predictions = quietly(predict_files(path, paths, explain=bool(overlays)))
+        failed = print_predictions(overlays.write_all(predictions) if overlays else predictions, as_json)
+    if failed or (overlays and overlays.missing):
         sys.exit(3)

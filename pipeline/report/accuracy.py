@@ -13,13 +13,15 @@ from pipeline.report.advice import describe_better_baseline
 from pipeline.report.calibration import describe_calibration
 from pipeline.report.charts import draw_confidence, draw_matrix, draw_reliability
 from pipeline.report.comparisons import describe_comparisons
+from pipeline.report.explanations import explain_images
 from pipeline.report.sources import RunFiles
 from pipeline.report.thumbnails import Thumbnails
 from schema.features import VAL
 
 _MOST_CELLS = 20  # classes up to which the confusion matrix is a table; above, it is a picture
 _MOST_CONFUSIONS = 10
-_MOST_PICTURES = 12  # pictures of mistakes, and of uncertain images
+_MOST_MISTAKES = 24  # pictures of mistakes, each with a heat map
+_MOST_UNCERTAIN = 12  # pictures of uncertain images
 _SHOWN_CLASSES = 3  # number of probabilities beside a picture
 
 
@@ -145,15 +147,25 @@ def describe_reliability(files: RunFiles) -> dict[str, Any] | None:
 
 
 def describe_pictures(files: RunFiles, thumbnails: Thumbnails) -> dict[str, Any] | None:
-    """Returns mistakes and uncertain images with pictures; None if the predictions of each image are missing."""
+    """Returns mistakes and uncertain images with pictures; None if the predictions of each image are missing.
+
+    The mistakes have heat maps besides; `unexplained` is the reason for no heat maps, or "".
+    """
     answers = files.answers
     if answers is None:
         return None
+    mistakes = _show(answers, figures.find_confident_mistakes(answers, _MOST_MISTAKES), thumbnails)
+    heat_maps, problem = explain_images(files, [shown["path"] for shown in mistakes if shown["picture"].uri])
+    for shown in mistakes:
+        if heat_map := heat_maps.get(shown["path"]):
+            shown["overlay"] = thumbnails.make_overlay(shown["path"], shown["digest"], heat_map)
     return {
         "images": len(answers.path),
         "wrong": int((~answers.right).sum()),
-        "mistakes": _show(answers, figures.find_confident_mistakes(answers, _MOST_PICTURES), thumbnails),
-        "uncertain": _show(answers, figures.find_least_certain(answers, _MOST_PICTURES), thumbnails),
+        "mistakes": mistakes,
+        "explained": bool(heat_maps),
+        "unexplained": problem,
+        "uncertain": _show(answers, figures.find_least_certain(answers, _MOST_UNCERTAIN), thumbnails),
     }
 
 
@@ -161,11 +173,13 @@ def _show(answers: Answers, positions: list[int], thumbnails: Thumbnails) -> lis
     return [
         {
             "path": answers.path[position],
+            "digest": answers.digest[position],
             "truth": answers.label[position],
             "answer": answers.classes[answers.answer[position]],
             "right": bool(answers.right[position]),
             "probabilities": _list_probabilities(answers, position),
             "picture": thumbnails.make(answers.path[position], answers.digest[position]),
+            "overlay": None,
         }
         for position in positions
     ]

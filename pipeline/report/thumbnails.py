@@ -9,13 +9,18 @@ import hashlib
 import io
 import os
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from PIL import Image, ImageOps
 
-from components.images.orientation import read_orientation
 from pipeline.config.config import Resize
+from pipeline.pictures.opening import limit, open_bounded, open_upright, to_rgb, turn
+from pipeline.pictures.overlay import draw_overlay
 from serving.storage.gfile import is_remote
 from serving.storage.regular import read_regular
+
+if TYPE_CHECKING:
+    from serving.client.heat_maps import HeatMap
 
 _MOST_BYTES = 64 << 20  # limit of a file
 _QUALITY = 80  # JPEG quality
@@ -23,15 +28,6 @@ _SIDE = 160  # pixels of the longer side
 _LARGEST_VIEW = 224  # limit of a network view in pixels; larger ones are shrunk
 _BUDGET = 3_000_000  # limit in bytes for all pictures of a page
 _RATIOS = (8, 4, 2)  # by which a JPEG can be reduced while it is decoded
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}  # by EXIF orientation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +69,17 @@ class Thumbnails:
             path: path relative to the data folder.
             digest: hex sha256 of the file in the run; "" for no check.
         """
-        return self._make(path, digest, _shrink)
+        return self._make(path, digest, lambda content: self._open_upright(content))
+
+    def make_overlay(self, path: str, digest: str, heat_map: "HeatMap") -> Thumbnail:
+        """Shrinks an image as `make`, and draws its heat map over it.
+
+        Args:
+            path: as for `make`.
+            digest: as for `make`.
+            heat_map: heat map of the image.
+        """
+        return self._make(path, digest, lambda content: draw_overlay(self._open_upright(content), heat_map))
 
     def make_network_view(self, path: str, digest: str, image_size: int, resize: Resize = "stretch") -> Thumbnail:
         """Decodes and resizes an image as the preprocessing graph does.
@@ -84,9 +90,14 @@ class Thumbnails:
             image_size: side of the network's input in pixels.
             resize: how the image becomes a square, as in the configuration.
         """
-        return self._make(path, digest, lambda image: _limit(make_square(image, image_size, resize), _LARGEST_VIEW))
 
-    def _make(self, path: str, digest: str, resize: Callable[[Image.Image], Image.Image]) -> Thumbnail:
+        def make(content: bytes) -> Image.Image:
+            square = make_square(open_bounded(content, self._most_pixels), image_size, resize)
+            return turn(limit(square, _LARGEST_VIEW), content) if self._upright else limit(square, _LARGEST_VIEW)
+
+        return self._make(path, digest, make)
+
+    def _make(self, path: str, digest: str, make: Callable[[bytes], Image.Image]) -> Thumbnail:
         if not self._data or is_remote(self._data):
             return Thumbnail(problem="the images are not on this machine")
         try:
@@ -96,7 +107,7 @@ class Thumbnails:
         if digest and hashlib.sha256(content).hexdigest() != digest:
             return Thumbnail(problem="the file has changed since")
         try:
-            thumbnail = _encode(self._turn(resize(self._open(content)), content))
+            thumbnail = _encode(make(content))
         except Exception:  # Pillow's decoders raise many types for a damaged file
             return Thumbnail(problem="the file cannot be shown")
         if len(thumbnail.uri) > self._left:
@@ -104,15 +115,8 @@ class Thumbnails:
         self._left -= len(thumbnail.uri)
         return thumbnail
 
-    def _open(self, content: bytes) -> Image.Image:
-        image = Image.open(io.BytesIO(content), formats=["JPEG", "PNG", "GIF", "BMP"])
-        if image.width * image.height > self._most_pixels:
-            raise ValueError("too many pixels")
-        return image
-
-    def _turn(self, image: Image.Image, content: bytes) -> Image.Image:
-        turn = _TURNS.get(read_orientation(content)) if self._upright else None
-        return image if turn is None else image.transpose(turn)
+    def _open_upright(self, content: bytes) -> Image.Image:
+        return open_upright(content, _SIDE, self._most_pixels, self._upright)
 
 
 def make_square(image: Image.Image, image_size: int, resize: Resize) -> Image.Image:
@@ -127,33 +131,13 @@ def make_square(image: Image.Image, image_size: int, resize: Resize) -> Image.Im
     ratio = next((ratio for ratio in _RATIOS if side >= image_size * ratio), 1)
     reduced = image.draft(None, (image.width // ratio, image.height // ratio))
     box = reduced[1] if reduced else None
-    size, rgb = (image_size, image_size), _to_rgb(image)
+    size, rgb = (image_size, image_size), to_rgb(image)
     match resize:
         case "crop":
             return ImageOps.fit(rgb, size, Image.Resampling.BILINEAR)
         case "pad":
             return ImageOps.pad(rgb, size, Image.Resampling.BILINEAR)
     return rgb.resize(size, Image.Resampling.BILINEAR, box)
-
-
-def _shrink(image: Image.Image) -> Image.Image:
-    image.draft("RGB", (_SIDE, _SIDE))  # decodes a JPEG at down to an eighth of its size
-    return _limit(_to_rgb(image), _SIDE)
-
-
-def _limit(image: Image.Image, side: int) -> Image.Image:
-    """Shrinks a larger image, and keeps its proportions."""
-    image.thumbnail((side, side))
-    return image
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    """Converts to RGB, without transparency, as TensorFlow's decoders do; takes the first frame of an animation."""
-    if image.mode == "P" or "transparency" in image.info:
-        image = image.convert("RGBA")
-    if image.mode.startswith("I;16"):
-        return Image.merge("RGB", [image.point(lambda level: level / 256).convert("L")] * 3)
-    return image.convert("RGB")
 
 
 def _encode(image: Image.Image) -> Thumbnail:

@@ -29,6 +29,7 @@ from tensorflow_serving.apis import (
 
 from schema.errors import GraftError, UsageError
 from serving.client.addresses import is_this_machine, split_address, without_password
+from serving.client.heat_maps import NO_HEAT_MAPS, read_heat_map
 from serving.client.predict import Prediction, explain_file, is_accepted
 from serving.client.refusals import explain_refusal
 from serving.client.sessions import AUTHORITIES, make_session
@@ -64,20 +65,22 @@ class ServerError(GraftError):
 class Client(contextlib.AbstractContextManager["Client"], Protocol):
     """Client of a model server, by gRPC or by REST; the connection is closed when the context ends."""
 
-    def predict(self, images: Sequence[Image]) -> Iterator[Prediction]:
+    def predict(self, images: Sequence[Image], explain: bool = False) -> Iterator[Prediction]:
         """Predicts images in batches, and yields the predictions in the same order.
 
         A damaged image gets a prediction with a `problem` and does not affect the other images.
 
         Args:
             images: paths of JPEG, PNG, GIF or BMP files, or the bytes of such files.
+            explain: True to ask for a heat map of each image as well.
         Raises:
             ServerError: if the server cannot be reached, or does not have the model, version or label.
+            UsageError: if `explain` is set, and the model gives no heat maps.
         """
         ...
 
-    def predict_on_batch(self, images: Sequence[bytes]) -> dict[str, np.ndarray]:
-        """Predicts encoded images with one request, and returns the server's outputs by name.
+    def predict_on_batch(self, images: Sequence[bytes], signature: str = signatures.SERVING) -> dict[str, np.ndarray]:
+        """Asks a signature for encoded images with one request, and returns the server's outputs by name.
 
         Raises:
             ServerError: if the server cannot be reached, or refuses the request.
@@ -139,9 +142,9 @@ class GrpcClient(contextlib.AbstractContextManager["GrpcClient"]):
         self._channel = grpc.insecure_channel(address, options)
         self._prediction = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
 
-    def predict(self, images: Sequence[Image]) -> Iterator[Prediction]:
+    def predict(self, images: Sequence[Image], explain: bool = False) -> Iterator[Prediction]:
         """See `Client`."""
-        return _predict_all(self, images)
+        return _predict_all(self, images, explain)
 
     def metadata(self) -> dict[str, Any]:
         """See `Client`."""
@@ -161,9 +164,10 @@ class GrpcClient(contextlib.AbstractContextManager["GrpcClient"]):
         """Closes the connection."""
         self.close()
 
-    def predict_on_batch(self, images: Sequence[bytes]) -> dict[str, np.ndarray]:
+    def predict_on_batch(self, images: Sequence[bytes], signature: str = signatures.SERVING) -> dict[str, np.ndarray]:
         """See `Client`."""
         request = predict_pb2.PredictRequest(model_spec=self._spec)
+        request.model_spec.signature_name = signature
         request.inputs[signatures.IMAGE_BYTES].CopyFrom(tf.make_tensor_proto(list(images), tf.string))
         response = self._call(self._prediction.Predict, request)
         return {name: tf.make_ndarray(proto) for name, proto in response.outputs.items()}
@@ -207,9 +211,9 @@ class RestClient(contextlib.AbstractContextManager["RestClient"]):
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, requests.adapters.HTTPAdapter(max_retries=retries))
 
-    def predict(self, images: Sequence[Image]) -> Iterator[Prediction]:
+    def predict(self, images: Sequence[Image], explain: bool = False) -> Iterator[Prediction]:
         """See `Client`."""
-        return _predict_all(self, images)
+        return _predict_all(self, images, explain)
 
     def metadata(self) -> dict[str, Any]:
         """See `Client`."""
@@ -223,10 +227,11 @@ class RestClient(contextlib.AbstractContextManager["RestClient"]):
         """Closes the connection."""
         self.close()
 
-    def predict_on_batch(self, images: Sequence[bytes]) -> dict[str, np.ndarray]:
+    def predict_on_batch(self, images: Sequence[bytes], signature: str = signatures.SERVING) -> dict[str, np.ndarray]:
         """See `Client`."""
         instances = [{"b64": base64.b64encode(image).decode("ascii")} for image in images]
-        rows = self._call("POST", ":predict", {"instances": instances})["predictions"]
+        body = {"signature_name": signature, "instances": instances}
+        rows = self._call("POST", ":predict", body)["predictions"]
         return {name: np.array([row[name] for row in rows]) for name in rows[0]}
 
     def _call(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
@@ -256,23 +261,28 @@ class RestClient(contextlib.AbstractContextManager["RestClient"]):
         return f"cannot be reached: {reason}"
 
 
-def _predict_all(client: GrpcClient | RestClient, images: Sequence[Image]) -> Iterator[Prediction]:
+def _predict_all(
+    client: GrpcClient | RestClient, images: Sequence[Image], explain: bool = False
+) -> Iterator[Prediction]:
+    signature = signatures.EXPLAIN if explain else signatures.SERVING
+    if explain and signature not in client.metadata()["metadata"]["signature_def"]["signature_def"]:
+        raise UsageError(f"the server's model: {NO_HEAT_MAPS}")
     batch: list[Image] = []
     size = 0
     for image in images:
         more = _measure(image)
         if batch and (len(batch) == BATCH or size + more > _MAX_BYTES):
-            yield from _predict_batch(client, batch)
+            yield from _predict_batch(client, batch, signature)
             batch, size = [], 0
         batch.append(image)
         size += more
     if batch:
-        yield from _predict_batch(client, batch)
+        yield from _predict_batch(client, batch, signature)
 
 
-def _predict_batch(client: GrpcClient | RestClient, images: Sequence[Image]) -> Iterator[Prediction]:
+def _predict_batch(client: GrpcClient | RestClient, images: Sequence[Image], signature: str) -> Iterator[Prediction]:
     try:
-        outputs = client.predict_on_batch([_read(image) for image in images])
+        outputs = client.predict_on_batch([_read(image) for image in images], signature)
     except (OSError, ServerError) as error:
         if isinstance(error, ServerError) and error.code not in _REFUSED | _TOO_LARGE:
             raise
@@ -281,12 +291,13 @@ def _predict_batch(client: GrpcClient | RestClient, images: Sequence[Image]) -> 
             yield Prediction(_name(images[0]), problem=_explain(error))
             return
         for image in images:  # one image is damaged: send each image alone
-            yield from _predict_batch(client, [image])
+            yield from _predict_batch(client, [image], signature)
         return
     for row, image in enumerate(images):
         classes = [_text(name) for name in outputs["classes"][row]]
         probabilities = dict(zip(classes, map(float, outputs["probabilities"][row]), strict=True))
-        yield Prediction(_name(image), _text(outputs["label"][row]), probabilities, accepted=is_accepted(outputs, row))
+        label, accepted = _text(outputs["label"][row]), is_accepted(outputs, row)
+        yield Prediction(_name(image), label, probabilities, accepted=accepted, heat_map=read_heat_map(outputs, row))
 
 
 def _measure(image: Image) -> int:

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from schema.errors import UsageError
 from schema.text import printable
+from serving.client.heat_maps import NO_HEAT_MAPS, HeatMap, read_heat_map
 from serving.client.refusals import explain_refusal
 from serving.export import signatures
 from serving.process.output import echo, echo_json
@@ -33,6 +34,8 @@ class Prediction:
         problem: reason for a missing prediction; "" otherwise.
         accepted: False for an image that is of none of these classes, by the model's threshold; True for a model of
             Graft 0.2.0, which has none.
+        heat_map: parts of the image that speak for the class; None if it was not asked for.
+        overlay: path of the picture with the heat map over the image; "" without one.
     """
 
     path: str
@@ -40,6 +43,8 @@ class Prediction:
     probabilities: dict[str, float] = dataclasses.field(default_factory=dict)
     problem: str = ""
     accepted: bool = True
+    heat_map: HeatMap | None = dataclasses.field(default=None, compare=False, repr=False)
+    overlay: str = ""
 
 
 def find_model(workspace: str) -> str:
@@ -58,7 +63,7 @@ def find_model(workspace: str) -> str:
     return max(live, key=lambda version: version.number).path
 
 
-def predict_files(model: str, paths: list[str]) -> Iterator[Prediction]:
+def predict_files(model: str, paths: list[str], explain: bool = False) -> Iterator[Prediction]:
     """Predicts images in batches, and yields the predictions in the same order.
 
     An unreadable image gets a prediction with a `problem` and does not affect the other images.
@@ -66,10 +71,11 @@ def predict_files(model: str, paths: list[str]) -> Iterator[Prediction]:
     Args:
         model: folder of a SavedModel, or folder of versions.
         paths: paths of JPEG, PNG, GIF or BMP files.
+        explain: True to ask for a heat map of each image as well.
     Raises:
-        UsageError: if the folder has no model that can be loaded.
+        UsageError: if the folder has no model that can be loaded; with `explain`, if the model gives no heat maps.
     """
-    predict = load_signature(model)
+    predict = load_signature(model, signatures.EXPLAIN if explain else signatures.SERVING)
     for start in range(0, len(paths), _BATCH):
         yield from _predict_batch(predict, paths[start : start + _BATCH])
 
@@ -81,13 +87,15 @@ def load_signature(model: str, name: str = signatures.SERVING) -> "tf.types.expe
         model: folder of the SavedModel, or of the versions.
         name: name of the signature.
     Raises:
-        UsageError: if the folder has no model, the model cannot be loaded, or its path is a pattern of file names.
+        UsageError: if the folder has no model, the model cannot be loaded, its path is a pattern of file names, or it
+            has no signature EXPLAIN.
     """
     path = find_version(model)
     check_plain(path, "model", "Rename or copy its folder.")
     try:
         loaded = tf.saved_model.load(path)
-        signature = loaded.signatures[name]
+        found = loaded.signatures
+        signature = found.get(name) if name == signatures.EXPLAIN else found[name]
     except (
         Exception
     ) as error:  # on a damaged file, TensorFlow raises OSError, OpError, ValueError, KeyError or IndexError
@@ -95,6 +103,8 @@ def load_signature(model: str, name: str = signatures.SERVING) -> "tf.types.expe
         raise UsageError(
             f"{path}: cannot be loaded, so it is damaged or no pushed model: {reason}. Name another."
         ) from error
+    if signature is None:
+        raise UsageError(f"{path}: {NO_HEAT_MAPS}")
     signature.owner = loaded  # a signature alone does not keep its variables alive
     return signature
 
@@ -144,19 +154,21 @@ def print_predictions(predictions: Iterable[Prediction], as_json: bool) -> int:
             ranked = sorted(prediction.probabilities.items(), key=lambda item: -item[1])
             shown = "  ".join(f"{name} {probability:.3f}" for name, probability in ranked[:5])
             answer = prediction.label if prediction.accepted else f"none of these; nearest {prediction.label}"
-            echo(f"{prediction.path}: {answer}  ({shown})")
+            overlay = f"  -> {prediction.overlay}" if prediction.overlay else ""
+            echo(f"{prediction.path}: {answer}  ({shown}){overlay}")
     return failed
 
 
 def _as_fields(prediction: Prediction) -> dict[str, object]:
     if prediction.problem:
         return {"path": prediction.path, "error": prediction.problem}
-    return {
+    fields: dict[str, object] = {
         "path": prediction.path,
         "label": prediction.label,
         "accepted": prediction.accepted,
         "probabilities": prediction.probabilities,
     }
+    return fields | ({"overlay": prediction.overlay} if prediction.overlay else {})
 
 
 def _predict_batch(predict: "tf.types.experimental.ConcreteFunction", paths: list[str]) -> Iterator[Prediction]:
@@ -175,7 +187,7 @@ def _predict_batch(predict: "tf.types.experimental.ConcreteFunction", paths: lis
     for row, path in enumerate(paths):
         probabilities = dict(zip(classes, map(float, values["probabilities"][row]), strict=True))
         label, accepted = values["label"][row].decode(), is_accepted(values, row)
-        yield Prediction(path, label, probabilities, accepted=accepted)
+        yield Prediction(path, label, probabilities, accepted=accepted, heat_map=read_heat_map(values, row))
 
 
 def is_accepted(outputs: Mapping[str, np.ndarray], row: int) -> bool:

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from schema import features
 from serving.export.calibration import Calibration, write_calibration
+from serving.export.explanation import HEATMAP, ORIENTATION, RESIZE, ExplainedNetwork, View
 from serving.storage import side_files
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 SERVING, EXAMPLES, TRANSFORM_FEATURES = "serving_default", "examples", "transform_features"
 # Signature without strings, for the conversion to other formats. Not in CONTRACT, because earlier versions lack it.
 PIXELS = "pixels"
+# Signature of a prediction with a heat map, for a network with global average pooling.
+EXPLAIN = "explain"
 # Signature of a model with a frozen base only: takes stored embeddings in place of images.
 EMBEDDED_EXAMPLES = "embedded_examples"
 IMAGE_BYTES = "image_bytes"
@@ -32,11 +35,14 @@ _PREDICTION = {
     "classes": ("DT_STRING", 2),
     "accepted": ("DT_BOOL", 1),
 }
-# Signatures that clients rely on: inputs and outputs by signature, type and rank by name.
+_EXPLANATION = _PREDICTION | {HEATMAP: ("DT_FLOAT", 3), RESIZE: _STRINGS, ORIENTATION: _STRINGS}
+# Signatures that clients rely on: inputs and outputs by signature, type and rank by name. A version of an earlier Graft
+# may lack EXPLAIN.
 CONTRACT = {
     SERVING: ({IMAGE_BYTES: _STRINGS}, _PREDICTION),
     EXAMPLES: ({EXAMPLES: _STRINGS}, _PREDICTION),
     TRANSFORM_FEATURES: ({EXAMPLES: _STRINGS}, {features.LABEL_INDEX: ("DT_INT64", 2)}),
+    EXPLAIN: ({IMAGE_BYTES: _STRINGS}, _EXPLANATION),
 }
 
 
@@ -52,6 +58,7 @@ class ServedModel(tf.Module):
         transform_output: "tft.TFTransformOutput",
         classes: list[str],
         calibration: Calibration | None = None,
+        view: View | None = None,
     ):
         """Makes the functions.
 
@@ -62,6 +69,7 @@ class ServedModel(tf.Module):
             classes: class names in the order of the outputs.
             calibration: temperature and threshold, which become constants of the graph; None to serve the outputs of
                 the network as they are, and to accept all images.
+            view: settings of the transform graph that the readers of a heat map need; None for the defaults.
         """
         super().__init__(name="graft")
         layer = transform_output.transform_features_layer()
@@ -71,10 +79,12 @@ class ServedModel(tf.Module):
         self.weights = [weight.value for weight in network.weights]
         self.transform = lambda raw: layer(raw)
         pixels = tf.TensorSpec(network.input_shape, tf.float32, name=PIXELS)
-        # A tf.function, so that all signatures share one graph of the network.
-        self.network = tf.function(
-            lambda batch: network(batch, training=False), input_signature=[pixels], autograph=False
-        )
+        explained = ExplainedNetwork(network)
+        self.network, self.explain = explained.predict, explained.explain
+        self.has_maps, self.view = explained.has_maps, view or View()
+        if self.has_maps:  # TensorFlow saves each tf.function of the module, asked for or not
+            encoded = tf.TensorSpec([None], tf.string, name=IMAGE_BYTES)
+            self.explain_images = tf.function(self._explain_images, input_signature=[encoded], autograph=False)
         self.serve_pixels = tf.function(self._predict_pixels, input_signature=[pixels], autograph=False)
         self.classes = tf.constant(classes)
         self.calibration = calibration
@@ -88,6 +98,12 @@ class ServedModel(tf.Module):
     def serve_examples(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
         """Predicts serialized tf.Examples with an `image`, string [N]."""
         return self._predict(self.transform(_parse(examples, features.IMAGE)))
+
+    def _explain_images(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Predicts encoded images, string [N], with a heat map of the most probable class float32 [N, h, w], 0 to 1."""
+        transformed = self.transform({features.IMAGE: image_bytes[:, tf.newaxis]})
+        outputs, heat_maps = self.explain(transformed[features.PIXELS])
+        return self.describe(outputs) | self.view.describe(tf.shape(outputs)[0]) | {HEATMAP: heat_maps}
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name=EXAMPLES)], autograph=False)
     def transform_labels(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -139,6 +155,7 @@ class FrozenServedModel(ServedModel):
         classes: list[str],
         head: "keras.Model",
         calibration: Calibration | None = None,
+        view: View | None = None,
     ):
         """Makes the functions.
 
@@ -148,8 +165,9 @@ class FrozenServedModel(ServedModel):
             classes: as for `ServedModel`.
             head: part of the network from embeddings float32 [batch, 2048] to its outputs.
             calibration: as for `ServedModel`.
+            view: as for `ServedModel`.
         """
-        super().__init__(network, transform_output, classes, calibration)
+        super().__init__(network, transform_output, classes, calibration, view)
         self.head_weights = [weight.value for weight in head.weights]
         self.head = lambda embeddings: head(embeddings, training=False)
         self.embedding_shape = head.input_shape[1:]
@@ -170,8 +188,9 @@ def export_saved_model(
     head: "keras.Model | None" = None,
     embedding_key: str = "",
     calibration: Calibration | None = None,
+    view: View | None = None,
 ) -> None:
-    """Writes a SavedModel with four signatures, and with `head` a fifth.
+    """Writes a SavedModel with five signatures, and with `head` a sixth; without EXPLAIN if the network has no pooling.
 
     `assets.extra/classes.json` lists the class names for readers that do not load the model, and
     `assets.extra/calibration.json` has the calibration.
@@ -184,17 +203,20 @@ def export_saved_model(
         head: part of the network above the embeddings, if the base is frozen; None otherwise.
         embedding_key: FeatureKey of the embeddings as JSON, for `read_embedding_key`; "" without `head`.
         calibration: as for `ServedModel`.
+        view: as for `ServedModel`.
     """
     if head is None:
-        served = ServedModel(network, transform_output, classes, calibration)
+        served = ServedModel(network, transform_output, classes, calibration, view)
     else:
-        served = FrozenServedModel(network, transform_output, classes, head, calibration)
+        served = FrozenServedModel(network, transform_output, classes, head, calibration, view)
     signatures = {
         SERVING: served.serve_images,
         EXAMPLES: served.serve_examples,
         TRANSFORM_FEATURES: served.transform_labels,
         PIXELS: served.serve_pixels,
     }
+    if served.has_maps:
+        signatures[EXPLAIN] = served.explain_images
     if isinstance(served, FrozenServedModel):
         signatures[EMBEDDED_EXAMPLES] = served.serve_embedded
     tf.saved_model.save(served, path, signatures=signatures)

@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 from image_files import CLASSES
 
-from components.serving_validator.checks import check_agreement, check_metadata, check_outputs
+from components.serving_validator.checks import (
+    check_agreement,
+    check_heat_maps,
+    check_metadata,
+    check_outputs,
+    read_image_size,
+)
 
 
 def make_outputs(probabilities, labels=(b"cat", b"dog"), classes=(b"cat", b"dog"), accepted=()):
@@ -40,6 +46,16 @@ SIGNATURES = {
         "inputs": {"examples": tensor("DT_STRING", -1)},
         "outputs": {"label_index": tensor("DT_INT64", -1, 1)},
     },
+    "explain": {
+        "inputs": {"image_bytes": tensor("DT_STRING", -1)},
+        "outputs": PREDICTION
+        | {
+            "heatmap": tensor("DT_FLOAT", -1, 7, 7),
+            "resize": tensor("DT_STRING", -1),
+            "orientation": tensor("DT_STRING", -1),
+        },
+    },
+    "pixels": {"inputs": {"pixels": tensor("DT_FLOAT", -1, 224, 224, 3)}, "outputs": {}},
     "__saved_model_init_op": {"inputs": {}, "outputs": {"__saved_model_init_op": {"tensor_shape": {}, "dtype": 0}}},
 }
 
@@ -157,3 +173,20 @@ def test_of_two_classes_as_probable_either_may_be_the_label():
 def test_disagreement_is_measured():
     """Two answers may differ although each is close enough to a third."""
     assert check_agreement(make_outputs([[0.9, 0.1]]), make_outputs([[0.8, 0.2]])) == "differ by up to 0.1"
+
+
+def test_a_heat_map_has_a_cell_for_32_pixels_of_what_the_network_sees(signatures):
+    """Or for the rest, as in ResNet50, whose convolutions of stride 2 round up."""
+    assert read_image_size({"metadata": {"signature_def": {"signature_def": signatures}}}) == 224
+    for side, size in ((7, 224), (2, 48), (1, 32)):
+        assert check_heat_maps(np.ones((3, side, side)), 3, size) == ""
+        assert "has the shape [3, 4, 4]" in check_heat_maps(np.ones((3, 4, 4)), 3, size)
+    assert check_heat_maps(np.ones((2, 7, 7)), 3, 224) == "heatmap has the shape [2, 7, 7]; expected [3, 7, 7]"
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -0.001, 1.001])
+def test_a_heat_map_is_finite_and_from_0_to_1(value):
+    heat_maps = np.zeros((2, 7, 7), np.float32)
+    assert check_heat_maps(heat_maps, 2, 224) == ""
+    heat_maps[1, 2, 3] = value
+    assert check_heat_maps(heat_maps, 2, 224) == f"a heat map has the value {value:.4g}; expected 0 to 1"

@@ -6,6 +6,7 @@ import pathlib
 import shutil
 import types
 
+import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_transform as tft
@@ -68,6 +69,29 @@ class Liar(ServedModel):
     def serve_images(self, image_bytes):
         answer = super()._predict(self.transform({"image": image_bytes[:, tf.newaxis]}))
         return self.describe(answer["probabilities"][:, ::-1])
+
+
+class Painter(ServedModel):
+    """Answers with heat maps that are no numbers."""
+
+    def _explain_images(self, image_bytes):
+        answer = super().serve_images(image_bytes)
+        heat_maps = tf.fill([tf.size(image_bytes), 1, 1], np.nan)
+        return answer | self.view.describe(tf.size(image_bytes)) | {"heatmap": heat_maps}
+
+
+SIGNATURES = {
+    "serving_default": "serve_images",
+    "examples": "serve_examples",
+    "transform_features": "transform_labels",
+    "pixels": "serve_pixels",
+    "explain": "explain_images",
+}
+
+
+def save(served, path):
+    tf.saved_model.save(served, path, signatures={name: getattr(served, f) for name, f in SIGNATURES.items()})
+    signatures._write(f"{path}/assets.extra/classes.json", json.dumps(CLASSES))
 
 
 @pytest.fixture
@@ -157,13 +181,21 @@ def test_a_model_that_answers_images_otherwise_than_examples_is_refused(validate
     """The Evaluator uses the signature for examples, so it cannot detect this."""
     liar = Liar(network, transform_output, CLASSES)
     path = str(tmp_path / "model/Format-Serving")
-    names = {"serving_default": "serve_images", "examples": "serve_examples", "transform_features": "transform_labels"}
-    tf.saved_model.save(liar, path, signatures={name: getattr(liar, function) for name, function in names.items()})
-    signatures._write(f"{path}/assets.extra/classes.json", json.dumps(CLASSES))
+    save(liar, path)
     result = validate(tmp_path / "model")
     assert result.mark == 0
     [reason] = result.verdict["reasons"]
     assert reason.startswith("by gRPC, one by one: probabilities are off by up to 0.")
+
+
+def test_a_model_with_broken_heat_maps_is_refused(validate, network, transform_output, tmp_path):
+    """Whose predictions are those of the Evaluator."""
+    save(Painter(network, transform_output, CLASSES), str(tmp_path / "model/Format-Serving"))
+    result = validate(tmp_path / "model")
+    assert (result.mark, result.verdict["reasons"]) == (
+        0,
+        ["explain by gRPC: a heat map has the value nan; expected 0 to 1"],
+    )
 
 
 def test_a_model_without_what_clients_read_is_refused(validate, network, transform_output, tmp_path, dead_server):

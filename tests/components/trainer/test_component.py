@@ -266,6 +266,7 @@ def test_a_fine_tuned_model_takes_no_embeddings(fine_tuned):
         "examples",
         "transform_features",
         "pixels",
+        "explain",
     }
 
 

@@ -13,7 +13,7 @@ import tensorflow_transform as tft
 from small_networks import build_color_classifier
 
 from schema.errors import UsageError
-from serving.client.client import BATCH, ServerError, connect
+from serving.client.client import BATCH, RestClient, ServerError, connect
 from serving.client.launch import start_server
 from serving.client.predict import predict_files
 from serving.export.signatures import export_saved_model
@@ -71,6 +71,31 @@ def test_a_server_says_what_the_model_itself_says(address, images, model_dir):
             abs(p.probabilities["dog"] - q.probabilities["dog"]) for p, q in zip(predictions, expected, strict=True)
         ]
         assert max(difference) < 1e-5
+
+
+@pytest.mark.long
+def test_a_server_explains_as_the_model_itself_does(address, images, model_dir):
+    """The heat maps of both are the same, and come with the predictions."""
+    expected = list(predict_files(str(model_dir), list(map(str, images)), explain=True))
+    with connect(address) as client:
+        found = list(client.predict(images, explain=True))
+    assert [p.label for p in found] == [p.label for p in expected]
+    for p, q in zip(found, expected, strict=True):
+        assert p.heat_map.view == q.heat_map.view
+        np.testing.assert_allclose(p.heat_map.heat, q.heat_map.heat, atol=1e-5)
+
+
+def test_a_server_whose_model_explains_nothing_says_so_once(monkeypatch, images):
+    """An earlier Graft's: before any image is sent."""
+    asked = []
+    without = {"metadata": {"signature_def": {"signature_def": {"serving_default": {}}}}}
+    monkeypatch.setattr(RestClient, "_call", lambda *call, **_: asked.append(call[2]) or without)
+    with (
+        connect("http://localhost:9") as client,
+        pytest.raises(UsageError, match="the server's model: has no signature explain"),
+    ):
+        list(client.predict(images, explain=True))
+    assert asked == ["/metadata"]
 
 
 BROKEN = {

@@ -1,4 +1,4 @@
-"""Exported SavedModel: four signatures behind one preprocessing graph, in stock TensorFlow ops."""
+"""Exported SavedModel: five signatures behind one preprocessing graph, in stock TensorFlow ops."""
 
 import pathlib
 import subprocess
@@ -20,9 +20,11 @@ from components.images.decoding import decode_image
 from components.network import resnet
 from components.transform.geometry import resize_image
 from serving.export.calibration import Calibration, read_calibration
+from serving.export.explanation import View
 from serving.export.signatures import (
     EMBEDDED_EXAMPLES,
     EXAMPLES,
+    EXPLAIN,
     PIXELS,
     SERVING,
     TRANSFORM_FEATURES,
@@ -193,9 +195,38 @@ def test_predictions_have_the_names_types_and_shapes_of_the_contract(loaded, sig
     }
 
 
-def test_there_are_four_signatures(loaded):
-    """The SavedModel has no other signature."""
-    assert set(loaded.signatures) == {"serving_default", "examples", "transform_features", "pixels"}
+def test_there_are_five_signatures(loaded, pixel_model):
+    """The SavedModel has no other signature; a network without pooling has no heat maps."""
+    assert set(loaded.signatures) == {"serving_default", "examples", "transform_features", "pixels", "explain"}
+    assert "explain" not in pixel_model.signatures
+
+
+def test_an_explanation_is_a_prediction_with_a_heat_map(calibrated, encode_image):
+    """So that a client asks once; it says as well how the square was made, which the heat map lies on."""
+    loaded = tf.saved_model.load(calibrated)
+    function = loaded.signatures[EXPLAIN]
+    assert list(function.structured_input_signature[1]) == ["image_bytes"]
+    assert {name: (spec.dtype, spec.shape.as_list()) for name, spec in function.structured_outputs.items()} == {
+        "probabilities": (tf.float32, [None, 3]),
+        "label": (tf.string, [None]),
+        "classes": (tf.string, [None, 3]),
+        "accepted": (tf.bool, [None]),
+        "heatmap": (tf.float32, [None, 32, 32]),
+        "resize": (tf.string, [None]),
+        "orientation": (tf.string, [None]),
+    }
+    pictures = [Image.fromarray(draw(seed, 80, 50)) for seed in range(4)]
+    turned = [save(picture, "PNG", orientation) for picture in pictures for orientation in (1, 6)]
+    images = [encode_image("png", seed=3), *turned]
+    explained, expected = ask(loaded, EXPLAIN, images), ask(loaded, SERVING, images)
+    for name, value in expected.items():
+        np.testing.assert_array_equal(explained.pop(name), value)
+    assert explained["resize"].tolist() == [b"pad"] * 9
+    assert explained["orientation"].tolist() == [b"ignore"] * 9
+    heat = explained["heatmap"]
+    assert heat.min() >= 0 < heat.std()
+    assert set(heat.max(axis=(1, 2))) <= {0, 1}
+    np.testing.assert_allclose(heat[1::2], heat[2::2], atol=0.05)  # on the upright picture, as the network sees it
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -303,7 +334,8 @@ def export_calibrated(small_head, transform_output, folder, **fields):
     logits = resnet.build_logits(head)
     network = resnet.assemble(embedder, logits)
     calibration = Calibration(**fields)
-    export_saved_model(network, transform_output, ["a", "b", "c"], folder, logits, "{}", calibration)
+    view = View("pad", "ignore")
+    export_saved_model(network, transform_output, ["a", "b", "c"], folder, logits, "{}", calibration, view)
     return tf.saved_model.load(folder)
 
 
@@ -412,8 +444,11 @@ def test_the_model_answers_where_there_is_nothing_but_tensorflow(exported, loade
         for name in [name for name in sys.modules if name.partition(".")[0] in FORBIDDEN]:
             del sys.modules[name]
         sys.meta_path.insert(0, Refuse())
-        predict = tf.saved_model.load(sys.argv[1]).signatures["serving_default"]
-        outputs = predict(image_bytes=tf.constant([pathlib.Path(sys.argv[2]).read_bytes()]))
+        signatures = tf.saved_model.load(sys.argv[1]).signatures
+        image = tf.constant([pathlib.Path(sys.argv[2]).read_bytes()])
+        outputs = signatures["serving_default"](image_bytes=image)
+        heat = signatures["explain"](image_bytes=image)["heatmap"].numpy()
+        assert heat.shape == (1, 1, 1) and 0 <= heat[0, 0, 0] <= 1, heat
         assert not [name for name in sys.modules if name.partition(".")[0] in FORBIDDEN]
         print(outputs["label"].numpy()[0].decode(), *outputs["probabilities"].numpy()[0])
     """

@@ -1,0 +1,1 @@
+"""Images as people see them: decoded by Pillow, and with heat maps over them."""
