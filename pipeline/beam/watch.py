@@ -4,6 +4,7 @@ Beam's runners wait for a job without end, and raise the last line of its errors
 Beam by `--runner=pipeline.beam.watch.FlinkRunner`.
 """
 
+import itertools
 import logging
 import threading
 import time
@@ -63,8 +64,7 @@ class WatchedResult(portable_runner.PipelineResult):
             job: the job.
             limit: minutes of silence after which the job is given up; None for no limit.
         """
-        streams = result._message_stream, result._state_stream
-        super().__init__(result._job_service, result._job_id, *streams, result._cleanup_callbacks)
+        super().__init__(result._job_service, result._job_id, *_open_streams(result), result._cleanup_callbacks)
         self._job, self._limit = job, limit
         jobs.add(job)
 
@@ -82,7 +82,8 @@ class WatchedResult(portable_runner.PipelineResult):
             with progress.listen(silence.hear):
                 while not ended.done() and time.monotonic() < deadline:
                     futures.wait([ended], timeout=min(_POLL, max(0.0, deadline - time.monotonic())))
-                    silence.check(self._limit)
+                    if not ended.done():
+                        silence.check(self._limit)
         except BaseException:  # an interrupt, or too long a silence
             self.cancel()
             raise
@@ -197,6 +198,21 @@ class FlinkRunner(_Watched, flink_runner.FlinkRunner):
     """Beam's FlinkRunner, watched."""
 
     _flink = True
+
+
+def _open_streams(result: portable_runner.PipelineResult) -> tuple[Any, Any]:
+    """Returns the streams of messages and of states, without a deadline.
+
+    Where the job server knows a job by the id of its preparation, as that of Beam's Python does, those of Beam's result
+    end after --job_server_timeout, 300 s, and a longer job with them.
+    """
+    if not isinstance(result._state_stream, itertools.chain):  # opened behind the start, without a deadline
+        return result._message_stream, result._state_stream
+    result._message_stream.cancel()
+    return (
+        result._job_service.GetMessageStream(beam_job_api_pb2.JobMessagesRequest(job_id=result._job_id)),
+        result._job_service.GetStateStream(beam_job_api_pb2.GetJobStateRequest(job_id=result._job_id)),
+    )
 
 
 def _describe_job(job_id: str, options: PipelineOptions, flink: bool) -> Job:

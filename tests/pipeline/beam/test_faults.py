@@ -214,6 +214,16 @@ def test_check_tells_a_missing_manager_from_a_missing_pool(tmp_path, chain, word
     assert told.args[1:] == worker_check._ENDED
 
 
+@pytest.mark.parametrize("prepared", [JOB, ID], ids=["as Flink's", "as Python's"])
+def test_job_may_last_longer_than_the_answer_of_a_job_server(prepared):
+    """Beam ended each job of more than 300 s on a server that gives a prepared job the id of the job."""
+    server = FlinkJobServer(prepared=prepared)
+    server.ended.set()
+    with serve(server) as (_, endpoint):
+        assert start(endpoint).wait_until_finish() == "DONE"
+    assert [limit > 1000 for limit in server.remaining] == [False, True]
+
+
 def test_watched_runner_is_not_named_to_the_job_server():
     """Java would look for a class of that name; the other options reach it as Beam's own runner sends them."""
     server = FlinkJobServer(error=LOST)

@@ -1,8 +1,6 @@
 """The wheel that workers without the code are sent."""
 
 import pathlib
-import subprocess
-import sys
 import zipfile
 
 import pytest
@@ -37,16 +35,6 @@ def test_wheel_has_the_code_and_no_requirements(built):
     assert "Requires-Dist" not in metadata
     assert "Root-Is-Purelib: true\nTag: py3-none-any" in kind
     assert f"--extra_package={built}" in beam_pipeline_args(Beam(**PORTABLE), str(pathlib.Path(built).parents[1]))
-
-
-@pytest.mark.long
-def test_pip_of_a_worker_installs_the_wheel_without_an_index(built, tmp_path):
-    """As Beam's boot program calls it; of sources pip would build a wheel, and look for setuptools first."""
-    command = [sys.executable, "-m", "pip", "install", "--no-index", "--disable-pip-version-check"]
-    subprocess.run([*command, "--target", tmp_path, built], check=True, capture_output=True, timeout=120)
-    assert (tmp_path / "pipeline" / "beam" / "wheel.py").is_file()
-    sources = subprocess.run([*command, "--target", tmp_path, ROOT], check=False, capture_output=True, timeout=120)
-    assert b"setuptools" in sources.stderr
 
 
 @pytest.mark.parametrize("keys", [{}, PORTABLE | {"sdk_container_image": "graft:1"}])
