@@ -2,6 +2,7 @@
 
 import re
 
+from pipeline.beam import jobs
 from pipeline.beam.causes import find_first_cause
 from pipeline.beam.watch import EngineError
 from schema.errors import GraftError
@@ -37,7 +38,7 @@ def explain_engine_error(error: BaseException, *kept: str) -> GraftError | None:
         return None
     if not (fault := _describe_fault(found, f"{found}\n{found.told}")):
         return None
-    left = [found.job.describe_cancel()] if found.job.id and (found.gone or found.silent) else []
+    left = [found.job.describe_cancel()] if found.job in jobs.list_running() else []
     return GraftError(fault, *left, *kept)
 
 

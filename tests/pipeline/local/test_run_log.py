@@ -122,13 +122,18 @@ log.flush()
 def test_noise_of_every_run_is_left_out(write):
     """Matched whole: what has something to add is kept, and so is what else the same module says."""
     said = "ArtifactQuery.property_predicate is not supported."
+    wheel = (
+        'The .whl package "/a b/graft-0.3.0-py3-none-any.whl" provided in --extra_package must be binary-compatible '
+    )
+    wheel += "with the worker runtime environment."
     lines = write(f"""
 from absl import logging as absl_logging
 absl_logging.warning({said!r}); absl_logging.warning({said + " Really."!r}); absl_logging.warning("ContextQuery")
+logging.warning({wheel!r}); logging.warning({wheel.replace("none-any", "cp310-linux")!r})
 logging.getLogger("a.library").info("chatter")
 log.flush()
 """)
-    assert [text for *_, text in lines] == [said + " Really.", "ContextQuery"]
+    assert [text for *_, text in lines] == [said + " Really.", "ContextQuery", wheel.replace("none-any", "cp310-linux")]
 
 
 @pytest.mark.parametrize(
