@@ -49,7 +49,8 @@ def _no_other_jobs(monkeypatch):
 
 
 def configure(endpoint, **keys):
-    return Beam(runner="flink", job_endpoint=endpoint, sdk_container_image="graft:1", parallelism=3, **keys)
+    keys = {"runner": "flink", "sdk_container_image": "graft:1", "parallelism": 3} | keys
+    return Beam(job_endpoint=endpoint, **keys)
 
 
 def start(endpoint, **keys):
@@ -169,6 +170,15 @@ def test_note_of_silence_is_no_sign_of_progress(monkeypatch):
     assert JOB in left
     assert server.cancelled == [ID]
     assert len(told) == 2  # after 2 and 4 minutes
+
+
+def test_job_that_an_engine_has_cancelled_is_not_called_running(monkeypatch):
+    """Other engines than Flink end a job that is cancelled."""
+    monkeypatch.setattr(watch, "_MINUTE", 0.02)
+    with serve(FlinkJobServer()) as (_, endpoint), pytest.raises(EngineError) as caught:
+        start(endpoint, runner="portable", environment="EXTERNAL", max_silent_minutes=1).wait_until_finish()
+    assert len(explain_engine_error(caught.value, KEPT).args) == 2
+    assert jobs.list_running() == []
 
 
 def test_interrupt_cancels_the_job_and_keeps_its_name(monkeypatch):

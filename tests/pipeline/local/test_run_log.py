@@ -122,10 +122,8 @@ log.flush()
 def test_noise_of_every_run_is_left_out(write):
     """Matched whole: what has something to add is kept, and so is what else the same module says."""
     said = "ArtifactQuery.property_predicate is not supported."
-    wheel = (
-        'The .whl package "/a b/graft-0.3.0-py3-none-any.whl" provided in --extra_package must be binary-compatible '
-    )
-    wheel += "with the worker runtime environment."
+    wheel = 'The .whl package "/a b/graft-0.3.0-py3-none-any.whl" provided in --extra_package must be '
+    wheel += "binary-compatible with the worker runtime environment."
     lines = write(f"""
 from absl import logging as absl_logging
 absl_logging.warning({said!r}); absl_logging.warning({said + " Really."!r}); absl_logging.warning("ContextQuery")
