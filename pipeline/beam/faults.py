@@ -17,8 +17,9 @@ _SLOTS = re.compile(
     r"Could not allocate the required slot|Slot request bulk is not fulfillable"
 )
 _LOST = re.compile(
-    r"Heartbeat of TaskManager with id \S+ timed out|TaskManager with id \S+ is no longer reachable|"
-    r"Connection unexpectedly closed by remote task manager '[^']*'|The TaskExecutor is shutting down"
+    r"[Hh]eartbeat of TaskManager with id .+? timed out|TaskManager with id .+? is no longer reachable|"
+    r"Connection unexpectedly closed by remote task manager '[^']*'|The TaskExecutor is shutting down|"
+    r"The assigned slot \S+ was removed"
 )
 _STOPPED = re.compile(r"CANCELLED: client cancelled")
 _SUBMISSION = re.compile(r"RestClusterClient|flink\.runtime\.rest|Failed to submit JobGraph|Could not submit job")

@@ -34,10 +34,13 @@ finishConnect(..) failed: Connection refused: localhost/127.0.0.1:50000
 Caused by: java.net.ConnectException: Connection refused
 """
 LOST = "java.util.concurrent.TimeoutException: Heartbeat of TaskManager with id 10.0.0.3:39951-5ab6a0 timed out."
-NO_SLOT = (
-    "org.apache.flink.runtime.jobmanager.scheduler.NoResourceAvailableException: Could not acquire the minimum "
-    "required resources."
-)
+TIMEOUT = "java.util.concurrent.TimeoutException: Timeout has occurred: 300000 ms"
+NO_SLOT = f"""\
+org.apache.flink.runtime.JobException: Recovery is suppressed by NoRestartBackoffTimeStrategy
+Caused by: org.apache.flink.runtime.jobmanager.scheduler.NoResourceAvailableException: Slot request bulk is not \
+fulfillable! Could not allocate the required slot within slot request timeout
+Caused by: {TIMEOUT}
+"""
 BUFFERS = "java.io.IOException: Insufficient number of network buffers: required 512, but only 414 available. The total"
 SHARED = "org.apache.beam.vendor.grpc.v1p69p0.io.grpc.StatusRuntimeException: CANCELLED: client cancelled"
 
@@ -70,7 +73,7 @@ def fail(server):
     ("error", "chain", "words", "look"),
     [
         (LOST, "", "lost a TaskManager: Heartbeat of TaskManager with id 10.0.0.3:39951-5ab6a0 timed out", "log"),
-        (NO_SLOT, "", f"fewer free slots than job {JOB} asks for", r"set beam.parallelism \(3\)"),
+        (TIMEOUT, NO_SLOT, f"fewer free slots than job {JOB} asks for", r"set beam.parallelism \(3\)"),
         (BUFFERS, "", "required 512, but only 414 available", "sort-shuffle.min-parallelism: 1000"),
         (SHARED, "", "CANCELLED: client cancelled", "worker pool of its own at localhost:50000"),
         (REFUSED, NO_MANAGER, "JobManager does not answer at graft-flink-rest/10.0.0.1:8081", "--flink-master"),
