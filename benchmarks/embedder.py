@@ -61,6 +61,7 @@ def write_transform_graph(photographs: pathlib.Path, folder: pathlib.Path) -> No
     """Traces the preprocessing graph as TFX's Transform does."""
     classes = sorted(path.name for path in photographs.iterdir())
     config = {"classes": classes, "image_size": IMAGE_SIZE, "max_megapixels": 100.0}
+    config |= {"orientation": "exif", "resize": "stretch"}
     row = {"image": [b""], "label": [classes[0].encode()], "path": [b""], "digest": [b""], "brightness": [0.0]}
     with tft_beam.Context(temp_dir=str(folder / "tmp")):
         transform_fn = ([row], DatasetMetadata(read_schema(classes))) | tft_beam.AnalyzeDataset(

@@ -1,4 +1,4 @@
-"""How long does the page of a run take, and how large is it, with many images and classes?
+"""Time, size and memory of a run's page with many images and classes.
 
 The predictions and the manifest are made up. 400 images are photographs, or noise without --data, for the pictures.
 

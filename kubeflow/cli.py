@@ -4,12 +4,12 @@ A command imports what it needs inside its function, as the commands in `pipelin
 """
 # ruff: noqa: D301  (click's \b keeps the lines of a paragraph apart)
 
-import sys
 from collections.abc import Callable
 from typing import Any
 
 import click
 
+from kubeflow.pod_options import POD_OPTIONS, add_options, pod_options
 from pipeline import CONFIG_FILE
 from pipeline.cli import cli, main
 from pipeline.commands.configured import ConfiguredCommand
@@ -50,6 +50,7 @@ def kubeflow() -> None:
     "--pipeline-root", required=True, metavar="URI", help="Folder of the artifacts, such as gs://bucket/graft."
 )
 @click.option("--stores", metavar="URI", help="Folder of embeddings and versions.  [the pipeline root]")
+@pod_options
 def compile_(
     folder: str | None,
     file: str | None,
@@ -61,19 +62,27 @@ def compile_(
 ) -> None:
     """Write the pipeline as a spec for Kubeflow Pipelines.
 
-    What is configured becomes the defaults of the run's parameters.
+    What is configured becomes the defaults of the run's parameters. The table [kubeflow] of the file, and the options
+    from --env to --scratch, say what the pods have; docs/kubeflow.md has two examples.
 
     \b
     ./graft kubeflow compile gs://bucket/photos --classes cats,dogs --image REGISTRY/graft:1 --pipeline-root gs://bucket/graft
     """
     from kubeflow.compile import compile_spec, write_spec
-    from pipeline.config.load import load_config
+    from pipeline.config.load import load_config, load_pods
+    from pipeline.config.read_pods import read_pods
 
+    file = file or find_config()
+    own = {name: options.pop(name) for name in POD_OPTIONS}
+    pods = read_pods(add_options(load_pods(file), own), "options")
     names = {name.replace("__", "."): value for name, value in options.items()}
     names["data"] = names["data"] or folder
-    config = load_config(file or find_config(), names)
-    write_spec(compile_spec(config, image, pipeline_root, stores), output)
-    echo(f"Wrote:    {output}", f"Next:     ./graft kubeflow submit {quote(output)}")
+    config = load_config(file, names)
+    write_spec(compile_spec(config, image, pipeline_root, stores, pods), output, pods)
+    echo(f"Wrote:    {output}")
+    for path in pods.list_unmounted([config.data, stores or ""]):
+        echo(f"Note:     {path} lies in no volume claim of [kubeflow]; a pod has there what the image has.")
+    echo(f"Next:     ./graft kubeflow submit {quote(output)}")
 
 
 def _server_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -93,17 +102,34 @@ def _run_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--window-days", type=click.IntRange(0), metavar="N", help="Number of days up to it; 0 for all."),
         click.option("--force", is_flag=True, help="Train in any case."),
         click.option("--pipeline-root", metavar="URI", help="Folder of the artifacts.  [as compiled]"),
-        click.option("--dry-run", is_flag=True, help="Print the requests, and send none."),
+        click.option("--dry-run", is_flag=True, help="Print the pods and the requests, and send none."),
     )
     for option in reversed(options):
         command = option(command)
     return _server_options(command)
 
 
+def _beside_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    beside = click.option("--beside", is_flag=True, help="Do not look for a run of the pipeline that is going on.")
+    limit = click.option(
+        "--wait-limit",
+        type=click.FloatRange(0, min_open=True),
+        metavar="MINUTES",
+        help="Most minutes that --wait takes in all; the run goes on, and the exit code is 1.  [no limit]",
+    )
+    return beside(limit(command))
+
+
 @kubeflow.command(short_help="Run a compiled spec once.")
 @_run_options
 @click.option("--name", default="", metavar="NAME", help="Name of the run.  [the pipeline's, with the time]")
-@click.option("--wait", is_flag=True, help="Wait for its end; exit with 0 if it succeeded, else with 1 or 3.")
+@click.option(
+    "--wait",
+    is_flag=True,
+    help="Wait for a run of the pipeline that is going on, then for this one; exit with 0 if it succeeded, else with "
+    "the code of the task that failed, or with 1 where the server does not hand out its log.",
+)
+@_beside_options
 def submit(
     host: str | None,
     namespace: str | None,
@@ -117,8 +143,12 @@ def submit(
     dry_run: bool,
     name: str,
     wait: bool,
+    beside: bool,
+    wait_limit: float | None,
 ) -> None:
     """Upload a compiled spec, unless it is there already, and start a run of it.
+
+    While a run of the pipeline is going on, no other is started. A schedule that fires during this run does not look.
 
     \b
     ./graft kubeflow submit --window-end 2026-11-23 --window-days 30
@@ -129,23 +159,33 @@ def submit(
     spec = read_spec(file)
     parameters = make_parameters(spec, pairs, window_end, window_days, force)
     _check_root(pipeline_root or spec.pipeline_root)
-    from kubeflow.submit import link_to, start_run, wait_for_run
+    _check_limit(wait, wait_limit)
+    from kubeflow.failures import explain_failure
+    from kubeflow.runs import expect_no_active_run, link_to, make_patience, wait_for_run
+    from kubeflow.submit import start_run
 
     server, recorder = _connect(host, namespace, dry_run)
+    patience = make_patience(_tell, wait_limit)
+    if not beside:
+        expect_no_active_run(server, spec.name, patience if wait else None)
     version, run = start_run(server, spec, experiment, name, parameters, pipeline_root)
     if recorder:
-        echo(*recorder.render().rstrip("\n").split("\n"))
+        _print_dry_run(recorder, spec)
         return
     echo(_describe_version(spec.name, version))
     echo(f"Run:      {run.display_name} ({run.run_id})", f"Link:     {link_to(server, run.run_id)}")
     if wait:
-        sys.exit(wait_for_run(server, run.run_id, lambda state: echo(f"State:    {state}")))
+        ended = wait_for_run(server, run.run_id, patience)
+        if ended.state not in ("SUCCEEDED", "SKIPPED"):
+            raise explain_failure(server, ended, spec.name)
 
 
 @kubeflow.command(short_help="Run a compiled spec at the times of a cron expression.")
 @_run_options
 @click.option("--cron", required=True, metavar='"S M H D M W"', help="Second, minute, hour, day, month, weekday; UTC.")
 @click.option("--name", default="", metavar="NAME", help="Name of the schedule.  [the pipeline's]")
+@click.option("--wait", is_flag=True, help="Wait for a run of the pipeline that is going on, then change the schedule.")
+@_beside_options
 def schedule(
     host: str | None,
     namespace: str | None,
@@ -159,11 +199,16 @@ def schedule(
     dry_run: bool,
     cron: str,
     name: str,
+    wait: bool,
+    beside: bool,
+    wait_limit: float | None,
 ) -> None:
     """Upload a compiled spec, unless it is there already, and make or change the schedule of this name.
 
     With a window of days, each run gets the day it was scheduled for as the newest to read. None starts while
-    another is going on, and of the times that were missed only the last is made up for.
+    another of this schedule is going on, and of the times that were missed only the last is made up for. A schedule
+    does not look for the runs of another one and of submit; so nothing is changed while a run of the pipeline is
+    going on.
 
     \b
     ./graft kubeflow schedule --cron "0 0 3 * * *" --window-days 30     each night at 3:00 UTC
@@ -181,12 +226,20 @@ def schedule(
     ):  # without a window a run reads all images, and there may be no date folders
         parameters.setdefault(WINDOW_END, SCHEDULED_DATE)
     _check_root(pipeline_root or spec.pipeline_root)
+    _check_limit(wait, wait_limit)
+    from kubeflow.runs import expect_no_active_run, make_patience
     from kubeflow.schedules import set_schedule
 
     server, recorder = _connect(host, namespace, dry_run)
-    result = set_schedule(server, spec, experiment, name or spec.name, times, parameters, pipeline_root)
+    patience = make_patience(_tell, wait_limit) if wait else None
+
+    def look() -> None:
+        if not beside:
+            expect_no_active_run(server, spec.name, patience)
+
+    result = set_schedule(server, spec, experiment, name or spec.name, times, parameters, pipeline_root, look)
     if recorder:
-        echo(*recorder.render().rstrip("\n").split("\n"))
+        _print_dry_run(recorder, spec)
         return
     made = result.schedule
     echo(_describe_version(spec.name, result.version))
@@ -263,6 +316,15 @@ def delete(which: str, host: str | None, namespace: str | None, experiment: str)
     echo(f"Deleted:  {', '.join(delete_schedule(connect(host, namespace), experiment, which))}")
 
 
+def _check_limit(wait: bool, limit: float | None) -> None:
+    if limit is not None and not wait:
+        raise click.UsageError("--wait-limit: expected --wait beside it, for nothing is waited for.")
+
+
+def _tell(label: str, text: str) -> None:
+    echo(f"{label + ':':<10}{text}")
+
+
 def _connect(host: str | None, namespace: str | None, dry_run: bool) -> tuple[Any, Any]:
     """Returns the server and None; for a dry run a server without network, and the recorder of its requests."""
     if dry_run:
@@ -272,6 +334,11 @@ def _connect(host: str | None, namespace: str | None, dry_run: bool) -> tuple[An
     from kubeflow.client import connect
 
     return connect(host, namespace), None
+
+
+def _print_dry_run(recorder: Any, spec: Any) -> None:
+    echo("# The pods:", *(f"#   {line}" for line in spec.describe_pods()))
+    echo(*recorder.render().rstrip("\n").split("\n"))
 
 
 def _check_root(uri: str | None) -> None:

@@ -1,6 +1,6 @@
 """Connection to Kubeflow Pipelines: kfp's client with time-outs, without output, and with errors of one line.
 
-kfp's own configuration holds the address and the credentials. Nothing prints the credentials:
+kfp's own configuration holds the address and the credentials. Nothing prints the credentials (`credentials.py`):
     --host, KF_PIPELINES_ENDPOINT       the address; by default kfp takes its own cluster, or that of kubectl
     KF_PIPELINES_SA_TOKEN_PATH          a file with a token; kfp itself reads it only without an address
     KF_PIPELINES_IAP_OAUTH2_CLIENT_ID   Google's Identity-Aware Proxy
@@ -11,24 +11,29 @@ import contextlib
 import dataclasses
 import io
 import json
+import logging
 import os
 import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import kfp
 import kfp_server_api
 import urllib3
-from kfp.client.set_volume_credentials import ServiceAccountTokenVolumeCredentials
 
+from kubeflow.credentials import CONTEXT, TOKEN_FILE, find_secrets, find_token, hide, read_context
+from pipeline.console.printing import echo
 from schema.errors import GraftError, UsageError
 from serving.client.addresses import without_password
 
 TIMEOUT = (5.0, 60.0)  # seconds to connect, and to answer; the server compiles a run before it answers
-_TOKEN_FILE = "KF_PIPELINES_SA_TOKEN_PATH"
 _PORT_FORWARD = "kubectl port-forward -n kubeflow svc/ml-pipeline-ui 8080:80"
-_CREDENTIALS = f"{_TOKEN_FILE}=FILE with a token, or a cookie in ~/.config/kfp/context.json"
+_LOG = "/apis/v1alpha1/runs/{run_id}/nodes/{node_id}/log"  # newer APIs have no logs
+_LOG_BYTES = 1 << 18  # of the end of a log
+_LONG = 400  # characters of a server's reason to show
+_MOST_HIDDEN = 4000  # characters of a server's reason to search for credentials
+_CREDENTIALS = f"{TOKEN_FILE}=FILE with a token, or a cookie in ~/.config/kfp/context.json"
 
 Transport = Callable[..., Any]
 
@@ -54,11 +59,13 @@ class Server:
         client: kfp's client; each of its calls may raise ServerError.
         ui: address of the web pages.
         namespace: namespace of experiments and pipelines; None where the server has a single user.
+        for_many: whether the server has many users, and so knows namespaces.
     """
 
     client: Any
     ui: str
     namespace: str | None
+    for_many: bool = False
 
 
 class _Client(kfp.Client):
@@ -83,10 +90,16 @@ class _Client(kfp.Client):
 
         Sets the transport before the first request, which the constructor of kfp.Client sends from here.
         """
-        rest = self._healthz_api.api_client.rest_client
+        api_client = self._healthz_api.api_client
+        rest = api_client.rest_client
         if rest is not self._rest:
             rest.request, self._rest = self._make_transport(rest), rest
+            api_client.update_params_for_auth = _without_content(api_client.update_params_for_auth)
         return super().get_kfp_healthz(sleep_duration)
+
+    def _load_context_setting_or_default(self) -> None:
+        """Reads kfp's `context.json`, checked."""
+        self._context_setting = read_context(self._LOCAL_KFP_CONTEXT)
 
     def set_user_namespace(self, namespace: str) -> None:
         """Sets the namespace for this process.
@@ -108,7 +121,11 @@ def connect(host: str | None, namespace: str | None) -> Server:
     """
     if host and not re.fullmatch(r"https?://[^\s/]+?(:\d{1,5})?(/\S*)?", host):
         raise UsageError(f"--host: expected http://HOST:PORT or https://HOST, got {without_password(host)}.")
-    return make_server(_send, namespace, host=host, credentials=_find_token())
+    server = make_server(_send, namespace, host=host, credentials=find_token())
+    if server.for_many or not namespace:
+        return server
+    echo(f"graft: --namespace {namespace}: passed over, because this Kubeflow has a single user.", err=True)
+    return dataclasses.replace(server, namespace=None)
 
 
 def make_server(make_transport: Callable[[Any], Transport], namespace: str | None, **settings: Any) -> Server:
@@ -118,26 +135,74 @@ def make_server(make_transport: Callable[[Any], Transport], namespace: str | Non
             client = _Client(make_transport, **settings)
     except GraftError:
         raise
-    except Exception as error:  # context.json, kubectl's and Google's configuration each raise errors of their own
-        message = " ".join(str(error).split())[:200]
-        raise GraftError(
-            f"kfp's configuration cannot be used: {type(error).__name__}: {message}. Look at "
-            "~/.config/kfp/context.json and the variables that begin with KF_PIPELINES_."
-        ) from None
-    for_many = client.get_kfp_healthz().multi_user
+    except Exception as error:  # kubectl's and Google's configuration each raise errors of their own
+        raise _refuse_configuration(error) from None
+    for_many = bool(client.get_kfp_healthz().multi_user)
     namespace = namespace or client.get_user_namespace() or None
     if for_many and not namespace:
         raise UsageError("this Kubeflow has many users: name your namespace with --namespace.")
     url = client._healthz_api.api_client.configuration.host
-    return Server(client, os.environ.get("KF_PIPELINES_UI_ENDPOINT") or without_password(url), namespace)
+    return Server(client, without_password(os.environ.get("KF_PIPELINES_UI_ENDPOINT") or url), namespace, for_many)
+
+
+def _without_content(call: Callable[..., Any]) -> Callable[..., Any]:
+    """Returns a function whose errors hold nothing of the credentials that it reads."""
+
+    def call_it(*arguments: Any) -> Any:
+        try:
+            return call(*arguments)
+        except GraftError:
+            raise
+        except Exception as error:
+            raise _refuse_configuration(error) from None
+
+    return call_it
+
+
+def _refuse_configuration(error: Exception) -> GraftError:
+    """Describes an error by its type and number alone, because its text may hold a credential."""
+    reason = f": {os.strerror(error.errno)}" if isinstance(error, OSError) and error.errno else ""
+    return GraftError(
+        f"kfp's configuration cannot be used ({type(error).__name__}{reason}). Look at "
+        f"{CONTEXT}, kubectl's configuration and the variables that begin with KF_PIPELINES_."
+    )
 
 
 @contextlib.contextmanager
 def muted() -> Iterator[None]:
-    """Drops the output of kfp: links, and a warning for each client."""
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")
-        yield
+    """Drops the output of kfp: links, records of the log, and a warning for each client."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
+def read_log(server: Server, run_id: str, pod: str) -> str:
+    """Returns the end of a pod's log: up to 256 kB.
+
+    Args:
+        server: the server.
+        run_id: id of the pod's run.
+        pod: name of the pod.
+    Raises:
+        ServerError: if the server does not hand the log out.
+    """
+    api_client = server.client._healthz_api.api_client
+    where = {"run_id": run_id, "node_id": pod}
+    response = api_client.call_api(_LOG, "GET", where, auth_settings=["Bearer"], _preload_content=False)
+    end = b""
+    try:
+        for part in response.stream(1 << 16):
+            end = (end + part)[-_LOG_BYTES:]
+    except urllib3.exceptions.HTTPError as error:
+        raise ServerError(f"the log of {pod} ends early: {type(error).__name__}.") from None
+    finally:
+        response.release_conn()
+    return end.decode("utf-8", "replace")
 
 
 def find_method(api: Any, name: str) -> Callable[..., Any]:
@@ -168,17 +233,6 @@ def iterate(list_page: Callable[..., Any], items: str, **arguments: Any) -> Iter
             return
 
 
-def _find_token() -> ServiceAccountTokenVolumeCredentials | None:
-    path = os.environ.get(_TOKEN_FILE)
-    if not path:
-        return None
-    try:
-        with open(path):
-            return ServiceAccountTokenVolumeCredentials(path)
-    except OSError as error:
-        raise UsageError(f"{_TOKEN_FILE}: {path} cannot be read: {error.strerror}.") from None
-
-
 def _send(rest: Any) -> Transport:
     """Returns a transport that sends each request once, with a time-out, and raises errors of one line."""
     send = rest.request
@@ -187,13 +241,19 @@ def _send(rest: Any) -> Transport:
     def request(method: str, url: str, **arguments: Any) -> Any:
         arguments["_request_timeout"] = TIMEOUT
         server = f"the Kubeflow Pipelines API at {without_password(url).partition('/apis/')[0]}"
+        secrets = find_secrets(url, arguments.get("headers") or {})
         try:
             response = send(method, url, **arguments)
         except kfp_server_api.ApiException as error:
-            raise _explain_refusal(server, url, error) from None
+            raise _explain_refusal(server, url, error, secrets) from None
         except urllib3.exceptions.HTTPError as error:
-            raise ServerError(f"{server} {_explain_silence(error)}") from None
-        if "text/html" in response.urllib3_response.headers.get("Content-Type", ""):
+            raise ServerError(f"{server} {hide(_explain_silence(error), secrets)}") from None
+        except Exception as error:  # http.client's hold the header that it refuses
+            raise ServerError(
+                f"{server} cannot be asked ({type(error).__name__}): the address, a token, a cookie or a header is "
+                f"none that a request can carry. Set {_CREDENTIALS}."
+            ) from None
+        if "text/html" in getattr(response, "urllib3_response", response).headers.get("Content-Type", ""):
             raise ServerError(f"{server} answers with a web page, perhaps a login. Set {_CREDENTIALS}.", status=401)
         return response
 
@@ -214,8 +274,8 @@ def _explain_silence(error: urllib3.exceptions.HTTPError) -> str:
     )
 
 
-def _explain_refusal(server: str, url: str, error: kfp_server_api.ApiException) -> ServerError:
-    message = _find_message(error)
+def _explain_refusal(server: str, url: str, error: kfp_server_api.ApiException, secrets: Iterable[str]) -> ServerError:
+    message = hide(_find_message(error), secrets)[:_LONG].rstrip(".") or "no reason given"
     if error.status == 401:
         text = f"{server} asks for credentials (401). Set {_CREDENTIALS}."
     elif error.status == 403:
@@ -241,4 +301,4 @@ def _find_message(error: kfp_server_api.ApiException) -> str:
         answer = {}
     fields = answer if isinstance(answer, dict) else {}
     text = fields.get("error_message") or fields.get("message") or fields.get("error") or error.reason or ""
-    return " ".join(str(text).split())[:400].rstrip(".") or "no reason given"
+    return " ".join(str(text).split())[:_MOST_HIDDEN]

@@ -18,11 +18,14 @@ from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner
 from components.network.weights import IMAGENET, RANDOM
 from components.run_parameters import RunParameters
 from kubeflow.patch_spec import Parameter, patch_spec
+from kubeflow.platform import make_platform_spec
+from kubeflow.resources import list_executors, write_pods
 from kubeflow.version import read_version
 from pipeline.beam.engines import beam_pipeline_args, check_engine
 from pipeline.chain import Paths, create_pipeline
 from pipeline.code_digests import read_code_digests
 from pipeline.config.config import Config
+from pipeline.config.pods import Pods
 from pipeline.console.printing import echo
 from pipeline.parameters import make_parameters
 from pipeline.resolve import Resolved, digest_settings
@@ -30,6 +33,7 @@ from schema.errors import UsageError
 from serving.storage.whole_files import name_temporary, write_whole
 from serving.storage.wildcards import check_plain
 
+_DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # libyaml's takes a tenth of the time
 ENTRY_POINT = ["python", "-m", "kubeflow.entry_point"]
 _DESCRIPTIONS = {
     "data": "folder of labelled images",
@@ -37,8 +41,9 @@ _DESCRIPTIONS = {
     "window_days": "how many days up to it; 0 for all",
     "head_epochs": "epochs of phase 1",
     "fine_tune_epochs": "epochs of phase 2; 0 for none",
-    "min_accuracy": "needed on test to be pushed; -1 for the majority class's share plus 0.1",
-    "max_accuracy_drop": "how far below the live model is still pushed",
+    "min_accuracy": "accuracy on test needed to be pushed; -1 for one better than chance",
+    "max_accuracy_drop": "how far below the live model is still pushed; -1 for whatever is not worse beyond chance",
+    "min_recall": "floor for the recall of each class; -1 for none",
     "min_new_images": "needed to train again; -1 for 1 with window_days, else any change",
     "max_label_drift": "how far the share of a class may drift",
     "max_brightness_drift": "how far the brightness may drift",
@@ -48,7 +53,9 @@ _DESCRIPTIONS = {
 }
 
 
-def compile_spec(config: Config, image: str, pipeline_root: str, stores: str | None = None) -> dict[str, Any]:
+def compile_spec(
+    config: Config, image: str, pipeline_root: str, stores: str | None = None, pods: Pods | None = None
+) -> dict[str, Any]:
     """Compiles the pipeline.
 
     Args:
@@ -56,6 +63,7 @@ def compile_spec(config: Config, image: str, pipeline_root: str, stores: str | N
         image: container image of all tasks.
         pipeline_root: folder in a bucket for artifacts, which Kubeflow's launcher opens.
         stores: folder for embeddings and versions, which TensorFlow opens; None for the pipeline root.
+        pods: the table `[kubeflow]`; None for the defaults.
     Returns:
         A PipelineSpec, as JSON.
     Raises:
@@ -76,21 +84,29 @@ def compile_spec(config: Config, image: str, pipeline_root: str, stores: str | N
     job = kubeflow_v2_dag_runner.KubeflowV2DagRunner(settings).run(pipeline, write_out=False)
     parameters = {n: Parameter(v, _DESCRIPTIONS[n]) for n, v in dataclasses.asdict(defaults).items()}
     spec = patch_spec(job["pipelineSpec"], parameters, pipeline.components, paths.artifacts, read_version())
+    write_pods(spec, pods or Pods())
     json_format.ParseDict(spec, pipeline_spec_pb2.PipelineSpec())  # raises on fields that the backend does not know
     return spec
 
 
-def write_spec(spec: dict[str, Any], output: str) -> None:
-    """Writes a spec as YAML, whole or not at all.
+def write_spec(spec: dict[str, Any], output: str, pods: Pods | None = None) -> None:
+    """Writes a spec as YAML, whole or not at all; the platform spec is the second document, if there is any.
+
+    Args:
+        spec: result of `compile_spec`.
+        output: path of the file.
+        pods: the table `[kubeflow]`; None for the defaults.
 
     Raises:
         UsageError: if the file is not named *.yaml, as Kubeflow requires, or cannot be written.
     """
     if not output.endswith((".yaml", ".yml")):
         raise UsageError(f"--output: expected a file named *.yaml, got {output}.")
+    platform = make_platform_spec(pods or Pods(), list_executors(spec))
+    text = yaml.dump_all([spec, *([platform] if platform else [])], Dumper=_DUMPER, sort_keys=True, width=120)
     try:
         with write_whole(output, name_temporary(output)) as temporary:
-            pathlib.Path(temporary).write_text(yaml.safe_dump(spec, sort_keys=True, width=120), encoding="utf-8")
+            pathlib.Path(temporary).write_text(text, encoding="utf-8")
     except OSError as error:
         raise UsageError(f"--output: {output}: cannot be written: {error.strerror}.") from None
 
@@ -139,5 +155,6 @@ def _resolve(config: Config) -> Resolved:
         classes=classes,
         salt="",
         baseline="",
+        best="",
         served="",
     )

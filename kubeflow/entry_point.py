@@ -16,6 +16,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from kubeflow.folders import check_folders, explain_refused_file
 from kubeflow.version import check_version, read_version
 from schema.errors import GraftError, describe_error
 from serving.process.output import echo, make_streams_safe
@@ -25,6 +26,7 @@ from serving.storage.gfile import load_tensorflow, set_defaults
 _LAUNCHER_FOLDERS = {"gs://": "gcs", "s3://": "s3", "minio://": "minio"}
 _LAUNCHER_ROOT = "GRAFT_LAUNCHER_ROOT"  # "/" by default; tests set another
 _WRITTEN_IN_PLACE = "written_in_place"
+_UMASK = 0o022  # others may read and not write; Argo's executor sets 0 in each pod
 _HERE = {"", "DirectRunner", "BundleBasedDirectRunner", "FnApiRunner", "SwitchingDirectRunner"}
 
 
@@ -36,6 +38,7 @@ def main(arguments: Sequence[str]) -> int:
     Returns:
         The exit code: 0, or that of the error.
     """
+    os.umask(os.umask(_UMASK) | _UMASK)
     args, beam_args = _parse(arguments)
     set_defaults()
     make_streams_safe()
@@ -48,8 +51,8 @@ def main(arguments: Sequence[str]) -> int:
         from pipeline.beam.engines import explain_worker_error
         from pipeline.beam.faults import explain_engine_error
 
-        if raised := explain_worker_error(error):
-            return _explain(raised)
+        if known := explain_worker_error(error) or explain_refused_file(error):
+            return _explain(known)
         if fault := explain_engine_error(error):
             traceback.print_exception(error)  # the whole chain goes into the log of the pod
             return _explain(fault)
@@ -81,11 +84,12 @@ def run_task(args: argparse.Namespace, beam_args: list[str]) -> None:
         args: parsed arguments of the command line.
         beam_args: arguments of Beam.
     """
+    invocation = json.loads(args.json_serialized_invocation_args)
+    check_folders(invocation)
     from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_run_executor
 
     load_tensorflow()  # with tensorflow_io, which opens other stores than Google's
     _set_flags()
-    invocation = json.loads(args.json_serialized_invocation_args)
     set_types(invocation, json.loads(args.artifact_types))
     elsewhere = _runs_elsewhere(beam_args) and runs_on_beam(args.executor_class_path)
     copied = {} if elsewhere else move_to_launcher_folders(invocation)

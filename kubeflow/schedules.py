@@ -3,12 +3,18 @@
 The server cannot change a recurring run. So a change makes a new recurring run first, and then deletes the old one. In
 this order a schedule exists at every moment, and the same command repairs a change that failed half-way. Between the
 two requests both exist: a scheduled time within that moment would start two runs.
+
+`max_concurrency` holds within one recurring run alone. So a change looks first for a run of the pipeline that is going
+on (`runs.py`). What remains: a schedule fires beside a run of `submit`, of another schedule or of the schedule that it
+replaced with --beside, and two clients act in the same moment. No lease would help, because no pod lives between two
+tasks to hold one. Such runs train twice, and the Pusher of the second one does not push what is there already.
 """
 
 import contextlib
 import dataclasses
 import datetime
 import json
+from collections.abc import Callable
 from typing import Any
 
 from rich.console import Console
@@ -18,7 +24,8 @@ from rich.table import Table
 from kubeflow.client import Server, ServerError, iterate, list_all
 from kubeflow.compiled import CompiledSpec
 from kubeflow.cron import Cron, parse_cron
-from kubeflow.submit import Version, find_experiment, make_experiment, upload
+from kubeflow.runs import ENDED
+from kubeflow.submit import Version, find_experiment, find_version, make_experiment, upload
 from pipeline.console.printing import print_plain
 from schema.errors import GraftError, UsageError
 
@@ -79,6 +86,7 @@ def set_schedule(
     cron: Cron,
     parameters: dict[str, Any],
     root: str | None,
+    before: Callable[[], None] = lambda: None,
 ) -> ScheduleResult:
     """Makes a schedule, or changes the one of this name; a paused schedule stays paused.
 
@@ -90,17 +98,20 @@ def set_schedule(
         cron: times of the runs.
         parameters: parameters of each run, by name.
         root: folder of the artifacts; None for that of the spec.
+        before: called before anything is made or changed, and not at all if the schedule stays as it is.
     Raises:
         ServerError: if the server does not answer, or refuses.
     """
     root = root or spec.pipeline_root
-    version = upload(server, spec)
-    experiment_id = make_experiment(server, experiment)
-    older = [r for r in _list(server, experiment_id) if r.display_name == name]
+    version, experiment_id = find_version(server, spec), find_experiment(server, experiment)
+    older = [r for r in _list(server, experiment_id) if r.display_name == name] if experiment_id else []
     enabled = not older or any(r.status == _ENABLED for r in older)
-    kept = next((r for r in older if _is_same(r, version, cron, parameters, root)), None)
+    same = [r for r in older if version and _is_same(r, version, cron, parameters, root)]
+    kept = same[0] if same else None
     change = "created" if not older else "updated" if kept is None else "unchanged"
-    if kept is None:
+    if version is None or kept is None:
+        before()
+        version, experiment_id = upload(server, spec), make_experiment(server, experiment)
         kept = server.client.create_recurring_run(
             experiment_id,
             name,
@@ -304,9 +315,8 @@ def _find_running(server: Server, recurring_run: Any) -> Any:
     runs = iterate(
         server.client.list_runs, "runs", sort_by="created_at desc", experiment_id=recurring_run.experiment_id
     )
-    ended = ("SUCCEEDED", "SKIPPED", "FAILED", "CANCELED")
     own = (r for r in runs if r.recurring_run_id == recurring_run.recurring_run_id)
-    return next((r for r in own if r.state not in ended), None)
+    return next((r for r in own if r.state not in ENDED), None)
 
 
 def _describe(recurring_run: Any) -> str:

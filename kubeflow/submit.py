@@ -1,21 +1,14 @@
-"""Uploads a compiled spec, starts a run and waits for its end."""
+"""Uploads a compiled spec, and starts a run."""
 
 import dataclasses
 import datetime
-import json
-import re
-import time
-from collections.abc import Callable
 from typing import Any
 
 import kfp_server_api
 
-from kubeflow.client import Server, ServerError, find_method, list_all, muted
+from kubeflow.client import Server, find_method, list_all, muted
 from kubeflow.compiled import CompiledSpec
-
-PAUSE = 5.0  # seconds between two requests for the state of a run
-_MAX_FAILURES = 12  # failed requests in a row: a minute or more
-_EXIT_CODES = {"SUCCEEDED": 0, "SKIPPED": 0, "FAILED": 1, "CANCELED": 1}
+from kubeflow.runs import has_name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,28 +35,41 @@ def upload(server: Server, spec: CompiledSpec) -> Version:
     Raises:
         ServerError: if the server does not answer, or refuses.
     """
-    client, name = server.client, spec.version_name
-    pipelines = list_all(client.list_pipelines, "pipelines", namespace=server.namespace, filter=_named(spec.name))
-    if pipelines:
-        pipeline_id = pipelines[0].pipeline_id
-    else:
+    pipeline_id = _find_pipeline(server, spec.name)
+    if pipeline_id is None:
         pipeline = kfp_server_api.V2beta1Pipeline(display_name=spec.name, namespace=server.namespace)
-        pipeline_id = find_method(client.pipelines, "create_pipeline")(pipeline).pipeline_id
-    versions = list_all(
-        client.list_pipeline_versions, "pipeline_versions", pipeline_id=pipeline_id, filter=_named(name)
-    )
-    if versions:
-        return Version(pipeline_id, versions[0].pipeline_version_id, name, uploaded=False)
+        pipeline_id = str(find_method(server.client.pipelines, "create_pipeline")(pipeline).pipeline_id)
+    if known := _find_version(server, spec, pipeline_id):
+        return known
     with muted():
-        version = client.upload_pipeline_version(
-            spec.path, name, pipeline_id=pipeline_id, description=f"sha256:{spec.digest}"
+        version = server.client.upload_pipeline_version(
+            spec.path, spec.version_name, pipeline_id=pipeline_id, description=f"sha256:{spec.digest}"
         )
-    return Version(pipeline_id, version.pipeline_version_id, name, uploaded=True)
+    return Version(pipeline_id, version.pipeline_version_id, spec.version_name, uploaded=True)
+
+
+def find_version(server: Server, spec: CompiledSpec) -> Version | None:
+    """Returns the version on the server with the same content as a spec; None if there is none."""
+    pipeline_id = _find_pipeline(server, spec.name)
+    return _find_version(server, spec, pipeline_id) if pipeline_id else None
+
+
+def _find_pipeline(server: Server, name: str) -> str | None:
+    found = list_all(server.client.list_pipelines, "pipelines", namespace=server.namespace, filter=has_name(name))
+    return found[0].pipeline_id if found else None
+
+
+def _find_version(server: Server, spec: CompiledSpec, pipeline_id: str) -> Version | None:
+    name = spec.version_name
+    found = list_all(
+        server.client.list_pipeline_versions, "pipeline_versions", pipeline_id=pipeline_id, filter=has_name(name)
+    )
+    return Version(pipeline_id, found[0].pipeline_version_id, name, uploaded=False) if found else None
 
 
 def find_experiment(server: Server, name: str) -> str | None:
     """Returns the id of an experiment; None if there is none of this name."""
-    found = list_all(server.client.list_experiments, "experiments", namespace=server.namespace, filter=_named(name))
+    found = list_all(server.client.list_experiments, "experiments", namespace=server.namespace, filter=has_name(name))
     return found[0].experiment_id if found else None
 
 
@@ -103,54 +109,3 @@ def start_run(
             pipeline_root=root or spec.pipeline_root,
         )
     return version, run
-
-
-def link_to(server: Server, run_id: str) -> str:
-    """Returns the address of a run's web page."""
-    return f"{server.ui.rstrip('/')}/#/runs/details/{run_id}"
-
-
-def wait_for_run(server: Server, run_id: str, on_state: Callable[[str], None]) -> int:
-    """Waits for the end of a run.
-
-    kfp's own method would wait for ever for a canceled run.
-
-    Args:
-        server: the server.
-        run_id: id of the run.
-        on_state: called with each new state.
-    Returns:
-        Exit code: 0 if the run succeeded or was skipped, 3 if a step ended with 3 for bad data, else 1.
-    Raises:
-        ServerError: if more than 12 requests in a row fail, or the server refuses one; the run goes on.
-    """
-    last, failures = "", 0
-    while True:
-        try:
-            run = server.client.get_run(run_id)
-        except ServerError as error:
-            failures += 1
-            if failures > _MAX_FAILURES or 400 <= error.status < 500:
-                note = f"The run goes on: {link_to(server, run_id)}"
-                raise ServerError(*error.args, note, status=error.status) from None
-            time.sleep(PAUSE)
-            continue
-        failures = 0
-        state = str(run.state or "PENDING")
-        if state != last:
-            on_state(state.lower())
-            last = state
-        if state in _EXIT_CODES:
-            return _exit_code(run, state)
-        time.sleep(PAUSE)
-
-
-def _exit_code(run: Any, state: str) -> int:
-    code = _EXIT_CODES[state]
-    details = str(run.error or "") + str(run.state_history or "") + str(run.run_details or "")
-    return 3 if code and re.search(r"\bexit (?:code|status) 3\b", details) else code
-
-
-def _named(name: str) -> str:
-    """Returns a filter of the API that matches a display name."""
-    return json.dumps({"predicates": [{"operation": "EQUALS", "key": "display_name", "stringValue": name}]})

@@ -86,7 +86,12 @@ def create_pipeline(
         statistics=statistics,
         anomalies=example_validator.outputs["anomalies"],
         parameters=parameters,
-        settings=DataGateSettings(live=live, classes=classes, max_bad_fraction=config.max_bad_fraction),
+        settings=DataGateSettings(
+            live=live,
+            classes=classes,
+            max_bad_fraction=config.max_bad_fraction,
+            orientation=config.orientation,
+        ),
         code_digest=code["DataGate"],
     )
 
@@ -130,6 +135,7 @@ def create_pipeline(
         parameters=parameters,
         classes=classes,
         baseline=live,
+        best=resolved.best,
         code_digest=code["Evaluator"],
     )
 
@@ -195,6 +201,8 @@ def _make_transform(
         custom_config={
             "image_size": config.image_size,
             "max_megapixels": config.max_megapixels,
+            "orientation": config.orientation,
+            "resize": config.resize,
             "classes": classes,
             "code_digest": code_digest,
         },
@@ -214,6 +222,7 @@ def _ingest_settings(config: Config, resolved: Resolved, paths: Paths) -> Ingest
     return IngestSettings(
         split_ratios=config.split_ratios,
         max_megapixels=config.max_megapixels,
+        orientation=config.orientation,
         follow_links=config.follow_links,
         decoded=paths.decoded,
         salt=resolved.salt,
@@ -237,13 +246,18 @@ def _training_settings(config: Config, resolved: Resolved, paths: Paths) -> Sett
         classes=resolved.classes,
         image_size=config.image_size,
         weights=resolved.weights,
-        head_units=list(config.head_units),
+        head_units=config.head_units if isinstance(config.head_units, str) else list(config.head_units),
         dropout=config.dropout,
         head_epochs=config.head_epochs,
         head_learning_rate=config.head_learning_rate,
         fine_tune_epochs=config.fine_tune_epochs,
         fine_tune_learning_rate=config.fine_tune_learning_rate,
         fine_tune_from=config.fine_tune_from,
+        fine_tune_schedule=config.fine_tune_schedule,
+        fine_tune_warmup=config.fine_tune_warmup,
+        fine_tune_clip_norm=config.fine_tune_clip_norm,
+        fine_tune_weight_decay=config.fine_tune_weight_decay,
+        fine_tune_average=config.fine_tune_average,
         precision=config.precision,
         batch_size=config.batch_size,
         early_stopping_patience=config.early_stopping_patience,
@@ -251,6 +265,7 @@ def _training_settings(config: Config, resolved: Resolved, paths: Paths) -> Sett
         label_smoothing=config.label_smoothing,
         augmentation=Augmentation(**config.augmentation.model_dump()),
         seed=config.seed,
+        coverage=config.coverage if isinstance(config.coverage, float) else None,
         warm_start=config.warm_start,
         store=paths.embeddings,
         model_name=config.model_name,

@@ -36,10 +36,10 @@ COMPONENTS = {
 _MODEL = ("ExampleGen", "SchemaGen", "Transform", "Embedder", "Trainer")
 _VERDICT = (*_MODEL, "Evaluator")
 _BEAM = ("ExampleGen", "StatisticsGen", "Transform", "Embedder", "Evaluator")
-_DECODING = ("components.example_gen.decode_trial", "components.images.orientation")
+_DECODING = ("components.example_gen.decode_trial",)
 # Distributions whose name differs from that of their package.
 _DISTRIBUTIONS = {
-    "PIL": "pillow",
+    "sklearn": "scikit-learn",
     "absl": "absl-py",
     "google": "protobuf",
     "grpc": "grpcio",

@@ -2,9 +2,8 @@
 
 import os
 
-from components.evaluator.threshold import DEFAULT_MIN_ACCURACY
 from components.gates.retraining import DEFAULT_MIN_NEW_IMAGES
-from components.run_parameters import RunParameters
+from components.run_parameters import NOT_GIVEN, RunParameters
 from pipeline.config.config import Config
 from serving.storage.gfile import is_remote
 
@@ -17,15 +16,16 @@ def make_parameters(config: Config, window_end: str, model_dir: str) -> RunParam
         window_end: newest date folder to read, or "".
         model_dir: folder of the pushed versions.
     """
-    min_accuracy, min_new_images = config.min_accuracy, config.min_new_images
+    min_new_images = config.min_new_images
     return RunParameters(
         data=absolute(config.data),
         window_end=window_end,
         window_days=config.window_days or 0,
         head_epochs=config.head_epochs,
         fine_tune_epochs=config.fine_tune_epochs,
-        min_accuracy=DEFAULT_MIN_ACCURACY if min_accuracy is None else min_accuracy,
-        max_accuracy_drop=config.max_accuracy_drop,
+        min_accuracy=_or_not_given(config.min_accuracy),
+        max_accuracy_drop=_or_not_given(config.max_accuracy_drop),
+        min_recall=_or_not_given(config.min_recall),
         min_new_images=DEFAULT_MIN_NEW_IMAGES if min_new_images is None else min_new_images,
         max_label_drift=config.max_label_drift,
         max_brightness_drift=config.max_brightness_drift,
@@ -33,6 +33,10 @@ def make_parameters(config: Config, window_end: str, model_dir: str) -> RunParam
         force=int(config.force),
         model_dir=model_dir,
     )
+
+
+def _or_not_given(bound: float | None) -> float:
+    return NOT_GIVEN if bound is None else bound
 
 
 def absolute(path: str) -> str:

@@ -11,6 +11,7 @@ import json
 import os
 from typing import Any
 
+from components.evaluator.best_version import find_best, identify
 from components.example_gen import layout
 from components.example_gen.lineage import NEW_SALT, check_record
 from components.gates.retraining_rules import check_window
@@ -37,8 +38,14 @@ _NOT_REQUESTED |= {"force", "min_new_images", "max_label_drift", "max_brightness
 # Further keys that are no settings of a model: the choice of images, the limit on broken files, and the run parameters,
 # which a run on Kubeflow can set and the RetrainingGate reads by itself.
 _NOT_SETTINGS = {"window_end", "window_days", "follow_links", "classes", "weights", "model_name", "max_bad_fraction"}
-_NOT_SETTINGS |= {"head_epochs", "fine_tune_epochs", "min_accuracy", "max_accuracy_drop"}
-_MADE = {"classes", "salt", "baseline", "served"}  # properties that a record has of the run that made the version
+_NOT_SETTINGS |= {"head_epochs", "fine_tune_epochs", "min_accuracy", "max_accuracy_drop", "min_recall"}
+_MADE = {
+    "classes",
+    "salt",
+    "baseline",
+    "best",
+    "served",
+}  # properties that a record has of the run that made the version
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +68,7 @@ class Resolved:
         classes: class names in the order of the outputs.
         salt: salt of the split; "" to choose one, NEW_SALT to choose one in spite of the live version's record.
         baseline: identity of the live version, to compare with; or "none".
+        best: identity of the best kept version, to compare with as well; or "none".
         served: state of the serving folder.
     """
 
@@ -77,6 +85,7 @@ class Resolved:
     classes: list[str]
     salt: str
     baseline: str
+    best: str
     served: str
 
 
@@ -179,10 +188,12 @@ def _resolve_lineage(
         # gave it: then the Pusher runs again.
         as_pushed = record.pushed_version in (None, live.number) and not record.canary
         return made if as_pushed else made | {"served": _describe_serving(model_dir, manifests)}
+    classes = resolve_classes(config, listing, live)
     return {
-        "classes": resolve_classes(config, listing, live),
+        "classes": classes,
         "salt": NEW_SALT if live and live.problem else _resolve_salt(listing, record.salt, manifests),
         "baseline": live.identity if live else versions.NOT_LIVE,
+        "best": identify(find_best(model_dir, classes, live)),
         "served": _describe_serving(model_dir, manifests),
     }
 

@@ -105,8 +105,14 @@ def serialize():
 
 
 @pytest.fixture(scope="session")
-def transform_graph(tmp_path_factory):
-    """The folder of a real transform graph: `preprocessing_fn` for two classes, traced as TFX does."""
+def transform_graph(make_transform_graph):
+    """The folder of a real transform graph."""
+    return make_transform_graph()
+
+
+@pytest.fixture(scope="session")
+def make_transform_graph(tmp_path_factory):
+    """Returns a function that makes a transform graph: `preprocessing_fn` for two classes, traced as TFX does."""
     import functools
 
     import tensorflow_transform.beam as tft_beam
@@ -115,12 +121,16 @@ def transform_graph(tmp_path_factory):
     from components.schema_gen import read_schema
     from components.transform.preprocessing import preprocessing_fn
 
-    folder = tmp_path_factory.mktemp("transform")
-    config = {"classes": CLASSES, "image_size": IMAGE_SIZE, "max_megapixels": MAX_MEGAPIXELS}
-    row = {"image": [encode()], "label": [b"cat"], "path": [b"cat/0.jpg"], "digest": [b"0"], "brightness": [99.0]}
-    with tft_beam.Context(temp_dir=str(folder / "tmp")):
-        transform_fn = ([row], DatasetMetadata(read_schema(CLASSES))) | tft_beam.AnalyzeDataset(
-            functools.partial(preprocessing_fn, custom_config=config)
-        )
-        _ = transform_fn | tft_beam.WriteTransformFn(str(folder / "graph"))
-    return str(folder / "graph")
+    def make(**changes):
+        folder = tmp_path_factory.mktemp("transform")
+        config = {"classes": CLASSES, "image_size": IMAGE_SIZE, "max_megapixels": MAX_MEGAPIXELS}
+        config |= {"orientation": "exif", "resize": "stretch"} | changes
+        row = {"image": [encode()], "label": [b"cat"], "path": [b"cat/0.jpg"], "digest": [b"0"], "brightness": [99.0]}
+        with tft_beam.Context(temp_dir=str(folder / "tmp")):
+            transform_fn = ([row], DatasetMetadata(read_schema(CLASSES))) | tft_beam.AnalyzeDataset(
+                functools.partial(preprocessing_fn, custom_config=config)
+            )
+            _ = transform_fn | tft_beam.WriteTransformFn(str(folder / "graph"))
+        return str(folder / "graph")
+
+    return make

@@ -12,7 +12,17 @@ ROOT = pathlib.Path(__file__).parents[1]
 # A row imports those above it, and nothing of its own row.
 FOLDERS = [("schema",), ("serving",), ("components",), ("pipeline",), ("kubeflow",)]
 WINGS = [
-    ("artifacts", "example_files", "progress", "records", "run_parameters", "schema_gen", "tfdata"),
+    (
+        "artifacts",
+        "example_files",
+        "probabilities",
+        "progress",
+        "proportions",
+        "records",
+        "run_parameters",
+        "schema_gen",
+        "tfdata",
+    ),
     ("images", "network", "row_store"),
     ("transform",),
     ("embedder", "example_gen"),

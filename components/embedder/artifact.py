@@ -72,13 +72,29 @@ def _make_example(row: ImageRow, embedding: np.ndarray) -> tf.train.Example:
     return tf.train.Example(features=tf.train.Features(feature=feature))
 
 
-def read_embeddings(uri: str, split: str, classes: Sequence[str]) -> Embedded:
+def find_digest_limit(uri: str, split: str, most: int) -> bytes | None:
+    """Returns the digest up to which a split has `most` images; None if the split has no more than these.
+
+    A digest is as good as a random number, and stays: the images up to a digest are a sample that no run changes.
+
+    Args:
+        uri: URI of the artifact.
+        split: name of the split.
+        most: size of the sample, at least 1.
+    """
+    files = list_split(os.path.join(uri, f"Split-{split}"))
+    digests = sorted(row.digest for file in files for row in read_rows(file))
+    return digests[most - 1] if len(digests) > most else None
+
+
+def read_embeddings(uri: str, split: str, classes: Sequence[str], digest_limit: bytes | None = None) -> Embedded:
     """Reads the embeddings of a split from the artifact.
 
     Args:
         uri: URI of the artifact.
         split: name of the split.
         classes: class names, in the order of the model's outputs.
+        digest_limit: highest digest to read, see `find_digest_limit`; None reads all.
     """
     files = list_split(os.path.join(uri, f"Split-{split}"))
     spec = {name: tf.io.FixedLenFeature([], tf.string) for name in _TEXTS}
@@ -89,7 +105,9 @@ def read_embeddings(uri: str, split: str, classes: Sequence[str]) -> Embedded:
     labels: list[int] = []
     digests: list[bytes] = []
     for batch in without_autotune(dataset).as_numpy_iterator():
-        embeddings.append(batch[features.EMBEDDING])
-        labels += [index[label] for label in batch[features.LABEL]]
-        digests += [bytes.fromhex(digest.decode()) for digest in batch[features.DIGEST]]
+        found = [bytes.fromhex(digest.decode()) for digest in batch[features.DIGEST]]
+        kept = [row for row, digest in enumerate(found) if digest_limit is None or digest <= digest_limit]
+        embeddings.append(batch[features.EMBEDDING][kept])
+        labels += [index[label] for label in batch[features.LABEL][kept]]
+        digests += [found[row] for row in kept]
     return Embedded(np.concatenate(embeddings), np.array(labels, np.int64), digests)

@@ -119,9 +119,9 @@ class EmbedderExecutor(base_beam_executor.BaseBeamExecutor):
         """Writes the `embeddings` of the splits, their moments, and a summary with the number of computed images."""
         self._log_startup(input_dict, output_dict, exec_properties)
         output = artifact_utils.get_single_instance(output_dict["embeddings"])
-        # A head alone is evaluated on embeddings; a fine-tuned model needs the images of `test` themselves.
+        # `test` is embedded for the evaluation of a head alone, and for the logistic regression beside any model.
         fine_tunes = exec_properties["fine_tune_epochs"] > 0
-        splits = [features.TRAIN, features.VAL] if fine_tunes else list(features.SPLITS)
+        splits = list(features.SPLITS)
         examples_utils.set_payload_format(output, example_gen_pb2.FORMAT_TF_EXAMPLE)
         output.split_names = artifact_utils.encode_split_names(splits)
         if exec_properties["augmented"]:
@@ -319,7 +319,7 @@ class Embedder(base_beam_component.BaseBeamComponent):
         transform_graph: channel of Transform; the graph decodes and resizes.
         report: channel of ExampleGen, for the number of images.
         base: specification of the base, and the first block of phase 2.
-        fine_tune_epochs: epochs of phase 2. Above 0 the final model is evaluated on images, so `test` is not embedded.
+        fine_tune_epochs: epochs of phase 2. Above 0 the features that phase 2 starts from are stored as well.
         store: folder of the embedding store.
         trunk_gb: disk space for the features that phase 2 starts from, in 10^9 bytes; 0 to store none,
             DEFAULT_TRUNK_GB for half of the free space.

@@ -5,16 +5,14 @@ Imports no TensorFlow.
 
 import collections
 import dataclasses
-import math
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from components.proportions import wilson_interval
 from components.records.evaluation import EvaluationSummary
 from components.records.predictions import Predictions
 from schema.features import TEST
-
-_Z = 1.959963984540054  # 97.5 % quantile of the normal distribution
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,19 +112,6 @@ def select(predictions: Predictions, split: str = TEST) -> Answers:
 
 def _argmax(rows: np.ndarray) -> np.ndarray:
     return rows.argmax(axis=1) if rows.shape[1] else np.zeros(len(rows), np.int64)
-
-
-def wilson_interval(right: int, images: int) -> tuple[float, float]:
-    """Returns the 95 % interval of a share after Wilson (1927); SciPy has it as well, but its import takes long.
-
-    Args:
-        right: number of right predictions.
-        images: number of images, 1 or more.
-    """
-    share, spread = right / images, _Z**2 / images
-    middle = (share + spread / 2) / (1 + spread)
-    half = math.sqrt(spread * share * (1 - share) + spread**2 / 4) / (1 + spread)
-    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def measure_majority(evaluation: EvaluationSummary) -> tuple[str, Share] | None:

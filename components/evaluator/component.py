@@ -1,12 +1,14 @@
-"""Evaluator: runs TFMA on the test split, and checks thresholds and the live version's accuracy.
+"""Evaluator: runs TFMA on the test split, and judges the candidate by the predictions.
 
-The executor extends TFX's. It takes the baseline from the serving folder, computes the default threshold from the data,
-compares with a live version of other classes, and writes `summary.json` beside TFMA's files.
+The executor extends TFX's. It takes the live version and the best kept one from the serving folder, and writes
+`summary.json` beside TFMA's files. TFMA gets no thresholds: `verdict.judge` decides alone, and the blessing follows.
 """
 
 import collections
+import dataclasses
 import json
 import os
+from collections.abc import Mapping
 from typing import Any
 
 import tensorflow as tf
@@ -22,21 +24,25 @@ from tfx.utils import path_utils
 
 from components import progress
 from components.artifacts import IngestReport
-from components.evaluator import summary
-from components.evaluator.comparison import compare_models, describe_uncompared
+from components.evaluator.best_version import find_best
+from components.evaluator.calibration import measure_calibration
 from components.evaluator.eval_config import make_eval_config
-from components.evaluator.kept_predictions import LivePredictions, keep_predictions, read_kept
-from components.evaluator.threshold import choose_threshold
+from components.evaluator.kept_predictions import keep_predictions, read_kept
+from components.evaluator.logistic_regression import measure_baseline
+from components.evaluator.summary import write_summary
 from components.evaluator.val_baseline import predict_val
+from components.evaluator.verdict import Bounds, Verdict, judge
+from components.evaluator.version_predictions import VersionPredictions, predict_test, try_predict_test
 from components.example_files import list_split
 from components.records.embedding import EmbeddingSummary
-from components.records.evaluation import Baseline
 from components.records.ingest import IngestSummary
 from components.records.predictions import PREDICTIONS, VAL_BASELINE, Predictions
-from components.run_parameters import RunParameters, declare
+from components.run_parameters import RunParameters, declare, read_share
 from components.tfdata import without_autotune
 from schema import features
+from schema.errors import GraftError
 from serving.export import signatures
+from serving.export.calibration import read_calibration
 from serving.releases import versions
 
 
@@ -49,30 +55,30 @@ class EvaluatorExecutor(tfx_executor.Executor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Evaluates the candidate and blesses it if it reaches the thresholds.
+        """Evaluates the candidate and writes the verdict.
 
         The baseline is the live version in the serving folder, not an input artifact as in TFX.
+
+        Raises:
+            UsageError: if a bound is not from 0 to 1.
         """
         candidate = artifact_utils.get_single_instance(input_dict[standard_component_specs.MODEL_KEY])
         examples = artifact_utils.get_single_instance(input_dict[standard_component_specs.EXAMPLES_KEY])
+        embeddings = artifact_utils.get_single_uri(input_dict["embeddings"])
         output = artifact_utils.get_single_uri(output_dict[standard_component_specs.EVALUATION_KEY])
-        classes = json.loads(exec_properties["classes"])
+        classes, bounds = json.loads(exec_properties["classes"]), read_bounds(exec_properties)
         progress.report("counting the test images")
         counts = count_labels(examples)
         live = versions.find_by_identity(exec_properties["model_dir"], exec_properties["baseline"])
         baseline = live if live and live.record.classes == classes else None
-        # TFMA takes one class list for both models; `compare_models` handles different class lists.
-        live_predictions = LivePredictions()
-        comparison = None
-        if live and not baseline:
-            comparison = _compare(candidate, live, examples, classes, counts, live_predictions)
-        on_val = predict_val(live, artifact_utils.get_single_uri(input_dict["embeddings"])) if live else None
-        max_drop = exec_properties["max_accuracy_drop"]
-        ingest = IngestSummary.read(artifact_utils.get_single_uri(input_dict["report"]))
-        threshold = choose_threshold(exec_properties["min_accuracy"], ingest.images_by_class)
+        # TFMA takes one class list for both models; `predict_test` handles different class lists.
+        sources = artifact_utils.get_split_uri([examples], features.TEST), embeddings
+        by_live = predict_test(live, classes, *sources) if live and not baseline else None
+        by_best = _predict_by_best(exec_properties, live, classes, sources)
+        on_val = predict_val(live, embeddings) if live else None
         embedded = _find_test_embeddings(input_dict["embeddings"], candidate, baseline)
         signature = signatures.EMBEDDED_EXAMPLES if embedded else signatures.EXAMPLES
-        config = make_eval_config(len(classes), threshold.value, max_drop, bool(baseline), signature)
+        config = make_eval_config(len(classes), bool(baseline), signature)
         if embedded:
             input_dict = input_dict | {standard_component_specs.EXAMPLES_KEY: [embedded]}
         staging = os.path.join(output, ".baseline")  # no temporary folder: Beam's workers may be on other machines
@@ -84,19 +90,21 @@ class EvaluatorExecutor(tfx_executor.Executor):
         with keep_predictions(kept):
             super().Do(input_dict, output_dict, exec_properties | _as_property(config))
             predictions = read_kept(kept, classes, baseline.number if baseline else None, sum(counts.values()))
-        if live and not baseline:
-            predictions = live_predictions.add_to(predictions, live.number)
+        if by_live:
+            predictions = by_live.add_to(predictions)
         _write_predictions(output, predictions, on_val)
         if baseline:
             tf.io.gfile.rmtree(staging)
+        majority = IngestSummary.read(artifact_utils.get_single_uri(input_dict["report"])).majority
+        best = by_best.add_to(predictions) if by_best else None
+        problems = {found.version: found.problem for found in (by_live, by_best) if found}
+        calibration = read_calibration(_model_path(candidate))
+        verdict = judge(predictions, majority, bounds, best, problems, calibration)
         blessing = artifact_utils.get_single_instance(output_dict[standard_component_specs.BLESSING_KEY])
-        # Removes the id of the staged baseline, which is not in the metadata store; TFX's container entry point would
-        # look its name up there and fail.
-        blessing.mlmd_artifact.custom_properties.pop(constants.ARTIFACT_PROPERTY_BASELINE_MODEL_ID_KEY, None)
-        refusals = summary.describe_drop(comparison, max_drop) if comparison else []
-        if refusals:
-            _revoke(blessing)
-        summary.write_summary(output, classes, threshold, live.number if live else None, comparison, refusals)
+        fitted = measure_baseline(embeddings, classes, predictions)
+        _bless(blessing, candidate, verdict)
+        figures = measure_calibration(predictions, calibration)
+        write_summary(output, classes, verdict, fitted, figures, has_baseline=bool(baseline))
 
 
 class EvaluatorSpec(ComponentSpec):
@@ -106,8 +114,9 @@ class EvaluatorSpec(ComponentSpec):
         standard_component_specs.EXAMPLE_SPLITS_KEY: ExecutionParameter(type=str),
         standard_component_specs.MODULE_PATH_KEY: ExecutionParameter(type=str),
         "classes": ExecutionParameter(type=str),
-        **declare("model_dir", "min_accuracy", "max_accuracy_drop"),
+        **declare("model_dir", "min_accuracy", "max_accuracy_drop", "min_recall"),
         "baseline": ExecutionParameter(type=str),
+        "best": ExecutionParameter(type=str),
         "code_digest": ExecutionParameter(type=str),
     }
     INPUTS = {
@@ -131,12 +140,11 @@ class Evaluator(base_beam_component.BaseBeamComponent):
             embeddings, they replace the images, and no image goes through the base again.
         report: report of ExampleGen, with the number of images by class.
         model: candidate.
-        parameters: parameters of the run: the serving folder; the lowest accuracy to bless, or DEFAULT_MIN_ACCURACY,
-            see `threshold.choose_threshold`; and the largest drop below the baseline to bless, on the common classes
-            if the class lists differ.
+        parameters: parameters of the run: the serving folder, and the bounds of the verdict, see `verdict.judge`.
         classes: class names, in the order of the outputs.
         baseline: identity of the live version, so that TFX does not reuse a verdict against another version; "none"
             for no comparison, "" for the version that is live when the Evaluator starts.
+        best: identity of the best kept version in the same way, see `best_version.find_best`.
         code_digest: digest of Graft's code.
     """
 
@@ -152,6 +160,7 @@ class Evaluator(base_beam_component.BaseBeamComponent):
         parameters: RunParameters,
         classes: list[str],
         baseline: str,
+        best: str,
         code_digest: str,
     ):
         spec = EvaluatorSpec(
@@ -164,11 +173,21 @@ class Evaluator(base_beam_component.BaseBeamComponent):
             classes=json.dumps(classes),
             **parameters.select(EvaluatorSpec),
             baseline=baseline,
+            best=best,
             code_digest=code_digest,
             evaluation=types.Channel(type=standard_artifacts.ModelEvaluation),
             blessing=types.Channel(type=standard_artifacts.ModelBlessing),
         )
         super().__init__(spec=spec)
+
+
+def read_bounds(parameters: Mapping[str, Any]) -> Bounds:
+    """Reads the bounds of the verdict from the parameters of a run.
+
+    Raises:
+        UsageError: if a bound is neither from 0 to 1 nor NOT_GIVEN.
+    """
+    return Bounds(**{field.name: read_share(parameters, field.name) for field in dataclasses.fields(Bounds)})
 
 
 def _as_property(config: config_pb2.EvalConfig) -> dict[str, str]:
@@ -220,21 +239,19 @@ def _stage_baseline(live: versions.Version, staging: str, candidate: types.Artif
     return baseline
 
 
-def _compare(
-    candidate: types.Artifact,
-    live: versions.Version,
-    examples: types.Artifact,
-    classes: list[str],
-    counts: dict[str, int],
-    live_predictions: LivePredictions,
-) -> Baseline:
-    """Compares the candidate with a live version of other classes, on the classes of both."""
-    progress.report("loading the live model and the new one")
-    if live.problem:
-        return describe_uncompared(live.number, [], problem="whose record cannot be read")
-    common = [name for name in classes if name in live.record.classes]
-    files, keep = _list_test_files(examples), live_predictions.keep
-    return compare_models(_model_path(candidate), live, files, common, counts, keep)
+def _predict_by_best(
+    properties: dict[str, Any], live: versions.Version | None, classes: list[str], sources: tuple[str, str]
+) -> VersionPredictions | None:
+    """Predicts the test images with the best kept version; returns None if there is none besides the live version."""
+    model_dir, identity = properties["model_dir"], properties["best"]
+    if not identity:
+        best = find_best(model_dir, classes, live)
+    else:
+        try:
+            best = versions.find_by_identity(model_dir, identity)
+        except (GraftError, OSError, tf.errors.OpError):  # without it, one comparison is missing
+            return VersionPredictions(int(identity.partition(":")[0]), problem="which is gone or cannot be read")
+    return try_predict_test(best, classes, *sources) if best else None
 
 
 def _write_predictions(output: str, predictions: Predictions, on_val: Predictions | None) -> None:
@@ -244,11 +261,13 @@ def _write_predictions(output: str, predictions: Predictions, on_val: Prediction
         on_val.write(os.path.join(output, VAL_BASELINE))
 
 
-def _revoke(blessing: types.Artifact) -> None:
-    """Revokes a blessing: replaces file and property by those that TFX writes for a model without a blessing."""
-    blessed = os.path.join(blessing.uri, constants.BLESSED_FILE_NAME)
-    if tf.io.gfile.exists(blessed):
-        tf.io.gfile.remove(blessed)
-    with tf.io.gfile.GFile(os.path.join(blessing.uri, constants.NOT_BLESSED_FILE_NAME), "w") as file:
+def _bless(blessing: types.Artifact, candidate: types.Artifact, verdict: Verdict) -> None:
+    """Writes the file and the properties of a blessing, or of its refusal, as TFX's executor does with thresholds."""
+    blessed = not verdict.failures
+    name = constants.BLESSED_FILE_NAME if blessed else constants.NOT_BLESSED_FILE_NAME
+    with tf.io.gfile.GFile(os.path.join(blessing.uri, name), "w") as file:
         file.write("")
-    blessing.set_int_custom_property(constants.ARTIFACT_PROPERTY_BLESSED_KEY, constants.NOT_BLESSED_VALUE)
+    value = constants.BLESSED_VALUE if blessed else constants.NOT_BLESSED_VALUE
+    blessing.set_int_custom_property(constants.ARTIFACT_PROPERTY_BLESSED_KEY, value)
+    blessing.set_string_custom_property(constants.ARTIFACT_PROPERTY_CURRENT_MODEL_URI_KEY, candidate.uri)
+    blessing.set_int_custom_property(constants.ARTIFACT_PROPERTY_CURRENT_MODEL_ID_KEY, candidate.id)

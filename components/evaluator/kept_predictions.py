@@ -83,30 +83,6 @@ class KeepPredictions(beam.DoFn):
         self._parts = []
 
 
-class LivePredictions:
-    """Predictions of a live version of other classes, which come from `compare_models`, not from TFMA."""
-
-    def __init__(self) -> None:
-        """Starts without predictions."""
-        self._classes: list[str] | None = None
-        self._rows: dict[str, np.ndarray] = {}
-
-    def keep(self, paths: list[str], classes: list[str], probabilities: np.ndarray) -> None:
-        """Adds the predictions of a batch; the argument `keep` of `compare_models`."""
-        self._classes = classes
-        self._rows |= dict(zip(paths, probabilities, strict=True))
-
-    def add_to(self, kept: Predictions, version: int) -> Predictions:
-        """Adds the live version to the candidate's predictions; a row of NaN for an image without its prediction."""
-        if self._classes is None:
-            return dataclasses.replace(kept, baseline_version=version)
-        baseline = no_baseline(len(kept), len(self._classes))
-        for row, path in enumerate(kept.path):
-            if path in self._rows:
-                baseline[row] = self._rows[path]
-        return kept.with_baseline(version, self._classes, baseline)
-
-
 def read_kept(folder: str, classes: list[str], baseline_version: int | None, images: int) -> Predictions:
     """Joins the files that the workers have written.
 

@@ -1,4 +1,4 @@
-"""Slices of the test images by day, brightness and size. Imports no TensorFlow."""
+"""Slices of the test images by day, brightness, size and EXIF orientation. Imports no TensorFlow."""
 
 import dataclasses
 import itertools
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from components.evaluator.answers import Answers, Share, list_days, measure_slices
-from components.records.image_list import ImageSizes
+from components.records.image_list import ImageProperties
 
 _PARTS = 3  # slices by brightness and size: each has about a third of the test images
 
@@ -44,21 +44,22 @@ class Slicing:
     problem: str = ""
 
 
-def slice_answers(answers: Answers, spans: Sequence[str], sizes: ImageSizes | None) -> list[Slicing]:
-    """Divides the test images by day, by brightness and by size.
+def slice_answers(answers: Answers, spans: Sequence[str], properties: ImageProperties | None) -> list[Slicing]:
+    """Divides the test images by day, by brightness, by size and by orientation.
 
     Args:
         answers: predictions of the test images.
         spans: date folders of the data.
-        sizes: sizes and brightness by digest; None if they are missing.
+        properties: size, brightness and orientation by digest; None if they are missing.
     """
-    found = sizes.select(answers.digest) if sizes else None
+    found = properties.select(answers.digest) if properties else None
     brightness = found.brightness if found else None
     sides = np.where(found.width > 0, np.minimum(found.width, found.height), np.nan) if found else None
     return [
         _slice_by_day(answers, spans),
         _slice_by_value(answers, "brightness", "Mean pixel value of an image, 0 (black) to 255 (white)", brightness),
         _slice_by_value(answers, "size", "Shorter side of an image, in pixels", sides, " px"),
+        _slice_by_orientation(answers, found.orientation if found else None),
     ]
 
 
@@ -69,6 +70,17 @@ def _slice_by_day(answers: Answers, spans: Sequence[str]) -> Slicing:
         only = f"All test images are of one day: {next(iter(measured), '')}."
         return Slicing("day", meaning, [], only if measured else "The images are not in date folders.")
     return Slicing("day", meaning, [Slice(name, now, before) for name, (now, before) in measured.items()])
+
+
+def _slice_by_orientation(answers: Answers, orientation: np.ndarray | None) -> Slicing:
+    meaning = "EXIF orientation of an image: 1 is upright, 3 upside down, 6 and 8 lie on a side."
+    values = [] if orientation is None else orientation.tolist()
+    known = sorted(set(values) - {0})
+    if len(known) < 2:
+        only = f"All test images have the same EXIF orientation: {known[0]}." if known else ""
+        return Slicing("orientation", meaning, [], only or "The orientation of the test images is unknown.")
+    measured = measure_slices(answers, [str(value) if value else "" for value in values])
+    return Slicing("orientation", meaning, [Slice(name, now, before) for name, (now, before) in measured.items()])
 
 
 def _slice_by_value(answers: Answers, by: str, meaning: str, values: np.ndarray | None, unit: str = "") -> Slicing:

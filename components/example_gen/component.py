@@ -55,6 +55,7 @@ class IngestSettings(Fields):
     Attributes:
         split_ratios: shares of train, val and test.
         max_megapixels: upper bound in millions of pixels; a larger image is left out before it is decoded.
+        orientation: "exif" to measure the upright images, "ignore" to measure them as stored.
         follow_links: whether links below the class folders may lead out of the data folder.
         decoded: folder of the decode cache, which the next run reads.
         salt: salt of the split. "" takes the salt of the live version, or the result of `choose_salt` if no version is
@@ -66,6 +67,7 @@ class IngestSettings(Fields):
     split_ratios: dict[str, float]
     max_megapixels: float
     decoded: str
+    orientation: str = "exif"
     follow_links: bool = False
     salt: str = ""
     fingerprint: str = ""
@@ -113,7 +115,7 @@ class ExampleGenExecutor(base_beam_executor.BaseBeamExecutor):
         progress.report("listing the images")
         listing = layout.list_images(data, window_end, exec_properties["window_days"], settings.follow_links)
 
-        read = ReadFiles(data, settings.max_megapixels, len(listing.files), settings.decoded, settings.decoding_digest)
+        read = ReadFiles(data, settings, len(listing.files))
         records = self._read(listing.files, read, os.path.join(report.uri, "records"))
         progress.report("dividing the images into splits")
         decided = ingest.decide(listing, records, settings.split_ratios, salt)
@@ -157,25 +159,23 @@ class ExampleGenExecutor(base_beam_executor.BaseBeamExecutor):
 class ReadFiles(beam.DoFn):
     """Beam function that reads files and decodes those that no run has decoded before."""
 
-    def __init__(self, data: str, max_megapixels: float, total: int, decoded: str, decoding_digest: str):
+    def __init__(self, data: str, settings: IngestSettings, total: int):
         """Stores the settings that all files share.
 
         Args:
             data: folder of the images.
-            max_megapixels: upper bound of an image, in millions of pixels.
+            settings: settings of ExampleGen.
             total: number of files, for the progress.
-            decoded: folder of the decode cache.
-            decoding_digest: digest of the code that decodes.
         """
         self._data = data
-        self._max_megapixels = max_megapixels
+        self._settings = settings
         self._total = total
-        self._decoded, self._decoding_digest = decoded, decoding_digest
         self._shared = shared.Shared()
 
     def setup(self) -> None:
         """Opens the decode cache, or takes the one that another thread has opened."""
-        self._known = self._shared.acquire(lambda: DecodedImages(self._decoded, self._decoding_digest))
+        settings = self._settings
+        self._known = self._shared.acquire(lambda: DecodedImages(settings.decoded, settings.decoding_digest))
 
     def process(self, element: tuple[str, Sequence[layout.ImageFile]]) -> None:
         """Writes the records of a bundle of files into one file.
@@ -186,7 +186,8 @@ class ReadFiles(beam.DoFn):
             element: path of the file to write, and the images to read.
         """
         target, files = element
-        records = read_images(files, self._data, self._max_megapixels, self._total, self._known)
+        limit, orientation = self._settings.max_megapixels, self._settings.orientation
+        records = read_images(files, self._data, limit, self._total, self._known, orientation)
         with write_whole(target) as path, tf.io.gfile.GFile(path, "w") as lines:
             lines.write("".join(json.dumps(dataclasses.asdict(record)) + "\n" for record in records))
 

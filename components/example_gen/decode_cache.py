@@ -1,4 +1,4 @@
-"""Cache of image size, brightness and EXIF flag, by digest.
+"""Cache of image size, brightness and EXIF orientation, by digest.
 
 Decoding is most of the cost of reading an image, and its results depend on the bytes alone.
 """
@@ -30,24 +30,25 @@ class DecodedImages:
         self._sizes = np.zeros([len(self._rows), *self._rows.key.shape])
         self._sizes[intact] = self._rows.read(positions[intact])
 
-    def find(self, digest: str) -> tuple[int, int, float, bool] | None:
+    def find(self, digest: str) -> tuple[int, int, float, int] | None:
         """Looks an image up.
 
         Args:
             digest: hex sha256 of the bytes.
         Returns:
-            Width and height in pixels, brightness, and whether the image carries an EXIF orientation; None if the cache
-            does not have the image.
+            The values that `try_to_decode` has returned; None if the cache does not have the image.
         """
         [position] = self._rows.find([bytes.fromhex(digest)])
         if position < 0:
             return None
-        width, height, brightness, oriented = self._sizes[position].tolist()
-        return int(width), int(height), brightness, bool(oriented)
+        width, height, brightness, orientation = self._sizes[position].tolist()
+        return int(width), int(height), brightness, int(orientation)
 
     def add(self, records: Iterable[Record]) -> None:
-        """Stores the sizes of the images that are good and not in the cache yet."""
-        good = {bytes.fromhex(r.digest): (r.width, r.height, r.brightness, r.oriented) for r in records if not r.broken}
+        """Stores the images that are good and not in the cache yet, by records with sizes as stored."""
+        good = {
+            bytes.fromhex(r.digest): (r.width, r.height, r.brightness, r.orientation) for r in records if not r.broken
+        }
         digests = list(good)
         new = [digests[i] for i in np.flatnonzero(self._rows.find(digests) < 0)]
         if new:
@@ -68,9 +69,9 @@ def remove_outdated(root: str, decoding_digest: str) -> None:
 
 
 def _make_key(decoding_digest: str) -> FeatureKey:
-    """Builds the key of rows of width, height, brightness and EXIF flag.
+    """Builds the key of rows of width, height, brightness and EXIF orientation.
 
     float32 holds whole numbers exactly up to 16 million, and no image is as wide. The digest does not cover this file:
-    a change of the columns or of their order needs another name than "decoded".
+    a change of the columns or of their order needs another name than "measured".
     """
-    return FeatureKey("decoded", "", decoding_digest, (4,), "float32")
+    return FeatureKey("measured", "", decoding_digest, (4,), "float32")

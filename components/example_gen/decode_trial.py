@@ -1,4 +1,4 @@
-"""Decodes an image as serving does; returns its size and brightness, or the reason why it cannot be decoded.
+"""Decodes an image as serving does; returns size, brightness and orientation, or the reason why it cannot be decoded.
 
 A digest of this file and of its imports is part of the decode cache's key (`pipeline/code_digests.py`).
 """
@@ -8,23 +8,26 @@ import re
 
 import tensorflow as tf
 
-from components.images.decoding import decode_image, fits_limit, measure_image
+from components.images.decoding import choose_octave, decode_image, fits_limit, read_header
 from components.images.formats import READABLE, name_format
 
 # The graph reports the reason for an image that it does not decode in an error message of this op.
 _VERDICT = "StringToNumberOp could not correctly convert string: "
-# Pixels a side of the grid that the brightness is computed on. A cast of all pixels takes 4 times the image's memory.
+# Pixels of the longer side that the brightness is computed on. A cast of all pixels takes 4 times the image's memory.
 _GRID = 512
 
 
-def try_to_decode(encoded: bytes, max_megapixels: float) -> tuple[int, int, float]:
+def try_to_decode(encoded: bytes, max_megapixels: float) -> tuple[int, int, float, int]:
     """Decodes an image as serving does, unless the image is too large.
+
+    A large JPEG is reduced while it is decoded. libjpeg reads the same bytes at each ratio, and rejects the same files.
 
     Args:
         encoded: content of the file.
         max_megapixels: upper bound of an image, in millions of pixels.
     Returns:
-        Width and height in pixels, and the brightness, 0 to 255; the brightness is 0 if the image is too large.
+        Width and height in pixels, as stored; the brightness, 0 to 255, or 0 if the image is too large; and the EXIF
+        orientation, 1 to 8.
     Raises:
         ValueError: if the image cannot be decoded; the message is the reason.
     """
@@ -33,11 +36,11 @@ def try_to_decode(encoded: bytes, max_megapixels: float) -> tuple[int, int, floa
     if not encoded.startswith(tuple(READABLE)):
         raise ValueError(f"{name_format(encoded)}; TensorFlow Serving reads {', '.join(READABLE.values())}")
     try:
-        size, brightness = _trace_decode()(tf.constant(encoded), tf.constant(max_megapixels, tf.float64))
+        size, brightness, orientation = _trace_decode()(tf.constant(encoded), tf.constant(max_megapixels, tf.float64))
     except tf.errors.OpError as error:
         raise ValueError(_explain(error)) from error
     width, height = size.numpy().tolist()
-    return width, height, float(brightness)
+    return width, height, float(brightness), int(orientation)
 
 
 @functools.cache
@@ -50,19 +53,19 @@ def _trace_decode() -> "tf.types.experimental.ConcreteFunction":
 
 
 @tf.function(input_signature=[tf.TensorSpec([], tf.string), tf.TensorSpec([], tf.float64)])
-def _decode(encoded: tf.Tensor, max_megapixels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+def _decode(encoded: tf.Tensor, max_megapixels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Measures an image, and decodes it only if it is not too large.
 
     Returns:
-        Width and height, int64 [2], and the brightness, float32.
+        Width and height, int64 [2]; the brightness, float32; and the orientation, int32.
     """
-    still, size = measure_image(encoded)
+    header = read_header(encoded)
 
-    def decode() -> tuple[tf.Tensor, tf.Tensor]:
-        image = decode_image(still)
-        return tf.shape(image, tf.int64)[1::-1], _measure_brightness(image)
+    def decode() -> tf.Tensor:
+        return _measure_brightness(decode_image(header.encoded, choose_octave(header, _GRID, longer=True)))
 
-    return tf.cond(fits_limit(size, max_megapixels), decode, lambda: (size, 0.0))
+    brightness = tf.cond(fits_limit(header.size, max_megapixels), decode, lambda: 0.0)
+    return header.size, brightness, header.orientation
 
 
 def _measure_brightness(image: tf.Tensor) -> tf.Tensor:

@@ -7,6 +7,7 @@ no use for training, so none of its files is kept.
 import dataclasses
 from collections.abc import Iterable
 
+from components.images.formats import UPRIGHT
 from schema.features import SPLITS
 
 CONTRADICTION = "the same image is labelled"
@@ -22,8 +23,8 @@ class Record:
         digest: hex sha256 of the bytes; "" if the file could not be read.
         problem: reason why the file is left out; "" if the file is kept.
         broken: whether the file is no readable image; False for a good image that is left out.
-        oriented: whether the image carries an EXIF orientation, which is ignored.
-        width, height: size in pixels; 0 for a broken file.
+        orientation: EXIF orientation, 1 to 8; 1 is upright.
+        width, height: size in pixels; of the upright image, unless the orientation is ignored; 0 for a broken file.
         brightness: mean pixel value over a grid of pixels and all channels, 0 to 255.
     """
 
@@ -35,7 +36,7 @@ class Record:
     digest: str = ""
     problem: str = ""
     broken: bool = False
-    oriented: bool = False
+    orientation: int = UPRIGHT
     width: int = 0
     height: int = 0
     brightness: float = 0.0

@@ -10,6 +10,7 @@ import numpy as np
 from components.example_gen.duplicates import CONTRADICTION, Record, resolve_duplicates
 from components.example_gen.layout import Listing, find_missing_splits
 from components.example_gen.splits import assign_split, choose_salt, count_splits
+from components.images.formats import UPRIGHT
 from components.records.image_figures import QUANTILES, ExampleImage, ImageFigures
 from components.records.image_list import ListedImage
 from components.records.ingest import IngestSummary
@@ -68,7 +69,7 @@ def summarize(ingest: Ingest) -> IngestSummary:
         contradictions=sum(r.problem.startswith(CONTRADICTION) for r in records),
         left_out=sum(bool(r.problem) and not r.broken for r in records),
         ignored={kind: dict(counts) for kind, counts in ingest.listing.ignored.items()},
-        oriented=sum(r.oriented for r in kept),
+        oriented=sum(r.orientation != UPRIGHT for r in kept),
         salt=ingest.salt,
         window_end=ingest.listing.window_end,
         fingerprint=ingest.listing.fingerprint,
@@ -99,7 +100,7 @@ def measure_images(ingest: Ingest) -> ImageFigures:
 def list_images(ingest: Ingest) -> list[ListedImage]:
     """Lists the kept images, in the order of their paths."""
     return [
-        ListedImage(ingest.splits[r.path], r.digest, r.path, r.label, r.width, r.height, r.brightness)
+        ListedImage(ingest.splits[r.path], r.digest, r.path, r.label, r.width, r.height, r.brightness, r.orientation)
         for r in ingest.kept
     ]
 

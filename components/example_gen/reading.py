@@ -12,8 +12,7 @@ from components.example_gen import layout
 from components.example_gen.decode_cache import DecodedImages
 from components.example_gen.decode_trial import find_reason, try_to_decode
 from components.example_gen.duplicates import Record
-from components.images.formats import UNFINISHED
-from components.images.orientation import is_oriented
+from components.images.formats import TRANSPOSED, UNFINISHED
 from serving.storage.gfile import REQUESTS_AT_ONCE, is_remote
 from serving.storage.regular import read_regular
 from serving.storage.threads import thread_pool
@@ -27,6 +26,7 @@ def read_images(
     max_megapixels: float,
     total: int,
     decoded: DecodedImages | None = None,
+    orientation: str = "exif",
 ) -> list[Record]:
     """Reads and decodes files in threads, which run at once because TensorFlow releases Python's lock.
 
@@ -39,6 +39,7 @@ def read_images(
         max_megapixels: as for `read_image`.
         total: number of files that all workers read, for the progress.
         decoded: decode cache; images that the cache lacks are added.
+        orientation: "exif" for the sizes of the upright images, "ignore" for the sizes as stored.
     Returns:
         A record of each file, in the same order.
     """
@@ -49,7 +50,7 @@ def read_images(
             progress.report("images read", 1, total)
     if decoded:
         decoded.add(records)
-    return records
+    return [_turn_upright(record) for record in records] if orientation == "exif" else records
 
 
 def read_image(
@@ -63,7 +64,7 @@ def read_image(
         max_megapixels: upper bound of an image, in millions of pixels.
         decoded: decode cache.
     Returns:
-        Record of the file; broken, with the reason, if a server could not decode the image.
+        Record of the file, with the size as stored; broken, with the reason, if a server could not decode the image.
     """
     record = Record(file.path, file.label, file.span, file.split, file.size)
     if file.path.lower().endswith(UNFINISHED):
@@ -80,13 +81,20 @@ def read_image(
     record = dataclasses.replace(record, digest=hashlib.sha256(encoded).hexdigest())
     known = decoded.find(record.digest) if decoded else None
     try:
-        width, height, brightness, oriented = known or (*try_to_decode(encoded, max_megapixels), is_oriented(encoded))
+        width, height, brightness, orientation = known or try_to_decode(encoded, max_megapixels)
     except ValueError as error:
         return _broken(record, str(error))
     if (megapixels := width * height / 1e6) > max_megapixels:
         claimed = f"{width} x {height} pixels are {round(megapixels, 2):g} megapixels"
         return _broken(record, f"{claimed}; max_megapixels allows {max_megapixels:g}")
-    return dataclasses.replace(record, oriented=oriented, width=width, height=height, brightness=brightness)
+    return dataclasses.replace(record, orientation=orientation, width=width, height=height, brightness=brightness)
+
+
+def _turn_upright(record: Record) -> Record:
+    """Swaps width and height if the orientation does so."""
+    if record.orientation not in TRANSPOSED:
+        return record
+    return dataclasses.replace(record, width=record.height, height=record.width)
 
 
 def _broken(record: Record, problem: str) -> Record:

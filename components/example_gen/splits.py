@@ -1,4 +1,7 @@
-"""Split of images by a hash of their bytes: the same bytes always fall into the same split."""
+"""Split of images by a hash of a salt and their bytes: with one salt, the same bytes fall into the same split.
+
+The salt of the live version is kept. Until a version is live, `choose_salt` draws one for the images of each run.
+"""
 
 import collections
 import hashlib

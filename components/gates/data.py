@@ -25,7 +25,7 @@ from components.gates.drift import (
 from components.records.gate_verdict import GateVerdict
 from components.records.ingest import IngestSummary
 from components.records.quarantine import read_quarantine
-from components.run_parameters import RunParameters, declare
+from components.run_parameters import RunParameters, declare, read_share
 from schema.errors import DataError
 from schema.features import SPLITS
 from serving.releases import versions
@@ -39,18 +39,20 @@ class DataGateSettings(Fields):
         live: identity of the live version; "none" if no version is live, or "" to look the live version up.
         classes: class names, in the order of the outputs.
         max_bad_fraction: share of the files that may be broken, 0 to 1.
+        orientation: "ignore" if images are trained on as stored, whatever their EXIF orientation; else "exif".
     """
 
     live: str
     classes: list[str]
     max_bad_fraction: float
+    orientation: str = "exif"
 
 
 class DataGateSpec(ComponentSpec):
     """Inputs, outputs and parameters of the DataGate."""
 
     PARAMETERS = {
-        **declare("model_dir", "max_label_drift", "max_brightness_drift", "force"),
+        **declare("model_dir", "min_accuracy", "max_label_drift", "max_brightness_drift", "force"),
         "settings": ExecutionParameter(type=str),
         "code_digest": ExecutionParameter(type=str),
     }
@@ -82,8 +84,9 @@ class DataGateExecutor(base_executor.BaseExecutor):
             artifact_utils.get_single_uri(input_dict[key]) for key in ("report", "statistics", "anomalies")
         )
         ingest = IngestSummary.read(report)
+        left_out, min_accuracy = read_quarantine(report), read_share(exec_properties, "min_accuracy")
         _raise_problems(
-            check_data(ingest, read_quarantine(report), settings.classes, settings.max_bad_fraction)
+            check_data(ingest, left_out, settings.classes, settings.max_bad_fraction, min_accuracy)
             or read_anomalies(anomalies)
         )
         live = versions.find_comparable(exec_properties["model_dir"], settings.live)
@@ -94,7 +97,7 @@ class DataGateExecutor(base_executor.BaseExecutor):
             _raise_problems(drifts)
         unread = describe_unread_record(live)
         unread += describe_damaged_statistics(before) if before else []
-        verdict = GateVerdict(warnings=find_warnings(ingest) + drifts + unread)
+        verdict = GateVerdict(warnings=find_warnings(ingest, settings.orientation) + drifts + unread)
         verdict.write(artifact_utils.get_single_uri(output_dict["verdict"]))
 
 

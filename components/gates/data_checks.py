@@ -7,6 +7,7 @@ images by class and split. This module does not import TFX, to keep `./graft che
 from collections.abc import Iterable, Mapping, Sequence
 
 from components.example_gen.reading import GONE
+from components.proportions import count_images, count_needed
 from components.records.ingest import IngestSummary
 from components.records.quarantine import LeftOut
 from schema.features import SPLITS, TEST, TRAIN
@@ -19,7 +20,11 @@ _UNEVEN = 5  # ratio of the largest class to the smallest above which a warning 
 
 
 def check_data(
-    ingest: IngestSummary, left_out: Sequence[LeftOut], classes: list[str], max_bad_fraction: float
+    ingest: IngestSummary,
+    left_out: Sequence[LeftOut],
+    classes: list[str],
+    max_bad_fraction: float,
+    min_accuracy: float | None,
 ) -> list[str]:
     """Finds the problems that make the data unfit for training.
 
@@ -28,14 +33,16 @@ def check_data(
         left_out: files that ExampleGen left out.
         classes: class list of this run.
         max_bad_fraction: share of the files that may be broken, 0 to 1.
+        min_accuracy: accuracy that the user asks for, 0 to 1; None for one better than chance.
     Returns:
-        Problems, each with a remedy: those of the broken files, or else of the classes, or else of the splits. An
-        earlier group may cause the later ones.
+        Problems, each with a remedy: those of the broken files, or else of the classes, or else of the splits, or else
+        of the number of test images. An earlier group may cause the later ones.
     """
     return (
         _check_broken(ingest, left_out, max_bad_fraction)
         or check_classes(ingest.images_by_class, classes, left_out)
         or _check_splits(ingest, classes)
+        or (check_testable(ingest) if min_accuracy is None else [])
     )
 
 
@@ -116,8 +123,35 @@ def _check_splits(ingest: IngestSummary, classes: list[str]) -> list[str]:
     return problems
 
 
-def find_warnings(ingest: IngestSummary) -> list[str]:
-    """Returns warnings about data that is fit for training: few test images, uneven classes, odd files."""
+def check_testable(ingest: IngestSummary) -> list[str]:
+    """Checks that the verdict on a flawless model would be "better than chance", so that no training is in vain.
+
+    Returns:
+        The problem with a remedy, or an empty list.
+    """
+    majority, tested = ingest.majority, ingest.images_by_split[TEST]
+    if count_needed(majority.share, tested) is not None:
+        return []
+    needed = count_images(majority.share)
+    if needed is None:
+        return [
+            f"the test images ({tested}) are all of the class {majority.label}: on them, no model is better than "
+            "chance. Add images of the other classes, or set --min-accuracy."
+        ]
+    return [
+        f"too few test images ({tested}) to show that a model is better than chance: {majority.share:.3f} of "
+        f"{majority.among} images are of the class {majority.label}, and a flawless model needs {needed} test images "
+        f"for a 95 % interval above that. Add images, until {needed} or more are tested, or set --min-accuracy."
+    ]
+
+
+def find_warnings(ingest: IngestSummary, orientation: str = "exif") -> list[str]:
+    """Returns warnings about data that is fit for training: few test images, uneven classes, odd files.
+
+    Args:
+        ingest: counts of the images.
+        orientation: "ignore" if the EXIF orientation is not applied; else "exif".
+    """
     counts, totals = ingest.counts, ingest.images_by_class
     warnings = [*_warn_of_few_tested(counts[TEST]), *_warn_of_uneven_classes(totals)]
     for split in SPLITS[1:]:
@@ -129,11 +163,11 @@ def find_warnings(ingest: IngestSummary) -> list[str]:
             f"{ingest.contradictions} files were left out because the same image stands in two classes: "
             "keep it in the right one."
         )
-    if oriented := ingest.oriented:
-        carry = "image carries" if oriented == 1 else "images carry"
+    if ingest.oriented and orientation == "ignore":
+        have = "image has" if ingest.oriented == 1 else "images have"
         warnings.append(
-            f"{oriented} {carry} an EXIF orientation, which is ignored, in serving too: seen as the sensor saw it. "
-            "`./graft convert` writes JPEGs upright."
+            f"{ingest.oriented} {have} an EXIF orientation, which is ignored, in serving too: seen as the sensor saw "
+            'it. orientation = "exif" turns such images upright.'
         )
     return warnings
 

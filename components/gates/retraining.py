@@ -22,7 +22,7 @@ from components.gates.retraining_rules import Case, decide
 from components.gates.unpushed import read_unpushed
 from components.records.ingest import IngestSummary, find_newest_day
 from components.records.quarantine import read_quarantine
-from components.run_parameters import RunParameters, declare
+from components.run_parameters import RunParameters, declare, read_share
 from schema.errors import UsageError
 from serving.releases import releases, versions
 from serving.storage.contents import digest_contents
@@ -30,6 +30,7 @@ from serving.storage.documents import DocumentError, Fields
 
 TRAIN = "train"  # property of the artifact, "true" or "false"; Kubeflow's conditions read the property
 DEFAULT_MIN_NEW_IMAGES = -1
+_BOUNDS = ("min_accuracy", "max_accuracy_drop", "min_recall")
 
 
 class RetrainingSettings(Fields):
@@ -54,7 +55,7 @@ class RetrainingGateSpec(ComponentSpec):
     """Inputs, outputs and parameters of the RetrainingGate."""
 
     PARAMETERS = {
-        **declare("model_dir", "head_epochs", "fine_tune_epochs", "min_accuracy", "max_accuracy_drop"),
+        **declare("model_dir", "head_epochs", "fine_tune_epochs", *_BOUNDS),
         **declare("min_new_images", "window_days", "force"),
         "settings": ExecutionParameter(type=str),
         "code_digest": ExecutionParameter(type=str),
@@ -75,7 +76,8 @@ class RetrainingGateExecutor(base_executor.BaseExecutor):
         """Decides whether to train, and writes the decision.
 
         Raises:
-            UsageError: if the window ends before the live model's window, or the weights cannot be read.
+            UsageError: if the window ends before the live model's window, a bound is not from 0 to 1, or the weights
+                cannot be read.
         """
         self._log_startup(input_dict, output_dict, exec_properties)
         settings = RetrainingSettings.model_validate_json(exec_properties["settings"])
@@ -131,7 +133,15 @@ def _make_case(report: str, settings: RetrainingSettings, parameters: dict[str, 
         unpushed=read_unpushed(parameters["model_dir"]),
         min_new_images=_choose_min_new_images(parameters["min_new_images"], parameters["window_days"]),
         force=bool(parameters["force"]),
-        unfit=bool(check_data(ingest, read_quarantine(report), settings.classes, settings.max_bad_fraction)),
+        unfit=bool(
+            check_data(
+                ingest,
+                read_quarantine(report),
+                settings.classes,
+                settings.max_bad_fraction,
+                read_share(parameters, "min_accuracy"),
+            )
+        ),
     )
 
 
@@ -153,11 +163,15 @@ def _choose_min_new_images(min_new_images: int, window_days: int) -> int:
 
 
 def _digest_settings(settings: RetrainingSettings, parameters: dict[str, Any]) -> str:
-    """Digests the settings that determine a model and the thresholds that it is evaluated with."""
+    """Digests the settings that determine a model and the bounds that it is judged by.
+
+    Raises:
+        UsageError: if a bound is not from 0 to 1, or the weights cannot be read.
+    """
     epochs = [parameters[name] for name in ("head_epochs", "fine_tune_epochs")]
-    thresholds = [float(parameters[name]) for name in ("min_accuracy", "max_accuracy_drop")]
+    bounds = [read_share(parameters, name) for name in _BOUNDS]
     weights = [_digest_weights(settings.weights)] if settings.weights else []
-    text = json.dumps([settings.made_by, *epochs, *thresholds, *weights])
+    text = json.dumps([settings.made_by, *epochs, *bounds, *weights])
     return hashlib.sha256(text.encode()).hexdigest()
 
 

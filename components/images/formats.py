@@ -8,6 +8,12 @@ READABLE = {JPEG: "JPEG", PNG: "PNG", GIF: "GIF", BMP: "BMP"}
 # Codes of the JPEG frame headers, which hold the size (ITU-T T.81, table B.1); C4, C8 and CC mark other segments.
 JPEG_FRAMES = sorted({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
 
+# EXIF (2.32, 4.6.2 to 4.6.4 and 4.7.2): first bytes of its segment in a JPEG; tag of the orientation, type of a 16-bit
+# number, and bytes of an entry: tag, type, number of values, value.
+EXIF, EXIF_ORIENTATION, EXIF_SHORT, EXIF_ENTRY = b"Exif\0\0", 0x0112, 3, 12
+UPRIGHT, TRANSPOSED = 1, (5, 6, 7, 8)  # orientation of an upright image; orientations that swap width and height
+MAX_CHUNKS = 32  # chunks of a PNG to look for EXIF in; photographs have fewer than 10 before their pixels
+
 # Formats that `./graft convert` turns into JPEG, as `name_format` calls them.
 CONVERTIBLE = ("HEIC", "WebP", "TIFF", "AVIF", "JPEG 2000", "Netpbm")
 

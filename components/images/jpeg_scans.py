@@ -57,9 +57,10 @@ def count_scans(jpeg: tf.Tensor, frame: tf.Tensor) -> tf.Tensor:
     content = tf.io.decode_raw(tf.strings.substr(jpeg, frame, tf.strings.length(jpeg) - frame), tf.uint8)
     behind = content[1:]
     with_length = (behind >= _FIRST_CODE) & (behind < 0xFF) & ((behind < _WITHOUT_LENGTH[0]) | (behind >= _END))
-    markers = tf.equal(content[:-1], 0xFF) & with_length
+    # Not tf.equal: TensorFlow Lite takes uint8 for quantized numbers, and its EQUAL of those ends the process.
+    markers = (content[:-1] >= 0xFF) & with_length
     places = tf.cast(tf.where(markers)[:, 0], tf.int32)
-    code = tf.gather(behind, places)
+    code = tf.cast(tf.gather(behind, places), tf.int32)
     padded = tf.cast(tf.concat([content, [0, 0, 0, 0]], 0), tf.int32)
     segment = 256 * tf.gather(padded, places + 2) + tf.gather(padded, places + 3)
     number = tf.size(places)

@@ -27,7 +27,8 @@ def describe_excess(png: tf.Tensor) -> tf.Tensor:
     def describe(at: tf.Tensor) -> tf.Tensor:
         # zTXt and iTXt (PNG specification, 11.3.3); tEXt is not compressed, and libpng decompresses only one iCCP.
         content = tf.io.decode_raw(tf.strings.join(["\0", png, "\0\0"]), tf.uint8)  # shifts each offset by one
-        before, behind = tf.gather(content, at), tf.gather(content, at + 3)
+        # As int32: TensorFlow Lite takes uint8 for quantized numbers, and its EQUAL of those ends the process.
+        before, behind = (tf.cast(tf.gather(content, places), tf.int32) for places in (at, at + 3))
         texts = (tf.equal(before, ord("z")) | tf.equal(before, ord("i"))) & tf.equal(behind, ord("t"))
         number = tf.reduce_sum(tf.cast(texts, tf.int32))
         reason = [

@@ -239,6 +239,21 @@ def build_head(
     return keras.Model(inputs, outputs, name="head")
 
 
+def build_logits(head: keras.Model) -> keras.Model:
+    """Returns a head without its softmax, with the weights of the head in the same order.
+
+    Args:
+        head: head from `build_head`.
+    Returns:
+        A model; float32 [batch, 2048] to logits float32 [batch, num_classes].
+    """
+    last = head.layers[-1]
+    logits = keras.layers.Dense(last.units, name="logits")
+    network = keras.Model(head.inputs[0], logits(last.input), name="logits")
+    logits.set_weights(last.get_weights())
+    return network
+
+
 def assemble(embedder: keras.Model, head: keras.Model) -> keras.Model:
     """Puts a head on an embedder, sharing the weights of both; float32 [batch, size, size, 3] to [batch, classes]."""
     return keras.Model(embedder.inputs[0], head(embedder.outputs[0]), name="graft")
@@ -316,13 +331,16 @@ def assemble_tail(base: keras.Model, split_layer: str, head: keras.Model) -> ker
 
 
 def compile_for_training(
-    model: keras.Model, learning_rate: float, label_smoothing: float = 0.0, jit_compile: bool = False
+    model: keras.Model,
+    optimizer: keras.optimizers.Optimizer,
+    label_smoothing: float = 0.0,
+    jit_compile: bool = False,
 ) -> None:
     """Compiles a model for either phase, so that both phases have the same loss and metrics.
 
     Args:
         model: model with probabilities float32 [batch, num_classes] as output; labels are class indices.
-        learning_rate: learning rate of Adam.
+        optimizer: optimizer of the phase, not built yet.
         label_smoothing: share of the target that is spread over all classes; 0 <= label_smoothing < 1.
         jit_compile: True to compile with XLA, which makes the forward pass slower on a CPU.
     """
@@ -332,7 +350,7 @@ def compile_for_training(
         return keras.losses.categorical_crossentropy(targets, probabilities, label_smoothing=label_smoothing)
 
     model.compile(
-        optimizer=keras.optimizers.Adam(learning_rate),
+        optimizer=optimizer,
         loss=smoothed if label_smoothing else "sparse_categorical_crossentropy",
         metrics=["accuracy"],
         jit_compile=jit_compile,

@@ -22,9 +22,10 @@ _TEMPLATE = "card_template.md"
 _NONE = "\N{EN DASH}"  # replaces an unknown figure
 _FEW = 100  # test images of a class; the interval of its recall is wider than 0.1 to either side with fewer
 _SETTINGS = (
-    "weights", "image_size", "head_units", "dropout", "head_epochs", "head_learning_rate", "fine_tune_epochs",
-    "fine_tune_learning_rate", "fine_tune_from", "precision", "batch_size", "class_weights", "label_smoothing",
-    "early_stopping_patience", "augmentation", "warm_start", "seed", "split_ratios", "max_megapixels",
+    "weights", "image_size", "resize", "orientation", "head_units", "dropout", "head_epochs", "head_learning_rate",
+    "fine_tune_epochs", "fine_tune_learning_rate", "fine_tune_from", "precision", "batch_size", "class_weights",
+    "label_smoothing", "early_stopping_patience", "augmentation", "warm_start", "seed", "split_ratios",
+    "max_megapixels",
 )  # fmt: skip
 
 
@@ -88,7 +89,7 @@ def _list_limitations(facts: CardFacts, record: VersionRecord) -> list[str]:
     found.append(_describe_spread("class", "recall", [(row.name, row.recall) for row in facts.classes]))
     for slicing in facts.slicings:
         found.append(_describe_spread(slicing.by, "accuracy", [(part.name, part.now) for part in slicing.slices]))
-    if facts.ingest.oriented:
+    if facts.ingest.oriented and record.config.model_dump().get("orientation") == "ignore":
         found.append(
             f"{facts.ingest.oriented} images carry an EXIF orientation, which training and serving ignore: the model "
             "sees an image as the sensor saw it."

@@ -17,7 +17,7 @@ from components.evaluator.answers import Answers, Share, measure_majority, selec
 from components.evaluator.slices import Slicing, slice_answers
 from components.records.evaluation import EvaluationSummary
 from components.records.image_figures import ImageFigures
-from components.records.image_list import IMAGES, read_image_sizes
+from components.records.image_list import IMAGES, read_image_properties
 from components.records.ingest import IngestSummary
 from components.records.predictions import PREDICTIONS, read_predictions
 from components.records.serving_verdict import ServingVerdict
@@ -93,13 +93,13 @@ def gather_facts(
     """
     ingest = IngestSummary.read(report)
     predictions = _try(lambda: _read_answers(evaluation))
-    sizes = _try(lambda: read_image_sizes(os.path.join(report, IMAGES)))
+    properties = _try(lambda: read_image_properties(os.path.join(report, IMAGES)))
     return CardFacts(
         ingest=ingest,
         evaluation=summary,
         classes=_list_classes(summary),
         majority=measure_majority(summary),
-        slicings=slice_answers(predictions, ingest.spans, sizes) if predictions else [],
+        slicings=slice_answers(predictions, ingest.spans, properties) if predictions else [],
         confidence=float(predictions.confidence.mean()) if predictions and predictions.path else None,
         baseline=_find_baseline(summary),
         figures=_try(lambda: ImageFigures.find(report)),

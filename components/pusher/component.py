@@ -21,7 +21,7 @@ from components.gates.unpushed import write_unpushed
 from components.pusher.card import render_card
 from components.pusher.card_facts import CardFacts, gather_facts
 from components.pusher.push import SupersededError, push
-from components.pusher.same_model import LIVE, SameModel, find_same
+from components.pusher.same_model import LIVE, SameModel, find_own, find_same
 from components.records.decision import RetrainingDecision
 from components.records.evaluation import EvaluationSummary
 from components.records.ingest import IngestSummary, find_newest_day
@@ -31,6 +31,7 @@ from components.run_parameters import RunParameters, declare
 from schema import features
 from serving.releases import releases
 from serving.releases.record import VersionRecord
+from serving.releases.versions import Version
 from serving.storage.documents import Fields
 
 RUN_ID = "GRAFT_RUN_ID"  # environment variable with the id of the run, where TFX does not pass it
@@ -205,8 +206,12 @@ def _push_blessed(candidate: Candidate) -> PushOutcome:
     """
     found, settings = releases.read(candidate.model_dir), candidate.settings
     canary = settings.canary and found.live is not None  # the first version is live in any case
-    same = find_same(found, candidate.path, VersionRecord(**settings.record))
-    if same is None:
+    record = VersionRecord(**settings.record)
+    own = find_own(found, candidate.run_id, candidate.path, record)
+    same = find_same(found, candidate.path, record)
+    if own:
+        outcome = _report_again(own, found)
+    elif same is None:
         outcome = _push_new(candidate, canary)
     elif same.state == LIVE or (same.state == CANARY and canary):
         outcome = _keep_same(same)
@@ -235,6 +240,13 @@ def _push_new(candidate: Candidate, canary: bool) -> PushOutcome:
     except SupersededError as error:
         return PushOutcome(held_back=Rejection(version=error.version, state=SUPERSEDED))
     return PushOutcome(version=version.number, path=version.path, new=True, canary=canary)
+
+
+def _report_again(own: Version, found: releases.Releases) -> PushOutcome:
+    """Returns the outcome of a push whose task was started anew before it was reported: that of the first start."""
+    logging.info("Version %d is from an earlier start of this task; not pushed again.", own.number)
+    canary = found.canary is not None and found.canary.number == own.number
+    return PushOutcome(version=own.number, path=own.path, new=True, canary=canary)
 
 
 def _keep_same(same: SameModel) -> PushOutcome:

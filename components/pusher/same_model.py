@@ -1,5 +1,6 @@
 """Search for a version that is the same model as a candidate, among the live, canary and withdrawn versions."""
 
+import contextlib
 import dataclasses
 from typing import Any
 
@@ -9,7 +10,8 @@ from serving.releases import releases, versions
 from serving.releases.record import VersionRecord
 
 LIVE = "live"
-_OUTPUT = "probabilities"  # output of a model; the other outputs follow from the probabilities and the classes
+# Outputs of a model; the other outputs follow from the probabilities and the classes. Graft 0.2.0 had no `accepted`.
+_PROBABILITIES, _ACCEPTED = "probabilities", "accepted"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +44,23 @@ def find_same(found: releases.Releases, model_path: str, record: VersionRecord) 
     return next(same, None)
 
 
+def find_own(
+    found: releases.Releases, run_id: str | None, model_path: str, record: VersionRecord
+) -> versions.Version | None:
+    """Finds the version that an earlier start of the same Pusher made, live or not.
+
+    Kubernetes starts a task anew whose node is lost, also between the push and its report.
+
+    Args:
+        found: versions of the serving folder.
+        run_id: id of the run; None if it is unknown.
+        model_path: folder of the SavedModel.
+        record: record of that model.
+    """
+    own = [version for version in reversed(found.numbered) if run_id and version.record.run_id == run_id]
+    return next((version for version in own if not version.problem and is_same(version, model_path, record)), None)
+
+
 def is_same(version: versions.Version, model_path: str, record: VersionRecord) -> bool:
     """Returns whether a version and a model have the same weights, classes and graph.
 
@@ -62,6 +81,9 @@ def _list_shape(record: VersionRecord) -> list[Any]:
 def _digest_graph(path: str) -> str:
     """Digests preprocessing and network of a SavedModel, or the bytes of a SavedModel that is not Graft's."""
     try:
-        return digest_output(path, _OUTPUT)
+        digest = digest_output(path, _PROBABILITIES)
     except (KeyError, ValueError):
         return versions.digest_model(path)
+    with contextlib.suppress(KeyError):
+        digest += digest_output(path, _ACCEPTED)
+    return digest

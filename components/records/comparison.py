@@ -148,7 +148,7 @@ class PairedTest(Fields):
 
 
 class Neighbour(Fields):
-    """Training image that is new in B, near to an image whose predicted class differs.
+    """Image that B trained on and A did not, near to an image whose predicted class differs.
 
     Attributes:
         path: path relative to the data folder.
@@ -176,7 +176,7 @@ class Flip(Fields):
         before_probability: probability of that class, 0 to 1.
         now: class that the model of B predicts.
         now_probability: probability of that class, 0 to 1.
-        nearest: the nearest training images that are new in B, the nearest first; empty if they are unknown.
+        nearest: the nearest images that B trained on and A did not, the nearest first; empty if they are unknown.
     """
 
     path: str
@@ -205,9 +205,7 @@ class Comparison(Fields):
         flips: images with different predicted classes: first those that only one model predicts right, in the order
             of the change of the true class's probability.
         more_flips: number of further images with different predicted classes, which are not listed.
-        val_flips: as `flips`, on the validation images of both runs that have `nearest`; empty unless a listed test
-            image has no stored embedding.
-        new_training_images: number of training images that are new in B; None if it is unknown.
+        new_training_images: number of images that B trained on and A did not; None if it is unknown.
         notes: reasons why a part is missing or incomplete, one sentence each.
     """
 
@@ -223,6 +221,5 @@ class Comparison(Fields):
     test: PairedTest | None
     flips: list[Flip]
     more_flips: int
-    val_flips: list[Flip]
     new_training_images: int | None
     notes: list[str]

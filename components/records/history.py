@@ -32,6 +32,20 @@ class Score(Fields):
     accuracy: float
 
 
+class TriedHead(Fields):
+    """Head that phase 1 tried.
+
+    Attributes:
+        units: width of each hidden layer.
+        kept: whether this head was kept.
+        score: loss and accuracy on the validation images at its best epoch.
+    """
+
+    units: list[int]
+    kept: bool
+    score: Score
+
+
 class TrainingHistory(Document):
     """Epochs and scores of a training.
 
@@ -39,6 +53,8 @@ class TrainingHistory(Document):
         kept: phase that was exported, "head" or "fine-tune".
         scores: score of each phase that was trained.
         epochs: epochs of both phases in the order of training.
+        tried_heads: heads that phase 1 tried, the smallest first; empty if the configuration names one. `epochs` has
+            those of the kept head alone.
         trunk_computed: number of images whose features the Trainer had to compute because the store had lost them.
     """
 
@@ -48,6 +64,7 @@ class TrainingHistory(Document):
     kept: str
     scores: dict[str, Score]
     epochs: list[Epoch]
+    tried_heads: list[TriedHead] = []
     trunk_computed: int
 
     @classmethod

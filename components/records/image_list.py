@@ -21,6 +21,7 @@ _SCHEMA = pa.schema(
         ("width", pa.int32()),
         ("height", pa.int32()),
         ("brightness", pa.float32()),
+        ("orientation", pa.int8()),
     ],
     metadata={_METADATA: str(FORMAT)},
 )
@@ -37,6 +38,7 @@ class ListedImage:
         label: class of the image.
         width, height: size in pixels.
         brightness: mean pixel value, 0 to 255.
+        orientation: EXIF orientation, 1 to 8; 1 is upright.
     """
 
     split: str
@@ -46,30 +48,35 @@ class ListedImage:
     width: int = 0
     height: int = 0
     brightness: float = 0.0
+    orientation: int = 1
 
 
 @dataclasses.dataclass(frozen=True)
-class ImageSizes:
-    """Sizes and brightness of N images.
+class ImageProperties:
+    """Size, brightness and orientation of N images.
 
     Attributes:
         digest: hex sha256 of each file.
         width, height: size in pixels, int32 [N].
         brightness: mean pixel value, 0 to 255, float32 [N].
+        orientation: EXIF orientation, 1 to 8, int8 [N]; 0 if unknown.
     """
 
     digest: list[str]
     width: np.ndarray
     height: np.ndarray
     brightness: np.ndarray
+    orientation: np.ndarray
 
     def select(self, digests: list[str]) -> Self:
         """Returns the rows of some images, in their order; zeros and NaN for an image without a row."""
         rows = {digest: row for row, digest in enumerate(self.digest)}
-        index = np.array([rows.get(digest, -1) for digest in digests], np.int64)
-        width, height = (np.where(index < 0, 0, np.append(values, 0)[index]) for values in (self.width, self.height))
-        brightness = np.where(index < 0, np.nan, np.append(self.brightness, 0)[index])
-        return dataclasses.replace(self, digest=digests, width=width, height=height, brightness=brightness)
+        index = np.array([rows.get(digest, -1) for digest in digests], np.int64)  # -1: the row that is appended
+        width, height, orientation = (np.append(v, 0)[index] for v in (self.width, self.height, self.orientation))
+        brightness = np.append(self.brightness, np.nan)[index]
+        return dataclasses.replace(
+            self, digest=digests, width=width, height=height, brightness=brightness, orientation=orientation
+        )
 
 
 def write_image_list(path: str, images: Iterable[ListedImage]) -> None:
@@ -92,15 +99,15 @@ def read_image_list(path: str) -> list[ListedImage]:
     return [ListedImage(*row) for row in zip(*columns, strict=True)]
 
 
-def read_image_sizes(path: str) -> ImageSizes:
-    """Reads only the sizes and the brightness from a Parquet file of `write_image_list`.
+def read_image_properties(path: str) -> ImageProperties:
+    """Reads size, brightness and orientation alone from a Parquet file of `write_image_list`.
 
     Raises:
         DocumentError: as `read_image_list`.
     """
-    table = _read_table(path, ("digest", "width", "height", "brightness"))
-    width, height, brightness = (table.column(name).to_numpy() for name in ("width", "height", "brightness"))
-    return ImageSizes(table.column("digest").to_pylist(), width, height, brightness)
+    names = ("width", "height", "brightness", "orientation")
+    table = _read_table(path, ("digest", *names))
+    return ImageProperties(table.column("digest").to_pylist(), *(table.column(name).to_numpy() for name in names))
 
 
 def _read_table(path: str, names: Sequence[str]) -> pa.Table:

@@ -1,9 +1,26 @@
 """Counts of an ingest: kept, left-out and broken files, and kept images by split and class."""
 
+import dataclasses
 from collections.abc import Iterable
 from typing import Any, Literal
 
+from schema.features import TEST
 from serving.storage.documents import Document
+
+
+@dataclasses.dataclass(frozen=True)
+class Majority:
+    """Largest class, which a model that always gives one answer predicts right.
+
+    Attributes:
+        label: name of the class.
+        share: its share of the images, 0 to 1.
+        among: "test", or "all" for the images of all splits.
+    """
+
+    label: str
+    share: float
+    among: str
 
 
 class IngestSummary(Document):
@@ -55,6 +72,27 @@ class IngestSummary(Document):
         """Number of kept images by class, over all splits, in the order of the names."""
         labels = sorted({label for by_label in self.counts.values() for label in by_label})
         return {label: sum(by_label.get(label, 0) for by_label in self.counts.values()) for label in labels}
+
+    @property
+    def majority(self) -> Majority:
+        """Largest class of all images or of the test images, where its share is larger.
+
+        The share among the few test images varies by chance. But a constant answer has just that accuracy, and must
+        not pass.
+
+        Raises:
+            ValueError: if there is no image.
+        """
+        found = [_find_majority(self.images_by_class, "all"), _find_majority(self.counts.get(TEST, {}), "test")]
+        return max((majority for majority in found if majority), key=lambda majority: majority.share)
+
+
+def _find_majority(counts: dict[str, int], among: str) -> Majority | None:
+    """Returns the largest class, the first by name if several are; None without images."""
+    if not any(counts.values()):
+        return None
+    label = min(counts, key=lambda name: (-counts[name], name))
+    return Majority(label, counts[label] / sum(counts.values()), among)
 
 
 def find_newest_day(spans: Iterable[str]) -> str:

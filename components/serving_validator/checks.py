@@ -39,14 +39,21 @@ def check_metadata(metadata: Mapping[str, Any]) -> list[str]:
     return problems
 
 
-def check_outputs(outputs: Outputs, expected: Outputs, classes: Sequence[str], tolerance: float = TOLERANCE) -> str:
+def check_outputs(
+    outputs: Outputs,
+    expected: Outputs,
+    classes: Sequence[str],
+    tolerance: float = TOLERANCE,
+    threshold: float | None = None,
+) -> str:
     """Compares a server's predictions with those of the model in this process.
 
     Args:
-        outputs: the server's `probabilities` [N, C], `label` [N] and `classes` [N, C].
+        outputs: the server's `probabilities` [N, C], `label` [N], `classes` [N, C] and `accepted` [N].
         expected: outputs of the signature `examples` in this process, in batches of the same size.
         classes: class names, in the order of the outputs.
         tolerance: largest accepted difference of a probability.
+        threshold: least probability of the most probable class for an accepted image; None if all are accepted.
     Returns:
         The first problem, or "".
     """
@@ -55,6 +62,7 @@ def check_outputs(outputs: Outputs, expected: Outputs, classes: Sequence[str], t
         or _check_classes(outputs, classes)
         or _check_probabilities(outputs, expected, tolerance)
         or _check_labels(outputs, expected, classes, tolerance)
+        or _check_accepted(outputs, expected, tolerance, threshold)
     )
 
 
@@ -66,7 +74,8 @@ def check_agreement(one: Outputs, other: Outputs) -> str:
 
 def _check_shapes(outputs: Outputs, expected: Outputs, classes: Sequence[str]) -> str:
     count = len(expected["label"])
-    shapes = {"probabilities": (count, len(classes)), "label": (count,), "classes": (count, len(classes))}
+    wide = count, len(classes)
+    shapes = {"probabilities": wide, "label": (count,), "classes": wide, "accepted": (count,)}
     for name, shape in shapes.items():
         if outputs[name].shape != shape:
             return f"{name} has the shape {list(outputs[name].shape)}; expected {list(shape)}"
@@ -97,6 +106,15 @@ def _check_labels(outputs: Outputs, expected: Outputs, classes: Sequence[str], t
         probable = [name for name, value in zip(classes, row, strict=True) if value >= row.max() - tolerance]
         if label not in probable:
             return f"an image is labelled {label!r} where {probable[0]!r} is the most probable"
+    return ""
+
+
+def _check_accepted(outputs: Outputs, expected: Outputs, tolerance: float, threshold: float | None) -> str:
+    """Checks that each image is accepted if its highest probability reaches the threshold, within the tolerance."""
+    for accepted, row in zip(outputs["accepted"], expected["probabilities"], strict=True):
+        distance = 1.0 if threshold is None else float(row.max()) - threshold
+        if abs(distance) > tolerance and accepted != (distance > 0):
+            return f"an image is {'' if accepted else 'not '}accepted, and its most probable class has {row.max():.4f}"
     return ""
 
 

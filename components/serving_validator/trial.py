@@ -29,6 +29,7 @@ from schema.errors import GraftError
 from serving.client import launch
 from serving.client.client import BATCH, ServerError, connect
 from serving.export import signatures
+from serving.export.calibration import read_calibration
 from serving.releases import versions
 
 _ON_CPU = {"CUDA_VISIBLE_DEVICES": "-1"}  # this process holds the memory of the GPUs, which also round differently
@@ -36,7 +37,7 @@ _LARGEST_REQUEST = 1 << 30  # bytes; the limit of a server in production is not 
 _TIMEOUT = 30.0  # seconds; more if `max_latency_ms` allows a batch more
 _TOO_BUSY = {"DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "UNAVAILABLE", "408", "429", "503", "504"}
 _BATCH_SIZES = {"one by one": 1, "in batches": BATCH}  # images a request, by the name in a message
-_OUTPUTS = "probabilities", "label", "classes"
+_OUTPUTS = "probabilities", "label", "classes", "accepted"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,10 +60,12 @@ class _Predictions:
     Attributes:
         outputs: outputs by the names of `_BATCH_SIZES`.
         milliseconds: median time of a request with one image.
+        threshold: threshold of the model, see `checks.check_outputs`.
     """
 
     outputs: dict[str, Outputs]
     milliseconds: float
+    threshold: float | None = None
 
 
 class _RejectedError(Exception):
@@ -149,9 +152,10 @@ def _predict_in_process(path: str, examples: Sequence[bytes], classes: Sequence[
         raise _RejectedError(f"cannot be loaded, or cannot predict, in this process: {_first_line(error)}") from error
     if listed != list(classes):
         raise _RejectedError(f"{signatures.CLASSES} is not the class list of this run")
+    threshold = read_calibration(path).threshold
     for outputs in answers.outputs.values():
-        _reject_if("the signature examples", check_outputs(outputs, outputs, classes))
-    return answers
+        _reject_if("the signature examples", check_outputs(outputs, outputs, classes, threshold=threshold))
+    return dataclasses.replace(answers, threshold=threshold)
 
 
 def _predict_by_signature(loaded: tf.Module, batch: Sequence[bytes]) -> Outputs:
@@ -242,7 +246,8 @@ def _predict_by_server(
             logging.warning("The model server says:\n%s", server.describe_end(), exc_info=error)
             raise _RejectedError(f"by {endpoint}: {_explain(server, error)}") from error
         for way, outputs in both[-1].outputs.items():
-            _reject_if(f"by {endpoint}, {way}", check_outputs(outputs, expected.outputs[way], classes, tolerance))
+            problem = check_outputs(outputs, expected.outputs[way], classes, tolerance, expected.threshold)
+            _reject_if(f"by {endpoint}, {way}", problem)
     for way in _BATCH_SIZES:
         _reject_if(f"gRPC and REST, {way}", check_agreement(*(answers.outputs[way] for answers in both)))
     return both

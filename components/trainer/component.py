@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-import keras
+import numpy as np
 import tensorflow as tf
 import tensorflow_transform as tft
 from tfx import types
@@ -25,15 +25,18 @@ from components.embedder.backbone import FrozenBase
 from components.embedder.backbone_cache import open_features, read_features
 from components.example_files import list_files
 from components.network import resnet
+from components.probabilities import scale_probabilities
 from components.records.embedding import EmbeddingSummary
 from components.records.history import TrainingHistory
 from components.records.predictions import PREDICTIONS, Predictions, no_baseline
 from components.run_parameters import RunParameters, declare
 from components.trainer import curves, devices
+from components.trainer.calibration import calibrate
 from components.trainer.settings import Settings
 from components.trainer.training import HEAD, Images, Inputs, Trained, count_passes, train
 from components.transform import pixels, samples
 from schema import features
+from serving.export.calibration import Calibration
 from serving.export.signatures import export_saved_model
 from serving.export.warmup_requests import write_warmup_requests
 from serving.releases import versions
@@ -155,9 +158,11 @@ def run_fn(fn_args: FnArgs) -> None:
             progress.report("reading the training data")
             inputs = read_inputs(fn_args, frozen, settings, report, cache)
             trained = train(frozen, inputs, settings, chosen, fn_args.model_run_dir)
-        export(frozen, trained.head, trained.kept, fn_args, settings)
+        calibration = calibrate(trained.val, settings.coverage)
+        export(frozen, trained, calibration, fn_args, settings)
     write_history(trained, inputs.computed, fn_args.model_run_dir)
-    write_val_predictions(trained, report, fn_args, settings)
+    probabilities = scale_probabilities(trained.val.probabilities, calibration.temperature)
+    write_val_predictions(probabilities, report, fn_args, settings)
 
 
 def read_inputs(
@@ -216,24 +221,25 @@ def read_images(
     )
 
 
-def export(frozen: FrozenBase, head: keras.Model, kept: str, fn_args: FnArgs, settings: Settings) -> None:
+def export(frozen: FrozenBase, trained: Trained, calibration: Calibration, fn_args: FnArgs, settings: Settings) -> None:
     """Writes the SavedModel and its warm-up requests.
 
     The model gets a signature for embeddings if phase 2 did not change the base.
 
     Args:
         frozen: base with the weights to export.
-        head: dense head.
-        kept: phase to export, HEAD or FINE_TUNE.
+        trained: dense head, and the phase to export.
+        calibration: temperature and threshold of the model.
         fn_args: output folder and transform graph.
         settings: settings of the training.
     """
+    head = resnet.build_logits(trained.head)
     network = resnet.assemble(resnet.build_embedder(frozen.network), head)
     transform_output = tft.TFTransformOutput(fn_args.transform_output)
-    embedded = {"head": head, "embedding_key": frozen.embedding_key.to_json()} if kept == HEAD else {}
+    embedded = {"head": head, "embedding_key": frozen.embedding_key.to_json()} if trained.kept == HEAD else {}
     path, classes = fn_args.serving_model_dir, list(settings.classes)
     progress.report("exporting the model")
-    export_saved_model(network, transform_output, classes, path, **embedded)
+    export_saved_model(network, transform_output, classes, path, calibration=calibration, **embedded)
     if not settings.warmup_images:
         return
     # Images of `test` may be used: the server decodes them to warm up, and no model learns from them.
@@ -244,7 +250,13 @@ def export(frozen: FrozenBase, head: keras.Model, kept: str, fn_args: FnArgs, se
 
 def write_history(trained: Trained, computed: int, model_run_dir: str) -> None:
     """Writes `history.json` and `training_curves.png` beside the TensorBoard logs."""
-    history = TrainingHistory(kept=trained.kept, scores=trained.scores, epochs=trained.history, trunk_computed=computed)
+    history = TrainingHistory(
+        kept=trained.kept,
+        scores=trained.scores,
+        epochs=trained.history,
+        tried_heads=trained.tried,
+        trunk_computed=computed,
+    )
     tf.io.gfile.makedirs(model_run_dir)
     history.write(model_run_dir)
     progress.report("drawing the training curves")
@@ -252,8 +264,10 @@ def write_history(trained: Trained, computed: int, model_run_dir: str) -> None:
         file.write(curves.draw_curves(trained.history, trained.kept))
 
 
-def write_val_predictions(trained: Trained, report: EmbeddingSummary, fn_args: FnArgs, settings: Settings) -> None:
-    """Writes the probabilities of the validation images beside the history."""
+def write_val_predictions(
+    probabilities: np.ndarray, report: EmbeddingSummary, fn_args: FnArgs, settings: Settings
+) -> None:
+    """Writes the probabilities of the validation images, float32 [num_images, classes], beside the history."""
     embedded = os.path.join(settings.embeddings, f"Split-{features.VAL}", "*")
     files = list_files(fn_args.eval_files if report.kind is None else [embedded])  # the smaller files, if there are any
     rows = [row for file in files for row in read_rows(file)]
@@ -265,7 +279,7 @@ def write_val_predictions(trained: Trained, report: EmbeddingSummary, fn_args: F
         digest=[row.digest.hex() for row in rows],
         path=[row.path.decode("utf-8", "replace") for row in rows],
         label=[row.label.decode() for row in rows],
-        candidate=trained.val_probabilities,
+        candidate=probabilities,
         baseline=no_baseline(len(rows)),
     )
     predictions.sort().write(os.path.join(fn_args.model_run_dir, PREDICTIONS))

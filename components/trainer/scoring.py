@@ -17,10 +17,12 @@ class Scored:
     Attributes:
         score: loss and accuracy.
         probabilities: probabilities float32 [num_images, classes], in the order of the images.
+        labels: label indices int64 [num_images].
     """
 
     score: Score
     probabilities: np.ndarray
+    labels: np.ndarray
 
 
 def score(network: keras.Model, val: tf.data.Dataset) -> Scored:
@@ -37,10 +39,10 @@ def score(network: keras.Model, val: tf.data.Dataset) -> Scored:
         autograph=False,
         jit_compile=network.jit_compile,
     )
-    batches = [[output.numpy() for output in step(*batch)] for batch in val]
-    probabilities, hits, losses = (np.concatenate(outputs) for outputs in zip(*batches, strict=True))
+    batches = [[output.numpy() for output in (*step(*batch), batch[1])] for batch in val]
+    probabilities, hits, losses, labels = (np.concatenate(outputs) for outputs in zip(*batches, strict=True))
     measured = Score(loss=float(losses.mean(dtype=np.float64)), accuracy=float(hits.mean()))
-    return Scored(measured, probabilities.astype(np.float32))
+    return Scored(measured, probabilities.astype(np.float32), labels.astype(np.int64))
 
 
 def measure_batch(network: keras.Model, inputs: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:

@@ -1,6 +1,9 @@
 """Settings of a training, which the pipeline sends to the Trainer as JSON."""
 
+from typing import Literal
+
 from components.embedder.backbone import BaseSpec
+from components.trainer.optimizer import CONSTANT, AdamOptions
 from components.transform.pixels import Augmentation
 from serving.export.warmup_requests import WARMUP_BATCH
 from serving.storage.documents import Fields
@@ -13,11 +16,13 @@ class Settings(Fields):
         classes: class names, in the order of the outputs.
         image_size: height and width in pixels.
         weights: path of a `notop` weights file, or "random".
-        head_units: width of each hidden layer of the head.
+        head_units: width of each hidden layer of the head; AUTO to try several heads, see `training.try_heads`.
         dropout: share of units dropped in training after each hidden layer of the head, 0 to 1.
         head_epochs, head_learning_rate: epochs and learning rate of phase 1.
         fine_tune_epochs, fine_tune_learning_rate: epochs and learning rate of phase 2; 0 epochs skip phase 2.
         fine_tune_from: first block that phase 2 trains, or "all".
+        fine_tune_schedule, fine_tune_warmup, fine_tune_clip_norm, fine_tune_weight_decay, fine_tune_average: options of
+            Adam in phase 2, see `optimizer.AdamOptions`.
         precision: precision of phase 2, see `devices.choose_devices`.
         batch_size: number of images a step.
         early_stopping_patience: epochs without a lower loss on `val` before a phase ends.
@@ -25,6 +30,8 @@ class Settings(Fields):
         class_weights: "balanced" gives rare classes more weight in training, see `training.balance`; or "none".
         augmentation: random changes of training images, see `pixels.build_augmentation`.
         seed: seed of weights, order and augmentation.
+        coverage: share of the images of known classes that the model accepts, see `calibration.find_threshold`; None to
+            accept all images.
         store: folder of the embedding store.
         model_name: name of the model in a model server.
         warmup_images: number of test images in the warm-up requests, 0 to 8; 0 writes no requests.
@@ -39,13 +46,18 @@ class Settings(Fields):
     classes: list[str]
     image_size: int
     weights: str
-    head_units: list[int]
+    head_units: list[int] | Literal["auto"]
     dropout: float
     head_epochs: int
     head_learning_rate: float
     fine_tune_epochs: int
     fine_tune_learning_rate: float
     fine_tune_from: str
+    fine_tune_schedule: str = CONSTANT
+    fine_tune_warmup: float = 0.0
+    fine_tune_clip_norm: float = 0.0
+    fine_tune_weight_decay: float = 0.0
+    fine_tune_average: float = 0.0
     precision: str
     batch_size: int
     early_stopping_patience: int
@@ -53,6 +65,7 @@ class Settings(Fields):
     class_weights: str
     augmentation: Augmentation
     seed: int
+    coverage: float | None = None
     store: str
     model_name: str
     warmup_images: int = WARMUP_BATCH
@@ -66,3 +79,20 @@ class Settings(Fields):
     def base(self) -> BaseSpec:
         """Weights, seed, image size and first trained block of the base."""
         return BaseSpec(self.weights, self.seed, self.image_size, self.fine_tune_from if self.fine_tune_epochs else "")
+
+    @property
+    def head_optimizer(self) -> AdamOptions:
+        """Options of Adam in phase 1."""
+        return AdamOptions(self.head_learning_rate)
+
+    @property
+    def fine_tune_optimizer(self) -> AdamOptions:
+        """Options of Adam in phase 2."""
+        return AdamOptions(
+            learning_rate=self.fine_tune_learning_rate,
+            schedule=self.fine_tune_schedule,
+            warmup=self.fine_tune_warmup,
+            clip_norm=self.fine_tune_clip_norm,
+            weight_decay=self.fine_tune_weight_decay,
+            average=self.fine_tune_average,
+        )

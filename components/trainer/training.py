@@ -14,11 +14,13 @@ from components import progress
 from components.embedder.artifact import Embedded
 from components.embedder.backbone import FrozenBase
 from components.network import resnet
+from components.network.heads import describe_units, list_candidates
 from components.network.weights import RANDOM
-from components.records.history import Epoch, Score
+from components.records.history import Epoch, Score, TriedHead
 from components.tfdata import READY_BATCHES, shuffle, without_autotune
 from components.trainer.callbacks import ReportProgress
 from components.trainer.devices import Devices
+from components.trainer.optimizer import AdamOptions, make_optimizer
 from components.trainer.scoring import Scored, score
 from components.trainer.settings import Settings
 from serving.export.signatures import read_classes, read_last_weights
@@ -73,6 +75,25 @@ class Inputs:
 
 
 @dataclasses.dataclass(frozen=True)
+class TrainedHead:
+    """Result of phase 1.
+
+    Attributes:
+        units: width of each hidden layer.
+        head: dense head.
+        history: one row per epoch of this head.
+        scored: score and probabilities on `val`.
+        tried: heads that were tried, the smallest first; empty if the settings name one.
+    """
+
+    units: list[int]
+    head: keras.Model
+    history: list[Epoch]
+    scored: Scored
+    tried: list[TriedHead]
+
+
+@dataclasses.dataclass(frozen=True)
 class Trained:
     """Result of both phases.
 
@@ -81,14 +102,16 @@ class Trained:
         history: one row per epoch.
         kept: phase whose weights the base and the head have at the end.
         scores: score of each trained phase at its best epoch.
-        val_probabilities: probabilities of the validation images by the kept phase; float32 [num_images, classes].
+        val: score and probabilities of the kept phase on the validation images.
+        tried: heads that phase 1 tried, see `TrainedHead`.
     """
 
     head: keras.Model
     history: list[Epoch]
     kept: str
     scores: dict[str, Score]
-    val_probabilities: np.ndarray
+    val: Scored
+    tried: list[TriedHead]
 
 
 def train(frozen: FrozenBase, inputs: Inputs, settings: Settings, devices: Devices, log_dir: str) -> Trained:
@@ -103,25 +126,63 @@ def train(frozen: FrozenBase, inputs: Inputs, settings: Settings, devices: Devic
     """
     if inputs.train is None or inputs.val is None:
         images = inputs.require_images()
-        head, labels, history, head_scored = _train_head_on_images(frozen, images, settings, devices, log_dir)
+        phase_1, labels = _train_head_on_images(frozen, images, settings, devices, log_dir)
     else:
-        head, labels = build_head(inputs.train.embeddings, settings), inputs.train.labels
-        val = batch_embeddings(inputs.val, settings.batch_size)
-        shuffled = batch_embeddings(inputs.train, settings.batch_size, settings.seed)
-        history = train_phase(HEAD, head, shuffled, val, labels, settings, devices, log_dir)
-        head_scored = score(head, val)
+        phase_1, labels = try_heads(inputs.train, inputs.val, settings, devices, log_dir), inputs.train.labels
+    head, history, tried, head_scored = phase_1.head, phase_1.history, phase_1.tried, phase_1.scored
     if not settings.fine_tune_epochs:
-        return Trained(head, history, HEAD, {HEAD: head_scored.score}, head_scored.probabilities)
+        return Trained(head, history, HEAD, {HEAD: head_scored.score}, head_scored, tried)
 
     before = frozen.network.get_weights(), head.get_weights()
-    history += _fine_tune(frozen, head, inputs, labels, settings, devices, log_dir)
+    history = history + _fine_tune(frozen, head, inputs, labels, settings, devices, log_dir)
     scored = _score_fine_tuned(frozen, head, inputs, settings)
     scores = {HEAD: head_scored.score, FINE_TUNE: scored.score}
     if is_worse(scored.score, head_scored.score):
         frozen.network.set_weights(before[0])
         head.set_weights(before[1])
-        return Trained(head, history, HEAD, scores, head_scored.probabilities)
-    return Trained(head, history, FINE_TUNE, scores, scored.probabilities)
+        return Trained(head, history, HEAD, scores, head_scored, tried)
+    return Trained(head, history, FINE_TUNE, scores, scored, tried)
+
+
+def try_heads(train: Embedded, val: Embedded, settings: Settings, devices: Devices, log_dir: str) -> TrainedHead:
+    """Trains each head that `head_units` names on embeddings, and returns the best one.
+
+    The best head has the lowest loss on `val`, see `is_worse`; of equal heads, it is the smallest.
+
+    Args:
+        train: embeddings to train on.
+        val: embeddings to compare the heads on.
+        settings: settings of phase 1.
+        devices: devices to train on.
+        log_dir: folder of the TensorBoard logs.
+    """
+    candidates = list_candidates(settings.head_units)
+    heads = []
+    for units in candidates:
+        name = f"{HEAD} with {describe_units(units)}" if len(candidates) > 1 else HEAD
+        heads.append(_train_head(units, train, val, settings, devices, log_dir, name))
+    best = heads[0]
+    for head in heads[1:]:
+        best = head if is_worse(best.scored.score, head.scored.score) else best
+    tried = [TriedHead(units=head.units, kept=head is best, score=head.scored.score) for head in heads]
+    return dataclasses.replace(best, tried=tried if len(candidates) > 1 else [])
+
+
+def _train_head(
+    units: list[int],
+    train: Embedded,
+    val: Embedded,
+    settings: Settings,
+    devices: Devices,
+    log_dir: str,
+    name: str,
+) -> TrainedHead:
+    """Trains one head on embeddings; `name` stands in the progress and in the folder of the TensorBoard logs."""
+    head = build_head(train.embeddings, units, settings)
+    batches = batch_embeddings(val, settings.batch_size)
+    shuffled = batch_embeddings(train, settings.batch_size, settings.seed)
+    history = train_phase(HEAD, head, shuffled, batches, train.labels, settings, devices, log_dir, name)
+    return TrainedHead(units, head, history, score(head, batches), [])
 
 
 def batch_embeddings(embedded: Embedded, batch_size: int, shuffle_seed: int | None = None) -> tf.data.Dataset:
@@ -140,15 +201,16 @@ def batch_embeddings(embedded: Embedded, batch_size: int, shuffle_seed: int | No
     return without_autotune(rows.batch(batch_size).prefetch(READY_BATCHES))
 
 
-def build_head(embeddings: np.ndarray, settings: Settings) -> keras.Model:
+def build_head(embeddings: np.ndarray, units: Sequence[int], settings: Settings) -> keras.Model:
     """Builds the head and, for a warm start, sets the weights of the live model's head.
 
     Args:
         embeddings: float32 [num_images, 2048]; mean and variance go into the head, see `resnet.build_head`.
+        units: width of each hidden layer.
         settings: settings of the head.
     """
     num_classes = len(settings.classes)
-    head = resnet.build_head(embeddings, settings.head_units, num_classes, settings.dropout, settings.seed)
+    head = resnet.build_head(embeddings, units, num_classes, settings.dropout, settings.seed)
     if settings.live:
         warm_start_head(head, settings.live, settings.classes)
     return head
@@ -174,17 +236,26 @@ def warm_start_head(head: keras.Model, path: str, classes: list[str]) -> None:
 
 def _train_head_on_images(
     frozen: FrozenBase, images: Images, settings: Settings, devices: Devices, log_dir: str
-) -> tuple[keras.Model, np.ndarray, list[Epoch], Scored]:
-    """Trains the head through the frozen base, for augmented images, whose embeddings change each epoch."""
+) -> tuple[TrainedHead, np.ndarray]:
+    """Trains the head through the frozen base, for augmented images, whose embeddings change each epoch.
+
+    With several heads to try, they are compared on the images without augmentation, which takes one pass more over
+    `val` and no epoch through the base; the best one is then trained on augmented images.
+    """
     logging.info("Images are augmented, so phase 1 runs them through the frozen base in each epoch.")
     base = _copy_base(frozen.network, settings, devices)
     resnet.freeze(base)
     embedder = resnet.build_embedder(base)
     embeddings, labels = embed(embedder, images.plain)
-    head = build_head(embeddings, settings)
+    units, tried = settings.head_units, list[TriedHead]()
+    if isinstance(units, str):
+        val = Embedded(*embed(embedder, images.val), [])
+        best = try_heads(Embedded(embeddings, labels, []), val, settings, devices, log_dir)
+        units, tried = best.units, best.tried
+    head = build_head(embeddings, units, settings)
     network = resnet.assemble(embedder, head)
     history = train_phase(HEAD, network, images.shuffled, images.val, labels, settings, devices, log_dir)
-    return head, labels, history, score(network, images.val)
+    return TrainedHead(units, head, history, score(network, images.val), tried), labels
 
 
 def _fine_tune(
@@ -228,7 +299,8 @@ def _score_fine_tuned(frozen: FrozenBase, head: keras.Model, inputs: Inputs, set
         network, val = resnet.assemble_tail(frozen.network, str(frozen.split_layer), head), inputs.features_val
     else:
         network, val = resnet.assemble(resnet.build_embedder(frozen.network), head), inputs.require_images().val
-    resnet.compile_for_training(network, settings.fine_tune_learning_rate, settings.label_smoothing)
+    optimizer = make_optimizer(network, AdamOptions(settings.fine_tune_learning_rate))
+    resnet.compile_for_training(network, optimizer, settings.label_smoothing)
     return score(network, val)
 
 
@@ -258,6 +330,7 @@ def train_phase(
     settings: Settings,
     devices: Devices,
     log_dir: str,
+    name: str = "",
 ) -> list[Epoch]:
     """Trains the trainable layers of a network and restores the weights of the best epoch.
 
@@ -270,32 +343,44 @@ def train_phase(
         settings: settings of both phases.
         devices: devices to train on.
         log_dir: folder of the TensorBoard logs.
+        name: name in the progress and in the logs; "" for that of the phase.
     Returns:
         One row per epoch; `best` marks the epoch whose weights the network has.
     """
-    learning_rate, epochs, step = {
-        HEAD: (settings.head_learning_rate, settings.head_epochs, "head"),
-        FINE_TUNE: (settings.fine_tune_learning_rate, settings.fine_tune_epochs, "fine-tuning"),
+    options, epochs, step = {
+        HEAD: (settings.head_optimizer, settings.head_epochs, "head"),
+        FINE_TUNE: (settings.fine_tune_optimizer, settings.fine_tune_epochs, "fine-tuning"),
     }[phase]
-    resnet.compile_for_training(network, learning_rate, settings.label_smoothing, devices.jit_compile)
+    steps_per_epoch = math.ceil(len(labels) / settings.batch_size)
+    optimizer = make_optimizer(network, options, steps_per_epoch * epochs, devices.policy)
+    resnet.compile_for_training(network, optimizer, settings.label_smoothing, devices.jit_compile)
+    log_folder = os.path.join(log_dir, "tensorboard", (name or phase).replace(" ", "-"))
     fitted = network.fit(
         train,
         validation_data=val,
         epochs=epochs,
         class_weight=balance(labels, len(settings.classes)) if settings.class_weights == BALANCED else None,
-        callbacks=_make_callbacks(settings, step, len(labels), os.path.join(log_dir, "tensorboard", phase)),
+        callbacks=_make_callbacks(settings, options, name or step, steps_per_epoch, log_folder),
         verbose=0,
     )
     return _make_epochs(fitted.history, phase)
 
 
-def _make_callbacks(settings: Settings, step: str, num_images: int, log_dir: str) -> list[keras.callbacks.Callback]:
-    """Returns the callbacks of a phase: early stopping at the best epoch, TensorBoard logs, and progress."""
-    patience, num_batches = settings.early_stopping_patience, math.ceil(num_images / settings.batch_size)
+def _make_callbacks(
+    settings: Settings, options: AdamOptions, step: str, steps_per_epoch: int, log_dir: str
+) -> list[keras.callbacks.Callback]:
+    """Returns the callbacks of a phase: early stopping at the best epoch, TensorBoard logs, and progress.
+
+    With an average of the weights, the network has the averaged weights while it is validated and at the end of each
+    epoch. Early stopping keeps them, because its callback comes later; at the end it replaces what Keras leaves.
+    """
+    average = [keras.callbacks.SwapEMAWeights(swap_on_epoch=True)] if options.average else []
+    patience = settings.early_stopping_patience
     return [
+        *average,
         keras.callbacks.EarlyStopping(monitor="val_loss", patience=patience, restore_best_weights=True),
         keras.callbacks.TensorBoard(log_dir, write_graph=False),
-        ReportProgress(step, num_batches),
+        ReportProgress(step, steps_per_epoch),
     ]
 
 

@@ -4,17 +4,19 @@ TFX's Transform traces `preprocessing_fn` to the only preprocessing graph. The T
 and the SavedModel contains it, so training and serving have the same preprocessing.
 """
 
-from typing import TypedDict
+from typing import Literal, TypedDict
 
 import numpy as np
 import tensorflow as tf
 from keras.applications import resnet50
 
-from components.images.decoding import decode_image, reject_oversized
+from components.images.decoding import RATIOS, choose_octave, decode_image, reject_oversized
+from components.transform.geometry import Resize, resize_image, turn_upright
 from schema import features
 
 # Means that resnet50.preprocess_input subtracts, in its order: blue, green, red (He et al. 2015, in Caffe).
 BGR_MEANS = np.array([103.939, 116.779, 123.68], np.float32)
+Orientation = Literal["exif", "ignore"]
 
 
 class Config(TypedDict):
@@ -23,40 +25,48 @@ class Config(TypedDict):
     Attributes:
         image_size: width and height of the network's input, in pixels.
         max_megapixels: upper limit of an image's size, as for `reject_oversized`.
+        orientation, resize: as for `preprocess_images`.
         classes: class names, in the order of the model's outputs.
     """
 
     image_size: int
     max_megapixels: float
+    orientation: Orientation
+    resize: Resize
     classes: list[str]
 
 
-def resize_image(image: tf.Tensor, image_size: int) -> tf.Tensor:
-    """Resizes an image to a square, bilinear; uint8 [height, width, 3] to float32 [image_size, image_size, 3].
-
-    The values are rounded to integers, as image libraries do; so uint8 holds them without loss.
-    """
-    return tf.round(tf.image.resize(image, [image_size, image_size], method="bilinear"))
-
-
-def preprocess_images(encoded: tf.Tensor, image_size: int, max_megapixels: float) -> tf.Tensor:
-    """Decodes images (of a GIF the first frame), resizes them, and converts them to ResNet50's input.
+def preprocess_images(
+    encoded: tf.Tensor,
+    image_size: int,
+    max_megapixels: float,
+    orientation: Orientation = "exif",
+    resize: Resize = "stretch",
+) -> tf.Tensor:
+    """Decodes images (of a GIF the first frame), resizes them, turns them, and converts them to ResNet50's input.
 
     Args:
         encoded: string [batch].
         image_size: width and height of the output, in pixels.
         max_megapixels: upper limit of an image's size, as for `reject_oversized`.
+        orientation: "exif" turns an image upright by its EXIF orientation; "ignore" leaves it as stored.
+        resize: as for `resize_image`.
     Returns:
         float32 [batch, image_size, image_size, 3]; blue, green, red minus BGR_MEANS.
     Raises:
         tf.errors.InvalidArgumentError: if a string is no image, or the image is too large.
     """
-    resized = tf.map_fn(
-        lambda image: resize_image(decode_image(reject_oversized(image, max_megapixels)), image_size),
-        encoded,
-        fn_output_signature=tf.TensorSpec([image_size, image_size, 3], tf.float32),
-    )
-    return resnet50.preprocess_input(resized)
+
+    def preprocess(image: tf.Tensor) -> tf.Tensor:
+        header = reject_oversized(image, max_megapixels)
+        octave = choose_octave(header, image_size, longer=resize == "pad")
+        extent = tf.cast(header.size[::-1], tf.float32) / tf.gather(tf.constant(RATIOS, tf.float32), octave)
+        resized = resize_image(decode_image(header.encoded, octave), image_size, resize, extent)
+        # Turned last: these are the fewest pixels. The square has the same middle in each orientation.
+        return turn_upright(resized, header.orientation) if orientation == "exif" else resized
+
+    shape = tf.TensorSpec([image_size, image_size, 3], tf.float32)
+    return resnet50.preprocess_input(tf.map_fn(preprocess, encoded, fn_output_signature=shape))
 
 
 def to_uint8(pixels: tf.Tensor) -> tf.Tensor:
@@ -89,12 +99,18 @@ def preprocessing_fn(inputs: dict[str, tf.Tensor], custom_config: Config) -> dic
 
     Args:
         inputs: raw features by name, string [batch, 1].
-        custom_config: image size, limit and classes.
+        custom_config: configuration.
     Returns:
         `pixels` float32 [batch, size, size, 3] and `label_index` int64 [batch, 1].
     """
-    image_size, max_megapixels = custom_config["image_size"], custom_config["max_megapixels"]
+    pixels = preprocess_images(
+        inputs[features.IMAGE][:, 0],
+        custom_config["image_size"],
+        custom_config["max_megapixels"],
+        custom_config["orientation"],
+        custom_config["resize"],
+    )
     return {
-        features.PIXELS: preprocess_images(inputs[features.IMAGE][:, 0], image_size, max_megapixels),
+        features.PIXELS: pixels,
         features.LABEL_INDEX: index_labels(inputs[features.LABEL][:, 0], custom_config["classes"])[:, tf.newaxis],
     }

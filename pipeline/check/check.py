@@ -95,13 +95,13 @@ def inspect(config: Config, listing: layout.Listing, sample: int = 0) -> Finding
     live = versions.find_live(str(Workspace(pathlib.Path(config.out)).model_dir(config.model_name)))
     classes = resolve_classes(config, listing, live)
     files = _spread(listing.files, sample)
-    records = read_images(files, config.data, config.max_megapixels, len(files))
+    records = read_images(files, config.data, config.max_megapixels, len(files), orientation=config.orientation)
     decided = ingest.decide(listing, records, config.split_ratios, read_salt(live))
     report, left_out = ingest.summarize(decided), ingest.list_left_out(decided)
     problems = find_record_problems(live, config.force) + find_early_problems(config, listing, classes, live)
     whole = len(files) == len(listing.files)
     if whole:
-        problems = problems or check_data(report, left_out, classes, config.max_bad_fraction)
+        problems = problems or check_data(report, left_out, classes, config.max_bad_fraction, config.min_accuracy)
     return Findings(
         listing=listing,
         read=len(files),
@@ -109,7 +109,7 @@ def inspect(config: Config, listing: layout.Listing, sample: int = 0) -> Finding
         left_out=left_out,
         sizes=_measure(decided.kept, config.image_size),
         problems=problems,
-        warnings=find_warnings(report) if whole else [],
+        warnings=find_warnings(report, config.orientation) if whole else [],
         disk=_estimate_disk(listing, config),
         live=live.number if live else None,
     )

@@ -33,7 +33,7 @@ def print_findings(findings: Findings, config: Config, console: Console) -> None
     if phrases := ignored.describe(findings.listing.ignored):
         print_labelled(console, "Ignored:", escape(printable(", ".join(phrases))))
     if findings.sizes:
-        print_labelled(console, "Sizes:", escape(_describe_sizes(findings.sizes, config.image_size)))
+        print_labelled(console, "Sizes:", escape(_describe_sizes(findings.sizes, config.image_size, config.resize)))
     print_labelled(console, "Disk:", _describe_disk(findings, config))
     for warning in findings.warnings:
         print_labelled(console, "[yellow]Note:[/]", escape(printable(warning)))
@@ -99,7 +99,7 @@ def _print_left_out(findings: Findings, config: Config, console: Console) -> Non
         print_unbroken(console, "", printable(command))
 
 
-def _describe_sizes(sizes: Sizes, image_size: int) -> str:
+def _describe_sizes(sizes: Sizes, image_size: int, resize: str) -> str:
     smallest, median, largest = (
         f"{width} x {height}" for width, height in (sizes.smallest, sizes.median, sizes.largest)
     )
@@ -107,7 +107,8 @@ def _describe_sizes(sizes: Sizes, image_size: int) -> str:
     if sizes.enlarged:
         text += f". {sizes.enlarged} have a shorter side and are enlarged"
     if sizes.narrow:
-        text += f". {len(sizes.narrow)} are more than 3 times as long as wide and are squeezed: {sizes.narrow[0]}"
+        fate = {"stretch": "squeezed", "crop": "cut off", "pad": "padded"}[resize]
+        text += f". {len(sizes.narrow)} are more than 3 times as long as wide and are {fate}: {sizes.narrow[0]}"
     return printable(text)
 
 

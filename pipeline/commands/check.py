@@ -63,8 +63,8 @@ def inspect_folder(config: "Config", console: "Console", sample: int) -> "Findin
     """
     from components import progress
     from components.example_gen.layout import list_images
-    from pipeline.console.terminal import muted_stderr
     from pipeline.local.progress_display import ProgressDisplay
+    from serving.process.muting import muted_stderr
 
     listing = list_images(config.data, config.window_end_text, config.window_days or 0, config.follow_links)
     display = ProgressDisplay(console)

@@ -18,7 +18,7 @@ def compare(a: str, b: str, page: str | None, opens: bool, as_json: bool, out: s
     """Compare two runs: images, configuration, code, libraries, metrics, and the test images with another prediction.
 
     A and B are ids of runs, or numbers of pushed versions with or without a "v" before them; A is the earlier one.
-    Beside each image with another prediction stand the nearest training images that are new in B.
+    Beside each image with another prediction stand the nearest images that B trained on and A did not.
 
     \b
     ./graft compare v1795612102 v1795698502

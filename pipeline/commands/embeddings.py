@@ -18,8 +18,8 @@ def embeddings(out: str | None, prune: bool) -> None:
     """
     from rich.filesize import decimal
 
-    from pipeline.console.terminal import muted_stderr
     from pipeline.workspace.embedding_store import print_store, prune_store
+    from serving.process.muting import muted_stderr
 
     out = out or find_configured_workspace()
     if prune:

@@ -23,7 +23,7 @@ def model(image_size: int | None, fine_tune_from: str | None, num_classes: int |
     ./graft model --fine-tune-from conv4 --classes 10
     """
     from pipeline.config.load import load_config
-    from pipeline.console.terminal import muted_stderr
+    from serving.process.muting import muted_stderr
 
     options = {"data": os.devnull, "image_size": image_size, "fine_tune_from": fine_tune_from}
     config = load_config(find_config(), options)

@@ -5,6 +5,7 @@ import numpy as np
 from rich.table import Table
 
 from components.network import resnet
+from components.network.heads import ARTICLE
 from components.network.weights import RANDOM
 from pipeline.config.config import Config
 from pipeline.console.printing import echo, make_console
@@ -18,7 +19,8 @@ def print_network(config: Config, num_classes: int) -> None:
     base = resnet.build_base(config.image_size, RANDOM)
     resnet.freeze_below(base, config.fine_tune_from)
     embeddings: np.ndarray = np.zeros((1, EMBEDDING_SIZE), np.float32)
-    head = resnet.build_head(embeddings, config.head_units, num_classes, config.dropout)
+    units = ARTICLE if isinstance(config.head_units, str) else config.head_units  # auto: the largest that it tries
+    head = resnet.build_head(embeddings, units, num_classes, config.dropout)
     pooling = resnet.build_embedder(base).layers[-1]
 
     title = f"ResNet50, {config.image_size} px, fine-tuned from {config.fine_tune_from}, {num_classes} classes"

@@ -43,7 +43,8 @@ def predict(
     A SavedModel is code that runs here: name models of your own alone.
     """
     from components.example_gen.layout import list_paths
-    from pipeline.console.terminal import muted_stderr, quietly
+    from pipeline.console.terminal import quietly
+    from serving.process.muting import muted_stderr
 
     if run_id:
         from pipeline.workspace.workspace import find_trained_model

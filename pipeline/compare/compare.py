@@ -8,7 +8,6 @@ from pipeline.compare.paired import PairedAnswer
 from pipeline.compare.sides import Side
 from pipeline.report.changes import compare_code, compare_settings
 from pipeline.workspace.workspace import Workspace
-from schema.features import VAL
 
 NewImages = list[tuple[ListedImage, str | None]]  # new training images with their classes in A
 MOST_FLIPS = 20  # listed images with different predicted classes
@@ -27,8 +26,7 @@ def compare(workspace: Workspace, before: Side, now: Side) -> Comparison:
     pairs = paired.pair_answers(before, now)
     flips = paired.sort_flips(pairs or [])
     new = data.find_new_training_images(before, now)
-    in_val = paired.sort_flips(paired.pair_answers(before, now, VAL) or [])
-    listed, val_flips = _list_flips(workspace, now, flips[:MOST_FLIPS], in_val[:MOST_FLIPS], new or [], notes)
+    listed = _list_flips(workspace, now, flips[:MOST_FLIPS], new or [], notes)
     notes += _describe_missing(before, now, pairs)
     components, inputs = compare_code(now.resolved, before.resolved)
     digests = [(side.resolved.model_extra or {}).get("code_digests") for side in (before, now)]
@@ -47,7 +45,6 @@ def compare(workspace: Workspace, before: Side, now: Side) -> Comparison:
         test=paired.count_pairs(pairs) if pairs else None,
         flips=listed,
         more_flips=max(0, len(flips) - MOST_FLIPS),
-        val_flips=val_flips,
         new_training_images=None if new is None else len(new),
         notes=notes,
     )
@@ -69,44 +66,29 @@ def _describe_side(side: Side) -> ComparedRun:
 
 
 def _list_flips(
-    workspace: Workspace,
-    now: Side,
-    flips: list[PairedAnswer],
-    in_val: list[PairedAnswer],
-    new: NewImages,
-    notes: list[str],
-) -> tuple[list[Flip], list[Flip]]:
-    """Finds the nearest new training images of each flip; adds the reason to `notes` if they are unknown.
-
-    Returns:
-        The flips of `test`; and those of `val` with a stored embedding, if one of `test` has none: a run that
-        fine-tunes embeds no test image.
-    """
-    if not new or not flips + in_val:
-        return [_describe_flip(pair, []) for pair in flips], []
+    workspace: Workspace, now: Side, flips: list[PairedAnswer], new: NewImages, notes: list[str]
+) -> list[Flip]:
+    """Finds the nearest new training images of each flip; adds the reason to `notes` if they are unknown."""
+    if not new or not flips:
+        return [_describe_flip(pair, []) for pair in flips]
     rows, reason = nearest.open_embeddings(workspace, now.manifest)
     if rows is None:
         notes.append(reason)
-        return [_describe_flip(pair, []) for pair in flips], []
-    asked = [pair.digest for pair in flips + in_val]
-    found, missing = nearest.find_nearest(rows, asked, new, _MOST_NEAREST)
+        return [_describe_flip(pair, []) for pair in flips]
+    found, missing = nearest.find_nearest(rows, [pair.digest for pair in flips], new, _MOST_NEAREST)
     if missing:
         notes.append(
             f"{missing:,} of {len(new):,} new training images have no stored embedding any more, "
             "so they are not among the nearest."
         )
-    listed, val_flips = (
-        [_describe_flip(pair, near) for pair, near in zip(pairs, nears, strict=True)]
-        for pairs, nears in ((flips, found[: len(flips)]), (in_val, found[len(flips) :]))
-    )
+    listed = [_describe_flip(pair, near) for pair, near in zip(flips, found, strict=True)]
     lost = sum(not flip.nearest for flip in listed) if missing < len(new) else 0
-    if not lost:
-        return listed, []
-    notes.append(
-        f"{lost:,} of {len(flips):,} listed test images have no stored embedding, so their nearest images are "
-        "unknown: a run that fine-tunes embeds only train and val, and old embeddings may be pruned."
-    )
-    return listed, [flip for flip in val_flips if flip.nearest]
+    if lost:
+        notes.append(
+            f"{lost:,} of {len(flips):,} listed test images have no stored embedding any more, "
+            "so their nearest images are unknown."
+        )
+    return listed
 
 
 def _describe_missing(before: Side, now: Side, pairs: list[PairedAnswer] | None) -> list[str]:

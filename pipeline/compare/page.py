@@ -52,7 +52,6 @@ def render(workspace: Workspace, before: Side, now: Side, comparison: Comparison
         "comparison": comparison,
         "words": wording,
         "flips": [_show(thumbnails, flip) for flip in comparison.flips],
-        "val_flips": [_show(thumbnails, flip) for flip in comparison.val_flips],
         "added": [
             (image, thumbnails.make(image.path, image.digest)) for image in comparison.data.some_added[:_MOST_ADDED]
         ],

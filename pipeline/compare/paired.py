@@ -3,11 +3,11 @@
 import dataclasses
 
 import numpy as np
-from scipy.special import bdtr  # scipy.stats takes a second to import
 
+from components.evaluator.answers import Answers, select
+from components.proportions import two_sided_mcnemar_p
 from components.records.comparison import PairedTest
 from pipeline.compare.sides import Side
-from pipeline.report.figures import Answers, select
 from schema.features import TEST
 
 
@@ -35,17 +35,17 @@ class PairedAnswer:
 
     @property
     def was_right(self) -> bool:
-        """Whether A is right."""
+        """True if A predicts the true class."""
         return self.before == self.label
 
     @property
     def is_right(self) -> bool:
-        """Whether B is right."""
+        """True if B predicts the true class."""
         return self.now == self.label
 
 
-def pair_answers(before: Side, now: Side, split: str = TEST) -> list[PairedAnswer] | None:
-    """Pairs the predictions on the images that both runs have in a split, by the digest of the image.
+def pair_answers(before: Side, now: Side) -> list[PairedAnswer] | None:
+    """Pairs the predictions on the test images that both runs have, by the digest of the image.
 
     Both models are judged by the class in B.
 
@@ -54,7 +54,7 @@ def pair_answers(before: Side, now: Side, split: str = TEST) -> list[PairedAnswe
     """
     if before.predictions is None or now.predictions is None:
         return None
-    old, new = select(before.predictions, split), select(now.predictions, split)
+    old, new = select(before.predictions, TEST), select(now.predictions, TEST)
     rows = {digest: row for row, digest in enumerate(old.digest)}
     return [
         _pair(old, rows[digest], new, row)
@@ -96,20 +96,8 @@ def count_pairs(pairs: list[PairedAnswer]) -> PairedTest:
         only_before=only_before,
         only_now=only_now,
         flipped=sum(pair.before != pair.now for pair in pairs),
-        p_value=exact_mcnemar(only_before, only_now),
+        p_value=two_sided_mcnemar_p(only_before, only_now),
     )
-
-
-def exact_mcnemar(only_before: int, only_now: int) -> float:
-    """Returns the two-sided p-value of the exact test after McNemar (1947): a sign test on the discordant pairs.
-
-    Twice the binomial probability of at most the smaller count, with one half for each; 1 without discordant pairs.
-
-    Args:
-        only_before: number of images for which only the first model is right.
-        only_now: number of images for which only the second model is right.
-    """
-    return min(1.0, 2 * float(bdtr(min(only_before, only_now), only_before + only_now, 0.5)))
 
 
 def sort_flips(pairs: list[PairedAnswer]) -> list[PairedAnswer]:

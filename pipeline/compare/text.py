@@ -43,10 +43,6 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
             print_indented(console, _LEGEND, LABEL_WIDTH)
         for flip in comparison.flips:
             _print_flip(flip, console)
-        if comparison.val_flips:
-            _print(console, "In val:", wording.describe_val_flips(comparison))
-        for flip in comparison.val_flips:
-            _print_flip(flip, console)
     if comparison.notes:
         console.print()
         _print_all(console, "[yellow]Note:[/]", comparison.notes)

@@ -72,9 +72,3 @@ def describe_flips(comparison: Comparison) -> str:
         return "no test image of both runs has another predicted class"
     counted = write_counted(total, "test image has another predicted class", "test images have another predicted class")
     return f"{counted} in B" + (f"; the first {len(comparison.flips)}:" if comparison.more_flips else ":")
-
-
-def describe_val_flips(comparison: Comparison) -> str:
-    """Introduces the validation images that stand in for test images without embeddings."""
-    images = write_counted(len(comparison.val_flips), "image", "images")
-    return f"{images} of val with another predicted class in B, whose embeddings are stored:"

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import pydantic
 from pydantic import BeforeValidator, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, StrictBool
 
+from components.network.heads import ARTICLE, AUTO
 from schema.features import SPLITS
 
 _T = TypeVar("_T")
@@ -22,6 +23,8 @@ _LARGEST_MEGAPIXELS = 500  # TensorFlow's decoders refuse 2^29 pixels and more
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 BelowOne = Annotated[float, Field(ge=0, lt=1)]
+Coverage = Annotated[float, Field(ge=0.5, lt=1)]
+Resize = Literal["stretch", "crop", "pad"]
 
 
 def is_endpoint(text: str) -> bool:
@@ -33,6 +36,11 @@ def is_endpoint(text: str) -> bool:
 def _split_commas(value: Any) -> Any:
     """Splits a list of the command line: a,b,c."""
     return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+
+
+def _split_units(value: Any) -> Any:
+    """Splits the widths of a head of the command line, and leaves "auto"."""
+    return value if value == AUTO else _split_commas(value)
 
 
 def _split_ratios(value: Any) -> Any:
@@ -206,12 +214,22 @@ class Config(_Frozen):
         metavar="imagenet|random|FILE",
     )
     image_size: Annotated[int, Field(ge=32, le=1024)] = _key(224, "Network", "side in pixels of what the network sees")
-    head_units: Annotated[tuple[PositiveInt, ...], BeforeValidator(_split_commas)] = _key(
-        (1024, 1024, 1024, 512),
+    resize: Resize = _key(
+        "stretch",
         "Network",
-        "width of each hidden layer of the head",
-        "whole numbers above 0",
-        metavar="N,N,...",
+        "how an image becomes a square, in serving too: stretch changes its proportions, crop keeps its middle, pad "
+        "keeps all of it on black",
+    )
+    orientation: Literal["exif", "ignore"] = _key(
+        "exif", "Network", "whether an image is turned upright by its EXIF orientation, in serving too"
+    )
+    head_units: Annotated[Literal["auto"] | tuple[PositiveInt, ...], BeforeValidator(_split_units)] = _key(
+        ARTICLE,
+        "Network",
+        "width of each hidden layer of the head; auto tries no hidden layer, one of 1024, and the default, and keeps "
+        "the head with the lowest loss on val",
+        "whole numbers above 0, or auto",
+        metavar="N,N,...|auto",
     )
     dropout: BelowOne = _key(0.0, "Network", "share of units left out, behind each hidden layer of the head")
 
@@ -227,6 +245,23 @@ class Config(_Frozen):
         "first stage, block or layer that phase 2 trains",
         "all, a stage such as conv5, a block such as conv5_block1, or a layer of ResNet50",
         metavar="LAYER|all",
+    )
+    fine_tune_schedule: Literal["constant", "cosine"] = _key(
+        "constant", "Training", "learning rate of phase 2: constant, or falling to 0 on half a cosine"
+    )
+    fine_tune_warmup: BelowOne = _key(
+        0.0, "Training", "share of the steps of phase 2 in which the learning rate rises from 0"
+    )
+    fine_tune_clip_norm: NonNegativeFloat = _key(
+        0.0, "Training", "largest global norm of the gradients in phase 2; 0 for no limit"
+    )
+    fine_tune_weight_decay: NonNegativeFloat = _key(
+        0.0, "Training", "decoupled weight decay in phase 2, as AdamW's; none on biases and normalizations"
+    )
+    fine_tune_average: BelowOne = _key(
+        0.0,
+        "Training",
+        "momentum of an average of the weights in phase 2, which is validated, kept and exported; 0 for none",
     )
     precision: Literal["auto", "float32", "bfloat16", "float16"] = _key(
         "auto", "Training", "what phase 2 computes in; auto: float32 on a CPU, what the tensor cores take on a GPU"
@@ -251,11 +286,33 @@ class Config(_Frozen):
     min_accuracy: Fraction | None = _key(
         None,
         "Evaluation and push",
-        "needed on test to be pushed; by default the largest class's share of all images plus 0.1",
+        "accuracy on test needed to be pushed; by default better than chance: its 95 % interval above the largest "
+        "class's share",
         "",
         0.9,
     )
-    max_accuracy_drop: Fraction = _key(0.0, "Evaluation and push", "how far below the live model is still pushed")
+    max_accuracy_drop: Fraction | None = _key(
+        None,
+        "Evaluation and push",
+        "how far below the live model is still pushed; by default, and besides, whatever is not worse beyond chance",
+        "",
+        0.02,
+    )
+    min_recall: Fraction | None = _key(
+        None,
+        "Evaluation and push",
+        "floor for the recall of each class; a class below it beyond chance is refused; by default none",
+        "",
+        0.5,
+    )
+    coverage: Coverage | Literal["off"] = _key(
+        0.95,
+        "Evaluation and push",
+        "share of the images of known classes that the model accepts; an image that it does not accept is none of "
+        "these; off accepts all images",
+        "a number from 0.5 to below 1, or off",
+        metavar="X|off",
+    )
     serving_images: PositiveInt = _key(
         16, "Evaluation and push", "test images that a model server is asked with before a push"
     )

@@ -15,6 +15,7 @@ from components.network.weights import IMAGENET, RANDOM
 from pipeline import CONFIG_FILE
 from pipeline.config.config import Config
 from pipeline.config.keys import PATHS, Key, all_keys
+from pipeline.config.read_pods import TABLE, read_pods
 from schema.errors import UsageError
 from serving.storage.gfile import is_remote
 from serving.storage.regular import read_regular
@@ -81,18 +82,24 @@ def check_out(out: str) -> None:
     check_plain(os.path.abspath(out), "out", "Rename that folder, or choose another workspace with --out.")
 
 
+def load_pods(file: str | None) -> dict[str, Any]:
+    """Returns the table `[kubeflow]` of a file, checked; {} without a file or a table.
+
+    Raises:
+        UsageError: with each unknown or wrong key of the table.
+    """
+    table = _read_tree(file).get(TABLE, {}) if file else {}
+    read_pods(table, file or "")
+    return dict(table)
+
+
 def _read_file(file: str) -> dict[str, Any]:
-    """Reads the values of a file by full name; unknown keys stay in, for the error message."""
-    text = ""
-    try:
-        text = read_regular(file).decode()
-        tree = tomlkit.parse(text).unwrap()
-    except OSError as error:
-        raise UsageError(f"{file}: cannot be read: {error.strerror}. `./graft init` writes one.") from None
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{file}: not valid TOML: {error}. Save it as UTF-8.") from None
-    except ParseError as error:
-        raise UsageError(f"{file}: not valid TOML: {error}. {_suggest(text, error)}") from None
+    """Reads the values of a file by full name; unknown keys stay in, for the error message.
+
+    The table `[kubeflow]` is checked and left out: it says what pods have, and changes no run.
+    """
+    tree = _read_tree(file)
+    read_pods(tree.pop(TABLE, {}), file)
     values: dict[str, Any] = {}
     for name, value in tree.items():
         if name not in _tables():
@@ -105,6 +112,20 @@ def _read_file(file: str) -> dict[str, Any]:
         if isinstance(values.get(name), str):
             values[name] = _resolve_path(name, values[name], os.path.dirname(file))
     return values
+
+
+def _read_tree(file: str) -> dict[str, Any]:
+    """Reads a TOML file."""
+    text = ""
+    try:
+        text = read_regular(file).decode()
+        return dict(tomlkit.parse(text).unwrap())
+    except OSError as error:
+        raise UsageError(f"{file}: cannot be read: {error.strerror}. `./graft init` writes one.") from None
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{file}: not valid TOML: {error}. Save it as UTF-8.") from None
+    except ParseError as error:
+        raise UsageError(f"{file}: not valid TOML: {error}. {_suggest(text, error)}") from None
 
 
 def _suggest(text: str, error: ParseError) -> str:
@@ -147,7 +168,7 @@ def _describe(error: Any, values: dict[str, Any], sources: dict[str, str], file:
     name = ".".join(str(part) for part in error["loc"])
     key = _find_key(name)
     if key is None:
-        close = difflib.get_close_matches(name, all_keys(), n=1)
+        close = difflib.get_close_matches(name, [*all_keys(), TABLE], n=1)
         hint = f"Did you mean {close[0]}?" if close else f"Known: {', '.join(all_keys())}."
         return f"{file}: unknown key {name!r}. {hint}"
     if error["type"] == "missing":

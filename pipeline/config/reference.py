@@ -11,6 +11,7 @@ import tomlkit
 
 from pipeline.config.config import Config
 from pipeline.config.keys import Key, all_keys
+from pipeline.config.pod_reference import render_pod_table
 
 _WIDTH = 115
 _HEAD = """\
@@ -20,8 +21,9 @@ _HEAD = """\
 _HEAD_OF_MINIMAL = """\
 # Configuration of Graft; `./graft run` reads it. `./graft run --print-config` shows every key and its value.
 """
-_BEGIN = "<!-- configuration: made by python -m pipeline.config.reference docs/configuration.md -->"
-_END = "<!-- /configuration -->"
+_BEGIN = "<!-- {}: made by python -m pipeline.config.reference docs/configuration.md -->"
+_END = "<!-- /{} -->"
+_PODS = "\n# Kubeflow: the table [kubeflow] says what the pods of a run there have; see docs/kubeflow.md.\n"
 
 
 def render_template(data: str | None, classes: Sequence[str] = ()) -> str:
@@ -42,7 +44,7 @@ def render_template(data: str | None, classes: Sequence[str] = ()) -> str:
             value = classes
         return f"{about}\n#{_assignment(key, value)}"
 
-    return "\n".join([_HEAD, *_sections(line)]) + "\n"
+    return "\n".join([_HEAD, *_sections(line)]) + "\n" + _PODS
 
 
 def render_minimal(data: str | None) -> str:
@@ -91,16 +93,18 @@ def render_table() -> str:
 
 
 def update_table(text: str) -> str:
-    """Replaces the table between its marks in a text.
+    """Replaces the two tables between their marks in a text: the keys of a run, and those of the pods on Kubeflow.
 
     Raises:
         ValueError: if a mark is missing.
     """
-    before, begin, rest = text.partition(_BEGIN)
-    _, end, after = rest.partition(_END)
-    if not end:
-        raise ValueError(f"expected {_BEGIN} and {_END}")
-    return f"{before}{begin}\n{render_table()}\n{end}{after}"
+    for name, table in (("configuration", render_table()), ("kubeflow", render_pod_table())):
+        before, begin, rest = text.partition(_BEGIN.format(name))
+        _, end, after = rest.partition(_END.format(name))
+        if not end:
+            raise ValueError(f"expected {_BEGIN.format(name)} and {_END.format(name)}")
+        text = f"{before}{begin}\n{table}\n{end}{after}"
+    return text
 
 
 def to_toml(value: Any) -> str:

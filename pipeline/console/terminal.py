@@ -1,28 +1,13 @@
 """Muting of libraries, and the signals that end a run."""
 
-import contextlib
-import os
 import signal
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar, cast
 
+from serving.process.muting import muted_stderr
+
 _Item = TypeVar("_Item")
 _END = object()
-
-
-@contextlib.contextmanager
-def muted_stderr() -> Iterator[None]:
-    """Drops the standard error, C++ included: no setting silences all that TensorFlow writes at its import."""
-    sys.stderr.flush()
-    stderr = os.dup(2)
-    with open(os.devnull, "w") as devnull:
-        os.dup2(devnull.fileno(), 2)
-    try:
-        yield
-    finally:
-        os.dup2(stderr, 2)
-        os.close(stderr)
 
 
 def quietly(items: Iterable[_Item]) -> Iterator[_Item]:

@@ -11,7 +11,8 @@ import numpy as np
 import pi_heif
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
-from components.images.formats import JPEG_FRAMES, READABLE, name_format
+from components.images.formats import JPEG_FRAMES, READABLE, UPRIGHT, name_format
+from components.images.orientation import read_orientation
 from pipeline.convert.limits import ConversionError, refuse_costly
 
 # Pillow's parser of each format. The first bytes choose the parser: of the forty that Pillow would try, one starts
@@ -73,7 +74,7 @@ def check_and_orient(encoded: bytes, max_megapixels: float) -> bytes:
     """
     with _open(encoded, max_megapixels) as image:
         if image.format in ("JPEG", "MPO"):
-            if _read_orientation(image) in range(2, 9) or _has_long_header(encoded):
+            if read_orientation(encoded) != UPRIGHT or _has_long_header(encoded):  # by the rules of ingest
                 return _encode(image)
             image.draft("L", (1, 1))  # reads all bytes, and computes an eighth of the pixels per side
         image.load()

@@ -6,8 +6,9 @@ from rich.console import Console
 from rich.markup import escape
 
 from components.example_gen import ignored
+from components.network.heads import describe_units
 from components.network.weights import RANDOM
-from components.records.evaluation import EvaluationSummary
+from components.records.evaluation import Baseline, EvaluationSummary
 from components.records.history import TrainingHistory
 from components.records.ingest import IngestSummary
 from components.records.push import SUPERSEDED
@@ -17,7 +18,8 @@ from pipeline.config.config import Config
 from pipeline.config.here import choose_workspace
 from pipeline.console.printing import print_labelled, print_unbroken
 from pipeline.local.run import Trained
-from pipeline.report.advice import advise
+from pipeline.report.advice import advise, describe_better_baseline
+from pipeline.report.calibration import describe_calibration
 from pipeline.workspace.example_image import find_image
 from pipeline.workspace.manifest import RunResult, SkippedRun
 from pipeline.workspace.workspace import Workspace
@@ -53,6 +55,8 @@ def print_report(run: Trained | SkippedRun, config: Config, console: Console) ->
         *_embedding_lines(result),
         *_training_lines(run.history, config),
         _accuracy_line(result.evaluation),
+        *_logistic_regression_lines(result.evaluation),
+        *_calibration_lines(result.evaluation),
     ]
     if config.weights == RANDOM:
         lines.append((_NOTE, _UNTRAINED_BASE))
@@ -143,7 +147,18 @@ def _training_lines(history: TrainingHistory, config: Config) -> list[Line]:
     [kept] = (row for row in history.epochs if row.best and row.phase == history.kept)
     what = {"head": "the head alone", "fine-tune": "the fine-tuned model"}[history.kept]
     best = f"{what}, of its epoch {kept.epoch}: {_describe_scores(history)}"
-    return [("Training:", text), ("Kept:", best)]
+    tried = [("Heads:", _describe_heads(history))] if history.tried_heads else []
+    return [("Training:", text), *tried, ("Kept:", best)]
+
+
+def _describe_heads(history: TrainingHistory) -> str:
+    """Lists the heads that were tried: "no hidden layer, loss 0.310, accuracy 0.900 (kept); ..."."""
+    heads = [
+        f"{describe_units(head.units)}, loss {head.score.loss:.3f}, accuracy {head.score.accuracy:.3f}"
+        f"{' (kept)' if head.kept else ''}"
+        for head in history.tried_heads
+    ]
+    return f"tried on val: {'; '.join(heads)}"
 
 
 def _describe_phase(history: TrainingHistory, phase: str, asked: int) -> str:
@@ -170,6 +185,22 @@ def _accuracy_line(evaluation: EvaluationSummary) -> Line:
         f"[bold]{evaluation.accuracy:.3f}[/] on {evaluation.images} test images "
         f"(95 % confidence {low:.3f} to {high:.3f})"
     )
+
+
+def _logistic_regression_lines(evaluation: EvaluationSummary) -> list[Line]:
+    """Gives the accuracies of the logistic regression, and a note if it beats the model; nothing without embeddings."""
+    fitted = evaluation.logistic_regression
+    if not fitted:
+        return []
+    text = f"a logistic regression on the embeddings has {fitted.test_accuracy:.3f} on {fitted.test_images} test images"
+    lines = [("", f"{text}, and {fitted.val_accuracy:.3f} on val")]
+    note = describe_better_baseline(evaluation)
+    return [*lines, (_NOTE, note)] if note else lines
+
+
+def _calibration_lines(evaluation: EvaluationSummary) -> list[Line]:
+    """Gives log loss and calibration error, before and with the temperature, and the number of accepted test images."""
+    return [("", escape(sentence)) for sentence in describe_calibration(evaluation)]
 
 
 def _verdict_lines(run: Trained, config: Config, model_dir: str) -> list[Line]:
@@ -233,12 +264,33 @@ def _compare(evaluation: EvaluationSummary) -> str:
     baseline = evaluation.baseline
     if not baseline:
         return ""
+    return _compare_live(evaluation, baseline) + _compare_best(evaluation)
+
+
+def _compare_best(evaluation: EvaluationSummary) -> str:
+    best = evaluation.best
+    if not best:
+        return ""
+    if not best.compared:
+        return f"; not compared with the best kept version {best.version}, {best.problem or 'which shares no image'}"
+    return f"; the best kept version {best.version} has {best.accuracy:.3f}{_describe_pairs(best)}"
+
+
+def _compare_live(evaluation: EvaluationSummary, baseline: Baseline) -> str:
     version, common = f"version {baseline.version}", baseline.classes
     if not baseline.compared:
         return f"; not compared with {version}, {baseline.problem or 'which shares too few classes with it'}"
+    pairs = _describe_pairs(baseline)
     if set(common) == set(evaluation.classes):
-        return f", and {version} has {baseline.accuracy:.3f}"
+        return f", and {version} has {baseline.accuracy:.3f}{pairs}"
     return (
         f"; on the {len(common)} classes that both know ({', '.join(common)}; {baseline.images} images) "
-        f"it has {baseline.candidate_accuracy:.3f} and {version} {baseline.accuracy:.3f}"
+        f"it has {baseline.candidate_accuracy:.3f} and {version} {baseline.accuracy:.3f}{pairs}"
     )
+
+
+def _describe_pairs(other: Baseline) -> str:
+    """Describes the test images that one model alone predicts right; "" for a comparison by Graft 0.2.0."""
+    if other.p_value is None:
+        return ""
+    return f" ({other.won} right by this model alone, {other.lost} by that version alone, p = {other.p_value:.2g})"

@@ -320,15 +320,18 @@ def _describe_embedding(
 
 def _save_images(components: list[Finished], folder: pathlib.Path) -> None:
     """Copies the list of the kept images into the run's folder, if ExampleGen has finished."""
-    for component in components:
-        if component.name == "ExampleGen":
-            shutil.copy(os.path.join(component.outputs["report"].uri, IMAGES), folder)
+    if report := _find_report(components):
+        shutil.copy(report / IMAGES, folder)
 
 
 def _save_quarantine(components: list[Finished], folder: pathlib.Path) -> pathlib.Path | None:
     """Copies the list of files left out into the run's folder; returns None if no file was left out."""
-    for component in components:
-        if component.name == "ExampleGen":
-            source = pathlib.Path(component.outputs["report"].uri) / QUARANTINE
-            return pathlib.Path(shutil.copy(source, folder)) if source.stat().st_size else None
-    return None
+    report = _find_report(components)
+    if not report or not (report / QUARANTINE).stat().st_size:
+        return None
+    return pathlib.Path(shutil.copy(report / QUARANTINE, folder))
+
+
+def _find_report(components: list[Finished]) -> pathlib.Path | None:
+    """Returns the folder of ExampleGen's report; None if ExampleGen has not finished."""
+    return next((pathlib.Path(c.outputs["report"].uri) for c in components if c.name == "ExampleGen"), None)

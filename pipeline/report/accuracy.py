@@ -4,11 +4,15 @@ import dataclasses
 import itertools
 from typing import Any
 
+from components.evaluator.answers import Answers, Share, measure_majority, measure_slices, select
 from components.evaluator.slices import slice_answers
+from components.proportions import wilson_interval
 from components.records.evaluation import EvaluationSummary
 from pipeline.report import figures
+from pipeline.report.advice import describe_better_baseline
+from pipeline.report.calibration import describe_calibration
 from pipeline.report.charts import draw_confidence, draw_matrix, draw_reliability
-from pipeline.report.figures import Answers, Share
+from pipeline.report.comparisons import describe_comparisons
 from pipeline.report.sources import RunFiles
 from pipeline.report.thumbnails import Thumbnails
 from schema.features import VAL
@@ -42,9 +46,10 @@ def describe_accuracy(files: RunFiles) -> dict[str, Any] | None:
     if evaluation is None:
         return None
     answers = files.answers
-    majority = figures.measure_majority(evaluation)
+    majority = measure_majority(evaluation)
     bars = [
         Bar("This run", evaluation.accuracy, evaluation.images, evaluation.accuracy_interval),
+        *_describe_logistic_regression(evaluation),
         *_describe_baseline(evaluation),
     ]
     if majority:
@@ -53,9 +58,12 @@ def describe_accuracy(files: RunFiles) -> dict[str, Any] | None:
     return {
         "evaluation": evaluation,
         "bars": bars,
+        "comparisons": describe_comparisons(evaluation),
         "classes": _describe_classes(evaluation, answers),
-        "slicings": slice_answers(answers, files.ingest.spans, files.sizes) if answers and files.ingest else [],
-        "val": _measure(figures.select(files.predictions, VAL)) if files.predictions else None,
+        "slicings": slice_answers(answers, files.ingest.spans, files.properties) if answers and files.ingest else [],
+        "val": _measure(select(files.predictions, VAL)) if files.predictions else None,
+        "note": describe_better_baseline(evaluation),
+        "calibration": describe_calibration(evaluation),
         "has_baseline": bool(answers and answers.baseline_known.any()),
     }
 
@@ -64,8 +72,18 @@ def _measure(answers: Answers) -> Share:
     return Share(int(answers.right.sum()), len(answers.path))
 
 
+def _describe_logistic_regression(evaluation: EvaluationSummary) -> list[Bar]:
+    fitted = evaluation.logistic_regression
+    if not fitted:
+        return []
+    return [_make_bar("Logistic regression on the embeddings", fitted.test_accuracy, fitted.test_images)]
+
+
 def _describe_baseline(evaluation: EvaluationSummary) -> list[Bar]:
-    """Returns the live version's accuracy, and the candidate's on the same images if they are not all test images."""
+    """Returns the accuracy of the live version and of the best kept one.
+
+    Returns the candidate's on the same images between them if they are not all test images.
+    """
     baseline = evaluation.baseline
     if not baseline or baseline.accuracy is None or not baseline.images:
         return []
@@ -73,16 +91,19 @@ def _describe_baseline(evaluation: EvaluationSummary) -> list[Bar]:
     if baseline.candidate_accuracy is not None and baseline.images != evaluation.images:
         name = "This run, on the classes of both"
         bars.append(_make_bar(name, baseline.candidate_accuracy, baseline.images))
+    best = evaluation.best
+    if best and best.accuracy is not None:
+        bars.append(_make_bar(f"Best kept version {best.version}", best.accuracy, best.images))
     return bars
 
 
 def _make_bar(name: str, value: float, images: int) -> Bar:
-    return Bar(name, value, images, figures.wilson_interval(round(value * images), images))
+    return Bar(name, value, images, wilson_interval(round(value * images), images))
 
 
 def _describe_classes(evaluation: EvaluationSummary, answers: Answers | None) -> list[dict[str, Any]]:
     """Returns a row for each class, with the recall of the candidate and of the live version."""
-    slices = figures.measure_slices(answers, answers.label) if answers else {}
+    slices = measure_slices(answers, answers.label) if answers else {}
     rows = []
     for index, (name, metrics) in enumerate(evaluation.classes.items()):
         row = evaluation.confusion_matrix[index]

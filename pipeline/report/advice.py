@@ -14,12 +14,25 @@ def advise(evaluation: EvaluationSummary, history: TrainingHistory, config: Conf
     found = [
         _look_at_weights(config),
         _look_at_certainty(evaluation),
+        _look_at_live(evaluation),
+        _look_at_best(evaluation),
         *_look_at_classes(evaluation),
         *_look_at_epochs(history, config),
     ]
     return [sentence for sentence in found if sentence] or [
         "None of the usual reasons: look at the confused images, and at their labels."
     ]
+
+
+def describe_better_baseline(evaluation: EvaluationSummary) -> str:
+    """Returns a note if the logistic regression beats the model on `test`, and not by chance; else ""."""
+    fitted = evaluation.logistic_regression
+    if not fitted or not fitted.beats_model:
+        return ""
+    return (
+        f"A logistic regression on the embeddings is right on {fitted.test_accuracy:.3f} of the test images, the model "
+        f"on {fitted.model_accuracy:.3f}; that is no chance (p = {fitted.p_value:.2g}). Try --head-units auto."
+    )
 
 
 def _look_at_weights(config: Config) -> str:
@@ -36,6 +49,28 @@ def _look_at_certainty(evaluation: EvaluationSummary) -> str:
     return (
         f"Few test images: on {evaluation.images} an accuracy of {low:.3f} to {high:.3f} is likely, which includes "
         f"the {evaluation.min_accuracy:.3f} that is needed. Add images."
+    )
+
+
+def _look_at_live(evaluation: EvaluationSummary) -> str:
+    """Returns advice if the live version answers test images right that the candidate does not."""
+    live = evaluation.baseline
+    if not live or live.lost is None or live.won is None or live.lost <= live.won:
+        return ""
+    return (
+        f"Version {live.version} alone is right on {live.lost} test images: look for them among the mistakes on the "
+        "page of the run, and at the images that are new since."
+    )
+
+
+def _look_at_best(evaluation: EvaluationSummary) -> str:
+    """Returns advice if the best kept version is better than the candidate beyond chance."""
+    best = evaluation.best
+    if not best or not any("best kept version" in failure for failure in evaluation.failures):
+        return ""
+    return (
+        f"Version {best.version} has {best.accuracy:.3f} on the same test images: make it live with "
+        f"./graft releases promote {best.version}, or remove it with ./graft releases keep, and run with --force."
     )
 
 

@@ -5,9 +5,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from components.evaluator.answers import Answers
 from pipeline.config.keys import PATHS, all_keys
 from pipeline.local_paths import shorten_paths
-from pipeline.report.figures import Answers
 from serving.releases.record import RunConfig, RunResolved
 
 NOT_COMPARED = ("out", "force")

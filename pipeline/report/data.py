@@ -24,12 +24,12 @@ def _describe_examples(files: RunFiles, thumbnails: Thumbnails) -> dict[str, Any
     classes = files.figures.examples
     each = max(1, min(_A_CLASS, _MOST_EXAMPLES // len(classes)))
     shown = list(classes.items())[:_MOST_CLASSES]
-    size = files.config.image_size
+    size, resize = files.config.image_size, files.config.resize
     return {
         "size": size,
         "more": len(classes) - len(shown),
         "classes": [
-            (name, [(i.path, thumbnails.make_network_view(i.path, i.digest, size)) for i in images[:each]])
+            (name, [(i.path, thumbnails.make_network_view(i.path, i.digest, size, resize)) for i in images[:each]])
             for name, images in shown
         ],
     }

@@ -4,13 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from components.evaluator.answers import Answers as Answers
-from components.evaluator.answers import Share as Share
-from components.evaluator.answers import list_days as list_days
-from components.evaluator.answers import measure_majority as measure_majority
-from components.evaluator.answers import measure_slices as measure_slices
-from components.evaluator.answers import select as select
-from components.evaluator.answers import wilson_interval as wilson_interval
+from components.evaluator.answers import Answers
 
 BINS = 10  # bins of the reliability diagram
 

@@ -4,11 +4,11 @@ import dataclasses
 import re
 from typing import Literal
 
+from components.evaluator.answers import measure_majority
 from components.records.evaluation import EvaluationSummary
 from components.records.push import SUPERSEDED
 from pipeline.check.left_out import suggest_conversion
 from pipeline.report.advice import advise
-from pipeline.report.figures import measure_majority
 from pipeline.report.sources import RunFiles
 from pipeline.workspace.manifest import INTERRUPTED, RunManifest
 from schema.text import list_some, quote
@@ -60,7 +60,7 @@ def find_outcome(files: RunFiles) -> Outcome:
         return _describe_failure(files, manifest.failed)
     if manifest.evaluation is None:
         return _describe_early_end(files, manifest)
-    if not manifest.evaluation.blessed or (manifest.serving and not manifest.serving.blessed) or manifest.held_back:
+    if manifest.is_refused:
         return _describe_refusal(files, manifest, manifest.evaluation)
     return _describe_push(files, manifest, manifest.evaluation)
 

@@ -10,11 +10,10 @@ from pipeline.report.environment import list_paths, make_environment
 from pipeline.report.outcome import find_outcome
 from pipeline.report.sources import RunFiles, gather
 from pipeline.report.thumbnails import Thumbnails
-from pipeline.workspace.workspace import Workspace, find_start
+from pipeline.workspace.workspace import PAGE, Workspace, find_start
 from schema.version import VERSION
 from serving.storage.whole_files import write_whole
 
-FILE = "report.html"
 TITLES = {
     "changes": "What changed",
     "accuracy": "Accuracy",
@@ -41,7 +40,7 @@ def write_report(workspace: Workspace, run_id: str) -> pathlib.Path:
     Raises:
         OSError: if the page cannot be written.
     """
-    target = workspace.runs / run_id / FILE
+    target = workspace.runs / run_id / PAGE
     page = render(gather(workspace, run_id))
     with write_whole(str(target)) as path:
         pathlib.Path(path).write_text(page, encoding="utf-8")
@@ -58,7 +57,12 @@ def try_to_write_report(workspace: Workspace, run_id: str) -> None:
 
 def render(files: RunFiles) -> str:
     """Returns the HTML of a page."""
-    thumbnails = Thumbnails(files.images, files.config.max_megapixels if files.config else _MEGAPIXELS)
+    config = files.config
+    thumbnails = Thumbnails(
+        files.images,
+        config.max_megapixels if config else _MEGAPIXELS,
+        upright=not config or config.orientation == "exif",
+    )
     parts: dict[str, Any] = {
         "changes": sections.describe_changes(files),
         "accuracy": accuracy.describe_accuracy(files),

@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+from components.network.heads import describe_units
 from pipeline.config.keys import all_keys
 from pipeline.libraries import read_libraries
 from pipeline.report import changes
@@ -54,6 +55,7 @@ def describe_training(files: RunFiles) -> dict[str, Any] | None:
         "history": history,
         "kept": kept,
         "kept_phase": _PHASES.get(history.kept, history.kept),
+        "heads": [(head, describe_units(head.units)) for head in history.tried_heads],
         "charts": [draw_curves(history, metric) for metric in ("accuracy", "loss")],
     }
 

@@ -15,7 +15,7 @@ from components.evaluator.answers import Answers, select
 from components.records.decision import RetrainingDecision
 from components.records.history import TrainingHistory
 from components.records.image_figures import ImageFigures
-from components.records.image_list import IMAGES, ImageSizes, read_image_sizes
+from components.records.image_list import IMAGES, ImageProperties, read_image_properties
 from components.records.ingest import IngestSummary
 from components.records.predictions import PREDICTIONS, Predictions, read_predictions
 from components.records.quarantine import QUARANTINE, LeftOut, read_quarantine
@@ -43,7 +43,7 @@ class RunFiles:
         decision: decision of the RetrainingGate.
         ingest: counts of ExampleGen.
         figures: figures of the kept images.
-        sizes: sizes and brightness of the kept images.
+        properties: size, brightness and orientation of the kept images.
         history: history of the training.
         predictions: predictions of the images of `val` and `test`.
         left_out: files that ingest left out.
@@ -60,7 +60,7 @@ class RunFiles:
     decision: RetrainingDecision | None
     ingest: IngestSummary | None
     figures: ImageFigures | None
-    sizes: ImageSizes | None
+    properties: ImageProperties | None
     history: TrainingHistory | None
     predictions: Predictions | None
     left_out: list[LeftOut]
@@ -117,7 +117,7 @@ def gather(workspace: Workspace, run_id: str) -> RunFiles:
         decision=decision or read(RetrainingDecision.FILE, lambda: RetrainingDecision.read(str(decided)), decided),
         ingest=ingest or read(IngestSummary.FILE, lambda: IngestSummary.read(str(report)), report),
         figures=read(ImageFigures.FILE, lambda: ImageFigures.read(str(report)), report),
-        sizes=read(IMAGES, lambda: read_image_sizes(str(listed / IMAGES)), listed),
+        properties=read(IMAGES, lambda: read_image_properties(str(listed / IMAGES)), listed),
         history=read(TrainingHistory.FILE, lambda: TrainingHistory.read(str(folder)), folder),
         predictions=read(PREDICTIONS, lambda: read_predictions(str(folder / PREDICTIONS)), folder),
         left_out=read(QUARANTINE, lambda: read_quarantine(str(left_out)), left_out) or [],
@@ -145,7 +145,8 @@ def _make_config(manifest: RunManifest | None) -> Config | None:
     if manifest is None:
         return None
     with contextlib.suppress(pydantic.ValidationError):
-        return Config.model_validate(manifest.config.model_dump(exclude_unset=True))
+        # Graft 0.2.0 had no such key, and ignored the orientation.
+        return Config.model_validate({"orientation": "ignore"} | manifest.config.model_dump(exclude_unset=True))
     return None
 
 

@@ -3,11 +3,9 @@
 import pathlib
 
 from pipeline.runs.find import find_newest, find_run
-from pipeline.workspace.workspace import Workspace
+from pipeline.workspace.workspace import PAGE, Workspace
 from schema.errors import UsageError
 from serving.releases.versions import Version
-
-_PAGE = "report.html"
 
 
 def find_page(workspace: Workspace, name: str | None, model: str | None) -> pathlib.Path:
@@ -18,7 +16,7 @@ def find_page(workspace: Workspace, name: str | None, model: str | None) -> path
         name: id of a run or number of a version, as for `find_run`; None for the newest run.
         model: name of the model of a version; None for the only one.
     Raises:
-        UsageError: if there is no such run, or the page cannot be written.
+        UsageError: if there is no such run, the run is still going on, or the page cannot be written.
     """
     found = find_run(workspace, name, model) if name else (find_newest(workspace), None)
     if isinstance(found, Version):
@@ -26,7 +24,11 @@ def find_page(workspace: Workspace, name: str | None, model: str | None) -> path
             f"version {found.number}: its run is gone, and its page with it. ./graft runs lists the other runs."
         )
     run_id = found[0]
-    page = workspace.runs / run_id / _PAGE
+    if run_id == workspace.find_running():
+        raise UsageError(
+            f"{run_id}: this run is still going on, and writes its page at its end. Name another, or wait."
+        )
+    page = workspace.runs / run_id / PAGE
     if not page.is_file():
         from pipeline.report.page import write_report  # imports matplotlib
 

@@ -14,12 +14,12 @@ from pipeline.console.printing import print_indented, print_plain
 from pipeline.report.formats import write_duration
 from pipeline.runs.find import list_or_refuse
 from pipeline.workspace.manifest import INTERRUPTED, RunManifest
-from pipeline.workspace.workspace import Workspace, find_start
+from pipeline.workspace.workspace import PAGE, Workspace, find_start
 from schema.text import printable
 from serving.releases import releases
 from serving.storage.documents import DocumentError
 
-NOT_ENDED, DAMAGED = "not ended", "damaged"
+NOT_ENDED, RUNNING, DAMAGED = "not ended", "running", "damaged"
 _COLOURS = {"pushed": "green", "live": "green", "canary": "yellow", "not pushed": "red", "failed": "red"}
 _WIDE = 110  # columns of a table with a row per run; a narrower terminal has two lines per run
 _RAISED = re.compile(r"""\w+\((["'])(.*?)\1.*\)""", re.DOTALL)  # an error in Python's notation
@@ -35,6 +35,8 @@ def list_runs(workspace: Workspace, limit: int) -> RunList:
     newest = list_or_refuse(workspace)[::-1]
     states = _find_states(workspace)
     shown = [_describe(workspace, run_id, states.get(run_id, "")) for run_id in newest[:limit]]
+    running = workspace.find_running()
+    shown = [run.model_copy(update={"outcome": RUNNING}) if run.run_id == running else run for run in shown]
     return RunList(runs=shown, more=len(newest) - len(shown))
 
 
@@ -64,7 +66,7 @@ def describe_outcome(manifest: RunManifest | None, damaged: bool = False) -> str
         return "interrupted" if manifest.failed.startswith(INTERRUPTED) else "failed"
     if manifest.evaluation is None:
         return "ended early"
-    if not manifest.evaluation.blessed or (manifest.serving and not manifest.serving.blessed) or manifest.held_back:
+    if manifest.is_refused:
         return "not pushed"
     return "canary" if manifest.canary else "pushed" if manifest.pushed_now else "live"
 
@@ -78,7 +80,7 @@ def _describe(workspace: Workspace, run_id: str, state: str) -> ListedRun:
         problem = str(error).removeprefix(printable(f"{folder}/"))
     evaluation = manifest.evaluation if manifest else None
     start = find_start(run_id)
-    page = folder / "report.html"
+    page = folder / PAGE
     return ListedRun(
         run_id=run_id,
         begun=start.isoformat(timespec="seconds") if start else None,

@@ -110,6 +110,12 @@ class RunManifest(Document):
             return value
         return _RECORDS[str(info.field_name)].parse(value, f"{cls.FILE}: {info.field_name}")
 
+    @property
+    def is_refused(self) -> bool:
+        """True for a trained model that was not pushed: by the Evaluator, the ServingValidator or another version."""
+        verdicts = [verdict for verdict in (self.evaluation, self.serving) if verdict]
+        return bool(self.held_back) or not all(verdict.blessed for verdict in verdicts)
+
     def to_json(self) -> dict[str, Any]:
         """Returns the manifest without fields that are not set, and without paths of removed artifacts."""
         unset = type(self).model_fields.keys() - self.model_fields_set - {"format"}

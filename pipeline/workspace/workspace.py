@@ -23,7 +23,9 @@ _FORMAT_FILE = "workspace.json"
 _UNFINISHED = f".{_FORMAT_FILE}-"
 _LOCAL_ID = "%Y%m%dT%H%M%S-%f"  # run ids of Graft 0.2
 LOST = "lost-"  # prefix of folders with files that were moved aside
-_OWN = {"pipeline", "metadata.sqlite", "runs", "serving", "embeddings", "decoded", "graft.log", ".lock"}
+PAGE = "report.html"  # page in the folder of a run
+_LOCK = ".lock"  # file that a run locks while it is at work
+_OWN = {"pipeline", "metadata.sqlite", "runs", "serving", "embeddings", "decoded", "graft.log", _LOCK}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +51,7 @@ class Workspace:
 
     @property
     def decoded(self) -> pathlib.Path:
-        """Folder of the decode cache: image size, brightness and EXIF flag, by digest."""
+        """Folder of the decode cache: image size, brightness and EXIF orientation, by digest."""
         return self.root / "decoded"
 
     @property
@@ -97,6 +99,24 @@ class Workspace:
     def list_runs(self) -> list[str]:
         """Returns the ids of the runs, oldest first."""
         return sorted((path.name for path in self.runs.glob("*/") if path.is_dir()), key=_age)
+
+    def find_running(self) -> str | None:
+        """Returns the id of the run that is at work: the newest one, without a manifest, while the lock is held."""
+        newest = self.list_runs()[-1:]
+        if not newest or (self.runs / newest[0] / RunManifest.FILE).exists():
+            return None
+        return newest[0] if _is_locked(self.root / _LOCK) else None
+
+
+def _is_locked(path: pathlib.Path) -> bool:
+    try:
+        with open(path, encoding="utf-8") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        pass
+    return False
 
 
 def _follow(manifest: RunManifest, root: pathlib.Path, moved_to: pathlib.Path | None) -> RunManifest:
@@ -201,7 +221,7 @@ def open_workspace(out: str, otherwise: str = "choose another folder with --out"
         GraftError: if another run has the lock.
     """
     workspace = prepare(out)
-    with open(workspace.root / ".lock", "a+", encoding="utf-8") as lock:
+    with open(workspace.root / _LOCK, "a+", encoding="utf-8") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

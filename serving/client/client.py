@@ -31,7 +31,7 @@ from tensorflow_serving.apis import (
 
 from schema.errors import GraftError, UsageError
 from serving.client.addresses import without_password
-from serving.client.predict import Prediction, explain_file, explain_refusal
+from serving.client.predict import Prediction, explain_file, explain_refusal, is_accepted
 from serving.export import signatures
 from serving.protobuf_json import to_dict
 from serving.storage.regular import read_regular
@@ -329,7 +329,7 @@ def _predict_batch(client: GrpcClient | RestClient, images: Sequence[Image]) -> 
     for row, image in enumerate(images):
         classes = [_text(name) for name in outputs["classes"][row]]
         probabilities = dict(zip(classes, map(float, outputs["probabilities"][row]), strict=True))
-        yield Prediction(_name(image), _text(outputs["label"][row]), probabilities)
+        yield Prediction(_name(image), _text(outputs["label"][row]), probabilities, accepted=is_accepted(outputs, row))
 
 
 def _measure(image: Image) -> int:

@@ -5,8 +5,9 @@ import json
 import os
 import pathlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
+import numpy as np
 import tensorflow as tf
 
 from schema.errors import UsageError
@@ -32,12 +33,15 @@ class Prediction:
         label: most probable class; "" without a prediction.
         probabilities: probability by class name, 0 to 1.
         problem: reason for a missing prediction; "" otherwise.
+        accepted: False for an image that is of none of these classes, by the model's threshold; True for a model of
+            Graft 0.2.0, which has none.
     """
 
     path: str
     label: str = ""
     probabilities: dict[str, float] = dataclasses.field(default_factory=dict)
     problem: str = ""
+    accepted: bool = True
 
 
 def find_model(workspace: str) -> str:
@@ -141,14 +145,20 @@ def print_predictions(predictions: Iterable[Prediction], as_json: bool) -> int:
         else:
             ranked = sorted(prediction.probabilities.items(), key=lambda item: -item[1])
             shown = "  ".join(f"{name} {probability:.3f}" for name, probability in ranked[:5])
-            echo(f"{prediction.path}: {prediction.label}  ({shown})")
+            answer = prediction.label if prediction.accepted else f"none of these; nearest {prediction.label}"
+            echo(f"{prediction.path}: {answer}  ({shown})")
     return failed
 
 
 def _as_fields(prediction: Prediction) -> dict[str, object]:
     if prediction.problem:
         return {"path": prediction.path, "error": prediction.problem}
-    return {"path": prediction.path, "label": prediction.label, "probabilities": prediction.probabilities}
+    return {
+        "path": prediction.path,
+        "label": prediction.label,
+        "accepted": prediction.accepted,
+        "probabilities": prediction.probabilities,
+    }
 
 
 def _predict_batch(predict: "tf.types.experimental.ConcreteFunction", paths: list[str]) -> Iterator[Prediction]:
@@ -163,8 +173,16 @@ def _predict_batch(predict: "tf.types.experimental.ConcreteFunction", paths: lis
             yield from _predict_batch(predict, [path])
         return
     classes = [name.decode() for name in outputs["classes"][0].numpy()]
-    for path, label, row in zip(paths, outputs["label"].numpy(), outputs["probabilities"].numpy(), strict=True):
-        yield Prediction(path, label.decode(), dict(zip(classes, map(float, row), strict=True)))
+    values = {name: tensor.numpy() for name, tensor in outputs.items()}
+    for row, path in enumerate(paths):
+        probabilities = dict(zip(classes, map(float, values["probabilities"][row]), strict=True))
+        label, accepted = values["label"][row].decode(), is_accepted(values, row)
+        yield Prediction(path, label, probabilities, accepted=accepted)
+
+
+def is_accepted(outputs: Mapping[str, np.ndarray], row: int) -> bool:
+    """Returns whether a model accepts an image; True for a model without the output, such as Graft 0.2.0's."""
+    return bool(outputs["accepted"][row]) if "accepted" in outputs else True
 
 
 def _explain(error: OSError | tf.errors.OpError) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from schema import features
+from serving.export.calibration import Calibration, write_calibration
 from serving.storage import side_files
 
 if TYPE_CHECKING:
@@ -25,7 +26,12 @@ _EMBEDDING_KEY = os.path.join("assets.extra", "embedding_kind.json")
 CLASSES = os.path.join("assets.extra", "classes.json")
 
 _STRINGS = ("DT_STRING", 1)
-_PREDICTION = {"probabilities": ("DT_FLOAT", 2), "label": _STRINGS, "classes": ("DT_STRING", 2)}
+_PREDICTION = {
+    "probabilities": ("DT_FLOAT", 2),
+    "label": _STRINGS,
+    "classes": ("DT_STRING", 2),
+    "accepted": ("DT_BOOL", 1),
+}
 # Signatures that clients rely on: inputs and outputs by signature, type and rank by name.
 CONTRACT = {
     SERVING: ({IMAGE_BYTES: _STRINGS}, _PREDICTION),
@@ -40,13 +46,22 @@ class ServedModel(tf.Module):
     The functions call the transform graph of the training, so that preprocessing is written once.
     """
 
-    def __init__(self, network: "keras.Model", transform_output: "tft.TFTransformOutput", classes: list[str]):
+    def __init__(
+        self,
+        network: "keras.Model",
+        transform_output: "tft.TFTransformOutput",
+        classes: list[str],
+        calibration: Calibration | None = None,
+    ):
         """Makes the functions.
 
         Args:
-            network: model from pixels float32 [batch, size, size, 3] to probabilities float32 [batch, num_classes].
+            network: model from pixels float32 [batch, size, size, 3] to logits float32 [batch, num_classes]; to
+                probabilities without `calibration`.
             transform_output: transform graph of the training.
             classes: class names in the order of the outputs.
+            calibration: temperature and threshold, which become constants of the graph; None to serve the outputs of
+                the network as they are, and to accept all images.
         """
         super().__init__(name="graft")
         layer = transform_output.transform_features_layer()
@@ -62,6 +77,7 @@ class ServedModel(tf.Module):
         )
         self.serve_pixels = tf.function(self._predict_pixels, input_signature=[pixels], autograph=False)
         self.classes = tf.constant(classes)
+        self.calibration = calibration
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name=IMAGE_BYTES)], autograph=False)
     def serve_images(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -80,22 +96,37 @@ class ServedModel(tf.Module):
         return {features.LABEL_INDEX: transformed[features.LABEL_INDEX]}
 
     def _predict_pixels(self, pixels: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Predicts decoded images, float32 [N, size, size, 3], RGB from 0 to 255; returns `probabilities` only."""
+        """Predicts decoded images, float32 [N, size, size, 3], RGB from 0 to 255; returns no strings."""
         from keras.applications import resnet50  # needed to export, not to load
 
-        return {"probabilities": self.network(resnet50.preprocess_input(pixels))}
+        probabilities = self._scale(self.network(resnet50.preprocess_input(pixels)))
+        return {"probabilities": probabilities, "accepted": self._accept(probabilities)}
 
     def _predict(self, transformed: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         return self.describe(self.network(transformed[features.PIXELS]))
 
-    def describe(self, probabilities: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Adds labels and class names to probabilities float32 [N, num_classes]."""
-        count = tf.shape(probabilities)[0]
+    def describe(self, outputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Turns outputs of the network, float32 [N, num_classes], into those of a signature.
+
+        The label follows from the outputs before scaling, so that no rounding makes another class the first.
+        """
+        probabilities = self._scale(outputs)
         return {
             "probabilities": probabilities,
-            "label": tf.gather(self.classes, tf.argmax(probabilities, axis=1)),
-            "classes": tf.tile(self.classes[tf.newaxis], [count, 1]),
+            "label": tf.gather(self.classes, tf.argmax(outputs, axis=1)),
+            "classes": tf.tile(self.classes[tf.newaxis], [tf.shape(outputs)[0], 1]),
+            "accepted": self._accept(probabilities),
         }
+
+    def _scale(self, outputs: tf.Tensor) -> tf.Tensor:
+        return outputs if self.calibration is None else tf.nn.softmax(outputs / self.calibration.temperature)
+
+    def _accept(self, probabilities: tf.Tensor) -> tf.Tensor:
+        """Returns whether each image is of a known class, bool [N]."""
+        highest = tf.reduce_max(probabilities, axis=1)
+        if self.calibration is None or self.calibration.threshold is None:
+            return tf.ones_like(highest, tf.bool)
+        return highest >= self.calibration.threshold
 
 
 class FrozenServedModel(ServedModel):
@@ -107,6 +138,7 @@ class FrozenServedModel(ServedModel):
         transform_output: "tft.TFTransformOutput",
         classes: list[str],
         head: "keras.Model",
+        calibration: Calibration | None = None,
     ):
         """Makes the functions.
 
@@ -114,9 +146,10 @@ class FrozenServedModel(ServedModel):
             network: as for `ServedModel`.
             transform_output: as for `ServedModel`.
             classes: as for `ServedModel`.
-            head: part of the network from embeddings float32 [batch, 2048] to probabilities.
+            head: part of the network from embeddings float32 [batch, 2048] to its outputs.
+            calibration: as for `ServedModel`.
         """
-        super().__init__(network, transform_output, classes)
+        super().__init__(network, transform_output, classes, calibration)
         self.head_weights = [weight.value for weight in head.weights]
         self.head = lambda embeddings: head(embeddings, training=False)
         self.embedding_shape = head.input_shape[1:]
@@ -136,10 +169,12 @@ def export_saved_model(
     path: str,
     head: "keras.Model | None" = None,
     embedding_key: str = "",
+    calibration: Calibration | None = None,
 ) -> None:
     """Writes a SavedModel with four signatures, and with `head` a fifth.
 
-    `assets.extra/classes.json` lists the class names for readers that do not load the model.
+    `assets.extra/classes.json` lists the class names for readers that do not load the model, and
+    `assets.extra/calibration.json` has the calibration.
 
     Args:
         network: as for `ServedModel`; may be compiled.
@@ -148,11 +183,12 @@ def export_saved_model(
         path: folder to write.
         head: part of the network above the embeddings, if the base is frozen; None otherwise.
         embedding_key: FeatureKey of the embeddings as JSON, for `read_embedding_key`; "" without `head`.
+        calibration: as for `ServedModel`.
     """
     if head is None:
-        served = ServedModel(network, transform_output, classes)
+        served = ServedModel(network, transform_output, classes, calibration)
     else:
-        served = FrozenServedModel(network, transform_output, classes, head)
+        served = FrozenServedModel(network, transform_output, classes, head, calibration)
     signatures = {
         SERVING: served.serve_images,
         EXAMPLES: served.serve_examples,
@@ -163,6 +199,8 @@ def export_saved_model(
         signatures[EMBEDDED_EXAMPLES] = served.serve_embedded
     tf.saved_model.save(served, path, signatures=signatures)
     _write(os.path.join(path, CLASSES), json.dumps(classes, ensure_ascii=False))
+    if calibration is not None:
+        write_calibration(path, calibration)
     if embedding_key:
         _write(os.path.join(path, _EMBEDDING_KEY), embedding_key)
 

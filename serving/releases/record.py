@@ -55,6 +55,7 @@ class RunResolved(Fields):
         classes: class names in the order of the outputs.
         salt: requested salt of the split; "" to choose one.
         baseline: identity of the version that was live, or "none".
+        best: identity of the best version that was kept besides the live one, or "none".
         served: state of the serving folder.
     """
 
@@ -64,6 +65,7 @@ class RunResolved(Fields):
     classes: list[str] | None = None
     salt: str | None = None
     baseline: str | None = None
+    best: str | None = None
     served: str | None = None
 
 

@@ -2,8 +2,11 @@
 
 It is made of kfp-server-api: a request has to be one of its models, key by key, and an answer is made as one. What it
 refuses, and in which words, is from kubeflow/pipelines: backend/src/apiserver/server/{api_converter,job_server,
-run_server,pipeline_upload_server}.go and backend/src/apiserver/template/v2_template.go, 2.0 to 2.16. It runs nothing: a
-run goes through the states that it is given, and no schedule fires.
+run_server,run_log_server,pipeline_upload_server}.go and backend/src/apiserver/template/v2_template.go, 2.0 to 2.17. It
+runs nothing: a run goes through the states that it is given, and no schedule fires.
+
+A run that has failed is as 2.17.0 describes it: no error, no pod's name, no exit code (issue 14007), but the states of
+Argo's nodes, each with the ids of the nodes below it. Logs are handed out by v1alpha1 alone, by the pod's name.
 
     with KfpApiStub() as stub:
         kfp.Client(host=stub.host)
@@ -21,6 +24,8 @@ import re
 import threading
 import urllib.parse
 import uuid
+import zlib
+from collections.abc import Iterable
 from typing import Any
 
 import kfp_server_api
@@ -35,6 +40,7 @@ _MOST_BYTES = 32 << 20  # MaxFileLength of the backend
 _TIMEOUT = 30  # seconds; no request holds a test for longer
 _PAGE, _LARGEST_PAGE = 20, 200
 _CODES = {400: 3, 401: 16, 403: 7, 404: 5, 409: 6, 500: 13, 503: 14}  # of gRPC
+_WORKFLOW = "graft-x7k2p"
 _KINDS = {
     "NUMBER_DOUBLE": ((int, float), "double or integer"),
     "NUMBER_INTEGER": ((int, float), "double or integer"),
@@ -94,7 +100,9 @@ class KfpApiStub:
         requests: all that came in.
         pipelines, versions, experiments, runs, recurring_runs: by id, as models of kfp-server-api.
         states: what a run goes through: each look at it takes it one further.
-        run_error: what is said of a run that failed.
+        failed: logs of the tasks that have failed when a run has, by name; None where the server has no log.
+        attempts: whether nodes are those of 2.17's `templateDefaults`, which repeat what is an error of Argo's.
+        pod_names: whether a node has the name of its pod, as the API defines it.
     """
 
     def __init__(self, multi_user: bool = False, token: str = ""):
@@ -112,7 +120,8 @@ class KfpApiStub:
         self.runs: dict[str, Any] = {}
         self.recurring_runs: dict[str, Any] = {}
         self.states = ["PENDING", "RUNNING", "SUCCEEDED"]
-        self.run_error = ""
+        self.failed: dict[str, str | None] = {}
+        self.attempts, self.pod_names = True, False
         self._specs: dict[str, dict[str, Any]] = {}
         self._failures: list[_Failure] = []
         self._lock, self._stopped = threading.Lock(), threading.Event()
@@ -171,10 +180,12 @@ class KfpApiStub:
                 raise RefusedError(failure.status, failure.message)
         except RefusedError as error:
             return error.status, _to_error(request, error)
-        return 200, kfp_server_api.ApiClient().sanitize_for_serialization(answer)
+        return 200, answer if isinstance(answer, str) else kfp_server_api.ApiClient().sanitize_for_serialization(answer)
 
     def _dispatch(self, request: Request) -> Any:
         method, _, path = request.line.partition(" ")
+        if match := re.fullmatch("/apis/v1alpha1/runs/([^/]+)/nodes/([^/]+)/log", path):
+            return self._read_log(*match.groups())
         for wanted, pattern, handle in _ROUTES:
             match = re.fullmatch(_PREFIX + pattern, path)
             if match and method == wanted:
@@ -293,18 +304,37 @@ class KfpApiStub:
             raise RefusedError(400, "The run name is empty. Please specify a valid name")
         self._check_source(run, "run")
         run.run_id, run.created_at, run.storage_state = _new_id(), self._now(), "AVAILABLE"
-        run.state = self.states[0]
         self.runs[run.run_id] = run
-        return run
+        return self._set_state(run, self.states[0])
 
     def _get_run(self, _: Request, run_id: str) -> Any:
         run = _get(self.runs, run_id, "Run")
         following = self.states[self.states.index(run.state) :][1:] if run.state in self.states else []
-        run.state = following[0] if following else run.state
-        if run.state == "FAILED" and self.run_error:
-            error = _model("GooglerpcStatus", "GoogleRpcStatus")
-            run.error = error(code=13, message=self.run_error)
+        return self._set_state(run, following[0]) if following else run
+
+    def _set_state(self, run: Any, state: str) -> Any:
+        run.state = state
+        run.state_history = [
+            *(run.state_history or []),
+            models.V2beta1RuntimeStatus(update_time=self._now(), state=state),
+        ]
+        if state == "FAILED":
+            run.run_details = models.V2beta1RunDetails(
+                task_details=list_nodes(self.failed, self.attempts, self.pod_names)
+            )
         return run
+
+    def _read_log(self, run_id: str, pod: str) -> str:
+        """Returns the log of a pod: `ReadRunLogV1` of run_log_server.go."""
+        _get(self.runs, run_id, "Run")
+        logs = {_name_pod(task, self.attempts): log for task, log in self.failed.items()}
+        if (log := logs.get(pod)) is not None:
+            return log
+        raise RefusedError(
+            400,
+            f"Failed to read logs for run {run_id}: BadRequestError: InternalServerError: Failed to read logs from "
+            f"archive {pod} due to error fetching the log file: The specified key does not exist.",
+        )
 
     def _list_runs(self, request: Request) -> Any:
         return _page(request, self._of_scope(request, self.runs), "Runs")
@@ -548,9 +578,44 @@ def _enable(recurring_run: Any, enabled: bool) -> Any:
     return recurring_run
 
 
-def _model(*names: str) -> Any:
-    """Returns a model class by the name that it has in this release."""
-    return next(getattr(models, name) for name in names if hasattr(models, name))
+def list_nodes(failed: Iterable[str], attempts: bool, pod_names: bool = False) -> list[Any]:
+    """Returns the nodes of Argo for a run whose tasks have failed: `toApiPipelineTaskDetail` of api_converter.go.
+
+    SchemaGen has succeeded. With `attempts` each node has a node for its first attempt between it and those below.
+    """
+    nodes = [_node(_WORKFLOW, "FAILED", _hash("root-driver")), _node("root-driver", "SUCCEEDED", _hash("root"))]
+    drivers = [_hash(f"{task}-driver") for task in ("SchemaGen", *failed)]
+    nodes += _attempt("root", "FAILED", attempts, drivers)
+    for task in ("SchemaGen", *failed):
+        state = "FAILED" if task in failed else "SUCCEEDED"
+        nodes.append(_node(f"{task}-driver", "SUCCEEDED", _hash(task)))
+        nodes += _attempt(task, state, attempts, [_hash(task, "executor")])
+        nodes += _attempt("executor", state, attempts, [], task)
+        nodes[-1].pod_name = _name_pod(task, attempts) if pod_names else None
+    return nodes
+
+
+def _name_pod(task: str, attempts: bool) -> str:
+    return f"{_WORKFLOW}-system-container-impl-{_hash(task, 'executor(0)' if attempts else 'executor')}"
+
+
+def _attempt(name: str, state: str, attempts: bool, below: list[str], task: str = "") -> list[Any]:
+    if not attempts:
+        return [_node(name, state, *below)]
+    path = (task, f"{name}(0)") if task else (f"{name}(0)",)
+    return [_node(name, state, _hash(*path)), _node(f"{name}(0)", state, *below)]
+
+
+def _node(name: str, state: str, *below: str) -> Any:
+    children = [models.PipelineTaskDetailChildTask(pod_name=f"{_WORKFLOW}-{digest}") for digest in below]
+    return models.V2beta1PipelineTaskDetail(
+        task_id=_new_id(), display_name=name, state=state, child_tasks=children or None
+    )
+
+
+def _hash(*path: str) -> str:
+    """Returns the number of a node that Argo makes of its name."""
+    return str(zlib.crc32(".".join(path).encode()))
 
 
 def _new_id() -> str:
@@ -558,8 +623,8 @@ def _new_id() -> str:
 
 
 def _to_error(request: Request, error: RefusedError) -> dict[str, Any]:
-    """Returns the error in JSON; uploads do not use gRPC, and have another form."""
-    if "/upload" in request.line:
+    """Returns the error in JSON; uploads and logs do not use gRPC, and have another form."""
+    if "/upload" in request.line or request.line.endswith("/log"):
         return {"error_message": str(error), "error_details": str(error)}
     code, message = _CODES.get(error.status, 2), f"Failed to do it: {error}"
     detail = {"@type": "type.googleapis.com/google.rpc.Status", "code": code, "message": str(error)}
@@ -583,10 +648,11 @@ def _make_handler(stub: KfpApiStub) -> type[http.server.BaseHTTPRequestHandler]:
         do_POST = do_DELETE = do_GET  # noqa: N815
 
         def _write(self, status: int, answer: Any) -> None:
-            body = json.dumps(answer).encode()
+            text = isinstance(answer, str)
+            body = answer.encode() if text else json.dumps(answer).encode()
             try:
                 self.send_response(status)
-                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Type", "text/plain" if text else "application/json")
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body)

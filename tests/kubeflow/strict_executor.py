@@ -13,8 +13,9 @@ WHAT OF THE BACKEND IS NOT MODELLED
   fails every task. With `bucket` it is minio://, and the launcher copies from and to a folder as it does from and to a
   store (strict_bucket.py); credentials, query strings of the root, oci:// (modelcars) are not modelled. An output
   without a local file is a warning there in 2.14, and fails the task in later versions (here too).
-- Argo: parallel tasks (one after another here, by name), retries, timeouts, `retryPolicy`, its templates
-  ({{workflow...}} in a text), the size limits of a workflow, exit handlers, suspend, pod clean-up, node caches.
+- Argo: parallel tasks (one after another here, by name), retries (but for one start anew of each task, `restart`),
+  timeouts, `retryPolicy`, its templates ({{workflow...}} in a text), the size limits of a workflow, exit handlers,
+  suspend, pod clean-up, node caches.
 - Parts of the spec that are refused here and run there: importers, nested DAGs, loops, exit tasks (taskFinalStatus),
   parameterExpressionSelector, conditions in CEL beyond comparisons of parameters, literals of parameters.
 - Placeholders: the order of replacement (random there; a value that holds a placeholder may be replaced again), the
@@ -52,7 +53,7 @@ class TaskResult:
     Attributes:
         name: of the task.
         state: "SUCCEEDED", "FAILED", "SKIPPED" (by its condition, or behind a task that did not run) or "CACHED".
-        exit_code: of the command; None if it was not started.
+        exit_code: of the launcher, 1 whatever its command ended with; None if the launcher was not started.
         seconds: that it took.
         log: both streams of the command, and why the driver or the launcher failed.
         outputs: RuntimeArtifact as a JSON dict by key, as the next task gets it; `executor-logs` is one of them.
@@ -93,6 +94,7 @@ class StrictBackend:
         *,
         keep_titles: bool = False,
         bucket: bool = False,
+        restart: bool = False,
     ):
         """Takes the folder of the backend's state.
 
@@ -103,10 +105,12 @@ class StrictBackend:
                 type is an empty instance schema, as with ML Metadata.
             bucket: artifacts lie in a bucket, and a command finds their copies below GRAFT_LAUNCHER_ROOT, as it does
                 below / in a container.
+            restart: the node of each task is lost between its command and the launcher's report, so that the command
+                is started once more in an emptied folder: what Argo's `retryStrategy` with `OnError` does.
         """
         self.root = pathlib.Path(root).resolve()
         self.environment = dict(environment or {})
-        self.in_bucket = bucket
+        self.in_bucket, self.restart = bucket, restart
         folder = self.root / "pipeline_root"
         folder.mkdir(parents=True, exist_ok=True)
         self.pipeline_root = f"{strict_bucket.SCHEME}mlpipeline/v2/artifacts" if bucket else str(folder)
@@ -183,8 +187,9 @@ class _Run:
         except launcher.LauncherError as error:
             said = (
                 f"{_read(launcher.log_file(executor_input, self.bucket(name)))}failed to execute component: {error}\n"
+                "Error: exit status 1\n"  # Argo's, for each code of a command
             )
-            return TaskResult(name, "FAILED", error.exit_code, time.monotonic() - started, said)
+            return TaskResult(name, "FAILED", 1, time.monotonic() - started, said)
         if key:
             self.backend.store.remember(key, outputs)
         said = _read(launcher.log_file(executor_input, self.bucket(name)))
@@ -209,14 +214,11 @@ class _Run:
 
     def launch(self, name: str, executor_input: Any) -> driver.Outputs:
         """Runs the command of a task and records its outputs: v2/component/launcher_v2.go, Execute."""
-        component, container, bucket = self.spec.components[name], self.spec.containers[name], self.bucket(name)
-        launcher.prepare_folders(executor_input, bucket)
-        bucket.download(executor_input)
-        command = launcher.fill_command(container, component, executor_input, bucket)
-        environment = self.backend.environment | {variable.name: variable.value for variable in container.env}
-        if self.backend.in_bucket:
-            environment["GRAFT_LAUNCHER_ROOT"] = str(self.folder(name) / "launcher")
-        launcher.run_command(command, self.folder(name), environment, launcher.log_file(executor_input, bucket))
+        component, bucket = self.spec.components[name], self.bucket(name)
+        if self.backend.restart:
+            self.start(name, executor_input)
+            shutil.rmtree(self.folder(name))
+        self.start(name, executor_input)
         output = launcher.read_output(executor_input)
         parameters = launcher.collect_parameters(executor_input, component, output)
         artifacts = launcher.collect_artifacts(executor_input, output, self.run_root, bucket)
@@ -225,8 +227,19 @@ class _Run:
         try:
             recorded = {key: self.backend.store.record(key, artifact) for key, artifact in artifacts.items()}
         except driver.DriverError as error:
-            raise launcher.LauncherError(f"unable to produce MLMD artifact: {error}", 0) from error
+            raise launcher.LauncherError(f"unable to produce MLMD artifact: {error}") from error
         return driver.Outputs(recorded, parameters)
+
+    def start(self, name: str, executor_input: Any) -> None:
+        """Runs the command of a task in its folder, with copies of its inputs."""
+        component, container, bucket = self.spec.components[name], self.spec.containers[name], self.bucket(name)
+        launcher.prepare_folders(executor_input, bucket)
+        bucket.download(executor_input)
+        command = launcher.fill_command(container, component, executor_input, bucket)
+        environment = self.backend.environment | {variable.name: variable.value for variable in container.env}
+        if self.backend.in_bucket:
+            environment["GRAFT_LAUNCHER_ROOT"] = str(self.folder(name) / "launcher")
+        launcher.run_command(command, self.folder(name), environment, launcher.log_file(executor_input, bucket))
 
     def bucket(self, name: str) -> strict_bucket.Bucket:
         """Returns the store, and the folder of the launcher's copies."""

@@ -1,6 +1,7 @@
 """The launcher of Kubeflow Pipelines, which runs in the container of a task: command and outputs.
 
-Read in github.com/kubeflow/pipelines, backend/src/v2/component/launcher_v2.go.
+Read in github.com/kubeflow/pipelines, backend/src/v2/component/launcher_v2.go, and seen with 2.17.0 and Argo 4.0.8:
+the launcher ends with 1 whatever its command ended with, whose code is in the log alone; and Argo's umask is 0.
 """
 
 import contextlib
@@ -25,15 +26,7 @@ FALSE = {"0", "f", "F", "false", "False", "FALSE"}
 
 
 class LauncherError(Exception):
-    """Error of the launcher, with which the task fails.
-
-    Attributes:
-        exit_code: of the command; None if it did not start.
-    """
-
-    def __init__(self, message: str, exit_code: int | None = None):
-        super().__init__(message)
-        self.exit_code = exit_code
+    """Error of the launcher, with which the task fails; the launcher ends with 1 for each."""
 
 
 def prepare_folders(executor_input: Any, bucket: Bucket) -> None:
@@ -91,7 +84,7 @@ def run_command(command: list[str], folder: pathlib.Path, environment: Mapping[s
         environment: what the image and the container spec set.
         log: where both streams go.
     Raises:
-        LauncherError: there is no such program, or it did not end with 0.
+        LauncherError: there is no such program, or it did not end with 0; the message has its code, as the log.
     """
     work, home, temporary = folder / "work", folder / "home", folder / "tmp"
     for path in (work, home, temporary):
@@ -108,6 +101,7 @@ def run_command(command: list[str], folder: pathlib.Path, environment: Mapping[s
                 stdout=stream,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                umask=0,
             )
         except OSError as error:
             raise LauncherError(f'exec: "{command[0]}": {error.strerror}') from error
@@ -119,7 +113,7 @@ def run_command(command: list[str], folder: pathlib.Path, environment: Mapping[s
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
     if exit_code:
-        raise LauncherError(f"exit status {exit_code}", exit_code)
+        raise LauncherError(f"exit status {exit_code}")
 
 
 def read_output(executor_input: Any) -> Any:
@@ -131,7 +125,7 @@ def read_output(executor_input: Any) -> Any:
     try:
         return json_format.Parse(path.read_text(), output)
     except (json_format.ParseError, UnicodeDecodeError) as error:
-        raise LauncherError(f'failed to unmarshall ExecutorOutput in file "{path}": {error}', 0) from error
+        raise LauncherError(f'failed to unmarshall ExecutorOutput in file "{path}": {error}') from error
 
 
 def collect_parameters(executor_input: Any, component: Any, output: Any) -> dict[str, Any]:
@@ -147,8 +141,7 @@ def collect_parameters(executor_input: Any, component: Any, output: Any) -> dict
             type_name = ParameterType.ParameterTypeEnum.Name(parameter_type)
             raise LauncherError(
                 f'failed to read output parameter name="{name}" type="{type_name}" path="{parameter.output_file}": '
-                f"{error}",
-                0,
+                f"{error}"
             ) from error
     return parameters
 
@@ -184,7 +177,7 @@ def collect_artifacts(executor_input: Any, output: Any, run_root: str, bucket: B
         LauncherError: one was moved out of the run's folder, or has no local file to be uploaded.
     """
     if missing := bucket.upload(executor_input):
-        raise LauncherError(f"failed to upload output artifact(s) without a local file: {', '.join(missing)}", 0)
+        raise LauncherError(f"failed to upload output artifact(s) without a local file: {', '.join(missing)}")
     artifacts = {}
     for name, provisioned in sorted(executor_input.outputs.artifacts.items()):
         artifact = pipeline_spec_pb2.RuntimeArtifact()
@@ -198,8 +191,7 @@ def collect_artifacts(executor_input: Any, output: Any, run_root: str, bucket: B
         if not artifact.uri.startswith(f"{run_root}/"):
             raise LauncherError(
                 f'failed to upload output artifact "{name}": URI "{artifact.uri}" does not have expected bucket '
-                f'prefix "{run_root}/"',
-                0,
+                f'prefix "{run_root}/"'
             )
         artifacts[name] = artifact
     return artifacts

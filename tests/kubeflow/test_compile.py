@@ -57,7 +57,7 @@ def test_all_executors_are_containers_without_hooks(spec):
     executors = spec["deploymentSpec"]["executors"].values()
     assert len(executors) == len(TASKS)
     assert all(set(executor) == {"container"} for executor in executors)
-    assert all(set(e["container"]) == {"image", "command", "args"} for e in executors)
+    assert all(set(e["container"]) == {"image", "command", "args", "resources"} for e in executors)
     assert {e["container"]["image"] for e in executors} == {"registry.example/graft:test"}
 
 
@@ -96,6 +96,9 @@ def test_parameters_of_a_run_have_their_defaults(spec):
     assert parameters["window_end"]["defaultValue"] == ""
     assert parameters["window_days"]["defaultValue"] == 0
     assert parameters["max_accuracy_drop"]["parameterType"] == "NUMBER_DOUBLE"
+    assert parameters["min_recall"] | {"description": ""} == {
+        "parameterType": "NUMBER_DOUBLE", "defaultValue": -1.0, "isOptional": True, "description": "",
+    }  # fmt: skip
     assert all(parameter["description"] for parameter in parameters.values())
 
 
@@ -105,6 +108,16 @@ def test_a_parameter_of_a_run_reaches_whoever_reads_it(spec):
     for name in ("RetrainingGate", "Embedder", "Trainer"):
         inputs = tasks[name]["inputs"]["parameters"]
         assert inputs["fine_tune_epochs"] == {"componentInputParameter": "fine_tune_epochs"}
+
+
+def test_the_bounds_of_the_verdict_reach_the_evaluator_and_the_gates(spec):
+    """The gates refuse a bound out of range, and data on which no model could pass, before the training."""
+    tasks = spec["root"]["dag"]["tasks"]
+    bounds = {"min_accuracy", "max_accuracy_drop", "min_recall"}
+    for name, expected in {"Evaluator": bounds, "RetrainingGate": bounds, "DataGate": {"min_accuracy"}}.items():
+        inputs = tasks[name]["inputs"]["parameters"]
+        read = {key for key, value in inputs.items() if value == {"componentInputParameter": key}}
+        assert read & bounds == expected
 
 
 def read_settings(spec, component):
@@ -127,11 +140,10 @@ def test_whether_links_lead_out_of_the_folder_reaches_the_ingest(compile_digits,
     assert read_settings(spec, "ExampleGen")["follow_links"] is follow_links
 
 
-def test_what_reads_more_than_its_inputs_is_not_cached(spec):
-    """The folder of images and the serving folder are no artifacts."""
+def test_no_task_is_taken_from_kubeflows_cache(spec):
+    """It would be taken though its files were removed, or the run has another pipeline root."""
     tasks = spec["root"]["dag"]["tasks"]
-    cached = {name for name, task in tasks.items() if task["cachingOptions"].get("enableCache")}
-    assert cached == TASKS - {"ExampleGen", "RetrainingGate", "Evaluator", "Pusher"}
+    assert {name: task["cachingOptions"] for name, task in tasks.items()} == {name: {} for name in TASKS}
 
 
 def test_nothing_behind_the_gate_runs_unless_it_says_so(spec):

@@ -1,15 +1,18 @@
 """The entry point between Kubeflow's launcher and TFX: arguments in, output file out."""
 
+import contextlib
+import errno
 import json
 import os
 import subprocess
 import sys
+import tempfile
 import types
 
 import pytest
 from ingest_properties import make_properties
 
-from kubeflow import entry_point
+from kubeflow import entry_point, folders
 from kubeflow.version import read_version
 from pipeline.beam.jobs import Job
 from pipeline.beam.watch import EngineError
@@ -136,6 +139,125 @@ def test_bad_data_ends_a_task_with_its_own_exit_code(tmp_path):
     assert ended.returncode == 3, ended.stderr
     assert ended.stderr.splitlines()[-1].startswith("graft: /nowhere: no such folder")
     assert "Traceback" not in ended.stderr
+
+
+@contextlib.contextmanager
+def as_user_of_the_image():
+    """Takes the rights of user 10001 where the tests run as root, whom no mode refuses anything."""
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(10001)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
+
+
+@pytest.fixture
+def mounted():
+    """A folder of another user, below folders that everybody may enter."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        yield folder
+
+
+def run_main(root, component="ExampleGen", **properties):
+    """Runs the entry point in this process up to the checks; TFX is not imported."""
+    values = {"data": f"{root}/photos", "model_dir": "gs://b/serving", "settings": "{}", **properties}
+    invocation = {"inputs": {"parameterValues": values}, "outputs": {"artifacts": {}, "outputFile": f"{root}/o.json"}}
+    arguments = ["--component", component, "--compiled_by", read_version(), "--artifact_types", "{}"]
+    arguments += ["--executor_class_path", "x.Y", "--json_serialized_invocation_args", json.dumps(invocation)]
+    with as_user_of_the_image():
+        return entry_point.main(arguments)
+
+
+@pytest.mark.parametrize(
+    "properties",
+    [
+        {"settings": '{"decoded": "STORES/decoded"}'},
+        {"model_dir": "STORES/serving/graft"},
+        {"store": "STORES/embeddings", "settings": "no JSON"},
+    ],
+    ids=["decoded", "model_dir", "embeddings"],
+)
+def test_a_store_that_cannot_be_written_is_one_line_before_any_work(mounted, capsys, properties):
+    stores = os.path.join(mounted, "stores")
+    os.mkdir(stores, 0o555)
+    code = run_main(mounted, **{key: value.replace("STORES", stores) for key, value in properties.items()})
+    [line] = capsys.readouterr().err.splitlines()
+    assert code == 1
+    assert line.startswith(f"graft: {stores}: cannot be written by this task, which runs as user ")
+    assert "Permission denied. Give that user the rights on the volume" in line
+    assert os.listdir(stores) == []
+
+
+def test_images_that_cannot_be_read_are_one_line(mounted, capsys):
+    os.mkdir(os.path.join(mounted, "photos"), 0o000)
+    code = run_main(mounted)
+    [line] = capsys.readouterr().err.splitlines()
+    assert code == 3
+    assert line.startswith(f"graft: {mounted}/photos: cannot be read by this task, which runs as user ")
+
+
+def test_a_folder_that_can_be_written_is_left_as_it_is(mounted):
+    os.chmod(mounted, 0o777)
+    values = {"model_dir": f"{mounted}/serving/graft", "settings": json.dumps({"decoded": f"{mounted}/decoded"})}
+    with as_user_of_the_image():
+        folders.check_folders({"inputs": {"parameterValues": {"data": mounted, **values}}})
+    assert os.listdir(mounted) == []
+
+
+@pytest.mark.parametrize(
+    "values", [{}, {"data": "gs://b/photos", "model_dir": "s3://b/m"}, {"data": "/nowhere/at/all"}]
+)
+def test_folders_elsewhere_are_not_looked_at(values):
+    folders.check_folders({"inputs": {"parameterValues": values}})
+
+
+def test_a_folder_of_the_launcher_that_cannot_be_written_is_one_line(mounted):
+    """TensorFlow says so in words of its own."""
+    os.chmod(mounted, 0o555)
+    outputs = {"artifacts": {"examples": {"artifacts": [{"uri": f"{mounted}/minio/b/examples"}]}}}
+    with as_user_of_the_image(), pytest.raises(Exception, match="Permission denied") as raised:
+        entry_point._make_folders({"outputs": outputs})
+    explained = str(folders.explain_refused_file(raised.value))
+    assert explained.startswith(f"{mounted}/minio")
+    assert ": cannot be read or written by this task" in explained
+
+
+@pytest.mark.parametrize(
+    ("error", "path"),
+    [
+        (PermissionError(errno.EACCES, "Permission denied", "/stores/x"), "/stores/x"),
+        (OSError(errno.ENOSPC, "No space left on device", "/stores/x"), "/stores/x"),
+        (PermissionError(errno.EACCES, "denied", "gs://b/x"), "gs://b/x"),
+        (RuntimeError("OSError: {{node save}} /stores/x; Read-only file system [while running 'Read']"), "/stores/x"),
+        (FileNotFoundError(errno.ENOENT, "No such file", "/stores/x"), None),
+        (ValueError("/a; Permission denied? no"), "/a"),
+        (ValueError("wrong"), None),
+    ],
+)
+def test_a_refused_file_is_found_below_other_errors(error, path):
+    wrapped = RuntimeError("Beam")
+    wrapped.__cause__ = error
+    for raised in (error, wrapped):
+        explained = folders.explain_refused_file(raised)
+        assert (explained is None) == (path is None)
+        assert explained is None or str(explained).startswith(f"{path}: cannot be read or written by this task")
+
+
+@pytest.mark.parametrize(("before", "after"), [(0, 0o022), (0o022, 0o022), (0o077, 0o077), (0o002, 0o022)])
+def test_what_a_task_makes_only_its_user_may_change(before, after):
+    """Argo sets the umask 0; a stricter one stays."""
+    here = os.umask(before)
+    try:
+        entry_point.main(
+            ["--component", "Trainer", "--compiled_by", "0.0.1", "--artifact_types", "{}",
+             "--executor_class_path", "x.Y", "--json_serialized_invocation_args", "{}"]
+        )  # fmt: skip
+        assert os.umask(here) == after
+    finally:
+        os.umask(here)
 
 
 def run_task(monkeypatch, tmp_path, executor, *beam_args):

@@ -90,13 +90,12 @@ def test_a_parameter_that_nobody_reads_is_a_mistake():
         patch_spec.write_parameters(make_spec(), {"rate": patch_spec.Parameter(0.1, "")})
 
 
-def test_the_gate_is_not_cached_and_what_is_behind_it_is():
-    """The gate reads the serving folder besides its inputs."""
+def test_no_task_is_taken_from_kubeflows_cache():
+    """The key has neither the files of an output nor the pipeline root."""
     spec = make_spec()
     patch_spec.disable_caching(spec)
     tasks = spec["root"]["dag"]["tasks"]
-    assert tasks["RetrainingGate"]["cachingOptions"] == {}
-    assert tasks["Trainer"]["cachingOptions"] == {"enableCache": True}
+    assert {name: task["cachingOptions"] for name, task in tasks.items()} == {"RetrainingGate": {}, "Trainer": {}}
 
 
 def test_the_gate_decides_on_what_waits_for_it():

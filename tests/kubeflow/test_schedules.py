@@ -8,6 +8,7 @@ import pytest
 import yaml
 from kubeflow_commands import DATA, make_graft, only, write_spec
 
+from kubeflow import runs
 from kubeflow.cron import parse_cron
 from schema.errors import UsageError
 
@@ -174,12 +175,43 @@ def test_a_run_that_is_going_on_is_not_ended_by_a_change(schedule, stub):
     schedule()
     old = only(stub.recurring_runs)
     start_run(stub, old, "RUNNING")
-    typed = schedule("0 30 4 * * *")
+    typed = schedule("0 30 4 * * *", "--beside")
     assert f"Left:     graft ({old.recurring_run_id[:8]}), paused" in typed.out
     assert [r.status for r in stub.recurring_runs.values()] == ["DISABLED", "ENABLED"]
     stub.runs["a-run"].state = "SUCCEEDED"
     schedule("0 30 4 * * *")
     assert only(stub.recurring_runs).status == "ENABLED"
+
+
+@pytest.mark.parametrize("options", [["0 30 4 * * *"], [NIGHTLY, "--window-days", 7]])
+def test_nothing_is_changed_while_a_run_of_the_pipeline_is_going_on(schedule, stub, options):
+    """The new schedule would fire beside it: two trainings of the same images."""
+    schedule()
+    start_run(stub, only(stub.recurring_runs), "RUNNING")
+    before = len(stub.changes)
+    typed = schedule(*options)
+    assert typed.code == 1
+    assert "a run (a-run): this run of the pipeline graft is going on" in typed.err
+    assert len(stub.changes) == before
+    assert only(stub.recurring_runs).trigger.cron_schedule.cron == NIGHTLY
+
+
+def test_a_schedule_that_stays_as_it_is_looks_for_no_run(schedule, stub):
+    """The same command each day is no reason to end with an error."""
+    schedule()
+    start_run(stub, only(stub.recurring_runs), "RUNNING")
+    typed = schedule()
+    assert (typed.code, "unchanged" in typed.out) == (0, True)
+
+
+def test_with_wait_a_change_waits_for_the_run(schedule, stub, monkeypatch):
+    monkeypatch.setattr(runs, "PAUSE", 0.0)
+    schedule()
+    start_run(stub, only(stub.recurring_runs), "PENDING")
+    typed = schedule("0 30 4 * * *", "--wait")
+    assert (typed.code, stub.runs["a-run"].state) == (0, "SUCCEEDED")
+    assert "Before:   a run (a-run) is going on" in typed.out
+    assert only(stub.recurring_runs).trigger.cron_schedule.cron == "0 30 4 * * *"
 
 
 def test_only_those_of_the_name_in_the_experiment_are_touched(schedule, stub):

@@ -243,7 +243,7 @@ def test_output_file_with_an_unknown_field_fails_the_task(run):
     result = run(a=make_task("write(parameterValue={})"))
     assert result.state == "FAILED"
     assert "failed to unmarshall ExecutorOutput" in result.tasks["a"].log
-    assert result.tasks["a"].exit_code == 0
+    assert result.tasks["a"].exit_code == 1
 
 
 def test_root_defaults_and_given_parameters_reach_the_task(run):
@@ -437,11 +437,18 @@ def test_failed_task_fails_the_run_and_what_waits_for_it_does_not_run(run):
         "d": "SUCCEEDED",
     }
     assert result.tasks["a"].exit_code == 1
-    assert result.tasks["a"].log == "out\nbroken\nfailed to execute component: exit status 1\n"
+    assert result.tasks["a"].log == ("out\nbroken\nfailed to execute component: exit status 1\nError: exit status 1\n")
 
 
-def test_exit_code_is_kept(run):
-    assert run(a=make_task("sys.exit(3)")).tasks["a"].exit_code == 3
+def test_launcher_ends_with_1_and_the_log_has_the_exit_code(run):
+    task = run(a=make_task("sys.exit(3)")).tasks["a"]
+    assert task.exit_code == 1
+    assert task.log == "failed to execute component: exit status 3\nError: exit status 1\n"
+
+
+def test_umask_of_a_task_is_0(run):
+    """Argo's executor sets it."""
+    assert run(a=make_task("print(os.umask(0))")).tasks["a"].log == "0\n"
 
 
 def test_program_that_is_not_there_fails_the_task(run):
@@ -449,7 +456,7 @@ def test_program_that_is_not_there_fails_the_task(run):
     task["container"]["command"] = ["no-such-program"]
     result = run(a=task)
     assert result.tasks["a"].state == "FAILED"
-    assert result.tasks["a"].exit_code is None
+    assert result.tasks["a"].exit_code == 1
     assert 'exec: "no-such-program"' in result.tasks["a"].log
 
 

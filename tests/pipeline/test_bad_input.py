@@ -91,6 +91,7 @@ def test_folder_that_is_not_one_of_classes_is_refused_at_once(tmp_path, run, mak
     assert not executed(tmp_path)
 
 
+@pytest.mark.long
 def test_too_many_broken_files_stop_at_the_gate(tmp_path, run, photos, encode_image):
     """The first ten with a reason each, and where the whole list lies; nothing is trained."""
     png = encode_image("png")

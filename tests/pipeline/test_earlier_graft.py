@@ -73,7 +73,9 @@ def test_what_it_writes_of_them_is_what_was_read(workspace):
     assert after["format"] == 1
     before["embedding"]["artifact"] = f"lost-1/{EMBEDDINGS}"
     before["ingest"]["ignored"] = {}
-    before["evaluation"]["min_accuracy_reason"] = ""
+    before["evaluation"] |= {"min_accuracy_reason": "", "logistic_regression": None, "best": None}
+    before["evaluation"] |= {"calibration": None, "acceptance": None}
+    before["resolved"]["best"] = None
     assert remove_formats(after) == before
 
 
@@ -83,16 +85,38 @@ def remove_formats(value):
     return {key: remove_formats(inner) for key, inner in value.items() if key != "format"}
 
 
-def test_a_run_deals_the_images_as_it_did(workspace, tmp_path, monkeypatch):
-    """With the salt of its live version, in the words in which its runs asked; the version is compared with."""
+@pytest.fixture
+def config(workspace, tmp_path):
+    """The configuration of a run on images of the same classes, in the same workspace."""
     for label in "012":
         (tmp_path / "photos" / label).mkdir(parents=True)
         for index in range(12):
             (tmp_path / "photos" / label / f"{index}.png").write_bytes(b"image")
-    config = load_config(None, {"data": str(tmp_path / "photos"), "out": str(workspace.root), "weights": "random"})
+    return load_config(None, {"data": str(tmp_path / "photos"), "out": str(workspace.root), "weights": "random"})
+
+
+def test_its_version_is_compared_with_as_the_best_that_is_kept(workspace, config):
+    """Behind a live version of a lower accuracy; the identity is a property of the Evaluator, for TFX's cache.
+
+    Where its files are damaged, that stops no run.
+    """
+    model_dir = workspace.model_dir("graft")
+    best = versions.find_live(str(model_dir))
+    shutil.copytree(model_dir / str(VERSION), model_dir / str(VERSION + 1))
+    record = model_dir / str(VERSION + 1) / "assets.extra/graft.json"
+    value = json.loads(record.read_text())
+    record.write_text(json.dumps(value | {"metrics": value["metrics"] | {"accuracy": 0.5}}))
+    assert resolve.resolve(config, workspace).best == best.identity
+    shutil.rmtree(model_dir / str(VERSION) / "variables")
+    assert resolve.resolve(config, workspace).best == f"{VERSION}:unreadable"
+
+
+def test_a_run_deals_the_images_as_it_did(workspace, config, monkeypatch):
+    """With the salt of its live version, in the words in which its runs asked; the version is compared with."""
     found = resolve.resolve(config, workspace)
     live = versions.find_live(str(workspace.model_dir("graft")))
-    assert (found.salt, found.classes, found.baseline) == ("0", ["0", "1", "2"], live.identity)
+    assert (found.salt, found.classes) == ("0", ["0", "1", "2"])
+    assert (found.baseline, found.best) == (live.identity, "none")
     state = {"present": [VERSION], "gone": [], "withdrawn": [], "labels": {"stable": VERSION}}
     assert json.loads(found.served) == state
 

@@ -223,4 +223,4 @@ def test_each_library_of_the_components_has_a_version():
     """A distribution may have another name than its package."""
     found = frozenset().union(*(read_closure(module).libraries for module in MODULES))
     assert {name for name in found if not find_version(name)} <= NOT_INSTALLED
-    assert {"tensorflow", "keras", "tfx", "tensorflow_transform", "apache_beam", "numpy", "PIL"} <= found
+    assert {"tensorflow", "keras", "tfx", "tensorflow_transform", "apache_beam", "numpy", "sklearn"} <= found

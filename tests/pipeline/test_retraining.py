@@ -180,6 +180,7 @@ def test_other_images_stop_a_run_before_training(second, run_nightly, photos, di
     assert pushed_versions() == before
 
 
+@pytest.mark.long  # tests/components/pusher and tests/pipeline/commands do so without a training
 def test_canary_is_pushed_below_the_live_version(canary, workspace):
     """It is compared with the live version, and the report says how to make it live."""
     outcome, printed, before = canary
@@ -192,6 +193,7 @@ def test_canary_is_pushed_below_the_live_version(canary, workspace):
     assert outcome.result.pushed_version == before[-1] - 1
 
 
+@pytest.mark.long  # tests/components/pusher and tests/pipeline/commands do so without a training
 def test_promoted_canary_is_live_and_not_pushed_again(promoted, canary, workspace):
     """Under its new number, which the Pusher finds; nothing else runs."""
     live, outcome, printed = promoted
@@ -205,6 +207,7 @@ def test_promoted_canary_is_live_and_not_pushed_again(promoted, canary, workspac
     assert f"Live:     {workspace}/serving/graft/{live.number}  (pushed before; nothing new)\n" in printed
 
 
+@pytest.mark.long  # tests/components/pusher and tests/pipeline/commands do so without a training
 def test_model_that_was_rolled_back_is_held_back(rolled_back, canary, workspace, pushed_versions):
     """Blessed as before, and not pushed; what was live before the promotion is live."""
     withdrawn, outcome, printed = rolled_back
@@ -225,8 +228,12 @@ def test_model_that_was_rolled_back_is_held_back(rolled_back, canary, workspace,
 
 @pytest.mark.long  # tests/pipeline/test_end_to_end.py fine-tunes
 def test_fine_tuned_model_is_evaluated_on_images(fine_tuned):
-    """Its base is not the frozen one; the baseline, a head alone, is asked in the same way."""
-    assert EmbeddingSummary.read(find_output(fine_tuned, "Embedder", "embeddings")).images < 180
+    """Its base is not the frozen one; the baseline, a head alone, is asked in the same way.
+
+    The embeddings of `test` serve the logistic regression.
+    """
+    assert EmbeddingSummary.read(find_output(fine_tuned, "Embedder", "embeddings")).images == 180
+    assert fine_tuned.result.evaluation.logistic_regression is not None
     assert "embedded_examples" not in read_eval_config(fine_tuned)
     assert fine_tuned.result.evaluation.baseline.compared
     assert fine_tuned.result.evaluation.images == sum(fine_tuned.result.ingest.counts["test"].values())

@@ -1,6 +1,7 @@
 """The code in docs/convert.md, run as it stands there: each way gives the probabilities of `serving_default`."""
 
 import importlib.util
+import json
 import pathlib
 import re
 import subprocess
@@ -10,13 +11,22 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_transform as tft
-from image_files import encode
+from image_files import FILES, STORED, draw, encode, insert_chunks, save
+from PIL import Image
 from small_networks import build_small_base
 
 from components.network import resnet
 from serving.export.signatures import export_saved_model
 
 PAGE = pathlib.Path(__file__).parents[2] / "docs/convert.md"
+ASK = """
+import json, pathlib, sys
+import numpy as np, tensorflow as tf
+predict = tf.lite.Interpreter("images.tflite").get_signature_runner("serving_default")
+for name in sys.argv[1:]:
+    encoded = np.array([pathlib.Path(name).read_bytes()], object)
+    print(json.dumps(predict(image_bytes=encoded)["probabilities"].tolist()), flush=True)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -73,10 +83,17 @@ def test_tensorflow_lite_takes_pixels_with_builtin_ops_alone(first, sections):
     assert b"Flex" not in pathlib.Path("pixels.tflite").read_bytes()
 
 
-def test_tensorflow_lite_takes_images_with_the_ops_of_tensorflow(first, sections):
+@pytest.fixture(scope="module")
+def converted(first, sections):
+    """Converts images.tflite, as the page does; returns the names."""
+    [(_, convert), _] = sections["TensorFlow Lite: images"]
+    return run(convert, dict(first))
+
+
+def test_tensorflow_lite_takes_images_with_the_ops_of_tensorflow(converted, first, sections):
     """Each op of the preprocessing graph is one that the Flex delegate has."""
-    [(_, convert), (_, ask)] = sections["TensorFlow Lite: images"]
-    names = run(convert, dict(first))
+    [_, (_, ask)] = sections["TensorFlow Lite: images"]
+    names = dict(converted)
     try:
         run(ask, names)
     except RuntimeError as error:
@@ -85,6 +102,33 @@ def test_tensorflow_lite_takes_images_with_the_ops_of_tensorflow(first, sections
         pytest.skip(f"converted; TensorFlow {tf.__version__} has no Flex delegate to run it")
     assert names["probabilities"] == pytest.approx(first["probabilities"], abs=1e-5)
     assert names["answer"]["label"][0] == first["answer"]["label"][0].numpy()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("converted")
+@pytest.mark.long
+def test_tensorflow_lite_turns_and_searches_images_as_the_version_does(first, here):
+    """In a process of its own: some builtin ops end the process on values of these files."""
+    files = {
+        f"{kind}_{turned}": save(Image.fromarray(draw(3)), kind, turned)
+        for kind in ("PNG", "JPEG")
+        for turned in STORED
+    }
+    files["seems_to_have_texts"] = insert_chunks(encode("png"), (b"abCd", bytes(100_000) + b"TX" * 17))
+    files["seems_to_have_scans"] = FILES["JPEG before a film"]()
+    for name, content in files.items():
+        (here / name).write_bytes(content)
+    done = subprocess.run([sys.executable, "-c", ASK, *files], cwd=here, capture_output=True, text=True, timeout=120)
+    if "Select TensorFlow op(s)" in done.stderr:
+        pytest.skip(f"converted; TensorFlow {tf.__version__} has no Flex delegate to run it")
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(answers) == len(files), (
+        f"exit code {done.returncode} on {list(files)[len(answers)]}: {done.stderr[-2000:]}"
+    )
+    serve = first["model"].signatures["serving_default"]
+    for (name, content), answer in zip(files.items(), answers, strict=True):
+        expected = serve(image_bytes=tf.constant([content]))["probabilities"].numpy()
+        assert np.array(answer) == pytest.approx(expected, abs=1e-5), name
 
 
 @pytest.mark.skipif(

@@ -91,12 +91,12 @@ def test_embeddings_are_those_of_the_base_with_their_labels(embed, examples, tra
 
 
 def test_the_output_of_the_split_layer_is_kept_for_train_and_val(embed, examples, small_base, tmp_path):
-    """For train and val and not for test; in bfloat16, equal to the output of the split layer."""
+    """For train and val and not for test, which has embeddings only; in bfloat16, equal to the output of that layer."""
     embedded = embed(examples, tmp_path / "out")
     assert (embedded.trunk.layer, embedded.trunk.shape) == ("conv4_block6_out", (2, 2, 16))
     rows = EmbeddingStore(embedded.store, embedded.trunk).open()
     assert len(rows) == 12
-    assert json.loads(embedded.artifact.split_names) == ["train", "val"]
+    assert json.loads(embedded.artifact.split_names) == ["train", "val", "test"]
     [test] = (examples / "Split-test").iterdir()
     assert (rows.find([row.digest for row in read_rows(str(test))]) == -1).all()
     below = rows.read(rows.find(read_embeddings(embedded.uri, "val", CLASSES).digests)).astype(np.float32)
@@ -109,11 +109,11 @@ def test_the_output_of_the_split_layer_is_kept_for_train_and_val(embed, examples
 def test_only_new_images_go_through_the_base(embed, first, examples, retrained_examples, small_base, tmp_path):
     """Stored embeddings are used bit-equal; no row is appended twice."""
     again = embed(retrained_examples, tmp_path / "again", store=tmp_path / "store")
-    assert (again.report.images, again.report.computed) == (13, 2)
+    assert (again.report.images, again.report.computed) == (15, 2)
     before, now = read_all(first), read_all(again)
     assert len(set(now) - set(before)) == 2
     assert all(np.array_equal(before[digest], now[digest]) for digest in set(now) & set(before))
-    assert len(EmbeddingStore(again.store, again.kind).open()) == 14
+    assert len(EmbeddingStore(again.store, again.kind).open()) == 16
     assert len(EmbeddingStore(again.store, again.trunk).open()) == 14
 
 
@@ -129,7 +129,7 @@ def test_stored_embeddings_of_another_base_are_refused(embed, first, examples, s
     """Even under the right feature key: a few stored images are embedded again and compared."""
     store = tmp_path / "other"
     with EmbeddingStore(store, first.kind).append() as append:
-        append(list(read_all(first)), np.ones((12, 2048), np.float32))
+        append(list(read_all(first)), np.ones((14, 2048), np.float32))
     with pytest.raises(GraftError, match=r"not what the base makes of the images .* Remove this folder"):
         embed(examples, tmp_path / "second", store=store)
 
@@ -172,7 +172,7 @@ def test_a_damaged_shard_is_computed_again_and_never_trusted(
         write_shard_with_code(tmp_path / "store" / kind.name / "code.arrow", kind, tmp_path / "touched")
     again = embed(examples, tmp_path / "again", store=tmp_path / "store")
     assert "computed again" in caplog.text
-    assert 0 < again.report.computed < 12
+    assert 0 < again.report.computed < 14
     before, now = read_all(first), read_all(again)
     assert all(np.allclose(before[digest], now[digest], rtol=1e-5, atol=1e-5) for digest in before)
     embed(examples, tmp_path / "third", store=tmp_path / "store")  # a shard that was set aside took good rows with it
@@ -195,7 +195,7 @@ def test_a_run_that_was_killed_leaves_what_it_finished(embed, examples, small_ba
             embed(examples, tmp_path / "killed", store=tmp_path / "store")
     assert not list((tmp_path / "store").rglob("*.tmp"))
     again = embed(examples, tmp_path / "again", store=tmp_path / "store")
-    assert 3 <= again.report.computed < 12
+    assert 3 <= again.report.computed < 14
 
 
 def test_augmentation_switches_the_stores_off(embed, examples, small_base, tmp_path, caplog):
@@ -234,7 +234,7 @@ def test_features_of_another_base_make_room(embed, examples, retrained_examples,
 def test_a_base_of_other_weights_shares_nothing(embed, first, examples, small_base, tmp_path, spec):
     """Another seed of random weights is another base, and so is another weights file."""
     other = embed(examples, tmp_path / "other", dataclasses.replace(spec, seed=1), store=tmp_path / "store")
-    assert other.report.computed == 12
+    assert other.report.computed == 14
 
 
 def test_a_worker_with_another_base_refuses_to_work(examples, transform_graph, small_base, tmp_path, spec):
@@ -250,13 +250,14 @@ def test_an_unknown_layer_fails_before_the_first_image(embed, examples, small_ba
         embed(examples, tmp_path / "out", dataclasses.replace(spec, fine_tune_from="conv9"))
 
 
+@pytest.mark.long
 def test_progress_counts_every_image_once(embed, first, examples, retrained_examples, small_base, tmp_path):
     """Images from the store count, too."""
     events = []
     with progress.listen(events.append):
         embed(retrained_examples, tmp_path / "again", store=tmp_path / "store")
-    assert sum(e.done for e in events) == 13
-    assert {e.total for e in events if e.step == "images embedded"} == {13}
+    assert sum(e.done for e in events) == 15
+    assert {e.total for e in events if e.step == "images embedded"} == {15}
 
 
 @pytest.mark.parametrize("fine_tune_epochs", [pytest.param(0, marks=pytest.mark.long), 1])

@@ -1,17 +1,17 @@
-"""Slices of the test images by day, brightness and size."""
+"""Slices of the test images by day, brightness, size and orientation."""
 
 import numpy as np
 import pytest
 
 from components.evaluator.answers import select
 from components.evaluator.slices import slice_answers
-from components.records.image_list import ImageSizes
+from components.records.image_list import ImageProperties
 from components.records.predictions import Predictions, no_baseline
 
 
-def slice_images(brightness=(), sides=(), days=(), right=None, spans=()):
+def slice_images(brightness=(), sides=(), days=(), orientation=(), right=None, spans=()):
     """Slices images; returns the slicings by their property, and the names with numbers of images of each."""
-    count = len(brightness or sides or days)
+    count = len(brightness or sides or days or orientation)
     names = [f"{i}" for i in range(count)]
     paths = [f"{days[i]}/a/{i}.jpg" if days else f"a/{i}.jpg" for i in range(count)]
     rows = np.eye(2, dtype=np.float32)[[0 if right is None or right[i] else 1 for i in range(count)]]
@@ -20,8 +20,9 @@ def slice_images(brightness=(), sides=(), days=(), right=None, spans=()):
     )
     lengths = np.array(sides or [8] * count, np.int32)
     levels = np.array(brightness or [99] * count, np.float32)
-    sizes = ImageSizes(names, lengths, lengths + 5, levels)
-    found = {s.by: s for s in slice_answers(select(predictions), list(spans), sizes)}
+    turns = np.array(orientation or [1] * count, np.int8)
+    properties = ImageProperties(names, lengths, lengths + 5, levels, turns)
+    found = {s.by: s for s in slice_answers(select(predictions), list(spans), properties)}
     return found, {by: [(part.name, part.now.images) for part in s.slices] for by, s in found.items()}
 
 
@@ -56,13 +57,21 @@ def test_brightness_is_rounded_as_its_bounds_are_written():
 def test_an_image_without_a_known_size_is_in_no_slice_and_days_need_date_folders():
     predictions = Predictions(["a"], None, None, ["test"], ["x"], ["a.jpg"], ["a"], np.ones((1, 1)), no_baseline(1))
     answers = select(predictions)
-    empty = ImageSizes([], np.zeros(0, np.int32), np.zeros(0, np.int32), np.zeros(0, np.float32))
-    for sizes in (None, empty):
-        assert [s.slices for s in slice_answers(answers, [], sizes)] == [[], [], []]
-        assert all(s.problem for s in slice_answers(answers, [], sizes))
+    empty = ImageProperties([], *(np.zeros(0, kind) for kind in (np.int32, np.int32, np.float32, np.int8)))
+    for properties in (None, empty):
+        assert [s.slices for s in slice_answers(answers, [], properties)] == [[], [], [], []]
+        assert all(s.problem for s in slice_answers(answers, [], properties))
 
 
 def test_days_are_those_of_the_data():
     days = ["2026-11-20", "2026-11-21", "2026-11-21"]
     _, parts = slice_images(days=days, spans=set(days))
     assert parts["day"] == [("2026-11-20", 1), ("2026-11-21", 2)]
+
+
+def test_each_orientation_is_a_slice_if_there_are_several():
+    found, parts = slice_images(orientation=[1, 1, 6, 8], right=[True, False, True, True])
+    assert parts["orientation"] == [("1", 2), ("6", 1), ("8", 1)]
+    assert found["orientation"].slices[0].now.value == 0.5
+    upright, _ = slice_images(orientation=[1, 1])
+    assert upright["orientation"].problem == "All test images have the same EXIF orientation: 1."

@@ -600,7 +600,7 @@ def test_other_code_decodes_again(tmp_path, make_images, monkeypatch):
     make_images(tmp_path / "data", "dog", 4)
     decoded, tried = str(tmp_path / "decoded"), []
     ingest(tmp_path / "data", tmp_path / "1", decoded=decoded, decoding_digest="old")
-    monkeypatch.setattr(reading, "try_to_decode", lambda *arguments: tried.append(arguments) or (8, 8, 99.0))
+    monkeypatch.setattr(reading, "try_to_decode", lambda *arguments: tried.append(arguments) or (8, 8, 99.0, 1))
     ingest(tmp_path / "data", tmp_path / "2", decoded=decoded, decoding_digest="new")
     assert len(tried) == 8
     remove_outdated(decoded, "new")

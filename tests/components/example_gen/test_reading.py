@@ -51,8 +51,8 @@ def test_the_brightness_of_a_large_image_is_taken_all_over_it(shape):
 def test_an_image_that_is_too_large_has_no_brightness():
     """The image is not decoded."""
     content = encode(np.full((1000, 1001), WHITE))
-    assert try_to_decode(content, 1.0) == (1001, 1000, 0.0)
-    assert try_to_decode(content, 1.1) == (1001, 1000, WHITE)
+    assert try_to_decode(content, 1.0) == (1001, 1000, 0.0, 1)
+    assert try_to_decode(content, 1.1) == (1001, 1000, WHITE, 1)
 
 
 def test_the_brightness_is_kept_with_what_decoding_told(tmp_path):
@@ -62,6 +62,6 @@ def test_the_brightness_is_kept_with_what_decoding_told(tmp_path):
     file = ImageFile("a.png", "cat", "", "", 0, 0)
     [first] = read_images([file], str(tmp_path), 1.0, 1, DecodedImages(str(tmp_path / "decoded"), "code"))
     kept = DecodedImages(str(tmp_path / "decoded"), "code")
-    assert kept.find(first.digest) == (17, 31, first.brightness, False)
+    assert kept.find(first.digest) == (17, 31, first.brightness, 1)
     assert first.brightness == pytest.approx(pixels.mean(), rel=1e-5)
     assert read_images([file], str(tmp_path), 1.0, 1, kept) == [first]

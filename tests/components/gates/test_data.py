@@ -15,6 +15,7 @@ from components.gates.data import DataGate, DataGateSettings, DriftGate, DriftGa
 from components.gates.data_checks import find_warnings
 from components.records.gate_verdict import GateVerdict
 from components.records.quarantine import write_quarantine
+from components.run_parameters import NOT_GIVEN
 from schema.errors import DataError
 
 
@@ -62,7 +63,7 @@ def run_gate(tmp_path, write_statistics):
     Gives the verdict.
     """
 
-    def run(report, quarantine=(), images=EVEN, brightness=120, live="", force=0, **anomalies):
+    def run(report, quarantine=(), images=EVEN, brightness=120, live="", force=0, min_accuracy=NOT_GIVEN, **anomalies):
         artifacts = {
             "report": IngestReport(),
             "statistics": standard_artifacts.ExampleStatistics(),
@@ -80,8 +81,11 @@ def run_gate(tmp_path, write_statistics):
             {name: [artifact] for name, artifact in artifacts.items()},
             {"verdict": [verdict]},
             {
-                "settings": DataGateSettings(live=live, classes=CLASSES, max_bad_fraction=0.05).model_dump_json(),
+                "settings": DataGateSettings(
+                    live=live, classes=CLASSES, max_bad_fraction=0.05, orientation="ignore"
+                ).model_dump_json(),
                 "model_dir": str(tmp_path / "serving"),
+                "min_accuracy": min_accuracy,
                 "max_label_drift": 0.3,
                 "max_brightness_drift": 0.3,
                 "force": force,
@@ -109,7 +113,7 @@ def push_version(tmp_path, write_statistics, serve):
 def test_the_gate_lets_good_data_pass_with_its_warnings(run_gate):
     """A verdict is written, for the report."""
     report = make_report(oriented=2)
-    assert run_gate(report, make_broken(10)).warnings == find_warnings(report)
+    assert run_gate(report, make_broken(10)).warnings == find_warnings(report, "ignore") != find_warnings(report)
 
 
 def test_the_gate_stops_a_run_on_bad_data(run_gate, tmp_path):
@@ -118,6 +122,18 @@ def test_the_gate_stops_a_run_on_bad_data(run_gate, tmp_path):
         run_gate(make_report(), make_broken(13))
     assert len(str(error.value).splitlines()) == 12
     assert not (tmp_path / "verdict/gate_verdict.json").exists()
+
+
+def test_the_gate_stops_a_run_whose_model_could_not_pass(run_gate):
+    """Unless the user says what accuracy is enough."""
+    few = make_report(test={"cat": 2, "dog": 1})
+    with pytest.raises(DataError, match=r"too few test images \(3\) to show that a model is better than chance"):
+        run_gate(few)
+
+
+def test_with_a_bound_of_the_users_few_test_images_will_do(run_gate):
+    """Then no interval has to lie above the share of the largest class."""
+    assert run_gate(make_report(test={"cat": 2, "dog": 1}), min_accuracy=0.5).warnings
 
 
 def test_the_gate_stops_a_run_on_an_anomaly(run_gate):
@@ -151,7 +167,7 @@ def test_a_forced_run_is_warned_of_the_drift(run_gate, push_version):
     """The drift is a warning behind the other warnings."""
     push_version()
     *warnings, drift = run_gate(make_report(oriented=2), images=UNEVEN, force=1).warnings
-    assert warnings == find_warnings(make_report(oriented=2))
+    assert warnings == find_warnings(make_report(oriented=2), "ignore")
     assert drift.startswith(DRIFTED)
 
 

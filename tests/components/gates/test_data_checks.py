@@ -1,5 +1,7 @@
 """Problems that make data unfit for training, and warnings about data that is fit."""
 
+import re
+
 import pytest
 from data_reports import make_broken, make_report
 from image_files import CLASSES
@@ -9,8 +11,8 @@ from components.gates.data_checks import check_data, check_listing, find_warning
 from components.records.quarantine import LeftOut
 
 
-def check(report=None, quarantine=(), classes=CLASSES, limit=0.05):
-    return "\n".join(check_data(report or make_report(), list(quarantine), classes, limit))
+def check(report=None, quarantine=(), classes=CLASSES, limit=0.05, min_accuracy=None):
+    return "\n".join(check_data(report or make_report(), list(quarantine), classes, limit, min_accuracy))
 
 
 def test_good_data_passes():
@@ -99,7 +101,8 @@ def test_too_few_files_are_said_before_one_is_read_in_the_same_words():
 
 def test_a_class_of_three_images_passes():
     """One in each split."""
-    assert check(make_report({"cat": 70, "dog": 1}, {"cat": 15, "dog": 1}, {"cat": 15, "dog": 1})) == ""
+    report = make_report({"cat": 70, "dog": 1}, {"cat": 15, "dog": 1}, {"cat": 15, "dog": 1})
+    assert check(report, min_accuracy=0.9) == ""
 
 
 def test_too_many_broken_files_are_refused_naming_the_first_ten():
@@ -177,18 +180,53 @@ def test_classes_of_very_different_size_are_warned_of():
 def test_a_class_that_is_absent_from_val_or_test_is_warned_of():
     """The data is fit for training all the same."""
     report = make_report(train={"cat": 70, "dog": 100}, val={"cat": 15}, test={"dog": 30})
-    assert check(report) == ""
+    assert check(report, min_accuracy=0.9) == ""
     assert find_warnings(report) == ["no val image of the class dog.", "no test image of the class cat."]
 
 
-def test_exif_orientations_are_warned_of():
-    """The warning counts the images and says that the orientation is ignored."""
-    warnings = find_warnings(make_report(oriented=7))
+def test_exif_orientations_are_warned_of_where_they_are_ignored():
+    """The warning counts the images and says that the orientation is ignored, if it is."""
+    assert find_warnings(make_report(oriented=7)) == []
+    warnings = find_warnings(make_report(oriented=7), "ignore")
     assert len(warnings) == 1
-    assert warnings[0].startswith("7 images carry an EXIF orientation, which is ignored")
+    assert warnings[0].startswith("7 images have an EXIF orientation, which is ignored")
 
 
 def test_class_totals_are_summed_over_the_splits():
     """A class counts even if it is in one split alone."""
     report = make_report(train={"dog": 3, "cat": 1}, val={}, test={"cat": 2, "ant": 1})
     assert list(report.images_by_class.items()) == [("ant", 1), ("cat", 3), ("dog", 3)]
+
+
+@pytest.mark.parametrize(
+    ("test", "train", "problem"),
+    [
+        ({"cat": 2, "dog": 2}, {"cat": 70, "dog": 70}, ""),
+        (
+            {"cat": 2, "dog": 1},
+            {"cat": 70, "dog": 70},
+            "too few test images \\(3\\) .*: 0.667 of test images .* needs 8 ",
+        ),
+        (
+            {"cat": 30},
+            {"cat": 70, "dog": 70},
+            r"the test images \(30\) are all of the class cat: on them, no model is better",
+        ),
+    ],
+)
+def test_test_images_on_which_a_flawless_model_would_not_pass_are_refused(test, train, problem):
+    """Before the training; with a min_accuracy the interval does not matter."""
+    report = make_report(train=train, test=test)
+    found = check(report)
+    assert re.search(problem, found) if problem else found == ""
+    assert check(report, min_accuracy=0.0) == ""
+
+
+def test_too_few_test_images_are_refused_with_the_number_to_collect():
+    """A share of 0.97 needs some 120 test images."""
+    report = make_report({"cat": 679, "dog": 21}, {"cat": 97, "dog": 3}, {"cat": 97, "dog": 3})
+    assert check(report) == (
+        "too few test images (100) to show that a model is better than chance: 0.970 of all images are of the class "
+        "cat, and a flawless model needs 125 test images for a 95 % interval above that. Add images, until 125 or more "
+        "are tested, or set --min-accuracy."
+    )

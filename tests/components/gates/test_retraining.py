@@ -15,6 +15,7 @@ from components.gates.retraining_rules import Case, decide
 from components.gates.unpushed import write_unpushed
 from components.records.decision import RetrainingDecision
 from components.records.quarantine import write_quarantine
+from components.run_parameters import NOT_GIVEN
 from schema.errors import UsageError
 from serving.releases import versions
 
@@ -26,11 +27,11 @@ def make_keys(images):
     return image_set.make((hashlib.sha256(name.encode()).hexdigest(), label) for name, label in images.items())
 
 
-def write_report(folder, images, newest_day="", broken=0):
+def write_report(folder, images, newest_day="", broken=0, tested=10):
     """Writes ExampleGen's report for images, given as name to label; returns the folder."""
     folder.mkdir()
     image_set.write(str(folder), make_keys(images))
-    counts = {split: {"cat": 10, "dog": 10} for split in ("train", "val", "test")}
+    counts = {split: {"cat": 10, "dog": 10} for split in ("train", "val")} | {"test": {"cat": tested, "dog": tested}}
     spans = [newest_day] if newest_day else []
     write_counts(folder, counts, spans=spans, files=60 + broken)
     write_quarantine(str(folder), make_broken(broken))
@@ -177,11 +178,11 @@ def run_gate(tmp_path):
     """Returns a function that runs the component; gives its decision, and what Kubeflow's conditions would read."""
     count = 0
 
-    def run(images=SEEN, live="", newest_day="", broken=0, **properties):
+    def run(images=SEEN, live="", newest_day="", broken=0, tested=10, **properties):
         nonlocal count
         count += 1
         report, decision = IngestReport(), RunDecision()
-        report.uri = write_report(tmp_path / f"report {count}", images, newest_day, broken)
+        report.uri = write_report(tmp_path / f"report {count}", images, newest_day, broken, tested)
         decision.uri = str(tmp_path / f"decision {count}")
         (tmp_path / f"decision {count}").mkdir()
         settings = {
@@ -197,7 +198,8 @@ def run_gate(tmp_path):
             "head_epochs": 5,
             "fine_tune_epochs": 5,
             "min_accuracy": 0.9,
-            "max_accuracy_drop": 0.0,
+            "max_accuracy_drop": NOT_GIVEN,
+            "min_recall": NOT_GIVEN,
             "min_new_images": retraining.DEFAULT_MIN_NEW_IMAGES,
             "window_days": 0,
             "force": 0,
@@ -256,6 +258,7 @@ def test_the_artifact_says_whether_to_train(run_gate, tmp_path):
         {"fine_tune_epochs": 0},
         {"min_accuracy": 0.8},
         {"max_accuracy_drop": 0.1},
+        {"min_recall": 0.5},
     ],
     ids=str,
 )
@@ -274,6 +277,19 @@ def test_what_makes_no_other_model_is_no_setting(run_gate, pushed, change):
 def test_a_whole_number_is_the_same_threshold_as_its_fraction(run_gate):
     """Kubeflow hands 0 on where 0.0 was set."""
     assert run_gate(max_accuracy_drop=0)[0].settings_key == run_gate(max_accuracy_drop=0.0)[0].settings_key
+
+
+@pytest.mark.parametrize("bound", ["min_accuracy", "max_accuracy_drop", "min_recall"])
+def test_a_bound_out_of_range_stops_the_run_before_the_training(run_gate, bound):
+    """Kubeflow takes any number for a parameter."""
+    with pytest.raises(UsageError, match=f"{bound}: expected a number from 0 to 1, or -1 for none, got 1.5"):
+        run_gate(**{bound: 1.5})
+
+
+def test_data_on_which_no_model_could_pass_goes_on_to_the_data_gate(run_gate, pushed):
+    """There the run fails; ending early would be a success."""
+    assert run_gate(min_accuracy=NOT_GIVEN, tested=1)[0].reason.startswith("the data is not fit for training")
+    assert not run_gate(tested=1)[0].train
 
 
 def test_by_default_any_change_will_do(run_gate, pushed):

@@ -376,7 +376,7 @@ def test_the_network_is_the_head_on_the_embedder(base, embeddings):
 def test_training_takes_class_indices_and_the_learning_rate(embeddings):
     """The loss is the cross-entropy of a class index: -log of its probability."""
     head = build_head(embeddings, [], 3)
-    compile_for_training(head, 0.25)
+    compile_for_training(head, keras.optimizers.Adam(0.25))
     probabilities = np.asarray(head(embeddings[:2]))
     measured = head.evaluate(embeddings[:2], np.array([0, 2]), verbose=0, return_dict=True)
     expected = -np.log([probabilities[0, 0], probabilities[1, 2]]).mean()
@@ -388,7 +388,7 @@ def test_training_takes_class_indices_and_the_learning_rate(embeddings):
 def test_smoothing_spreads_a_share_of_the_target_over_all_classes(embeddings):
     """The loss is 0.8 of the cross-entropy of the label and 0.2 of the mean over the classes (Szegedy et al. 2016)."""
     head = build_head(embeddings, [], 3)
-    compile_for_training(head, 0.25, label_smoothing=0.2)
+    compile_for_training(head, keras.optimizers.Adam(0.25), label_smoothing=0.2)
     logs = np.log(np.asarray(head(embeddings[:2])))
     measured = head.evaluate(embeddings[:2], np.array([0, 2]), verbose=0, return_dict=True)
     expected = -0.8 * np.mean([logs[0, 0], logs[1, 2]]) - 0.2 * logs.mean()

@@ -383,6 +383,38 @@ def test_the_same_model_is_not_pushed_twice(run_pusher, tmp_path):
     assert [read_outcome(pushed).new for pushed in (first, second)] == [1, 0]
 
 
+@pytest.mark.parametrize("canary", [False, True])
+def test_a_push_that_is_started_anew_reports_its_own_version(run_pusher, served, monkeypatch, canary):
+    """The node was lost between the push and its report; the model is no other's, and not "there already"."""
+    monkeypatch.setenv("GRAFT_RUN_ID", "run-1")
+    compared_with = versions.find_live(str(served)).number
+    first, second = (run_pusher(canary=canary, compared_with=compared_with) for _ in range(2))
+    assert read_outcome(first) == read_outcome(second)
+    assert read_flags(second) == [1, 1, int(canary)]
+    assert len(versions.find_versions(str(served))) == 2
+    assert recall(served) is None
+
+
+def test_a_push_that_is_started_anew_behind_another_push_reports_its_own_version(
+    run_pusher, served, monkeypatch, tmp_path
+):
+    """Another run pushed meanwhile: the version of this run stays where it is, and is not called overtaken."""
+    monkeypatch.setenv("GRAFT_RUN_ID", "run-1")
+    compared_with = versions.find_live(str(served)).number
+    first = run_pusher(compared_with=compared_with)
+    live = push(str(make_model(tmp_path / "other", b"other")), str(served), {})
+    assert read_outcome(run_pusher(compared_with=compared_with)) == read_outcome(first)
+    assert versions.find_live(str(served)).number == live.number
+
+
+def test_a_push_that_is_started_anew_does_not_bring_back_what_was_withdrawn(run_pusher, served, monkeypatch):
+    """A person rolled back between the two starts."""
+    monkeypatch.setenv("GRAFT_RUN_ID", "run-1")
+    number = int(run_pusher().get_string_custom_property("pushed_version"))
+    releases.roll_back(str(served))
+    assert read_rejection(run_pusher()) == {"version": number, "state": "withdrawn"}
+
+
 def test_a_push_removes_the_versions_beyond_those_to_keep(run_pusher, tmp_path):
     """The oldest; the artifact says which."""
     numbers = [push(str(make_model(tmp_path / n, n.encode())), str(tmp_path / "serving"), {}).number for n in "abc"]

@@ -5,11 +5,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from components.records.image_list import ListedImage, read_image_list, read_image_sizes, write_image_list
+from components.records.image_list import ListedImage, read_image_list, read_image_properties, write_image_list
 from serving.storage.documents import DocumentError
 
 IMAGES = [
-    ListedImage("train", "ab" * 32, "cats/ü \n.jpg", "cats", 640, 480, 99.5),
+    ListedImage("train", "ab" * 32, "cats/ü \n.jpg", "cats", 640, 480, 99.5, 6),
     ListedImage("test", "cd" * 32, "a.png", "dogs\x1b", 8, 9, 0.0),
 ]
 
@@ -21,12 +21,13 @@ def test_what_is_written_is_read(tmp_path, images):
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
-def test_sizes_and_brightness_are_found_by_digest(tmp_path):
-    """An image that the list lacks has size 0 and brightness NaN."""
+def test_properties_are_found_by_digest(tmp_path):
+    """An image that the list lacks has size and orientation 0, and brightness NaN."""
     write_image_list(str(tmp_path / "a"), IMAGES)
-    sizes = read_image_sizes(str(tmp_path / "a")).select(["cd" * 32, "ef" * 32, "ab" * 32])
-    assert (sizes.width.tolist(), sizes.height.tolist()) == ([8, 0, 640], [9, 0, 480])
-    np.testing.assert_equal(sizes.brightness, [0.0, np.nan, 99.5])
+    found = read_image_properties(str(tmp_path / "a")).select(["cd" * 32, "ef" * 32, "ab" * 32])
+    assert (found.width.tolist(), found.height.tolist()) == ([8, 0, 640], [9, 0, 480])
+    np.testing.assert_equal(found.brightness, [0.0, np.nan, 99.5])
+    assert found.orientation.tolist() == [1, 0, 6]
 
 
 def write_table(path, metadata=b"1", **columns):

@@ -9,13 +9,14 @@ from image_files import CLASSES
 from components.serving_validator.checks import check_agreement, check_metadata, check_outputs
 
 
-def make_outputs(probabilities, labels=(b"cat", b"dog"), classes=(b"cat", b"dog")):
+def make_outputs(probabilities, labels=(b"cat", b"dog"), classes=(b"cat", b"dog"), accepted=()):
     """Outputs in the form that gRPC delivers."""
     count = len(probabilities)
     return {
         "probabilities": np.array(probabilities, np.float32),
         "label": np.array(labels, object),
         "classes": np.array([classes] * count, object),
+        "accepted": np.array(accepted or [True] * count),
     }
 
 
@@ -30,6 +31,7 @@ PREDICTION = {
     "probabilities": tensor("DT_FLOAT", -1, 2),
     "label": tensor("DT_STRING", -1),
     "classes": tensor("DT_STRING", -1, 2),
+    "accepted": tensor("DT_BOOL", -1),
 }
 SIGNATURES = {
     "serving_default": {"inputs": {"image_bytes": tensor("DT_STRING", -1)}, "outputs": {**PREDICTION}},
@@ -76,7 +78,9 @@ def test_a_tensor_of_another_name_type_or_rank_is_named(signatures, output, valu
     """With what was expected."""
     signatures["serving_default"]["outputs"][output] = value
     [problem] = check(signatures)
-    assert problem.startswith("the outputs of serving_default are classes (DT_STRING, rank 2), ")
+    assert problem.startswith(
+        "the outputs of serving_default are accepted (DT_BOOL, rank 1), classes (DT_STRING, rank 2), "
+    )
     assert said in problem.partition("; expected ")[0]
     assert "label (DT_STRING, rank 1)" in problem.partition("; expected ")[2]
 
@@ -117,6 +121,23 @@ def test_the_same_answer_is_fine():
 def test_another_answer_is_described(outputs, problem):
     """Only the first problem is described, because it may cause the others."""
     assert check_outputs(outputs, EXPECTED, CLASSES) == problem
+
+
+@pytest.mark.parametrize(
+    ("accepted", "threshold", "problem"),
+    [
+        ([True, True], None, ""),
+        ([True, False], None, "an image is not accepted, and its most probable class has 0.8000"),
+        ([True, False], 0.85, ""),
+        ([True, True], 0.85, "an image is accepted, and its most probable class has 0.8000"),
+        ([True, True], 0.800001, ""),
+        ([True, False], 0.799999, ""),
+    ],
+)
+def test_an_image_is_accepted_if_its_most_probable_class_reaches_the_threshold(accepted, threshold, problem):
+    """Either answer is right where the probability is within the tolerance of the threshold."""
+    outputs = make_outputs([[0.9, 0.1], [0.2, 0.8]], accepted=accepted)
+    assert check_outputs(outputs, EXPECTED, CLASSES, threshold=threshold) == problem
 
 
 def test_another_build_may_round_otherwise():

@@ -141,6 +141,7 @@ def test_a_good_model_is_blessed(validate):
         assert {event.total for event in events if event.step == step} == {20}
 
 
+@pytest.mark.long
 def test_a_model_that_is_too_slow_and_too_large_is_refused(validate):
     """Each ceiling says what was measured and what is allowed; the key to raise is named."""
     result = validate(max_latency_ms=0.001, max_serving_mb=1.0)
@@ -241,6 +242,7 @@ def test_a_model_that_crashes_the_server_is_refused(validate, dead_server):
     assert (result.mark, result.verdict["reasons"]) == (0, ["by gRPC: the server ended with -11 during a request"])
 
 
+@pytest.mark.long
 def test_a_server_that_is_killed_is_an_error(validate, dead_server):
     """Linux kills a server for lack of memory, so another try may succeed."""
     dead_server.process.poll = lambda: -9

@@ -255,7 +255,7 @@ def test_a_head_alone_can_be_asked_with_embeddings(head_only, examples, val_exam
     embedded = read_records(head_only.run.parent / "embeddings" / "Split-val")
     answer = tf.saved_model.load(head_only.model).signatures["embedded_examples"](examples=embedded)
     np.testing.assert_allclose(answer["probabilities"], predict(head_only.model, val_examples), atol=1e-5)
-    assert set(answer) == {"probabilities", "label", "classes"}
+    assert set(answer) == {"probabilities", "label", "classes", "accepted"}
 
 
 def test_a_fine_tuned_model_takes_no_embeddings(fine_tuned):
@@ -370,6 +370,7 @@ def test_the_export_holds_no_optimizer(fine_tuned, small_base):
     assert data.stat().st_size < 4 * (small_base(32, "random").count_params() + head) * 1.2
 
 
+@pytest.mark.long
 def test_an_augmented_run_exports_what_it_validated_and_leaves_no_images_behind(
     train, large_examples, tmp_path, caplog
 ):
@@ -395,11 +396,13 @@ def test_warmup_images_bounds_the_photographs_that_travel_with_a_model(examples,
     written = {}
     monkeypatch.setattr(component, "export_saved_model", lambda *args, **kwargs: None)
     monkeypatch.setattr(component.resnet, "assemble", lambda *args: None)
+    monkeypatch.setattr(component.resnet, "build_logits", lambda *args: None)
     monkeypatch.setattr(component.resnet, "build_embedder", lambda *args: None)
     monkeypatch.setattr(component, "write_warmup_requests", lambda path, images, name: written.update(images=images))
     fn_args = SimpleNamespace(transform_output=str(tmp_path), serving_model_dir=str(tmp_path))
     settings = change(SETTINGS, warmup_images=count, test_files=[str(examples / "Split-test" / "*")])
-    component.export(SimpleNamespace(network=None), None, FINE_TUNE, fn_args, settings)
+    trained = SimpleNamespace(head=None, kept=FINE_TUNE)
+    component.export(SimpleNamespace(network=None), trained, None, fn_args, settings)
     assert len(written.get("images", [])) == min(count, 2)
 
 

@@ -14,7 +14,7 @@ from training_settings import AUGMENTED, SETTINGS, change
 
 from components import progress
 from components.embedder.artifact import Embedded
-from components.network import resnet
+from components.network import heads, resnet
 from components.records.history import Score
 from components.trainer import scoring, training
 from components.trainer.devices import Devices, choose_devices
@@ -242,7 +242,8 @@ def live(small_base, transform_graph, tmp_path_factory):
 def start_head(path, **changes):
     """The weights of a head before its training, cold and then warm."""
     embeddings = np.random.default_rng(0).normal(0, 1, (8, 2048)).astype(np.float32)
-    heads = [training.build_head(embeddings, change(SETTINGS, live=start, **changes)) for start in ("", path)]
+    settings = [change(SETTINGS, live=start, **changes) for start in ("", path)]
+    heads = [training.build_head(embeddings, one.head_units, one) for one in settings]
     return [head.get_weights() for head in heads]
 
 
@@ -408,8 +409,181 @@ def test_a_fine_tuned_base_is_scored_and_left_in_float32(embedded_noise, small_b
         np.testing.assert_allclose(np.asarray(network(images)).sum(axis=1), 1, atol=1e-5)
 
 
+def train_below_a_faint_head(embedded_noise, small_base, devices, tmp_path):
+    """Trains the convolution below a frozen head whose gradients are near 1e-9; returns the change of its kernel."""
+    data = embedded_noise[0]
+    base = small_base(32, "random", policy=devices.policy)
+    resnet.freeze_below(base, "conv5_block3")
+    head = resnet.build_head(data.embedded.embeddings, [], 2)
+    *constants, kernel, bias = head.get_weights()
+    head.set_weights([*constants, kernel * 1e-6, bias])
+    head.trainable = False
+    layer, network = base.get_layer("conv5_block3_3_conv"), resnet.assemble_tail(base, "conv4_block6_out", head)
+    before = np.copy(layer.get_weights()[0])
+    settings = change(SETTINGS, fine_tune_epochs=1)
+    training.train_phase(
+        FINE_TUNE, network, data.below, data.below, data.embedded.labels, settings, devices, str(tmp_path)
+    )
+    return (layer.get_weights()[0] - before).ravel()
+
+
+def test_float16_trains_on_gradients_that_float16_rounds_to_0(embedded_noise, small_base, devices, tmp_path):
+    """With loss scaling the kernel moves as it does in float32. Without, 99 of 100 of its weights stay."""
+    expected = train_below_a_faint_head(embedded_noise, small_base, devices, tmp_path)
+    float16 = Devices("mixed_float16", False, tf.distribute.get_strategy())
+    moved = train_below_a_faint_head(embedded_noise, small_base, float16, tmp_path)
+    assert np.mean(moved != 0) == pytest.approx(np.mean(expected != 0), abs=0.02)
+    assert np.corrcoef(moved, expected)[0, 1] > 0.95
+
+
+OPTIONS = {
+    "schedule": {"fine_tune_schedule": "cosine", "fine_tune_warmup": 0.3},
+    "clipping": {"fine_tune_clip_norm": 0.01},
+    "decay": {"fine_tune_weight_decay": 0.1},
+    "average": {"fine_tune_average": 0.9},
+}
+EVERY_OPTION = {name: value for option in OPTIONS.values() for name, value in option.items()}
+LEARNS = {"fine_tune_learning_rate": 1e-3}
+BRIEF = {"head_epochs": 1, "fine_tune_epochs": 2}
+
+
+class Killed(BaseException):
+    """Ends a training in the middle, as a signal does."""
+
+
+def check_that_a_killed_training_ends_the_same(train, monkeypatch):
+    """A training that is killed in its second epoch of phase 2 leaves nothing that the next one would start from."""
+    base, trained = train()
+    progressed = training.ReportProgress.on_train_batch_end
+
+    def kill(callback, batch, logs=None):
+        progressed(callback, batch, logs)
+        if callback._step == "fine-tuning" and int(callback.model.optimizer.iterations) == 4:
+            raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training.ReportProgress, "on_train_batch_end", kill)
+        with pytest.raises(Killed):
+            train()
+    again, retrained = train()
+    assert all(map(np.array_equal, base.get_weights(), again.get_weights()))
+    assert all(map(np.array_equal, trained.head.get_weights(), retrained.head.get_weights()))
+    assert trained.history == retrained.history
+    assert trained.kept == FINE_TUNE
+
+
 @pytest.mark.long
-def test_two_devices_train_one_network(warm_python, tmp_path):
+def test_a_killed_training_with_every_option_ends_with_the_same_model(
+    embedded_noise, small_base, frozen_like, devices, tmp_path, monkeypatch
+):
+    """To the bit: phases keep nothing on disk, and a new start counts its steps from 0."""
+    common = (embedded_noise, small_base, frozen_like, devices, tmp_path, True)
+    check_that_a_killed_training_ends_the_same(
+        lambda: fine_tune(*common, **LEARNS, **BRIEF, **EVERY_OPTION), monkeypatch
+    )
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("policy", ["float32", "mixed_float16"])
+@pytest.mark.parametrize("option", OPTIONS)
+def test_a_killed_training_with_one_option_ends_with_the_same_model(
+    option, policy, embedded_noise, small_base, frozen_like, tmp_path, monkeypatch
+):
+    """As with all of them, in float16 as well."""
+    devices = Devices(policy, False, tf.distribute.get_strategy())
+    common = (embedded_noise, small_base, frozen_like, devices, tmp_path, True)
+    check_that_a_killed_training_ends_the_same(
+        lambda: fine_tune(*common, **LEARNS, **BRIEF, **OPTIONS[option]), monkeypatch
+    )
+
+
+def test_the_average_of_the_weights_is_kept_and_the_schedule_counts_the_steps_of_its_phase(
+    embedded_noise, small_base, frozen_like, devices, tmp_path, monkeypatch
+):
+    """The average lags behind the last step, and the history has its loss. A cosine ends with the last step."""
+    kernels, rates = [], {"head": [], "fine-tuning": []}
+    progressed = training.ReportProgress.on_train_batch_end
+
+    def record(callback, batch, logs=None):
+        progressed(callback, batch, logs)
+        kernels.append(np.asarray(callback.model.trainable_variables[0]))
+        rates[callback._step].append(float(callback.model.optimizer.learning_rate))
+
+    monkeypatch.setattr(training.ReportProgress, "on_train_batch_end", record)
+    changes = {**LEARNS, "batch_size": 8, "fine_tune_schedule": "cosine", "fine_tune_average": 0.5, "head_epochs": 1}
+    base, trained = fine_tune(embedded_noise, small_base, frozen_like, devices, tmp_path, True, **changes)
+    np.testing.assert_allclose(rates["head"], PHASE_2_LEARNS["head_learning_rate"], rtol=1e-6)
+    after = 0.5e-3 * (1 + np.cos(np.pi * np.arange(1, 13) / 12))  # 4 epochs of 3 steps
+    np.testing.assert_allclose(rates["fine-tuning"], after, atol=1e-9)
+    kernels = [kernel for kernel in kernels if kernel.ndim == 4]  # of phase 2
+    average = kernels[0]
+    for kernel in kernels[1:]:
+        average = 0.5 * average + 0.5 * kernel
+    [best] = [row for row in trained.history if row.best and row.phase == FINE_TUNE]
+    assert best.epoch == 4
+    np.testing.assert_allclose(base.get_layer("conv5_block3_3_conv").get_weights()[0], average, atol=1e-6)
+    assert np.abs(average - kernels[-1]).max() > 1e-5
+    assert trained.scores[FINE_TUNE].loss == pytest.approx(best.val_loss, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("scores", "best"),
+    [
+        ([(0.3, 0.9), (0.2, 0.8), (0.4, 1.0)], 1),
+        ([(0.2, 0.9), (0.2, 0.9), (0.2, 0.9)], 0),
+        ([(0.2, 0.8), (0.2, 0.9), (0.2, 0.9)], 1),
+        ([(math.nan, 0.9), (math.nan, 0.9), (9.0, 0.1)], 2),
+    ],
+)
+def test_auto_keeps_the_head_with_the_lowest_loss_and_of_equal_ones_the_smallest(
+    scores, best, devices, tmp_path, monkeypatch
+):
+    """By loss, then by accuracy, then by size. Every head is said, with a name of its own in progress and logs."""
+    names = []
+
+    def train_head(units, train, val, settings, devices, log_dir, name):
+        names.append(name)
+        scored = scoring.Scored(make_score(*scores[len(names) - 1]), np.zeros([0, 2]), np.zeros(0, np.int64))
+        return training.TrainedHead(units, None, [], scored, [])
+
+    monkeypatch.setattr(training, "_train_head", train_head)
+    chosen = training.try_heads(None, None, change(SETTINGS, head_units="auto"), devices, str(tmp_path))
+    assert [head.units for head in chosen.tried] == [[], [1024], [1024, 1024, 1024, 512]]
+    assert [head.kept for head in chosen.tried] == [index == best for index in range(3)]
+    assert chosen.units == chosen.tried[best].units
+    assert str(chosen.scored.score) == str(make_score(*scores[best]))
+    assert names[1:] == ["head with 1 hidden layer (1024)", "head with 4 hidden layers (1024, 1024, 1024, 512)"]
+
+
+@pytest.mark.long
+def test_auto_with_augmented_images_trains_the_chosen_head_on_them(
+    noise, small_base, frozen_like, devices, tmp_path, monkeypatch
+):
+    """The heads are compared on the images as they are; one of them then goes through the base."""
+    monkeypatch.setattr(heads, "CANDIDATES", ((), (4,)))
+    settings = change(SETTINGS, augmentation=AUGMENTED, head_units="auto", head_epochs=1)
+    trained = training.train(frozen_like(small_base(32, "random")), noise, settings, devices, str(tmp_path))
+    [kept] = [head for head in trained.tried if head.kept]
+    assert [head.units for head in trained.tried] == [[], [4]]
+    assert len([layer for layer in trained.head.layers if layer.name.startswith("dense_")]) == len(kept.units)
+    assert {row.phase for row in trained.history} == {HEAD}
+
+
+def test_auto_starts_warm_where_the_live_head_fits(live, monkeypatch, devices, tmp_path, caplog):
+    """The live head has one hidden layer of 8; the other heads start cold."""
+    caplog.set_level("INFO", logger="absl")
+    monkeypatch.setattr(heads, "CANDIDATES", ((), (8,), (8, 8)))
+    embeddings = np.random.default_rng(0).normal(0, 1, (8, 2048)).astype(np.float32)
+    embedded = Embedded(embeddings, np.arange(8) % 2, [])
+    settings = change(SETTINGS, head_units="auto", head_epochs=1, live=live.path)
+    training.train(None, Inputs(None, embedded, embedded), settings, devices, str(tmp_path))
+    told = [record.getMessage() for record in caplog.records if "Warm start" in record.getMessage()]
+    assert ["yes" in text for text in told] == [False, True, False]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("policy", ["float32", "mixed_float16"])
+def test_two_devices_train_one_network(warm_python, tmp_path, policy):
     """MirroredStrategy over two logical CPUs, which takes a process of its own: both phases run, and the loss falls."""
     script = pathlib.Path(__file__).with_name("train_on_two_devices.py")
-    subprocess.run([warm_python.program, script, tmp_path], check=True, timeout=300)
+    subprocess.run([warm_python.program, script, tmp_path, policy], check=True, timeout=300)

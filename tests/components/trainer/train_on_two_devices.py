@@ -1,4 +1,7 @@
-"""Trains a small network on two logical CPUs; run by test_training.py with a folder for the logs."""
+"""Trains a small network on two logical CPUs; run by test_training.py with a folder for the logs and a policy.
+
+A policy other than float32 trains with all options of phase 2.
+"""
 
 import pathlib
 import sys
@@ -11,7 +14,7 @@ sys.path[:0] = [str(HERE.parents[2]), str(HERE), str(HERE.parents[1] / "fixtures
 
 import numpy as np
 from small_networks import build_small_base
-from test_training import batch
+from test_training import EVERY_OPTION, batch
 from training_settings import SETTINGS, change
 
 from components.embedder.artifact import Embedded
@@ -32,13 +35,15 @@ def main() -> None:
     embeddings = (random.normal(0, 1, (30, 2048)) + labels[:, np.newaxis]).astype(np.float32)
     embedded = Embedded(embeddings, labels, [])
     below = batch(random.normal(0, 1, (30, 2, 2, 16)).astype(np.float32), labels)
+    policy = sys.argv[2]
     settings = change(SETTINGS, batch_size=8, head_epochs=4, fine_tune_epochs=1)
+    settings = settings if policy == "float32" else change(settings, **EVERY_OPTION)
     with strategy.scope():
         base = build_small_base(32, "random")
         before = base.get_weights()
         inputs = training.Inputs(None, embedded, embedded, below, below)
         frozen = types.SimpleNamespace(network=base, split_layer="conv4_block6_out")
-        trained = training.train(frozen, inputs, settings, Devices("float32", False, strategy), sys.argv[1])
+        trained = training.train(frozen, inputs, settings, Devices(policy, False, strategy), sys.argv[1])
     phases = [row.phase for row in trained.history]
     losses = [row.loss for row in trained.history]
     assert phases == ["head"] * 4 + ["fine-tune"], phases
@@ -48,7 +53,7 @@ def main() -> None:
     assert trained.kept == "head" or moved[2], moved
     best = next(row for row in trained.history if row.best and row.phase == "head")
     assert abs(trained.scores["head"].loss - best.val_loss) < 1e-4, (trained.scores, best)
-    assert trained.val_probabilities.shape == (30, 2), trained.val_probabilities.shape
+    assert trained.val.probabilities.shape == (30, 2), trained.val.probabilities.shape
 
 
 if __name__ == "__main__":

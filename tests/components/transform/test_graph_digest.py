@@ -11,6 +11,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 from components.transform.graph_digest import digest_output
+from components.transform.preprocessing import preprocess_images
 
 pytestmark = pytest.mark.slow
 
@@ -267,6 +268,7 @@ def transform(tmp_path_factory):
     def analyze(classes, image_size):
         folder = tmp_path_factory.mktemp("transform")
         config = {"classes": classes, "image_size": image_size, "max_megapixels": 1.0}
+        config |= {"orientation": "exif", "resize": "stretch"}
         row = {
             "image": [b"not decoded"],
             "label": [b"cat"],
@@ -290,6 +292,7 @@ def known(transform_graph):
     return os.path.join(transform_graph, "transform_fn")
 
 
+@pytest.mark.long
 def test_a_transform_graph_made_again_has_the_same_digests(known, transform, classes, image_size):
     """The next run makes the graph again and must find its stored embeddings."""
     again = transform(classes, image_size)
@@ -298,6 +301,7 @@ def test_a_transform_graph_made_again_has_the_same_digests(known, transform, cla
     assert digest_output(known, "pixels") != digest_output(known, "label_index")
 
 
+@pytest.mark.long
 def test_pixels_do_not_depend_on_the_classes(known, transform, classes, image_size):
     """After a new class, stored embeddings stay valid."""
     changed = transform([*classes, "horse"], image_size)
@@ -311,3 +315,22 @@ def test_pixels_of_another_size_have_another_digest(known, transform, classes, i
     changed = transform(classes, 2 * image_size)
     assert digest_output(changed, "pixels") != digest_output(known, "pixels")
     assert digest_output(changed, "label_index") == digest_output(known, "label_index")
+
+
+@pytest.mark.long
+def test_pixels_of_another_geometry_have_another_digest(tmp_path):
+    """Stored embeddings of images that lie on their side, or that are cut to a square, are not mixed with others."""
+
+    def digest(folder, orientation, resize):
+        module = tf.Module()
+        signature = [tf.TensorSpec([None], tf.string, name="image")]
+        serve = tf.function(
+            lambda image: {"pixels": preprocess_images(image, 32, 1.0, orientation, resize)}, input_signature=signature
+        )
+        tf.saved_model.save(module, str(folder), signatures=serve)
+        return digest_output(str(folder), "pixels")
+
+    settings = [("exif", "stretch"), ("ignore", "stretch"), ("exif", "crop"), ("exif", "pad"), ("exif", "stretch")]
+    digests = [digest(tmp_path / str(index), *setting) for index, setting in enumerate(settings)]
+    assert digests[0] == digests[-1]
+    assert len(set(digests)) == 4

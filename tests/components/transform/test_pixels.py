@@ -74,6 +74,7 @@ def test_pixels_are_those_of_the_transform_graph(examples, transform):
     np.testing.assert_array_equal(images, expected)
 
 
+@pytest.mark.long
 def test_shuffled_images_are_the_same_in_another_order_each_epoch(examples, transform):
     """Labels stay with their images, and a seed repeats the orders."""
 

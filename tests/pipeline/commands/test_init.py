@@ -16,12 +16,12 @@ def graft(tmp_path, monkeypatch, capsys):
 
 def test_file_names_the_data_and_says_what_is_there(graft, tmp_path, make_images):
     """Relative to the file, so that both can be moved together."""
-    make_images("photos", "cats", 3)
-    make_images("photos", "dogs", 4)
+    make_images("photos", "cats", 20)
+    make_images("photos", "dogs", 21)
     (tmp_path / "conf").mkdir()
     done = graft("init", "photos", "--config", "conf/night.toml")
     assert done.code == 0
-    assert "photos: 7 files in 2 classes" in done.out
+    assert "photos: 41 files in 2 classes" in done.out
     assert done.out.endswith("Wrote:    conf/night.toml\nNext:     ./graft run --config conf/night.toml\n")
     assert load_config("conf/night.toml", {}).data == "conf/../photos"
     assert '#classes = ["cats", "dogs"]' in (tmp_path / "conf" / "night.toml").read_text()
@@ -38,7 +38,7 @@ def test_file_without_a_folder_says_that_the_folder_is_missing(graft, arguments)
 def test_minimal_file_holds_the_folder_and_nothing_else(graft, tmp_path, make_images):
     """Two lines of comments besides."""
     for label in ("cats", "dogs"):
-        make_images("photos", label, 3)
+        make_images("photos", label, 20)
     assert graft("init", "photos", "--minimal").code == 0
     lines = (tmp_path / "graft.toml").read_text().splitlines()
     assert [line for line in lines if not line.startswith("#")] == ['data = "photos"  # folder of labelled images']

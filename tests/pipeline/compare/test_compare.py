@@ -1,6 +1,5 @@
 """`./graft compare`: what differs between two runs, as text, JSON and page."""
 
-import dataclasses
 import html
 import io
 import itertools
@@ -15,7 +14,7 @@ from command_line import make_typist
 from compared_runs import FLIPPED, A, B, write_embeddings, write_record, write_runs
 
 from components.records.image_list import IMAGES, ListedImage, read_image_list, write_image_list
-from components.records.predictions import PREDICTIONS, read_predictions
+from components.records.predictions import PREDICTIONS
 from pipeline.cli import main
 from pipeline.compare import page as pages
 from pipeline.compare.compare import compare
@@ -103,7 +102,7 @@ def test_flipped_images_stand_beside_the_nearest_new_training_images(workspace):
 
 
 def test_test_images_without_embeddings_are_listed_without_neighbours(workspace):
-    """A run that fine-tunes embeds no test image."""
+    """They may be pruned."""
     shutil.rmtree(workspace.embeddings)
     write_embeddings(workspace, [i for i in read_image_list(str(workspace.runs / B / IMAGES)) if i.split == "train"])
     found = compare_runs(workspace)
@@ -111,24 +110,6 @@ def test_test_images_without_embeddings_are_listed_without_neighbours(workspace)
     [note] = found.notes
     assert note.startswith("3 of 3 listed test images have no stored embedding")
     assert "by the cosine" not in render_page(workspace)
-
-
-def test_val_images_stand_in_for_test_images_without_embeddings(workspace):
-    """With their neighbours, and outside of the paired test."""
-    in_val = "dogs/spoilt.png"
-    for run_id in (A, B):
-        folder = workspace.runs / run_id
-        kept = read_predictions(str(folder / PREDICTIONS))
-        split = ["val" if path == in_val else "test" for path in kept.path]
-        dataclasses.replace(kept, split=split).write(str(folder / PREDICTIONS))
-    images = read_image_list(str(workspace.runs / B / IMAGES))
-    shutil.rmtree(workspace.embeddings)
-    write_embeddings(workspace, [i for i in images if i.split == "train" or i.path == in_val])
-    found = compare_runs(workspace)
-    assert found.test.images == 4
-    assert [(flip.path, len(flip.nearest)) for flip in found.val_flips] == [(in_val, 3)]
-    assert "1 image of val with another predicted class in B" in "\n".join(write_text(found, 120))
-    assert 'alt="Validation image of dogs' in render_page(workspace)
 
 
 def test_a_run_compared_with_itself_differs_in_nothing(workspace):

@@ -73,6 +73,15 @@ def test_lists_and_tables_can_be_written_on_the_command_line():
     assert config.beam.args == ("--direct_num_workers=2", "--name=a b")
 
 
+def test_the_head_is_a_list_of_widths_or_auto(tmp_path):
+    """In a file and on the command line; an empty list is a head without a hidden layer."""
+    file = tmp_path / "graft.toml"
+    for value, expected in (('"auto"', "auto"), ("[64, 32]", (64, 32)), ("[]", ())):
+        file.write_text(f'data = "photos"\nhead_units = {value}\n')
+        assert load_config(str(file), {}).head_units == expected
+    assert load_config(str(file), {"head_units": "auto"}).head_units == "auto"
+
+
 def test_class_names_are_composed_as_folder_names_are():
     """A name typed on a Mac is the same class."""
     assert load_config(None, {"data": "photos", "classes": ("cafe\u0301", "bar")}).classes == ("caf\u00e9", "bar")
@@ -122,8 +131,23 @@ def test_images_in_the_workspace_are_fine(tmp_path, monkeypatch):
         ("split_ratios", {"train": 0.7, "val": 0.3}),
         ("head_units", (0,)),
         ("head_units", "64,wide"),
+        ("head_units", "automatic"),
+        ("head_units", ("auto",)),
+        ("fine_tune_schedule", "linear"),
+        ("fine_tune_warmup", 1.0),
+        ("fine_tune_clip_norm", -1.0),
+        ("fine_tune_weight_decay", -0.1),
+        ("fine_tune_average", 1.0),
         ("head_epochs", True),
         ("min_accuracy", float("nan")),
+        ("min_accuracy", -1),
+        ("max_accuracy_drop", -0.01),
+        ("min_recall", 1.01),
+        ("coverage", 0.49),
+        ("coverage", 1.0),
+        ("coverage", float("nan")),
+        ("coverage", "on"),
+        ("coverage", True),
         ("dropout", 1),
         ("class_weights", "fair"),
         ("fine_tune_from", "conv5_block4"),
@@ -142,6 +166,12 @@ def test_value_out_of_range_names_key_and_value(key, value):
     option = "--" + key.replace("_", "-").replace(".", "-")
     with pytest.raises(UsageError, match=rf"{option}: expected .*; got"):
         load_config(None, {"data": "photos", key: value})
+
+
+@pytest.mark.parametrize(("value", "expected"), [("0.9", 0.9), (0.5, 0.5), ("off", "off")])
+def test_a_coverage_is_a_share_or_off(value, expected):
+    """In a file and on the command line."""
+    assert load_config(None, {"data": "photos", "coverage": value}).coverage == expected
 
 
 def test_switch_is_on_or_off_in_a_file_and_the_command_line_overrides_it(tmp_path):

@@ -2,12 +2,14 @@
 
 import io
 import json
+import re
 
 import pytest
 from example_outcome import CONFIG, OUTCOME, SERVING, change_result
 from made_up_evaluation import EVALUATION
 from rich.console import Console
 
+from components.evaluator.comparison import describe_uncompared
 from components.records.evaluation import Baseline
 from components.records.push import Rejection
 from pipeline.config.load import load_config
@@ -39,7 +41,13 @@ def test_everything_that_matters_is_said():
         "1 of 5 epochs (stopped early) of fine-tuning from conv5_block1; random weights",
         "Kept:     the head alone, of its epoch 1: loss 0.200, accuracy 0.900 on val",
         "(fine-tuned loss 0.300, accuracy 0.925)",
+        "Heads:    tried on val: no hidden layer, loss 0.250, accuracy 0.850; "
+        "1 hidden layer (1024), loss 0.200, accuracy 0.900 (kept)",
         "Accuracy: 0.900 on 40 test images (95 % confidence 0.770 to 0.960)",
+        "a logistic regression on the embeddings has 0.950 on 40 test images, and 0.875 on val",
+        "temperature 1.5 from val: log loss 0.300 (0.200 to 0.400), before 0.400 (0.200 to 0.600)",
+        "calibration error 0.040 (0.020 to 0.060), before 0.060 (0.030 to 0.090)",
+        "accepts 38 of 40 test images: 0.950 (0.835 to 0.986) where coverage is 0.95",
         "The base has random weights",
         "Served:   16 images by gRPC and REST, with the answers of the evaluation; median 31.4 ms, 612 MB",
         "Pushed:   ",
@@ -71,6 +79,30 @@ def test_comparison_with_the_live_version_says_on_what(baseline, text):
     if baseline:
         baseline |= {"version": 3, "candidate_accuracy": 0.88 if baseline["compared"] else None}
     assert text in report(baseline=Baseline(**baseline) if baseline else None)
+
+
+LIVE = Baseline(
+    version=3, compared=True, classes=list(EVALUATION.classes), images=40, accuracy=0.85, candidate_accuracy=0.9,
+    lost=1, won=3, p_value=0.9375,
+)  # fmt: skip
+
+
+def test_comparisons_have_the_images_that_one_model_alone_gets_right():
+    """Of the live version, and of the best kept one if there is another."""
+    text = "and version 3 has 0.850 (3 right by this model alone, 1 by that version alone, p = 0.94)"
+    assert f"{text}\n" in unwrap(report(baseline=LIVE))
+    best = LIVE.model_copy(update={"version": 2, "accuracy": 0.95})
+    both = unwrap(report(baseline=LIVE, best=best))
+    assert f"{text}; the best kept version 2 has 0.950 (3 right by this model alone, 1 by that" in both
+    gone = describe_uncompared(2, [], "which was removed during the run")
+    assert "; not compared with the best kept version 2, which was removed during" in unwrap(
+        report(baseline=LIVE, best=gone)
+    )
+
+
+def unwrap(printed):
+    """Joins the lines of a long text."""
+    return re.sub(r"\n {10}", " ", printed)
 
 
 def test_canary_is_said_to_be_one_and_how_to_make_it_live():
@@ -131,3 +163,16 @@ def test_other_programs_get_the_same():
     assert tree["report"] == "graft-out/runs/20261124T000000"
     assert tree["evaluation"]["accuracy"] == 0.9
     assert tree["serving"] == SERVING.model_dump()
+
+
+@pytest.mark.parametrize("p_value", [0.5, 0.01])
+def test_a_better_logistic_regression_is_noted_if_that_is_no_chance(p_value):
+    """One note, with both accuracies and what to try."""
+    fitted = EVALUATION.logistic_regression.model_copy(update={"p_value": p_value})
+    printed = report(logistic_regression=fitted)
+    assert printed.count("A logistic regression on the embeddings is right on 0.950") == (p_value < 0.05)
+
+
+def test_a_report_of_an_earlier_run_has_no_logistic_regression():
+    """Nor has a run with augmentation."""
+    assert "logistic" not in report(logistic_regression=None)

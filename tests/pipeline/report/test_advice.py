@@ -4,6 +4,7 @@ import pytest
 from example_outcome import CONFIG, HISTORY, make_epoch
 from made_up_evaluation import EVALUATION
 
+from components.records.evaluation import Baseline
 from pipeline.config.load import load_config
 from pipeline.report.advice import advise
 
@@ -44,6 +45,27 @@ def test_an_accuracy_that_may_be_good_enough_asks_for_images():
     [sentence] = advise_on(accuracy_interval=[0.2, 0.65])
     assert sentence.startswith("Few test images: on 40 an accuracy of 0.200 to 0.650 is likely, which includes the 0.6")
     assert not any("Few test images" in sentence for sentence in advise_on())
+
+
+LIVE = Baseline(
+    version=7, compared=True, classes=["cats", "dogs"], images=40, accuracy=0.6, candidate_accuracy=0.4, lost=9, won=1,
+    p_value=0.01,
+)  # fmt: skip
+
+
+def test_images_that_the_live_version_alone_gets_right_are_to_be_looked_at():
+    """With their number; not where this model has as many."""
+    [sentence] = advise_on(baseline=LIVE)
+    assert sentence.startswith("Version 7 alone is right on 9 test images: look for them among the mistakes")
+    assert advise_on(baseline=LIVE.model_copy(update={"won": 9})) == advise_on()
+
+
+def test_a_better_kept_version_can_be_made_live():
+    """The command, and the other way out. Not for a reason that has nothing to do with that version."""
+    best = LIVE.model_copy(update={"version": 5})
+    [sentence] = advise_on(best=best, failures=["it is worse than the best kept version (5) beyond chance: ..."])
+    assert "has 0.600 on the same test images: make it live with ./graft releases promote 5" in sentence
+    assert advise_on(best=best) == advise_on()
 
 
 def test_a_class_that_is_never_predicted_is_named():

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from scipy.stats import binomtest
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import confusion_matrix
 
+from components.evaluator.answers import Share, list_days, measure_slices, select
 from components.records.predictions import Predictions
 from pipeline.report import figures
 
@@ -18,7 +18,7 @@ def make_answers(images=200, baseline=True, seed=0):
     label = [CLASSES[i] for i in numbers.integers(0, 3, images)]
     paths = [f"2026-11-2{i % 3}/{name}/{i}.jpg" for i, name in enumerate(label)]
     before[::2] = np.nan
-    return figures.select(
+    return select(
         Predictions(
             classes=CLASSES,
             baseline_version=3 if baseline else None,
@@ -31,12 +31,6 @@ def make_answers(images=200, baseline=True, seed=0):
             baseline=before if baseline else np.zeros((images, 0), np.float32),
         )
     )
-
-
-@pytest.mark.parametrize(("right", "images"), [(0, 1), (1, 1), (45, 50), (0, 7), (9123, 10_000)])
-def test_interval_is_that_of_the_evaluator(right, images):
-    interval = binomtest(right, images).proportion_ci(method="wilson")
-    assert figures.wilson_interval(right, images) == pytest.approx((interval.low, interval.high), abs=1e-12)
 
 
 def test_matrix_is_that_of_scikit_learn():
@@ -82,8 +76,8 @@ def test_the_live_version_is_judged_by_its_own_class_list():
 
 def test_slices_count_both_models_by_day():
     answers = make_answers()
-    days = figures.list_days(answers.path, ["2026-11-20", "2026-11-21"])
-    measured = figures.measure_slices(answers, days)
+    days = list_days(answers.path, ["2026-11-20", "2026-11-21"])
+    measured = measure_slices(answers, days)
     assert list(measured) == ["2026-11-20", "2026-11-21"]
     now, before = measured["2026-11-20"]
     assert (now.images, before.images) == (67, 33)
@@ -95,4 +89,4 @@ def test_no_image_makes_no_figure_and_no_error():
     assert figures.count_matrix(answers) == [[0] * 3] * 3
     assert figures.measure_reliability(answers)[3] == 0
     assert figures.find_confident_mistakes(answers, 3) == figures.find_least_certain(answers, 3) == []
-    assert figures.Share(0, 0).interval is None
+    assert Share(0, 0).interval is None

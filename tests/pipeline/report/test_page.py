@@ -10,7 +10,8 @@ from components.records.image_list import IMAGES, ListedImage, write_image_list
 from components.records.predictions import read_predictions
 from pipeline.report import data
 from pipeline.report.drift import Drift
-from pipeline.report.page import FILE, try_to_write_report, write_report
+from pipeline.report.page import try_to_write_report, write_report
+from pipeline.workspace.workspace import PAGE
 
 EVIL = "<script>alert(1)</script> \x1b[2J\u202e"
 WRITTEN = {
@@ -118,7 +119,7 @@ def test_an_error_of_the_page_ends_no_run(tmp_path, caplog):
     workspace = make_workspace(tmp_path)
     try_to_write_report(workspace, "no such run")
     assert "could not be written" in caplog.text
-    assert not list(tmp_path.rglob(FILE))
+    assert not list(tmp_path.rglob(PAGE))
 
 
 def test_an_early_end_gives_its_reason_once(tmp_path):
@@ -187,3 +188,16 @@ def test_drift_stands_beside_the_limit_of_the_gate(whole):
     assert "Jensen-Shannon divergence of the histograms; the mean pixel value is 99.0, and was 140.0" in row
     assert ">0.310</td>" in row
     assert ">above</td>" in row
+
+
+def test_the_logistic_regression_stands_beside_the_model_and_a_note_where_it_is_better(tmp_path, trained):
+    """A row of the accuracies, its accuracy on val, and the heads that were tried."""
+    assert "Logistic regression on the embeddings" in trained
+    assert "180 images" in trained
+    assert "0.875" in trained
+    assert "1 hidden layer (1024)" in trained
+    assert "Try --head-units auto" not in trained
+    evaluation = run_folders.RESULT.evaluation
+    fitted = evaluation.logistic_regression.model_copy(update={"p_value": 0.01})
+    page = write_page(tmp_path, evaluation=evaluation.model_copy(update={"logistic_regression": fitted}))
+    assert "Try --head-units auto" in page

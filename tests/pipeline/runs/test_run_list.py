@@ -20,7 +20,7 @@ from pipeline.report.outcome import find_outcome
 from pipeline.report.sources import gather
 from pipeline.runs.run_list import describe_outcome, list_runs, print_runs
 from pipeline.workspace.manifest import RunManifest
-from pipeline.workspace.workspace import Workspace
+from pipeline.workspace.workspace import Workspace, open_workspace
 from schema.errors import UsageError
 
 ROOT = pathlib.Path(__file__).parents[3]
@@ -190,3 +190,15 @@ def test_the_commands_start_no_tensorflow(workspace):
     )
     modules = set(done.stdout.rsplit("MODULES", 1)[1].split())
     assert not modules & {"tensorflow", "keras", "tfx", "apache_beam"}
+
+
+def test_a_run_at_work_is_running_and_has_no_page_yet(workspace, type_graft):
+    """A page in the middle of a run would say that it stopped; behind a killed process nobody holds the lock."""
+    name = "20261126T000000-000Z-aaaa"
+    (workspace.runs / name).mkdir()
+    with open_workspace(str(workspace.root)):
+        assert list_runs(workspace, 1).runs[0].outcome == "running"
+        asked = type_graft("report")
+    assert (asked.code, f"{name}: this run is still going on" in asked.err) == (2, True)
+    assert list_runs(workspace, 1).runs[0].outcome == "not ended"
+    assert type_graft("report").code == 0

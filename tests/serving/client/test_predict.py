@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -12,6 +13,7 @@ from serving.client.predict import (
     Prediction,
     describe_model,
     find_model,
+    is_accepted,
     load_signature,
     predict_files,
     print_predictions,
@@ -169,13 +171,28 @@ def test_predictions_are_printed_a_line_each_and_failures_counted(capsys):
     assert err == "graft: 2.jpg: no such file\n"
 
 
+def test_an_image_that_the_model_does_not_accept_is_none_of_these(capsys):
+    """With the nearest class; as JSON in a field."""
+    prediction = Prediction("1.jpg", "dog", {"cat": 0.45, "dog": 0.55}, accepted=False)
+    assert print_predictions([prediction], as_json=False) == print_predictions([prediction], as_json=True) == 0
+    text, line = capsys.readouterr().out.splitlines()
+    assert text == "1.jpg: none of these; nearest dog  (dog 0.550  cat 0.450)"
+    assert json.loads(line)["accepted"] is False
+
+
+@pytest.mark.parametrize(("outputs", "accepted"), [({}, True), ({"accepted": np.array([True, False])}, False)])
+def test_a_model_of_an_earlier_graft_accepts_all_images(outputs, accepted):
+    """It has no such output; by gRPC, REST and in this process."""
+    assert is_accepted(outputs, 1) is accepted
+
+
 def test_predictions_are_printed_as_json_lines(capsys):
     """One object a line on the standard output, for another program to read; other scripts stay readable."""
     predictions = [Prediction("1.jpg", "猫", {"猫": 1.0}), Prediction("2.jpg", problem="no such file")]
     assert print_predictions(predictions, as_json=True) == 1
     out = capsys.readouterr().out
     assert [json.loads(line) for line in out.splitlines()] == [
-        {"path": "1.jpg", "label": "猫", "probabilities": {"猫": 1.0}},
+        {"path": "1.jpg", "label": "猫", "accepted": True, "probabilities": {"猫": 1.0}},
         {"path": "2.jpg", "error": "no such file"},
     ]
     assert "猫" in out

@@ -10,18 +10,23 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_transform as tft
+from image_files import draw, save
+from PIL import Image
 from small_networks import build_color_classifier, build_small_base
 
 from components.example_gen.layout import ImageFile
 from components.example_gen.reading import read_image
 from components.images.decoding import decode_image
 from components.network import resnet
-from components.transform.preprocessing import resize_image
+from components.transform.geometry import resize_image
+from serving.export.calibration import Calibration, read_calibration
 from serving.export.signatures import (
+    EMBEDDED_EXAMPLES,
     EXAMPLES,
     PIXELS,
     SERVING,
     TRANSFORM_FEATURES,
+    ServedModel,
     export_saved_model,
     read_last_weights,
 )
@@ -58,9 +63,12 @@ def loaded(exported):
 @pytest.fixture(scope="module")
 def pixel_model(transform_output, tmp_path_factory):
     """Returns a SavedModel whose "probabilities" are the pixels, so that a client can read the pixels."""
+    return export_pixel_model(transform_output, str(tmp_path_factory.mktemp("pixel_model")))
+
+
+def export_pixel_model(transform_output, folder):
     inputs = keras.Input([32, 32, 3], name="pixels")
     network = keras.Model(inputs, keras.layers.Flatten()(inputs))
-    folder = str(tmp_path_factory.mktemp("pixel_model"))
     export_saved_model(network, transform_output, [f"value {i}" for i in range(32 * 32 * 3)], folder)
     return tf.saved_model.load(folder)
 
@@ -88,6 +96,37 @@ def test_training_and_both_ways_of_serving_see_the_same_pixels(
     evaluated = ask(pixel_model, EXAMPLES, [serialize(image, "dog") for image in images])["probabilities"]
     np.testing.assert_array_equal(served, trained)
     np.testing.assert_array_equal(evaluated, trained)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_each_orientation_is_the_same_to_the_bit_in_training_and_in_both_ways_of_serving(
+    pixel_model, transform_output, serialize, kind
+):
+    """The eight files of one upright picture have one look; each has the same bits through the three graphs."""
+    images = [save(Image.fromarray(draw(1, 80, 50)), kind, orientation) for orientation in range(1, 9)]
+    trained = transform(transform_output, images)["pixels"].numpy().reshape(8, -1)
+    np.testing.assert_array_equal(ask(pixel_model, SERVING, images)["probabilities"], trained)
+    examples = [serialize(image, "dog") for image in images]
+    np.testing.assert_array_equal(ask(pixel_model, EXAMPLES, examples)["probabilities"], trained)
+    assert np.abs(trained - trained[0]).max() <= (12 if kind == "JPEG" else 1)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("resize", ["stretch", "crop", "pad"])
+def test_a_photograph_of_12_megapixels_is_the_same_to_the_bit(make_transform_graph, tmp_path, serialize, resize):
+    """Reduced while it is decoded, resized and turned; through Transform, `examples` and `serving_default`.
+
+    "JPEG, large" of docs/images.md is a smaller one.
+    """
+    graph = tft.TFTransformOutput(make_transform_graph(max_megapixels=20.0, resize=resize))
+    loaded = export_pixel_model(graph, str(tmp_path))
+    upright = Image.fromarray(draw(1, 8, 6)).resize((4032, 3024), Image.Resampling.BICUBIC)
+    images = [save(upright, "JPEG", orientation) for orientation in (1, 6)]
+    trained = transform(graph, images)["pixels"].numpy().reshape(2, -1)
+    np.testing.assert_array_equal(ask(loaded, SERVING, images)["probabilities"], trained)
+    examples = [serialize(image, "dog") for image in images]
+    np.testing.assert_array_equal(ask(loaded, EXAMPLES, examples)["probabilities"], trained)
+    assert np.abs(trained[1] - trained[0]).max() <= 3
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +181,7 @@ def test_training_and_both_ways_of_serving_give_the_same_answer(
 
 @pytest.mark.parametrize(("signature", "argument"), [(SERVING, "image_bytes"), (EXAMPLES, "examples")])
 def test_predictions_have_the_names_types_and_shapes_of_the_contract(loaded, signature, argument):
-    """A client relies on them: string [N] in; probabilities, label and classes out."""
+    """A client relies on them: string [N] in; probabilities, label, classes and accepted out."""
     function = loaded.signatures[signature]
     (spec,) = function.structured_input_signature[1].values()
     assert (list(function.structured_input_signature[1]), spec.dtype, spec.shape.rank) == ([argument], tf.string, 1)
@@ -150,6 +189,7 @@ def test_predictions_have_the_names_types_and_shapes_of_the_contract(loaded, sig
         "probabilities": (tf.float32, [None, 2]),
         "label": (tf.string, [None]),
         "classes": (tf.string, [None, 2]),
+        "accepted": (tf.bool, [None]),
     }
 
 
@@ -172,7 +212,8 @@ def test_the_signature_of_pixels_takes_no_string_and_needs_no_table(loaded):
     """So that other formats can hold it."""
     function = loaded.signatures[PIXELS]
     assert {name: (spec.dtype, spec.shape.as_list()) for name, spec in function.structured_outputs.items()} == {
-        "probabilities": (tf.float32, [None, 2])
+        "probabilities": (tf.float32, [None, 2]),
+        "accepted": (tf.bool, [None]),
     }
     (spec,) = function.structured_input_signature[1].values()
     assert (spec.name, spec.dtype, spec.shape.as_list()) == ("pixels", tf.float32, [None, 32, 32, 3])
@@ -217,7 +258,7 @@ def test_bytes_that_are_no_image_are_refused(loaded, encode_image):
 def test_the_saved_model_holds_the_weights_and_no_optimizer(transform_output, classes, tmp_path):
     """Even of a network that was fitted: Adam's two slots would triple the file."""
     network = build_color_classifier()
-    resnet.compile_for_training(network, 1e-3)
+    resnet.compile_for_training(network, keras.optimizers.Adam(1e-3))
     network.fit(np.zeros((4, 32, 32, 3)), np.zeros(4), verbose=0)
     assert len(network.optimizer.variables) > 2
     export_saved_model(network, transform_output, classes, str(tmp_path))
@@ -247,6 +288,89 @@ def test_the_last_weights_of_a_model_that_takes_embeddings_are_those_of_the_head
     assert all(map(np.array_equal, weights, head.get_weights()))
 
 
+@pytest.fixture(scope="module")
+def small_head():
+    """Returns an embedder that is built in a moment, and a head of three classes with large logits."""
+    inputs = keras.Input([32, 32, 3], name="pixels")
+    keras.utils.set_random_seed(0)
+    embedder = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(2048, 1)(inputs)))
+    embeddings = embedder.predict_on_batch(np.random.default_rng(0).normal(0, 60, (8, 32, 32, 3)))
+    return embedder, resnet.build_head(embeddings, [4], 3)
+
+
+def export_calibrated(small_head, transform_output, folder, **fields):
+    embedder, head = small_head
+    logits = resnet.build_logits(head)
+    network = resnet.assemble(embedder, logits)
+    calibration = Calibration(**fields)
+    export_saved_model(network, transform_output, ["a", "b", "c"], folder, logits, "{}", calibration)
+    return tf.saved_model.load(folder)
+
+
+@pytest.fixture(scope="module")
+def calibrated(small_head, transform_output, tmp_path_factory):
+    """Returns the folder of a SavedModel with a temperature and a threshold."""
+    folder = str(tmp_path_factory.mktemp("calibrated"))
+    export_calibrated(small_head, transform_output, folder, temperature=2.5, coverage=0.95, threshold=0.45)
+    return folder
+
+
+def test_all_signatures_scale_the_probabilities_and_accept_alike(
+    small_head, calibrated, transform_output, encode_image, serialize
+):
+    """Images, examples, embeddings and pixels; the label is that of the probabilities before."""
+    embedder, head = small_head
+    loaded, images = tf.saved_model.load(calibrated), [encode_image("png", seed=seed) for seed in range(12)]
+    embeddings = embedder.predict_on_batch(transform(transform_output, images)["pixels"])
+    before = head.predict_on_batch(embeddings).astype(float)
+    expected = np.exp(np.log(before) / 2.5)
+    expected /= expected.sum(axis=1, keepdims=True)
+    accepted = (expected.max(axis=1) >= 0.45).tolist()
+    assert 0 < sum(accepted) < 12
+    decoded = np.stack([resize_image(decode_image(tf.constant(image)), 32) for image in images])
+    values = {
+        SERVING: images,
+        EXAMPLES: [serialize(image, "a") for image in images],
+        EMBEDDED_EXAMPLES: [serialize_embedding(row) for row in embeddings],
+        PIXELS: decoded,
+    }
+    for signature, given in values.items():
+        answer = ask(loaded, signature, given)
+        np.testing.assert_allclose(answer["probabilities"], expected, atol=1e-5)
+        assert answer["accepted"].tolist() == accepted
+        if signature != PIXELS:
+            assert answer["label"].tolist() == [b"abc"[i : i + 1] for i in before.argmax(axis=1)]
+
+
+def serialize_embedding(row):
+    feature = tf.train.Feature(float_list=tf.train.FloatList(value=row))
+    return tf.train.Example(features=tf.train.Features(feature={"embedding": feature})).SerializeToString()
+
+
+def test_the_label_is_that_of_the_logits_where_scaling_makes_all_classes_equal(small_head, transform_output):
+    """A rounding must not name another class. Without a threshold, all images are accepted."""
+    served = ServedModel(resnet.assemble(*small_head), transform_output, ["a", "b", "c"], Calibration(temperature=1e12))
+    answer = {name: value.numpy() for name, value in served.describe(tf.constant([[0.0, 0.1, 0.2], [1, 2, 0]])).items()}
+    assert (answer["probabilities"] == answer["probabilities"][:, :1]).all()
+    assert answer["label"].tolist() == [b"c", b"b"]
+    assert answer["accepted"].all()
+
+
+def test_the_head_that_a_warm_start_reads_has_no_temperature(small_head, calibrated):
+    """Its weights are those of the trained head, to the bit."""
+    weights = small_head[1].get_weights()
+    assert all(map(np.array_equal, read_last_weights(calibrated, len(weights)), weights))
+
+
+def test_the_calibration_is_read_from_the_file_beside_the_model(calibrated, exported, tmp_path):
+    """A model without one, and a damaged one, have temperature 1 and accept all images."""
+    assert read_calibration(calibrated) == Calibration(temperature=2.5, coverage=0.95, threshold=0.45)
+    assert read_calibration(exported) == Calibration()
+    (tmp_path / "assets.extra").mkdir()
+    (tmp_path / "assets.extra/calibration.json").write_text('{"format": 1, "temperature": "hot"}')
+    assert read_calibration(str(tmp_path)) == Calibration()
+
+
 def test_a_network_that_has_fewer_weights_gives_all_of_them(transform_output, classes, tmp_path):
     """A model of somebody else may have none that are called so: none is no error."""
     network = build_color_classifier()
@@ -261,7 +385,7 @@ def test_a_network_that_has_fewer_weights_gives_all_of_them(transform_output, cl
 def test_exporting_leaves_the_network_as_it_was(transform_output, classes, tmp_path):
     """It can be trained on: weights and optimizer are still there."""
     network = build_color_classifier()
-    resnet.compile_for_training(network, 1e-3)
+    resnet.compile_for_training(network, keras.optimizers.Adam(1e-3))
     before = network.get_weights()
     export_saved_model(network, transform_output, classes, str(tmp_path))
     assert all(map(np.array_equal, before, network.get_weights()))
@@ -269,6 +393,7 @@ def test_exporting_leaves_the_network_as_it_was(transform_output, classes, tmp_p
     assert not all(map(np.array_equal, before, network.get_weights()))
 
 
+@pytest.mark.long
 def test_the_model_answers_where_there_is_nothing_but_tensorflow(exported, loaded, encode_image, tmp_path):
     """In a process that cannot import Keras, TFX or TensorFlow Transform; TensorFlow's own look at keras aside."""
     (tmp_path / "image.jpg").write_bytes(encode_image(seed=4))

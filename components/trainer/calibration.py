@@ -1,0 +1,68 @@
+"""Calibration of a trained model on `val`: temperature, and a threshold for images of no known class."""
+
+import math
+
+import numpy as np
+from absl import logging
+
+from components.probabilities import count_conformal, scale_probabilities, take_logarithms
+from components.trainer.scoring import Scored
+from components.trainer.temperature import fit_temperature
+from serving.export.calibration import Calibration
+
+# A probability differs by this much between batch sizes and machines, see `serving_validator.checks`.
+_ROUNDING = 1e-5
+
+
+def calibrate(val: Scored, coverage: float | None) -> Calibration:
+    """Fits temperature and threshold to the predictions of the validation images.
+
+    Args:
+        val: probabilities and label indices of the validation images.
+        coverage: share of the images of known classes to accept; None for no threshold.
+    """
+    temperature = fit_temperature(take_logarithms(val.probabilities), val.labels)
+    scaled = scale_probabilities(val.probabilities, temperature.value)
+    threshold, problem = (None, "") if coverage is None else find_threshold(scaled.max(axis=1, initial=0), coverage)
+    for what, reason in (("temperature is 1", temperature.problem), ("all images are accepted", problem)):
+        if reason:
+            logging.warning("Trainer: the %s: %s.", what, reason)
+    return Calibration(
+        temperature=temperature.value,
+        temperature_problem=temperature.problem,
+        coverage=coverage,
+        threshold=threshold,
+        threshold_problem=problem,
+        images=len(val.labels),
+    )
+
+
+def find_threshold(scores: np.ndarray, coverage: float) -> tuple[float | None, str]:
+    """Finds the score from which on an image is accepted, by split-conformal prediction.
+
+    Of n scores, the threshold is the one with the rank ceil((n + 1) * coverage) from the top. If a further image is
+    exchangeable with those n, its score is not lower with a probability of at least `coverage` (Vovk et al., 2005;
+    Papadopoulos et al., 2002). The validation images chose the epoch, too, so they are not quite exchangeable with
+    later images: the Evaluator counts on `test`.
+
+    Args:
+        scores: probability of the most probable class of each validation image, float32 [num_images].
+        coverage: share of images to accept, above 0 and below 1.
+    Returns:
+        The threshold and ""; or None and the reason for none, as a clause.
+    """
+    needed = count_needed_images(coverage)
+    if len(scores) < needed:
+        return None, f"val has {len(scores)} images, and a coverage of {coverage:g} needs {needed}"
+    if not np.isfinite(scores).all():
+        return None, "the model's outputs on val are not finite"
+    rank = count_conformal(len(scores), coverage)
+    return float(np.sort(scores)[len(scores) - rank]) - _ROUNDING, ""
+
+
+def count_needed_images(coverage: float) -> int:
+    """Returns the least number of images with a threshold: 19 for 0.95."""
+    images = max(1, math.floor(coverage / (1 - coverage)) - 1)
+    while count_conformal(images, coverage) > images:
+        images += 1
+    return images

@@ -1,0 +1,31 @@
+"""Calibration and acceptance, in sentences."""
+
+from made_up_evaluation import EVALUATION
+
+from pipeline.report.calibration import describe_calibration
+
+
+def change(**fields):
+    """Returns the evaluation with other fields of its calibration or acceptance."""
+    changed = {name: getattr(EVALUATION, name).model_copy(update=values) for name, values in fields.items()}
+    return EVALUATION.model_copy(update=changed)
+
+
+def test_a_model_without_a_temperature_or_a_threshold_says_why():
+    """The reasons of the Trainer; figures before and after are the same then."""
+    found = describe_calibration(
+        change(
+            calibration={"temperature": 1.0, "problem": "val has images of one class only"},
+            acceptance={"threshold": None, "problem": "val has 9 images, and a coverage of 0.95 needs 19"},
+        )
+    )
+    assert found == [
+        "probabilities as the network gives them, because val has images of one class only: log loss 0.300 (0.200 to "
+        "0.400), calibration error 0.040 (0.020 to 0.060)",
+        "all images are accepted, because val has 9 images, and a coverage of 0.95 needs 19",
+    ]
+
+
+def test_an_evaluation_of_an_earlier_graft_has_no_sentences():
+    """It has neither record."""
+    assert describe_calibration(EVALUATION.model_copy(update={"calibration": None, "acceptance": None})) == []
