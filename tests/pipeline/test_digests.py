@@ -22,6 +22,7 @@ RUN_ON = {
     "components/gates/unpushed.py": {"RetrainingGate", "Pusher"},
     "components/gates/data.py": {"DataGate", "DriftGate"},
     "components/schema_gen.py": {"SchemaGen"},
+    "components/statistics_gen.py": {"StatisticsGen"},
     "schema/schema.pbtxt": {"SchemaGen"},
     "components/transform/preprocessing.py": {"Transform", *EMBEDDED},
     "components/transform/pixels.py": EMBEDDED,
