@@ -1,6 +1,16 @@
 """Jobs that this process has started on another engine. Imports nothing of Beam, which takes seconds."""
 
+import contextlib
 import dataclasses
+import json
+import os
+import pathlib
+import uuid
+from collections.abc import Iterator
+
+from serving.storage.whole_files import name_temporary, write_whole
+
+PREFIX = "job-"  # of the names of notes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,18 +54,42 @@ class Job:
         return f"{place}, and whether the worker pool at {self.pool} runs" if self.pool else place
 
 
-_running: list[Job] = []
+_running: dict[Job, str] = {}  # with the path of the note, or ""
+_folder = ""
+
+
+@contextlib.contextmanager
+def noted_in(folder: str) -> Iterator[None]:
+    """Notes the jobs of this context in a folder, so that a later run knows them after this process was killed."""
+    global _folder
+    _folder = folder
+    try:
+        yield
+    finally:
+        _folder = ""
 
 
 def add(job: Job) -> None:
     """Notes a job that has started."""
-    _running.append(job)
+    _running[job] = path = os.path.join(_folder, f"{PREFIX}{uuid.uuid4().hex}.json") if _folder else ""
+    if path:
+        os.makedirs(_folder, exist_ok=True)
+        with write_whole(path, name_temporary(path)) as temporary:
+            pathlib.Path(temporary).write_text(json.dumps(dataclasses.asdict(job)))
 
 
 def remove(job: Job) -> None:
     """Forgets a job that has ended."""
-    if job in _running:
-        _running.remove(job)
+    if path := _running.pop(job, ""):
+        pathlib.Path(path).unlink(missing_ok=True)
+
+
+def read_note(path: str) -> Job | None:
+    """Returns the job of a note; None if the note is damaged."""
+    try:
+        return Job(**json.loads(pathlib.Path(path).read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
 
 
 def list_running() -> list[Job]:

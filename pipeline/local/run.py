@@ -27,6 +27,7 @@ from components.records.serving_verdict import ServingVerdict
 from components.row_store.shards import FeatureKey
 from pipeline.beam.engines import beam_pipeline_args, check_engine, explain_worker_error
 from pipeline.beam.faults import explain_engine_error
+from pipeline.beam.job_server import has_ended
 from pipeline.beam.worker_check import check_workers
 from pipeline.chain import Paths, create_pipeline
 from pipeline.check.left_out import suggest_conversion
@@ -44,6 +45,7 @@ from pipeline.workspace.artifact_files import forget_damaged
 from pipeline.workspace.cleanup import remove_unfinished, set_unknown_aside
 from pipeline.workspace.database import check_database, open_database
 from pipeline.workspace.disk import explain_disk_error
+from pipeline.workspace.left_jobs import remove_ended
 from pipeline.workspace.manifest import EmbeddingUse, FailedRun, RunManifest, RunResult, SkippedRun
 from pipeline.workspace.workspace import Workspace, make_run_id, open_workspace
 from schema.errors import DataError, GraftError
@@ -190,8 +192,10 @@ def _create_local_pipeline(config: Config, resolved: Resolved, workspace: Worksp
 def _clear_artifacts(pipeline: Pipeline, workspace: Workspace) -> None:
     """Removes unfinished outputs, and makes TFX forget damaged artifacts and the artifacts of a lost database."""
     store = open_database(workspace, pipeline.metadata_connection_config)
-    remove_unfinished(store, workspace.artifacts)
-    notes = [f"{file}: damaged; made again, with the artifacts that depend on it" for file in forget_damaged(store)]
+    left = remove_ended(store, workspace.artifacts, has_ended)
+    remove_unfinished(store, workspace.artifacts, left)
+    notes = [f"{job.describe_cancel()} Its output stays until it has ended." for job in left.values()]
+    notes += [f"{file}: damaged; made again, with the artifacts that depend on it" for file in forget_damaged(store)]
     if lost := set_unknown_aside(store, workspace):
         notes.append(f"{lost}: has the artifacts of a lost database; the run makes them again")
     for note in notes:

@@ -16,6 +16,7 @@ from tfx.orchestration.local import runner_utils
 from tfx.orchestration.portable import launcher, runtime_parameter_utils, tfx_runner
 from tfx.proto.orchestration import pipeline_pb2
 
+from pipeline.local.beam_operator import take_beam_args
 from pipeline.local.memory import measure_memory
 from pipeline.workspace.artifact_files import note_files
 
@@ -76,6 +77,8 @@ class LocalRunner(tfx_runner.IrBasedRunner):
         connection = metadata.Metadata(getattr(store, store.WhichOneof("connection_config")))
         for node in pipeline.nodes:
             name = node.pipeline_node.node_info.id
+            executor = runner_utils.extract_executor_spec(deployment, name)
+            operators = take_beam_args(executor)
             self._on_start(name)
             started = time.monotonic()
             with measure_memory() as memory:
@@ -84,7 +87,8 @@ class LocalRunner(tfx_runner.IrBasedRunner):
                     mlmd_connection=connection,
                     pipeline_info=pipeline.pipeline_info,
                     pipeline_runtime_spec=pipeline.runtime_spec,
-                    executor_spec=runner_utils.extract_executor_spec(deployment, name),
+                    executor_spec=executor,
+                    custom_executor_operators=operators,
                     custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, name),
                 ).launch()
             measured = time.monotonic() - started, memory.megabytes

@@ -47,7 +47,7 @@ SHARED = "org.apache.beam.vendor.grpc.v1p69p0.io.grpc.StatusRuntimeException: CA
 
 @pytest.fixture(autouse=True)
 def _no_other_jobs(monkeypatch):
-    monkeypatch.setattr(jobs, "_running", [])
+    monkeypatch.setattr(jobs, "_running", {})
     monkeypatch.setattr(watch, "_POLL", 0.02)
 
 
