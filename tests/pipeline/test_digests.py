@@ -41,6 +41,7 @@ RUN_ON = {
     "components/evaluator/slices.py": {"Pusher"},
     "components/proportions.py": {"RetrainingGate", "DataGate", "DriftGate", "Evaluator", "Pusher"},
     "components/evaluator/component.py": {"Evaluator"},
+    "components/evaluator/tfma_job.py": {"Evaluator"},
     "components/evaluator/verdict.py": {"Evaluator"},
     "components/evaluator/calibration.py": {"Evaluator"},
     "components/evaluator/extractors.py": {"Evaluator"},
