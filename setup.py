@@ -1,4 +1,4 @@
-"""The distribution: what Beam's `--setup_file` ships to workers and the container image installs.
+"""The distribution: the wheel that workers of Beam are sent, and what the container image installs.
 
 The environment itself is requirements.lock; a worker image has it. So nothing is required here.
 """

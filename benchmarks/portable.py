@@ -36,7 +36,7 @@ from components.example_gen.component import make_example
 from components.example_gen.duplicates import Record
 from components.network.weights import RANDOM
 from components.records.ingest import IngestSummary
-from pipeline.beam.engines import beam_pipeline_args
+from pipeline.beam.engines import beam_pipeline_args, prepare_code
 from pipeline.config.config import Beam
 from schema import features
 
@@ -80,6 +80,7 @@ def time_embedder(examples: pathlib.Path, graph: pathlib.Path, out: pathlib.Path
         "trunk_gb": DEFAULT_TRUNK_GB,
         "augmented": 0,
     }
+    prepare_code(beam, str(out))
     executor = EmbedderExecutor(BaseBeamExecutor.Context(beam_pipeline_args=beam_pipeline_args(beam, str(out))))
     started = time.monotonic()
     executor.Do({name: [artifact] for name, artifact in artifacts.items()}, outputs, properties)

@@ -29,6 +29,7 @@ from pipeline.chain import Paths, create_pipeline
 from pipeline.code_digests import read_code_digests
 from pipeline.config.config import Config
 from pipeline.config.pods import Pods
+from pipeline.console.printing import echo
 from pipeline.parameters import make_parameters
 from pipeline.resolve import Resolved, digest_settings
 from schema.errors import UsageError
@@ -73,7 +74,8 @@ def compile_spec(
     """
     stores = stores or pipeline_root
     _check(config, pipeline_root, stores)
-    check_engine(config.beam, {"data": config.data, "--pipeline-root": pipeline_root}, image, reach=False)
+    for note in check_engine(config.beam, {"data": config.data, "--pipeline-root": pipeline_root}, image, reach=False):
+        echo(f"Note:     {note}", err=True)
     root, kept = pipeline_root.rstrip("/"), stores.rstrip("/")
     paths = Paths(f"{root}/artifacts", f"{kept}/embeddings", f"{kept}/decoded")
     defaults = make_parameters(config, config.window_end_text, f"{kept}/serving/{config.model_name}")

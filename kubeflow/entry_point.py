@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import sys
+import traceback
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -49,11 +50,14 @@ def main(arguments: Sequence[str]) -> int:
         return _explain(error)
     except Exception as error:
         from pipeline.beam.engines import explain_worker_error
+        from pipeline.beam.faults import explain_engine_error
 
-        known = explain_worker_error(error) or explain_refused_file(error)
-        if known is None:
-            raise
-        return _explain(known)
+        if known := explain_worker_error(error) or explain_refused_file(error):
+            return _explain(known)
+        if fault := explain_engine_error(error):
+            traceback.print_exception(error)  # the whole chain goes into the log of the pod
+            return _explain(fault)
+        raise
     return 0
 
 

@@ -5,9 +5,8 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-import tensorflow_data_validation as tfdv
 from ml_metadata.proto.metadata_store_pb2 import ConnectionConfig
-from tfx.components import ExampleValidator, StatisticsGen, Transform
+from tfx.components import ExampleValidator, Transform
 from tfx.dsl.components.base.base_component import BaseComponent
 from tfx.orchestration.pipeline import Pipeline
 from tfx.proto import transform_pb2
@@ -22,6 +21,7 @@ from components.pusher.component import Pusher, PusherInputs, PushSettings
 from components.run_parameters import RunParameters
 from components.schema_gen import SchemaGen
 from components.serving_validator.component import ServingSettings, ServingValidator
+from components.statistics_gen import StatisticsGen
 from components.trainer.component import Trainer
 from components.trainer.settings import Settings
 from components.transform.pixels import Augmentation
@@ -80,7 +80,7 @@ def create_pipeline(
 
     schema_gen = SchemaGen(classes=json.dumps(classes), code_digest=code["SchemaGen"])
     schema, statistics_schema = schema_gen.outputs["schema"], schema_gen.outputs["statistics_schema"]
-    statistics_gen = _make_statistics_gen(examples, statistics_schema, code["StatisticsGen"])
+    statistics_gen = StatisticsGen(examples, statistics_schema, code["StatisticsGen"])
     statistics_gen.add_upstream_node(retraining_gate)
     statistics = statistics_gen.outputs["statistics"]
     example_validator = ExampleValidator(statistics=statistics, schema=statistics_schema)
@@ -186,13 +186,6 @@ def create_pipeline(
         beam_pipeline_args=beam_args,
         metadata_connection_config=metadata,
     )
-
-
-def _make_statistics_gen(examples: BaseChannel, schema: BaseChannel, code_digest: str) -> StatisticsGen:
-    options = tfdv.StatsOptions(experimental_filter_read_paths=True)
-    statistics_gen = StatisticsGen(examples=examples, schema=schema, stats_options=options)
-    statistics_gen.exec_properties["code_digest"] = code_digest
-    return statistics_gen
 
 
 def _make_transform(

@@ -22,7 +22,7 @@ COMPONENTS = {
     "ExampleGen": ("components.example_gen.component",),
     "RetrainingGate": ("components.gates.retraining",),
     "SchemaGen": ("components.schema_gen",),
-    "StatisticsGen": ("tfx", "tfx_bsl", "tensorflow_data_validation", "apache_beam"),
+    "StatisticsGen": ("components.statistics_gen",),
     "ExampleValidator": ("tfx", "tensorflow_data_validation"),
     "DataGate": ("components.gates.data",),
     "Transform": ("tfx", "tfx_bsl", "tensorflow_transform", "apache_beam", "components.transform.preprocessing"),

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 PACKAGES = ("schema", "serving", "components", "pipeline", "kubeflow")
-# TFX's `module_path`, the module of `python -m`, and the path of a script; not `self.schema.feature`.
+# TFX's `preprocessing_fn`, the module of `python -m`, and the path of a script; not `self.schema.feature`.
 _NAMED = re.compile(rf"(?<![\w./])(?:{'|'.join(PACKAGES)})(?:[./]\w+)+")
 _SILENT_FIELDS = {"ctx", "kind", "type_comment", "type_ignores"}  # of a syntax tree, without effect at run time
 

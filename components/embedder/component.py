@@ -12,6 +12,7 @@ tf.data decodes the next batches while the base computes, and memory holds a few
 import contextlib
 import dataclasses
 import os
+import uuid
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -83,6 +84,7 @@ class Work:
         embedding_key: feature key of the embeddings.
         extractor_key: feature key of the features that phase 2 starts from; None to store no such features.
         total: number of images to embed, for the progress.
+        run: name of this run of the Embedder, with which the names of its shards begin.
     """
 
     base: BaseSpec
@@ -91,6 +93,7 @@ class Work:
     embedding_key: FeatureKey
     extractor_key: FeatureKey | None
     total: int
+    run: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,7 +140,7 @@ class EmbedderExecutor(base_beam_executor.BaseBeamExecutor):
         counts = IngestSummary.read(artifact_utils.get_single_uri(input_dict["report"])).images_by_split
         files = list(_list_files(input_dict["examples"], output, splits))
         key, note = _choose_features(store, base.extractor_key, counts, exec_properties["trunk_gb"], files)
-        work = Work(spec, graph, store, base.embedding_key, key, sum(counts[split] for split in splits))
+        work = Work(spec, graph, store, base.embedding_key, key, sum(counts[split] for split in splits), _name_run())
         computed, moments = self._embed(work, files, output.uri, base)
         moments.write(output.uri)
         _summarize(work, computed, note).write(output.uri)
@@ -157,6 +160,8 @@ class EmbedderExecutor(base_beam_executor.BaseBeamExecutor):
                 | "WriteResult" >> beam.Map(_write_result, result)
             )
         del worker
+        for stored in filter(None, (work.embedding_key, work.extractor_key)):
+            EmbeddingStore(work.store, stored).remove_temporaries(work.run)
         with tf.io.gfile.GFile(os.path.join(result, "computed")) as file:
             computed = int(file.read())
         moments = Moments.read(result)
@@ -175,7 +180,8 @@ class EmbedFile(beam.DoFn):
         self._shared = shared.Shared()
 
     def setup(self) -> None:
-        """Acquires the worker of this process."""
+        """Acquires the worker of this process, which may be that of an attempt that has failed."""
+        self._attempt = uuid.uuid4().hex[:8]
         self._worker = self.acquire_worker()
 
     def acquire_worker(self, base: FrozenBase | None = None) -> "Worker":
@@ -184,11 +190,29 @@ class EmbedFile(beam.DoFn):
 
     def process(self, element: ExampleFile) -> Iterator[tuple[int, Moments]]:
         """Embeds a file; yields the number of images run through the base, and the moments of the training images."""
-        yield self._worker.embed(element)
+        yield self._worker.embed(element, self._attempt)
+
+
+@dataclasses.dataclass(frozen=True)
+class Present:
+    """Rows that were in the stores when a worker began with a file.
+
+    Attributes:
+        embeddings: rows of embeddings.
+        features: rows of the features that phase 2 starts from; None if none are stored of the file's images.
+        prefix: run and attempt, with which the names of new shards begin.
+    """
+
+    embeddings: Rows
+    features: Rows | None
+    prefix: str
 
 
 class Worker:
-    """Base of a process, with the rows that were in the store when the worker was created."""
+    """Base of a process, with the rows that were in the stores when the worker last looked.
+
+    The worker outlives a job that the engine starts anew, so it looks again before each file.
+    """
 
     def __init__(self, work: Work, base: FrozenBase | None = None):
         """Opens the store, and builds the base if none is given.
@@ -206,33 +230,50 @@ class Worker:
         self._feature_rows = self._features.open() if self._features else None
         self._checked = False
 
-    def embed(self, file: ExampleFile) -> tuple[int, Moments]:
+    def embed(self, file: ExampleFile, attempt: str = "") -> tuple[int, Moments]:
         """Writes the embeddings of a file's images.
 
+        Args:
+            file: file of images.
+            attempt: name of the attempt, which follows that of the run in the names of shards.
         Returns:
-            The number of images run through the base; and the moments of the embeddings if the split is `train`, else
-            moments of no embeddings.
+            The number of images run through the base by this run, in an earlier attempt too; and the moments of the
+            embeddings if the split is `train`, else moments of no embeddings.
         Raises:
             GraftError: if stored embeddings differ from those that the base computes.
         """
         rows = read_rows(file.source)
         digests = [row.digest for row in rows]
-        positions = self._rows.find(digests)
-        stored = self._rows.check(positions)
+        present = self._look_again(file, attempt)
+        positions = present.embeddings.find(digests)
+        stored = present.embeddings.check(positions)
         embeddings: np.ndarray = np.zeros([len(rows), *self._work.embedding_key.shape], np.float32)
-        embeddings[stored] = self._rows.read(positions[stored])
-        feature_store = self._features if file.fine_tuned else None
+        embeddings[stored] = present.embeddings.read(positions[stored])
         if stored.any() and not self._checked:
-            self._check_stored(file.source, stored, embeddings, with_features=feature_store is not None)
-        todo = ~stored
-        if feature_store and self._feature_rows is not None:
-            todo |= self._feature_rows.find(digests) < 0
+            self._check_stored(file.source, stored, embeddings, with_features=present.features is not None)
+        todo, computed = ~stored, present.embeddings.are_from(self._work.run, positions)
+        if present.features is not None:
+            positions = present.features.find(digests)
+            todo |= positions < 0
+            computed |= present.features.are_from(self._work.run, positions)
         progress.report("images embedded", int((~todo).sum()), self._work.total)
         if todo.any():
-            self._compute(file, rows, todo, embeddings, feature_store)
+            self._compute(file, rows, todo, embeddings, present)
         write_embeddings(file.target, rows, embeddings)
         trained = embeddings if file.split == features.TRAIN else embeddings[:0]
-        return int(todo.sum()), Moments.of(trained, self._work.embedding_key.to_json())
+        return int((todo | computed).sum()), Moments.of(trained, self._work.embedding_key.to_json())
+
+    def _look_again(self, file: ExampleFile, attempt: str) -> Present:
+        """Returns the rows that are there now, with those of an earlier attempt, another worker, or another run.
+
+        Other threads look again meanwhile, so a file keeps the rows that it began with.
+        """
+        self._rows = rows = self._store.open(self._rows)
+        prefix = f"{self._work.run}-{attempt}-"
+        if not (self._features and file.fine_tuned):
+            return Present(rows, None, prefix)
+        self._feature_rows = feature_rows = self._features.open(self._feature_rows)
+        return Present(rows, feature_rows, prefix)
 
     def _check_stored(self, source: str, stored: np.ndarray, embeddings: np.ndarray, with_features: bool) -> None:
         """Recomputes up to 8 stored embeddings, once a worker, to detect a store of another base."""
@@ -247,21 +288,18 @@ class Worker:
         self._checked = True
 
     def _compute(
-        self,
-        file: ExampleFile,
-        rows: list[ImageRow],
-        todo: np.ndarray,
-        embeddings: np.ndarray,
-        feature_store: EmbeddingStore | None,
+        self, file: ExampleFile, rows: list[ImageRow], todo: np.ndarray, embeddings: np.ndarray, present: Present
     ) -> None:
         """Runs images through the base; fills in `embeddings`, and adds the rows that are missing to the store."""
-        with self._store.append() as append, _append_to(feature_store) as append_features:
+        feature_store = None if present.features is None else self._features
+        append_to = self._store.append(present.prefix), _append_to(feature_store, present.prefix)
+        with append_to[0] as append, append_to[1] as append_features:
             for indices, batch, extracted in self._base.run(file.source, todo, with_features=feature_store is not None):
                 embeddings[indices] = batch
                 digests = [rows[i].digest for i in indices]
-                _append_new(append, digests, batch, self._rows)
-                if extracted is not None and self._feature_rows is not None:
-                    _append_new(append_features, digests, extracted, self._feature_rows)
+                _append_new(append, digests, batch, present.embeddings)
+                if extracted is not None and present.features is not None:
+                    _append_new(append_features, digests, extracted, present.features)
                 progress.report("images embedded", len(batch), self._work.total)
 
 
@@ -272,8 +310,8 @@ def _append_new(append: Append, digests: list[bytes], rows: np.ndarray, present:
         append([digests[i] for i in new], rows[new])
 
 
-def _append_to(store: EmbeddingStore | None) -> contextlib.AbstractContextManager[Append]:
-    return store.append() if store else contextlib.nullcontext(lambda digests, rows: None)
+def _append_to(store: EmbeddingStore | None, prefix: str) -> contextlib.AbstractContextManager[Append]:
+    return store.append(prefix) if store else contextlib.nullcontext(lambda digests, rows: None)
 
 
 def _merge(results: Iterable[tuple[int, Moments]]) -> tuple[int, Moments]:
@@ -299,6 +337,11 @@ def _list_files(examples: list[types.Artifact], output: types.Artifact, splits: 
         tf.io.gfile.makedirs(target)
         for source in list_split(artifact_utils.get_split_uri(examples, split)):
             yield ExampleFile(source, os.path.join(target, os.path.basename(source)), split)
+
+
+def _name_run() -> str:
+    """Returns a name for this run of the Embedder; Kubeflow gives an executor none."""
+    return uuid.uuid4().hex[:12]
 
 
 def _summarize(work: Work, computed: int, note: str) -> EmbeddingSummary:

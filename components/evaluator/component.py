@@ -1,7 +1,7 @@
 """Evaluator: runs TFMA on the test split, and judges the candidate by the predictions.
 
-The executor extends TFX's. It takes the live version and the best kept one from the serving folder, and writes
-`summary.json` beside TFMA's files. TFMA gets no thresholds: `verdict.judge` decides alone, and the blessing follows.
+The executor takes the live version and the best kept one from the serving folder, and writes `summary.json` beside
+TFMA's files. TFMA gets no thresholds: `verdict.judge` decides alone, and the blessing follows.
 """
 
 import collections
@@ -12,12 +12,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import tensorflow as tf
-from google.protobuf import json_format
-from tensorflow_model_analysis.proto import config_pb2
 from tfx import types
 from tfx.components.evaluator import constants
-from tfx.components.evaluator import executor as tfx_executor
-from tfx.dsl.components.base import base_beam_component, executor_spec
+from tfx.dsl.components.base import base_beam_component, base_beam_executor, executor_spec
 from tfx.types import artifact_utils, standard_artifacts, standard_component_specs
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 from tfx.utils import path_utils
@@ -26,10 +23,11 @@ from components import progress
 from components.artifacts import IngestReport
 from components.evaluator.best_version import find_best
 from components.evaluator.calibration import measure_calibration
-from components.evaluator.eval_config import make_eval_config
+from components.evaluator.eval_config import BASELINE, CANDIDATE, make_eval_config
 from components.evaluator.kept_predictions import keep_predictions, read_kept
 from components.evaluator.logistic_regression import measure_baseline
 from components.evaluator.summary import write_summary
+from components.evaluator.tfma_job import evaluate_models
 from components.evaluator.val_baseline import predict_val
 from components.evaluator.verdict import Bounds, Verdict, judge
 from components.evaluator.version_predictions import VersionPredictions, predict_test, try_predict_test
@@ -46,7 +44,7 @@ from serving.export.calibration import read_calibration
 from serving.releases import versions
 
 
-class EvaluatorExecutor(tfx_executor.Executor):
+class EvaluatorExecutor(base_beam_executor.BaseBeamExecutor):
     """Executor that evaluates the candidate, and the live version if there is one."""
 
     def Do(
@@ -62,6 +60,7 @@ class EvaluatorExecutor(tfx_executor.Executor):
         Raises:
             UsageError: if a bound is not from 0 to 1.
         """
+        self._log_startup(input_dict, output_dict, exec_properties)
         candidate = artifact_utils.get_single_instance(input_dict[standard_component_specs.MODEL_KEY])
         examples = artifact_utils.get_single_instance(input_dict[standard_component_specs.EXAMPLES_KEY])
         embeddings = artifact_utils.get_single_uri(input_dict["embeddings"])
@@ -79,16 +78,17 @@ class EvaluatorExecutor(tfx_executor.Executor):
         embedded = _find_test_embeddings(input_dict["embeddings"], candidate, baseline)
         signature = signatures.EMBEDDED_EXAMPLES if embedded else signatures.EXAMPLES
         config = make_eval_config(len(classes), bool(baseline), signature)
-        if embedded:
-            input_dict = input_dict | {standard_component_specs.EXAMPLES_KEY: [embedded]}
+        models = {CANDIDATE: _model_path(candidate)}
         staging = os.path.join(output, ".baseline")  # no temporary folder: Beam's workers may be on other machines
         if baseline:
-            staged = _stage_baseline(baseline, staging, candidate)
-            input_dict = input_dict | {standard_component_specs.BASELINE_MODEL_KEY: [staged]}
+            # A copy, because the version may be rolled back or pruned meanwhile.
+            versions.copy_tree(baseline.path, staging)
+            models[BASELINE] = staging
         progress.report("loading the model")
         kept = os.path.join(output, ".predictions")
         with keep_predictions(kept):
-            super().Do(input_dict, output_dict, exec_properties | _as_property(config))
+            files = _list_test_files(embedded or examples)
+            evaluate_models(self._make_beam_pipeline, files, models, config, output)
             predictions = read_kept(kept, classes, baseline.number if baseline else None, sum(counts.values()))
         if by_live:
             predictions = by_live.add_to(predictions)
@@ -108,11 +108,9 @@ class EvaluatorExecutor(tfx_executor.Executor):
 
 
 class EvaluatorSpec(ComponentSpec):
-    """Inputs, outputs and parameters of TFX's executor and of Graft's; TFX's own spec cannot be extended."""
+    """Inputs, outputs and execution properties of the Evaluator."""
 
     PARAMETERS = {
-        standard_component_specs.EXAMPLE_SPLITS_KEY: ExecutionParameter(type=str),
-        standard_component_specs.MODULE_PATH_KEY: ExecutionParameter(type=str),
         "classes": ExecutionParameter(type=str),
         **declare("model_dir", "min_accuracy", "max_accuracy_drop", "min_recall"),
         "baseline": ExecutionParameter(type=str),
@@ -168,8 +166,6 @@ class Evaluator(base_beam_component.BaseBeamComponent):
             embeddings=embeddings,
             report=report,
             model=model,
-            example_splits=json.dumps([features.TEST]),
-            module_path="components.evaluator.extractors",  # a small module, because TFX loads it again each time
             classes=json.dumps(classes),
             **parameters.select(EvaluatorSpec),
             baseline=baseline,
@@ -188,11 +184,6 @@ def read_bounds(parameters: Mapping[str, Any]) -> Bounds:
         UsageError: if a bound is neither from 0 to 1 nor NOT_GIVEN.
     """
     return Bounds(**{field.name: read_share(parameters, field.name) for field in dataclasses.fields(Bounds)})
-
-
-def _as_property(config: config_pb2.EvalConfig) -> dict[str, str]:
-    text = json_format.MessageToJson(config, preserving_proto_field_name=True)
-    return {standard_component_specs.EVAL_CONFIG_KEY: text}
 
 
 def count_labels(examples: types.Artifact) -> dict[str, int]:
@@ -225,18 +216,6 @@ def _find_test_embeddings(
 
 def _model_path(model: types.Artifact) -> str:
     return str(path_utils.serving_model_path(model.uri, path_utils.is_old_model_artifact(model)))
-
-
-def _stage_baseline(live: versions.Version, staging: str, candidate: types.Artifact) -> types.Artifact:
-    """Copies a version into a Model artifact, whose URI holds `Format-Serving/`.
-
-    The evaluation reads a copy because the version may be rolled back or pruned meanwhile.
-    """
-    versions.copy_tree(live.path, os.path.join(staging, "Format-Serving"))
-    baseline = standard_artifacts.Model()
-    baseline.uri = staging
-    baseline.mlmd_artifact.properties.MergeFrom(candidate.mlmd_artifact.properties)
-    return baseline
 
 
 def _predict_by_best(

@@ -18,7 +18,7 @@ from schema.features import BRIGHTNESS, LABEL, TRAIN
 from serving.releases import versions
 from serving.storage.side_files import DamagedError, read_bytes
 
-STATISTICS = "FeatureStats.pb"  # file name of TFX's StatisticsGen
+STATISTICS = "FeatureStats.pb"  # file name of StatisticsGen
 _MIN_IMAGES = 50  # with fewer images, chance alone makes a divergence of 0.3
 _WAYS = "Look at the newest images; if they are right, raise {key}, or force the run"
 

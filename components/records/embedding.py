@@ -13,7 +13,7 @@ class EmbeddingSummary(Document):
             augmented images have no stored embeddings.
         trunk: feature key of the features kept for fine-tuning; None if no features are kept.
         images: number of images in all splits.
-        computed: number of images that went through the base; the others came from the store.
+        computed: number of images that went through the base in this run; the others were in the store before.
         note: reason why no features are kept, or "".
     """
 

@@ -30,7 +30,7 @@ _LISTED_BYTES = 1_000_000  # a smaller shard is downloaded as fast as its list
 
 
 @contextlib.contextmanager
-def write_remote_shard(folder: str, key: FeatureKey) -> Iterator[Append]:
+def write_remote_shard(folder: str, key: FeatureKey, prefix: str = "") -> Iterator[Append]:
     """Writes one shard into a folder of an object store, as `shards.write_shard` does on disk.
 
     The shard appears when its upload has ended. Until then the shard takes space on the disk of this machine.
@@ -39,7 +39,7 @@ def write_remote_shard(folder: str, key: FeatureKey) -> Iterator[Append]:
         OSError: if the shard cannot be written or uploaded.
     """
     with shard_cache.upload_folder() as here:
-        with write_shard(here, key) as append:
+        with write_shard(here, key, prefix) as append:
             yield append
         for name in os.listdir(here):  # none if there were no rows
             _put(os.path.join(here, name), join(folder, name), key)

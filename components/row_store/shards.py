@@ -109,18 +109,19 @@ class FeatureKey:
 
 
 @contextlib.contextmanager
-def write_shard(folder: str, key: FeatureKey) -> Iterator[Append]:
+def write_shard(folder: str, key: FeatureKey, prefix: str = "") -> Iterator[Append]:
     """Writes one shard. The shard appears when the context ends, but not after an error or without rows.
 
     Args:
         folder: folder of the shard; other processes may write into it at the same time.
         key: feature key of the rows.
+        prefix: first characters of the names of the shard and of its temporary file.
     Yields:
         A function that appends rows: digests of 32 bytes each, and features [num_rows, *shape].
     Raises:
         OSError: if the shard cannot be written.
     """
-    target = os.path.join(folder, uuid.uuid4().hex + SUFFIX)
+    target = os.path.join(folder, f"{prefix}{uuid.uuid4().hex}{SUFFIX}")
     rows = 0
     with contextlib.suppress(_NoRowsError), write_whole(target, name_temporary(target), sync=True) as temporary:
         with pa.OSFile(temporary, "wb") as file, pa.ipc.new_file(file, key._schema) as writer:

@@ -1,8 +1,8 @@
 """Embedding store: outputs of the frozen base by image digest, computed once and kept from run to run.
 
 Each feature key has a folder of append-only shards. The store has no index and no lock: opening the store reads the
-digests of all shards, and a row that two runs have written is stored twice with equal values. The folder may be in an
-object store such as gs://; see `remote_shards`.
+digests of all shards, and a row that two runs have written is stored twice with equal values until `prune` merges the
+two. The folder may be in an object store such as gs://; see `remote_shards`.
 """
 
 import contextlib
@@ -10,7 +10,8 @@ import functools
 import os
 import pathlib
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+import types
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -53,18 +54,41 @@ class EmbeddingStore:
         self.folder = os.path.join(root, key.name)
 
     @contextlib.contextmanager
-    def append(self) -> Iterator[Append]:
-        """Adds rows as one shard, which other readers see when the context ends; see `shards.write_shard`."""
+    def append(self, prefix: str = "") -> Iterator[Append]:
+        """Adds rows as one shard, which other readers see when the context ends; see `shards.write_shard`.
+
+        Args:
+            prefix: first characters of the shard's name, by which `Rows.are_from` and `remove_temporaries` know it.
+        """
         if not gfile(self.folder).isdir(self.folder):
             gfile(self.folder).makedirs(self.folder)
         self._write_key()
         write = write_remote_shard if is_remote(self.folder) else write_shard
-        with write(self.folder, self.key) as append:
+        with write(self.folder, self.key, prefix) as append:
             yield append
 
-    def open(self) -> "Rows":
-        """Returns the rows that are in the store now; skips torn and foreign shards with a warning."""
-        return Rows(self.key, list(_open_shards(self.folder, self.key)))
+    def open(self, known: "Rows | None" = None) -> "Rows":
+        """Returns the rows that are in the store now; skips torn and foreign shards with a warning.
+
+        Args:
+            known: rows of an earlier call, whose shards are not read again.
+        Returns:
+            The rows; `known` itself if the store has the same shards.
+        """
+        opened = known.shards if known else {}
+        shards = list(_open_shards(self.folder, self.key, opened))
+        if known and {shard.path for shard in shards} == set(opened):
+            return known
+        return Rows(self.key, shards)
+
+    def remove_temporaries(self, prefix: str) -> None:
+        """Removes the temporary files of shards with a prefix, which killed workers have left; none is in an upload."""
+        if is_remote(self.folder) or not os.path.isdir(self.folder):
+            return
+        for name in list_names(self.folder):
+            if name.startswith(prefix) and name.endswith(TEMPORARY_SUFFIX):
+                with contextlib.suppress(OSError):
+                    os.remove(os.path.join(self.folder, name))
 
     def _write_key(self) -> None:
         """Writes the feature key into the folder, whole or not at all, for `list_keys` and for people."""
@@ -75,17 +99,18 @@ class EmbeddingStore:
             pathlib.Path(temporary).write_text(self.key.to_json(), encoding="utf-8")
 
     def prune(self, live: Sequence[bytes]) -> int:
-        """Removes the rows of all images but the live ones, even rows that another run has just added.
+        """Removes the rows of all images but the live ones, even rows that another run has just added, and doubles.
 
         Args:
-            live: digests of the images whose rows stay.
+            live: digests of the images of which one row stays.
         Returns:
             The number of removed rows.
         """
         live_digests = np.array(live, f"S{DIGEST_BYTES}")
+        shards = list(_open_shards(self.folder, self.key))
         dropped = 0
-        for shard in _open_shards(self.folder, self.key):
-            keep = np.flatnonzero(np.isin(shard.digests, live_digests))
+        for shard, first in zip(shards, _find_first([shard.digests for shard in shards]), strict=True):
+            keep = np.flatnonzero(np.isin(shard.digests, live_digests) & first)
             if len(keep) == len(shard.digests):
                 continue
             try:
@@ -110,6 +135,14 @@ class EmbeddingStore:
         return copied
 
 
+def _find_first(digests: list[np.ndarray]) -> list[np.ndarray]:
+    """Returns a mask for each shard: True for a digest that neither stands before in it nor in an earlier shard."""
+    joined = np.concatenate(digests) if digests else np.zeros(0, f"S{DIGEST_BYTES}")
+    first: np.ndarray = np.zeros(len(joined), bool)
+    first[np.unique(joined, return_index=True)[1]] = True
+    return np.split(first, np.cumsum([len(part) for part in digests])[:-1]) if digests else []
+
+
 class Rows:
     """Rows of a store at the time of `EmbeddingStore.open`."""
 
@@ -128,6 +161,27 @@ class Rows:
     def __len__(self) -> int:
         """Returns the number of rows."""
         return len(self._digests)
+
+    @property
+    def shards(self) -> dict[str, Shard | RemoteShard]:
+        """Shards by path, but for those that were set aside."""
+        return {s.path: s for s, aside in zip(self._shards, self._set_aside, strict=True) if not aside}
+
+    def count_images(self) -> int:
+        """Returns the number of images; an image that two runs have added at the same time has two rows."""
+        return int((self._digests[1:] != self._digests[:-1]).sum()) + bool(len(self))
+
+    def are_from(self, prefix: str, positions: np.ndarray) -> np.ndarray:
+        """Tells which rows are in a shard whose name begins with a prefix.
+
+        Args:
+            prefix: first characters of the shard's name, see `EmbeddingStore.append`; not empty.
+            positions: int64 [num_rows], from `find`.
+        Returns:
+            bool [num_rows]; false for position -1.
+        """
+        named = np.array([os.path.basename(shard.path).startswith(prefix) for shard in self._shards], bool)
+        return (positions >= 0) & named[self._shard[positions]] if len(self) else positions >= 0
 
     def find(self, digests: Sequence[bytes]) -> np.ndarray:
         """Finds the positions of the rows of images.
@@ -215,20 +269,26 @@ class Rows:
             self._shards[shard].set_aside()
 
 
-def _open_shards(folder: str, key: FeatureKey) -> Iterator[Shard | RemoteShard]:
+def _open_shards(
+    folder: str, key: FeatureKey, known: Mapping[str, Shard | RemoteShard] = types.MappingProxyType({})
+) -> Iterator[Shard | RemoteShard]:
+    """Opens the shards of a folder, but for those that are known by their path: a shard never changes."""
     if is_remote(folder):
+
+        def open_remote(path: str, listed: bool) -> Shard | RemoteShard | None:
+            return known.get(path) or _try_to_open(functools.partial(RemoteShard, path, key, listed), path)
+
         with ThreadPoolExecutor(_OPENED_AT_ONCE) as threads:
-            opened = threads.map(
-                lambda found: _try_to_open(functools.partial(RemoteShard, found[0], key, found[1]), found[0]),
-                list_remote_shards(folder),
-            )
+            opened = threads.map(lambda found: open_remote(*found), list_remote_shards(folder))
         yield from filter(None, opened)
         return
     for name in list_names(folder):
         path = os.path.join(folder, name)
         if name.endswith((TEMPORARY_SUFFIX, DAMAGED_SUFFIX)):
             _remove_abandoned(path)
-        if name.endswith(SUFFIX) and (shard := _try_to_open(functools.partial(Shard, path, key), path)):
+        if not name.endswith(SUFFIX):
+            continue
+        if shard := known.get(path) or _try_to_open(functools.partial(Shard, path, key), path):
             yield shard
 
 

@@ -5,23 +5,33 @@ each engine is set up.
 """
 
 import json
-import pathlib
 import re
 from collections.abc import Mapping
 
-import grpc
-from apache_beam.portability.api import beam_job_api_pb2, beam_job_api_pb2_grpc
-
+from pipeline.beam import watch
 from pipeline.beam.beam_args import check_beam_args
+from pipeline.beam.job_server import read_options
+from pipeline.beam.wheel import SETUP_FILE, build_wheel, find_wheel
 from pipeline.config.config import Beam, is_endpoint
 from schema import errors
 from schema.errors import GraftError, UsageError
 
-SETUP_FILE = pathlib.Path(__file__).parents[2] / "setup.py"
 WORKER_POOL = "localhost:50000"  # address of Beam's containers that are started with --worker_pool
-_RUNNERS = {"portable": "PortableRunner", "flink": "FlinkRunner", "dataflow": "DataflowRunner"}
+_RUNNERS = {
+    "portable": f"{watch.__name__}.{watch.PortableRunner.__name__}",
+    "flink": f"{watch.__name__}.{watch.FlinkRunner.__name__}",
+    "dataflow": "DataflowRunner",
+}
 _ENVIRONMENTS = {"portable": "LOOPBACK", "flink": "EXTERNAL"}
-_PORTABLE = {"job_endpoint", "environment", "environment_config", "parallelism", "sdk_container_image"}
+_LOCAL = re.compile(r"(?:localhost|127\..*|\[::1\]):\d+")
+_PORTABLE = {
+    "job_endpoint",
+    "environment",
+    "environment_config",
+    "parallelism",
+    "sdk_container_image",
+    "max_silent_minutes",
+}
 _BELONG = {
     "direct": set[str](),
     "portable": _PORTABLE,
@@ -45,7 +55,6 @@ _NEEDED = {
         "--target worker",
     },
 }
-_SECONDS = 5.0  # limit for a job server to answer; usual are milliseconds
 _RAISED = re.compile(rf"^{re.escape(errors.__name__)}\.(\w+): (.*?)(?: \[while running .*\])?$", re.MULTILINE)
 
 
@@ -62,7 +71,17 @@ def beam_pipeline_args(beam: Beam, workspace_root: str, image: str = "") -> list
     args = _make_args(beam, workspace_root)
     if not args and not beam.args:
         return []  # with any argument, TFX prepares for workers elsewhere
-    return [*args, *_ship_code(beam.sdk_container_image or image), *beam.args]
+    return [*args, *_ship_code(beam, workspace_root, image), *beam.args]
+
+
+def prepare_code(beam: Beam, workspace_root: str) -> None:
+    """Builds the wheel that `beam_pipeline_args` names, for workers on another engine that no image gives the code.
+
+    Raises:
+        GraftError: if the wheel cannot be built.
+    """
+    if beam.runner in _ENVIRONMENTS and not beam.sdk_container_image and (wheel := find_wheel(workspace_root)):
+        build_wheel(wheel)
 
 
 def _make_args(beam: Beam, workspace_root: str) -> list[str]:
@@ -85,6 +104,7 @@ def _make_args(beam: Beam, workspace_root: str) -> list[str]:
         f"--job_endpoint={beam.job_endpoint}",
         *_describe_environment(beam),
         *([f"--{parallelism}={beam.parallelism}"] if beam.parallelism else []),
+        *([f"--graft_max_silent_minutes={beam.max_silent_minutes}"] if beam.max_silent_minutes else []),
         # Without this, Beam lists the installed packages for each pipeline, and stages the list for the workers.
         "--experiments=disable_logging_submission_environment",
     ]
@@ -106,17 +126,21 @@ def _describe_environment(beam: Beam) -> list[str]:
     return [f"--environment_type={kind}", *([f"--environment_config={config}"] if config else [])]
 
 
-def _ship_code(image: str) -> list[str]:
-    """Returns the argument that gives workers the project's code: an image, or setup.py.
+def _ship_code(beam: Beam, root: str, image: str) -> list[str]:
+    """Returns the argument that gives workers the project's code: an image, or a wheel.
 
-    Either argument keeps TFX from packing its own sources, which takes 3 s a component.
+    Either argument keeps TFX from packing its own sources, which takes 3 s a component; for the direct runner, which
+    sends nothing, the setup.py does.
     """
-    if image:
+    if image := beam.sdk_container_image or image:
         return [f"--sdk_container_image={image}"]
-    return [f"--setup_file={SETUP_FILE}"] if SETUP_FILE.is_file() else []
+    if beam.runner == "direct":
+        return [f"--setup_file={SETUP_FILE}"] if SETUP_FILE.is_file() else []
+    wheel = find_wheel(root)
+    return [f"--extra_package={wheel}"] if wheel else []
 
 
-def check_engine(beam: Beam, paths: Mapping[str, str], image: str = "", reach: bool = True) -> None:
+def check_engine(beam: Beam, paths: Mapping[str, str], image: str = "", reach: bool = True) -> list[str]:
     """Checks the keys below `beam` for errors that Beam reports late or not at all.
 
     Args:
@@ -124,16 +148,40 @@ def check_engine(beam: Beam, paths: Mapping[str, str], image: str = "", reach: b
         paths: folders that the workers read and write, by key: {"data": ..., "out": ...}.
         image: as for `beam_pipeline_args`; Dataflow and DOCKER need a worker image besides.
         reach: whether this machine can reach the job server, as opposed to a cluster's inside.
+    Returns:
+        Notes on arguments that cannot be checked here, and on a worker pool that several TaskManagers may share.
     Raises:
         UsageError: with the key, the expected and the given value, and what to do.
     """
-    check_beam_args(beam.args, beam.runner)
+    asks = beam.runner in _ENVIRONMENTS
     _check_keys(beam, image)
-    if beam.runner in _ENVIRONMENTS:
+    if asks:
         _check_environment(beam)
     _check_paths(beam, paths)
-    if beam.job_endpoint and reach:
-        _reach_job_server(beam)
+    if not (asks and reach):
+        unknown = check_beam_args(beam.args, beam.runner, None if asks else ())
+    else:
+        options = read_options(str(beam.job_endpoint), _NEEDED[beam.runner]["job_endpoint"])
+        unknown = check_beam_args(beam.args, beam.runner, options)
+    notes = [f"beam.args: {word}: unknown to Beam's Python; passed on to the job server." for word in unknown]
+    return notes + _find_shared_pool(beam)
+
+
+def _find_shared_pool(beam: Beam) -> list[str]:
+    """Returns a note on a worker pool that is not beside its TaskManager, so that others may share it.
+
+    Each TaskManager numbers its workers itself, and a pool knows them by that number: a shared pool stops the worker of
+    the other TaskManager. No worker sees by which TaskManager it was started.
+    """
+    pool = beam.environment_config or ""
+    if beam.runner != "flink" or _environment(beam) != "EXTERNAL" or beam.parallelism == 1 or not pool:
+        return []
+    if _LOCAL.fullmatch(pool):
+        return []
+    return [
+        f"beam.environment_config: {pool} must be another worker pool for each TaskManager: in a shared pool, "
+        f"TaskManagers stop each other's workers. Beside each TaskManager the pool is {WORKER_POOL}."
+    ]
 
 
 def _check_keys(beam: Beam, image: str) -> None:
@@ -195,32 +243,12 @@ def _check_paths(beam: Beam, paths: Mapping[str, str]) -> None:
             )
 
 
-def _reach_job_server(beam: Beam) -> None:
-    """Requests the options of the job server, within 5 s; Beam itself would wait for 5 minutes.
-
-    Raises:
-        UsageError: if no job server answers.
-    """
-    endpoint, expected = str(beam.job_endpoint), _NEEDED[beam.runner]["job_endpoint"]
-    with grpc.insecure_channel(endpoint) as channel:
-        try:
-            grpc.channel_ready_future(channel).result(timeout=_SECONDS)
-            server = beam_job_api_pb2_grpc.JobServiceStub(channel)
-            server.DescribePipelineOptions(beam_job_api_pb2.DescribePipelineOptionsRequest(), timeout=_SECONDS)
-        except grpc.FutureTimeoutError:
-            problem = f"nothing answers within {_SECONDS:g} s at"
-        except grpc.RpcError as error:
-            problem = f"what answers is no job server ({error.code().name}) at"
-        else:
-            return
-    raise UsageError(f"beam.job_endpoint: {problem} {endpoint}; expected {expected}.")
-
-
 def explain_worker_error(error: BaseException) -> GraftError | None:
     """Returns the GraftError of a worker, parsed from the traceback in Beam's error; None for other errors."""
     if not (isinstance(error, RuntimeError) or type(error).__module__.startswith("apache_beam.")):
         return None
-    for name, message in reversed(_RAISED.findall(str(error))):
+    text = f"{getattr(error, 'told', '')}\n{error}"  # Flink's job server tells the traceback in a message of its own
+    for name, message in reversed(_RAISED.findall(text)):
         kind = getattr(errors, name, None)
         if isinstance(kind, type) and issubclass(kind, GraftError):
             return kind(message)

@@ -6,6 +6,7 @@ images does not fail: it puts them into quarantine as unreadable.
 
 import contextlib
 import json
+import logging
 import os
 import platform
 import re
@@ -16,12 +17,16 @@ import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.runners.runner import PipelineState
 
-from pipeline.beam.engines import beam_pipeline_args
+from pipeline.beam import jobs
+from pipeline.beam.causes import find_first_cause
+from pipeline.beam.engines import beam_pipeline_args, prepare_code
+from pipeline.beam.faults import explain_engine_error
 from pipeline.config.config import Beam
 from schema.errors import UsageError
 
 _SECONDS = 180  # limit for a worker to answer; a pod may have to start first
 _DETAILS = re.compile(r'details = "(.*?)\.?"$', re.MULTILINE)
+_ENDED = ("stopped before the first component: nothing was done.", "The whole error is in graft.log.")
 _SHARED = "Workers on other machines need the same folders at the same paths, or a bucket"
 
 
@@ -36,9 +41,11 @@ def check_workers(config: Beam, paths: Mapping[str, str], seconds: float = _SECO
         seconds: time limit in seconds.
     Raises:
         UsageError: if no worker starts, or the worker lacks a folder or has other code.
+        GraftError: if a part of the engine does not answer.
     """
     if config.runner in ("direct", "dataflow"):
         return
+    prepare_code(config, paths["out"])
     answer = os.path.join(paths["out"], f".worker-{uuid.uuid4().hex}.json")
     try:
         _run_check(beam_pipeline_args(config, paths["out"]), dict(paths), answer, seconds)
@@ -71,15 +78,17 @@ def _run_check(args: list[str], paths: dict[str, str], answer: str, seconds: flo
         result = pipeline.run()
         state = result.wait_until_finish(duration=int(seconds * 1000))
     except Exception as error:
-        raise UsageError(
+        logging.exception("the check of Beam's workers failed")
+        raise explain_engine_error(error, *_ENDED) or UsageError(
             f"beam: no worker runs Graft's code: {_find_reason(error)}. docs/beam.md says what one needs."
         ) from error
     if state != PipelineState.DONE:
         with contextlib.suppress(Exception):
             result.cancel()
         raise UsageError(
-            f"beam: no worker has answered within {seconds:g} s. Look whether the workers of beam.environment run, "
-            "and at the log of the job server."
+            f"beam: no worker has answered within {seconds:g} s. Look whether the workers of beam.environment run, and "
+            "at the log of the engine's part that starts them: with Flink the TaskManager's, and not the job server's.",
+            *(job.describe_cancel() for job in jobs.list_running()),
         )
 
 
@@ -115,8 +124,8 @@ def _read_answer(answer: str) -> dict | None:
 
 
 def _find_reason(error: Exception) -> str:
-    """Returns gRPC's details of an error, or the last line of a traceback without Beam's suffix."""
+    """Returns gRPC's details of an error, or the first cause in its chain."""
     if details := _DETAILS.search(str(error)):
         return details[1]
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1].partition(" [while running")[0].rstrip(".") if lines else type(error).__name__
+    told = str(error).partition(" failed in state FAILED: ")[2] or str(error)
+    return find_first_cause(told).rstrip(".") or type(error).__name__

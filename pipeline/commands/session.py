@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from components.example_gen.layout import list_images
+from pipeline.beam import jobs
+from pipeline.beam.causes import find_first_cause
 from pipeline.config.config import Config
 from pipeline.console.printing import as_called, echo_json, make_console, print_error, print_unbroken
 from pipeline.console.terminal import catch_interrupts
@@ -27,7 +29,6 @@ if TYPE_CHECKING:
     from pipeline.local.run import Trained
 
 NOT_PUSHED = 4
-_LONG = 300  # characters to show of an error; some errors contain the bytes of an image
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,15 +105,15 @@ def _explain(
     """Prints the reason why a run stopped; returns the exit code."""
     if number := interrupted_by():
         left = describe_interruption(log.component, log.finished, str(workspace.model_dir(model_name)))
-        print_error(GraftError(left), log.stderr)
+        print_error(GraftError(left, *(job.describe_cancel() for job in jobs.list_running())), log.stderr)
         log.flush()
         os._exit(128 + number)  # a normal exit would wait for the bundles of Beam's threads
     if isinstance(error, GraftError):
         print_error(error, log.stderr)
         return error.exit_code
     logging.error("graft run failed", exc_info=error)
-    reason = " ".join(f"{type(error).__name__}: {error}".split())[:_LONG]
-    lines = [f"graft: unexpected: {reason}", f"The traceback is in {workspace.log}"]
+    reason = find_first_cause(f"{type(error).__name__}: {error}")
+    lines = [f"graft: unexpected: {reason}", f"The whole error, with the traceback, is in {workspace.log}"]
     if len(workspace.list_runs()) > 1:
         out = quote(str(workspace.root))
         lines.append(f"If it comes again: ./graft repair --out {out} moves aside the files of earlier runs")

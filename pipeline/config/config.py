@@ -115,6 +115,14 @@ class Beam(_Frozen):
     parallelism: PositiveInt | None = _key(
         None, "Apache Beam", "workers at once; with dataflow, machines at the most; by default the engine's", "", 8
     )
+    max_silent_minutes: PositiveInt | None = _key(
+        None,
+        "Apache Beam",
+        "minutes after which a run gives up a job of portable or flink whose job server tells of no progress; by "
+        "default the run waits, and says so",
+        "",
+        30,
+    )
     sdk_container_image: str | None = _key(
         None,
         "Apache Beam",

@@ -27,11 +27,14 @@ from components.records.quarantine import QUARANTINE, read_quarantine
 from components.records.serving_verdict import ServingVerdict
 from components.row_store.shards import FeatureKey
 from pipeline.beam.engines import beam_pipeline_args, check_engine, explain_worker_error
+from pipeline.beam.faults import explain_engine_error
+from pipeline.beam.job_server import has_ended
 from pipeline.beam.worker_check import check_workers
 from pipeline.chain import Paths, create_pipeline
 from pipeline.check.left_out import suggest_conversion
 from pipeline.config.config import Config
 from pipeline.libraries import read_libraries
+from pipeline.local.interruption import describe_kept
 from pipeline.local.kept_predictions import save_predictions
 from pipeline.local.progress_display import ProgressDisplay, describe_state
 from pipeline.local.run_log import RunLog
@@ -43,9 +46,10 @@ from pipeline.workspace.artifact_files import forget_damaged
 from pipeline.workspace.cleanup import remove_unfinished, set_unknown_aside
 from pipeline.workspace.database import check_database, open_database
 from pipeline.workspace.disk import explain_disk_error
+from pipeline.workspace.left_jobs import remove_ended
 from pipeline.workspace.manifest import EmbeddingUse, FailedRun, RunManifest, RunResult, SkippedRun
 from pipeline.workspace.workspace import Workspace, make_run_id, open_workspace
-from schema.errors import DataError
+from schema.errors import DataError, GraftError
 from schema.text import printable
 from serving.client import launch
 from serving.releases import versions
@@ -79,10 +83,12 @@ def run_pipeline(config: Config, console: Console, log: RunLog | None = None) ->
     Raises:
         GraftError: for each error that the user can act on.
     """
-    check_engine(config.beam, {"data": config.data, "out": config.out})
+    notes = check_engine(config.beam, {"data": config.data, "out": config.out})
     display = ProgressDisplay(console)
     try:
         with open_workspace(config.out) as workspace, display, progress.listen(display.update):
+            for note in notes:
+                progress.report("", note=note)
             check_database(workspace)
             display.prepare("looking at what has changed since the last run")
             resolved = resolve(config, workspace)
@@ -93,7 +99,19 @@ def run_pipeline(config: Config, console: Console, log: RunLog | None = None) ->
             raise full from error
         if raised := explain_worker_error(error):
             raise raised from error
+        if fault := _explain_engine_error(error, log):
+            raise fault from error
         raise
+
+
+def _explain_engine_error(error: Exception, log: RunLog | None) -> GraftError | None:
+    """Returns the error of another engine, with what is kept; the whole error goes into the log."""
+    component, finished = (log.component, log.finished) if log else ("", 0)
+    whole = "The whole error is in graft.log."
+    fault = explain_engine_error(error, describe_kept("stopped", component, finished), whole)
+    if fault:
+        logging.error("the engine of Apache Beam failed", exc_info=error)
+    return fault
 
 
 def _list_worker_paths(config: Config, resolved: Resolved, workspace: Workspace) -> dict[str, str]:
@@ -179,8 +197,10 @@ def _create_local_pipeline(config: Config, resolved: Resolved, workspace: Worksp
 def _clear_artifacts(pipeline: Pipeline, workspace: Workspace) -> None:
     """Removes unfinished outputs, and makes TFX forget damaged artifacts and the artifacts of a lost database."""
     store = open_database(workspace, pipeline.metadata_connection_config)
-    remove_unfinished(store, workspace.artifacts)
-    notes = [f"{file}: damaged; made again, with the artifacts that depend on it" for file in forget_damaged(store)]
+    left = remove_ended(store, workspace.artifacts, has_ended)
+    remove_unfinished(store, workspace.artifacts, left)
+    notes = [f"{job.describe_cancel()} Its output stays until it has ended." for job in left.values()]
+    notes += [f"{file}: damaged; made again, with the artifacts that depend on it" for file in forget_damaged(store)]
     if lost := set_unknown_aside(store, workspace):
         notes.append(f"{lost}: has the artifacts of a lost database; the run makes them again")
     for note in notes:

@@ -26,6 +26,8 @@ _FLUSH_SECONDS = 5.0
 _NOISE = (
     # TFX's channel_resolver.py tests whether a message of the compiled pipeline is set; it is always set, and empty.
     re.compile(r"ArtifactQuery\.property_predicate is not supported\."),
+    # Beam's of the wheel that Graft builds without binary code.
+    re.compile(r'The \.whl package ".*-py3-none-any\.whl" provided in --extra_package must be binary-compatible .*'),
     # A deprecated call inside TFMA.
     re.compile(r"From \S+/tensorflow_model_analysis/\S+: tf_record_iterator .* is deprecated .*", re.DOTALL),
 )

@@ -14,9 +14,10 @@ from tfx.dsl.compiler import constants
 from tfx.orchestration import metadata
 from tfx.orchestration.local import runner_utils
 from tfx.orchestration.portable import launcher, runtime_parameter_utils, tfx_runner
-from tfx.proto.orchestration import pipeline_pb2
+from tfx.proto.orchestration import local_deployment_config_pb2, pipeline_pb2
 
 from pipeline.beam.lookups import remember_lookups
+from pipeline.local.beam_operator import take_beam_args
 from pipeline.local.memory import measure_memory
 from pipeline.workspace.artifact_files import note_files
 
@@ -81,17 +82,32 @@ class LocalRunner(tfx_runner.IrBasedRunner):
                 self._on_start(name)
                 started = time.monotonic()
                 with measure_memory() as memory:
-                    execution = launcher.Launcher(
-                        pipeline_node=node.pipeline_node,
-                        mlmd_connection=connection,
-                        pipeline_info=pipeline.pipeline_info,
-                        pipeline_runtime_spec=pipeline.runtime_spec,
-                        executor_spec=runner_utils.extract_executor_spec(deployment, name),
-                        custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, name),
-                    ).launch()
+                    execution_id = _launch(node.pipeline_node, pipeline, deployment, connection)
                 measured = time.monotonic() - started, memory.megabytes
-                if not self._on_finish(_describe(connection, execution.execution_id, name, *measured)):
+                if not self._on_finish(_describe(connection, execution_id, name, *measured)):
                     return
+
+
+def _launch(
+    node: pipeline_pb2.PipelineNode,
+    pipeline: pipeline_pb2.Pipeline,
+    deployment: local_deployment_config_pb2.LocalDeploymentConfig,
+    connection: metadata.Metadata,
+) -> int:
+    """Runs a component; returns the id of its execution in the metadata."""
+    name = node.node_info.id
+    executor = runner_utils.extract_executor_spec(deployment, name)
+    operators = take_beam_args(executor)
+    execution = launcher.Launcher(
+        pipeline_node=node,
+        mlmd_connection=connection,
+        pipeline_info=pipeline.pipeline_info,
+        pipeline_runtime_spec=pipeline.runtime_spec,
+        executor_spec=executor,
+        custom_executor_operators=operators,
+        custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, name),
+    ).launch()
+    return int(execution.execution_id)
 
 
 def _describe(

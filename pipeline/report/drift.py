@@ -13,7 +13,7 @@ from schema.features import BRIGHTNESS, LABEL, TRAIN
 from serving.releases import versions
 from serving.storage.side_files import DamagedError, read_bytes
 
-_STATISTICS = "FeatureStats.pb"  # file name of TFX's StatisticsGen
+_STATISTICS = "FeatureStats.pb"  # file name of StatisticsGen
 _LEVELS = 255.0
 _BINS = 16
 

@@ -132,7 +132,8 @@ class ModelServer:
         """Asks for the heat map of an encoded image.
 
         Returns:
-            `heatmap`: rows of numbers from 0 to 1, of the square that the network sees.
+            `heatmap`: rows of numbers from 0 to 1, of the square that the network sees; and `resize`, how that square
+            is made of the image, if the model has that output.
         Raises:
             AnswerError: if there is no answer.
         """
@@ -144,7 +145,8 @@ class ModelServer:
             heatmap = []
         if not heatmap or not heatmap[0] or len({len(row) for row in heatmap}) != 1:
             raise AnswerError("the answer has no heat map", kind="other")
-        return {"heatmap": heatmap}
+        resize = found.get("resize") if isinstance(found, dict) else None
+        return {"heatmap": heatmap} | ({"resize": resize} if isinstance(resize, str) else {})
 
     def _ask_signature(self, signature: str, image: bytes) -> Any:
         """Sends one image; returns the only row of the answer."""

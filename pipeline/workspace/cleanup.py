@@ -2,16 +2,18 @@
 
 import pathlib
 import shutil
+from collections.abc import Collection
 
 import ml_metadata as mlmd
 from ml_metadata.proto import metadata_store_pb2
 
+from pipeline.workspace.left_jobs import remove_outputs
 from pipeline.workspace.workspace import LOST, Workspace, make_run_id
 
 _UNFINISHED = {metadata_store_pb2.Execution.NEW, metadata_store_pb2.Execution.RUNNING}
 
 
-def remove_unfinished(store: mlmd.MetadataStore, artifacts: pathlib.Path) -> None:
+def remove_unfinished(store: mlmd.MetadataStore, artifacts: pathlib.Path, left: Collection[int] = ()) -> None:
     """Removes the output folders of components that never finished, and marks their executions as cancelled.
 
     The workspace must be locked: an active run has unfinished components, too.
@@ -19,12 +21,13 @@ def remove_unfinished(store: mlmd.MetadataStore, artifacts: pathlib.Path) -> Non
     Args:
         store: the metadata.
         artifacts: TFX's pipeline root.
+        left: executions whose folders stay, because a job on another engine may run on, see `left_jobs`.
     """
     # The newer stack's metadata library has no filter_query.
     unfinished = [e for e in store.get_executions() if e.last_known_state in _UNFINISHED]
     for execution in unfinished:
-        for folder in (*artifacts.glob(f"*/*/{execution.id}"), *artifacts.glob(f"*/.system/*/{execution.id}")):
-            shutil.rmtree(folder, ignore_errors=True)
+        if execution.id not in left:
+            remove_outputs(artifacts, execution.id)
         execution.last_known_state = metadata_store_pb2.Execution.CANCELED
     if unfinished:
         store.put_executions(unfinished)

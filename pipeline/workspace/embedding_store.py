@@ -45,7 +45,7 @@ def print_store(out: str, console: Console) -> None:
     for kind in list_keys(str(workspace.embeddings)):
         store = EmbeddingStore(str(workspace.embeddings), kind)
         used = "yes" if kind.name in live else "no; --prune removes it"
-        table.add_row(kind.layer, f"{len(store.open()):,}", decimal(measure(store.folder)), used)
+        table.add_row(kind.layer, f"{store.open().count_images():,}", decimal(measure(store.folder)), used)
     print_plain(console, f"{workspace.embeddings}: {decimal(measure(str(workspace.embeddings)))}")
     console.print(table)
     for line in _hit_rates(workspace):
@@ -54,6 +54,8 @@ def print_store(out: str, console: Console) -> None:
 
 def prune_store(out: str) -> Pruned:
     """Drops the rows of images, weights, sizes and layers that neither the newest run nor the live model uses.
+
+    Of an image with two rows, which two runs or a killed worker have added, one stays.
 
     Args:
         out: folder of the workspace.

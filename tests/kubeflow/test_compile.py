@@ -246,12 +246,19 @@ def test_a_place_in_a_bucket_that_is_a_pattern_is_refused(stores):
         compile_spec(config, "registry.example/graft:test", root, stores)
 
 
-def test_stores_may_lie_elsewhere_than_artifacts():
-    """Kubeflow's launcher opens minio://, and TensorFlow does not."""
-    config = load_config(None, {"data": "gs://b/d", "classes": ("a", "b"), "weights": "random"})
+def test_stores_may_lie_elsewhere_than_artifacts(capsys):
+    """Kubeflow's launcher opens minio://, and TensorFlow does not.
+
+    The same compilation shows that an option of Flink's own is passed on, with a note: nobody can be asked from here.
+    """
+    flink = {"beam.runner": "flink", "beam.job_endpoint": "flink:8099", "beam.args": "--number_of_execution_retries=12"}
+    config = load_config(None, {"data": "gs://b/d", "classes": ("a", "b"), "weights": "random", **flink})
     spec = compile_spec(config, "image", "minio://mlpipeline/graft", "gs://bucket/graft")
     assert spec["defaultPipelineRoot"] == "minio://mlpipeline/graft/artifacts"
     assert read_parameters(spec)["model_dir"]["defaultValue"] == "gs://bucket/graft/serving/graft"
+    told = f"Note:     beam.args: {flink['beam.args']}: unknown to Beam's Python; passed on to the job server.\n"
+    assert capsys.readouterr().err == told
+    assert flink["beam.args"] in str(spec["deploymentSpec"])
     embedder = spec["root"]["dag"]["tasks"]["Embedder"]["inputs"]["parameters"]
     assert embedder["store"] == {"runtimeValue": {"constant": "gs://bucket/graft/embeddings"}}
     with pytest.raises(UsageError, match="--stores: expected a folder that TensorFlow opens"):

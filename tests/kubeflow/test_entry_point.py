@@ -14,6 +14,8 @@ from ingest_properties import make_properties
 
 from kubeflow import entry_point, folders
 from kubeflow.version import read_version
+from pipeline.beam.jobs import Job
+from pipeline.beam.watch import EngineError
 from schema.errors import GraftError
 
 pytestmark = pytest.mark.slow
@@ -333,6 +335,24 @@ def test_what_this_pod_writes_goes_where_the_launcher_looks(monkeypatch, tmp_pat
     """Whatever runs Beam, the Trainer is one process."""
     told = run_task(monkeypatch, tmp_path, executor, *beam_args)
     assert all(uri.startswith(str(tmp_path / "root/gcs/bucket")) for uri in told.values())
+
+
+def test_fault_of_the_engine_is_told_and_its_chain_is_in_the_log(monkeypatch, capsys):
+    """In a pod there is no graft.log; Kubeflow shows the end of the pod's own."""
+
+    def fail(*_):
+        lost = "Heartbeat of TaskManager with id 10.0.0.3:39951-5ab6a0 timed out."
+        raise EngineError(f"java.util.concurrent.TimeoutException: {lost}", Job("job_1", "flink:8099", flink=True))
+
+    monkeypatch.setattr(entry_point, "_parse", lambda _: (types.SimpleNamespace(compiled_by=""), []))
+    monkeypatch.setattr(entry_point, "check_version", lambda _: None)
+    monkeypatch.setattr(entry_point, "run_task", fail)
+    assert entry_point.main([]) == 1
+    *chain, told = capsys.readouterr().err.splitlines()
+    assert "Traceback (most recent call last):" in chain
+    assert told.startswith(
+        "graft: Flink has lost a TaskManager: Heartbeat of TaskManager with id 10.0.0.3:39951-5ab6a0"
+    )
 
 
 def test_outputs_of_an_earlier_try_are_removed_before_the_next(tmp_path):

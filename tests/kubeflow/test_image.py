@@ -12,6 +12,7 @@ import pytest
 from packaging.markers import Marker
 
 from kubeflow.version import read_version
+from pipeline.beam.wheel import build_wheel, find_wheel
 from schema.version import VERSION
 
 pytestmark = pytest.mark.slow
@@ -120,13 +121,18 @@ def test_workers_run_in_the_environment_of_the_image(tmp_path):
     assert subprocess.run(inside, check=False, capture_output=True, timeout=60).returncode == 1
 
 
-def test_what_a_job_sends_to_a_worker_is_installed_and_found(context, tmp_path):
-    """By a user who may not write into the environment: pip takes another folder, and Python looks there first."""
+def test_what_a_job_sends_to_a_worker_is_installed_and_found(tmp_path):
+    """By a user who may not write into the environment: pip takes another folder, and Python looks there first.
+
+    As Beam's boot program calls pip, in a closed network: of sources pip would build a wheel, and ask an index for
+    setuptools.
+    """
     environment = read_environment("worker")
     assert environment["PIP_TARGET"] == environment["PYTHONPATH"]
-    source, sent = shutil.copytree(context, tmp_path / "src"), tmp_path / "sent"
+    wheel, sent = find_wheel(str(tmp_path)), tmp_path / "sent"
+    build_wheel(wheel)
     variables = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PIP_TARGET": str(sent), "PYTHONPATH": str(sent)}
-    install = ["-m", "pip", "install", "--no-deps", "--no-build-isolation", "--no-index", "--quiet", str(source)]
+    install = ["-m", "pip", "install", "--no-index", "--quiet", wheel]
     for arguments in (install, ["-c", "import components; print(components.__file__)"]):
         command = [sys.executable, *arguments]
         ended = subprocess.run(command, cwd=tmp_path, env=variables, check=True, capture_output=True, timeout=300)

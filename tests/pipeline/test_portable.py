@@ -28,12 +28,12 @@ from warm import start_warm_python
 from components.artifacts import IngestReport
 from components.embedder.component import EmbedderExecutor
 from components.records.history import TrainingHistory
-from pipeline.beam.engines import beam_pipeline_args, check_engine, explain_worker_error
+from pipeline.beam.engines import beam_pipeline_args, check_engine, explain_worker_error, prepare_code
 from pipeline.beam.worker_check import check_workers
 from pipeline.config.config import Beam
 from pipeline.config.load import load_config
 from schema import features
-from schema.errors import UsageError
+from schema.errors import GraftError, UsageError
 
 pytestmark = pytest.mark.slow
 # A run here and one there: more than a minute. test_embedder_worker.py has a worker in each run of the tests.
@@ -328,6 +328,7 @@ def test_embedder_on_two_workers_writes_what_one_process_writes(
 ):
     """A file of examples each; both processes have written embeddings, and these are equal to the last bit."""
     check_engine(Beam(**on_two_workers), {"data": "/", "out": str(tmp_path)})
+    prepare_code(Beam(**on_two_workers), str(tmp_path))
     with watch_writes(workers_python.parent) as written:
         embeddings, images = embed(here, workspace, on_two_workers, tmp_path)
     assert embeddings == read_examples(here[1]["Embedder"]["embeddings"])
@@ -338,9 +339,9 @@ def test_embedder_on_two_workers_writes_what_one_process_writes(
 
 
 def test_workers_that_have_all_they_need_say_so(external, small_digits, tmp_path):
-    """And leave nothing behind."""
+    """And leave nothing behind but the wheel that was sent."""
     check_workers(Beam(**external), {"data": str(small_digits), "out": str(tmp_path)}, seconds=120)
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["beam"]
 
 
 @pytest.mark.skipif(not can_hide(), reason="needs a mount namespace")
@@ -363,16 +364,17 @@ def test_workers_without_the_project_are_refused(external, start_pool, tmp_path)
 
 
 def test_pool_that_is_not_there_is_named(external, tmp_path):
-    """By its address; Beam's job server finds out when it asks for a worker."""
+    """By its address, as a pool; Beam's job server finds out when it asks for a worker."""
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         endpoint = f"127.0.0.1:{bound.getsockname()[1]}"
-        with pytest.raises(UsageError, match=f"no worker runs Graft's code: .*{endpoint}.*refused"):
+        with pytest.raises(GraftError, match=f"the worker pool at {endpoint} does not answer: .*refused"):
             check_workers(Beam(**external | {"environment_config": endpoint}), {"out": str(tmp_path)}, seconds=120)
 
 
 def test_error_of_ours_comes_back_from_a_worker_as_itself(external, tmp_path):
     """With its message, and so its exit code."""
+    prepare_code(Beam(**external), str(tmp_path))
     pipeline = beam.Pipeline(argv=beam_pipeline_args(Beam(**external), str(tmp_path)))
     _ = pipeline | beam.Create([{}]) | beam.Map(lambda options: load_config(None, options))
     with pytest.raises(RuntimeError) as caught:

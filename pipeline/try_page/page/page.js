@@ -107,7 +107,9 @@ async function answer(job, signal) {
 }
 
 async function explain(job, signal) {
-  job.card.setHeat((await ask("explain", job.file, signal)).heatmap, model.resize);
+  const { heatmap, resize = model.resize } = await ask("explain", job.file, signal);
+  job.card.setHeat(heatmap, resize);
+  at("heat-note").textContent = NOTES[resize] ?? NOTES.unknown;
 }
 
 function fail(job, problem, asking = "answer") {

@@ -13,9 +13,10 @@ from hostile_shards import write_shard_with_code
 from image_files import CLASSES
 
 from components import progress
+from components.embedder import component
 from components.embedder.artifact import read_embeddings, read_rows
 from components.embedder.backbone import FrozenBase
-from components.embedder.component import Work, Worker
+from components.embedder.component import ExampleFile, Work, Worker
 from components.embedder.moments import Moments
 from components.network import resnet
 from components.row_store.store import EmbeddingStore
@@ -198,6 +199,41 @@ def test_a_run_that_was_killed_leaves_what_it_finished(embed, examples, small_ba
     assert 3 <= again.report.computed < 14
 
 
+def test_images_of_an_earlier_attempt_are_computed_once_and_counted_once(
+    examples, transform_graph, small_base, tmp_path, spec, monkeypatch
+):
+    """An engine starts a job anew, on a worker that has outlived it, or on another that has waited meanwhile."""
+    frozen = FrozenBase(spec, transform_graph)
+    work = Work(spec, transform_graph, str(tmp_path), frozen.embedding_key, frozen.extractor_key, 14, "this-run")
+    outlives, waited, later = (Worker(dataclasses.replace(work, run=r), frozen) for r in ("this-run",) * 2 + ("next",))
+    file = ExampleFile(
+        *(str(f / "data_tfrecord-00000-of-00002") for f in (examples / "Split-train", tmp_path)), "train"
+    )
+    assert outlives.embed(file, "first")[0] == 5
+    for worker, computed in ((outlives, 5), (waited, 5), (later, 0)):
+        worker._checked = True  # which would run up to 8 images
+        monkeypatch.setattr(frozen, "run", lambda *args, **kwargs: pytest.fail("an image went through the base again"))
+        assert worker.embed(file, "second")[0] == computed
+    for key in (frozen.embedding_key, frozen.extractor_key):
+        [shard] = pathlib.Path(tmp_path, key.name).glob("*.arrow")
+        assert shard.name.startswith("this-run-first-")
+        assert len(EmbeddingStore(str(tmp_path), key).open()) == 5
+
+
+def test_a_run_removes_its_own_temporary_files_and_leaves_those_of_others(
+    embed, first, examples, small_base, tmp_path, monkeypatch
+):
+    """A worker that the engine has killed leaves them; another run may be writing its own."""
+    monkeypatch.setattr(component, "_name_run", lambda: "this-run")
+    left = [pathlib.Path(first.store, key.name) for key in (first.kind, first.trunk)]
+    for folder in left:
+        for run in ("this-run", "another"):
+            (folder / f"{run}-attempt-1.arrow.2.tmp").write_text("half")
+    embed(examples, tmp_path / "again", store=tmp_path / "store")
+    for folder in left:
+        assert [path.name for path in folder.glob("*.tmp")] == ["another-attempt-1.arrow.2.tmp"]
+
+
 def test_augmentation_switches_the_stores_off(embed, examples, small_base, tmp_path, caplog):
     """No embedding is computed, read or written, and the log says so."""
     caplog.set_level("INFO", logger="absl")
@@ -226,7 +262,7 @@ def test_features_of_another_base_make_room(embed, examples, retrained_examples,
     embed(examples, tmp_path / "poor", store=tmp_path / "store", trunk_gb=8e-6)
     assert len(EmbeddingStore(mine.store, other.trunk).open()) == 0
     assert len(EmbeddingStore(mine.store, mine.trunk).open()) == 12
-    assert len(EmbeddingStore(mine.store, other.kind).open()) == 12  # embeddings are small, and stay
+    assert len(EmbeddingStore(mine.store, other.kind).open()) == 14  # embeddings are small, and stay
     embed(retrained_examples, tmp_path / "new", store=tmp_path / "store", trunk_gb=3e-6)
     assert len(EmbeddingStore(mine.store, mine.trunk).open()) == 13
 
@@ -241,7 +277,7 @@ def test_a_worker_with_another_base_refuses_to_work(examples, transform_graph, s
     """A machine of a cluster with another weights file would store wrong rows."""
     kind = FrozenBase(dataclasses.replace(spec, seed=1), transform_graph).embedding_key
     with pytest.raises(GraftError, match="weights differ between the machines"):
-        Worker(Work(spec, transform_graph, str(tmp_path), kind, None, 0))
+        Worker(Work(spec, transform_graph, str(tmp_path), kind, None, 0, "run"))
 
 
 def test_an_unknown_layer_fails_before_the_first_image(embed, examples, small_base, tmp_path, spec):

@@ -21,7 +21,7 @@ def test_work_reaches_a_process_that_shares_nothing(write_examples, make_images,
     images = [(path.read_bytes(), "cat") for path in make_images(tmp_path / "images", "cat", 5)]
     examples = write_examples(tmp_path / "examples", {"train": [images]})
     frozen = FrozenBase(spec, transform_graph)
-    work = Work(spec, transform_graph, str(tmp_path / "store"), frozen.embedding_key, frozen.extractor_key, 5)
+    work = Work(spec, transform_graph, str(tmp_path / "store"), frozen.embedding_key, frozen.extractor_key, 5, "run")
     [source, *_] = sorted(map(str, (examples / "Split-train").iterdir()))
     target = tmp_path / "embedded"
     pickled = cloudpickle.dumps((work, ExampleFile(source, str(target), "train")))

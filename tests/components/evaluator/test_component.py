@@ -9,7 +9,6 @@ import pytest
 import tensorflow as tf
 from data_reports import write_counts
 from tfx.components.evaluator import constants
-from tfx.components.evaluator import executor as tfx_executor
 from tfx.types import standard_artifacts
 
 from components.artifacts import IngestReport
@@ -46,7 +45,7 @@ def test_labels_are_counted_in_the_test_split_alone(tmp_path, serialize):
 def evaluate(tmp_path, serialize, monkeypatch):
     """Returns a function that runs the executor, without TFMA, against versions 7 and 8.
 
-    Gives what TFX's executor found as its baseline, and the blessing.
+    Gives what TFMA would get as its baseline, and the blessing.
     """
     for number in (7, 8):
         folder = tmp_path / f"serving/{number}"
@@ -66,9 +65,9 @@ def evaluate(tmp_path, serialize, monkeypatch):
     EmbeddingSummary(kind=None, trunk=None, images=0, computed=0, note="").write(str(tmp_path / "embeddings"))
     seen = {"failures": []}
 
-    def evaluate_models(self, input_dict, output_dict, exec_properties):
-        for baseline in input_dict.get("baseline_model", []):
-            seen["baseline"] = pathlib.Path(baseline.uri, "Format-Serving/number").read_text()
+    def evaluate_models(make_pipeline, files, models, config, output):
+        if "baseline" in models:
+            seen["baseline"] = pathlib.Path(models["baseline"], "number").read_text()
 
     def judge(predictions, majority, bounds, best, problems, calibration):
         seen.update(majority=majority, bounds=bounds, best=best, problems=problems, calibration=calibration)
@@ -77,7 +76,7 @@ def evaluate(tmp_path, serialize, monkeypatch):
     def predict_test(version, *args):
         return types.SimpleNamespace(version=version.number, problem="", add_to=lambda kept: version.number)
 
-    monkeypatch.setattr(tfx_executor.Executor, "Do", evaluate_models)
+    monkeypatch.setattr(component, "evaluate_models", evaluate_models)
     monkeypatch.setattr(component, "read_kept", lambda *args: None)
     monkeypatch.setattr(component, "_write_predictions", lambda *args: None)
     monkeypatch.setattr(component, "judge", judge)

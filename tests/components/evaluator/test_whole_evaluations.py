@@ -3,9 +3,11 @@
 import json
 import os
 
+import apache_beam as beam
 import numpy as np
 import pytest
 import tensorflow as tf
+import tensorflow_model_analysis as tfma
 from data_reports import write_counts
 from tfx.types import standard_artifacts
 
@@ -13,6 +15,9 @@ from components import progress
 from components.artifacts import IngestReport
 from components.embedder.artifact import ImageRow, write_embeddings
 from components.evaluator.component import EvaluatorExecutor
+from components.evaluator.eval_config import BASELINE, CANDIDATE, make_eval_config
+from components.evaluator.extractors import make_extractors
+from components.evaluator.tfma_job import ReadExamples, evaluate_models
 from components.evaluator.version_predictions import VersionPredictions, predict_test, try_predict_test
 from components.example_files import name_file
 from components.records.embedding import EmbeddingSummary
@@ -196,8 +201,6 @@ def evaluate(tmp_path, write_examples):
             "min_accuracy": 0.0,
             "max_accuracy_drop": NOT_GIVEN,
             "min_recall": NOT_GIVEN,
-            "example_splits": '["test"]',
-            "module_path": "components.evaluator.extractors",
         }
         EvaluatorExecutor().Do(
             {"examples": [examples], "embeddings": [embeddings], "model": [model], "report": [report]},
@@ -215,8 +218,21 @@ PERFECT = (["cat", "dog"], {"tom": [0.9, 0.1], "rex": [0.2, 0.8]})
 HALF_RIGHT = (["dog", "cat", "bird"], {"tom": [0.6, 0.3, 0.1], "rex": [0.8, 0.1, 0.1]})
 
 
-def test_a_candidate_of_other_classes_that_is_worse_is_not_blessed(evaluate):
-    """File, property and summary show the refusal."""
+TFX_STEPS = 156  # of TFX 1.16's Evaluator with these settings and two models; transforms without others inside
+
+
+@pytest.fixture
+def pipelines(monkeypatch):
+    """The protos of the pipelines that have run."""
+    run, built = beam.Pipeline.run, []
+    monkeypatch.setattr(
+        beam.Pipeline, "run", lambda self, *args: built.append(self.to_runner_api()) or run(self, *args)
+    )
+    return built
+
+
+def test_a_candidate_of_other_classes_that_is_worse_is_not_blessed(evaluate, pipelines):
+    """File, property and summary show the refusal. The pipeline has at most half the steps of TFX's."""
     summary, files, blessed = evaluate(live=PERFECT, candidate=HALF_RIGHT, max_accuracy_drop=0.4)
     assert (files, blessed) == (["NOT_BLESSED"], 0)
     assert summary["blessed"] is False
@@ -237,6 +253,8 @@ def test_a_candidate_of_other_classes_that_is_worse_is_not_blessed(evaluate):
         "won": 0,
         "p_value": 2**-10,
     }
+    [proto] = pipelines
+    assert sum(not transform.subtransforms for transform in proto.components.transforms.values()) <= TFX_STEPS / 2
     kept = evaluate.read_kept()
     assert (len(kept), sorted(set(kept.path)) == kept.path) == (20, True)
     assert (kept.baseline_version, kept.classes, kept.baseline_classes) == (7, HALF_RIGHT[0], PERFECT[0])
@@ -279,3 +297,36 @@ def test_a_slide_is_told_from_the_best_kept_version(evaluate):
     assert (summary["baseline"]["version"], summary["baseline"]["p_value"]) == (7, 1.0)
     assert (summary["best"]["version"], summary["best"]["accuracy"]) == (5, 1.0)
     assert evaluate.read_kept().baseline_version == 7
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("two", [False, True])
+def test_metrics_and_plots_are_those_that_tfma_writes(tmp_path, write_examples, two):
+    """As `tfma.load_eval_results` reads them, of one model and of two; with the same configuration."""
+    file = write_examples(*(["tom cat", "rex dog"] * 20), "tom dog")
+    models = {CANDIDATE: save_table(tmp_path / "1", *PERFECT)}
+    if two:
+        models[BASELINE] = save_table(tmp_path / "2", PERFECT[0], {"tom": [0.4, 0.6], "rex": [0.3, 0.7]})
+    config = make_eval_config(2, two)
+    ours, theirs = str(tmp_path / "ours"), str(tmp_path / "theirs")
+    evaluate_models(beam.Pipeline, [file], models, config, ours)
+    config = tfma.utils.update_eval_config_with_defaults(config, has_baseline=two, rubber_stamp=True)
+    shared = [
+        tfma.default_eval_shared_model(
+            models[BASELINE if m.is_baseline else CANDIDATE], model_name=m.name, eval_config=config
+        )
+        for m in config.model_specs
+    ]
+    shared = shared if two else shared[0]
+    with beam.Pipeline() as pipeline:
+        examples = pipeline | beam.Create([(file, None)]) | beam.GroupByKey() | beam.ParDo(ReadExamples())
+        extractors = make_extractors(shared, config)
+        _ = examples | tfma.ExtractEvaluateAndWriteResults(
+            eval_shared_model=shared, eval_config=config, extractors=extractors, output_path=theirs
+        )
+    for model in config.model_specs:
+        one, other = (tfma.load_eval_result(folder, model_name=model.name) for folder in (ours, theirs))
+        assert len(one.slicing_metrics) == 3
+        assert sorted(one.slicing_metrics, key=str) == sorted(other.slicing_metrics, key=str)
+        assert sorted(one.plots, key=str) == sorted(other.plots, key=str)
+        assert one[3:] == other[3:]

@@ -7,10 +7,7 @@ import re
 import numpy as np
 import pytest
 import tensorflow as tf
-import tensorflow_data_validation as tfdv
 from damaged_files import DAMAGES
-from tfx.components.statistics_gen.executor import Executor as StatisticsGen
-from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
 from tfx.types import artifact_utils, standard_artifacts
 
 from components.embedder.moments import Moments
@@ -23,6 +20,7 @@ from components.gates.drift import (
     find_statistics_drift,
 )
 from components.schema_gen import SchemaGen
+from components.statistics_gen import StatisticsGenExecutor
 
 EVEN = {"cat": 50, "dog": 50}
 KIND = '{"layer": "embedding"}'
@@ -135,7 +133,7 @@ def test_fifty_images_of_the_same_kind_are_no_drift_by_chance(find_drift):
 
 
 def test_statistics_are_compared_as_statisticsgen_writes_them(write_statistics, serve, tmp_path):
-    """The test runs StatisticsGen on ExampleGen's examples, so that names of files and features are TFX's."""
+    """The test runs StatisticsGen on ExampleGen's examples, so that names of files and features are its."""
     artifacts = {
         "examples": standard_artifacts.Examples(),
         "whole_schema": standard_artifacts.Schema(),
@@ -157,12 +155,10 @@ def test_statistics_are_compared_as_statisticsgen_writes_them(write_statistics, 
         {"schema": [artifacts["whole_schema"]], "statistics_schema": [artifacts["schema"]]},
         {"classes": json.dumps(["cat", "dog"]), "code_digest": ""},
     )
-    options = tfdv.StatsOptions(experimental_filter_read_paths=True).to_json()
-    executor = StatisticsGen(BaseBeamExecutor.Context(beam_pipeline_args=[], tmp_dir=str(tmp_path), unique_id="1"))
-    executor.Do(
+    StatisticsGenExecutor().Do(
         {"examples": [artifacts["examples"]], "schema": [artifacts["schema"]]},
         {"statistics": [artifacts["statistics"]]},
-        {"stats_options_json": options, "exclude_splits": "[]"},
+        {},
     )
     written = (tmp_path / "statistics/Split-train/FeatureStats.pb").read_bytes()
     same = serve(tmp_path / "serving", {"FeatureStats.pb": written})

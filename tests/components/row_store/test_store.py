@@ -320,6 +320,59 @@ def test_what_a_killed_run_left_is_removed_after_a_day(store, name, age, stays):
     assert path.exists() == stays
 
 
+def test_a_store_that_is_opened_again_reads_the_new_shards_alone(store, monkeypatch):
+    """Those that are gone are not found, nor those that were set aside."""
+    first, other = add(store, range(4)), add(store, range(4, 6))
+    before = store.open()
+    assert store.open(before) is before
+    monkeypatch.setattr(type(before.shards[str(first)]), "read", lambda *args, **kwargs: pytest.fail("read"))
+    add(store, range(6, 9))
+    other.unlink()
+    after = store.open(before)
+    assert (find(after, range(9)) >= 0).tolist() == [True] * 4 + [False] * 2 + [True] * 3
+    assert after.shards[str(first)] is before.shards[str(first)]
+    monkeypatch.undo()
+    flip(first, make_row(store.key, 1))
+    assert not after.check(find(after, [1])).any()
+    assert find(store.open(after), [1]).tolist() == [-1]
+
+
+def test_rows_are_told_apart_by_the_run_that_has_written_them(store):
+    """By the first characters of the shard's name."""
+    for prefix, numbers in (("run-1-a-", [1, 2]), ("run-1-b-", [3]), ("run-2-a-", [4])):
+        with store.append(prefix) as append:
+            append([make_digest(n) for n in numbers], np.stack([make_row(store.key, n) for n in numbers]))
+    rows = store.open()
+    positions = find(rows, range(6))
+    assert rows.are_from("run-1", positions).tolist() == [False, True, True, True, False, False]
+    assert rows.are_from("run-1-a", positions).tolist() == [False, True, True, False, False, False]
+    assert not EmbeddingStore(store.folder, store.key).open().are_from("run-1", np.array([-1])).any()
+
+
+def test_the_temporary_files_of_a_run_are_removed_and_no_others(store):
+    """No shard, whatever its name; a store that has none yet is no error."""
+    store.remove_temporaries("run-1")
+    with store.append("run-1-a-") as append:
+        append([make_digest(1)], make_row(store.key, 1)[np.newaxis])
+    folder = pathlib.Path(store.folder)
+    kept = {path.name for path in folder.iterdir()} | {"run-2-a-0.arrow.1.tmp"}
+    for name in ("run-1-a-0.arrow.1.tmp", "run-1-b-0.arrow.1.tmp", "run-2-a-0.arrow.1.tmp"):
+        (folder / name).touch()
+    store.remove_temporaries("run-1")
+    assert {path.name for path in folder.iterdir()} == kept
+
+
+def test_pruning_merges_rows_that_two_runs_have_written(store):
+    """As a restarted job does as well: of 7 rows in three shards one stays of each of the 4 images."""
+    for numbers in ([1, 2], [2, 3], [4, 1, 2]):
+        add(store, numbers)
+    assert (len(store.open()), store.open().count_images()) == (7, 4)
+    assert store.prune([make_digest(n) for n in range(1, 5)]) == 3
+    assert list_found(store, range(6)) == [1, 2, 3, 4]
+    assert (len(store.open()), store.open().count_images()) == (4, 4)
+    assert store.prune([make_digest(n) for n in range(1, 5)]) == 0
+
+
 def test_old_shards_stay(store):
     """Intact shards are never removed because of their age."""
     set_age(add(store, [1]), 1000 * DAY)
@@ -375,7 +428,7 @@ def test_rows_that_were_pruned_meanwhile_fail_their_check(store):
 
 
 def test_an_interrupted_pruning_loses_nothing(store, monkeypatch):
-    """Live rows are copied before the old shard is removed; a row stored twice has equal values."""
+    """Live rows are copied before the old shard is removed; the next pruning merges the row that stands twice."""
     add(store, range(4))
     original = os.remove
 
@@ -389,7 +442,7 @@ def test_an_interrupted_pruning_loses_nothing(store, monkeypatch):
         store.prune([make_digest(1)])
     monkeypatch.undo()
     assert list_found(store, range(4)) == [0, 1, 2, 3]
-    assert store.prune([make_digest(1)]) == 3
+    assert store.prune([make_digest(1)]) == 4
     assert list_found(store, range(4)) == [1]
 
 

@@ -3,9 +3,7 @@
 import pathlib
 import socket
 import threading
-from concurrent import futures
 
-import grpc
 import pytest
 from apache_beam.options.pipeline_options import (
     FlinkRunnerOptions,
@@ -17,22 +15,26 @@ from apache_beam.options.pipeline_options import (
     WorkerOptions,
 )
 from apache_beam.options.pipeline_options_validator import PipelineOptionsValidator
-from apache_beam.portability.api import beam_job_api_pb2_grpc
+from apache_beam.portability.api import beam_job_api_pb2
 from apache_beam.runners import create_runner
 from apache_beam.runners.portability.local_job_service import LocalJobServicer
 from apache_beam.transforms.environments import Environment
+from flink_job_server import FlinkJobServer, serve
 
-from pipeline.beam import engines
+from pipeline.beam import job_server
 from pipeline.beam.engines import beam_pipeline_args, check_engine, explain_worker_error
+from pipeline.beam.watch import WatchOptions
 from pipeline.config.config import Beam
 from pipeline.config.load import load_config
 from schema.errors import DataError, UsageError
+from schema.version import VERSION
 
 SETUP_FILE = str(pathlib.Path(__file__).parents[3] / "setup.py")
 HERE = {"data": "/photos", "out": "/graft-out"}
 BUCKET = {"data": "gs://bucket/photos", "out": "gs://bucket/graft"}
 PORTABLE = {"runner": "portable", "job_endpoint": "localhost:8099"}
 FLINK = {"runner": "flink", "job_endpoint": "flink-job-server:8099"}
+RETRIES = "--number_of_execution_retries=12"  # an option of Flink's job server
 DATAFLOW = {"runner": "dataflow", "project": "my-project", "region": "europe-west4", "sdk_container_image": "graft:1"}
 
 
@@ -72,12 +74,13 @@ def test_arguments_of_the_direct_runner_come_with_where_the_code_is():
     ],
 )  # fmt: skip
 def test_job_server_and_environment_reach_beam(keys, runner, environment, config):
-    """With the defaults of each engine, and one of Beam's own classes behind the name."""
+    """With the defaults of each engine, and a subclass of Beam's runner behind the name."""
     portable = parse(PortableOptions, "/graft-out", **keys)
     assert (portable.job_endpoint, portable.environment_type) == (keys["job_endpoint"], environment)
     assert portable.environment_config == config
     name = portable.view_as(StandardOptions).runner
-    assert name == runner == type(create_runner(name)).__name__
+    assert name == f"pipeline.beam.watch.{runner}"
+    assert isinstance(create_runner(name), type(create_runner(runner)))  # Beam's own
 
 
 def test_parallelism_is_what_each_engine_calls_it():
@@ -88,8 +91,9 @@ def test_parallelism_is_what_each_engine_calls_it():
 
 
 def test_workers_get_the_code_from_the_project_or_from_an_image():
-    """An image that the configuration names goes before that of the components."""
-    assert parse(SetupOptions, "/out", **PORTABLE).setup_file == SETUP_FILE
+    """An image that the configuration names goes before that of the components; sources would need a package index."""
+    options = parse(SetupOptions, "/out", **PORTABLE)
+    assert (options.extra_packages, options.setup_file) == ([f"/out/beam/graft-{VERSION}-py3-none-any.whl"], None)
     for keys, image in (({}, "kubeflow:1"), ({"sdk_container_image": "own:2"}, "own:2")):
         options = parse(WorkerOptions, "/out", "kubeflow:1", **FLINK, **keys)
         assert options.sdk_container_image == image
@@ -203,7 +207,7 @@ def test_value_of_another_form_names_key_and_value(key, value):
 @pytest.fixture
 def patience(monkeypatch):
     """Limits the wait for a job server to half a second instead of five."""
-    monkeypatch.setattr(engines, "_SECONDS", 0.5)
+    monkeypatch.setattr(job_server, "_SECONDS", 0.5)
 
 
 def test_job_server_that_is_not_there_is_named(patience):
@@ -224,32 +228,83 @@ def test_port_that_takes_connections_and_says_nothing_is_no_job_server(patience)
             check_engine(Beam(**FLINK | {"job_endpoint": endpoint}), HERE)
 
 
-def serve(*servicers):
-    server = grpc.server(futures.ThreadPoolExecutor(2))
-    for servicer in servicers:
-        beam_job_api_pb2_grpc.add_JobServiceServicer_to_server(servicer, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    return server, f"127.0.0.1:{port}"
-
-
 def test_another_server_is_no_job_server():
     """The worker pool is such a server, whose port is easily mistaken."""
-    server, endpoint = serve()
-    try:
-        with pytest.raises(UsageError, match=rf"what answers is no job server \(UNIMPLEMENTED\) at {endpoint}"):
-            check_engine(Beam(**PORTABLE | {"job_endpoint": endpoint}), HERE)
-    finally:
-        server.stop(None)
+    message = r"what answers is no job server \(UNIMPLEMENTED\) at 127.0.0.1:"
+    with serve() as (_, endpoint), pytest.raises(UsageError, match=message):
+        check_engine(Beam(**PORTABLE | {"job_endpoint": endpoint}), HERE)
 
 
 def test_job_server_that_answers_is_fine(tmp_path):
-    """Beam's own."""
-    server, endpoint = serve(LocalJobServicer(str(tmp_path)))
-    try:
-        check_engine(Beam(**PORTABLE | {"job_endpoint": endpoint}), HERE)
-    finally:
-        server.stop(None)
+    """Beam's own, which has no options of its own."""
+    with serve(LocalJobServicer(str(tmp_path))) as (_, endpoint):
+        assert check_engine(Beam(**PORTABLE | {"job_endpoint": endpoint}), HERE) == []
+        with pytest.raises(UsageError, match=f"{RETRIES} is no argument of Beam;"):
+            check_engine(Beam(**PORTABLE | {"job_endpoint": endpoint, "args": (RETRIES,)}), HERE)
+
+
+@pytest.fixture(scope="module")
+def flink():
+    """A job server that knows an option of Flink's, and one that Beam's Python has too."""
+    kinds = beam_job_api_pb2.PipelineOptionType
+    options = [
+        {"name": "number_of_execution_retries", "type": kinds.INTEGER},
+        {"name": "enable_stable_input_drain", "type": kinds.BOOLEAN, "default_value": "false"},
+        {"name": "files_to_stage", "type": kinds.ARRAY},
+        {"name": "parallelism", "type": kinds.INTEGER},
+    ]
+    with serve(FlinkJobServer(options=options)) as (_, endpoint):
+        yield endpoint
+
+
+@pytest.mark.parametrize(
+    ("args", "refusal"),
+    [
+        ((RETRIES, "--enable_stable_input_drain", "--files_to_stage=a", "--parallelism=2"), None),
+        (("--number_of_execution_retries=often",), "--number_of_execution_retries: invalid int value: 'often'"),
+        (("--number_of_execution_tries=12",), "--number_of_execution_tries=12 is no argument of Beam or of the engine"),
+    ],
+)
+def test_options_of_the_engine_are_those_that_its_job_server_tells(flink, args, refusal):
+    """Beam's Python knows them no more than a typing error."""
+    config = Beam(**FLINK | {"job_endpoint": flink, "args": args})
+    if not refusal:
+        assert check_engine(config, HERE) == []
+        return
+    with pytest.raises(UsageError, match=f"beam.args: (argument )?{refusal}"):
+        check_engine(config, HERE)
+
+
+def test_option_that_nobody_can_be_asked_about_is_passed_on_with_a_note():
+    """The job server of a cluster is reached from within; a word that is no option is refused all the same."""
+    [note] = check_engine(Beam(**FLINK, args=(RETRIES, "--parallelism=2")), HERE, reach=False)
+    assert note == f"beam.args: {RETRIES}: unknown to Beam's Python; passed on to the job server."
+    for keys in (FLINK | {"args": ("retries",)}, {"args": (RETRIES,)}, DATAFLOW | {"args": (RETRIES,)}):
+        with pytest.raises(UsageError, match="is no argument of Beam"):
+            check_engine(Beam(**keys), BUCKET, reach=False)
+
+
+@pytest.mark.parametrize(
+    ("keys", "noted"),
+    [
+        ({"environment_config": "pool:50000", "parallelism": 2}, True),
+        ({"environment_config": "pool:50000"}, True),
+        ({"environment_config": "pool:50000", "parallelism": 1}, False),
+        ({"environment_config": "localhost:50000", "parallelism": 2}, False),
+        ({"environment_config": "127.0.0.1:50000", "parallelism": 2}, False),
+        ({"parallelism": 2}, False),
+    ],
+)
+def test_worker_pool_that_taskmanagers_may_share_is_noted(keys, noted):
+    """Each TaskManager numbers its workers itself: a shared pool stops the other's."""
+    notes = check_engine(Beam(**FLINK, **keys), HERE, reach=False)
+    assert ["stop each other's workers" in note for note in notes] == [True] * noted
+
+
+def test_limit_of_silence_reaches_the_runner():
+    """As an option of Beam's pipelines, for a container on Kubeflow gets nothing else."""
+    assert parse(WatchOptions, "/out", **FLINK, max_silent_minutes=30).graft_max_silent_minutes == 30
+    assert parse(WatchOptions, "/out", **FLINK).graft_max_silent_minutes is None
 
 
 def test_error_of_ours_in_a_worker_is_the_error_of_the_run():

@@ -122,13 +122,16 @@ log.flush()
 def test_noise_of_every_run_is_left_out(write):
     """Matched whole: what has something to add is kept, and so is what else the same module says."""
     said = "ArtifactQuery.property_predicate is not supported."
+    wheel = 'The .whl package "/a b/graft-0.3.0-py3-none-any.whl" provided in --extra_package must be '
+    wheel += "binary-compatible with the worker runtime environment."
     lines = write(f"""
 from absl import logging as absl_logging
 absl_logging.warning({said!r}); absl_logging.warning({said + " Really."!r}); absl_logging.warning("ContextQuery")
+logging.warning({wheel!r}); logging.warning({wheel.replace("none-any", "cp310-linux")!r})
 logging.getLogger("a.library").info("chatter")
 log.flush()
 """)
-    assert [text for *_, text in lines] == [said + " Really.", "ContextQuery"]
+    assert [text for *_, text in lines] == [said + " Really.", "ContextQuery", wheel.replace("none-any", "cp310-linux")]
 
 
 @pytest.mark.parametrize(
@@ -175,6 +178,7 @@ import os, signal, sys, time
 from pipeline import cli; from pipeline.local import run
 def check_engine(*_):
     {code}
+    return []
 run.check_engine = check_engine
 sys.argv = ["graft", "run", "data"]
 cli.main()
@@ -189,24 +193,32 @@ cli.main()
 
 @pytest.mark.slow
 def test_unexpected_error_leaves_its_whole_traceback(graft_run):
-    """The message of one line says where it is."""
-    code, complaint, lines = graft_run("1 / 0")
+    """The message of one line has the first cause, which may stand far behind, and says where the whole is."""
+    code, complaint, lines = graft_run(
+        'raise RuntimeError("Pipeline BeamApp-1 failed: " + "java" * 99 + "\\nCaused by: java.io.IOException: useful")'
+    )
     assert code == 1
-    assert complaint.startswith("graft: unexpected: ZeroDivisionError: division by zero\nThe traceback is in ")
+    told = "graft: unexpected: java.io.IOException: useful\nThe whole error, with the traceback, is in "
+    assert complaint.startswith(told)
     texts = [text for *_, text in lines]
     assert texts[:2] == ["graft run failed", "Traceback (most recent call last):"]
-    assert texts[-1] == "ZeroDivisionError: division by zero"
+    assert texts[-1] == "Caused by: java.io.IOException: useful"
     assert {line[1:4] for line in lines} == {("ERROR", "-", "pipeline.commands.session")}
 
 
 @pytest.mark.slow
 def test_interrupt_loses_no_line(graft_run):
-    """Ctrl-C goes to all processes of a terminal; the run ends at once, and what was said before is in the log."""
+    """Ctrl-C goes to all processes of a terminal; the run ends at once, and what was said before is in the log.
+
+    A job on another engine may run on, so it is named.
+    """
     code, complaint, lines = graft_run(
+        "from pipeline.beam import jobs; jobs.add(jobs.Job('BeamApp-1_uuid', 'flink:8099', flink=True));"
         'os.write(2, b"by C++\\n" * 5000); print("by Python"); os.killpg(os.getpgrp(), signal.SIGINT); time.sleep(60)'
     )
     assert code == 128 + signal.SIGINT
     assert complaint.startswith("graft: interrupted before the first component: nothing was done.")
+    assert "\ngraft: Job BeamApp-1 may run on in Flink and hold its slots: cancel it in Flink's interface" in complaint
     assert [text for *_, text in lines] == ["by C++"] * 5000 + ["by Python"]
 
 
