@@ -1,8 +1,9 @@
 """Counts how many of twenty equally good models the local pipeline refuses, by today's verdict and by that of 0.2.0.
 
 Runs `run_pipeline` a first time, and then once a night on the same digits of scikit-learn with the same settings and
-another seed: other first weights of the head, and another order of the images. So no night's model is better or worse
-than another's but by chance. Only the head is trained, on a small random base, which stands for ResNet50 as in the tests.
+another seed: other first weights of the head, and another order of the images. So a night's model is better or worse
+than another's by chance alone. Only the head is trained, on a small random base, which stands for ResNet50 as in the
+tests.
 Each night has the same test images, because the salt of the live version stays.
 
 The verdict of 0.2.0 is computed from the predictions that the runs keep: it refused a test accuracy below the live

@@ -259,6 +259,12 @@ def assemble(embedder: keras.Model, head: keras.Model) -> keras.Model:
     return keras.Model(embedder.inputs[0], head(embedder.outputs[0]), name="graft")
 
 
+def assemble_with_embedding(embedder: keras.Model, head: keras.Model) -> keras.Model:
+    """Assembles as `assemble` does; the second output is the embedding, float32 [batch, 2048]."""
+    embedding = embedder.outputs[0]
+    return keras.Model(embedder.inputs[0], [head(embedding), embedding], name="graft")
+
+
 def freeze(base: keras.Model) -> None:
     """Freezes all layers of a base, until `freeze_below`."""
     for layer in base.layers:
@@ -325,9 +331,15 @@ def split_base(base: keras.Model, split_layer: str) -> tuple[keras.Model, keras.
 
 def assemble_tail(base: keras.Model, split_layer: str, head: keras.Model) -> keras.Model:
     """Puts a head on the tail of a base, with the weights of both; features at the split layer to [batch, classes]."""
+    embedder = build_tail(base, split_layer)
+    return keras.Model(embedder.inputs[0], head(embedder.outputs[0]), name="tail_and_head")
+
+
+def build_tail(base: keras.Model, split_layer: str) -> keras.Model:
+    """Puts global average pooling on the tail of a base; features at the split layer to [batch, 2048]."""
     _, tail = split_base(base, split_layer)
     features = keras.Input(tail.input_shape[1:], dtype=tail.inputs[0].dtype, name="features")
-    return keras.Model(features, head(pool(tail(features, training=False))), name="tail_and_head")
+    return keras.Model(features, pool(tail(features, training=False)), name="tail_embedder")
 
 
 def compile_for_training(

@@ -17,6 +17,7 @@ from absl import logging
 from components import progress
 from components.records.serving_verdict import ServingVerdict
 from components.serving_validator.checks import (
+    SCORE,
     TOLERANCE,
     TOLERANCE_OF_ANOTHER_BUILD,
     Outputs,
@@ -135,7 +136,7 @@ def _serve_and_predict(
 
 
 def _predict_in_process(path: str, examples: Sequence[bytes], classes: Sequence[str]) -> _Predictions:
-    """Predicts with the SavedModel in this process by its signature `examples`, as the Evaluator does.
+    """Predicts with the SavedModel in this process by the function behind its signature `examples`, with scores.
 
     Raises:
         _RejectedError: if the model cannot be loaded, has another class list, or its outputs are not consistent.
@@ -143,7 +144,8 @@ def _predict_in_process(path: str, examples: Sequence[bytes], classes: Sequence[
     try:
         with tf.device("/CPU:0"):
             loaded = tf.saved_model.load(path)
-            answers = _predict_all(lambda batch: _predict_by_signature(loaded, batch), examples)
+            names = (*_OUTPUTS, SCORE)
+            answers = _predict_all(lambda batch: _predict_with_score(loaded, batch), examples, names=names)
         listed = signatures.read_classes(path)
     except (MemoryError, tf.errors.ResourceExhaustedError):
         raise  # the machine's fault
@@ -158,13 +160,16 @@ def _predict_in_process(path: str, examples: Sequence[bytes], classes: Sequence[
     return dataclasses.replace(answers, threshold=threshold)
 
 
-def _predict_by_signature(loaded: tf.Module, batch: Sequence[bytes]) -> Outputs:
-    outputs = loaded.signatures[signatures.EXAMPLES](examples=tf.constant(batch))
-    return {name: value.numpy() for name, value in outputs.items()}
+def _predict_with_score(loaded: tf.Module, batch: Sequence[bytes]) -> Outputs:
+    outputs, score = loaded.score_examples(tf.constant(batch))
+    return {name: value.numpy() for name, value in {**outputs, SCORE: score}.items()}
 
 
 def _predict_all(
-    predict: Callable[[Sequence[bytes]], Outputs], values: Sequence[bytes], step: str = ""
+    predict: Callable[[Sequence[bytes]], Outputs],
+    values: Sequence[bytes],
+    step: str = "",
+    names: Sequence[str] = _OUTPUTS,
 ) -> _Predictions:
     """Predicts one by one and in batches, because the two differ in the last bits.
 
@@ -172,6 +177,7 @@ def _predict_all(
         predict: returns the outputs for a batch of values.
         values: encoded images or serialized examples.
         step: name of the step in the progress; "" reports no progress.
+        names: outputs to keep.
     """
     outputs: dict[str, Outputs] = {}
     milliseconds = []
@@ -184,7 +190,7 @@ def _predict_all(
                 progress.report(step, len(values[first : first + size]), len(_BATCH_SIZES) * len(values))
             if size == 1:
                 milliseconds.append((time.perf_counter() - start) * 1000)
-        outputs[way] = {name: np.concatenate([part[name] for part in parts]) for name in _OUTPUTS}
+        outputs[way] = {name: np.concatenate([part[name] for part in parts]) for name in names}
     return _Predictions(outputs, statistics.median(milliseconds))
 
 
