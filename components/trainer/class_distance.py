@@ -1,5 +1,7 @@
 """Class means and covariances of the training embeddings, reduced to the axes in which the classes differ."""
 
+from collections.abc import Iterable
+
 import numpy as np
 import scipy.linalg
 
@@ -72,21 +74,31 @@ def _solve_within(
         right: float64 [size, n].
     """
     count, size = embeddings.shape
-    few = count < size
-    products, fourth, residuals = np.zeros([size, size]) if not few else None, 0.0, np.zeros([0, size])
-    for rows in _slice(count):
-        residuals = embeddings[rows] - means[labels[rows]]
-        fourth += np.square(np.square(residuals).sum(axis=1)).sum()
-        products = residuals @ residuals.T if products is None else products + residuals.T @ residuals
+    parts = (embeddings[rows] - means[labels[rows]] for rows in _slice(count))
+    few = np.concatenate(list(parts)) if count < size else None
+    products, fourth = _sum_products(parts, size) if few is None else (few @ few.T, _sum_fourth(few))
     variance, share = _find_shrinkage(products, fourth, count, size)
     if not variance > 0:
         return None
     scale, ridge = (1 - share) / count, share * variance
-    matrix = scale * products
+    matrix: np.ndarray = scale * products
     matrix[np.diag_indices(len(matrix))] += ridge
-    if not few:
-        return scipy.linalg.solve(matrix, right, assume_a="pos")
-    return (right - residuals.T @ scipy.linalg.solve(matrix, scale * (residuals @ right), assume_a="pos")) / ridge
+    if few is None:
+        return np.asarray(scipy.linalg.solve(matrix, right, assume_a="pos"))
+    return np.asarray(right - few.T @ scipy.linalg.solve(matrix, scale * (few @ right), assume_a="pos")) / ridge
+
+
+def _sum_products(parts: Iterable[np.ndarray], size: int) -> tuple[np.ndarray, float]:
+    """Returns the sum of the outer products of residuals, and that of the fourth powers of their lengths."""
+    products, fourth = np.zeros([size, size]), 0.0
+    for residuals in parts:
+        products += residuals.T @ residuals
+        fourth += _sum_fourth(residuals)
+    return products, fourth
+
+
+def _sum_fourth(residuals: np.ndarray) -> float:
+    return float(np.square(np.square(residuals).sum(axis=1)).sum())
 
 
 def _find_shrinkage(products: np.ndarray, fourth: float, count: int, size: int) -> tuple[float, float]:
@@ -98,7 +110,7 @@ def _find_shrinkage(products: np.ndarray, fourth: float, count: int, size: int) 
         count: number of residuals.
         size: number of dimensions.
     """
-    variance, squares = np.trace(products) / count / size, np.square(products / count).sum()
+    variance, squares = float(np.trace(products)) / count / size, float(np.square(products / count).sum())
     distance = squares - size * variance**2  # of the covariance from the identity times the mean variance
     error = (fourth / count - squares) / count  # of the covariance; both are squared
     return variance, min(1.0, max(_LEAST_SHRINKAGE, error / distance if distance > 0 else 1.0))
