@@ -136,16 +136,18 @@ def _serve_and_predict(
 
 
 def _predict_in_process(path: str, examples: Sequence[bytes], classes: Sequence[str]) -> _Predictions:
-    """Predicts with the SavedModel in this process by the function behind its signature `examples`, with scores.
+    """Predicts with the SavedModel in this process by its signature `examples`, as the Evaluator does.
 
     Raises:
         _RejectedError: if the model cannot be loaded, has another class list, or its outputs are not consistent.
     """
+    threshold = read_calibration(path).threshold
     try:
         with tf.device("/CPU:0"):
             loaded = tf.saved_model.load(path)
             names = (*_OUTPUTS, SCORE)
-            answers = _predict_all(lambda batch: _predict_with_score(loaded, batch), examples, names=names)
+            scored = threshold is not None
+            answers = _predict_all(lambda batch: _predict_with_score(loaded, batch, scored), examples, names=names)
         listed = signatures.read_classes(path)
     except (MemoryError, tf.errors.ResourceExhaustedError):
         raise  # the machine's fault
@@ -154,14 +156,16 @@ def _predict_in_process(path: str, examples: Sequence[bytes], classes: Sequence[
         raise _RejectedError(f"cannot be loaded, or cannot predict, in this process: {_first_line(error)}") from error
     if listed != list(classes):
         raise _RejectedError(f"{signatures.CLASSES} is not the class list of this run")
-    threshold = read_calibration(path).threshold
     for outputs in answers.outputs.values():
         _reject_if("the signature examples", check_outputs(outputs, outputs, classes, threshold=threshold))
     return dataclasses.replace(answers, threshold=threshold)
 
 
-def _predict_with_score(loaded: tf.Module, batch: Sequence[bytes]) -> Outputs:
-    outputs, score = loaded.score_examples(tf.constant(batch))
+def _predict_with_score(loaded: tf.Module, batch: Sequence[bytes], scored: bool) -> Outputs:
+    """Returns the outputs of the signature `examples`, and the score of each image: of a function of its own."""
+    examples = tf.constant(batch)
+    outputs = loaded.signatures[signatures.EXAMPLES](examples=examples)
+    score = loaded.score_examples(examples)[1] if scored else tf.reduce_max(outputs["probabilities"], axis=1)
     return {name: value.numpy() for name, value in {**outputs, SCORE: score}.items()}
 
 
