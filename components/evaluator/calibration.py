@@ -79,22 +79,22 @@ class _Measure:
 
 
 def measure_acceptance(predictions: Predictions, calibration: Calibration) -> Acceptance | None:
-    """Counts the test images that the model accepts; returns None if the coverage is off.
+    """Counts the test images that the model accepts; returns None if the coverage is off, or the answers are unknown.
 
     Args:
-        predictions: predictions of the test images, one or more, with the temperature.
+        predictions: predictions of the test images, one or more, with `accepted` as the model answers.
         calibration: calibration of the model.
     """
-    if calibration.coverage is None:
+    if calibration.coverage is None or predictions.accepted is None:
         return None
-    images = accepted = len(predictions)
+    images, accepted = len(predictions), int(predictions.accepted.sum())
     p_value = None
     if calibration.threshold is not None:
-        accepted = int((predictions.candidate.max(axis=1) >= np.float32(calibration.threshold)).sum())
         rank = count_conformal(calibration.images, calibration.coverage)
         p_value = conformal_p(accepted, images, rank, calibration.images)
     return Acceptance(
         coverage=calibration.coverage,
+        score=calibration.score,
         threshold=calibration.threshold,
         problem=calibration.threshold_problem,
         images=images,

@@ -10,7 +10,7 @@ from serving.export import signatures
 # TFMA's default of 10,000 thresholds for each class and slice takes longer than the forward pass.
 _AUC_THRESHOLDS = 1000
 CANDIDATE, BASELINE = "candidate", "baseline"  # names of the models, where there are two
-PREDICTION_KEY = "probabilities"
+PREDICTION_KEY, ACCEPTED_KEY = "probabilities", "accepted"
 
 
 def make_eval_config(

@@ -16,7 +16,7 @@ import apache_beam as beam
 import numpy as np
 import tensorflow_model_analysis as tfma
 
-from components.evaluator.eval_config import BASELINE, CANDIDATE, PREDICTION_KEY
+from components.evaluator.eval_config import ACCEPTED_KEY, BASELINE, CANDIDATE, PREDICTION_KEY
 from components.records.predictions import Predictions, join_predictions, no_baseline, parse_predictions
 from schema import features
 from schema.errors import GraftError
@@ -127,12 +127,19 @@ def _read_batch(extracts: tfma.Extracts) -> Predictions:
         **texts,
         candidate=candidate,
         baseline=baseline,
+        accepted=_read_accepted(predictions[CANDIDATE] if both else predictions, count),
     )
 
 
 def _read_rows(predictions: Mapping[str, Any], count: int) -> np.ndarray:
     """Returns float32 [count, classes]; TFMA omits the first axis for a batch of one image."""
     return np.asarray(predictions[PREDICTION_KEY], np.float32).reshape(count, -1)
+
+
+def _read_accepted(predictions: Mapping[str, Any], count: int) -> np.ndarray | None:
+    """Returns bool [count]; None for a model without this output."""
+    found = predictions.get(ACCEPTED_KEY)
+    return None if found is None else np.asarray(found, bool).reshape(count)
 
 
 def _read_part(path: str) -> Predictions:

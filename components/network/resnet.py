@@ -325,9 +325,15 @@ def split_base(base: keras.Model, split_layer: str) -> tuple[keras.Model, keras.
 
 def assemble_tail(base: keras.Model, split_layer: str, head: keras.Model) -> keras.Model:
     """Puts a head on the tail of a base, with the weights of both; features at the split layer to [batch, classes]."""
+    embedder = build_tail(base, split_layer)
+    return keras.Model(embedder.inputs[0], head(embedder.outputs[0]), name="tail_and_head")
+
+
+def build_tail(base: keras.Model, split_layer: str) -> keras.Model:
+    """Puts global average pooling on the tail of a base; features at the split layer to [batch, 2048]."""
     _, tail = split_base(base, split_layer)
     features = keras.Input(tail.input_shape[1:], dtype=tail.inputs[0].dtype, name="features")
-    return keras.Model(features, head(pool(tail(features, training=False))), name="tail_and_head")
+    return keras.Model(features, pool(tail(features, training=False)), name="tail_embedder")
 
 
 def compile_for_training(

@@ -95,7 +95,9 @@ class Acceptance(Fields):
 
     Attributes:
         coverage: share of the images of known classes to accept, below 1.
-        threshold: least probability of the most probable class for an accepted image; None to accept all images.
+        score: score of an image: "probability" of the most probable class, or "distance" of its embedding to the
+            classes.
+        threshold: least score of an accepted image; None to accept all images.
         problem: reason why there is no threshold, as a clause; "" otherwise.
         images: number of test images.
         accepted: number of accepted test images.
@@ -104,6 +106,7 @@ class Acceptance(Fields):
     """
 
     coverage: float
+    score: Literal["probability", "distance"] = "probability"
     threshold: float | None
     problem: str
     images: int

@@ -21,6 +21,7 @@ FORMAT = 1
 _METADATA = b"graft"
 _TEXTS = ("split", "digest", "path", "label")
 _ROWS = pa.list_(pa.float32())
+_ACCEPTED = pa.field("accepted", pa.bool_())
 _SCHEMA = pa.schema([*((name, pa.string()) for name in _TEXTS), ("candidate", _ROWS), ("baseline", _ROWS)])
 
 
@@ -39,6 +40,7 @@ class Predictions:
         label: true class of each image.
         candidate: probabilities by the candidate, float32 [N, C].
         baseline: probabilities by the live version, float32 [N, B]; a row of NaN for an image without its prediction.
+        accepted: whether the candidate accepts each image as one of a known class, bool [N]; None if that is unknown.
     """
 
     classes: list[str]
@@ -50,6 +52,7 @@ class Predictions:
     label: list[str]
     candidate: np.ndarray
     baseline: np.ndarray
+    accepted: np.ndarray | None = None
 
     def __len__(self) -> int:
         """Returns the number of images."""
@@ -63,9 +66,11 @@ class Predictions:
             "baseline_version": self.baseline_version,
             "baseline_classes": self.baseline_classes,
         }
-        schema = _SCHEMA.with_metadata({_METADATA: json.dumps(described, ensure_ascii=False).encode()})
+        schema = _SCHEMA if self.accepted is None else _SCHEMA.append(_ACCEPTED)
+        schema = schema.with_metadata({_METADATA: json.dumps(described, ensure_ascii=False).encode()})
         columns = [pa.array(getattr(self, name), pa.string()) for name in _TEXTS]
         columns += [_to_lists(self.candidate, np.ones(len(self), bool)), _to_lists(self.baseline, self.has_baseline())]
+        columns += [] if self.accepted is None else [pa.array(self.accepted, pa.bool_())]
         file = io.BytesIO()
         pq.write_table(pa.Table.from_arrays(columns, schema=schema), file, compression="zstd")
         return file.getvalue()
@@ -103,7 +108,9 @@ class Predictions:
         """Selects rows by index, in the order of `rows`."""
         texts: dict[str, Any] = {name: [getattr(self, name)[row] for row in rows] for name in _TEXTS}
         index = np.array(rows, np.int64)
-        return dataclasses.replace(self, **texts, candidate=self.candidate[index], baseline=self.baseline[index])
+        candidate, baseline = self.candidate[index], self.baseline[index]
+        accepted = None if self.accepted is None else self.accepted[index]
+        return dataclasses.replace(self, **texts, candidate=candidate, baseline=baseline, accepted=accepted)
 
 
 def join_predictions(parts: Sequence[Predictions]) -> Predictions:
@@ -111,7 +118,7 @@ def join_predictions(parts: Sequence[Predictions]) -> Predictions:
 
     Args:
         parts: one part or more. The result has the classes of the first part, and the live version of the first part
-            that has one.
+            that has one. It says which images are accepted if each part does.
     """
     first = next((part for part in parts if part.baseline_classes is not None), parts[0])
     texts: dict[str, Any] = {name: [text for part in parts for text in getattr(part, name)] for name in _TEXTS}
@@ -122,7 +129,13 @@ def join_predictions(parts: Sequence[Predictions]) -> Predictions:
         **texts,
         candidate=np.concatenate([part.candidate for part in parts]),
         baseline=np.concatenate([_widen(part.baseline, first.baseline.shape[1]) for part in parts]),
+        accepted=_join_accepted([part.accepted for part in parts]),
     )
+
+
+def _join_accepted(parts: Sequence[np.ndarray | None]) -> np.ndarray | None:
+    known = [part for part in parts if part is not None]
+    return np.concatenate(known) if len(known) == len(parts) else None
 
 
 def no_baseline(count: int, width: int = 0) -> np.ndarray:
@@ -168,7 +181,14 @@ def _from_table(table: pa.Table, described: dict[str, Any]) -> Predictions:
         **{name: table.column(name).to_pylist() for name in _TEXTS},
         candidate=_to_rows(table.column("candidate"), len(classes)),
         baseline=_to_rows(table.column("baseline"), len(baseline_classes or [])),
+        accepted=_read_accepted(table),
     )
+
+
+def _read_accepted(table: pa.Table) -> np.ndarray | None:
+    if _ACCEPTED.name not in table.column_names:
+        return None
+    return np.array(table.column(_ACCEPTED.name).to_pylist(), bool)
 
 
 def _read_bytes(path: str) -> bytes:

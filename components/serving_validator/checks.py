@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from schema.text import list_some
+from serving.export.calibration import scale_tolerance
 from serving.export.explanation import STRIDE
 from serving.export.signatures import CONTRACT, PIXELS
 
@@ -14,6 +15,7 @@ from serving.export.signatures import CONTRACT, PIXELS
 # differently at any batch size.
 TOLERANCE, TOLERANCE_OF_ANOTHER_BUILD = 1e-5, 1e-3
 _SUM_TOLERANCE = 1e-4
+SCORE = "score"  # of an image, in the outputs of this process
 _SHOWN = 5
 
 Outputs = Mapping[str, np.ndarray]
@@ -51,10 +53,11 @@ def check_outputs(
 
     Args:
         outputs: the server's `probabilities` [N, C], `label` [N], `classes` [N, C] and `accepted` [N].
-        expected: outputs of the signature `examples` in this process, in batches of the same size.
+        expected: outputs of the signature `examples` in this process, in batches of the same size, and the score of
+            each image as `score` [N].
         classes: class names, in the order of the outputs.
         tolerance: largest accepted difference of a probability.
-        threshold: least probability of the most probable class for an accepted image; None if all are accepted.
+        threshold: least score of an accepted image; None if all are accepted.
     Returns:
         The first problem, or "".
     """
@@ -138,11 +141,12 @@ def _check_labels(outputs: Outputs, expected: Outputs, classes: Sequence[str], t
 
 
 def _check_accepted(outputs: Outputs, expected: Outputs, tolerance: float, threshold: float | None) -> str:
-    """Checks that each image is accepted if its highest probability reaches the threshold, within the tolerance."""
-    for accepted, row in zip(outputs["accepted"], expected["probabilities"], strict=True):
-        distance = 1.0 if threshold is None else float(row.max()) - threshold
-        if abs(distance) > tolerance and accepted != (distance > 0):
-            return f"an image is {'' if accepted else 'not '}accepted, and its most probable class has {row.max():.4f}"
+    """Checks that each image is accepted if its score reaches the threshold, within the tolerance."""
+    for accepted, score in zip(outputs["accepted"], expected[SCORE], strict=True):
+        above = 1.0 if threshold is None else (float(score) - threshold) / scale_tolerance(threshold)
+        if not abs(above) <= tolerance and accepted != (above > 0):
+            found = f"{'' if accepted else 'not '}accepted with the score {score:.4f}"
+            return f"an image is {found}; the threshold is {'none' if threshold is None else f'{threshold:.4f}'}"
     return ""
 
 

@@ -17,6 +17,7 @@ from absl import logging
 from components import progress
 from components.records.serving_verdict import ServingVerdict
 from components.serving_validator.checks import (
+    SCORE,
     TOLERANCE,
     TOLERANCE_OF_ANOTHER_BUILD,
     Outputs,
@@ -142,10 +143,13 @@ def _predict_in_process(path: str, examples: Sequence[bytes], classes: Sequence[
     Raises:
         _RejectedError: if the model cannot be loaded, has another class list, or its outputs are not consistent.
     """
+    threshold = read_calibration(path).threshold
     try:
         with tf.device("/CPU:0"):
             loaded = tf.saved_model.load(path)
-            answers = _predict_all(lambda batch: _predict_by_signature(loaded, batch), examples)
+            names = (*_OUTPUTS, SCORE)
+            scored = threshold is not None
+            answers = _predict_all(lambda batch: _predict_with_score(loaded, batch, scored), examples, names=names)
         listed = signatures.read_classes(path)
     except (MemoryError, tf.errors.ResourceExhaustedError):
         raise  # the machine's fault
@@ -154,19 +158,24 @@ def _predict_in_process(path: str, examples: Sequence[bytes], classes: Sequence[
         raise _RejectedError(f"cannot be loaded, or cannot predict, in this process: {_first_line(error)}") from error
     if listed != list(classes):
         raise _RejectedError(f"{signatures.CLASSES} is not the class list of this run")
-    threshold = read_calibration(path).threshold
     for outputs in answers.outputs.values():
         _reject_if("the signature examples", check_outputs(outputs, outputs, classes, threshold=threshold))
     return dataclasses.replace(answers, threshold=threshold)
 
 
-def _predict_by_signature(loaded: tf.Module, batch: Sequence[bytes]) -> Outputs:
-    outputs = loaded.signatures[signatures.EXAMPLES](examples=tf.constant(batch))
-    return {name: value.numpy() for name, value in outputs.items()}
+def _predict_with_score(loaded: tf.Module, batch: Sequence[bytes], scored: bool) -> Outputs:
+    """Returns the outputs of the signature `examples`, and the score of each image: of a function of its own."""
+    examples = tf.constant(batch)
+    outputs = loaded.signatures[signatures.EXAMPLES](examples=examples)
+    score = loaded.score_examples(examples)[1] if scored else tf.reduce_max(outputs["probabilities"], axis=1)
+    return {name: value.numpy() for name, value in {**outputs, SCORE: score}.items()}
 
 
 def _predict_all(
-    predict: Callable[[Sequence[bytes]], Outputs], values: Sequence[bytes], step: str = ""
+    predict: Callable[[Sequence[bytes]], Outputs],
+    values: Sequence[bytes],
+    step: str = "",
+    names: Sequence[str] = _OUTPUTS,
 ) -> _Predictions:
     """Predicts one by one and in batches, because the two differ in the last bits.
 
@@ -174,6 +183,7 @@ def _predict_all(
         predict: returns the outputs for a batch of values.
         values: encoded images or serialized examples.
         step: name of the step in the progress; "" reports no progress.
+        names: outputs to keep.
     """
     outputs: dict[str, Outputs] = {}
     milliseconds = []
@@ -186,7 +196,7 @@ def _predict_all(
                 progress.report(step, len(values[first : first + size]), len(_BATCH_SIZES) * len(values))
             if size == 1:
                 milliseconds.append((time.perf_counter() - start) * 1000)
-        outputs[way] = {name: np.concatenate([part[name] for part in parts]) for name in _OUTPUTS}
+        outputs[way] = {name: np.concatenate([part[name] for part in parts]) for name in names}
     return _Predictions(outputs, statistics.median(milliseconds))
 
 

@@ -31,12 +31,14 @@ from components.records.history import TrainingHistory
 from components.records.predictions import PREDICTIONS, Predictions, no_baseline
 from components.run_parameters import RunParameters, declare
 from components.trainer import curves, devices
-from components.trainer.calibration import calibrate
+from components.trainer.acceptance import fit_score
+from components.trainer.calibration import calibrate, has_threshold
 from components.trainer.settings import Settings
 from components.trainer.training import HEAD, Images, Inputs, Trained, count_passes, train
 from components.transform import pixels, samples
 from schema import features
 from serving.export.calibration import Calibration
+from serving.export.class_distance import ClassDistance
 from serving.export.explanation import View
 from serving.export.signatures import export_saved_model
 from serving.export.warmup_requests import write_warmup_requests
@@ -159,8 +161,10 @@ def run_fn(fn_args: FnArgs) -> None:
             progress.report("reading the training data")
             inputs = read_inputs(fn_args, frozen, settings, report, cache)
             trained = train(frozen, inputs, settings, chosen, fn_args.model_run_dir)
-        calibration = calibrate(trained.val, settings.coverage)
-        export(frozen, trained, calibration, fn_args, settings)
+            fitted = fit_score(frozen, inputs, trained, settings) if has_threshold(trained.val, settings) else None
+        calibration = calibrate(trained.val, settings.coverage, fitted.val if fitted else None)
+        distance = fitted.distance if fitted and calibration.threshold is not None else None
+        export(frozen, trained, calibration, fn_args, settings, distance)
     write_history(trained, inputs.computed, fn_args.model_run_dir)
     probabilities = scale_probabilities(trained.val.probabilities, calibration.temperature)
     write_val_predictions(probabilities, report, fn_args, settings)
@@ -222,7 +226,14 @@ def read_images(
     )
 
 
-def export(frozen: FrozenBase, trained: Trained, calibration: Calibration, fn_args: FnArgs, settings: Settings) -> None:
+def export(
+    frozen: FrozenBase,
+    trained: Trained,
+    calibration: Calibration,
+    fn_args: FnArgs,
+    settings: Settings,
+    distance: ClassDistance | None = None,
+) -> None:
     """Writes the SavedModel and its warm-up requests.
 
     The model gets a signature for embeddings if phase 2 did not change the base.
@@ -233,6 +244,7 @@ def export(frozen: FrozenBase, trained: Trained, calibration: Calibration, fn_ar
         calibration: temperature and threshold of the model.
         fn_args: output folder and transform graph.
         settings: settings of the training.
+        distance: score that the threshold is for; None for the largest probability.
     """
     head = resnet.build_logits(trained.head)
     network = resnet.assemble(resnet.build_embedder(frozen.network), head)
@@ -240,8 +252,16 @@ def export(frozen: FrozenBase, trained: Trained, calibration: Calibration, fn_ar
     embedded = {"head": head, "embedding_key": frozen.embedding_key.to_json()} if trained.kept == HEAD else {}
     path, classes = fn_args.serving_model_dir, list(settings.classes)
     progress.report("exporting the model")
-    view = View(settings.resize, settings.orientation)
-    export_saved_model(network, transform_output, classes, path, calibration=calibration, view=view, **embedded)
+    export_saved_model(
+        network,
+        transform_output,
+        classes,
+        path,
+        calibration=calibration,
+        distance=distance,
+        view=View(settings.resize, settings.orientation),
+        **embedded,
+    )
     if not settings.warmup_images:
         return
     # Images of `test` may be used: the server decodes them to warm up, and no model learns from them.

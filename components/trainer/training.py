@@ -308,10 +308,10 @@ def embed(embedder: keras.Model, images: tf.data.Dataset) -> tuple[np.ndarray, n
     """Computes the embedding of each image.
 
     Args:
-        embedder: network from `resnet.build_embedder`.
-        images: batches of pixels and label indices from `pixels.to_pixels`.
+        embedder: network from `resnet.build_embedder` or `resnet.build_tail`.
+        images: batches of its inputs, such as pixels from `pixels.to_pixels`, and label indices.
     Returns:
-        Embeddings float32 [num_images, 2048] and label indices int64 [num_images].
+        Embeddings float32 [num_images, 2048] and label indices int64 [num_images], in the order of the batches.
     """
     embeddings, labels = [], []
     for batch, indices in images:
@@ -415,14 +415,15 @@ def _rank(score: Score) -> tuple[bool, float, float]:
 
 
 def count_passes(settings: Settings, has_features: bool) -> int:
-    """Counts how many times the Trainer reads each image.
+    """Counts how many times the Trainer reads each image: in epochs, for the first head, and for `accepted`.
 
     Args:
         settings: settings of both phases.
         has_features: whether phase 2 reads stored features instead of images.
     """
     passes = settings.fine_tune_epochs if not has_features else 0
-    return passes + (1 + settings.head_epochs if settings.augmentation.is_on else 0)
+    passes += 1 + settings.head_epochs if settings.augmentation.is_on else 0
+    return passes + (passes > 0 and settings.coverage is not None)
 
 
 def _make_epochs(history: dict[str, list[float]], phase: str) -> list[Epoch]:

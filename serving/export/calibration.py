@@ -1,11 +1,13 @@
 """Calibration of an exported model, as constants of its graph and as a file beside it."""
 
 import os
-from typing import ClassVar, Literal
+from typing import ClassVar, Final, Literal
 
 from serving.storage.documents import Document, DocumentError
 
 _FOLDER = "assets.extra"
+PROBABILITY: Final = "probability"
+DISTANCE: Final = "distance"
 
 
 class Calibration(Document):
@@ -15,7 +17,9 @@ class Calibration(Document):
         temperature: number that the logits are divided by; 1 leaves the probabilities as they are.
         temperature_problem: reason why no temperature was fitted, as a clause; "" otherwise.
         coverage: share of the images of known classes to accept, 0.5 to below 1; None to accept all images.
-        threshold: least probability of the most probable class for an image to be accepted; None to accept all images.
+        score: score of an image: PROBABILITY of the most probable class, or DISTANCE of the embedding to the classes,
+            see `class_distance`.
+        threshold: least score of an accepted image; None to accept all images.
         images: number of images in `val`.
         threshold_problem: reason why `coverage` has no threshold, as a clause; "" otherwise.
     """
@@ -26,9 +30,19 @@ class Calibration(Document):
     temperature: float = 1.0
     temperature_problem: str = ""
     coverage: float | None = None
+    score: Literal["probability", "distance"] = PROBABILITY
     threshold: float | None = None
     threshold_problem: str = ""
     images: int = 0
+
+
+def scale_tolerance(threshold: float) -> float:
+    """Returns the factor from a tolerance for probabilities to one for scores near a threshold.
+
+    A score of hundreds, a squared distance, differed by 1.1e-5 of itself between batch sizes where a probability
+    differed by 1.2e-5.
+    """
+    return max(1.0, 10 * abs(threshold))
 
 
 def write_calibration(path: str, calibration: Calibration) -> None:

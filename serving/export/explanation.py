@@ -45,7 +45,8 @@ class ExplainedNetwork:
     """Network in inference mode, as functions of pixels that share one graph of the base.
 
     Attributes:
-        predict: function from pixels float32 [N, size, size, 3] to the outputs float32 [N, num_classes].
+        predict: function from pixels float32 [N, size, size, 3] to the outputs float32 [N, num_classes], and the
+            embeddings float32 [N, channels]; None in place of these without global average pooling.
         has_maps: False for a network without global average pooling, which `explain` cannot explain.
     """
 
@@ -66,19 +67,21 @@ class ExplainedNetwork:
         # A tf.function, so that all signatures share one graph.
         self.predict = tf.function(self._predict, input_signature=pixels, autograph=False)
 
-    def _predict(self, pixels: tf.Tensor) -> tf.Tensor:
+    def _predict(self, pixels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | None]:
         if not self.has_maps:
-            return self._whole(pixels, training=False)
-        return self._head(self._pool(self._base(pixels)), training=False)
+            return self._whole(pixels, training=False), None
+        embeddings = self._pool(self._base(pixels))
+        return self._head(embeddings, training=False), embeddings
 
-    def explain(self, pixels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def explain(self, pixels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Predicts and explains pixels.
 
         Args:
             pixels: float32 [N, size, size, 3].
         Returns:
-            The outputs, float32 [N, num_classes]; and the heat maps of the highest outputs, float32 [N, h, w], where
-            h = w = size / 32 for ResNet50. A heat map has 1 as its maximum, or is 0 everywhere.
+            The outputs, float32 [N, num_classes]; the embeddings, float32 [N, channels]; and the heat maps of the
+            highest outputs, float32 [N, h, w], where h = w = size / 32 for ResNet50. A heat map has 1 as its maximum,
+            or is 0 everywhere.
         """
         maps = tf.cast(self._base(pixels), tf.float32)
         embeddings = self._pool(maps)
@@ -88,7 +91,7 @@ class ExplainedNetwork:
             highest = outputs * tf.one_hot(tf.argmax(outputs, axis=1), outputs.shape[1])
         weights = tape.gradient(highest, embeddings)
         heat = tf.nn.relu(tf.einsum("nhwc,nc->nhw", maps - self._mean, weights))
-        return outputs, _normalize(heat)
+        return outputs, embeddings, _normalize(heat)
 
 
 def _find_mean(head: "keras.Model") -> np.ndarray | float:

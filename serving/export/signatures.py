@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from schema import features
 from serving.export.calibration import Calibration, write_calibration
+from serving.export.class_distance import ClassDistance
 from serving.export.explanation import HEATMAP, ORIENTATION, RESIZE, ExplainedNetwork, View
 from serving.storage import side_files
 
@@ -58,6 +59,7 @@ class ServedModel(tf.Module):
         transform_output: "tft.TFTransformOutput",
         classes: list[str],
         calibration: Calibration | None = None,
+        distance: ClassDistance | None = None,
         view: View | None = None,
     ):
         """Makes the functions.
@@ -69,6 +71,7 @@ class ServedModel(tf.Module):
             classes: class names in the order of the outputs.
             calibration: temperature and threshold, which become constants of the graph; None to serve the outputs of
                 the network as they are, and to accept all images.
+            distance: score of the embeddings that the threshold is for; None for the largest probability.
             view: settings of the transform graph that the readers of a heat map need; None for the defaults.
         """
         super().__init__(name="graft")
@@ -88,22 +91,36 @@ class ServedModel(tf.Module):
         self.serve_pixels = tf.function(self._predict_pixels, input_signature=[pixels], autograph=False)
         self.classes = tf.constant(classes)
         self.calibration = calibration
+        self.distance = distance.build() if distance else None
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name=IMAGE_BYTES)], autograph=False)
     def serve_images(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         """Predicts encoded images, string [N]."""
-        return self._predict(self.transform({features.IMAGE: image_bytes[:, tf.newaxis]}))
+        return self.describe(
+            *self.network(self.transform({features.IMAGE: image_bytes[:, tf.newaxis]})[features.PIXELS])
+        )
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name=EXAMPLES)], autograph=False)
     def serve_examples(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
         """Predicts serialized tf.Examples with an `image`, string [N]."""
-        return self._predict(self.transform(_parse(examples, features.IMAGE)))
+        outputs, _ = self.score_examples(examples)
+        return outputs
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name=EXAMPLES)], autograph=False)
+    def score_examples(self, examples: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+        """Predicts as `serve_examples`, and returns the score of each image besides, float32 [N].
+
+        No signature has the score. The ServingValidator calls this function, to see which scores are near the
+        threshold.
+        """
+        transformed = self.transform(_parse(examples, features.IMAGE))
+        return self._describe(*self.network(transformed[features.PIXELS]))
 
     def _explain_images(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         """Predicts encoded images, string [N], with a heat map of the most probable class float32 [N, h, w], 0 to 1."""
         transformed = self.transform({features.IMAGE: image_bytes[:, tf.newaxis]})
-        outputs, heat_maps = self.explain(transformed[features.PIXELS])
-        return self.describe(outputs) | self.view.describe(tf.shape(outputs)[0]) | {HEATMAP: heat_maps}
+        outputs, embeddings, heat_maps = self.explain(transformed[features.PIXELS])
+        return self.describe(outputs, embeddings) | self.view.describe(tf.shape(outputs)[0]) | {HEATMAP: heat_maps}
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name=EXAMPLES)], autograph=False)
     def transform_labels(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -115,34 +132,47 @@ class ServedModel(tf.Module):
         """Predicts decoded images, float32 [N, size, size, 3], RGB from 0 to 255; returns no strings."""
         from keras.applications import resnet50  # needed to export, not to load
 
-        probabilities = self._scale(self.network(resnet50.preprocess_input(pixels)))
-        return {"probabilities": probabilities, "accepted": self._accept(probabilities)}
+        outputs, embeddings = self.network(resnet50.preprocess_input(pixels))
+        probabilities = self._scale(outputs)
+        return {"probabilities": probabilities, "accepted": self._accept(self._score(probabilities, embeddings))}
 
-    def _predict(self, transformed: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        return self.describe(self.network(transformed[features.PIXELS]))
-
-    def describe(self, outputs: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Turns outputs of the network, float32 [N, num_classes], into those of a signature.
+    def describe(self, outputs: tf.Tensor, embeddings: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
+        """Turns outputs of the network into those of a signature.
 
         The label follows from the outputs before scaling, so that no rounding makes another class the first.
+
+        Args:
+            outputs: float32 [N, num_classes].
+            embeddings: float32 [N, 2048]; None if the score is the largest probability.
         """
+        described, _ = self._describe(outputs, embeddings)
+        return described
+
+    def _describe(
+        self, outputs: tf.Tensor, embeddings: tf.Tensor | None = None
+    ) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
         probabilities = self._scale(outputs)
-        return {
+        score = self._score(probabilities, embeddings)
+        described = {
             "probabilities": probabilities,
             "label": tf.gather(self.classes, tf.argmax(outputs, axis=1)),
             "classes": tf.tile(self.classes[tf.newaxis], [tf.shape(outputs)[0], 1]),
-            "accepted": self._accept(probabilities),
+            "accepted": self._accept(score),
         }
+        return described, score
 
     def _scale(self, outputs: tf.Tensor) -> tf.Tensor:
         return outputs if self.calibration is None else tf.nn.softmax(outputs / self.calibration.temperature)
 
-    def _accept(self, probabilities: tf.Tensor) -> tf.Tensor:
+    def _score(self, probabilities: tf.Tensor, embeddings: tf.Tensor | None = None) -> tf.Tensor:
+        """Returns the score that the threshold is for, float32 [N]."""
+        return tf.reduce_max(probabilities, axis=1) if self.distance is None else self.distance(embeddings)
+
+    def _accept(self, score: tf.Tensor) -> tf.Tensor:
         """Returns whether each image is of a known class, bool [N]."""
-        highest = tf.reduce_max(probabilities, axis=1)
         if self.calibration is None or self.calibration.threshold is None:
-            return tf.ones_like(highest, tf.bool)
-        return highest >= self.calibration.threshold
+            return tf.ones_like(score, tf.bool)
+        return score >= self.calibration.threshold
 
 
 class FrozenServedModel(ServedModel):
@@ -155,6 +185,7 @@ class FrozenServedModel(ServedModel):
         classes: list[str],
         head: "keras.Model",
         calibration: Calibration | None = None,
+        distance: ClassDistance | None = None,
         view: View | None = None,
     ):
         """Makes the functions.
@@ -165,9 +196,10 @@ class FrozenServedModel(ServedModel):
             classes: as for `ServedModel`.
             head: part of the network from embeddings float32 [batch, 2048] to its outputs.
             calibration: as for `ServedModel`.
+            distance: as for `ServedModel`.
             view: as for `ServedModel`.
         """
-        super().__init__(network, transform_output, classes, calibration, view)
+        super().__init__(network, transform_output, classes, calibration, distance, view)
         self.head_weights = [weight.value for weight in head.weights]
         self.head = lambda embeddings: head(embeddings, training=False)
         self.embedding_shape = head.input_shape[1:]
@@ -177,7 +209,7 @@ class FrozenServedModel(ServedModel):
         """Predicts serialized tf.Examples with an `embedding` of the frozen base, string [N]."""
         spec = {features.EMBEDDING: tf.io.FixedLenFeature(self.embedding_shape, tf.float32)}
         embeddings = tf.io.parse_example(examples, spec)[features.EMBEDDING]
-        return self.describe(self.head(embeddings))
+        return self.describe(self.head(embeddings), embeddings)
 
 
 def export_saved_model(
@@ -188,6 +220,7 @@ def export_saved_model(
     head: "keras.Model | None" = None,
     embedding_key: str = "",
     calibration: Calibration | None = None,
+    distance: ClassDistance | None = None,
     view: View | None = None,
 ) -> None:
     """Writes a SavedModel with five signatures, and with `head` a sixth; without EXPLAIN if the network has no pooling.
@@ -203,12 +236,13 @@ def export_saved_model(
         head: part of the network above the embeddings, if the base is frozen; None otherwise.
         embedding_key: FeatureKey of the embeddings as JSON, for `read_embedding_key`; "" without `head`.
         calibration: as for `ServedModel`.
+        distance: as for `ServedModel`.
         view: as for `ServedModel`.
     """
     if head is None:
-        served = ServedModel(network, transform_output, classes, calibration, view)
+        served = ServedModel(network, transform_output, classes, calibration, distance, view)
     else:
-        served = FrozenServedModel(network, transform_output, classes, head, calibration, view)
+        served = FrozenServedModel(network, transform_output, classes, head, calibration, distance, view)
     signatures = {
         SERVING: served.serve_images,
         EXAMPLES: served.serve_examples,

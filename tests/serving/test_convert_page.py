@@ -16,6 +16,8 @@ from PIL import Image
 from small_networks import build_small_base
 
 from components.network import resnet
+from components.trainer.class_distance import fit_distance
+from serving.export.calibration import Calibration
 from serving.export.signatures import export_saved_model
 
 PAGE = pathlib.Path(__file__).parents[2] / "docs/convert.md"
@@ -39,13 +41,17 @@ def sections():
 
 @pytest.fixture(scope="module")
 def here(transform_graph, classes, tmp_path_factory):
-    """Returns a folder with a pushed version and an image, named as on the page."""
+    """Returns a folder with a pushed version, which has a threshold of the distance, and an image, as on the page."""
     embedder = resnet.build_embedder(build_small_base(32, "random"))
     images = np.random.default_rng(0).normal(0, 60, (8, 32, 32, 3)).astype(np.float32)
-    network = resnet.assemble(embedder, resnet.build_head(embedder.predict_on_batch(images), [4, 4], 2))
+    embeddings = embedder.predict_on_batch(images)
+    logits = resnet.build_logits(resnet.build_head(embeddings, [4, 4], 2))
+    distance, _ = fit_distance(embeddings, np.arange(8) % 2, 2)
+    calibration = Calibration(temperature=2.0, coverage=0.95, score="distance", threshold=-50.0)
+    network, transform = resnet.assemble(embedder, logits), tft.TFTransformOutput(transform_graph)
     folder = tmp_path_factory.mktemp("here")
     path = str(folder / "graft-out/serving/graft/1795612102")
-    export_saved_model(network, tft.TFTransformOutput(transform_graph), classes, path)
+    export_saved_model(network, transform, classes, path, calibration=calibration, distance=distance)
     (folder / "photo.jpg").write_bytes(encode(seed=4))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)

@@ -1,5 +1,7 @@
 """Log loss, calibration error and acceptance on the test images, with a calibration and without."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from sklearn.metrics import log_loss
@@ -26,11 +28,14 @@ def make_predictions(count=300, seed=0):
     return predict(given, [CLASSES[label] for label in labels])
 
 
-def predict(candidate, labels):
+def predict(candidate, labels, accepted=None):
+    """All images are accepted, or the first `accepted` ones."""
     count = len(labels)
     paths = [f"{row}.jpg" for row in range(count)]
     candidate = np.asarray(candidate, np.float32)
-    return Predictions(CLASSES, None, None, ["test"] * count, paths, paths, labels, candidate, no_baseline(count))
+    answers = np.arange(count) < (count if accepted is None else accepted)
+    names = ["test"] * count, paths, paths, labels
+    return Predictions(CLASSES, None, None, *names, candidate, no_baseline(count), answers)
 
 
 def measure_ece_by_hand(probabilities, labels):
@@ -80,10 +85,9 @@ def test_a_large_test_split_is_sampled(monkeypatch):
 
 
 def test_predictions_that_are_no_numbers_have_no_figures():
-    """And are not accepted, where there is a threshold."""
+    """The model does not accept them, where there is a threshold: tests/serving/export/test_signatures.py."""
     predictions = predict([[np.nan] * 3] * 4, ["cat"] * 4)
     assert measure_calibration(predictions, Calibration()) is None
-    assert measure_acceptance(predictions, Calibration(coverage=0.5, threshold=0.5, images=9)).accepted == 0
 
 
 def test_a_class_of_probability_0_has_a_finite_loss():
@@ -95,12 +99,10 @@ def test_a_class_of_probability_0_has_a_finite_loss():
 @pytest.mark.parametrize(("accepted", "blessed"), [(100, True), (90, True), (89, False), (0, False)])
 def test_a_model_that_breaks_its_coverage_beyond_chance_is_refused(accepted, blessed):
     """90 of 100 has p = 0.028 in the exact test, 89 has 0.012."""
-    confident, doubtful = [0.9, 0.1, 0.0], [0.6, 0.4, 0.0]
-    predictions = predict([confident] * accepted + [doubtful] * (100 - accepted), ["cat"] * 100)
-    verdict = judge(
-        predictions, Majority("cat", 0.5, "test"), calibration=Calibration(coverage=0.95, threshold=0.8, images=10_000)
-    )
-    assert verdict.acceptance.accepted == accepted
+    predictions = predict([[0.9, 0.1, 0.0]] * 100, ["cat"] * 100, accepted)
+    found = Calibration(coverage=0.95, score="distance", threshold=-8.0, images=10_000)
+    verdict = judge(predictions, Majority("cat", 0.5, "test"), calibration=found)
+    assert (verdict.acceptance.accepted, verdict.acceptance.score) == (accepted, "distance")
     assert [f.partition(" (")[0] for f in verdict.failures] == (
         [] if blessed else [f"it accepts {accepted / 100:.3f} of the test images"]
     )
@@ -112,11 +114,13 @@ def test_without_a_threshold_all_images_are_accepted_and_without_a_coverage_none
     found = measure_acceptance(predictions, Calibration(coverage=0.95, threshold_problem="val has 3 images"))
     assert (found.accepted, found.problem) == (30, "val has 3 images")
     assert measure_acceptance(predictions, Calibration()) is None
+    unknown = dataclasses.replace(predictions, accepted=None)
+    assert measure_acceptance(unknown, Calibration(coverage=0.95, threshold=0.5, images=30)) is None
 
 
 def test_a_threshold_from_a_small_val_is_chance_itself():
     """900 of 1,000 accepted: with a threshold from 19 images that happens, from 10,000 it does not."""
-    predictions = predict([[0.9, 0.1, 0.0]] * 900 + [[0.6, 0.4, 0.0]] * 100, ["cat"] * 1000)
+    predictions = predict([[0.9, 0.1, 0.0]] * 1000, ["cat"] * 1000, 900)
     failures = [
         judge(
             predictions, Majority("cat", 0.5, "test"), calibration=Calibration(coverage=0.95, threshold=0.8, images=n)

@@ -45,6 +45,15 @@ def test_columns_are_those_that_others_read(tmp_path):
     assert rows[1]["candidate"] == pytest.approx([0.3, 0.7])
 
 
+def test_which_images_are_accepted_is_kept_where_it_is_known(tmp_path):
+    """Through writing, sorting and joining; joined with images of which it is unknown, it is unknown."""
+    known = dataclasses.replace(TWO, accepted=np.array([True, False]))
+    known.write(str(tmp_path / "p.parquet"))
+    assert_equal(read_predictions(str(tmp_path / "p.parquet")), known)
+    np.testing.assert_array_equal(join_predictions([known.take([1]), known]).sort().accepted, [True, False])
+    assert join_predictions([known, TWO]).accepted is None
+
+
 @pytest.mark.parametrize("count", [0, 2])
 def test_predictions_without_a_live_version_are_read(tmp_path, count):
     """The same holds for a file without images."""

@@ -23,6 +23,7 @@ def make_outputs(probabilities, labels=(b"cat", b"dog"), classes=(b"cat", b"dog"
         "label": np.array(labels, object),
         "classes": np.array([classes] * count, object),
         "accepted": np.array(accepted or [True] * count),
+        "score": np.array(probabilities, np.float32).max(axis=1),
     }
 
 
@@ -143,17 +144,27 @@ def test_another_answer_is_described(outputs, problem):
     ("accepted", "threshold", "problem"),
     [
         ([True, True], None, ""),
-        ([True, False], None, "an image is not accepted, and its most probable class has 0.8000"),
+        ([True, False], None, "an image is not accepted with the score 0.8000; the threshold is none"),
         ([True, False], 0.85, ""),
-        ([True, True], 0.85, "an image is accepted, and its most probable class has 0.8000"),
+        ([True, True], 0.85, "an image is accepted with the score 0.8000; the threshold is 0.8500"),
         ([True, True], 0.800001, ""),
         ([True, False], 0.799999, ""),
     ],
 )
-def test_an_image_is_accepted_if_its_most_probable_class_reaches_the_threshold(accepted, threshold, problem):
-    """Either answer is right where the probability is within the tolerance of the threshold."""
+def test_an_image_is_accepted_if_its_score_reaches_the_threshold(accepted, threshold, problem):
+    """Either answer is right where the score is within the tolerance of the threshold."""
     outputs = make_outputs([[0.9, 0.1], [0.2, 0.8]], accepted=accepted)
     assert check_outputs(outputs, EXPECTED, CLASSES, threshold=threshold) == problem
+
+
+@pytest.mark.parametrize(("score", "near"), [(-120.01, True), (-121, False), (float("nan"), False)])
+def test_the_tolerance_of_a_squared_distance_is_a_share_of_it(score, near):
+    """Accepted below the threshold: a rounding, or wrong; NaN is never accepted."""
+    expected = {**EXPECTED, "score": np.float32([-20, score])}
+    problem = check_outputs(make_outputs([[0.9, 0.1], [0.2, 0.8]]), expected, CLASSES, threshold=-120.0)
+    assert problem == ("" if near else f"an image is accepted with the score {score:.4f}; the threshold is -120.0000")
+    refused = make_outputs([[0.9, 0.1], [0.2, 0.8]], accepted=[True, False])
+    assert check_outputs(refused, expected, CLASSES, threshold=-120.0) == ""
 
 
 def test_another_build_may_round_otherwise():

@@ -127,6 +127,17 @@ def test_the_calibration_has_both_and_the_threshold_is_of_scaled_probabilities()
     assert (off.threshold, off.coverage, off.threshold_problem) == (None, None, "")
 
 
+def test_a_threshold_of_distances_is_that_of_the_scores_that_are_given():
+    """Squared distances of hundreds; the margin for rounding grows with them."""
+    logits, labels = draw(200, 3.0)
+    scores = -np.random.default_rng(2).permutation(np.arange(200)).astype(np.float32) - 100
+    found = calibrate(Scored(None, softmax(logits).astype(np.float32), labels), 0.9, scores)
+    assert found.score == "distance"
+    assert -280.3 < found.threshold < -280
+    unknown = calibrate(Scored(None, softmax(logits).astype(np.float32), labels), 0.9, scores * np.nan)
+    assert (unknown.threshold, unknown.threshold_problem) == (None, "the scores of val are not finite")
+
+
 def test_outputs_that_are_not_finite_leave_the_model_as_it_is():
     """Temperature 1, all images accepted, and a reason for both."""
     found = calibrate(Scored(None, np.full([20, 2], np.nan, np.float32), np.arange(20) % 2), 0.9)

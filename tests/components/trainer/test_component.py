@@ -28,6 +28,7 @@ from components.trainer.settings import Settings
 from components.trainer.training import FINE_TUNE, HEAD, Inputs
 from components.transform.samples import get_image
 from serving.export import signatures
+from serving.export.calibration import read_calibration
 from serving.releases import versions
 from serving.server.inference import Model
 from serving.server.servable import Servable
@@ -123,15 +124,15 @@ def predict(path, examples):
 
 @pytest.fixture(scope="module")
 def head_only(train, tmp_path_factory):
-    """A run without phase 2."""
-    return train(tmp_path_factory.mktemp("head_only"))
+    """A run without phase 2. A coverage of 0.5 needs one image of `val`."""
+    return train(tmp_path_factory.mktemp("head_only"), coverage=0.5)
 
 
 @pytest.fixture(scope="module")
 def fine_tuned(train, tmp_path_factory):
     """A run whose phase 2 learns, and whose head learns almost nothing."""
     out = tmp_path_factory.mktemp("fine_tuned")
-    return train(out, **PHASE_2_LEARNS)
+    return train(out, coverage=0.5, **PHASE_2_LEARNS)
 
 
 def check_val_predictions(trained, folder):
@@ -268,6 +269,19 @@ def test_a_fine_tuned_model_takes_no_embeddings(fine_tuned):
         "pixels",
         "explain",
     }
+
+
+@pytest.mark.parametrize("kind", ["head_only", "fine_tuned"])
+def test_accepted_goes_by_the_distance_of_the_embedding_that_is_served(request, val_examples, kind):
+    """Four of six validation images reach the threshold, by embeddings of the store or of the fine-tuned network."""
+    path = request.getfixturevalue(kind).model
+    found = read_calibration(path)
+    assert (found.score, found.images) == ("distance", 6)
+    loaded = tf.saved_model.load(path)
+    outputs, scores = loaded.score_examples(val_examples)
+    np.testing.assert_array_equal(outputs["accepted"], scores >= found.threshold)
+    # ceil(7 * 0.5) of 6; what phase 2 starts from is kept in bfloat16, so a score may fall below.
+    assert np.sum(outputs["accepted"]) in ((4,) if kind == "head_only" else (3, 4, 5))
 
 
 @pytest.mark.long  # tests/pipeline/test_retraining.py has a run with a warm start

@@ -56,7 +56,7 @@ def test_with_a_linear_head_it_is_the_class_activation_map(base, embedder):
     classes = logits.argmax(axis=1)
     activations = np.einsum("nhwc,nc->nhw", (maps - mean) / deviation, kernel.T[classes])
     np.testing.assert_allclose(activations.mean(axis=(1, 2)) + bias[classes], logits.max(axis=1), atol=1e-6)
-    outputs, heat = explain(resnet.assemble(embedder, head))
+    outputs, _, heat = explain(resnet.assemble(embedder, head))
     np.testing.assert_allclose(outputs, logits, atol=1e-4)
     assert heat.shape == (5, 3, 3)
     assert heat.dtype == np.float32
@@ -78,7 +78,7 @@ def test_with_hidden_layers_it_is_grad_cam(base, embedder):
         highest = tf.reduce_max(logits, axis=1)
     channels = tf.reduce_mean(tape.gradient(highest, maps), axis=[1, 2])
     expected = normalize(tf.einsum("nhwc,nc->nhw", maps, channels).numpy())
-    outputs, heat = explain(resnet.assemble(embedder, head))
+    outputs, _, heat = explain(resnet.assemble(embedder, head))
     assert len(set(outputs.argmax(axis=1))) > 1
     np.testing.assert_allclose(heat, expected, atol=1e-4)
 
@@ -88,7 +88,7 @@ def test_where_nothing_speaks_for_the_class_the_map_is_zero(embedder, weight):
     """Not NaN: no channel has a weight above 0."""
     inputs = keras.Input([2048])
     head = keras.Model(inputs, keras.layers.Dense(2, kernel_initializer=keras.initializers.Constant(weight))(inputs))
-    _, heat = explain(resnet.assemble(embedder, head))
+    *_, heat = explain(resnet.assemble(embedder, head))
     np.testing.assert_array_equal(heat, np.zeros((5, 3, 3), np.float32))
 
 

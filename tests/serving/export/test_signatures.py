@@ -18,6 +18,8 @@ from components.example_gen.layout import ImageFile
 from components.example_gen.reading import read_image
 from components.images.decoding import decode_image
 from components.network import resnet
+from components.trainer.acceptance import score_embeddings
+from components.trainer.class_distance import fit_distance
 from components.transform.geometry import resize_image
 from serving.export.calibration import Calibration, read_calibration
 from serving.export.explanation import View
@@ -329,39 +331,45 @@ def small_head():
     return embedder, resnet.build_head(embeddings, [4], 3)
 
 
-def export_calibrated(small_head, transform_output, folder, **fields):
-    embedder, head = small_head
-    logits = resnet.build_logits(head)
-    network = resnet.assemble(embedder, logits)
-    calibration = Calibration(**fields)
-    view = View("pad", "ignore")
-    export_saved_model(network, transform_output, ["a", "b", "c"], folder, logits, "{}", calibration, view)
-    return tf.saved_model.load(folder)
+@pytest.fixture(scope="module")
+def asked(small_head, transform_output, encode_image):
+    """Returns 12 images, their embeddings, and a distance that is fitted to half of these."""
+    images = [encode_image("png", seed=seed) for seed in range(12)]
+    embeddings = small_head[0].predict_on_batch(transform(transform_output, images)["pixels"])
+    distance, _ = fit_distance(embeddings[::2], np.arange(6) % 3, 3)
+    return images, embeddings, distance
 
 
 @pytest.fixture(scope="module")
-def calibrated(small_head, transform_output, tmp_path_factory):
-    """Returns the folder of a SavedModel with a temperature and a threshold."""
-    folder = str(tmp_path_factory.mktemp("calibrated"))
-    export_calibrated(small_head, transform_output, folder, temperature=2.5, coverage=0.95, threshold=0.45)
+def calibrated(small_head, asked, transform_output, tmp_path_factory):
+    """Returns the folder of a SavedModel with a temperature, and a threshold of the distance."""
+    embedder, head = small_head
+    logits, distance = resnet.build_logits(head), asked[2]
+    threshold = float(np.median(score_embeddings(distance, asked[1])))
+    calibration = Calibration(temperature=2.5, coverage=0.95, score="distance", threshold=threshold)
+    network, folder = resnet.assemble(embedder, logits), str(tmp_path_factory.mktemp("calibrated"))
+    view = View("pad", "ignore")
+    export_saved_model(network, transform_output, ["a", "b", "c"], folder, logits, "{}", calibration, distance, view)
     return folder
 
 
 def test_all_signatures_scale_the_probabilities_and_accept_alike(
-    small_head, calibrated, transform_output, encode_image, serialize
+    small_head, calibrated, asked, transform_output, serialize
 ):
     """Images, examples, embeddings and pixels; the label is that of the probabilities before."""
-    embedder, head = small_head
-    loaded, images = tf.saved_model.load(calibrated), [encode_image("png", seed=seed) for seed in range(12)]
-    embeddings = embedder.predict_on_batch(transform(transform_output, images)["pixels"])
+    head, loaded, (images, embeddings, distance) = small_head[1], tf.saved_model.load(calibrated), asked
     before = head.predict_on_batch(embeddings).astype(float)
     expected = np.exp(np.log(before) / 2.5)
     expected /= expected.sum(axis=1, keepdims=True)
-    accepted = (expected.max(axis=1) >= 0.45).tolist()
+    scores, threshold = score_embeddings(distance, embeddings), read_calibration(calibrated).threshold
+    accepted = (scores >= threshold).tolist()
     assert 0 < sum(accepted) < 12
+    _, found = loaded.score_examples(tf.constant([serialize(image, "a") for image in images]))
+    np.testing.assert_allclose(found, scores, rtol=1e-3, atol=1e-3 * np.std(scores))
     decoded = np.stack([resize_image(decode_image(tf.constant(image)), 32) for image in images])
     values = {
         SERVING: images,
+        EXPLAIN: images,
         EXAMPLES: [serialize(image, "a") for image in images],
         EMBEDDED_EXAMPLES: [serialize_embedding(row) for row in embeddings],
         PIXELS: decoded,
@@ -380,12 +388,18 @@ def serialize_embedding(row):
 
 
 def test_the_label_is_that_of_the_logits_where_scaling_makes_all_classes_equal(small_head, transform_output):
-    """A rounding must not name another class. Without a threshold, all images are accepted."""
+    """A rounding must not name another class. Without a threshold, all images are accepted.
+
+    With one of the probability, NaN is not accepted.
+    """
     served = ServedModel(resnet.assemble(*small_head), transform_output, ["a", "b", "c"], Calibration(temperature=1e12))
     answer = {name: value.numpy() for name, value in served.describe(tf.constant([[0.0, 0.1, 0.2], [1, 2, 0]])).items()}
     assert (answer["probabilities"] == answer["probabilities"][:, :1]).all()
     assert answer["label"].tolist() == [b"c", b"b"]
     assert answer["accepted"].all()
+    served.calibration = Calibration(threshold=0.6)
+    logits = tf.constant([[0.0, 0.1, 0.2], [1, 2, 0], [0, 0, float("nan")]])
+    assert served.describe(logits)["accepted"].numpy().tolist() == [False, True, False]
 
 
 def test_the_head_that_a_warm_start_reads_has_no_temperature(small_head, calibrated):
@@ -396,7 +410,8 @@ def test_the_head_that_a_warm_start_reads_has_no_temperature(small_head, calibra
 
 def test_the_calibration_is_read_from_the_file_beside_the_model(calibrated, exported, tmp_path):
     """A model without one, and a damaged one, have temperature 1 and accept all images."""
-    assert read_calibration(calibrated) == Calibration(temperature=2.5, coverage=0.95, threshold=0.45)
+    found = read_calibration(calibrated)
+    assert (found.temperature, found.coverage, found.score) == (2.5, 0.95, "distance")
     assert read_calibration(exported) == Calibration()
     (tmp_path / "assets.extra").mkdir()
     (tmp_path / "assets.extra/calibration.json").write_text('{"format": 1, "temperature": "hot"}')
