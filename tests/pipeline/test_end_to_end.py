@@ -177,6 +177,7 @@ def test_components_say_what_they_do_where_they_count_nothing(first, events):
         "reading the training data",
         "evaluating on the validation images",
         "building the network to fine-tune",
+        "measuring the distances of the classes",
         "exporting the model",
         "writing warm-up requests",
         "drawing the training curves",

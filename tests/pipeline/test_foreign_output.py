@@ -46,6 +46,7 @@ COMMANDS = {
     "serve": [],
     "tensorboard": [],
     "test": ["--quick", "--all"],
+    "try": ["--url", "http://127.0.0.1:1", "--no-browser"],
 }
 SERVER = {"the built-in server": ["-m", "serving.server", "--help"]}
 IMPORTS = {"check", "init", "kubeflow compile", "model", "predict", "run", *SERVER}
