@@ -1,0 +1,180 @@
+"""Folded base: a base with frozen BatchNorm, each folded into the convolution before it, in stock TensorFlow ops.
+
+A convolution and a BatchNorm in inference mode are linear, so one kernel and one bias do the work of both (Jacob et
+al. 2018, section 3.2). TensorFlow fuses a convolution with its bias, a sum and a ReLU, but not with a BatchNorm.
+"""
+
+import collections
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator, Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+_Operation = Callable[..., tf.Tensor]
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """Operation of a folded base.
+
+    Attributes:
+        name: name of the last layer that the operation computes.
+        inputs: names of the steps, or of the input, that the operation takes.
+        operation: function from the inputs, and from the weights behind them, to the output.
+        weights: kernel [height, width, channels, filters] and bias [filters] of a convolution, float32; () otherwise.
+    """
+
+    name: str
+    inputs: tuple[str, ...]
+    operation: _Operation
+    weights: tuple[np.ndarray, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class FoldedBase:
+    """Base, or a part of one, as steps in the order of their computation.
+
+    Attributes:
+        input: name of the layer that gives the input.
+        steps: operations; the last one gives the output.
+    """
+
+    input: str
+    steps: tuple[Step, ...]
+
+    @property
+    def weights(self) -> list[np.ndarray]:
+        """Kernel and bias of each convolution, in the order of the steps."""
+        return [weight for step in self.steps for weight in step.weights]
+
+    def run(self, inputs: tf.Tensor, weights: Sequence[tf.Tensor | tf.Variable]) -> tf.Tensor:
+        """Computes the output.
+
+        Args:
+            inputs: float32 [batch, height, width, channels].
+            weights: `self.weights` as tensors or variables. Convolutions compute in the type of the weights, so that
+                bfloat16 weights make a bfloat16 base.
+        Returns:
+            The output of the last step, in the type of the weights.
+        """
+        outputs, rest = {self.input: inputs}, iter(weights)
+        for step in self.steps:
+            arguments = [outputs[name] for name in step.inputs]
+            outputs[step.name] = step.operation(*arguments, *(next(rest) for _ in step.weights))
+        return outputs[self.steps[-1].name]
+
+    def split(self, layer: str) -> tuple["FoldedBase", "FoldedBase"]:
+        """Splits the base behind a layer whose output is the only input of the layers behind.
+
+        Args:
+            layer: name from `resnet.find_split_layer`.
+        Returns:
+            The feature extractor and the tail.
+        """
+        end = 1 + [step.name for step in self.steps].index(layer)
+        return FoldedBase(self.input, self.steps[:end]), FoldedBase(layer, self.steps[end:])
+
+
+def fold(base: keras.Model) -> FoldedBase:
+    """Folds the BatchNorm layers of a base into its convolutions.
+
+    Kernels and biases are computed in float64, so that folding rounds once.
+
+    Args:
+        base: base from `resnet.build_base`; it is not changed.
+    Raises:
+        ValueError: if the base has a layer that cannot be folded.
+    """
+    normalizations = dict(_pair_layers(base))
+    folded = {norm.name: convolution.name for convolution, norm in normalizations.items() if norm}
+    names = {convolution: norm for norm, convolution in folded.items()}  # a step is called as its last layer
+    steps = []
+    for layer in base.layers:
+        if isinstance(layer, keras.layers.InputLayer) or layer.name in folded:
+            continue
+        inputs = tuple(names.get(name, name) for name in _list_inputs(layer))
+        weights = _fold_weights(layer, normalizations[layer]) if layer in normalizations else ()
+        steps.append(Step(names.get(layer.name, layer.name), inputs, _make_operation(layer), weights))
+    return FoldedBase(base.layers[0].name, tuple(steps))
+
+
+def _pair_layers(base: keras.Model) -> Iterator[tuple[keras.layers.Conv2D, keras.layers.BatchNormalization | None]]:
+    """Yields each convolution with the BatchNorm behind it, or with None."""
+    layers = {layer.name: layer for layer in base.layers}
+    uses = collections.Counter(name for layer in base.layers for name in _list_inputs(layer))
+    norms = {}
+    for layer in base.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            [before] = _list_inputs(layer)
+            if not isinstance(layers[before], keras.layers.Conv2D) or uses[before] > 1:
+                raise ValueError(f"fold: expected a convolution in front of {layer.name} alone, got {before}")
+            norms[before] = layer
+    for layer in base.layers:
+        if isinstance(layer, keras.layers.Conv2D):
+            yield layer, norms.get(layer.name)
+
+
+def _list_inputs(layer: keras.layers.Layer) -> list[str]:
+    """Returns the names of the layers in front of a layer; none for the input."""
+    if isinstance(layer, keras.layers.InputLayer):
+        return []
+    inputs = layer.input if isinstance(layer.input, list) else [layer.input]
+    return [tensor._keras_history.operation.name for tensor in inputs]
+
+
+def _fold_weights(
+    convolution: keras.layers.Conv2D, norm: keras.layers.BatchNormalization | None
+) -> tuple[np.ndarray, np.ndarray]:
+    kernel, bias = _read_convolution(convolution)
+    if norm:
+        scale, mean, offset = _read_norm(norm)
+        kernel, bias = kernel * scale, (bias - mean) * scale + offset
+    return kernel.astype(np.float32), bias.astype(np.float32)
+
+
+def _read_convolution(layer: keras.layers.Conv2D) -> tuple[np.ndarray, np.ndarray]:
+    """Returns kernel and bias in float64; the bias is 0 without one."""
+    kernel, *bias = (weight.astype(np.float64) for weight in layer.get_weights())
+    return kernel, bias[0] if bias else np.zeros(layer.filters)
+
+
+def _read_norm(layer: keras.layers.BatchNormalization) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns scale, mean and offset in float64: the layer computes (x - mean) * scale + offset."""
+    mean, variance = (np.asarray(w, np.float64) for w in (layer.moving_mean, layer.moving_variance))
+    gamma = np.asarray(layer.gamma, np.float64) if layer.scale else np.ones_like(mean)
+    offset = np.asarray(layer.beta, np.float64) if layer.center else np.zeros_like(mean)
+    return gamma / np.sqrt(variance + layer.epsilon), mean, offset
+
+
+def _make_operation(layer: keras.layers.Layer) -> _Operation:
+    """Returns the operation of a layer in inference mode.
+
+    Raises:
+        ValueError: if the layer is of a class, or has an option, that ResNet50 lacks.
+    """
+    match layer:
+        case keras.layers.Conv2D(groups=1, data_format="channels_last", activation=keras.activations.linear):
+            options = {"strides": layer.strides, "padding": layer.padding.upper(), "dilations": layer.dilation_rate}
+            return functools.partial(_convolve, options=options)
+        case keras.layers.Activation(activation=keras.activations.relu):
+            return tf.nn.relu
+        case keras.layers.ReLU(max_value=None, negative_slope=0.0, threshold=0.0):
+            return tf.nn.relu
+        case keras.layers.ZeroPadding2D(data_format="channels_last"):
+            return functools.partial(tf.pad, paddings=[[0, 0], *layer.padding, [0, 0]])
+        case keras.layers.MaxPooling2D(data_format="channels_last"):
+            size, strides, padding = layer.pool_size, layer.strides, layer.padding.upper()
+            return functools.partial(tf.nn.max_pool2d, ksize=size, strides=strides, padding=padding)
+        case keras.layers.Add():
+            return lambda *inputs: functools.reduce(tf.add, inputs)
+    raise ValueError(
+        f"fold: expected the layers of ResNet50, got {layer.name} ({type(layer).__name__}). "
+        "Give it an operation in components/network/folded.py."
+    )
+
+
+def _convolve(inputs: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor, options: dict[str, object]) -> tf.Tensor:
+    return tf.nn.bias_add(tf.nn.conv2d(tf.cast(inputs, kernel.dtype), kernel, **options), bias)
