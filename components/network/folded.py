@@ -7,7 +7,8 @@ al. 2018, section 3.2). TensorFlow fuses a convolution with its bias, a sum and 
 import collections
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Sequence
+import itertools
+from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
@@ -23,19 +24,20 @@ class Step:
     Attributes:
         name: name of the last layer that the operation computes.
         inputs: names of the steps, or of the input, that the operation takes.
-        operation: function from the inputs, and from the weights behind them, to the output.
-        weights: kernel [height, width, channels, filters] and bias [filters] of a convolution, float32; () otherwise.
+        operation: function from the inputs, and from kernel and bias behind them, to the output.
+        num_weights: 2 for a convolution, which has a kernel [height, width, channels, filters] and a bias [filters]; 0
+            otherwise.
     """
 
     name: str
     inputs: tuple[str, ...]
     operation: _Operation
-    weights: tuple[np.ndarray, ...] = ()
+    num_weights: int
 
 
 @dataclasses.dataclass(frozen=True)
 class FoldedBase:
-    """Base, or a part of one, as steps in the order of their computation.
+    """Base, or a part of one, as steps in the order of their computation, without its weights.
 
     Attributes:
         input: name of the layer that gives the input.
@@ -46,24 +48,24 @@ class FoldedBase:
     steps: tuple[Step, ...]
 
     @property
-    def weights(self) -> list[np.ndarray]:
-        """Kernel and bias of each convolution, in the order of the steps."""
-        return [weight for step in self.steps for weight in step.weights]
+    def num_weights(self) -> int:
+        """Number of kernels and biases."""
+        return sum(step.num_weights for step in self.steps)
 
-    def run(self, inputs: tf.Tensor, weights: Sequence[tf.Tensor | tf.Variable]) -> tf.Tensor:
+    def run(self, inputs: tf.Tensor, weights: Sequence[tf.Tensor | tf.Variable | np.ndarray]) -> tf.Tensor:
         """Computes the output.
 
         Args:
-            inputs: float32 [batch, height, width, channels].
-            weights: `self.weights` as tensors or variables. Convolutions compute in the type of the weights, so that
-                bfloat16 weights make a bfloat16 base.
+            inputs: [batch, height, width, channels], of any floating-point type.
+            weights: kernel and bias of each convolution, in the order of the steps. The base computes in their type, so
+                that bfloat16 weights make a bfloat16 base.
         Returns:
             The output of the last step, in the type of the weights.
         """
         outputs, rest = {self.input: inputs}, iter(weights)
         for step in self.steps:
             arguments = [outputs[name] for name in step.inputs]
-            outputs[step.name] = step.operation(*arguments, *(next(rest) for _ in step.weights))
+            outputs[step.name] = step.operation(*arguments, *itertools.islice(rest, step.num_weights))
         return outputs[self.steps[-1].name]
 
     def split(self, layer: str) -> tuple["FoldedBase", "FoldedBase"]:
@@ -72,37 +74,47 @@ class FoldedBase:
         Args:
             layer: name from `resnet.find_split_layer`.
         Returns:
-            The feature extractor and the tail.
+            The feature extractor, which takes the first weights, and the tail, which takes the others.
         """
         end = 1 + [step.name for step in self.steps].index(layer)
         return FoldedBase(self.input, self.steps[:end]), FoldedBase(layer, self.steps[end:])
 
 
-def fold(base: keras.Model) -> FoldedBase:
+def fold(base: keras.Model) -> tuple[FoldedBase, list[np.ndarray]]:
     """Folds the BatchNorm layers of a base into its convolutions.
 
     Kernels and biases are computed in float64, so that folding rounds once.
 
     Args:
         base: base from `resnet.build_base`; it is not changed.
+    Returns:
+        The steps, and their weights in float32 for `FoldedBase.run`.
     Raises:
         ValueError: if the base has a layer that cannot be folded.
     """
-    normalizations = dict(_pair_layers(base))
-    folded = {norm.name: convolution.name for convolution, norm in normalizations.items() if norm}
+    return make_steps(base), [weight for pair in pair_layers(base) for weight in _fold_weights(*pair)]
+
+
+def make_steps(base: keras.Model) -> FoldedBase:
+    """Returns the steps of a base, as `fold` does, without computing weights."""
+    folded = {norm.name: convolution.name for convolution, norm in pair_layers(base) if norm}
     names = {convolution: norm for norm, convolution in folded.items()}  # a step is called as its last layer
     steps = []
     for layer in base.layers:
         if isinstance(layer, keras.layers.InputLayer) or layer.name in folded:
             continue
         inputs = tuple(names.get(name, name) for name in _list_inputs(layer))
-        weights = _fold_weights(layer, normalizations[layer]) if layer in normalizations else ()
-        steps.append(Step(names.get(layer.name, layer.name), inputs, _make_operation(layer), weights))
+        num_weights = 2 * isinstance(layer, keras.layers.Conv2D)
+        steps.append(Step(names.get(layer.name, layer.name), inputs, _make_operation(layer), num_weights))
     return FoldedBase(base.layers[0].name, tuple(steps))
 
 
-def _pair_layers(base: keras.Model) -> Iterator[tuple[keras.layers.Conv2D, keras.layers.BatchNormalization | None]]:
-    """Yields each convolution with the BatchNorm behind it, or with None."""
+def pair_layers(base: keras.Model) -> list[tuple[keras.layers.Conv2D, keras.layers.BatchNormalization | None]]:
+    """Pairs each convolution with the BatchNorm behind it, or with None, in the order of the steps.
+
+    Raises:
+        ValueError: if a BatchNorm has no convolution of its own in front.
+    """
     layers = {layer.name: layer for layer in base.layers}
     uses = collections.Counter(name for layer in base.layers for name in _list_inputs(layer))
     norms = {}
@@ -112,9 +124,7 @@ def _pair_layers(base: keras.Model) -> Iterator[tuple[keras.layers.Conv2D, keras
             if not isinstance(layers[before], keras.layers.Conv2D) or uses[before] > 1:
                 raise ValueError(f"fold: expected a convolution in front of {layer.name} alone, got {before}")
             norms[before] = layer
-    for layer in base.layers:
-        if isinstance(layer, keras.layers.Conv2D):
-            yield layer, norms.get(layer.name)
+    return [(layer, norms.get(layer.name)) for layer in base.layers if isinstance(layer, keras.layers.Conv2D)]
 
 
 def _list_inputs(layer: keras.layers.Layer) -> list[str]:
@@ -130,7 +140,7 @@ def _fold_weights(
 ) -> tuple[np.ndarray, np.ndarray]:
     kernel, bias = _read_convolution(convolution)
     if norm:
-        scale, mean, offset = _read_norm(norm)
+        scale, mean, offset = read_norm(norm)
         kernel, bias = kernel * scale, (bias - mean) * scale + offset
     return kernel.astype(np.float32), bias.astype(np.float32)
 
@@ -141,7 +151,7 @@ def _read_convolution(layer: keras.layers.Conv2D) -> tuple[np.ndarray, np.ndarra
     return kernel, bias[0] if bias else np.zeros(layer.filters)
 
 
-def _read_norm(layer: keras.layers.BatchNormalization) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def read_norm(layer: keras.layers.BatchNormalization) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Returns scale, mean and offset in float64: the layer computes (x - mean) * scale + offset."""
     mean, variance = (np.asarray(w, np.float64) for w in (layer.moving_mean, layer.moving_variance))
     gamma = np.asarray(layer.gamma, np.float64) if layer.scale else np.ones_like(mean)
@@ -178,3 +188,59 @@ def _make_operation(layer: keras.layers.Layer) -> _Operation:
 
 def _convolve(inputs: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor, options: dict[str, object]) -> tf.Tensor:
     return tf.nn.bias_add(tf.nn.conv2d(tf.cast(inputs, kernel.dtype), kernel, **options), bias)
+
+
+def pool(features: tf.Tensor) -> tf.Tensor:
+    """Averages features over all positions, in float32; [batch, h, w, c] to float32 [batch, c]."""
+    return tf.reduce_mean(tf.cast(features, tf.float32), axis=[1, 2])
+
+
+class FoldedLayer(keras.layers.Layer):
+    """Keras layer that computes a base, or its tail, and folds its BatchNorm layers in each call.
+
+    The weights are those of the base's layers, so that training changes them. The gradients are those of the base with
+    BatchNorm in inference mode.
+    """
+
+    def __init__(self, base: keras.Model, split_layer: str | None = None, precision: str = "float32", **options: str):
+        """Takes the layers of a base.
+
+        Args:
+            base: base from `resnet.build_base`; its layers decide which weights are trainable.
+            split_layer: layer from `resnet.find_split_layer`, for the tail behind this layer; None for the whole base.
+            precision: type to compute in; inputs may be of another type, outputs and all weights are float32.
+            options: options of a Keras layer, such as its name.
+        """
+        super().__init__(autocast=False, **options)
+        self._steps, pairs = make_steps(base), pair_layers(base)
+        if split_layer:
+            extractor, self._steps = self._steps.split(split_layer)
+            pairs = pairs[extractor.num_weights // 2 :]
+        self._precision = precision
+        self._convolutions = [convolution for convolution, _ in pairs]
+        self._norms = [norm for _, norm in pairs]
+        self.built = True
+
+    @tf.autograph.experimental.do_not_convert  # AutoGraph has nothing to convert, and takes seconds
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Computes the output, float32 [batch, height, width, channels]."""
+        weights = []
+        for convolution, norm in zip(self._convolutions, self._norms, strict=True):
+            weights += [tf.cast(w, self._precision) for w in _fold_in_graph(convolution, norm)]
+        return tf.cast(self._steps.run(tf.cast(inputs, self._precision), weights), tf.float32)
+
+
+def _fold_in_graph(
+    convolution: keras.layers.Conv2D, norm: keras.layers.BatchNormalization | None
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Computes kernel and bias from the weights as they are when the graph runs, in float32."""
+    kernel = tf.convert_to_tensor(convolution.kernel)
+    bias = tf.convert_to_tensor(convolution.bias) if convolution.use_bias else tf.zeros([convolution.filters])
+    if norm is None:
+        return kernel, bias
+    variance, mean = tf.convert_to_tensor(norm.moving_variance), tf.convert_to_tensor(norm.moving_mean)
+    scale = tf.math.rsqrt(variance + norm.epsilon)
+    if norm.scale:
+        scale *= tf.convert_to_tensor(norm.gamma)
+    offset = tf.convert_to_tensor(norm.beta) if norm.center else 0.0
+    return kernel * scale, (bias - mean) * scale + offset

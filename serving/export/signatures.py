@@ -10,10 +10,10 @@ import tensorflow as tf
 
 from schema import features
 from serving.export.calibration import Calibration, write_calibration
+from serving.export.network import Network
 from serving.storage import side_files
 
 if TYPE_CHECKING:
-    import keras
     import tensorflow_transform as tft
 
 SERVING, EXAMPLES, TRANSFORM_FEATURES = "serving_default", "examples", "transform_features"
@@ -43,12 +43,13 @@ CONTRACT = {
 class ServedModel(tf.Module):
     """Network with the preprocessing of its training, as functions for a SavedModel.
 
-    The functions call the transform graph of the training, so that preprocessing is written once.
+    The functions call the transform graph of the training, so that preprocessing is written once. All call the same
+    graph of the base, `extract`; what needs the feature map in front of the pooling begins there.
     """
 
     def __init__(
         self,
-        network: "keras.Model",
+        network: Network,
         transform_output: "tft.TFTransformOutput",
         classes: list[str],
         calibration: Calibration | None = None,
@@ -56,8 +57,7 @@ class ServedModel(tf.Module):
         """Makes the functions.
 
         Args:
-            network: model from pixels float32 [batch, size, size, 3] to logits float32 [batch, num_classes]; to
-                probabilities without `calibration`.
+            network: network whose head gives logits; probabilities without `calibration`.
             transform_output: transform graph of the training.
             classes: class names in the order of the outputs.
             calibration: temperature and threshold, which become constants of the graph; None to serve the outputs of
@@ -68,13 +68,13 @@ class ServedModel(tf.Module):
         # Variables and tables of the functions below. The Keras objects are not attributes: Keras would trace and save
         # further functions for each, which nothing calls.
         self.resources = list(tf.train.TrackableView(layer).children(layer).values())
-        self.weights = [weight.value for weight in network.weights]
+        self.weights = [*network.base_weights, *network.head_weights]
         self.transform = lambda raw: layer(raw)
         pixels = tf.TensorSpec(network.input_shape, tf.float32, name=PIXELS)
-        # A tf.function, so that all signatures share one graph of the network.
-        self.network = tf.function(
-            lambda batch: network(batch, training=False), input_signature=[pixels], autograph=False
-        )
+        # A tf.function, so that all signatures share one graph of the base.
+        self.extract = tf.function(network.base, input_signature=[pixels], autograph=False)
+        self.pool = network.pool
+        self.head = network.head
         self.serve_pixels = tf.function(self._predict_pixels, input_signature=[pixels], autograph=False)
         self.classes = tf.constant(classes)
         self.calibration = calibration
@@ -99,11 +99,15 @@ class ServedModel(tf.Module):
         """Predicts decoded images, float32 [N, size, size, 3], RGB from 0 to 255; returns no strings."""
         from keras.applications import resnet50  # needed to export, not to load
 
-        probabilities = self._scale(self.network(resnet50.preprocess_input(pixels)))
+        probabilities = self._scale(self.predict_logits(resnet50.preprocess_input(pixels)))
         return {"probabilities": probabilities, "accepted": self._accept(probabilities)}
 
     def _predict(self, transformed: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        return self.describe(self.network(transformed[features.PIXELS]))
+        return self.describe(self.predict_logits(transformed[features.PIXELS]))
+
+    def predict_logits(self, pixels: tf.Tensor) -> tf.Tensor:
+        """Computes the outputs of the head for the network's input, float32 [N, size, size, 3]."""
+        return self.head(self.pool(self.extract(pixels)))
 
     def describe(self, outputs: tf.Tensor) -> dict[str, tf.Tensor]:
         """Turns outputs of the network, float32 [N, num_classes], into those of a signature.
@@ -134,25 +138,14 @@ class FrozenServedModel(ServedModel):
 
     def __init__(
         self,
-        network: "keras.Model",
+        network: Network,
         transform_output: "tft.TFTransformOutput",
         classes: list[str],
-        head: "keras.Model",
         calibration: Calibration | None = None,
     ):
-        """Makes the functions.
-
-        Args:
-            network: as for `ServedModel`.
-            transform_output: as for `ServedModel`.
-            classes: as for `ServedModel`.
-            head: part of the network from embeddings float32 [batch, 2048] to its outputs.
-            calibration: as for `ServedModel`.
-        """
+        """Makes the functions; the arguments are those of `ServedModel`."""
         super().__init__(network, transform_output, classes, calibration)
-        self.head_weights = [weight.value for weight in head.weights]
-        self.head = lambda embeddings: head(embeddings, training=False)
-        self.embedding_shape = head.input_shape[1:]
+        self.embedding_shape = network.embedding_shape
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name=EXAMPLES)], autograph=False)
     def serve_embedded(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -163,32 +156,29 @@ class FrozenServedModel(ServedModel):
 
 
 def export_saved_model(
-    network: "keras.Model",
+    network: Network,
     transform_output: "tft.TFTransformOutput",
     classes: list[str],
     path: str,
-    head: "keras.Model | None" = None,
     embedding_key: str = "",
     calibration: Calibration | None = None,
 ) -> None:
-    """Writes a SavedModel with four signatures, and with `head` a fifth.
+    """Writes a SavedModel with four signatures, and with `embedding_key` a fifth.
 
     `assets.extra/classes.json` lists the class names for readers that do not load the model, and
     `assets.extra/calibration.json` has the calibration.
 
     Args:
-        network: as for `ServedModel`; may be compiled.
+        network: as for `ServedModel`.
         transform_output: transform graph of the training.
         classes: class names in the order of the outputs.
         path: folder to write.
-        head: part of the network above the embeddings, if the base is frozen; None otherwise.
-        embedding_key: FeatureKey of the embeddings as JSON, for `read_embedding_key`; "" without `head`.
+        embedding_key: FeatureKey of the base's embeddings as JSON, for `read_embedding_key`; "" if phase 2 trained the
+            base, because no stored embedding is of this base then.
         calibration: as for `ServedModel`.
     """
-    if head is None:
-        served = ServedModel(network, transform_output, classes, calibration)
-    else:
-        served = FrozenServedModel(network, transform_output, classes, head, calibration)
+    kind = FrozenServedModel if embedding_key else ServedModel
+    served = kind(network, transform_output, classes, calibration)
     signatures = {
         SERVING: served.serve_images,
         EXAMPLES: served.serve_examples,
@@ -224,10 +214,18 @@ def read_classes(path: str) -> list[str]:
 
 def read_last_weights(path: str, count: int) -> list[np.ndarray]:
     """Returns the last `count` weights of the network in a SavedModel; the head's weights are behind the base's."""
+    return _read_weights(path, slice(-count, None))
+
+
+def read_first_weights(path: str, count: int) -> list[np.ndarray]:
+    """Returns the first `count` weights of the network in a SavedModel: kernels and biases of a folded base."""
+    return _read_weights(path, slice(count))
+
+
+def _read_weights(path: str, chosen: slice) -> list[np.ndarray]:
     reader = tf.train.load_checkpoint(os.path.join(path, "variables", "variables"))
     names = [f"weights/{i}/.ATTRIBUTES/VARIABLE_VALUE" for i in range(len(reader.get_variable_to_shape_map()))]
-    present = [name for name in names if reader.has_tensor(name)]
-    return [reader.get_tensor(name) for name in present[-count:]]
+    return [reader.get_tensor(name) for name in [name for name in names if reader.has_tensor(name)][chosen]]
 
 
 def _write(path: str, text: str) -> None:

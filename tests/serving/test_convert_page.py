@@ -15,7 +15,7 @@ from image_files import FILES, STORED, draw, encode, insert_chunks, save
 from PIL import Image
 from small_networks import build_small_base
 
-from components.network import resnet
+from components.network import resnet, served
 from serving.export.signatures import export_saved_model
 
 PAGE = pathlib.Path(__file__).parents[2] / "docs/convert.md"
@@ -40,12 +40,12 @@ def sections():
 @pytest.fixture(scope="module")
 def here(transform_graph, classes, tmp_path_factory):
     """Returns a folder with a pushed version and an image, named as on the page."""
-    embedder = resnet.build_embedder(build_small_base(32, "random"))
+    base = build_small_base(32, "random")
     images = np.random.default_rng(0).normal(0, 60, (8, 32, 32, 3)).astype(np.float32)
-    network = resnet.assemble(embedder, resnet.build_head(embedder.predict_on_batch(images), [4, 4], 2))
+    head = resnet.build_head(resnet.pool(base(images, training=False)).numpy(), [4, 4], 2)
     folder = tmp_path_factory.mktemp("here")
     path = str(folder / "graft-out/serving/graft/1795612102")
-    export_saved_model(network, tft.TFTransformOutput(transform_graph), classes, path)
+    export_saved_model(served.make_network(base, head), tft.TFTransformOutput(transform_graph), classes, path)
     (folder / "photo.jpg").write_bytes(encode(seed=4))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)

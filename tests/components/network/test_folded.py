@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from components.network import folded
-from components.network.folded import fold
+from components.network.folded import FoldedLayer, fold
 
 
 def build_block(policy="float32"):
@@ -47,8 +46,8 @@ def draw_weights(network, seed, harder=False):
                     getattr(layer, name).assign(value)
 
 
-def run(base, images):
-    return base.run(tf.constant(images, tf.float32), base.weights).numpy()
+def run(base, weights, images):
+    return base.run(tf.constant(images, tf.float32), weights).numpy()
 
 
 @pytest.fixture(scope="module")
@@ -71,33 +70,36 @@ def test_a_folded_base_computes_what_the_base_computes(networks, images, seed, h
     exact.set_weights(network.get_weights())
     expected = np.asarray(exact(images, training=False))
     before = [np.copy(weights) for weights in network.get_weights()]
-    assert np.abs(run(fold(network), images) - expected).max() < 1e-5 * np.abs(expected).max()
+    assert np.abs(run(*fold(network), images) - expected).max() < 1e-5 * np.abs(expected).max()
     assert all(map(np.array_equal, before, network.get_weights()))
 
 
 def test_a_folded_base_has_a_kernel_and_a_bias_for_each_convolution(networks):
     """And no other weight."""
-    base = fold(networks[0])
-    assert [step.name for step in base.steps if step.weights] == ["first_bn", "shortcut_bn", "second_bn", "last_conv"]
-    assert [w.shape for w in base.weights[:2]] == [(3, 3, 3, 8), (8,)]
-    assert {w.dtype for w in base.weights} == {np.dtype(np.float32)}
+    base, weights = fold(networks[0])
+    folded = [step.name for step in base.steps if step.num_weights]
+    assert folded == ["first_bn", "shortcut_bn", "second_bn", "last_conv"]
+    assert [w.shape for w in weights[:2]] == [(3, 3, 3, 8), (8,)]
+    assert {w.dtype for w in weights} == {np.dtype(np.float32)}
+    assert base.num_weights == len(weights) == 8
 
 
 def test_extractor_and_tail_compute_what_the_folded_base_computes(networks, images):
     """To the bit."""
     draw_weights(networks[0], 0)
-    base = fold(networks[0])
+    base, weights = fold(networks[0])
     extractor, tail = base.split("pool")
-    np.testing.assert_array_equal(run(tail, run(extractor, images)), run(base, images))
-    assert len(extractor.weights) + len(tail.weights) == len(base.weights)
+    extracted = run(extractor, weights[:2], images)
+    np.testing.assert_array_equal(run(tail, weights[2:], extracted), run(base, weights, images))
+    assert (extractor.num_weights, tail.num_weights) == (2, 6)
 
 
 def test_bfloat16_weights_make_a_base_in_bfloat16(networks, images):
     """It differs by the rounding of bfloat16, 8 bits, and is not the float32 base."""
     draw_weights(networks[0], 0)
-    base = fold(networks[0])
-    expected = run(base, images)
-    rounded = base.run(tf.constant(images), [tf.cast(w, tf.bfloat16) for w in base.weights])
+    base, weights = fold(networks[0])
+    expected = run(base, weights, images)
+    rounded = base.run(tf.constant(images), [tf.cast(w, tf.bfloat16) for w in weights])
     assert rounded.dtype == tf.bfloat16
     assert 0 < np.abs(tf.cast(rounded, tf.float32) - expected).max() < 2e-2 * np.abs(expected).max()
 
@@ -134,4 +136,43 @@ def test_a_convolution_whose_output_is_used_twice_is_not_folded():
     convolved = keras.layers.Conv2D(3, 3, name="conv")(images)
     normalized = keras.layers.BatchNormalization(name="norm")(convolved)
     with pytest.raises(ValueError, match="in front of norm"):
-        folded.fold(keras.Model(images, keras.layers.Add()([convolved, normalized])))
+        fold(keras.Model(images, keras.layers.Add()([convolved, normalized])))
+
+
+def compute_gradients(network, layer, images):
+    """Returns the outputs, and the gradients of their sum of squares by the weights of the convolutions."""
+    convolutions = [x for x in network.layers if isinstance(x, keras.layers.Conv2D)]
+    weights = [weight.value for x in convolutions for weight in x.weights]
+    with tf.GradientTape() as tape:
+        outputs = layer(images)
+        loss = tf.reduce_sum(outputs**2)
+    return outputs.numpy(), [g.numpy() for g in tape.gradient(loss, weights)]
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-5), ("bfloat16", 5e-2)])
+def test_a_folded_layer_has_the_gradients_of_the_base(networks, images, precision, tolerance):
+    """With BatchNorm in inference mode; in bfloat16 with its rounding."""
+    network = networks[0]
+    draw_weights(network, 1)
+    network.trainable = True
+    layer = FoldedLayer(network, precision=precision)
+    found = compute_gradients(network, layer, images)
+    expected = compute_gradients(network, lambda batch: network(batch, training=False), images)
+    assert found[0].dtype == np.float32
+    for a, b in zip([found[0], *found[1]], [expected[0], *expected[1]], strict=True):
+        assert np.abs(a - b).max() < tolerance * np.abs(b).max()
+
+
+def test_a_folded_layer_trains_what_is_trainable_in_the_base(networks, images):
+    """Its weights are those of the base, and of the tail alone where the base is split."""
+    network = networks[0]
+    for layer in network.layers:
+        layer.trainable = layer.name == "last_conv"
+    whole, tail = FoldedLayer(network), FoldedLayer(network, "pool")
+    assert {id(w) for w in whole.weights} == {id(w) for w in network.weights}
+    assert len(tail.weights) == len(network.weights) - 6
+    for layer in (whole, tail):
+        assert [w is v for w, v in zip(layer.trainable_weights, network.layers[-1].weights, strict=True)] == [True] * 2
+    extractor, _ = fold(network)[0].split("pool")
+    below = run(extractor, fold(network)[1][:2], images)
+    np.testing.assert_allclose(tail(tf.cast(below, tf.float32)), whole(images), rtol=1e-5, atol=1e-4)
