@@ -56,7 +56,9 @@ class BaseOrigin(Document):
 
 def write_origin(path: str, origin: BaseOrigin) -> None:
     """Writes the origin of the base beside a SavedModel, into `assets.extra/base.json`."""
-    origin.write(os.path.join(path, _FOLDER))
+    folder = os.path.join(path, _FOLDER)
+    tf.io.gfile.makedirs(folder)
+    origin.write(folder)
 
 
 def read_origin(path: str) -> BaseOrigin | None:
