@@ -128,7 +128,7 @@ def make_openvino(base: keras.Model, images: tf.Tensor) -> Iterator[tuple[str, _
     signature = [tf.TensorSpec([None, SIZE, SIZE, 3], tf.float32)]
     function = tf.function(lambda pixels: pool(base(pixels, training=False)), input_signature=signature)
     module = tf.Module()
-    module.function = function
+    module.function, module.weights = function, [weight.value for weight in base.weights]
     with tempfile.TemporaryDirectory() as folder:
         tf.saved_model.save(module, folder, signatures=function)
         model = ov.convert_model(folder)
@@ -178,17 +178,14 @@ def assemble_keras_tail(base: keras.Model, head: keras.Model) -> keras.Model:
 
 def compare_serving(turns: int, data: str | None) -> dict[str, Any]:
     """Measures SavedModels in a Session, with 1, 8 and 32 encoded images a request."""
-    base = build_base()
-    head = resnet.build_logits(resnet.build_head(np.random.default_rng(0).normal(0, 1, (8, 2048)), [1024], 2))
-    networks = {KERAS: make_unfolded(base, head), FOLDED: served.make_network(base, head)}
-    networks[BFLOAT16] = served.make_network(base, head, "bfloat16")
-    results = {}
+    base, results = build_base(), {}
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         write_photographs(folder / "photographs", 2 * BATCH, data)
         write_transform_graph(folder / "photographs", folder)
         images = [path.read_bytes() for path in sorted((folder / "photographs").glob("*/*"))]
         transform = tft.TFTransformOutput(str(folder / "graph"))
+        networks = make_networks(base, images, transform)
         ask = {}
         for index, (kind, network) in enumerate(networks.items()):
             path = folder / f"model-{index}"
@@ -208,6 +205,19 @@ def compare_serving(turns: int, data: str | None) -> dict[str, Any]:
                 f"serve {kind}: probabilities differ by up to {np.abs(ask[kind](images[:BATCH]) - expected).max():.1e}"
             )
     return results
+
+
+def make_networks(base: keras.Model, images: list[bytes], transform: tft.TFTransformOutput) -> dict[str, Network]:
+    """Returns the networks to compare, with a head that standardizes the embeddings of the images."""
+    columns = {"image": tf.constant(images)[:, tf.newaxis], "label": tf.fill([len(images), 1], "")}
+    pixels = transform.transform_features_layer()(columns)["pixels"]
+    embeddings = pool(base(pixels, training=False)).numpy()
+    head = resnet.build_logits(resnet.build_head(embeddings, [1024], 2))
+    return {
+        KERAS: make_unfolded(base, head),
+        FOLDED: served.make_network(base, head),
+        BFLOAT16: served.make_network(base, head, "bfloat16"),
+    }
 
 
 def make_unfolded(base: keras.Model, head: keras.Model) -> Network:
