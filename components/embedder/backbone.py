@@ -10,7 +10,7 @@ import tensorflow as tf
 import tensorflow_transform as tft
 
 from components.network import resnet
-from components.network.folded import FoldedBase, fold, pool
+from components.network.folded import FoldedBase, fold_weights, make_steps, pool
 from components.row_store.shards import FeatureKey
 from components.tfdata import READY_BATCHES
 from components.transform.graph_digest import digest_output
@@ -114,8 +114,7 @@ class FrozenBase:
 
         The weights are tensors that the graphs capture. As constants of a graph they are copied several times.
         """
-        steps, weights = fold(self.network)
-        return steps, [tf.cast(weight, self._precision) for weight in weights]
+        return make_steps(self.network), [tf.cast(weight, self._precision) for weight in fold_weights(self.network)]
 
     @functools.cached_property
     def _forward(self) -> tf.types.experimental.GenericFunction:

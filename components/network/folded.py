@@ -8,7 +8,7 @@ import collections
 import dataclasses
 import functools
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import keras
 import numpy as np
@@ -83,8 +83,6 @@ class FoldedBase:
 def fold(base: keras.Model) -> tuple[FoldedBase, list[np.ndarray]]:
     """Folds the BatchNorm layers of a base into its convolutions.
 
-    Kernels and biases are computed in float64, so that folding rounds once.
-
     Args:
         base: base from `resnet.build_base`; it is not changed.
     Returns:
@@ -92,11 +90,25 @@ def fold(base: keras.Model) -> tuple[FoldedBase, list[np.ndarray]]:
     Raises:
         ValueError: if the base has a layer that cannot be folded.
     """
-    return make_steps(base), [weight for pair in pair_layers(base) for weight in _fold_weights(*pair)]
+    return make_steps(base), list(fold_weights(base))
+
+
+def fold_weights(base: keras.Model) -> Iterator[np.ndarray]:
+    """Yields kernel and bias of each step as `fold` returns them, so that no second copy of all is in memory.
+
+    They are computed in float64, so that folding rounds once.
+    """
+    for convolution, norm in pair_layers(base):
+        kernel, bias = _read_convolution(convolution)
+        if norm:
+            scale, mean, offset = read_norm(norm)
+            kernel, bias = kernel * scale, (bias - mean) * scale + offset
+        yield kernel.astype(np.float32)
+        yield bias.astype(np.float32)
 
 
 def make_steps(base: keras.Model) -> FoldedBase:
-    """Returns the steps of a base, as `fold` does, without computing weights."""
+    """Returns the steps of a base as `fold` does, without weights."""
     folded = {norm.name: convolution.name for convolution, norm in pair_layers(base) if norm}
     names = {convolution: norm for norm, convolution in folded.items()}  # a step is called as its last layer
     steps = []
@@ -133,16 +145,6 @@ def _list_inputs(layer: keras.layers.Layer) -> list[str]:
         return []
     inputs = layer.input if isinstance(layer.input, list) else [layer.input]
     return [tensor._keras_history.operation.name for tensor in inputs]
-
-
-def _fold_weights(
-    convolution: keras.layers.Conv2D, norm: keras.layers.BatchNormalization | None
-) -> tuple[np.ndarray, np.ndarray]:
-    kernel, bias = _read_convolution(convolution)
-    if norm:
-        scale, mean, offset = read_norm(norm)
-        kernel, bias = kernel * scale, (bias - mean) * scale + offset
-    return kernel.astype(np.float32), bias.astype(np.float32)
 
 
 def _read_convolution(layer: keras.layers.Conv2D) -> tuple[np.ndarray, np.ndarray]:

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from components.network.folded import fold, pair_layers, pool, read_norm
+from components.network.folded import fold_weights, make_steps, pair_layers, pool, read_norm
 from serving.export.network import Network
 from serving.export.signatures import read_first_weights
 from serving.storage import side_files
@@ -25,8 +25,8 @@ def make_network(base: keras.Model, head: keras.Model, precision: str = "float32
         head: head from `resnet.build_logits`.
         precision: "float32", or "bfloat16" for a base that computes in bfloat16; pooling and head are float32.
     """
-    steps, folded = fold(base)
-    weights = [tf.Variable(tf.cast(weight, precision), trainable=False) for weight in folded]
+    steps = make_steps(base)
+    weights = [tf.Variable(tf.cast(weight, precision), trainable=False) for weight in fold_weights(base)]
     return Network(
         input_shape=base.input_shape,
         base=lambda pixels: tf.cast(steps.run(pixels, weights), tf.float32),
