@@ -25,6 +25,7 @@ from sklearn.datasets import load_digits
 
 from components.embedder.artifact import Embedded
 from components.network import resnet
+from components.network.folded import fold, pool
 from components.network.heads import ARTICLE, AUTO
 from components.network.weights import RANDOM
 from components.records.history import Score
@@ -137,15 +138,19 @@ def pretrain(images: np.ndarray, labels: np.ndarray, path: str, epochs: int = PR
     return float(network.evaluate(pixels[held], labels[held], verbose=0)[1])
 
 
-def extract(name: str, classes: list[str], images: np.ndarray, labels: np.ndarray, weights: str) -> Extracted:
+def extract(
+    name: str, classes: list[str], images: np.ndarray, labels: np.ndarray, weights: str, precision: str = "float32"
+) -> Extracted:
     """Runs the images of a data set through the base once."""
     base = resnet.build_base(images.shape[1], weights)
-    extractor, tail = resnet.split_base(base, SPLIT_LAYER)
+    steps, arrays = fold(base)
+    folded = [tf.cast(array, precision) for array in arrays]
+    extractor, tail = steps.split(SPLIT_LAYER)
     features, embeddings = [], []
     for start in range(0, len(images), BATCH):
-        below = extractor(from_uint8(tf.constant(images[start : start + BATCH])), training=False)
+        below = extractor.run(from_uint8(tf.constant(images[start : start + BATCH])), folded[: extractor.num_weights])
         features.append(tf.cast(below, tf.bfloat16).numpy())
-        embeddings.append(np.asarray(resnet.pool(tail(below, training=False))))
+        embeddings.append(pool(tail.run(below, folded[extractor.num_weights :])).numpy())
     kept = np.concatenate(features), np.concatenate(embeddings)
     return Extracted(name, classes, images.shape[1], *kept, labels, base.get_weights())
 
@@ -159,11 +164,11 @@ def split(count: int, seed: int) -> list[np.ndarray]:
 class Transfer:
     """Trainings on one data set, which share the base in memory and, for each seed, phase 1."""
 
-    def __init__(self, data: Extracted):
-        """Builds the base."""
+    def __init__(self, data: Extracted, precision: str = "float32"):
+        """Builds the base, whose tail is trained in a precision."""
         self._data = data
         self._base = resnet.build_base(data.image_size, RANDOM)
-        self._devices = choose_devices("float32")
+        self._devices = choose_devices(precision)
         self._settings = SETTINGS.model_copy(update={"classes": data.classes, "image_size": data.image_size})
 
     def train_head(self, seed: int, units: str | list[int]) -> training.TrainedHead:
@@ -185,7 +190,7 @@ class Transfer:
         self._base.set_weights(self._data.weights)
         resnet.freeze_below(self._base, FINE_TUNE_FROM)
         to_train, to_validate, to_test = split(len(self._data.labels), seed)
-        network = resnet.assemble_tail(self._base, SPLIT_LAYER, trained.head)
+        network = resnet.assemble_tail(self._base, SPLIT_LAYER, trained.head, self._devices.precision)
         settings, labels = self._settings.model_copy(update=changes), self._data.labels[to_train]
         batches = self._batch(to_train, seed), self._batch(to_validate)
         with tempfile.TemporaryDirectory() as logs:

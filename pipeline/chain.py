@@ -259,6 +259,7 @@ def _training_settings(config: Config, resolved: Resolved, paths: Paths) -> Sett
         fine_tune_weight_decay=config.fine_tune_weight_decay,
         fine_tune_average=config.fine_tune_average,
         precision=config.precision,
+        serving_precision=config.serving_precision,
         batch_size=config.batch_size,
         early_stopping_patience=config.early_stopping_patience,
         class_weights=config.class_weights,

@@ -10,6 +10,7 @@ import tensorflow as tf
 import tensorflow_transform as tft
 
 from components.network import resnet
+from components.network.folded import FoldedBase, fold_weights, make_steps, pool
 from components.row_store.shards import FeatureKey
 from components.tfdata import READY_BATCHES
 from components.transform.graph_digest import digest_output
@@ -30,12 +31,14 @@ class BaseSpec:
         seed: seed of random weights.
         image_size: width and height in pixels.
         fine_tune_from: first block that phase 2 trains, as for `resnet.freeze_below`; "" without a phase 2.
+        precision: type that the frozen base computes in, "float32" or "bfloat16".
     """
 
     weights: str
     seed: int
     image_size: int
     fine_tune_from: str
+    precision: str = "float32"
 
     def to_json(self) -> str:
         """Returns the specification as one line of JSON."""
@@ -48,9 +51,7 @@ class BaseSpec:
 
 
 class FrozenBase:
-    """Base behind its preprocessing graph.
-
-    It computes in float32 under any dtype policy of phase 2, so that the head is trained on the embeddings of serving.
+    """Base behind its preprocessing graph, with each BatchNorm folded into the convolution before it.
 
     Attributes:
         network: model from `resnet.build_base`.
@@ -70,19 +71,21 @@ class FrozenBase:
         """
         self.network = resnet.build_base(spec.image_size, spec.weights, spec.seed)
         self.split_layer = resnet.find_split_layer(self.network, spec.fine_tune_from) if spec.fine_tune_from else None
+        self._precision = spec.precision
         self._graph = tft.TFTransformOutput(transform_graph)
         weights = resnet.digest_weights(self.network)
         graph = digest_output(self._graph.transform_savedmodel_dir, features.PIXELS)
-        self.embedding_key = FeatureKey(EMBEDDING, weights, graph, (features.EMBEDDING_SIZE,), "float32")
+        shape, arithmetic = (features.EMBEDDING_SIZE,), describe_arithmetic(spec.precision)
+        self.embedding_key = FeatureKey(EMBEDDING, weights, graph, shape, "float32", arithmetic)
         self.extractor_key = None
         if self.split_layer:
             shape = tuple(self.network.get_layer(self.split_layer).output.shape[1:])
-            self.extractor_key = FeatureKey(self.split_layer, weights, graph, shape, "bfloat16")
+            self.extractor_key = FeatureKey(self.split_layer, weights, graph, shape, "bfloat16", arithmetic)
 
     def run(
         self, examples: str, keep: np.ndarray, with_features: bool
     ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray | None]]:
-        """Runs images through the base, in batches.
+        """Runs images through the base, in batches, with the weights that it had in the first run.
 
         Args:
             examples: path of a TFRecord file of ExampleGen.
@@ -106,17 +109,27 @@ class FrozenBase:
         return self._graph.transform_features_layer()
 
     @functools.cached_property
+    def _folded(self) -> tuple[FoldedBase, list[tf.Tensor]]:
+        """Steps of the base, and their weights in the type that the base computes in.
+
+        The weights are tensors that the graphs capture. As constants of a graph they are copied several times.
+        """
+        return make_steps(self.network), [tf.cast(weight, self._precision) for weight in fold_weights(self.network)]
+
+    @functools.cached_property
     def _forward(self) -> tf.types.experimental.GenericFunction:
-        embedder = resnet.build_embedder(self.network)
-        return self._compile(lambda pixels: (embedder(pixels, training=False),))
+        steps, weights = self._folded
+        return self._compile(lambda pixels: (pool(steps.run(pixels, weights)),))
 
     @functools.cached_property
     def _forward_both(self) -> tf.types.experimental.GenericFunction:
-        extractor, tail = resnet.split_base(self.network, str(self.split_layer))
+        steps, weights = self._folded
+        extractor, tail = steps.split(str(self.split_layer))
+        count = extractor.num_weights
 
         def forward(pixels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            extracted = extractor(pixels, training=False)
-            return resnet.pool(tail(extracted, training=False)), tf.cast(extracted, tf.bfloat16)
+            extracted = extractor.run(pixels, weights[:count])
+            return pool(tail.run(extracted, weights[count:])), tf.cast(extracted, tf.bfloat16)
 
         return self._compile(forward)
 
@@ -130,3 +143,8 @@ class FrozenBase:
             jit_compile=has_gpu or None,
             autograph=False,
         )
+
+
+def describe_arithmetic(precision: str) -> str:
+    """Names the computation of a folded base in a FeatureKey: features of another computation differ by a rounding."""
+    return f"folded {precision}"

@@ -3,13 +3,12 @@
 The head alone is trained on embeddings first (phase 1), then the upper part of the base with it (phase 2).
 """
 
-import contextlib
 import hashlib
 import itertools
 import os
 import random
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import h5py
@@ -17,6 +16,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from components.network.folded import FoldedLayer
 from components.network.weights import IMAGENET, NOTOP_FILE, RANDOM
 from schema.errors import UsageError
 from schema.features import EMBEDDING_SIZE
@@ -26,7 +26,7 @@ ALL = "all"
 _KERAS_3_SUFFIX = ".weights.h5"
 
 
-def build_base(image_size: int, weights: str, seed: int = 0, policy: str = "float32") -> keras.Model:
+def build_base(image_size: int, weights: str, seed: int = 0) -> keras.Model:
     """Builds ResNet50 without its top.
 
     Args:
@@ -34,13 +34,12 @@ def build_base(image_size: int, weights: str, seed: int = 0, policy: str = "floa
         weights: path or URI of a weights file in Keras' `notop` format or of Keras 3's `save_weights`; "random"; or
             "imagenet", which Keras downloads (a local run passes the path of the file instead).
         seed: seed of random weights; the same seed gives the same weights in every process.
-        policy: Keras' dtype policy, such as "mixed_bfloat16"; the weights are float32 with any policy.
     Returns:
         A model of 175 layers; float32 [batch, size, size, 3] to [batch, size / 32, size / 32, 2048].
     Raises:
         UsageError: if the file holds other weights, or cannot be fetched.
     """
-    with _dtype_policy(policy), _seeded_kernels(seed):
+    with _seeded_kernels(seed):
         base = _build_resnet(image_size, IMAGENET if weights == IMAGENET else None)
     if "://" in weights:
         with tempfile.TemporaryDirectory() as folder:
@@ -86,17 +85,6 @@ class _Seeds:
 def _seeded_kernels(seed: int) -> keras.saving.CustomObjectScope:
     """Returns a context that seeds the kernels of layers built in this thread; keras.applications takes no seed."""
     return keras.saving.CustomObjectScope({"glorot_uniform": _Seeds(seed)})
-
-
-@contextlib.contextmanager
-def _dtype_policy(policy: str) -> Iterator[None]:
-    """Sets the dtype policy of layers built in this context; keras.applications has no argument for the policy."""
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(policy)
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)
 
 
 def digest_weights(base: keras.Model) -> str:
@@ -174,18 +162,22 @@ def _explain(path: str, base: keras.Model, error: Exception) -> str:
     return mismatch or str(error).splitlines()[0][:200]
 
 
-def build_embedder(base: keras.Model) -> keras.Model:
+def build_embedder(base: keras.Model, precision: str = "float32") -> keras.Model:
     """Puts global average pooling on a base; float32 [batch, size, size, 3] to [batch, 2048].
 
-    BatchNorm always runs in inference mode: its statistics are ImageNet's.
+    BatchNorm always runs in inference mode: its statistics are ImageNet's. It is folded, see `FoldedLayer`.
+
+    Args:
+        base: base from `build_base`; its layers decide which weights are trainable.
+        precision: type that the base computes in; the embeddings are float32.
     """
     images = keras.Input(base.input_shape[1:], name="pixels")
-    return keras.Model(images, pool(base(images, training=False)), name="embedder")
+    return keras.Model(images, pool(FoldedLayer(base, precision=precision, name="base")(images)), name="embedder")
 
 
 def pool(features: keras.KerasTensor) -> keras.KerasTensor:
-    """Averages features over all positions, in float32 under any dtype policy; [batch, h, w, c] to [batch, c]."""
-    return keras.layers.GlobalAveragePooling2D(name="embedding", dtype="float32")(features)
+    """Averages features over all positions; float32 [batch, h, w, c] to [batch, c]."""
+    return keras.layers.GlobalAveragePooling2D(name="embedding")(features)
 
 
 def standardize(embeddings: np.ndarray) -> keras.layers.Normalization:
@@ -308,32 +300,27 @@ def find_split_layer(base: keras.Model, fine_tune_from: str) -> str | None:
     return next((x.name for x in reversed(below) if x.name == "pool1_pool" or x.name.endswith("_out")), None)
 
 
-def split_base(base: keras.Model, split_layer: str) -> tuple[keras.Model, keras.Model]:
-    """Splits a base into feature extractor and tail, which share its weights.
+def assemble_tail(base: keras.Model, split_layer: str, head: keras.Model, precision: str = "float32") -> keras.Model:
+    """Puts a head on the tail of a base, with the weights of both; features at the split layer to [batch, classes].
 
     Args:
-        base: base from `build_base`.
+        base: base from `build_base`; its layers decide which weights are trainable.
         split_layer: name of a layer, from `find_split_layer`.
-    Returns:
-        The feature extractor, from pixels to the output of the split layer; and the tail, from that output to the
-        output of the base.
+        head: head from `build_head`.
+        precision: type that the tail computes in, see `FoldedLayer`.
     """
-    features = base.get_layer(split_layer).output
-    extractor = keras.Model(base.inputs[0], features, name="feature_extractor")
-    return extractor, keras.Model(features, base.outputs[0], name="tail")
-
-
-def assemble_tail(base: keras.Model, split_layer: str, head: keras.Model) -> keras.Model:
-    """Puts a head on the tail of a base, with the weights of both; features at the split layer to [batch, classes]."""
-    embedder = build_tail(base, split_layer)
+    embedder = build_tail(base, split_layer, precision)
     return keras.Model(embedder.inputs[0], head(embedder.outputs[0]), name="tail_and_head")
 
 
-def build_tail(base: keras.Model, split_layer: str) -> keras.Model:
-    """Puts global average pooling on the tail of a base; features at the split layer to [batch, 2048]."""
-    _, tail = split_base(base, split_layer)
-    features = keras.Input(tail.input_shape[1:], dtype=tail.inputs[0].dtype, name="features")
-    return keras.Model(features, pool(tail(features, training=False)), name="tail_embedder")
+def build_tail(base: keras.Model, split_layer: str, precision: str = "float32") -> keras.Model:
+    """Puts global average pooling on the tail of a base; features at the split layer to [batch, 2048].
+
+    The arguments are those of `assemble_tail`.
+    """
+    features = keras.Input(base.get_layer(split_layer).output.shape[1:], dtype="bfloat16", name="features")
+    tail = FoldedLayer(base, split_layer, precision, name="tail")
+    return keras.Model(features, pool(tail(features)), name="tail_embedder")
 
 
 def compile_for_training(

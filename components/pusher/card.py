@@ -23,8 +23,8 @@ _NONE = "\N{EN DASH}"  # replaces an unknown figure
 _FEW = 100  # test images of a class; the interval of its recall is wider than 0.1 to either side with fewer
 _SETTINGS = (
     "weights", "image_size", "resize", "orientation", "head_units", "dropout", "head_epochs", "head_learning_rate",
-    "fine_tune_epochs", "fine_tune_learning_rate", "fine_tune_from", "precision", "batch_size", "class_weights",
-    "label_smoothing", "early_stopping_patience", "augmentation", "warm_start", "seed", "split_ratios",
+    "fine_tune_epochs", "fine_tune_learning_rate", "fine_tune_from", "precision", "serving_precision", "batch_size",
+    "class_weights", "label_smoothing", "early_stopping_patience", "augmentation", "warm_start", "seed", "split_ratios",
     "max_megapixels",
 )  # fmt: skip
 

@@ -50,7 +50,7 @@ class _NoRowsError(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class FeatureKey:
-    """Cache key of a feature: layer, weights, graph, shape, dtype. Rows with equal keys are interchangeable.
+    """Cache key of a feature: layer, weights, graph, shape, type, arithmetic. Rows of equal keys are interchangeable.
 
     Attributes:
         layer: name of the ResNet50 layer whose output is stored, or "embedding".
@@ -58,6 +58,8 @@ class FeatureKey:
         graph: digest of the preprocessing graph, hex sha256.
         shape: shape of a row.
         dtype: type of the values, "float32" or "bfloat16".
+        arithmetic: how the base computed the values, such as "folded float32"; "" for what no folded base computed,
+            among it all features of Graft 0.2.0.
     """
 
     layer: str
@@ -65,6 +67,7 @@ class FeatureKey:
     graph: str
     shape: tuple[int, ...]
     dtype: str
+    arithmetic: str = ""
 
     @property
     def name(self) -> str:
@@ -83,8 +86,11 @@ class FeatureKey:
         return math.prod(self.shape) * self.numpy_dtype.itemsize
 
     def to_json(self) -> str:
-        """Returns the key as one line of JSON; equal keys give equal lines."""
-        return json.dumps(dataclasses.asdict(self), sort_keys=True)
+        """Returns the key as one line of JSON; equal keys give equal lines. An empty `arithmetic` is left out."""
+        values = dataclasses.asdict(self)
+        return json.dumps(
+            {name: values[name] for name in values if name != "arithmetic" or values[name]}, sort_keys=True
+        )
 
     @classmethod
     def from_json(cls, text: str) -> "FeatureKey":
@@ -95,7 +101,7 @@ class FeatureKey:
         """
         values = json.loads(text)
         key = cls(**values | {"shape": tuple(values["shape"])})
-        texts = (key.layer, key.weights, key.graph)
+        texts = (key.layer, key.weights, key.graph, key.arithmetic)
         sizes = all(type(size) is int and 0 < size <= _MAX_DIMENSION for size in key.shape)
         if key.dtype not in _DTYPES or not all(isinstance(value, str) for value in texts) or not sizes:
             raise ValueError(f"expected a feature key, got {text}")

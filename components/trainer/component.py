@@ -3,6 +3,7 @@
 The component is TFX's Trainer with one more input channel, the embeddings. TFX's own spec cannot be extended.
 """
 
+import dataclasses
 import os
 from collections.abc import Callable
 from typing import Any
@@ -21,10 +22,10 @@ from tfx.utils import proto_utils
 
 from components import progress
 from components.embedder.artifact import read_embeddings, read_rows
-from components.embedder.backbone import FrozenBase
+from components.embedder.backbone import FrozenBase, describe_arithmetic
 from components.embedder.backbone_cache import open_features, read_features
 from components.example_files import list_files
-from components.network import resnet
+from components.network import resnet, served
 from components.probabilities import scale_probabilities
 from components.records.embedding import EmbeddingSummary
 from components.records.history import TrainingHistory
@@ -40,6 +41,7 @@ from schema import features
 from serving.export.calibration import Calibration
 from serving.export.class_distance import ClassDistance
 from serving.export.explanation import View
+from serving.export.network import BaseOrigin, write_origin
 from serving.export.signatures import export_saved_model
 from serving.export.warmup_requests import write_warmup_requests
 from serving.releases import versions
@@ -246,22 +248,31 @@ def export(
         settings: settings of the training.
         distance: score that the threshold is for; None for the largest probability.
     """
-    head = resnet.build_logits(trained.head)
-    network = resnet.assemble(resnet.build_embedder(frozen.network), head)
+    precision = settings.serving_precision
+    network = served.make_network(frozen.network, resnet.build_logits(trained.head), precision)
     transform_output = tft.TFTransformOutput(fn_args.transform_output)
-    embedded = {"head": head, "embedding_key": frozen.embedding_key.to_json()} if trained.kept == HEAD else {}
+    key = dataclasses.replace(frozen.embedding_key, arithmetic=describe_arithmetic(precision))
     path, classes = fn_args.serving_model_dir, list(settings.classes)
+    fine_tuned = trained.kept != HEAD
     progress.report("exporting the model")
     export_saved_model(
         network,
         transform_output,
         classes,
         path,
-        calibration=calibration,
-        distance=distance,
-        view=View(settings.resize, settings.orientation),
-        **embedded,
+        "" if fine_tuned else key.to_json(),
+        calibration,
+        distance,
+        View(settings.resize, settings.orientation),
     )
+    origin = BaseOrigin(
+        weights=os.path.basename(settings.weights),
+        digest=key.weights,
+        fine_tuned_from=settings.fine_tune_from if fine_tuned else "",
+        precision=precision,
+    )
+    write_origin(path, origin)
+    served.write_unscaled(path, frozen.network)
     if not settings.warmup_images:
         return
     # Images of `test` may be used: the server decodes them to warm up, and no model learns from them.

@@ -13,12 +13,12 @@ class Devices:
     """Precision, compilation and distribution of a training.
 
     Attributes:
-        policy: Keras' dtype policy of the base; the head and all weights are float32.
+        precision: type that phase 2 computes the base in; the head and all weights are float32.
         jit_compile: whether to compile with XLA.
         strategy: distribution strategy over the devices.
     """
 
-    policy: str
+    precision: str
     jit_compile: bool
     strategy: tf.distribute.Strategy
 
@@ -36,15 +36,15 @@ def choose_devices(precision: str) -> Devices:
     if precision == AUTO:
         precision = _choose_gpu_precision(gpus) if gpus else FLOAT32
     devices = Devices(
-        policy=FLOAT32 if precision == FLOAT32 else f"mixed_{precision}",
+        precision=precision,
         # On a CPU, XLA makes a forward pass up to 3 times slower.
         jit_compile=bool(gpus),
         strategy=tf.distribute.MirroredStrategy() if len(gpus) > 1 else tf.distribute.get_strategy(),
     )
     logging.info(
-        "Training on %s, policy %s, %s XLA.",
+        "Training on %s, in %s, %s XLA.",
         f"{len(gpus)} GPU(s)" if gpus else "the CPU",
-        devices.policy,
+        devices.precision,
         "with" if devices.jit_compile else "without",
     )
     return devices

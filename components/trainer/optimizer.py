@@ -60,7 +60,7 @@ class LearningRate(keras.optimizers.schedules.LearningRateSchedule):
 
 
 def make_optimizer(
-    network: keras.Model, options: AdamOptions, steps: int = 1, policy: str = ""
+    network: keras.Model, options: AdamOptions, steps: int = 1, precision: str = ""
 ) -> keras.optimizers.Optimizer:
     """Makes the optimizer of a phase. Its count of steps begins at 0.
 
@@ -68,8 +68,8 @@ def make_optimizer(
         network: network to train; its biases and normalizations do not decay.
         options: options of Adam.
         steps: number of steps of the phase.
-        policy: dtype policy of the base. With mixed_float16 the loss is scaled, so that small gradients do not vanish:
-            Keras scales it by itself only if the policy of the outermost model is mixed_float16.
+        precision: type that the base computes in. With float16 the loss is scaled, so that small gradients do not
+            vanish: Keras scales it by itself only if the dtype policy of the outermost model is mixed_float16.
     """
     scheduled = options.schedule != CONSTANT or options.warmup > 0
     optimizer = keras.optimizers.Adam(
@@ -81,4 +81,4 @@ def make_optimizer(
     )
     if options.weight_decay:
         optimizer.exclude_from_weight_decay([v for v in network.trainable_variables if len(v.shape) < 2])
-    return keras.optimizers.LossScaleOptimizer(optimizer) if policy == f"mixed_{FLOAT16}" else optimizer
+    return keras.optimizers.LossScaleOptimizer(optimizer) if precision == FLOAT16 else optimizer

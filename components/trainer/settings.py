@@ -3,6 +3,7 @@
 from typing import Literal
 
 from components.embedder.backbone import BaseSpec
+from components.trainer.devices import BFLOAT16, FLOAT32
 from components.trainer.optimizer import CONSTANT, AdamOptions
 from components.transform.pixels import Augmentation
 from serving.export.warmup_requests import WARMUP_BATCH
@@ -24,7 +25,8 @@ class Settings(Fields):
         fine_tune_from: first block that phase 2 trains, or "all".
         fine_tune_schedule, fine_tune_warmup, fine_tune_clip_norm, fine_tune_weight_decay, fine_tune_average: options of
             Adam in phase 2, see `optimizer.AdamOptions`.
-        precision: precision of phase 2, see `devices.choose_devices`.
+        precision: precision of phase 2, see `devices.choose_devices`; with "bfloat16" the frozen base has it, too.
+        serving_precision: precision of the base in the exported model, "float32" or "bfloat16".
         batch_size: number of images a step.
         early_stopping_patience: epochs without a lower loss on `val` before a phase ends.
         label_smoothing: share of the target that is spread over all classes, 0 to 1.
@@ -62,6 +64,7 @@ class Settings(Fields):
     fine_tune_weight_decay: float = 0.0
     fine_tune_average: float = 0.0
     precision: str
+    serving_precision: Literal["float32", "bfloat16"] = "float32"
     batch_size: int
     early_stopping_patience: int
     label_smoothing: float
@@ -80,8 +83,13 @@ class Settings(Fields):
 
     @property
     def base(self) -> BaseSpec:
-        """Weights, seed, image size and first trained block of the base."""
-        return BaseSpec(self.weights, self.seed, self.image_size, self.fine_tune_from if self.fine_tune_epochs else "")
+        """Weights, seed, image size, first trained block and precision of the frozen base.
+
+        The precision "auto" is float32 here: the machines of the Embedder may have other devices than the Trainer.
+        """
+        fine_tune_from = self.fine_tune_from if self.fine_tune_epochs else ""
+        precision = BFLOAT16 if self.precision == BFLOAT16 else FLOAT32
+        return BaseSpec(self.weights, self.seed, self.image_size, fine_tune_from, precision)
 
     @property
     def head_optimizer(self) -> AdamOptions:

@@ -15,7 +15,6 @@ from components.embedder.artifact import Embedded
 from components.embedder.backbone import FrozenBase
 from components.network import resnet
 from components.network.heads import describe_units, list_candidates
-from components.network.weights import RANDOM
 from components.records.history import Epoch, Score, TriedHead
 from components.tfdata import READY_BATCHES, shuffle, without_autotune
 from components.trainer.callbacks import ReportProgress
@@ -243,9 +242,8 @@ def _train_head_on_images(
     `val` and no epoch through the base; the best one is then trained on augmented images.
     """
     logging.info("Images are augmented, so phase 1 runs them through the frozen base in each epoch.")
-    base = _copy_base(frozen.network, settings, devices)
-    resnet.freeze(base)
-    embedder = resnet.build_embedder(base)
+    resnet.freeze(frozen.network)
+    embedder = resnet.build_embedder(frozen.network, devices.precision)
     embeddings, labels = embed(embedder, images.plain)
     units, tried = settings.head_units, list[TriedHead]()
     if isinstance(units, str):
@@ -267,30 +265,18 @@ def _fine_tune(
     devices: Devices,
     log_dir: str,
 ) -> list[Epoch]:
-    """Trains the tail of the base with the head in the precision of the devices.
-
-    The trained weights are copied into the float32 network of `frozen`.
-    """
+    """Trains the tail of the base with the head in the precision of the devices; the weights are those of `frozen`."""
     progress.report("building the network to fine-tune")
-    base = _copy_base(frozen.network, settings, devices)
+    base = frozen.network
     resnet.freeze_below(base, settings.fine_tune_from)
     if inputs.features_train is not None:
-        network = resnet.assemble_tail(base, str(frozen.split_layer), head)
+        network = resnet.assemble_tail(base, str(frozen.split_layer), head, devices.precision)
         train_data, val_data = inputs.features_train, inputs.features_val
     else:
-        network = resnet.assemble(resnet.build_embedder(base), head)
+        network = resnet.assemble(resnet.build_embedder(base, devices.precision), head)
         images = inputs.require_images()
         train_data, val_data = images.shuffled, images.val
-    history = train_phase(FINE_TUNE, network, train_data, val_data, labels, settings, devices, log_dir)
-    frozen.network.set_weights(base.get_weights())
-    return history
-
-
-def _copy_base(network: keras.Model, settings: Settings, devices: Devices) -> keras.Model:
-    """Copies the base into a network with the dtype policy of the devices, without reading the weights file again."""
-    base = resnet.build_base(settings.image_size, RANDOM, policy=devices.policy)
-    base.set_weights(network.get_weights())
-    return base
+    return train_phase(FINE_TUNE, network, train_data, val_data, labels, settings, devices, log_dir)
 
 
 def _score_fine_tuned(frozen: FrozenBase, head: keras.Model, inputs: Inputs, settings: Settings) -> Scored:
@@ -352,7 +338,7 @@ def train_phase(
         FINE_TUNE: (settings.fine_tune_optimizer, settings.fine_tune_epochs, "fine-tuning"),
     }[phase]
     steps_per_epoch = math.ceil(len(labels) / settings.batch_size)
-    optimizer = make_optimizer(network, options, steps_per_epoch * epochs, devices.policy)
+    optimizer = make_optimizer(network, options, steps_per_epoch * epochs, devices.precision)
     resnet.compile_for_training(network, optimizer, settings.label_smoothing, devices.jit_compile)
     log_folder = os.path.join(log_dir, "tensorboard", (name or phase).replace(" ", "-"))
     fitted = network.fit(

@@ -264,7 +264,13 @@ class Config(_Frozen):
         "momentum of an average of the weights in phase 2, which is validated, kept and exported; 0 for none",
     )
     precision: Literal["auto", "float32", "bfloat16", "float16"] = _key(
-        "auto", "Training", "what phase 2 computes in; auto: float32 on a CPU, what the tensor cores take on a GPU"
+        "auto",
+        "Training",
+        "what phase 2 computes in, and with bfloat16 the frozen base as well; auto: float32 on a CPU, what the tensor "
+        "cores take on a GPU",
+    )
+    serving_precision: Literal["float32", "bfloat16"] = _key(
+        "float32", "Training", "what the base of the exported model computes in"
     )
     trunk_gb: NonNegativeFloat | None = _key(
         None,

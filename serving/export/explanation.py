@@ -12,13 +12,10 @@ map of zeros.
 """
 
 import dataclasses
-from typing import TYPE_CHECKING
 
-import numpy as np
 import tensorflow as tf
 
-if TYPE_CHECKING:
-    import keras
+from serving.export.network import Network
 
 HEATMAP, RESIZE, ORIENTATION = "heatmap", "resize", "orientation"
 STRIDE = 32  # pixels of the network's input to a cell of the heat map, in each direction
@@ -41,66 +38,24 @@ class View:
         return {RESIZE: tf.fill([count], self.resize), ORIENTATION: tf.fill([count], self.orientation)}
 
 
-class ExplainedNetwork:
-    """Network in inference mode, as functions of pixels that share one graph of the base.
+def explain(network: Network, maps: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Predicts and explains images whose feature maps are known.
 
-    Attributes:
-        predict: function from pixels float32 [N, size, size, 3] to the outputs float32 [N, num_classes], and the
-            embeddings float32 [N, channels]; None in place of these without global average pooling.
-        has_maps: False for a network without global average pooling, which `explain` cannot explain.
+    Args:
+        network: network that is served.
+        maps: output of its base, float32 [N, h, w, channels].
+    Returns:
+        The outputs, float32 [N, num_classes]; the embeddings, float32 [N, channels]; and the heat maps of the highest
+        outputs, float32 [N, h, w]. A heat map has 1 as its maximum, or is 0 everywhere.
     """
-
-    def __init__(self, network: "keras.Model"):
-        """Splits the network at its last global average pooling."""
-        import keras  # needed to export, not to load
-
-        pixels = [tf.TensorSpec(network.input_shape, tf.float32, name="pixels")]
-        pools = [layer for layer in network.layers if isinstance(layer, keras.layers.GlobalAveragePooling2D)]
-        self.has_maps = bool(pools)
-        self._whole = network
-        if pools:
-            self._pool = pools[-1]
-            base = keras.Model(network.inputs[0], self._pool.input)
-            self._head = keras.Model(self._pool.output, network.outputs[0])
-            self._mean = _find_mean(self._head)
-            self._base = tf.function(lambda batch: base(batch, training=False), input_signature=pixels, autograph=False)
-        # A tf.function, so that all signatures share one graph.
-        self.predict = tf.function(self._predict, input_signature=pixels, autograph=False)
-
-    def _predict(self, pixels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | None]:
-        if not self.has_maps:
-            return self._whole(pixels, training=False), None
-        embeddings = self._pool(self._base(pixels))
-        return self._head(embeddings, training=False), embeddings
-
-    def explain(self, pixels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Predicts and explains pixels.
-
-        Args:
-            pixels: float32 [N, size, size, 3].
-        Returns:
-            The outputs, float32 [N, num_classes]; the embeddings, float32 [N, channels]; and the heat maps of the
-            highest outputs, float32 [N, h, w], where h = w = size / 32 for ResNet50. A heat map has 1 as its maximum,
-            or is 0 everywhere.
-        """
-        maps = tf.cast(self._base(pixels), tf.float32)
-        embeddings = self._pool(maps)
-        with tf.GradientTape() as tape:
-            tape.watch(embeddings)
-            outputs = self._head(embeddings, training=False)
-            highest = outputs * tf.one_hot(tf.argmax(outputs, axis=1), outputs.shape[1])
-        weights = tape.gradient(highest, embeddings)
-        heat = tf.nn.relu(tf.einsum("nhwc,nc->nhw", maps - self._mean, weights))
-        return outputs, embeddings, _normalize(heat)
-
-
-def _find_mean(head: "keras.Model") -> np.ndarray | float:
-    """Returns what a head subtracts from its input first, float32 [channels]; 0 if it has no such layer."""
-    import keras
-
-    layers = [inner for layer in head.layers for inner in getattr(layer, "layers", [layer])]
-    means = [layer.mean for layer in layers if isinstance(layer, keras.layers.Normalization)]
-    return np.ravel(keras.ops.convert_to_numpy(means[0])) if means else 0.0
+    embeddings = network.pool(maps)
+    with tf.GradientTape() as tape:
+        tape.watch(embeddings)
+        outputs = network.head(embeddings)
+        highest = outputs * tf.one_hot(tf.argmax(outputs, axis=1), outputs.shape[1])
+    weights = tape.gradient(highest, embeddings)
+    heat = tf.nn.relu(tf.einsum("nhwc,nc->nhw", maps - network.mean, weights))
+    return outputs, embeddings, _normalize(heat)
 
 
 def _normalize(heat: tf.Tensor) -> tf.Tensor:

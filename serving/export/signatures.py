@@ -11,11 +11,11 @@ import tensorflow as tf
 from schema import features
 from serving.export.calibration import Calibration, write_calibration
 from serving.export.class_distance import ClassDistance
-from serving.export.explanation import HEATMAP, ORIENTATION, RESIZE, ExplainedNetwork, View
+from serving.export.explanation import HEATMAP, ORIENTATION, RESIZE, View, explain
+from serving.export.network import Network
 from serving.storage import side_files
 
 if TYPE_CHECKING:
-    import keras
     import tensorflow_transform as tft
 
 SERVING, EXAMPLES, TRANSFORM_FEATURES = "serving_default", "examples", "transform_features"
@@ -50,12 +50,13 @@ CONTRACT = {
 class ServedModel(tf.Module):
     """Network with the preprocessing of its training, as functions for a SavedModel.
 
-    The functions call the transform graph of the training, so that preprocessing is written once.
+    The functions call the transform graph of the training, so that preprocessing is written once. All call the same
+    graph of the base, `extract`; what needs the feature map in front of the pooling begins there.
     """
 
     def __init__(
         self,
-        network: "keras.Model",
+        network: Network,
         transform_output: "tft.TFTransformOutput",
         classes: list[str],
         calibration: Calibration | None = None,
@@ -65,8 +66,7 @@ class ServedModel(tf.Module):
         """Makes the functions.
 
         Args:
-            network: model from pixels float32 [batch, size, size, 3] to logits float32 [batch, num_classes]; to
-                probabilities without `calibration`.
+            network: network whose head gives logits; probabilities without `calibration`.
             transform_output: transform graph of the training.
             classes: class names in the order of the outputs.
             calibration: temperature and threshold, which become constants of the graph; None to serve the outputs of
@@ -79,15 +79,12 @@ class ServedModel(tf.Module):
         # Variables and tables of the functions below. The Keras objects are not attributes: Keras would trace and save
         # further functions for each, which nothing calls.
         self.resources = list(tf.train.TrackableView(layer).children(layer).values())
-        self.weights = [weight.value for weight in network.weights]
+        self.weights = [*network.base_weights, *network.head_weights]
         self.transform = lambda raw: layer(raw)
         pixels = tf.TensorSpec(network.input_shape, tf.float32, name=PIXELS)
-        explained = ExplainedNetwork(network)
-        self.network, self.explain = explained.predict, explained.explain
-        self.has_maps, self.view = explained.has_maps, view or View()
-        if self.has_maps:  # TensorFlow saves each tf.function of the module, asked for or not
-            encoded = tf.TensorSpec([None], tf.string, name=IMAGE_BYTES)
-            self.explain_images = tf.function(self._explain_images, input_signature=[encoded], autograph=False)
+        self._network, self.view = network, view or View()
+        # A tf.function, so that all signatures share one graph of the base.
+        self.extract = tf.function(network.base, input_signature=[pixels], autograph=False)
         self.serve_pixels = tf.function(self._predict_pixels, input_signature=[pixels], autograph=False)
         self.classes = tf.constant(classes)
         self.calibration = calibration
@@ -96,9 +93,8 @@ class ServedModel(tf.Module):
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name=IMAGE_BYTES)], autograph=False)
     def serve_images(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         """Predicts encoded images, string [N]."""
-        return self.describe(
-            *self.network(self.transform({features.IMAGE: image_bytes[:, tf.newaxis]})[features.PIXELS])
-        )
+        transformed = self.transform({features.IMAGE: image_bytes[:, tf.newaxis]})
+        return self.describe(*self._predict(transformed[features.PIXELS]))
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name=EXAMPLES)], autograph=False)
     def serve_examples(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -114,12 +110,13 @@ class ServedModel(tf.Module):
         threshold.
         """
         transformed = self.transform(_parse(examples, features.IMAGE))
-        return self._describe(*self.network(transformed[features.PIXELS]))
+        return self._describe(*self._predict(transformed[features.PIXELS]))
 
-    def _explain_images(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name=IMAGE_BYTES)], autograph=False)
+    def explain_images(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         """Predicts encoded images, string [N], with a heat map of the most probable class float32 [N, h, w], 0 to 1."""
         transformed = self.transform({features.IMAGE: image_bytes[:, tf.newaxis]})
-        outputs, embeddings, heat_maps = self.explain(transformed[features.PIXELS])
+        outputs, embeddings, heat_maps = explain(self._network, self.extract(transformed[features.PIXELS]))
         return self.describe(outputs, embeddings) | self.view.describe(tf.shape(outputs)[0]) | {HEATMAP: heat_maps}
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name=EXAMPLES)], autograph=False)
@@ -132,9 +129,14 @@ class ServedModel(tf.Module):
         """Predicts decoded images, float32 [N, size, size, 3], RGB from 0 to 255; returns no strings."""
         from keras.applications import resnet50  # needed to export, not to load
 
-        outputs, embeddings = self.network(resnet50.preprocess_input(pixels))
+        outputs, embeddings = self._predict(resnet50.preprocess_input(pixels))
         probabilities = self._scale(outputs)
         return {"probabilities": probabilities, "accepted": self._accept(self._score(probabilities, embeddings))}
+
+    def _predict(self, pixels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Computes logits and embeddings for the network's input, float32 [N, size, size, 3]."""
+        embeddings = self._network.pool(self.extract(pixels))
+        return self._network.head(embeddings), embeddings
 
     def describe(self, outputs: tf.Tensor, embeddings: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
         """Turns outputs of the network into those of a signature.
@@ -180,77 +182,60 @@ class FrozenServedModel(ServedModel):
 
     def __init__(
         self,
-        network: "keras.Model",
+        network: Network,
         transform_output: "tft.TFTransformOutput",
         classes: list[str],
-        head: "keras.Model",
         calibration: Calibration | None = None,
         distance: ClassDistance | None = None,
         view: View | None = None,
     ):
-        """Makes the functions.
-
-        Args:
-            network: as for `ServedModel`.
-            transform_output: as for `ServedModel`.
-            classes: as for `ServedModel`.
-            head: part of the network from embeddings float32 [batch, 2048] to its outputs.
-            calibration: as for `ServedModel`.
-            distance: as for `ServedModel`.
-            view: as for `ServedModel`.
-        """
+        """Makes the functions; the arguments are those of `ServedModel`."""
         super().__init__(network, transform_output, classes, calibration, distance, view)
-        self.head_weights = [weight.value for weight in head.weights]
-        self.head = lambda embeddings: head(embeddings, training=False)
-        self.embedding_shape = head.input_shape[1:]
+        self.embedding_shape = network.embedding_shape
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name=EXAMPLES)], autograph=False)
     def serve_embedded(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
         """Predicts serialized tf.Examples with an `embedding` of the frozen base, string [N]."""
         spec = {features.EMBEDDING: tf.io.FixedLenFeature(self.embedding_shape, tf.float32)}
         embeddings = tf.io.parse_example(examples, spec)[features.EMBEDDING]
-        return self.describe(self.head(embeddings), embeddings)
+        return self.describe(self._network.head(embeddings), embeddings)
 
 
 def export_saved_model(
-    network: "keras.Model",
+    network: Network,
     transform_output: "tft.TFTransformOutput",
     classes: list[str],
     path: str,
-    head: "keras.Model | None" = None,
     embedding_key: str = "",
     calibration: Calibration | None = None,
     distance: ClassDistance | None = None,
     view: View | None = None,
 ) -> None:
-    """Writes a SavedModel with five signatures, and with `head` a sixth; without EXPLAIN if the network has no pooling.
+    """Writes a SavedModel with five signatures, and with `embedding_key` a sixth.
 
     `assets.extra/classes.json` lists the class names for readers that do not load the model, and
     `assets.extra/calibration.json` has the calibration.
 
     Args:
-        network: as for `ServedModel`; may be compiled.
+        network: as for `ServedModel`.
         transform_output: transform graph of the training.
         classes: class names in the order of the outputs.
         path: folder to write.
-        head: part of the network above the embeddings, if the base is frozen; None otherwise.
-        embedding_key: FeatureKey of the embeddings as JSON, for `read_embedding_key`; "" without `head`.
+        embedding_key: FeatureKey of the base's embeddings as JSON, for `read_embedding_key`; "" if phase 2 trained the
+            base, because no stored embedding is of this base then.
         calibration: as for `ServedModel`.
         distance: as for `ServedModel`.
         view: as for `ServedModel`.
     """
-    if head is None:
-        served = ServedModel(network, transform_output, classes, calibration, distance, view)
-    else:
-        served = FrozenServedModel(network, transform_output, classes, head, calibration, distance, view)
+    kind = FrozenServedModel if embedding_key else ServedModel
+    served = kind(network, transform_output, classes, calibration, distance, view)
     signatures = {
         SERVING: served.serve_images,
         EXAMPLES: served.serve_examples,
         TRANSFORM_FEATURES: served.transform_labels,
+        EXPLAIN: served.explain_images,
         PIXELS: served.serve_pixels,
     }
-    if served.has_maps:
-        signatures[EXPLAIN] = served.explain_images
     if isinstance(served, FrozenServedModel):
         signatures[EMBEDDED_EXAMPLES] = served.serve_embedded
     tf.saved_model.save(served, path, signatures=signatures)
@@ -280,10 +265,18 @@ def read_classes(path: str) -> list[str]:
 
 def read_last_weights(path: str, count: int) -> list[np.ndarray]:
     """Returns the last `count` weights of the network in a SavedModel; the head's weights are behind the base's."""
+    return _read_weights(path, slice(-count, None))
+
+
+def read_first_weights(path: str, count: int) -> list[np.ndarray]:
+    """Returns the first `count` weights of the network in a SavedModel: kernels and biases of a folded base."""
+    return _read_weights(path, slice(count))
+
+
+def _read_weights(path: str, chosen: slice) -> list[np.ndarray]:
     reader = tf.train.load_checkpoint(os.path.join(path, "variables", "variables"))
     names = [f"weights/{i}/.ATTRIBUTES/VARIABLE_VALUE" for i in range(len(reader.get_variable_to_shape_map()))]
-    present = [name for name in names if reader.has_tensor(name)]
-    return [reader.get_tensor(name) for name in present[-count:]]
+    return [reader.get_tensor(name) for name in [name for name in names if reader.has_tensor(name)][chosen]]
 
 
 def _write(path: str, text: str) -> None:

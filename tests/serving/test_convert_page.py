@@ -15,7 +15,7 @@ from image_files import FILES, STORED, draw, encode, insert_chunks, save
 from PIL import Image
 from small_networks import build_small_base
 
-from components.network import resnet
+from components.network import resnet, served
 from components.trainer.class_distance import fit_distance
 from serving.export.calibration import Calibration
 from serving.export.signatures import export_saved_model
@@ -42,15 +42,15 @@ def sections():
 @pytest.fixture(scope="module")
 def here(transform_graph, classes, tmp_path_factory):
     """Returns a folder with a pushed version, which has a threshold of the distance, and an image, as on the page."""
-    embedder = resnet.build_embedder(build_small_base(32, "random"))
+    base = build_small_base(32, "random")
     images = np.random.default_rng(0).normal(0, 60, (8, 32, 32, 3)).astype(np.float32)
-    embeddings = embedder.predict_on_batch(images)
-    logits = resnet.build_logits(resnet.build_head(embeddings, [4, 4], 2))
+    embeddings = resnet.pool(base(images, training=False)).numpy()
+    network = served.make_network(base, resnet.build_logits(resnet.build_head(embeddings, [4, 4], 2)))
     distance, _ = fit_distance(embeddings, np.arange(8) % 2, 2)
     calibration = Calibration(temperature=2.0, coverage=0.95, score="distance", threshold=-50.0)
-    network, transform = resnet.assemble(embedder, logits), tft.TFTransformOutput(transform_graph)
     folder = tmp_path_factory.mktemp("here")
     path = str(folder / "graft-out/serving/graft/1795612102")
+    transform = tft.TFTransformOutput(transform_graph)
     export_saved_model(network, transform, classes, path, calibration=calibration, distance=distance)
     (folder / "photo.jpg").write_bytes(encode(seed=4))
     with pytest.MonkeyPatch.context() as patch:

@@ -11,6 +11,7 @@ import pytest
 import tensorflow_transform as tft
 from hostile_shards import write_shard_with_code
 from image_files import CLASSES
+from small_networks import split_keras
 
 from components import progress
 from components.embedder import component
@@ -79,14 +80,15 @@ def read_all(embedded):
 def test_embeddings_are_those_of_the_base_with_their_labels(embed, examples, transform_graph, small_base, tmp_path):
     """For every image, in the order of the examples; up to the last bits of one forward pass over all."""
     embedded = embed(examples, tmp_path / "out", fine_tune_epochs=0)
-    embedder = resnet.build_embedder(small_base(32, "random"))
+    base = small_base(32, "random")
     transform = tft.TFTransformOutput(transform_graph).transform_features_layer()
     for split, count in zip(SPLITS, (8, 4, 2), strict=True):
         files = [str(examples / f"Split-{split}" / "*")]
         [(batch, labels)] = pixels.to_pixels(pixels.read_uint8(files, transform, 32))
         found = read_embeddings(embedded.uri, split, CLASSES)
         assert len(found.labels) == count
-        np.testing.assert_allclose(found.embeddings, embedder.predict_on_batch(batch), rtol=1e-4, atol=1e-4)
+        expected = resnet.pool(base(batch, training=False)).numpy()
+        np.testing.assert_allclose(found.embeddings, expected, rtol=1e-4, atol=1e-4)
         np.testing.assert_array_equal(found.labels, labels)
     assert (embedded.report.images, embedded.report.computed) == (14, 14)
 
@@ -101,10 +103,23 @@ def test_the_output_of_the_split_layer_is_kept_for_train_and_val(embed, examples
     [test] = (examples / "Split-test").iterdir()
     assert (rows.find([row.digest for row in read_rows(str(test))]) == -1).all()
     below = rows.read(rows.find(read_embeddings(embedded.uri, "val", CLASSES).digests)).astype(np.float32)
-    _, top = resnet.split_base(small_base(32, "random"), "conv4_block6_out")
+    _, top = split_keras(small_base(32, "random"), "conv4_block6_out")
     expected = read_embeddings(embedded.uri, "val", CLASSES).embeddings
     rounding = 2**-8 * expected.max()
     np.testing.assert_allclose(resnet.pool(top(below, training=False)).numpy(), expected, atol=rounding)
+
+
+def test_features_of_another_precision_are_computed_anew_and_lie_apart(embed, first, examples, spec, tmp_path):
+    """In bfloat16 they differ by its rounding. Neither these nor those of an unfolded base are mixed with others."""
+    rounded = embed(
+        examples, tmp_path / "out", spec=dataclasses.replace(spec, precision="bfloat16"), store=tmp_path / "store"
+    )
+    assert (rounded.report.computed, rounded.kind.arithmetic) == (14, "folded bfloat16")
+    assert first.kind == dataclasses.replace(rounded.kind, arithmetic="folded float32")
+    assert len({key.name for key in (first.kind, first.trunk, rounded.kind, rounded.trunk)}) == 4
+    exact, found = read_all(first), read_all(rounded)
+    apart = max(np.abs(exact[digest] - found[digest]).max() for digest in exact)
+    assert 0 < apart < 2e-2 * max(np.abs(row).max() for row in exact.values())
 
 
 def test_only_new_images_go_through_the_base(embed, first, examples, retrained_examples, small_base, tmp_path):

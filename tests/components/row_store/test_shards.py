@@ -204,7 +204,15 @@ def test_a_flipped_bit_anywhere_is_noticed_or_does_no_harm(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "change", [{"layer": "conv3"}, {"weights": "w"}, {"graph": "g"}, {"shape": (2, 8, 2)}, {"dtype": "float32"}]
+    "change",
+    [
+        {"layer": "conv3"},
+        {"weights": "w"},
+        {"graph": "g"},
+        {"shape": (2, 8, 2)},
+        {"dtype": "float32"},
+        {"arithmetic": "folded"},
+    ],
 )
 def test_different_feature_keys_have_different_names(change):
     """Rows of different keys lie in different folders; the name begins with the layer."""
@@ -214,7 +222,9 @@ def test_different_feature_keys_have_different_names(change):
 
 def test_equal_feature_keys_have_one_name():
     """The name is the same in every release: under another name no stored row would be found."""
-    assert FeatureKey("a", "w", "g", (2,), "float32").name == "a-e18f2bdaeb3ecdfa"
+    key = FeatureKey("a", "w", "g", (2,), "float32")
+    assert key.name == "a-e18f2bdaeb3ecdfa"
+    assert FeatureKey.from_json('{"dtype": "float32", "graph": "g", "layer": "a", "shape": [2], "weights": "w"}') == key
 
 
 @pytest.mark.parametrize("key", [EMBEDDING, FEATURES], ids=lambda key: key.dtype)

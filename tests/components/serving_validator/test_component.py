@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 import tensorflow_transform as tft
 from image_files import CLASSES
-from small_networks import build_color_classifier
+from small_networks import build_color_classifier, to_network
 from tfx.types import artifact_utils, standard_artifacts
 
 from components import progress
@@ -57,7 +57,7 @@ def exported(network, transform_output, images, tmp_path_factory):
     """The Trainer's artifact with a good model."""
     folder = tmp_path_factory.mktemp("model")
     path = str(folder / "Format-Serving")
-    export_saved_model(network, transform_output, CLASSES, path)
+    export_saved_model(to_network(network), transform_output, CLASSES, path)
     write_warmup_requests(path, [image for image, _ in images], "flowers")
     return folder
 
@@ -179,7 +179,7 @@ def test_a_model_that_is_too_slow_and_too_large_is_refused(validate):
 
 def test_a_model_that_answers_images_otherwise_than_examples_is_refused(validate, network, transform_output, tmp_path):
     """The Evaluator uses the signature for examples, so it cannot detect this."""
-    liar = Liar(network, transform_output, CLASSES)
+    liar = Liar(to_network(network), transform_output, CLASSES)
     path = str(tmp_path / "model/Format-Serving")
     save(liar, path)
     result = validate(tmp_path / "model")
@@ -200,7 +200,7 @@ def test_a_model_with_broken_heat_maps_is_refused(validate, network, transform_o
 
 def test_a_model_without_what_clients_read_is_refused(validate, network, transform_output, tmp_path, dead_server):
     """Its outputs have other names, or it has no such signature."""
-    served = ServedModel(network, transform_output, CLASSES)
+    served = ServedModel(to_network(network), transform_output, CLASSES)
     for index, function in enumerate((served.transform_labels, None)):
         folder = tmp_path / f"model{index}"
         tf.saved_model.save(

@@ -21,6 +21,7 @@ from tfx.types import artifact_utils, standard_artifacts
 from training_settings import AUGMENTED, OFF, SETTINGS, change
 
 from components.records.predictions import PREDICTIONS, read_predictions
+from components.row_store.shards import FeatureKey
 from components.row_store.store import EmbeddingStore
 from components.trainer import component, training
 from components.trainer.devices import choose_devices
@@ -29,6 +30,7 @@ from components.trainer.training import FINE_TUNE, HEAD, Inputs
 from components.transform.samples import get_image
 from serving.export import signatures
 from serving.export.calibration import read_calibration
+from serving.export.network import BaseOrigin, read_origin
 from serving.releases import versions
 from serving.server.inference import Model
 from serving.server.servable import Servable
@@ -405,19 +407,47 @@ def test_an_augmented_run_exports_what_it_validated_and_leaves_no_images_behind(
     assert [path.name for path in augmented.run.iterdir() if path.is_dir()] == ["tensorboard"]
 
 
+@pytest.fixture
+def export(monkeypatch, tmp_path):
+    """Returns a function that exports a model without a network; gives the arguments of `export_saved_model`."""
+    given = {}
+    monkeypatch.setattr(component, "export_saved_model", lambda *args, **kwargs: given.update(arguments=args))
+    monkeypatch.setattr(component.resnet, "build_logits", lambda *args: None)
+    monkeypatch.setattr(component.served, "make_network", lambda *args: args)
+    monkeypatch.setattr(component.served, "write_unscaled", lambda *args: None)
+    key = FeatureKey("embedding", "digest", "graph", (2048,), "float32", "folded float32")
+
+    def run(kept, **changes):
+        fn_args = SimpleNamespace(transform_output=str(tmp_path), serving_model_dir=str(tmp_path))
+        trained = SimpleNamespace(head=None, kept=kept)
+        frozen = SimpleNamespace(network=None, embedding_key=key)
+        component.export(frozen, trained, None, fn_args, change(SETTINGS, **changes))
+        return given["arguments"]
+
+    return run
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("kept", [HEAD, FINE_TUNE])
+def test_a_model_names_the_weights_of_its_base_and_the_embeddings_that_it_takes(export, tmp_path, kept, precision):
+    """Those of its own arithmetic: embeddings in float32 are not those of a base that computes in bfloat16."""
+    settings = {"serving_precision": precision, "weights": "/home/me/notop.h5", "fine_tune_from": "conv5_block2"}
+    network, *_, key, _ = export(kept, warmup_images=0, **settings)
+    trained = "conv5_block2" if kept == FINE_TUNE else ""
+    expected = BaseOrigin(weights="notop.h5", digest="digest", fine_tuned_from=trained, precision=precision)
+    assert read_origin(str(tmp_path)) == expected
+    assert network[-1] == precision
+    assert (FeatureKey.from_json(key).arithmetic if key else "none") == (
+        f"folded {precision}" if kept == HEAD else "none"
+    )
+
+
 @pytest.mark.parametrize("count", [0, 1, 8])
-def test_warmup_images_bounds_the_photographs_that_travel_with_a_model(examples, tmp_path, monkeypatch, count):
+def test_warmup_images_bounds_the_photographs_that_travel_with_a_model(export, examples, monkeypatch, count):
     """The split `test` has two images here; with 0 no request is written."""
     written = {}
-    monkeypatch.setattr(component, "export_saved_model", lambda *args, **kwargs: None)
-    monkeypatch.setattr(component.resnet, "assemble", lambda *args: None)
-    monkeypatch.setattr(component.resnet, "build_logits", lambda *args: None)
-    monkeypatch.setattr(component.resnet, "build_embedder", lambda *args: None)
     monkeypatch.setattr(component, "write_warmup_requests", lambda path, images, name: written.update(images=images))
-    fn_args = SimpleNamespace(transform_output=str(tmp_path), serving_model_dir=str(tmp_path))
-    settings = change(SETTINGS, warmup_images=count, test_files=[str(examples / "Split-test" / "*")])
-    trained = SimpleNamespace(head=None, kept=FINE_TUNE)
-    component.export(SimpleNamespace(network=None), trained, None, fn_args, settings)
+    export(FINE_TUNE, warmup_images=count, test_files=[str(examples / "Split-test" / "*")])
     assert len(written.get("images", [])) == min(count, 2)
 
 

@@ -1,6 +1,5 @@
 """Choice of precision, XLA and strategy, on faked machines."""
 
-import keras
 import pytest
 import tensorflow as tf
 
@@ -28,39 +27,36 @@ def capability(*versions):
 def test_a_cpu_computes_in_float32(fake):
     """All CPUs train the same model from the same images; bfloat16 must be set explicitly."""
     fake()
-    assert choose_devices("auto").policy == "float32"
+    assert choose_devices("auto").precision == "float32"
 
 
 @pytest.mark.parametrize(
-    ("gpus", "policy"),
+    ("gpus", "precision"),
     [
-        (capability((8, 0)), "mixed_bfloat16"),
-        (capability((12, 0)), "mixed_bfloat16"),
-        (capability((7, 5)), "mixed_float16"),
-        (capability((7, 0)), "mixed_float16"),
+        (capability((8, 0)), "bfloat16"),
+        (capability((12, 0)), "bfloat16"),
+        (capability((7, 5)), "float16"),
+        (capability((7, 0)), "float16"),
         (capability((6, 1)), "float32"),
-        (capability((8, 0), (7, 5)), "mixed_float16"),
+        (capability((8, 0), (7, 5)), "float16"),
         (capability((7, 5), (8, 6), (6, 1)), "float32"),
         ([{}], "float32"),
     ],
     ids=["8.0", "12.0", "7.5", "7.0", "6.1", "8.0 and 7.5", "7.5, 8.6 and 6.1", "unknown"],
 )
-def test_a_gpu_computes_in_what_its_tensor_cores_take(fake, gpus, policy):
+def test_a_gpu_computes_in_what_its_tensor_cores_take(fake, gpus, precision):
     """The oldest of several decides."""
     fake(gpus)
-    assert choose_devices("auto").policy == policy
+    assert choose_devices("auto").precision == precision
 
 
-@pytest.mark.parametrize(
-    ("precision", "policy"),
-    [("float32", "float32"), ("bfloat16", "mixed_bfloat16"), ("float16", "mixed_float16")],
-)
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
 @pytest.mark.parametrize("gpus", [[], capability((8, 0)), capability((6, 1))], ids=["CPU", "new GPU", "old GPU"])
-def test_a_precision_that_is_named_is_taken(fake, precision, policy, gpus):
-    """On any machine; Keras has that policy."""
+def test_a_precision_that_is_named_is_taken(fake, precision, gpus):
+    """On any machine; TensorFlow has that type."""
     fake(gpus)
-    assert choose_devices(precision).policy == policy
-    assert keras.DTypePolicy(policy).name == policy
+    assert choose_devices(precision).precision == precision
+    assert tf.as_dtype(precision).is_floating
 
 
 @pytest.mark.parametrize("precision", ["auto", "float32", "bfloat16"])
@@ -87,7 +83,7 @@ def test_several_gpus_share_each_batch(fake):
 
 @pytest.mark.parametrize(
     ("gpus", "said"),
-    [(0, "the CPU, policy float32, without XLA"), (2, "2 GPU(s), policy mixed_bfloat16, with XLA")],
+    [(0, "the CPU, in float32, without XLA"), (2, "2 GPU(s), in bfloat16, with XLA")],
 )
 def test_the_log_says_what_was_chosen(fake, caplog, gpus, said):
     """The log explains a slow run."""

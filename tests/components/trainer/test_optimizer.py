@@ -69,18 +69,18 @@ def test_gradients_are_clipped_by_their_global_norm():
 def test_gradients_are_clipped_after_the_loss_scale_is_taken_off():
     """A gradient whose norm is 0.8 in truth is left alone, although it arrives 32,768 times as large."""
     options = AdamOptions(0.5, clip_norm=1.0)
-    optimizer = step(make_network(), options, 0.25 * 2.0**15, policy="mixed_float16").inner_optimizer
+    optimizer = step(make_network(), options, 0.25 * 2.0**15, precision="float16").inner_optimizer
     moments = [np.asarray(v) for v in optimizer.variables if "momentum" in v.path]
     np.testing.assert_allclose(np.concatenate([m.ravel() for m in moments]), 0.025, rtol=1e-4)
 
 
-@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
-def test_the_loss_is_scaled_for_float16_alone(policy):
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_the_loss_is_scaled_for_float16_alone(precision):
     """Float32 and bfloat16 have the exponents of float32."""
     assert not isinstance(
-        make_optimizer(make_network(), AdamOptions(1.0), policy=policy), keras.optimizers.LossScaleOptimizer
+        make_optimizer(make_network(), AdamOptions(1.0), precision=precision), keras.optimizers.LossScaleOptimizer
     )
-    scaled = make_optimizer(make_network(), AdamOptions(1.0), policy="mixed_float16")
+    scaled = make_optimizer(make_network(), AdamOptions(1.0), precision="float16")
     assert isinstance(scaled, keras.optimizers.LossScaleOptimizer)
 
 
@@ -88,7 +88,7 @@ def test_a_step_whose_gradient_overflows_does_not_count_in_the_schedule():
     """The loss scale is halved, the weights and the learning rate stay."""
     network = make_network()
     before = network.get_weights()
-    optimizer = step(network, AdamOptions(0.5, COSINE, average=0.9), np.inf, steps=10, policy="mixed_float16")
+    optimizer = step(network, AdamOptions(0.5, COSINE, average=0.9), np.inf, steps=10, precision="float16")
     assert all(map(np.array_equal, before, network.get_weights()))
     assert (int(optimizer.iterations), float(optimizer.dynamic_scale)) == (0, 2.0**14)
     assert float(optimizer.learning_rate) == 0.5

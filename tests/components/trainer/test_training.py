@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 import tensorflow_transform as tft
 from sklearn.utils.class_weight import compute_class_weight
+from small_networks import split_keras, to_network
 from training_settings import AUGMENTED, SETTINGS, change
 
 from components import progress
@@ -195,14 +196,12 @@ def test_on_augmented_images_phase_2_trains_the_base(noise, small_base, frozen_l
 
 
 def test_the_weights_file_is_not_read_again_to_train(noise, small_base, frozen_like, devices, tmp_path, monkeypatch):
-    """The base in memory has its weights; a file in a bucket would be fetched once a phase."""
+    """Both phases train the base in memory; a file in a bucket would be fetched once a phase."""
     built = []
-    monkeypatch.setattr(
-        resnet, "build_base", lambda size, weights, policy: built.append(weights) or small_base(size, weights)
-    )
+    monkeypatch.setattr(resnet, "build_base", lambda size, weights: built.append(weights) or small_base(size, weights))
     settings = change(SETTINGS, weights="gs://bucket/notop.h5", augmentation=AUGMENTED, fine_tune_epochs=1)
     training.train(frozen_like(small_base(32, "random", seed=3)), noise, settings, devices, str(tmp_path))
-    assert built == ["random"] * 2
+    assert not built
 
 
 def test_balanced_weights_are_those_of_scikit_learn():
@@ -235,7 +234,7 @@ def live(small_base, transform_graph, tmp_path_factory):
     head = resnet.build_head(embeddings, [8], 2, seed=1)
     network = resnet.assemble(resnet.build_embedder(small_base(32, "random")), head)
     path = str(tmp_path_factory.mktemp("live"))
-    export_saved_model(network, tft.TFTransformOutput(transform_graph), SETTINGS.classes, path)
+    export_saved_model(to_network(network), tft.TFTransformOutput(transform_graph), SETTINGS.classes, path)
     return types.SimpleNamespace(path=path, weights=head.get_weights())
 
 
@@ -329,7 +328,7 @@ def embedded_noise(small_base):
     random = np.random.default_rng(0)
     base = small_base(32, "random")
     embedder = resnet.build_embedder(base)
-    extractor, _ = resnet.split_base(base, "conv4_block6_out")
+    extractor, _ = split_keras(base, "conv4_block6_out")
 
     def make(count):
         images = random.normal(0, 50, (count, 32, 32, 3)).astype(np.float32)
@@ -397,7 +396,7 @@ def test_phases_and_epochs_trace_once(embedded_noise, small_base, frozen_like, d
 
 def test_a_fine_tuned_base_is_scored_and_left_in_float32(embedded_noise, small_base, frozen_like, tmp_path):
     """Phase 2 in bfloat16 moves the float32 weights of the network that will be exported."""
-    devices = Devices("mixed_bfloat16", False, tf.distribute.get_strategy())
+    devices = Devices("bfloat16", False, tf.distribute.get_strategy())
     base, trained = fine_tune(
         embedded_noise, small_base, frozen_like, devices, tmp_path, True, fine_tune_learning_rate=1e-3
     )
@@ -412,13 +411,14 @@ def test_a_fine_tuned_base_is_scored_and_left_in_float32(embedded_noise, small_b
 def train_below_a_faint_head(embedded_noise, small_base, devices, tmp_path):
     """Trains the convolution below a frozen head whose gradients are near 1e-9; returns the change of its kernel."""
     data = embedded_noise[0]
-    base = small_base(32, "random", policy=devices.policy)
+    base = small_base(32, "random")
     resnet.freeze_below(base, "conv5_block3")
     head = resnet.build_head(data.embedded.embeddings, [], 2)
     *constants, kernel, bias = head.get_weights()
     head.set_weights([*constants, kernel * 1e-6, bias])
     head.trainable = False
-    layer, network = base.get_layer("conv5_block3_3_conv"), resnet.assemble_tail(base, "conv4_block6_out", head)
+    layer = base.get_layer("conv5_block3_3_conv")
+    network = resnet.assemble_tail(base, "conv4_block6_out", head, devices.precision)
     before = np.copy(layer.get_weights()[0])
     settings = change(SETTINGS, fine_tune_epochs=1)
     training.train_phase(
@@ -430,7 +430,7 @@ def train_below_a_faint_head(embedded_noise, small_base, devices, tmp_path):
 def test_float16_trains_on_gradients_that_float16_rounds_to_0(embedded_noise, small_base, devices, tmp_path):
     """With loss scaling the kernel moves as it does in float32. Without, 99 of 100 of its weights stay."""
     expected = train_below_a_faint_head(embedded_noise, small_base, devices, tmp_path)
-    float16 = Devices("mixed_float16", False, tf.distribute.get_strategy())
+    float16 = Devices("float16", False, tf.distribute.get_strategy())
     moved = train_below_a_faint_head(embedded_noise, small_base, float16, tmp_path)
     assert np.mean(moved != 0) == pytest.approx(np.mean(expected != 0), abs=0.02)
     assert np.corrcoef(moved, expected)[0, 1] > 0.95
@@ -484,13 +484,13 @@ def test_a_killed_training_with_every_option_ends_with_the_same_model(
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("policy", ["float32", "mixed_float16"])
+@pytest.mark.parametrize("precision", ["float32", "float16"])
 @pytest.mark.parametrize("option", OPTIONS)
 def test_a_killed_training_with_one_option_ends_with_the_same_model(
-    option, policy, embedded_noise, small_base, frozen_like, tmp_path, monkeypatch
+    option, precision, embedded_noise, small_base, frozen_like, tmp_path, monkeypatch
 ):
     """As with all of them, in float16 as well."""
-    devices = Devices(policy, False, tf.distribute.get_strategy())
+    devices = Devices(precision, False, tf.distribute.get_strategy())
     common = (embedded_noise, small_base, frozen_like, devices, tmp_path, True)
     check_that_a_killed_training_ends_the_same(
         lambda: fine_tune(*common, **LEARNS, **BRIEF, **OPTIONS[option]), monkeypatch
@@ -582,8 +582,8 @@ def test_auto_starts_warm_where_the_live_head_fits(live, monkeypatch, devices, t
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("policy", ["float32", "mixed_float16"])
-def test_two_devices_train_one_network(warm_python, tmp_path, policy):
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+def test_two_devices_train_one_network(warm_python, tmp_path, precision):
     """MirroredStrategy over two logical CPUs, which takes a process of its own: both phases run, and the loss falls."""
     script = pathlib.Path(__file__).with_name("train_on_two_devices.py")
-    subprocess.run([warm_python.program, script, tmp_path, policy], check=True, timeout=300)
+    subprocess.run([warm_python.program, script, tmp_path, precision], check=True, timeout=300)

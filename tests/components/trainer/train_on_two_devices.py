@@ -1,6 +1,6 @@
-"""Trains a small network on two logical CPUs; run by test_training.py with a folder for the logs and a policy.
+"""Trains a small network on two logical CPUs; run by test_training.py with a folder for the logs and a precision.
 
-A policy other than float32 trains with all options of phase 2.
+A precision other than float32 trains with all options of phase 2.
 """
 
 import pathlib
@@ -35,15 +35,15 @@ def main() -> None:
     embeddings = (random.normal(0, 1, (30, 2048)) + labels[:, np.newaxis]).astype(np.float32)
     embedded = Embedded(embeddings, labels, [])
     below = batch(random.normal(0, 1, (30, 2, 2, 16)).astype(np.float32), labels)
-    policy = sys.argv[2]
+    precision = sys.argv[2]
     settings = change(SETTINGS, batch_size=8, head_epochs=4, fine_tune_epochs=1)
-    settings = settings if policy == "float32" else change(settings, **EVERY_OPTION)
+    settings = settings if precision == "float32" else change(settings, **EVERY_OPTION)
     with strategy.scope():
         base = build_small_base(32, "random")
         before = base.get_weights()
         inputs = training.Inputs(None, embedded, embedded, below, below)
         frozen = types.SimpleNamespace(network=base, split_layer="conv4_block6_out")
-        trained = training.train(frozen, inputs, settings, Devices(policy, False, strategy), sys.argv[1])
+        trained = training.train(frozen, inputs, settings, Devices(precision, False, strategy), sys.argv[1])
     phases = [row.phase for row in trained.history]
     losses = [row.loss for row in trained.history]
     assert phases == ["head"] * 4 + ["fine-tune"], phases

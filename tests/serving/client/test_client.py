@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_transform as tft
-from small_networks import build_color_classifier
+from small_networks import build_color_classifier, to_network
 
 from schema.errors import UsageError
 from serving.client.client import BATCH, RestClient, ServerError, connect
@@ -29,7 +29,7 @@ def model_dir(transform_graph, classes, tmp_path_factory):
     network = build_color_classifier(0.05)
     folder = tmp_path_factory.mktemp("serving") / "graft"
     for number in "12":
-        export_saved_model(network, tft.TFTransformOutput(transform_graph), classes, str(folder / number))
+        export_saved_model(to_network(network), tft.TFTransformOutput(transform_graph), classes, str(folder / number))
     return folder
 
 

@@ -1,5 +1,7 @@
 """Exported SavedModel: five signatures behind one preprocessing graph, in stock TensorFlow ops."""
 
+import dataclasses
+import os
 import pathlib
 import subprocess
 import sys
@@ -12,12 +14,13 @@ import tensorflow as tf
 import tensorflow_transform as tft
 from image_files import draw, save
 from PIL import Image
-from small_networks import build_color_classifier, build_small_base
+from small_networks import build_color_classifier, build_small_base, to_network
+from tensorflow.core.protobuf import saved_model_pb2
 
 from components.example_gen.layout import ImageFile
 from components.example_gen.reading import read_image
 from components.images.decoding import decode_image
-from components.network import resnet
+from components.network import resnet, served
 from components.trainer.acceptance import score_embeddings
 from components.trainer.class_distance import fit_distance
 from components.transform.geometry import resize_image
@@ -44,18 +47,34 @@ def transform_output(transform_graph):
 
 
 @pytest.fixture(scope="module")
-def network():
-    """Returns a small base with random weights and a small head for two classes."""
-    embedder = resnet.build_embedder(build_small_base(32, "random"))
-    pixels = np.random.default_rng(0).normal(0, 60, (8, 32, 32, 3)).astype(np.float32)
-    return resnet.assemble(embedder, resnet.build_head(embedder.predict_on_batch(pixels), [4, 4], 2))
+def base():
+    """Returns a small base with random weights; of its BatchNorm, one scale is 0, one is tiny and one is negative."""
+    base, random = build_small_base(32, "random"), np.random.default_rng(0)
+    norm = base.get_layer("conv5_block3_3_bn")
+    norm.set_weights([random.uniform(0.5, 2, weight.shape) for weight in norm.get_weights()])
+    norm.gamma.assign(np.concatenate([[0, 1e-6, -1], np.ones(2045)]))
+    return base
 
 
 @pytest.fixture(scope="module")
-def exported(network, transform_output, classes, tmp_path_factory):
-    """Returns the folder of the network's SavedModel."""
+def head(base):
+    """Returns a small head for two classes."""
+    pixels = np.random.default_rng(0).normal(0, 60, (8, 32, 32, 3)).astype(np.float32)
+    return resnet.build_head(resnet.pool(base(pixels, training=False)).numpy(), [4, 4, 4], 2)
+
+
+@pytest.fixture(scope="module")
+def network(base, head):
+    """Returns the base, not folded, with the head."""
+    return resnet.assemble(keras.Model(base.inputs[0], resnet.pool(base.outputs[0])), head)
+
+
+@pytest.fixture(scope="module")
+def exported(base, head, transform_output, classes, tmp_path_factory):
+    """Returns the folder of the network's SavedModel, which is folded."""
     folder = str(tmp_path_factory.mktemp("exported"))
-    export_saved_model(network, transform_output, classes, folder)
+    export_saved_model(served.make_network(base, head), transform_output, classes, folder)
+    served.write_unscaled(folder, base)
     return folder
 
 
@@ -73,7 +92,7 @@ def pixel_model(transform_output, tmp_path_factory):
 def export_pixel_model(transform_output, folder):
     inputs = keras.Input([32, 32, 3], name="pixels")
     network = keras.Model(inputs, keras.layers.Flatten()(inputs))
-    export_saved_model(network, transform_output, [f"value {i}" for i in range(32 * 32 * 3)], folder)
+    export_saved_model(to_network(network), transform_output, [f"value {i}" for i in range(32 * 32 * 3)], folder)
     return tf.saved_model.load(folder)
 
 
@@ -197,10 +216,9 @@ def test_predictions_have_the_names_types_and_shapes_of_the_contract(loaded, sig
     }
 
 
-def test_there_are_five_signatures(loaded, pixel_model):
-    """The SavedModel has no other signature; a network without pooling has no heat maps."""
+def test_there_are_five_signatures(loaded):
+    """The SavedModel has no other signature."""
     assert set(loaded.signatures) == {"serving_default", "examples", "transform_features", "pixels", "explain"}
-    assert "explain" not in pixel_model.signatures
 
 
 def test_an_explanation_is_a_prediction_with_a_heat_map(calibrated, encode_image):
@@ -294,20 +312,54 @@ def test_the_saved_model_holds_the_weights_and_no_optimizer(transform_output, cl
     resnet.compile_for_training(network, keras.optimizers.Adam(1e-3))
     network.fit(np.zeros((4, 32, 32, 3)), np.zeros(4), verbose=0)
     assert len(network.optimizer.variables) > 2
-    export_saved_model(network, transform_output, classes, str(tmp_path))
+    export_saved_model(to_network(network), transform_output, classes, str(tmp_path))
     variables = tf.train.list_variables(str(tmp_path / "variables/variables"))
     floats = [shape for name, shape in variables if not name.startswith(("_CHECKPOINTABLE", "save_counter"))]
     assert sorted(floats) == [[2], [3, 2]]
     assert not [name for name, _ in variables if "optimizer" in name]
 
 
-@pytest.mark.parametrize("count", [1, 4, 12])
-def test_the_last_weights_are_those_of_the_head_in_their_order(network, exported, count):
+def test_a_base_may_be_served_in_bfloat16_and_the_head_never(base, head, network):
+    """Half the bytes; the probabilities differ by the rounding of bfloat16."""
+    pixels = np.random.default_rng(1).normal(0, 60, (8, 32, 32, 3)).astype(np.float32)
+    rounded = served.make_network(base, head, "bfloat16")
+    assert {weight.dtype for weight in rounded.base_weights} == {tf.bfloat16}
+    features = rounded.base(tf.constant(pixels))
+    probabilities = rounded.head(rounded.pool(features)).numpy()
+    assert (features.dtype, probabilities.dtype) == (tf.float32, np.float32)
+    assert 0 < np.abs(probabilities - network(pixels, training=False).numpy()).max() < 2e-2
+
+
+def test_the_served_base_is_folded(exported, base):
+    """A kernel and a bias for each convolution; no op and no variable of a BatchNorm."""
+    variables = [
+        shape for name, shape in tf.train.list_variables(f"{exported}/variables/variables") if "weights" in name
+    ]
+    assert len(variables) == 2 * 2 + 8
+    graph = saved_model_pb2.SavedModel.FromString(pathlib.Path(exported, "saved_model.pb").read_bytes()).meta_graphs[0]
+    ops = {node.op for body in graph.graph_def.library.function for node in body.node_def}
+    assert "Conv2D" in ops
+    assert not [op for op in ops if "BatchNorm" in op]
+
+
+@pytest.mark.parametrize("count", [1, 4, 8])
+def test_the_last_weights_are_those_of_the_head_in_their_order(head, exported, count):
     """They are numbered: the tenth does not come before the second."""
-    assert len(network.weights) > 12
     weights = read_last_weights(exported, count)
     assert len(weights) == count
-    assert all(map(np.array_equal, weights, network.get_weights()[-count:]))
+    assert all(map(np.array_equal, weights, head.get_weights()[-count:]))
+
+
+def test_a_served_base_is_unfolded_into_the_base_that_was_exported(exported, base):
+    """With the BatchNorm of the base; filters with a scale of 0 are kept beside the model."""
+    other = build_small_base(32, "random", seed=5)
+    other.get_layer("conv5_block3_3_bn").set_weights(base.get_layer("conv5_block3_3_bn").get_weights())
+    served.restore_base(exported, other)
+    for restored, original in zip(other.get_weights(), base.get_weights(), strict=True):
+        np.testing.assert_allclose(restored, original, rtol=1e-5, atol=1e-5)
+    os.remove(os.path.join(exported, served.UNSCALED))
+    with pytest.raises(KeyError, match="conv5_block3_3_conv"):
+        served.restore_base(exported, other)
 
 
 def test_the_last_weights_of_a_model_that_takes_embeddings_are_those_of_the_head(transform_output, classes, tmp_path):
@@ -315,7 +367,7 @@ def test_the_last_weights_of_a_model_that_takes_embeddings_are_those_of_the_head
     inputs = keras.Input([32, 32, 3], name="pixels")
     embedder = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(2048, 1)(inputs)))
     head = resnet.build_head(np.random.default_rng(0).normal(size=(4, 2048)).astype(np.float32), [4], 2)
-    export_saved_model(resnet.assemble(embedder, head), transform_output, classes, str(tmp_path), head, "{}")
+    export_saved_model(attach(embedder, head), transform_output, classes, str(tmp_path), "{}")
     weights = read_last_weights(str(tmp_path), len(head.weights))
     assert len(weights) == 4
     assert all(map(np.array_equal, weights, head.get_weights()))
@@ -340,6 +392,16 @@ def asked(small_head, transform_output, encode_image):
     return images, embeddings, distance
 
 
+def attach(embedder, head):
+    """Returns an embedder and a head as a network to export."""
+    return dataclasses.replace(
+        to_network(embedder),
+        head=lambda embeddings: head(embeddings, training=False),
+        head_weights=[weight.value for weight in head.weights],
+        embedding_shape=head.input_shape[1:],
+    )
+
+
 @pytest.fixture(scope="module")
 def calibrated(small_head, asked, transform_output, tmp_path_factory):
     """Returns the folder of a SavedModel with a temperature, and a threshold of the distance."""
@@ -347,9 +409,9 @@ def calibrated(small_head, asked, transform_output, tmp_path_factory):
     logits, distance = resnet.build_logits(head), asked[2]
     threshold = float(np.median(score_embeddings(distance, asked[1])))
     calibration = Calibration(temperature=2.5, coverage=0.95, score="distance", threshold=threshold)
-    network, folder = resnet.assemble(embedder, logits), str(tmp_path_factory.mktemp("calibrated"))
+    network, folder = attach(embedder, logits), str(tmp_path_factory.mktemp("calibrated"))
     view = View("pad", "ignore")
-    export_saved_model(network, transform_output, ["a", "b", "c"], folder, logits, "{}", calibration, distance, view)
+    export_saved_model(network, transform_output, ["a", "b", "c"], folder, "{}", calibration, distance, view)
     return folder
 
 
@@ -392,7 +454,7 @@ def test_the_label_is_that_of_the_logits_where_scaling_makes_all_classes_equal(s
 
     With one of the probability, NaN is not accepted.
     """
-    served = ServedModel(resnet.assemble(*small_head), transform_output, ["a", "b", "c"], Calibration(temperature=1e12))
+    served = ServedModel(attach(*small_head), transform_output, ["a", "b", "c"], Calibration(temperature=1e12))
     answer = {name: value.numpy() for name, value in served.describe(tf.constant([[0.0, 0.1, 0.2], [1, 2, 0]])).items()}
     assert (answer["probabilities"] == answer["probabilities"][:, :1]).all()
     assert answer["label"].tolist() == [b"c", b"b"]
@@ -421,7 +483,7 @@ def test_the_calibration_is_read_from_the_file_beside_the_model(calibrated, expo
 def test_a_network_that_has_fewer_weights_gives_all_of_them(transform_output, classes, tmp_path):
     """A model of somebody else may have none that are called so: none is no error."""
     network = build_color_classifier()
-    export_saved_model(network, transform_output, classes, str(tmp_path / "small"))
+    export_saved_model(to_network(network), transform_output, classes, str(tmp_path / "small"))
     assert [w.shape for w in read_last_weights(str(tmp_path / "small"), 9)] == [(3, 2), (2,)]
     foreign = tf.Module()
     foreign.kernel = tf.Variable([1.0])
@@ -434,7 +496,7 @@ def test_exporting_leaves_the_network_as_it_was(transform_output, classes, tmp_p
     network = build_color_classifier()
     resnet.compile_for_training(network, keras.optimizers.Adam(1e-3))
     before = network.get_weights()
-    export_saved_model(network, transform_output, classes, str(tmp_path))
+    export_saved_model(to_network(network), transform_output, classes, str(tmp_path))
     assert all(map(np.array_equal, before, network.get_weights()))
     network.fit(np.ones((4, 32, 32, 3)), np.zeros(4), verbose=0)
     assert not all(map(np.array_equal, before, network.get_weights()))
