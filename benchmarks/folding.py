@@ -200,6 +200,8 @@ def compare_serving(turns: int, data: str | None) -> dict[str, Any]:
             results[f"serve, batch {batch}"] = rows = measure(calls, turns * max(1, 8 // batch), batch)
             print_rows(f"serve, batch {batch}", rows)
         expected = ask[KERAS](images[:BATCH])
+        alone = np.concatenate([ask[KERAS]([image]) for image in images[:BATCH]])
+        print(f"serve {KERAS}, one by one: probabilities differ by up to {np.abs(alone - expected).max():.1e}")
         for kind in (FOLDED, BFLOAT16):
             print(
                 f"serve {kind}: probabilities differ by up to {np.abs(ask[kind](images[:BATCH]) - expected).max():.1e}"
