@@ -67,14 +67,15 @@ class Liar(ServedModel):
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")], autograph=False)
     def serve_images(self, image_bytes):
-        answer = self.describe(*self.network(self.transform({"image": image_bytes[:, tf.newaxis]})["pixels"]))
+        answer = super().serve_images(image_bytes)
         return self.describe(answer["probabilities"][:, ::-1])
 
 
 class Painter(ServedModel):
     """Answers with heat maps that are no numbers."""
 
-    def _explain_images(self, image_bytes):
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")], autograph=False)
+    def explain_images(self, image_bytes):
         answer = super().serve_images(image_bytes)
         heat_maps = tf.fill([tf.size(image_bytes), 1, 1], np.nan)
         return answer | self.view.describe(tf.size(image_bytes)) | {"heatmap": heat_maps}
@@ -190,7 +191,7 @@ def test_a_model_that_answers_images_otherwise_than_examples_is_refused(validate
 
 def test_a_model_with_broken_heat_maps_is_refused(validate, network, transform_output, tmp_path):
     """Whose predictions are those of the Evaluator."""
-    save(Painter(network, transform_output, CLASSES), str(tmp_path / "model/Format-Serving"))
+    save(Painter(to_network(network), transform_output, CLASSES), str(tmp_path / "model/Format-Serving"))
     result = validate(tmp_path / "model")
     assert (result.mark, result.verdict["reasons"]) == (
         0,

@@ -432,7 +432,7 @@ def export(monkeypatch, tmp_path):
 def test_a_model_names_the_weights_of_its_base_and_the_embeddings_that_it_takes(export, tmp_path, kept, precision):
     """Those of its own arithmetic: embeddings in float32 are not those of a base that computes in bfloat16."""
     settings = {"serving_precision": precision, "weights": "/home/me/notop.h5", "fine_tune_from": "conv5_block2"}
-    network, *_, key, _ = export(kept, warmup_images=0, **settings)
+    network, _, _, _, key, *_ = export(kept, warmup_images=0, **settings)
     trained = "conv5_block2" if kept == FINE_TUNE else ""
     expected = BaseOrigin(weights="notop.h5", digest="digest", fine_tuned_from=trained, precision=precision)
     assert read_origin(str(tmp_path)) == expected
