@@ -2,6 +2,7 @@
 
 import io
 import os
+from typing import Any
 
 import keras
 import numpy as np
@@ -54,7 +55,7 @@ def write_unscaled(path: str, base: keras.Model) -> None:
         path: folder of the SavedModel.
         base: base that was folded.
     """
-    kept: dict[str, np.ndarray] = {}
+    kept: dict[str, Any] = {}  # for mypy, which takes arrays by name for an option of savez
     for convolution, norm in pair_layers(base):
         if norm and (small := _find_small(norm)).any():
             kept |= {
