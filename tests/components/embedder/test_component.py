@@ -109,6 +109,7 @@ def test_the_output_of_the_split_layer_is_kept_for_train_and_val(embed, examples
     np.testing.assert_allclose(resnet.pool(top(below, training=False)).numpy(), expected, atol=rounding)
 
 
+@pytest.mark.long
 def test_features_of_another_precision_are_computed_anew_and_lie_apart(embed, first, examples, spec, tmp_path):
     """In bfloat16 they differ by its rounding. Neither these nor those of an unfolded base are mixed with others."""
     rounded = embed(
@@ -282,6 +283,7 @@ def test_features_of_another_base_make_room(embed, examples, retrained_examples,
     assert len(EmbeddingStore(mine.store, mine.trunk).open()) == 13
 
 
+@pytest.mark.long
 def test_a_base_of_other_weights_shares_nothing(embed, first, examples, small_base, tmp_path, spec):
     """Another seed of random weights is another base, and so is another weights file."""
     other = embed(examples, tmp_path / "other", dataclasses.replace(spec, seed=1), store=tmp_path / "store")
@@ -311,19 +313,26 @@ def test_progress_counts_every_image_once(embed, first, examples, retrained_exam
     assert {e.total for e in events if e.step == "images embedded"} == {15}
 
 
-@pytest.mark.parametrize("fine_tune_epochs", [pytest.param(0, marks=pytest.mark.long), 1])
-def test_the_moments_of_the_training_images_stand_beside_the_embeddings(
-    embed, examples, small_base, tmp_path, fine_tune_epochs
-):
-    """The moments cover both training files and no other split, computed or from the store."""
+def check_moments(embedded):
+    """The moments cover both training files and no other split."""
+    found = Moments.read(embedded.uri)
+    trained = read_embeddings(embedded.uri, "train", CLASSES).embeddings.astype(np.float64)
+    assert (found.kind, found.count) == (embedded.kind.to_json(), 8)
+    np.testing.assert_allclose(found.mean, trained.mean(axis=0), rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(found.squares / 8, trained.var(axis=0), rtol=1e-9, atol=1e-12)
+    files = {path.name for path in pathlib.Path(embedded.uri).iterdir() if not path.name.startswith("Split-")}
+    assert files == {"embedding.json", "moments.npz"}
+
+
+def test_the_moments_of_the_training_images_stand_beside_the_embeddings(embedded_once):
+    check_moments(embedded_once)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("fine_tune_epochs", [0, 1])
+def test_moments_are_the_same_from_the_store(embed, examples, small_base, tmp_path, fine_tune_epochs):
+    """Computed by one run, and read by the next."""
     for name in ("computed", "stored"):
-        options = {"fine_tune_epochs": fine_tune_epochs, "store": tmp_path / "store"}
-        embedded = embed(examples, tmp_path / name, **options)
-        found = Moments.read(embedded.uri)
-        trained = read_embeddings(embedded.uri, "train", CLASSES).embeddings.astype(np.float64)
-        assert (found.kind, found.count) == (embedded.kind.to_json(), 8)
-        np.testing.assert_allclose(found.mean, trained.mean(axis=0), rtol=1e-9, atol=1e-12)
-        np.testing.assert_allclose(found.squares / 8, trained.var(axis=0), rtol=1e-9, atol=1e-12)
-        files = {path.name for path in (tmp_path / name).iterdir() if not path.name.startswith("Split-")}
-        assert files == {"embedding.json", "moments.npz"}
+        embedded = embed(examples, tmp_path / name, fine_tune_epochs=fine_tune_epochs, store=tmp_path / "store")
+        check_moments(embedded)
     assert embedded.report.computed == 0

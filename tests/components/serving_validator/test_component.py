@@ -189,6 +189,7 @@ def test_a_model_that_answers_images_otherwise_than_examples_is_refused(validate
     assert reason.startswith("by gRPC, one by one: probabilities are off by up to 0.")
 
 
+@pytest.mark.long  # tests of `check_heat_maps` are short
 def test_a_model_with_broken_heat_maps_is_refused(validate, network, transform_output, tmp_path):
     """Whose predictions are those of the Evaluator."""
     save(Painter(to_network(network), transform_output, CLASSES), str(tmp_path / "model/Format-Serving"))

@@ -234,7 +234,7 @@ def test_without_a_budget_phase_2_reads_the_images(train, fine_tuned, val_exampl
     assert [row["phase"] for row in poor.epochs] == [row["phase"] for row in fine_tuned.epochs]
 
 
-@pytest.mark.parametrize("kind", ["head_only", "fine_tuned"])
+@pytest.mark.parametrize("kind", [pytest.param("head_only", marks=pytest.mark.long), "fine_tuned"])
 def test_a_server_warms_an_exported_model_up_with_images_of_the_test_split(request, examples, kind):
     """The requests are one image, a batch, and one example, all from the test split."""
     path = request.getfixturevalue(kind).model

@@ -48,7 +48,7 @@ def draw_circle(width, height):
     return image
 
 
-@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+@pytest.mark.parametrize("kind", [pytest.param("PNG", marks=pytest.mark.long), "JPEG"])
 @pytest.mark.parametrize("resize", MODES)
 def test_an_arrow_points_up_in_each_orientation(kind, resize):
     """As Pillow turns it; through the whole graph, also where a JPEG is reduced while it is decoded."""
