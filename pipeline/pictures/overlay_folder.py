@@ -33,6 +33,7 @@ class OverlayFolder:
 
     Attributes:
         missing: number of predicted images that have no overlay.
+        has_one_cell: whether the heat maps have one cell, so that the overlays do not tell parts of an image apart.
     """
 
     def __init__(self, path: str, images: Sequence[str]):
@@ -56,6 +57,7 @@ class OverlayFolder:
         self._path = path
         self._tried: collections.Counter[str] = collections.Counter()
         self.missing = 0
+        self.has_one_cell = False
 
     def write_all(self, predictions: Iterable["Prediction"]) -> Iterator["Prediction"]:
         """Yields the predictions with the paths of their overlays, one after the other.
@@ -73,6 +75,7 @@ class OverlayFolder:
             self.missing += 1
             echo(f"graft: {prediction.path}: no overlay: {error}", err=True)
             return prediction
+        self.has_one_cell |= bool(prediction.heat_map and prediction.heat_map.has_one_cell)
         return dataclasses.replace(prediction, overlay=self._save(_make_name(prediction.path), encoded))
 
     def _save(self, name: str, encoded: bytes) -> str:

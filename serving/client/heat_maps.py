@@ -12,6 +12,11 @@ NO_HEAT_MAPS = (
     "(./graft run), or leave out --explain."
 )
 
+ONE_CELL = (
+    "the network sees so few pixels that a heat map has one cell, which cannot tell parts of an image apart; a cell is "
+    "32 pixels wide, so image_size has to be 64 or more, and 224 gives 7 x 7 cells"
+)
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class HeatMap:
@@ -24,6 +29,11 @@ class HeatMap:
 
     heat: np.ndarray
     view: View
+
+    @property
+    def has_one_cell(self) -> bool:
+        """True if one cell covers the whole square, so that the map does not tell parts of it apart."""
+        return self.heat.size == 1
 
 
 def read_heat_map(outputs: Mapping[str, np.ndarray], row: int) -> HeatMap | None:

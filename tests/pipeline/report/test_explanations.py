@@ -13,6 +13,8 @@ from run_folders import RUN, make_workspace, write_trained
 
 from pipeline.report import explanations
 from pipeline.report.page import write_report
+from serving.client.heat_maps import ONE_CELL, HeatMap
+from serving.export.explanation import View
 
 ALT = "Heat map over the same image: what speaks for "
 
@@ -65,6 +67,15 @@ def test_the_page_says_why_there_are_no_heat_maps(write_page):
     assert "There are no heat maps: the model of this run has no signature explain, or cannot be loaded." in mistakes
     assert ALT not in mistakes
     assert 'alt="Test image of' in mistakes
+
+
+def test_maps_of_one_cell_are_left_out(write_page, monkeypatch):
+    """The demo's network sees 32 x 32 pixels: each picture would have one colour all over."""
+    one = HeatMap(np.ones((1, 1), np.float32), View())
+    monkeypatch.setattr(explanations, "_explain", lambda model, folder, paths: dict.fromkeys(paths, one))
+    mistakes = write_page("new", **TRAINED)
+    assert f"There are no heat maps: {ONE_CELL}." in mistakes
+    assert ALT not in mistakes
 
 
 def test_the_page_of_a_run_whose_model_is_gone_is_written(write_page):
