@@ -39,7 +39,7 @@ def find_early_problems(
 def _explain_classes(found: list[str], live: int) -> str:
     """Explains the options of a user whose folders are not the classes of the live model."""
     text = (
-        f"The classes are those of the live model, version {live}. For other data, name another workspace with --out."
+        f"The classes are those of the live model, version {live}. For other data, run with another workspace (--out)."
     )
     if len(found) < 2:
         return text

@@ -83,7 +83,13 @@ class ModelServer:
         Raises:
             UsageError: if the address is invalid.
         """
-        scheme, host, port, login = split_address(server)
+        try:
+            scheme, host, port, login = split_address(server)
+        except UsageError:
+            raise UsageError(
+                f"{without_password(server)}: expected the REST address of a model server, without a path, such as "
+                "http://localhost:8501."
+            ) from None
         if scheme == "grpc":
             raise UsageError(f"{without_password(server)}: speaks gRPC. Name the REST port: http://{host}:8501.")
         self.address, self.name = f"{scheme}://{host}:{port or 8501}", name
@@ -202,7 +208,9 @@ class ModelServer:
         if status in (408, 504):
             return AnswerError(f"the model server gave no answer in its own time limit: {text}", kind="late")
         if status == 404:
-            return AnswerError(f"the server at {self.address} has no model {self.name} now: {text}", kind="gone")
+            if not text:
+                return AnswerError(f"{self.address} answers, but not as a model server does", kind="gone")
+            return AnswerError(f"the server at {self.address} has no model {self.name}: {text}", kind="gone")
         return AnswerError(f"the model server says: {text or 'nothing'} ({status})", kind="other")
 
 

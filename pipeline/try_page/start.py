@@ -80,7 +80,8 @@ def _find_server(
             return server, model_dir, None
     except AnswerError as error:
         if url:
-            raise GraftError(f"{error}. Start one with ./graft serve, or leave --url out.") from None
+            advice = "Start one with ./graft serve, name the model with --model, or leave --url out."
+            raise GraftError(f"{error}. {advice}") from None
     if not model_dir:
         raise problem
     check_plain(model_dir, "out", "Rename that folder, or copy the workspace elsewhere.")

@@ -250,7 +250,7 @@ def test_pictures_wait_while_the_server_is_gone(fresh, served, files):
     stand_in.answers["/metadata"] = stand_in.answers[":predict"] = (404, {"error": "Servable not found"})
     fresh.drop("#drop", *files[:2])
     fresh.wait_for("document.getElementById('trouble').innerText.includes('2 pictures will be asked')")
-    assert "has no model graft now" in fresh.evaluate("document.getElementById('trouble').innerText")
+    assert "has no model graft" in fresh.evaluate("document.getElementById('trouble').innerText")
     stand_in.answers = answers
     fresh.wait_for(f"{ANSWERED} == 2")
     assert fresh.evaluate("document.getElementById('trouble').hidden")
