@@ -89,7 +89,8 @@ def _print_left_out(findings: Findings, config: Config, console: Console) -> Non
         print_labelled(console, "Left out:", "none")
         return
     share = f"{broken} broken, {broken / findings.read:.1%}; a run stops above {config.max_bad_fraction:.1%}"
-    print_labelled(console, "Left out:", f"{len(findings.left_out)} files ({share})")
+    count = len(findings.left_out)
+    print_labelled(console, "Left out:", f"{count} {'file' if count == 1 else 'files'} ({share})")
     for reason, paths in group_by_reason(findings.left_out).items():
         examples = list_some(paths, _EXAMPLES)
         print_labelled(console, "", escape(f"{len(paths)} x {reason}: {printable(examples)}"))
