@@ -172,7 +172,7 @@ def test_classes_other_than_the_live_models_are_refused_with_two_ways_on(run, ph
     assert "those of the live model, version 7" in str(caught.value)
     assert f"--classes {','.join(sorted(path.name for path in photos.iterdir()))};" in str(caught.value)
     assert "compared on the classes that both know" in str(caught.value)
-    assert "another workspace with --out" in str(caught.value)
+    assert "run with another workspace (--out)" in str(caught.value)
 
 
 @pytest.mark.parametrize(
