@@ -1,4 +1,4 @@
-"""What does the pipeline cost, beside a plain script that embeds every image once and trains a head on the embeddings?
+"""Compares the pipeline with a plain script that embeds every image once and trains a head on the embeddings.
 
 `script` is the script, written as a good engineer writes it in Keras: tf.data with parallel decoding, one pass of the
 frozen base over train, val and test, the head that Graft trains (standardized embeddings, the same layers, optimizer

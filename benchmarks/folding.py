@@ -1,4 +1,4 @@
-"""What does folding BatchNorm gain, and bfloat16? Each pair in turns; the best of several counts.
+"""Measures what folded BatchNorm and bfloat16 gain: each pair in turns; the best of several counts.
 
 `embed`: the base on batches in memory, as the Embedder runs it, beside the base of Keras' layers in one graph.
 `train`: a step of phase 2 from conv5 on, beside Keras' layers in float32 and with the policy mixed_bfloat16.

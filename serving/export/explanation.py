@@ -23,7 +23,7 @@ STRIDE = 32  # pixels of the network's input to a cell of the heat map, in each 
 
 @dataclasses.dataclass(frozen=True)
 class View:
-    """How the preprocessing graph makes the network's square of a picture; see `components.transform.geometry`.
+    """Settings by which the preprocessing graph makes a square of a picture; see `components.transform.geometry`.
 
     Attributes:
         resize: "stretch", "crop" or "pad".

@@ -180,23 +180,10 @@ class ServedModel(tf.Module):
 class FrozenServedModel(ServedModel):
     """ServedModel with a frozen base, and a further function that predicts stored embeddings without the base."""
 
-    def __init__(
-        self,
-        network: Network,
-        transform_output: "tft.TFTransformOutput",
-        classes: list[str],
-        calibration: Calibration | None = None,
-        distance: ClassDistance | None = None,
-        view: View | None = None,
-    ):
-        """Makes the functions; the arguments are those of `ServedModel`."""
-        super().__init__(network, transform_output, classes, calibration, distance, view)
-        self.embedding_shape = network.embedding_shape
-
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name=EXAMPLES)], autograph=False)
     def serve_embedded(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
         """Predicts serialized tf.Examples with an `embedding` of the frozen base, string [N]."""
-        spec = {features.EMBEDDING: tf.io.FixedLenFeature(self.embedding_shape, tf.float32)}
+        spec = {features.EMBEDDING: tf.io.FixedLenFeature(self._network.embedding_shape, tf.float32)}
         embeddings = tf.io.parse_example(examples, spec)[features.EMBEDDING]
         return self.describe(self._network.head(embeddings), embeddings)
 

@@ -103,7 +103,7 @@ def read(artifact):
 
 
 def test_outputs_pass_the_checks_of_kubeflows_page(pushed, refused):
-    """As TFX's entry point hands them to the launcher."""
+    """The outputs are in the form in which TFX's entry point hands them to the launcher."""
     for outputs in (pushed, refused):
         for key, artifact in outputs.items():
             written = entrypoint.to_runtime_artifact(artifact, {})

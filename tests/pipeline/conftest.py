@@ -5,6 +5,7 @@ import shutil
 
 import light_beam  # noqa: F401
 import pytest
+from explaining_models import save_explaining, save_silent
 from rich.console import Console
 
 from pipeline.config.load import load_config
@@ -32,6 +33,15 @@ def digits(tmp_path_factory):
     """The images inside scikit-learn as PNG class folders: all 1797."""
     folder = tmp_path_factory.mktemp("sample") / "digits"
     write_digits(str(folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory):
+    """Returns a folder with a model that explains, and one of an earlier Graft."""
+    folder = tmp_path_factory.mktemp("models")
+    save_explaining(folder / "new")
+    save_silent(folder / "old")
     return folder
 
 

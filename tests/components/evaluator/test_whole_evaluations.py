@@ -302,7 +302,7 @@ def test_a_slide_is_told_from_the_best_kept_version(evaluate):
 @pytest.mark.long
 @pytest.mark.parametrize("two", [False, True])
 def test_metrics_and_plots_are_those_that_tfma_writes(tmp_path, write_examples, two):
-    """As `tfma.load_eval_results` reads them, of one model and of two; with the same configuration."""
+    """The oracle is `tfma.load_eval_results`, for one model and for two, with the same configuration."""
     file = write_examples(*(["tom cat", "rex dog"] * 20), "tom dog")
     models = {CANDIDATE: save_table(tmp_path / "1", *PERFECT)}
     if two:

@@ -96,7 +96,7 @@ def test_degenerate_embeddings_have_finite_scores(embeddings, labels):
     ],
 )
 def test_where_no_distance_can_be_fitted_there_is_a_reason(embeddings, labels, problem):
-    """As a clause, for the log."""
+    """The reason is a clause, which the log ends a sentence with."""
     assert fit_distance(embeddings, labels, 4) == (None, problem)
 
 

@@ -7,7 +7,7 @@ import pathlib
 import numpy as np
 import pytest
 from command_line import make_typist
-from explaining_models import TOP_LEFT, save_explaining, save_silent
+from explaining_models import TOP_LEFT
 from PIL import Image
 
 from pipeline.cli import main
@@ -16,15 +16,6 @@ from schema.errors import UsageError
 from serving.client.heat_maps import HeatMap
 from serving.client.predict import Prediction
 from serving.export.explanation import View
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory):
-    """Returns a folder with a model that explains, and one of an earlier Graft."""
-    folder = tmp_path_factory.mktemp("models")
-    save_explaining(folder / "new")
-    save_silent(folder / "old")
-    return folder
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import shutil
 
 import numpy as np
 import pytest
-from explaining_models import save_explaining, save_silent
 from PIL import Image
 from run_folders import RUN, make_workspace, write_trained
 
@@ -17,15 +16,6 @@ from serving.client.heat_maps import ONE_CELL, HeatMap
 from serving.export.explanation import View
 
 ALT = "Heat map over the same image: what speaks for "
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory):
-    """Returns a folder with a model that explains, and one of an earlier Graft."""
-    folder = tmp_path_factory.mktemp("models")
-    save_explaining(folder / "new")
-    save_silent(folder / "old")
-    return folder
 
 
 @pytest.fixture
