@@ -8,7 +8,7 @@ worth on Graft's test split is measured beside the clock.
 To be fair to the script it is compiled with jit_compile=False. Keras' default, "auto", is XLA here, which on a CPU
 takes about three times as long: `--jit auto` measures that.
 
-Run: .venv/bin/python -m benchmarks.against_keras_script [--images 1000] [--data PHOTOS] [--all]
+Run: .venv/bin/python -m benchmarks.against_keras_script [--images 1000] [--data PHOTOS] [--bfloat16] [--all]
      .venv/bin/python -m benchmarks.against_keras_script --digits --image-size 32
 """
 
@@ -28,7 +28,7 @@ from benchmarks.photographs_folder import write_photographs
 from pipeline.downloads.sample import write_digits
 from schema import features
 
-GRAFT, GRAFT_ALL, SCRIPT = "graft", "graft, all layers", "script"
+GRAFT, GRAFT_BFLOAT16, GRAFT_ALL, SCRIPT = "graft", "graft, bfloat16", "graft, all layers", "script"
 SCRIPT_COMMAND = (sys.executable, "-m", "benchmarks.keras_script")
 
 
@@ -46,6 +46,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jit", choices=("auto", "off"), default="off", help="of the script")
     parser.add_argument("--all", action="store_true", help="Graft with --fine-tune-from all, too")
+    parser.add_argument("--bfloat16", action="store_true", help="Graft with --precision bfloat16, too")
     parser.add_argument(
         "--graft-options", type=shlex.split, default=[], metavar="'...'", help="further ones, for Graft"
     )
@@ -121,7 +122,7 @@ def run_in_turn(arguments: argparse.Namespace, folder: pathlib.Path) -> dict[str
     graft_options = [*common, "--head-epochs", head, "--fine-tune-epochs", fine_tune, *arguments.graft_options]
     data, splits = folder / "data", folder / "splits"
     write_data(data, arguments)
-    runs: dict[str, list[dict[str, Any]]] = {GRAFT: [], GRAFT_ALL: [], SCRIPT: []}
+    runs: dict[str, list[dict[str, Any]]] = {GRAFT: [], GRAFT_BFLOAT16: [], GRAFT_ALL: [], SCRIPT: []}
 
     def note(name: str, run: dict[str, Any]) -> None:
         runs[name].append(run)
@@ -132,6 +133,11 @@ def run_in_turn(arguments: argparse.Namespace, folder: pathlib.Path) -> dict[str
     for index in range(arguments.repeat):
         out = folder / f"out-{index}"
         note(GRAFT, run_pipeline(data, out, graft_options))
+        if arguments.bfloat16:
+            note(
+                GRAFT_BFLOAT16,
+                run_pipeline(data, folder / f"bfloat16-{index}", [*graft_options, "--precision", "bfloat16"]),
+            )
         if arguments.all:
             note(GRAFT_ALL, run_pipeline(data, folder / f"all-{index}", [*graft_options, "--fine-tune-from", "all"]))
         if not index:
