@@ -53,8 +53,8 @@ def check_outputs(
 
     Args:
         outputs: the server's `probabilities` [N, C], `label` [N], `classes` [N, C] and `accepted` [N].
-        expected: outputs of the signature `examples` in this process, in batches of the same size, and the score of
-            each image as `score` [N].
+        expected: outputs of the signature `examples` in this process, in batches of the same size, and with a threshold
+            the score of each image as `score` [N].
         classes: class names, in the order of the outputs.
         tolerance: largest accepted difference of a probability.
         threshold: least score of an accepted image; None if all are accepted.
@@ -142,11 +142,13 @@ def _check_labels(outputs: Outputs, expected: Outputs, classes: Sequence[str], t
 
 def _check_accepted(outputs: Outputs, expected: Outputs, tolerance: float, threshold: float | None) -> str:
     """Checks that each image is accepted if its score reaches the threshold, within the tolerance."""
+    if threshold is None:
+        return "" if outputs["accepted"].all() else "an image is not accepted; the threshold is none"
     for accepted, score in zip(outputs["accepted"], expected[SCORE], strict=True):
-        above = 1.0 if threshold is None else (float(score) - threshold) / scale_tolerance(threshold)
+        above = (float(score) - threshold) / scale_tolerance(threshold)
         if not abs(above) <= tolerance and accepted != (above > 0):
             found = f"{'' if accepted else 'not '}accepted with the score {score:.4f}"
-            return f"an image is {found}; the threshold is {'none' if threshold is None else f'{threshold:.4f}'}"
+            return f"an image is {found}; the threshold is {threshold:.4f}"
     return ""
 
 

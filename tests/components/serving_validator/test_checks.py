@@ -144,7 +144,7 @@ def test_another_answer_is_described(outputs, problem):
     ("accepted", "threshold", "problem"),
     [
         ([True, True], None, ""),
-        ([True, False], None, "an image is not accepted with the score 0.8000; the threshold is none"),
+        ([True, False], None, "an image is not accepted; the threshold is none"),
         ([True, False], 0.85, ""),
         ([True, True], 0.85, "an image is accepted with the score 0.8000; the threshold is 0.8500"),
         ([True, True], 0.800001, ""),
