@@ -1,6 +1,7 @@
 """`./graft`: finds its folder, its environment, and says in one line what is missing."""
 
 import fcntl
+import importlib.util
 import os
 import pathlib
 import re
@@ -307,6 +308,7 @@ case "$1 $2" in
     "-c "*) exec {real} "$@" ;;
     "-m venv") mkdir -p "$3/bin" "$3/lib/python3.10/site-packages" && cp "$0" "$3/bin/python" ;;
     "-m pip") packages=$(dirname "$0")/../lib/python3.10/site-packages; {pip} ;;
+    "-W ignore") printf '%s|%s' "$PYTHONDONTWRITEBYTECODE" "$4" >"$(dirname "$0")/imported" ;;
     *) shift; echo "arguments: $*" ;;
 esac
 """
@@ -389,6 +391,18 @@ def test_set_up_says_how_much_how_long_and_hands_over(project, build):
     assert second.startswith("graft: 3 packages, 3.5 GB")
     assert re.fullmatch(r"graft: set up in \d s", last)
     assert run(project / "graft", "model", path="/usr/bin:/bin").stderr == ""
+
+
+@pytest.mark.parametrize("uv", [None, ""])
+def test_set_up_compiles_what_the_commands_import(project, build, uv):
+    """Else each command would compile anew where no bytecode may be written."""
+    done = run(project / "graft", "model", PYTHONDONTWRITEBYTECODE="1", **build(uv=uv))
+    assert done.returncode == 0, done.stderr
+    written, imported = (project / ".venv" / "bin" / "imported").read_text().split("|")
+    assert not written
+    modules = re.findall(r"\w+(?:\.\w+)+", imported)
+    assert modules
+    assert all(importlib.util.find_spec(module) for module in modules)
 
 
 def test_lines_on_a_pipe_come_each_half_minute(project, tools, build):

@@ -22,6 +22,8 @@ function plural(count, noun) { return count " " noun (count == 1 ? "" : "s") }
 /^ *Built / { delete source[$2] }
 /^Prepared / { installing = 1 }
 
+/^Compiling$/ { compiling = 1 }
+
 END {
     for (name in size) {
         left++
@@ -33,7 +35,8 @@ END {
     for (name in source) sources++
     if (installed > total) installed = total
     if (begun > total) begun = total
-    if (installing) text = installed " of " plural(total, "package") " installed"
+    if (compiling) text = "compiling what the commands import"
+    else if (installing) text = installed " of " plural(total, "package") " installed"
     else if (wheels) text = "building the packages that come as source"
     else if (begun) text = begun - 1 " of " plural(total, "package") " downloaded"
     else if (left) text = "downloading, " plural(left, "large package") " left"
