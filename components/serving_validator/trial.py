@@ -138,7 +138,7 @@ def _serve_and_predict(
 
 
 def _predict_in_process(path: str, examples: Sequence[bytes], classes: Sequence[str]) -> _Predictions:
-    """Predicts with the SavedModel in this process by its signature `examples`, as the Evaluator does.
+    """Predicts serialized examples with the SavedModel in this process.
 
     Raises:
         _RejectedError: if the model cannot be loaded, has another class list, or its outputs are not consistent.
@@ -147,9 +147,9 @@ def _predict_in_process(path: str, examples: Sequence[bytes], classes: Sequence[
     try:
         with tf.device("/CPU:0"):
             loaded = tf.saved_model.load(path)
-            signature = loaded.signatures[signatures.EXAMPLES]
-            answers = _predict_all(lambda batch: _to_arrays(signature(examples=tf.constant(batch))), examples)
-            scores = None if threshold is None else _score(loaded, examples)
+            predict = _call_signature if threshold is None else _call_with_score
+            names = _OUTPUTS if threshold is None else (*_OUTPUTS, SCORE)
+            answers = _predict_all(lambda batch: predict(loaded, tf.constant(batch)), examples, names=names)
         listed = signatures.read_classes(path)
     except (MemoryError, tf.errors.ResourceExhaustedError):
         raise  # the machine's fault
@@ -158,27 +158,28 @@ def _predict_in_process(path: str, examples: Sequence[bytes], classes: Sequence[
         raise _RejectedError(f"cannot be loaded, or cannot predict, in this process: {_first_line(error)}") from error
     if listed != list(classes):
         raise _RejectedError(f"{signatures.CLASSES} is not the class list of this run")
-    for way, outputs in answers.outputs.items():
-        # Of an image in a batch: the score one by one is within the tolerance of it.
-        answers.outputs[way] = outputs if scores is None else {**outputs, SCORE: scores}
-        _reject_if("the signature examples", check_outputs(outputs, answers.outputs[way], classes, threshold=threshold))
+    for outputs in answers.outputs.values():
+        _reject_if("the signature examples", check_outputs(outputs, outputs, classes, threshold=threshold))
     return dataclasses.replace(answers, threshold=threshold)
 
 
-def _score(loaded: tf.Module, examples: Sequence[bytes]) -> np.ndarray:
-    """Returns the score of each image, float32 [N], which no signature has."""
-    batches = (examples[first : first + BATCH] for first in range(0, len(examples), BATCH))
-    return np.concatenate([loaded.score_examples(tf.constant(batch))[1].numpy() for batch in batches])
-
-
-def _to_arrays(outputs: dict[str, tf.Tensor]) -> Outputs:
+def _call_signature(loaded: tf.Module, examples: tf.Tensor) -> Outputs:
+    """Returns the outputs of the signature `examples`, as the Evaluator reads them."""
+    outputs = loaded.signatures[signatures.EXAMPLES](examples=examples)
     return {name: value.numpy() for name, value in outputs.items()}
+
+
+def _call_with_score(loaded: tf.Module, examples: tf.Tensor) -> Outputs:
+    """Returns the outputs of the signature `examples` with the score of each image, by the function that it calls."""
+    outputs, score = loaded.score_examples(examples)
+    return {name: value.numpy() for name, value in {**outputs, SCORE: score}.items()}
 
 
 def _predict_all(
     predict: Callable[[Sequence[bytes]], Outputs],
     values: Sequence[bytes],
     step: str = "",
+    names: Sequence[str] = _OUTPUTS,
 ) -> _Predictions:
     """Predicts one by one and in batches, because the two differ in the last bits.
 
@@ -186,6 +187,7 @@ def _predict_all(
         predict: returns the outputs for a batch of values.
         values: encoded images or serialized examples.
         step: name of the step in the progress; "" reports no progress.
+        names: outputs to keep.
     """
     outputs: dict[str, Outputs] = {}
     milliseconds = []
@@ -198,7 +200,7 @@ def _predict_all(
                 progress.report(step, len(values[first : first + size]), len(_BATCH_SIZES) * len(values))
             if size == 1:
                 milliseconds.append((time.perf_counter() - start) * 1000)
-        outputs[way] = {name: np.concatenate([part[name] for part in parts]) for name in _OUTPUTS}
+        outputs[way] = {name: np.concatenate([part[name] for part in parts]) for name in names}
     return _Predictions(outputs, statistics.median(milliseconds))
 
 

@@ -128,4 +128,5 @@ def _check_apart(path: str, images: Sequence[str]) -> None:
 
 
 def _explain(path: str, error: OSError) -> UsageError:
-    return UsageError(f"--explain: {path}: cannot be written: {error.strerror}. Name another folder.")
+    reason = "it is a file" if isinstance(error, FileExistsError) else error.strerror
+    return UsageError(f"--explain: {path}: cannot be written: {reason}. Name another folder.")

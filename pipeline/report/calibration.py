@@ -18,8 +18,13 @@ def _describe_figures(figures: CalibrationFigures) -> list[str]:
     return [
         f"temperature {figures.temperature:.3g} from val: log loss {_show(figures.log_loss)}, before "
         f"{_show(figures.log_loss_before)}",
-        f"calibration error {_show(figures.ece)}, before {_show(figures.ece_before)}",
+        f"calibration error {_show(figures.ece)}, before {_show(figures.ece_before)}{_judge(figures)}",
     ]
+
+
+def _judge(figures: CalibrationFigures) -> str:
+    worse = figures.ece.value > figures.ece_before.value
+    return ", so worse: the temperature is fitted to the log loss of val" if worse else ""
 
 
 def _show(figure: Figure) -> str:

@@ -81,7 +81,7 @@ def test_overlays_do_not_become_images(photograph, tmp_path, named, below):
     ("path", "words"),
     [
         ("/proc/why", "cannot be written: No such file or directory. Name another folder"),
-        ("{file}", "cannot be written: File exists"),
+        ("{file}", "cannot be written: it is a file"),
         ("{file}/why", "cannot be written: Not a directory"),
         ("gs://bucket/why", "is not on this machine"),
     ],

@@ -26,6 +26,15 @@ def test_a_model_without_a_temperature_or_a_threshold_says_why():
     ]
 
 
+def test_a_temperature_that_makes_the_calibration_error_worse_is_called_so():
+    """It may make the log loss better all the same."""
+    worse = {"ece": EVALUATION.calibration.ece_before, "ece_before": EVALUATION.calibration.ece}
+    assert describe_calibration(change(calibration=worse))[1] == (
+        "calibration error 0.060 (0.030 to 0.090), before 0.040 (0.020 to 0.060), so worse: the temperature is "
+        "fitted to the log loss of val"
+    )
+
+
 def test_an_evaluation_of_an_earlier_graft_has_no_sentences():
     """It has neither record."""
     assert describe_calibration(EVALUATION.model_copy(update={"calibration": None, "acceptance": None})) == []
