@@ -23,7 +23,9 @@ from serving.releases.versions import Version
 from serving.storage.listing import measure
 
 _END_IT = "end it (Ctrl-C there; the same command continues later after the finished components) and type this again"
-_WIDE = 80  # columns
+_TITLES = ("version", "state", "pushed (UTC)", "accuracy", "run", "size")
+_SHORT = len(_TITLES) - 2  # columns of the table on a narrow terminal
+_UNLIMITED = 1000  # characters of a line where the output is no terminal
 _EARLIEST = 1_400_000_000  # seconds since 1970; a smaller version number is no time
 
 
@@ -107,12 +109,26 @@ def read_number(version: str, model_dir: str) -> int:
 
 
 def print_releases(model_dir: str, console: Console) -> None:
-    """Prints a row for each version, newest first, and the labels with their versions."""
-    # One space between columns, so that a row fits into 80 columns; a narrower terminal omits run and size.
+    """Prints a row for each version, newest first, and the labels; a narrow terminal omits run and size."""
+    unlimited = console.options.update(width=_UNLIMITED)
+    table = _make_table(model_dir, len(_TITLES))
+    if console.is_terminal and console.measure(table, options=unlimited).maximum > console.width:
+        table = _make_table(model_dir, _SHORT)
+    print_plain(console, model_dir)
+    if not console.is_terminal:
+        console.width = _UNLIMITED
+    console.print(table)
+    print_plain(console, _describe_labels(model_dir))
+    for line in _describe_damage(model_dir):
+        print_plain(console, line)
+    if too_large := versions.describe_too_large(model_dir):
+        print_plain(console, too_large.strip())
+
+
+def _make_table(model_dir: str, columns: int) -> Table:
+    """Makes a row for each version, with the first cells; one space between columns, for 80 characters are few."""
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
-    titles = ("version", "state", "pushed (UTC)", "accuracy", "run", "size")
-    shown = len(titles) - 2 if console.is_terminal and console.width < _WIDE else len(titles)
-    for title in titles[:shown]:
+    for title in _TITLES[:columns]:
         table.add_column(title, no_wrap=True, justify="right" if title in ("version", "accuracy", "size") else "left")
     for row in describe(model_dir):
         accuracy = "" if row.accuracy is None else f"{row.accuracy:.3f}"
@@ -120,14 +136,8 @@ def print_releases(model_dir: str, console: Console) -> None:
         state = {"live": "[green]live[/]", "canary": "[yellow]canary[/]"}.get(row.state, row.state)
         run = escape(printable(row.run_id or ""))
         cells = (str(row.version), state, escape(printable(pushed)), accuracy, run, decimal(row.bytes))
-        table.add_row(*cells[:shown])
-    print_plain(console, model_dir)
-    console.print(table)
-    print_plain(console, _describe_labels(model_dir))
-    for line in _describe_damage(model_dir):
-        print_plain(console, line)
-    if too_large := versions.describe_too_large(model_dir):
-        print_plain(console, too_large.strip())
+        table.add_row(*cells[:columns])
+    return table
 
 
 def render_json(model_dir: str) -> str:

@@ -88,6 +88,16 @@ def test_table_cuts_no_number_off_on_a_terminal(workspace, width):
     assert "…" not in console.file.getvalue()
 
 
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_large_withdrawn_version_is_not_cut_off(workspace, terminal):
+    """A row of 81 characters; off a terminal the run stays, and the line is long."""
+    (workspace / f"withdrawn-{WITHDRAWN}" / "large").write_bytes(bytes(114_100_000 // 1000) * 10)
+    console = Console(file=io.StringIO(), width=60, force_terminal=terminal, color_system=None)
+    print_releases(str(workspace), console)
+    assert "…" not in console.file.getvalue()
+    assert ("20261125T130749-090Z-3f2a" in console.file.getvalue()) != terminal
+
+
 def test_other_programs_get_the_same_as_json(workspace, tmp_path):
     """One object; what is not known is null."""
     tree = json.loads(graft("releases", "--json", cwd=tmp_path).stdout)
