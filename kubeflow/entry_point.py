@@ -19,6 +19,7 @@ from typing import Any
 from kubeflow.folders import check_folders, explain_refused_file
 from kubeflow.version import check_version, read_version
 from schema.errors import GraftError, describe_error
+from serving.process.cores import bound_thread_pools
 from serving.process.output import echo, make_streams_safe
 from serving.storage.gfile import load_tensorflow, set_defaults
 
@@ -41,6 +42,7 @@ def main(arguments: Sequence[str]) -> int:
     """
     os.umask(os.umask(_UMASK) | _UMASK)
     args, beam_args = _parse(arguments)
+    bound_thread_pools()
     set_defaults()
     make_streams_safe()
     try:
