@@ -6,13 +6,14 @@ the same bytes: a folder grows by new images when it goes on from `first`.
 
 import hashlib
 import io
-import os
 import pathlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from PIL import Image, ImageOps
+
+from serving.process.cores import count_cores
 
 NOISE_CLASSES = ("dark", "light")
 _SUFFIXES = {".jpg", ".jpeg"}
@@ -69,7 +70,7 @@ def _write(
 
     for label in labels:
         (folder / label).mkdir(parents=True, exist_ok=True)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(count_cores()) as pool:
         list(pool.map(write, numbers))  # a list, so that an error comes out
 
 

@@ -1,12 +1,13 @@
 """Settings of tf.data: parallelism, seeded shuffling, and no autotuning."""
 
-import os
-
 import tensorflow as tf
 
-# One parallel call per core, and a few batches ready ahead. Not AUTOTUNE: its thread sleeps between measurements,
-# and deleting an iterator waits until the thread wakes. That wait took up to 3 seconds after 12 seconds of work.
-PARALLEL_CALLS = os.cpu_count() or 1
+from serving.process.cores import count_cores
+
+# One parallel call per core, and a few batches ready ahead. The calls run in the pool of TensorFlow, one thread a core.
+# Not AUTOTUNE: its thread sleeps between measurements, and deleting an iterator waits until the thread wakes. That wait
+# took up to 3 seconds after 12 seconds of work.
+PARALLEL_CALLS = count_cores()
 READY_BATCHES = 2
 
 

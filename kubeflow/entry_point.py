@@ -20,6 +20,7 @@ from kubeflow.folders import check_folders, explain_refused_file
 from kubeflow.version import check_version, read_version
 from pipeline.cards import IMAGE_REMEDY, describe_unused_card, explain_full_card
 from schema.errors import GraftError, describe_error
+from serving.process.cores import bound_thread_pools
 from serving.process.output import echo, make_streams_safe
 from serving.storage.gfile import load_tensorflow, set_defaults
 
@@ -42,6 +43,7 @@ def main(arguments: Sequence[str]) -> int:
     """
     os.umask(os.umask(_UMASK) | _UMASK)
     args, beam_args = _parse(arguments)
+    bound_thread_pools()
     set_defaults()
     make_streams_safe()
     try:

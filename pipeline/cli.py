@@ -33,6 +33,7 @@ from pipeline.console.ending import Interrupts, end_at_once, interruptible
 from pipeline.console.printing import echo, find_command, print_error, print_usage_error
 from schema.errors import GraftError, UsageError
 from schema.version import VERSION
+from serving.process.cores import bound_thread_pools
 from serving.process.muting import mute_tensorflow
 from serving.process.output import make_streams_safe
 from serving.storage.gfile import set_defaults
@@ -82,6 +83,7 @@ for command in _COMMANDS:
 def main() -> None:
     """Runs the command line; prints an error that a user can cause as one message, without a traceback."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    bound_thread_pools()
     mute_tensorflow()
     set_defaults()
     make_streams_safe()

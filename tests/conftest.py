@@ -9,6 +9,8 @@ import pytest
 from image_files import CLASSES, FILES, encode, write_images
 from warm import start_warm_python
 
+from serving.process.cores import count_cores
+
 # As `./graft` sets them: serving.storage.gfile.set_defaults. Before any test module imports TensorFlow.
 os.environ |= {"GCS_READ_CACHE_BLOCK_SIZE_MB": "8", "GCS_STAT_CACHE_MAX_AGE": "0"}
 # Whoever called `/somewhere/graft test` reads that in each next step; the tests expect `./graft`.
@@ -20,7 +22,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 # Several processes of tests share the processors: so do the threads of TensorFlow and of what the tests start.
 if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 0)):
-    threads = str(max(1, len(os.sched_getaffinity(0)) // workers))
+    threads = str(max(1, count_cores() // workers))
     for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"):
         os.environ.setdefault(name, threads)
 

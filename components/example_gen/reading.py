@@ -13,9 +13,10 @@ from components.example_gen.decode_cache import DecodedImages
 from components.example_gen.decode_trial import find_reason, try_to_decode
 from components.example_gen.duplicates import Record
 from components.images.formats import TRANSPOSED, UNFINISHED
+from serving.process.cores import count_cores
 from serving.storage.gfile import REQUESTS_AT_ONCE, is_remote
 from serving.storage.regular import read_regular
-from serving.storage.threads import thread_pool
+from serving.storage.threads import map_in_threads
 
 GONE = "gone since the folder was listed"
 
@@ -43,11 +44,13 @@ def read_images(
     Returns:
         A record of each file, in the same order.
     """
-    records = []
-    with thread_pool(REQUESTS_AT_ONCE if is_remote(data) else os.cpu_count()) as threads:
-        for record in threads.map(lambda file: read_image(file, data, max_megapixels, decoded), files):
-            records.append(record)
-            progress.report("images read", 1, total)
+
+    def read(file: layout.ImageFile) -> Record:
+        record = read_image(file, data, max_megapixels, decoded)
+        progress.report("images read", 1, total)
+        return record
+
+    records = map_in_threads(read, files, REQUESTS_AT_ONCE if is_remote(data) else count_cores())
     if decoded:
         decoded.add(records)
     return [_turn_upright(record) for record in records] if orientation == "exif" else records

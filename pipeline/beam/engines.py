@@ -22,6 +22,7 @@ _RUNNERS = {
     "flink": f"{watch.__name__}.{watch.FlinkRunner.__name__}",
     "dataflow": "DataflowRunner",
 }
+_WORKER_START = "--beam_plugins=pipeline.beam.worker_start"
 _ENVIRONMENTS = {"portable": "LOOPBACK", "flink": "EXTERNAL"}
 _LOCAL = re.compile(r"(?:localhost|127\..*|\[::1\]):\d+")
 _PORTABLE = {
@@ -95,6 +96,7 @@ def _make_args(beam: Beam, workspace_root: str) -> list[str]:
             f"--region={beam.region}",
             f"--temp_location={beam.temp_location or workspace_root.rstrip('/') + '/beam'}",
             *([f"--max_num_workers={beam.parallelism}"] if beam.parallelism else []),
+            _WORKER_START,
             "--experiments=no_use_multiple_sdk_containers",  # one process a machine, because TensorFlow uses all cores
             "--no_save_main_session",  # the steps are functions of modules
         ]
@@ -103,6 +105,7 @@ def _make_args(beam: Beam, workspace_root: str) -> list[str]:
         *runner,
         f"--job_endpoint={beam.job_endpoint}",
         *_describe_environment(beam),
+        _WORKER_START,
         *([f"--{parallelism}={beam.parallelism}"] if beam.parallelism else []),
         *([f"--graft_max_silent_minutes={beam.max_silent_minutes}"] if beam.max_silent_minutes else []),
         # Without this, Beam lists the installed packages for each pipeline, and stages the list for the workers.

@@ -1,6 +1,5 @@
 """`./graft test`: runs ruff, mypy and pytest on the project."""
 
-import os
 import pathlib
 import shlex
 import subprocess
@@ -11,12 +10,13 @@ import click
 
 from pipeline.console.printing import echo
 from pipeline.downloads.browser import install_browser
+from serving.process.cores import count_cores
 
 ROOT = pathlib.Path(__file__).parents[2]
 QUICK, NORMAL, ALL = "not slow and not long", "not long", ""
 # One process more than cores, because tests wait a fifth of the time for a server or a child process. A file of tests
 # stays in one process, because its tests share fixtures. At most 4 processes, because each takes 2 GB.
-_PROCESSES = str(min(4, len(os.sched_getaffinity(0)) + 1))
+_PROCESSES = str(min(4, count_cores() + 1))
 _SPREAD = ["-n", _PROCESSES, "--dist", "loadfile", "--no-loadscope-reorder"]
 LINTERS = (["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"])
 FOLDERS = ["schema", "serving", "components", "pipeline", "kubeflow"]

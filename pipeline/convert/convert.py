@@ -23,6 +23,7 @@ from pipeline.convert.pillow import can_convert, check_and_orient, convert, set_
 from pipeline.convert.summary import Outcome, Summary, show_progress
 from schema.errors import DataError, GraftError, UsageError
 from schema.text import printable
+from serving.process.cores import count_cores
 from serving.storage.gfile import is_remote
 from serving.storage.regular import open_regular
 from serving.storage.whole_files import write_whole
@@ -144,7 +145,7 @@ def _map(function: Callable[[_Item], _Result], items: Iterable[_Item], advance: 
 
     After an error or Ctrl-C it starts no further item.
     """
-    threads = ThreadPoolExecutor(os.cpu_count())
+    threads = ThreadPoolExecutor(count_cores())
     results = []
     try:
         for result in threads.map(function, items):

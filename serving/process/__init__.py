@@ -1,1 +1,1 @@
-"""Standard streams, signals and ports of a process."""
+"""Standard streams, signals, ports and cores of a process."""

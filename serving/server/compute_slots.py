@@ -6,7 +6,6 @@ older ones wait on, and their clients have probably given up ("adaptive LIFO": B
 2015).
 """
 
-import os
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 import grpc
 import numpy as np
 
+from serving.process.cores import count_cores
 from serving.server.errors import ServingError
 
 _LATE_SECONDS = 1.0  # longest wait of the oldest request in first-come order; beyond, the newest request is next
@@ -38,7 +38,7 @@ class ComputeSlots:
         Args:
             count: number of slots; 0 for two per processor, and at least four.
         """
-        self._free = count or max(_MIN_SLOTS, 2 * len(os.sched_getaffinity(0)))
+        self._free = count or max(_MIN_SLOTS, 2 * count_cores())
         self._waiting: list[_Waiting] = []
         self._lock = threading.Lock()
 

@@ -10,6 +10,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, te
 from tensorflow_serving.config import model_server_config_pb2
 
 from schema.errors import UsageError
+from serving.process.cores import count_cores
 
 _PLATFORM = "tensorflow"
 # Scheme of a URI, as in TensorFlow's io::ParseURI.
@@ -44,8 +45,8 @@ class BatchingParameters:
     max_batch_size: int = 1000
     batch_timeout_micros: int = 0
     max_enqueued_batches: int = 10
-    # Number of processors that this process may use, as TensorFlow's port::MaxParallelism.
-    num_batch_threads: int = dataclasses.field(default_factory=lambda: len(os.sched_getaffinity(0)))
+    # As TensorFlow's port::MaxParallelism, which does not know the CPU limit of a container.
+    num_batch_threads: int = dataclasses.field(default_factory=count_cores)
     thread_pool_name: str = "batch_threads"
     allowed_batch_sizes: tuple[int, ...] = ()
     pad_variable_length_inputs: bool = False

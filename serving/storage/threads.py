@@ -1,8 +1,13 @@
 """Thread pool whose threads are not waited for when the work is aborted."""
 
+import collections
 import contextlib
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from typing import TypeVar
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 
 
 @contextlib.contextmanager
@@ -22,3 +27,37 @@ def thread_pool(count: int | None) -> Iterator[ThreadPoolExecutor]:
         threads.shutdown(wait=False, cancel_futures=True)
         raise
     threads.shutdown()
+
+
+def map_in_threads(function: Callable[[_Item], _Result], items: Iterable[_Item], count: int) -> list[_Result]:
+    """Calls a function with each item, in threads that fetch the next item themselves.
+
+    `ThreadPoolExecutor.map` makes a future of each item and wakes the caller for it, which takes a third of the time of
+    reading a small image. After an error or Ctrl-C, no thread fetches another item.
+
+    Args:
+        function: function to call.
+        items: its arguments.
+        count: number of threads.
+    Returns:
+        The results, in the order of the items.
+    """
+    waiting = collections.deque(enumerate(items))
+    results: dict[int, _Result] = {}
+    total = len(waiting)
+
+    def work() -> None:
+        while True:
+            try:
+                index, item = waiting.popleft()
+            except IndexError:  # no item is left
+                return
+            results[index] = function(item)
+
+    with thread_pool(count) as threads:
+        try:
+            for ended in wait([threads.submit(work) for _ in range(count)], return_when=FIRST_EXCEPTION).done:
+                ended.result()
+        finally:
+            waiting.clear()
+    return [results[index] for index in range(total)]

@@ -356,6 +356,17 @@ def test_fault_of_the_engine_is_told_and_its_chain_is_in_the_log(monkeypatch, ca
     )
 
 
+def test_task_bounds_its_thread_pools_before_it_runs(monkeypatch):
+    """A pod with a limit of 2 on a node of 64 cores has 2 threads a pool; TensorFlow is imported later."""
+    done = []
+    monkeypatch.setattr(entry_point, "bound_thread_pools", lambda: done.append("bounded"))
+    monkeypatch.setattr(entry_point, "_parse", lambda _: (types.SimpleNamespace(compiled_by=""), []))
+    monkeypatch.setattr(entry_point, "check_version", lambda _: None)
+    monkeypatch.setattr(entry_point, "run_task", lambda *_: done.append("run"))
+    assert entry_point.main([]) == 0
+    assert done == ["bounded", "run"]
+
+
 def test_outputs_of_an_earlier_try_are_removed_before_the_next(tmp_path):
     """An executor writes into an empty folder, which is made where there is none."""
     left = tmp_path / "examples/Split-train/data_tfrecord-00000-of-00003"

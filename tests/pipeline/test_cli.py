@@ -12,6 +12,7 @@ import pytest
 from made_up_evaluation import EVALUATION
 from manifests import write_manifest
 
+from pipeline import cli
 from pipeline.config.here import choose_workspace
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -26,6 +27,18 @@ def graft(*arguments, cwd, python=sys.executable):
         timeout=600,
         check=False,
     )
+
+
+def test_thread_pools_are_bounded_before_a_command_runs(monkeypatch):
+    """TensorFlow and the others read the number of threads when a command imports them."""
+    done = []
+    monkeypatch.setattr(cli, "bound_thread_pools", lambda: done.append("bounded"))
+    monkeypatch.setattr(cli, "mute_tensorflow", lambda: None)
+    monkeypatch.setattr(cli, "_call", lambda *_: done.append("called"))
+    monkeypatch.setattr(sys, "argv", ["graft"])
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert done == ["bounded", "called"]
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ import json
 import os
 import pathlib
 import shutil
-import threading
 import types
 
 import numpy as np
@@ -274,12 +273,12 @@ def read(names, data, content):
 
 
 def test_files_are_read_in_their_order_and_each_is_reported(tmp_path, encode_image):
-    """Many threads read the files; this thread reports them one by one."""
+    """Each of the threads reports the files that it has read, one by one."""
     names, heard = [f"{i:02d}.jpg" for i in range(40)], []
-    with progress.listen(lambda event: heard.append((event, threading.get_ident()))):
+    with progress.listen(heard.append):
         records = read(names, tmp_path, encode_image())
     assert [record.path for record in records] == names
-    assert heard == [(progress.Event("images read", 1, 40), threading.get_ident())] * 40
+    assert heard == [progress.Event("images read", 1, 40)] * 40
 
 
 def test_exact_duplicates_are_kept_once(troubled):

@@ -1,14 +1,17 @@
 """Brightness of an image that is read; it detects a covered or turned camera."""
 
 import io
+import time
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from components.example_gen import decode_trial
 from components.example_gen.decode_cache import DecodedImages
 from components.example_gen.layout import ImageFile
 from components.example_gen.reading import read_images, try_to_decode
+from serving.storage.threads import map_in_threads
 
 BLACK, GREY, WHITE = 0, 100, 255
 
@@ -37,6 +40,40 @@ def test_the_brightness_is_the_mean_of_pixels_and_colours():
     pixels = np.zeros((30, 30, 3))
     pixels[:10, :, 0] = WHITE
     assert measure(encode(pixels)) == pytest.approx(WHITE / 9)
+
+
+def test_the_brightness_is_exact_on_any_number_of_cores():
+    """TensorFlow's mean of float32 has other last bits where more cores share the sum, in one of four photographs."""
+    images = np.random.default_rng(0).integers(0, 256, (20, 300, 400, 3))
+    for pixels in images:
+        assert measure(encode(pixels, "BMP")) == np.float32(pixels.sum() / pixels.size)
+
+
+def test_an_image_is_decoded_in_the_thread_that_asks():
+    """A pool of TensorFlow's would be a second one beside the threads that read, and each hand-over costs time."""
+    content = encode(np.random.default_rng(0).integers(0, 256, (1500, 1500, 3)))
+    measure(content)
+    thread, process = time.thread_time(), time.process_time()
+    measure(content)
+    assert time.thread_time() - thread > (time.process_time() - process) / 2
+
+
+def test_threads_that_begin_at_once_share_a_graph(monkeypatch):
+    """Building it takes a second, under Python's lock: 16 threads would take 16."""
+    built = []
+
+    def build(*inputs):
+        built.append(inputs)
+        return decode(*inputs)
+
+    decode = decode_trial._decode
+    monkeypatch.setattr(decode_trial, "_decode", build)
+    decode_trial._build_decoder.cache_clear()
+    try:
+        found = map_in_threads(measure, [encode(np.full((4, 4, 3), GREY))] * 8, 8)
+    finally:
+        decode_trial._build_decoder.cache_clear()
+    assert (found, len(built)) == ([GREY] * 8, 1)
 
 
 @pytest.mark.parametrize("shape", [(1700, 2000, 3), (3000, 40, 3), (1, 3000, 3)])

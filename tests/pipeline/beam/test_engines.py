@@ -2,6 +2,7 @@
 
 import pathlib
 import socket
+import sys
 import threading
 
 import pytest
@@ -18,6 +19,7 @@ from apache_beam.options.pipeline_options_validator import PipelineOptionsValida
 from apache_beam.portability.api import beam_job_api_pb2
 from apache_beam.runners import create_runner
 from apache_beam.runners.portability.local_job_service import LocalJobServicer
+from apache_beam.runners.worker import sdk_worker_main
 from apache_beam.transforms.environments import Environment
 from flink_job_server import FlinkJobServer, serve
 
@@ -28,6 +30,7 @@ from pipeline.config.config import Beam
 from pipeline.config.load import load_config
 from schema.errors import DataError, UsageError
 from schema.version import VERSION
+from serving.process import cores
 
 SETUP_FILE = str(pathlib.Path(__file__).parents[3] / "setup.py")
 HERE = {"data": "/photos", "out": "/graft-out"}
@@ -88,6 +91,17 @@ def test_parallelism_is_what_each_engine_calls_it():
     assert parse(PortableOptions, "/out", **PORTABLE, parallelism=3).sdk_worker_parallelism == "3"
     assert parse(FlinkRunnerOptions, "/out", **FLINK, parallelism=3).parallelism == 3
     assert parse(WorkerOptions, "gs://b/root", **DATAFLOW, parallelism=3).max_num_workers == 3
+
+
+@pytest.mark.parametrize("keys", [PORTABLE, FLINK, DATAFLOW], ids=lambda keys: keys["runner"])
+def test_each_worker_bounds_its_thread_pools_when_it_starts(keys, monkeypatch):
+    """Beam imports the module before the first step; a worker's container may have a CPU limit that no library sees."""
+    [start] = parse(SetupOptions, "gs://bucket/root", **keys).beam_plugins
+    monkeypatch.delitem(sys.modules, start, raising=False)
+    bounded = []
+    monkeypatch.setattr(cores, "bound_thread_pools", lambda: bounded.append(start))
+    sdk_worker_main._import_beam_plugins([start])
+    assert bounded == [start]
 
 
 def test_workers_get_the_code_from_the_project_or_from_an_image():

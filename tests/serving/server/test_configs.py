@@ -1,12 +1,12 @@
 """Text-protobuf files are read and refused as by TensorFlow Serving, with the same messages."""
 
 import dataclasses
-import os
 
 import pytest
 from tensorflow_serving.config import model_server_config_pb2
 
 from schema.errors import UsageError
+from serving.process.cores import count_cores
 from serving.server import configs
 
 TWO_MODELS = """
@@ -191,7 +191,7 @@ def test_batching_defaults_are_the_real_servers(write):
     found = configs.read_batching_parameters(write(""))
     assert found == configs.BatchingParameters()
     assert (found.max_batch_size, found.batch_timeout_micros, found.max_enqueued_batches) == (1000, 0, 10)
-    assert found.num_batch_threads == len(os.sched_getaffinity(0))
+    assert found.num_batch_threads == count_cores()
     assert found.allowed_batch_sizes == ()
 
 
