@@ -26,6 +26,7 @@ from benchmarks.photographs_folder import write_photographs
 from components.artifacts import IngestReport
 from components.embedder.backbone import BaseSpec
 from components.embedder.component import DEFAULT_TRUNK_GB, EmbedderExecutor
+from components.example_files import name_file
 from components.example_gen.component import make_example
 from components.example_gen.duplicates import Record
 from components.network import resnet
@@ -38,14 +39,17 @@ from schema import features
 BATCH, IMAGE_SIZE, SHARD = 32, 224, 1024
 
 
-def write_examples(photographs: pathlib.Path, folder: pathlib.Path, count: int) -> None:
-    """Writes examples as ExampleGen does, all of them to train on, and their counts."""
+def write_examples(photographs: pathlib.Path, folder: pathlib.Path, count: int, files: int = 0) -> None:
+    """Writes examples as ExampleGen does, all of them to train on and as many in each file, and their counts."""
     paths = sorted(photographs.glob("*/*"), key=lambda path: hashlib.sha256(path.read_bytes()).digest())[:count]
+    files = files or -(-count // SHARD)
     for split in features.SPLITS:
         (folder / f"Split-{split}").mkdir(parents=True)
-    for start in range(0, count, SHARD):
-        with tf.io.TFRecordWriter(str(folder / "Split-train" / f"data_tfrecord-{start:07d}")) as writer:
-            for path in paths[start : start + SHARD]:
+        (folder / f"Split-{split}" / name_file(0, 1)).touch()
+    (folder / "Split-train" / name_file(0, 1)).unlink()
+    for number in range(files):
+        with tf.io.TFRecordWriter(str(folder / "Split-train" / name_file(number, files))) as writer:
+            for path in paths[number::files]:
                 content = path.read_bytes()
                 digest = hashlib.sha256(content).hexdigest()
                 record = Record(path.name, path.parent.name, "", "", len(content), digest)

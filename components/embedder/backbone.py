@@ -2,24 +2,30 @@
 
 import dataclasses
 import functools
+import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_transform as tft
 
+from components.embedder.arithmetic import count_batch, describe_here
 from components.network import resnet
 from components.network.folded import FoldedBase, fold_weights, make_steps, pool
 from components.row_store.shards import FeatureKey
-from components.tfdata import READY_BATCHES
+from components.tfdata import READY_BATCHES, without_autotune
 from components.transform.graph_digest import digest_output
 from components.transform.pixels import read_uint8
 from components.transform.preprocessing import from_uint8
 from schema import features
 
 EMBEDDING = "embedding"
-_BATCH = 32  # larger batches are no faster on a CPU, and take memory
+_DECODED = 32  # images that one call decodes; larger ones wait longer for the first batch, and take memory
+_Item = TypeVar("_Item")
+# Positions in a file, int64 [batch], and pixels of these images, uint8 [batch, size, size, 3].
+Batches = Iterator[tuple[np.ndarray, tf.Tensor]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +37,8 @@ class BaseSpec:
         seed: seed of random weights.
         image_size: width and height in pixels.
         fine_tune_from: first block that phase 2 trains, as for `resnet.freeze_below`; "" without a phase 2.
-        precision: type that the frozen base computes in, "float32" or "bfloat16".
+        precision: type that the frozen base computes in, "float32" or "bfloat16"; or "auto", which the Embedder chooses
+            by its devices.
     """
 
     weights: str
@@ -75,34 +82,46 @@ class FrozenBase:
         self._graph = tft.TFTransformOutput(transform_graph)
         weights = resnet.digest_weights(self.network)
         graph = digest_output(self._graph.transform_savedmodel_dir, features.PIXELS)
-        shape, arithmetic = (features.EMBEDDING_SIZE,), describe_arithmetic(spec.precision)
+        shape, arithmetic = (features.EMBEDDING_SIZE,), describe_here(spec.precision)
         self.embedding_key = FeatureKey(EMBEDDING, weights, graph, shape, "float32", arithmetic)
         self.extractor_key = None
         if self.split_layer:
             shape = tuple(self.network.get_layer(self.split_layer).output.shape[1:])
             self.extractor_key = FeatureKey(self.split_layer, weights, graph, shape, "bfloat16", arithmetic)
 
-    def run(
-        self, examples: str, keep: np.ndarray, with_features: bool
-    ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray | None]]:
-        """Runs images through the base, in batches, with the weights that it had in the first run.
+    def read(self, examples: str, keep: np.ndarray) -> Batches:
+        """Begins to decode images, and returns when the first batch is decoded.
+
+        From then on, tf.data decodes a few batches ahead.
 
         Args:
             examples: path of a TFRecord file of ExampleGen.
-            keep: bool [num_images], true for the images of the file to run.
+            keep: bool [num_images], true for the images of the file to decode.
+        Returns:
+            Batches for `run`.
+        """
+        size, positions = count_batch(), np.flatnonzero(keep)
+        images = read_uint8([examples], self._transform, _DECODED, keep=keep)
+        images = images if size == _DECODED else without_autotune(images.rebatch(size))
+        pixels = iter(images.map(lambda pixels, _: pixels).prefetch(READY_BATCHES))
+        decoded = itertools.chain(list(itertools.islice(pixels, 1)), pixels)
+        return zip(np.split(positions, range(size, len(positions), size)), decoded, strict=True)
+
+    def run(self, batches: Batches, with_features: bool) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray | None]]:
+        """Runs images through the base, with the weights that it had in the first run.
+
+        A card computes a batch while the caller takes the one before.
+
+        Args:
+            batches: batches of `read`.
             with_features: True to yield the output of the split layer as well.
         Yields:
             The positions of the images in the file, int64 [batch]; their embeddings float32 [batch, 2048]; and the
             output of the split layer, bfloat16 [batch, *extractor_key.shape], or None.
         """
-        positions = np.flatnonzero(keep)
         forward = self._forward_both if with_features else self._forward
-        done = 0
-        for images, _ in read_uint8([examples], self._transform, _BATCH, keep=keep).prefetch(READY_BATCHES):
-            outputs = forward(images)
-            extracted = outputs[1].numpy() if with_features else None
-            yield positions[done : done + len(images)], outputs[0].numpy(), extracted
-            done += len(images)
+        for positions, outputs in _keep_one_ahead((positions, forward(pixels)) for positions, pixels in batches):
+            yield positions, outputs[0].numpy(), outputs[1].numpy() if with_features else None
 
     @functools.cached_property
     def _transform(self) -> tf.Module:
@@ -145,6 +164,11 @@ class FrozenBase:
         )
 
 
-def describe_arithmetic(precision: str) -> str:
-    """Names the computation of a folded base in a FeatureKey: features of another computation differ by a rounding."""
-    return f"folded {precision}"
+def _keep_one_ahead(items: Iterable[_Item]) -> Iterator[_Item]:
+    """Yields each item when the next one has been asked for."""
+    waiting: list[_Item] = []
+    for item in items:
+        waiting.append(item)
+        if len(waiting) > 1:
+            yield waiting.pop(0)
+    yield from waiting

@@ -21,8 +21,9 @@ from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionP
 from tfx.utils import proto_utils
 
 from components import progress
+from components.embedder.arithmetic import AUTO, choose_precision, describe_arithmetic, read_precision
 from components.embedder.artifact import read_embeddings, read_rows
-from components.embedder.backbone import FrozenBase, describe_arithmetic
+from components.embedder.backbone import BaseSpec, FrozenBase
 from components.embedder.backbone_cache import open_features, read_features
 from components.example_files import list_files
 from components.network import resnet, served
@@ -30,6 +31,7 @@ from components.probabilities import scale_probabilities
 from components.records.embedding import EmbeddingSummary
 from components.records.history import TrainingHistory
 from components.records.predictions import PREDICTIONS, Predictions, no_baseline
+from components.row_store.shards import FeatureKey
 from components.run_parameters import RunParameters, declare
 from components.trainer import curves, devices
 from components.trainer.acceptance import fit_score
@@ -156,7 +158,7 @@ def run_fn(fn_args: FnArgs) -> None:
     chosen = devices.choose_devices(settings.precision)
     with chosen.strategy.scope():
         progress.report("building the network")
-        frozen = FrozenBase(settings.base, fn_args.transform_output)
+        frozen = FrozenBase(follow_embedder(settings.base, report), fn_args.transform_output)
         passes = count_passes(settings, report.trunk is not None)
         files = fn_args.train_files + fn_args.eval_files
         with pixels.cache_folder(files, settings.image_size, passes, fn_args.model_run_dir) as cache:
@@ -170,6 +172,14 @@ def run_fn(fn_args: FnArgs) -> None:
     write_history(trained, inputs.computed, fn_args.model_run_dir)
     probabilities = scale_probabilities(trained.val.probabilities, calibration.temperature)
     write_val_predictions(probabilities, report, fn_args, settings)
+
+
+def follow_embedder(base: BaseSpec, report: EmbeddingSummary) -> BaseSpec:
+    """Gives a base of the precision "auto" the precision of the embeddings; without embeddings that of the devices."""
+    if base.precision != AUTO:
+        return base
+    precision = read_precision(FeatureKey.from_json(report.kind).arithmetic) if report.kind else choose_precision(AUTO)
+    return dataclasses.replace(base, precision=precision)
 
 
 def read_inputs(

@@ -3,7 +3,7 @@
 from typing import Literal
 
 from components.embedder.backbone import BaseSpec
-from components.trainer.devices import BFLOAT16, FLOAT32
+from components.trainer.devices import AUTO, BFLOAT16, FLOAT32
 from components.trainer.optimizer import CONSTANT, AdamOptions
 from components.transform.pixels import Augmentation
 from serving.export.warmup_requests import WARMUP_BATCH
@@ -85,10 +85,10 @@ class Settings(Fields):
     def base(self) -> BaseSpec:
         """Weights, seed, image size, first trained block and precision of the frozen base.
 
-        The precision "auto" is float32 here: the machines of the Embedder may have other devices than the Trainer.
+        The Embedder chooses what "auto" is, and the Trainer follows it: the two may run on other devices.
         """
         fine_tune_from = self.fine_tune_from if self.fine_tune_epochs else ""
-        precision = BFLOAT16 if self.precision == BFLOAT16 else FLOAT32
+        precision = self.precision if self.precision in (AUTO, BFLOAT16) else FLOAT32
         return BaseSpec(self.weights, self.seed, self.image_size, fine_tune_from, precision)
 
     @property

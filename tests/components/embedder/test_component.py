@@ -198,21 +198,22 @@ def test_a_damaged_shard_is_computed_again_and_never_trusted(
 
 
 def test_a_run_that_was_killed_leaves_what_it_finished(embed, examples, small_base, tmp_path, monkeypatch):
-    """The second training file fails: the next run computes only the images of that file."""
-    run = FrozenBase.run
+    """The last file cannot be decoded, which shows while the one before is embedded: the next run computes it alone."""
+    read, begun = FrozenBase.read, []
 
-    def fail_later(self, source, keep, with_features):
-        if "00001-of-00002" in source:
-            raise OSError(28, "No space left on device")
-        return run(self, source, keep, with_features)
+    def fail_later(self, source, keep):
+        begun.append(source)
+        if len(begun) == 4:
+            raise OSError(5, "Input/output error")
+        return read(self, source, keep)
 
     with monkeypatch.context() as patch:
-        patch.setattr(FrozenBase, "run", fail_later)
-        with pytest.raises(Exception, match="No space left on device"):
+        patch.setattr(FrozenBase, "read", fail_later)
+        with pytest.raises(Exception, match="Input/output error"):
             embed(examples, tmp_path / "killed", store=tmp_path / "store")
     assert not list((tmp_path / "store").rglob("*.tmp"))
     again = embed(examples, tmp_path / "again", store=tmp_path / "store")
-    assert 3 <= again.report.computed < 14
+    assert again.report.computed == len(read_rows(begun[-1]))
 
 
 def test_images_of_an_earlier_attempt_are_computed_once_and_counted_once(
@@ -225,11 +226,11 @@ def test_images_of_an_earlier_attempt_are_computed_once_and_counted_once(
     file = ExampleFile(
         *(str(f / "data_tfrecord-00000-of-00002") for f in (examples / "Split-train", tmp_path)), "train"
     )
-    assert outlives.embed(file, "first")[0] == 5
+    assert outlives.finish(outlives.begin(file, "first"))[0] == 5
     for worker, computed in ((outlives, 5), (waited, 5), (later, 0)):
         worker._checked = True  # which would run up to 8 images
         monkeypatch.setattr(frozen, "run", lambda *args, **kwargs: pytest.fail("an image went through the base again"))
-        assert worker.embed(file, "second")[0] == computed
+        assert worker.finish(worker.begin(file, "second"))[0] == computed
     for key in (frozen.embedding_key, frozen.extractor_key):
         [shard] = pathlib.Path(tmp_path, key.name).glob("*.arrow")
         assert shard.name.startswith("this-run-first-")
