@@ -24,6 +24,7 @@ from tfx.types import artifact_utils, standard_artifacts
 
 from benchmarks.photographs_folder import write_photographs
 from components.artifacts import IngestReport
+from components.embedder.arithmetic import count_batch
 from components.embedder.backbone import BaseSpec
 from components.embedder.component import DEFAULT_TRUNK_GB, EmbedderExecutor
 from components.example_files import name_file
@@ -36,7 +37,7 @@ from components.schema_gen import read_schema
 from components.transform.preprocessing import preprocessing_fn
 from schema import features
 
-BATCH, IMAGE_SIZE, SHARD = 32, 224, 1024
+BATCH, IMAGE_SIZE, SHARD = count_batch(), 224, 1024
 
 
 def write_examples(photographs: pathlib.Path, folder: pathlib.Path, count: int, files: int = 0) -> None:

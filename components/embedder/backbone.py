@@ -1,11 +1,12 @@
 """Frozen base: builds it from a specification, computes the keys of its outputs, and runs it over images on disk."""
 
+import collections
 import dataclasses
 import functools
 import itertools
 import json
-from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import tensorflow as tf
@@ -23,7 +24,7 @@ from schema import features
 
 EMBEDDING = "embedding"
 _DECODED = 32  # images that one call decodes; larger ones wait longer for the first batch, and take memory
-_Item = TypeVar("_Item")
+_BEGUN = 2  # batches: one is computed, while the caller copies and writes the other
 # Positions in a file, int64 [batch], and pixels of these images, uint8 [batch, size, size, 3].
 Batches = Iterator[tuple[np.ndarray, tf.Tensor]]
 
@@ -110,7 +111,8 @@ class FrozenBase:
     def run(self, batches: Batches, with_features: bool) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray | None]]:
         """Runs images through the base, with the weights that it had in the first run.
 
-        A card computes a batch while the caller takes the one before.
+        The base computes a batch in a thread of its own while the caller copies and writes the one before. Two batches
+        at once would be 5 to 8 % faster on two cores, and take 134 MB more at 224 px.
 
         Args:
             batches: batches of `read`.
@@ -120,8 +122,13 @@ class FrozenBase:
             output of the split layer, bfloat16 [batch, *extractor_key.shape], or None.
         """
         forward = self._forward_both if with_features else self._forward
-        for positions, outputs in _keep_one_ahead((positions, forward(pixels)) for positions, pixels in batches):
-            yield positions, outputs[0].numpy(), outputs[1].numpy() if with_features else None
+        with ThreadPoolExecutor(1, thread_name_prefix="base") as thread:
+            begun: collections.deque[tuple[np.ndarray, Future[tuple[tf.Tensor, ...]]]] = collections.deque()
+            for positions, pixels in batches:
+                begun.append((positions, thread.submit(forward, pixels)))
+                if len(begun) == _BEGUN:
+                    yield _take(*begun.popleft())
+            yield from itertools.starmap(_take, begun)
 
     @functools.cached_property
     def _transform(self) -> tf.Module:
@@ -164,11 +171,9 @@ class FrozenBase:
         )
 
 
-def _keep_one_ahead(items: Iterable[_Item]) -> Iterator[_Item]:
-    """Yields each item when the next one has been asked for."""
-    waiting: list[_Item] = []
-    for item in items:
-        waiting.append(item)
-        if len(waiting) > 1:
-            yield waiting.pop(0)
-    yield from waiting
+def _take(
+    positions: np.ndarray, outputs: "Future[tuple[tf.Tensor, ...]]"
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Waits for the outputs of a batch, and copies them."""
+    embeddings, *extracted = (output.numpy() for output in outputs.result())
+    return positions, embeddings, extracted[0] if extracted else None

@@ -34,6 +34,7 @@ from pipeline.chain import Paths, create_pipeline
 from pipeline.check.left_out import suggest_conversion
 from pipeline.config.config import Config
 from pipeline.libraries import read_libraries
+from pipeline.local.card import CardWatch, watch_card
 from pipeline.local.interruption import describe_kept
 from pipeline.local.kept_predictions import save_predictions
 from pipeline.local.progress_display import ProgressDisplay, describe_state
@@ -138,13 +139,14 @@ def _run_chain(
     try:
         pipeline = _create_local_pipeline(config, resolved, workspace)
         _clear_artifacts(pipeline, workspace)
-        with contextlib.ExitStack() as spare:
+        with contextlib.ExitStack() as spare, watch_card() as card:
             runner = LocalRunner(
                 run_id,
-                lambda name: _start(name, display, log, spare),
-                lambda component: _finish(component, display, log),
+                lambda name: _start(name, display, log, spare, card),
+                lambda component: _finish(component, display, log, card),
             )
             runner.run(pipeline)
+        begun = begun.model_copy(update={"card_waited": card.waited})
         outcome = _collect(begun, display.finished, workspace, config.model_name)
         (outcome.result if isinstance(outcome, Trained) else outcome).write(str(folder))
     except DataError as error:
@@ -208,25 +210,29 @@ def _clear_artifacts(pipeline: Pipeline, workspace: Workspace) -> None:
         progress.report("", note=printable(note))
 
 
-def _start(component: str, display: ProgressDisplay, log: RunLog | None, spare: contextlib.ExitStack) -> None:
+def _start(
+    component: str, display: ProgressDisplay, log: RunLog | None, spare: contextlib.ExitStack, card: CardWatch
+) -> None:
     """Shows the started component on the display, and in the log.
 
     The ServingValidator's server imports TensorFlow while the Evaluator runs, which leaves cores idle.
     """
     display.start(component)
+    card.start(component)
     if log:
         log.start(component)
     if component == "Evaluator" and not launch.find_binary():
         spare.enter_context(launch.keep_spare(launch.ON_CPU))
 
 
-def _finish(component: Finished, display: ProgressDisplay, log: RunLog | None) -> bool:
+def _finish(component: Finished, display: ProgressDisplay, log: RunLog | None, card: CardWatch) -> bool:
     """Shows the finished component, and sets the totals of later steps from the counts of ExampleGen.
 
     Returns:
         False if the RetrainingGate decided against a training: the run ends there.
     """
     display.finish(component)
+    card.finish(component.name)
     if log:
         log.finish(describe_state(component))
     if component.name == "ExampleGen":
@@ -257,6 +263,7 @@ def _collect(
         seconds=_measure(components),
         libraries=begun.libraries,
         peak_mb=_measure_memory(components),
+        card_waited=begun.card_waited,
     )
     if not decision.train:
         return skipped
@@ -306,6 +313,7 @@ def _describe_training(
         seconds=skipped.seconds,
         libraries=skipped.libraries,
         peak_mb=skipped.peak_mb,
+        card_waited=skipped.card_waited,
     )
 
 

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import pathlib
 import shutil
+import threading
 import types
 
 import numpy as np
@@ -17,7 +18,7 @@ from components import progress
 from components.embedder import component
 from components.embedder.artifact import read_embeddings, read_rows
 from components.embedder.backbone import FrozenBase
-from components.embedder.component import ExampleFile, Work, Worker
+from components.embedder.component import EmbedFile, ExampleFile, Work, Worker
 from components.embedder.moments import Moments
 from components.network import resnet
 from components.row_store.store import EmbeddingStore
@@ -149,6 +150,68 @@ def test_stored_embeddings_of_another_base_are_refused(embed, first, examples, s
         append(list(read_all(first)), np.ones((14, 2048), np.float32))
     with pytest.raises(GraftError, match=r"not what the base makes of the images .* Remove this folder"):
         embed(examples, tmp_path / "second", store=store)
+
+
+def test_an_embedding_depends_on_no_file_and_no_batch(embed, first, write_examples, images, small_base, tmp_path):
+    """The same training images in three files, in another order: within the tolerance of the store's check."""
+    files = [images[7:4:-1], images[:1], images[4:0:-1]]
+    other = embed(write_examples(tmp_path / "other", {"train": files}), tmp_path / "out", fine_tune_epochs=0)
+    before, now = read_all(first), read_all(other)
+    assert len(now) == 8
+    largest = max(np.abs(row).max() for row in before.values())
+    assert max(np.abs(before[digest] - now[digest]).max() for digest in now) < component._TOLERANCE * largest
+
+
+class Files:
+    """Stand-in for a worker: a file is finished when the next one, or the end of the bundle, has come."""
+
+    def __init__(self, names, broken=""):
+        self.begun = {name: threading.Event() for name in names}
+        self.finished, self._broken = [], broken
+
+    def begin(self, name, attempt):
+        self.begun[name].set()
+        if name == self._broken:
+            raise OSError(5, "Input/output error")
+        return name
+
+    def finish(self, name):
+        later = [event for other, event in self.begun.items() if other > name][:1]
+        assert all(event.wait(10) for event in later)
+        self.finished.append(name)
+        return name
+
+
+@pytest.fixture
+def embed_files(monkeypatch):
+    """Returns a function that runs the DoFn over the files of a stand-in, as Beam does over a bundle."""
+
+    def run(worker):
+        do_fn = EmbedFile(None)
+        monkeypatch.setattr(do_fn, "acquire_worker", lambda base=None: worker)
+        do_fn.setup()
+        try:
+            do_fn.start_bundle()
+            results = [result for name in worker.begun for result in do_fn.process(name)]
+            return results + [windowed.value for windowed in do_fn.finish_bundle()]
+        finally:
+            do_fn.teardown()
+
+    return run
+
+
+def test_the_next_file_is_begun_before_this_one_is_finished(embed_files):
+    assert embed_files(Files("abc")) == ["a", "b", "c"]
+    assert embed_files(Files("a")) == ["a"]
+    assert embed_files(Files("")) == []
+
+
+@pytest.mark.parametrize(("broken", "finished"), [("a", []), ("b", ["a"]), ("c", ["a", "b"])])
+def test_a_file_that_cannot_be_read_loses_no_file_before_it(embed_files, broken, finished):
+    worker = Files("abc", broken)
+    with pytest.raises(OSError, match="Input/output error"):
+        embed_files(worker)
+    assert worker.finished == finished
 
 
 @pytest.mark.long
@@ -292,10 +355,13 @@ def test_a_base_of_other_weights_shares_nothing(embed, first, examples, small_ba
 
 
 def test_a_worker_with_another_base_refuses_to_work(examples, transform_graph, small_base, tmp_path, spec):
-    """A machine of a cluster with another weights file would store wrong rows."""
+    """A machine of a cluster with another weights file would store wrong rows, and so would one with another device."""
     kind = FrozenBase(dataclasses.replace(spec, seed=1), transform_graph).embedding_key
     with pytest.raises(GraftError, match="weights differ between the machines"):
         Worker(Work(spec, transform_graph, str(tmp_path), kind, None, 0, "run"))
+    on_a_card = dataclasses.replace(kind, arithmetic="folded TF32")
+    with pytest.raises(GraftError, match="in folded TF32 where the run was started, and in folded float32 on a worker"):
+        Worker(Work(spec, transform_graph, str(tmp_path), on_a_card, None, 0, "run"))
 
 
 def test_an_unknown_layer_fails_before_the_first_image(embed, examples, small_base, tmp_path, spec):
