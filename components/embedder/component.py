@@ -136,8 +136,8 @@ class EmbedderExecutor(base_beam_executor.BaseBeamExecutor):
         spec = BaseSpec.from_json(exec_properties["base"])
         spec = spec if fine_tunes else dataclasses.replace(spec, fine_tune_from="")
         graph, store = artifact_utils.get_single_uri(input_dict["transform_graph"]), exec_properties["store"]
-        base = FrozenBase(spec, graph)
         counts = IngestSummary.read(artifact_utils.get_single_uri(input_dict["report"])).images_by_split
+        base = FrozenBase(spec, graph, sum(counts[split] for split in splits))
         files = list(_list_files(input_dict["examples"], output, splits))
         key, note = _choose_features(store, base.extractor_key, counts, exec_properties["trunk_gb"], files)
         work = Work(spec, graph, store, base.embedding_key, key, sum(counts[split] for split in splits), _name_run())
@@ -221,7 +221,7 @@ class Worker:
             GraftError: if the base differs from that of the Embedder's own process.
         """
         self._work = work
-        self._base = base or FrozenBase(work.base, work.transform_graph)
+        self._base = base or FrozenBase(work.base, work.transform_graph, work.total)
         if self._base.embedding_key != work.embedding_key:
             raise GraftError("The base's weights differ between the machines of this run; give each the same file.")
         self._store = EmbeddingStore(work.store, work.embedding_key)
