@@ -12,9 +12,11 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_transform as tft
 
+from components.devices import BASE, find_device, pays_xla
 from components.embedder.arithmetic import count_batch, describe_here
 from components.network import resnet
 from components.network.folded import FoldedBase, fold_weights, make_steps, pool
+from components.network.padded import pad_rows
 from components.row_store.shards import FeatureKey
 from components.tfdata import READY_BATCHES, without_autotune
 from components.transform.graph_digest import digest_output
@@ -66,20 +68,24 @@ class FrozenBase:
         split_layer: name of a layer, from `resnet.find_split_layer`; None without a phase 2, or if phase 2 trains all.
         embedding_key: feature key of the embeddings.
         extractor_key: feature key of the output of the split layer; None without a split layer.
+        xla: whether XLA compiles the forward passes; then all batches have one size.
     """
 
-    def __init__(self, spec: BaseSpec, transform_graph: str):
+    def __init__(self, spec: BaseSpec, transform_graph: str, images: int = 0):
         """Builds the base.
 
         Args:
             spec: specification of the base.
             transform_graph: folder of the transform graph.
+            images: number of images of the run, for `devices.pays_xla`: all that ExampleGen has counted, not those that
+                the store lacks, so that what a cache holds decides nothing. 0 for a few images.
         Raises:
             UsageError: if the weights file holds other weights, or no layer has the prefix `fine_tune_from`.
         """
         self.network = resnet.build_base(spec.image_size, spec.weights, spec.seed)
         self.split_layer = resnet.find_split_layer(self.network, spec.fine_tune_from) if spec.fine_tune_from else None
         self._precision = spec.precision
+        self.xla = pays_xla(BASE, images, 1, find_device())
         self._graph = tft.TFTransformOutput(transform_graph)
         weights = resnet.digest_weights(self.network)
         graph = digest_output(self._graph.transform_savedmodel_dir, features.PIXELS)
@@ -161,14 +167,16 @@ class FrozenBase:
 
     def _compile(self, forward: "tf.types.experimental.GenericFunction") -> tf.types.experimental.GenericFunction:
         """Compiles a forward pass over uint8 pixels, traced once for all batch sizes."""
-        signature = tf.TensorSpec([None, *self.network.input_shape[1:]], tf.uint8)
-        has_gpu = bool(tf.config.list_physical_devices("GPU"))
-        return tf.function(
+        size = count_batch() if self.xla else None
+        compiled = tf.function(
             lambda images: forward(from_uint8(images)),
-            input_signature=[signature],
-            jit_compile=has_gpu or None,
+            input_signature=[tf.TensorSpec([size, *self.network.input_shape[1:]], tf.uint8)],
+            jit_compile=self.xla or None,
             autograph=False,
         )
+        if size is None:
+            return compiled
+        return lambda images: tuple(output[: len(images)] for output in compiled(pad_rows(images, size)))
 
 
 def _take(

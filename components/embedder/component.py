@@ -35,7 +35,7 @@ from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionP
 
 from components import progress
 from components.artifacts import IngestReport
-from components.embedder.arithmetic import choose_precision
+from components.embedder.arithmetic import choose_base_precision
 from components.embedder.artifact import ImageRow, read_rows, write_embeddings
 from components.embedder.backbone import EMBEDDING, BaseSpec, Batches, FrozenBase
 from components.embedder.moments import Moments
@@ -140,12 +140,12 @@ class EmbedderExecutor(base_beam_executor.BaseBeamExecutor):
 
         progress.report("building the base")
         spec = BaseSpec.from_json(exec_properties["base"])
-        spec = dataclasses.replace(spec, precision=choose_precision(spec.precision))
+        spec = dataclasses.replace(spec, precision=choose_base_precision(spec.precision))
         spec = spec if fine_tunes else dataclasses.replace(spec, fine_tune_from="")
         graph, store = artifact_utils.get_single_uri(input_dict["transform_graph"]), exec_properties["store"]
-        base = FrozenBase(spec, graph)
-        logging.info("Embeddings: the base computes in %s.", base.embedding_key.arithmetic)
         counts = IngestSummary.read(artifact_utils.get_single_uri(input_dict["report"])).images_by_split
+        base = FrozenBase(spec, graph, sum(counts[split] for split in splits))
+        logging.info("Embeddings: the base computes in %s.", base.embedding_key.arithmetic)
         files = list(_list_files(input_dict["examples"], output, splits))
         key, note = _choose_features(store, base.extractor_key, counts, exec_properties["trunk_gb"], files)
         work = Work(spec, graph, store, base.embedding_key, key, sum(counts[split] for split in splits), _name_run())
@@ -275,7 +275,7 @@ class Worker:
             GraftError: if the base differs from that of the Embedder's own process.
         """
         self._work = work
-        self._base = base or FrozenBase(work.base, work.transform_graph)
+        self._base = base or FrozenBase(work.base, work.transform_graph, work.total)
         _reject_other_base(self._base.embedding_key, work.embedding_key)
         self._store = EmbeddingStore(work.store, work.embedding_key)
         self._rows = self._store.open()

@@ -21,7 +21,8 @@ from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionP
 from tfx.utils import proto_utils
 
 from components import progress
-from components.embedder.arithmetic import AUTO, choose_precision, describe_arithmetic, read_precision
+from components.devices import AUTO
+from components.embedder.arithmetic import choose_base_precision, describe_arithmetic, read_precision
 from components.embedder.artifact import read_embeddings, read_rows
 from components.embedder.backbone import BaseSpec, FrozenBase
 from components.embedder.backbone_cache import open_features, read_features
@@ -178,7 +179,9 @@ def follow_embedder(base: BaseSpec, report: EmbeddingSummary) -> BaseSpec:
     """Gives a base of the precision "auto" the precision of the embeddings; without embeddings that of the devices."""
     if base.precision != AUTO:
         return base
-    precision = read_precision(FeatureKey.from_json(report.kind).arithmetic) if report.kind else choose_precision(AUTO)
+    precision = (
+        read_precision(FeatureKey.from_json(report.kind).arithmetic) if report.kind else choose_base_precision(AUTO)
+    )
     return dataclasses.replace(base, precision=precision)
 
 

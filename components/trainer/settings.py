@@ -2,8 +2,8 @@
 
 from typing import Literal
 
+from components.devices import AUTO, BFLOAT16, FLOAT32
 from components.embedder.backbone import BaseSpec
-from components.trainer.devices import AUTO, BFLOAT16, FLOAT32
 from components.trainer.optimizer import CONSTANT, AdamOptions
 from components.transform.pixels import Augmentation
 from serving.export.warmup_requests import WARMUP_BATCH
@@ -25,7 +25,7 @@ class Settings(Fields):
         fine_tune_from: first block that phase 2 trains, or "all".
         fine_tune_schedule, fine_tune_warmup, fine_tune_clip_norm, fine_tune_weight_decay, fine_tune_average: options of
             Adam in phase 2, see `optimizer.AdamOptions`.
-        precision: precision of phase 2, see `devices.choose_devices`; with "bfloat16" the frozen base has it, too.
+        precision: precision of phase 2, see `devices.choose_precision`; with "bfloat16" the frozen base has it, too.
         serving_precision: precision of the base in the exported model, "float32" or "bfloat16".
         batch_size: number of images a step.
         early_stopping_patience: epochs without a lower loss on `val` before a phase ends.

@@ -28,6 +28,8 @@ RUN_ON = {
     "components/transform/pixels.py": EMBEDDED,
     "components/network/resnet.py": EMBEDDED,
     "components/network/folded.py": EMBEDDED,
+    "components/network/padded.py": EMBEDDED,
+    "components/devices.py": EMBEDDED,
     "components/network/served.py": {"Trainer"},
     "components/embedder/component.py": {"Embedder"},
     "components/embedder/backbone.py": EMBEDDED,

@@ -3,7 +3,7 @@
 import pytest
 import tensorflow as tf
 
-from components.embedder.arithmetic import choose_precision, count_batch, describe_here, read_precision
+from components.embedder.arithmetic import choose_base_precision, count_batch, describe_here, read_precision
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def fake(monkeypatch):
 def test_the_key_names_what_the_device_computes_in(fake, cards, asked, precision, arithmetic):
     """The keys of a processor are those of earlier versions; on a card TF32 and bfloat16 have others."""
     fake(*cards)
-    assert choose_precision(asked) == precision
+    assert choose_base_precision(asked) == precision
     assert describe_here(precision) == arithmetic
     assert read_precision(arithmetic) == precision
 

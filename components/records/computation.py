@@ -1,0 +1,26 @@
+"""Device, precision, XLA and cores that a component computed with."""
+
+from serving.storage.documents import Fields
+
+
+class Computation(Fields):
+    """Means of a computation.
+
+    Attributes:
+        device: "CPU", or number and name of the cards: "NVIDIA H200".
+        precision: type that the network computes in; "" for a component that runs no network.
+        xla: whether XLA compiled the network; None if it was not decided, or no network ran.
+        cores: number of processor cores that the component could use.
+    """
+
+    device: str
+    precision: str = ""
+    xla: bool | None = None
+    cores: int
+
+    @property
+    def text(self) -> str:
+        """Text for a person: "NVIDIA H200, bfloat16, with XLA, 16 cores"."""
+        xla = {True: "with XLA", False: "without XLA", None: ""}[self.xla]
+        cores = f"{self.cores} {'core' if self.cores == 1 else 'cores'}"
+        return ", ".join(filter(None, [self.device, self.precision, xla, cores]))
