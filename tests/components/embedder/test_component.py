@@ -15,7 +15,7 @@ from image_files import CLASSES
 from small_networks import split_keras
 
 from components import progress
-from components.embedder import component
+from components.embedder import backbone, component
 from components.embedder.artifact import read_embeddings, read_rows
 from components.embedder.backbone import FrozenBase
 from components.embedder.component import EmbedFile, ExampleFile, Work, Worker
@@ -160,6 +160,19 @@ def test_an_embedding_depends_on_no_file_and_no_batch(embed, first, write_exampl
     assert len(now) == 8
     largest = max(np.abs(row).max() for row in before.values())
     assert max(np.abs(before[digest] - now[digest]).max() for digest in now) < component._TOLERANCE * largest
+
+
+def test_larger_batches_keep_the_order_of_the_images(examples, transform_graph, small_base, spec, monkeypatch):
+    """As on a card: images are decoded by twos, and go through the base by threes."""
+    frozen = FrozenBase(spec, transform_graph)
+    file, keep = str(examples / "Split-train" / "data_tfrecord-00000-of-00002"), np.array([1, 0, 1, 1, 1], bool)
+    [(positions, expected, _)] = frozen.run(frozen.read(file, keep), with_features=False)
+    monkeypatch.setattr(backbone, "_DECODED", 2)
+    monkeypatch.setattr(backbone, "count_batch", lambda: 3)
+    batches = list(frozen.run(frozen.read(file, keep), with_features=False))
+    assert [list(batch[0]) for batch in batches] == [[0, 2, 3], [4]]
+    assert list(positions) == [0, 2, 3, 4]
+    np.testing.assert_allclose(np.concatenate([batch[1] for batch in batches]), expected, rtol=1e-5, atol=1e-5)
 
 
 class Files:
