@@ -18,6 +18,7 @@ from typing import Any
 
 from kubeflow.folders import check_folders, explain_refused_file
 from kubeflow.version import check_version, read_version
+from pipeline.cards import IMAGE_REMEDY, describe_unused_card, explain_full_card
 from schema.errors import GraftError, describe_error
 from serving.process.output import echo, make_streams_safe
 from serving.storage.gfile import load_tensorflow, set_defaults
@@ -54,7 +55,7 @@ def main(arguments: Sequence[str]) -> int:
 
         if known := explain_worker_error(error) or explain_refused_file(error):
             return _explain(known)
-        if fault := explain_engine_error(error):
+        if fault := explain_full_card(error) or explain_engine_error(error):
             traceback.print_exception(error)  # the whole chain goes into the log of the pod
             return _explain(fault)
         raise
@@ -91,6 +92,8 @@ def run_task(args: argparse.Namespace, beam_args: list[str]) -> None:
     from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_run_executor
 
     load_tensorflow()  # with tensorflow_io, which opens other stores than Google's
+    if unused := describe_unused_card(IMAGE_REMEDY):
+        echo(f"graft: {unused}", err=True)
     _set_flags()
     set_types(invocation, json.loads(args.artifact_types))
     elsewhere = _runs_elsewhere(beam_args) and runs_on_beam(args.executor_class_path)

@@ -51,6 +51,7 @@ def project(tmp_path):
         shutil.copy(ROOT / name, folder / name)
     shutil.copytree(ROOT / "pipeline" / "shell", folder / "pipeline" / "shell")
     (folder / "requirements.lock").write_text("nothing==1\n")
+    (folder / "requirements-cuda.lock").write_text("nvidia-nccl-cu12==1\nnvidia-cuda-runtime-cu12==1\n")
     return folder
 
 
@@ -59,7 +60,7 @@ def tools(tmp_path):
     """A PATH with the tools every machine has and neither Python, uv nor a compiler."""
     folder = tmp_path / "bin"
     folder.mkdir()
-    names = "awk cat cksum cp cut date df dirname env getconf grep mkdir mktemp readlink rm sed sh sleep stty"
+    names = "awk cat cksum cp cut date df dirname env getconf grep ln mkdir mktemp readlink rm sed sh sleep stty uname"
     for name in names.split():
         if found := shutil.which(name):
             (folder / name).symlink_to(found)
@@ -76,7 +77,7 @@ def set_up(project):
 def test_script_passes_shellcheck():
     """POSIX sh, and no slip of quoting."""
     shellcheck = pathlib.Path(sys.executable).with_name("shellcheck")
-    files = [ROOT / "graft", ROOT / ".ci" / "run"]
+    files = [ROOT / "graft", ROOT / "pipeline" / "shell" / "link_cuda.sh", ROOT / ".ci" / "run"]
     done = subprocess.run(
         [shellcheck, "--external-sources", *files], cwd=ROOT, capture_output=True, text=True, check=False
     )
@@ -464,6 +465,110 @@ def test_interrupted_set_up_leaves_no_process_and_no_stamp(project, tools, build
     assert not (project / ".venv" / "graft-stamp").exists()
     assert not list(tools.glob("tmp.*"))
     assert ignored or (tools / "cleaned").exists()  # pip removes its temporary files at SIGINT
+
+
+# --- NVIDIA's libraries ---
+
+INSTALLING_CUDA = """
+echo "$*" >>'{log}'
+mkdir -p "$packages/nvidia/cuda_runtime/lib" "$packages/nvidia/nccl/lib"
+: >"$packages/nvidia/cuda_runtime/lib/libcudart.so.12"
+: >"$packages/nvidia/nccl/lib/libnccl.so.2"
+"""
+
+
+@pytest.fixture
+def installer(tools, build):
+    """Returns a function for the arguments of `run`, and one that returns the locks installed since it was called."""
+    log = tools / "installations"
+
+    def list_locks():
+        lines = log.read_text().splitlines() if log.exists() else []
+        log.unlink(missing_ok=True)
+        return [re.findall(r"requirements\S*\.lock", line) for line in lines]
+
+    (tools / "sleep").unlink()
+    write_executable(tools / "sleep", f"#!/bin/sh\nexec {shutil.which('sleep')} 0.05\n")
+    installing = INSTALLING_CUDA.format(log=log)
+    return lambda tool: build(installing, uv=installing if tool == "uv" else None), list_locks
+
+
+@pytest.mark.parametrize("tool", ["pip", "uv"])
+def test_environment_remembers_that_it_is_for_a_card(project, installer, tool):
+    """GRAFT_CUDA=1 once; a changed lock installs both anew, and GRAFT_CUDA=0 makes one without."""
+    build, list_locks = installer
+    settings = build(tool)
+    both, one = ["requirements.lock", "requirements-cuda.lock"], ["requirements.lock"]
+    link = project / ".venv/lib/python3.10/site-packages/nvidia/cuda_runtime/lib/libnccl.so.2"
+    for changed, cuda, expected in (
+        ("", "", [one]),
+        ("", "1", [both]),
+        ("", "", []),
+        ("requirements.lock", "", [both]),
+        ("requirements-cuda.lock", "", [both]),
+        ("", "0", [one]),
+        ("requirements-cuda.lock", "", []),
+    ):
+        if changed:
+            (project / changed).write_text((project / changed).read_text() + "another==1\n")
+        done = run(project / "graft", "model", **settings, GRAFT_CUDA=cuda)
+        assert (done.stdout, list_locks()) == ("arguments: model\n", expected), done.stderr
+        assert link.is_symlink() == (project / ".venv/graft-cuda").exists()
+    assert run(project / "graft", "model", path="/usr/bin:/bin", GRAFT_CUDA="0").stderr == ""
+
+
+def test_set_up_for_a_card_says_what_it_takes_and_names_both_locks(project, build, tools):
+    """More packages, more disk; the stamp has both checksums."""
+    printed = run(project / "graft", "model", **build(INSTALLING_CUDA.format(log=tools / "log")), GRAFT_CUDA="1").stderr
+    assert re.search(r"^graft: setting up .* with Python 3\.1\d and pip, for a card; ", printed)
+    assert "graft: 5 packages, 8 GB on disk" in printed
+    stamp = (project / ".venv/graft-stamp").read_text()
+    for name in ("requirements.lock", "requirements-cuda.lock"):
+        with open(project / name) as lock:
+            asked = subprocess.run(["cksum"], stdin=lock, capture_output=True, text=True, check=True)
+        assert asked.stdout.strip() in stamp
+
+
+def test_interrupted_set_up_for_a_card_is_repeated_for_a_card(project, tools, build, installer):
+    """Also without GRAFT_CUDA: the first part of the environment remembers."""
+    failing = "echo 'ERROR: no network' >&2; exit 1"
+    printed = run(project / "graft", "model", **build(failing), GRAFT_CUDA="1").stderr
+    assert "the packages of requirements.lock and requirements-cuda.lock could not be installed" in printed
+    assert not (project / ".venv/graft-stamp").exists()
+    make, list_locks = installer
+    assert run(project / "graft", "model", **make("pip")).returncode == 0
+    assert list_locks() == [["requirements.lock", "requirements-cuda.lock"]]
+
+
+def test_library_that_is_missing_fails_the_set_up(project, build):
+    """An installer that says success without the folder that TensorFlow looks into."""
+    done = run(project / "graft", "model", **build('mkdir -p "$packages"'), GRAFT_CUDA="1")
+    assert "could not be installed" in done.stderr
+    assert not (project / ".venv/graft-stamp").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "cuda", "expected"),
+    [
+        (
+            "uname",
+            "echo Linux aarch64",
+            "1",
+            "NVIDIA's libraries are there for Linux x86_64, and this is Linux aarch64",
+        ),
+        ("df", "echo header; echo disk 9 9 11534336 9% /", "1", "12 GB of disk are needed for the environment"),
+        ("uname", "echo Linux x86_64", "yes", "GRAFT_CUDA=yes: expected 1 for an environment with NVIDIA's libraries"),
+    ],
+)
+def test_machine_that_cannot_have_the_libraries_is_told(project, tools, build, name, text, cuda, expected):
+    """Before anything is written; without GRAFT_CUDA the same machine is set up."""
+    (tools / name).unlink()
+    write_executable(tools / name, f"#!/bin/sh\n{text}\n")
+    settings = build()
+    done = run(project / "graft", "model", **settings, GRAFT_CUDA=cuda)
+    assert expected in done.stderr
+    assert len(done.stderr.splitlines()) == done.returncode == 1
+    assert not (project / ".venv").exists()
 
 
 def has_ended(process):

@@ -130,3 +130,11 @@ def test_the_page_of_a_run_imports_no_tensorflow():
     seen = find_closure(name for name in read_imports() if name.startswith("pipeline.report"))
     assert len(seen) > 60
     assert {name for name in seen if name.split(".")[0] in ("tensorflow", "tfx", "keras", "apache_beam")} == set()
+
+
+def test_each_process_leaves_memory_of_a_card_to_others():
+    """The package `serving` sets it, before TensorFlow starts: of commands, tasks, servers and Beam's workers."""
+    begin = ["kubeflow.cli", "kubeflow.entry_point", "serving.server.__main__"]
+    begin += [name for name, imports in read_imports().items() if "apache_beam" in imports and "components" in name]
+    assert len(begin) > 6
+    assert [name for name in begin if not any(seen.startswith("serving.") for seen in find_closure([name]))] == []

@@ -30,9 +30,11 @@ from pipeline.beam.engines import beam_pipeline_args, check_engine, explain_work
 from pipeline.beam.faults import explain_engine_error
 from pipeline.beam.job_server import has_ended
 from pipeline.beam.worker_check import check_workers
+from pipeline.cards import RUN_REMEDY, describe_unused_card, explain_full_card
 from pipeline.chain import Paths, create_pipeline
 from pipeline.check.left_out import suggest_conversion
 from pipeline.config.config import Config
+from pipeline.console.printing import as_called
 from pipeline.libraries import read_libraries
 from pipeline.local.card import CardWatch, watch_card
 from pipeline.local.interruption import describe_kept
@@ -90,6 +92,8 @@ def run_pipeline(config: Config, console: Console, log: RunLog | None = None) ->
         with open_workspace(config.out) as workspace, display, progress.listen(display.update):
             for note in notes:
                 progress.report("", note=note)
+            if unused := describe_unused_card(RUN_REMEDY):
+                _note(as_called(unused))
             check_database(workspace)
             display.prepare("looking at what has changed since the last run")
             resolved = resolve(config, workspace)
@@ -98,6 +102,9 @@ def run_pipeline(config: Config, console: Console, log: RunLog | None = None) ->
     except Exception as error:
         if full := explain_disk_error(error, config.out):
             raise full from error
+        if crowded := explain_full_card(error):
+            logging.error("the memory of the card is full", exc_info=error)
+            raise crowded from error
         if raised := explain_worker_error(error):
             raise raised from error
         if fault := _explain_engine_error(error, log):
@@ -206,8 +213,13 @@ def _clear_artifacts(pipeline: Pipeline, workspace: Workspace) -> None:
     if lost := set_unknown_aside(store, workspace):
         notes.append(f"{lost}: has the artifacts of a lost database; the run makes them again")
     for note in notes:
-        logging.warning(note)
-        progress.report("", note=printable(note))
+        _note(note)
+
+
+def _note(note: str) -> None:
+    """Writes a note into the log, and shows it on the display."""
+    logging.warning(note)
+    progress.report("", note=printable(note))
 
 
 def _start(

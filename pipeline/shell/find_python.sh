@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# Finds a Python for one of the two stacks, and checks compiler, headers and disk space. `graft` reads this file.
+# Finds a Python for one of the two stacks, and checks platform, compiler, headers and disk space. `graft` reads this file.
 
 # Sets $base to a Python of the newer stack (3.13 to 3.11) if the C library is new enough, else of the older (3.10).
 find_python() {
@@ -80,7 +80,15 @@ check_compiler() {
         fail "the headers of Python $version are missing ($headers/Python.h), and one dependency (pyfarmhash) has to be built. On Debian or Ubuntu: apt-get install python$version-dev"
 }
 
+# NVIDIA's libraries come as wheels, and wheels of TensorFlow use a card, on this platform alone.
+check_platform() {
+    [ -z "$cuda" ] || [ "$(uname -s -m)" = "Linux x86_64" ] ||
+        fail "GRAFT_CUDA=1: NVIDIA's libraries are there for Linux x86_64, and this is $(uname -s -m). GRAFT_CUDA=0 sets up without them."
+}
+
 check_disk() {
+    needed=${cuda:+12}
+    needed=${needed:-5}
     free=$(df -Pk "$root" | awk 'NR == 2 {print int($4 / 1048576)}')
-    [ "$free" -ge 5 ] || fail "5 GB of disk are needed for the environment, and $root has $free GB. Make room, or clone elsewhere."
+    [ "$free" -ge "$needed" ] || fail "$needed GB of disk are needed for the environment, and $root has $free GB. Make room, or clone elsewhere."
 }

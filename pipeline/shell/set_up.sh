@@ -1,6 +1,6 @@
 # shellcheck shell=sh
-# Makes .venv from requirements.lock, and shows the progress. `graft` reads this file. It sets $root, $venv, $python
-# and $stamp.
+# Makes .venv from requirements.lock, and shows the progress. `graft` reads this file. It sets $root, $venv, $python,
+# $stamp, and $cuda: 1 for NVIDIA's libraries as well, or nothing.
 
 # Makes .venv. The stamp is written last, so that the next command repeats a set-up that was interrupted.
 set_up() {
@@ -13,27 +13,40 @@ set_up() {
     trap 'interrupt 130' INT
     trap 'interrupt 143' TERM
     find_python
+    check_platform
     check_compiler
     check_disk
     find_uv
-    total=$(count_packages)
-    say "setting up $venv with Python $version and ${uv:-pip}; this happens once"
-    say "$total packages, 3.5 GB on disk; some minutes, or more where the network is slow"
+    set -- "$root/requirements.lock" ${cuda:+"$root/requirements-cuda.lock"}
+    total=$(count_packages "$@")
+    say "setting up $venv with Python $version and ${uv:-pip}${cuda:+, for a card}; this happens once"
+    size=${cuda:+8}
+    say "$total packages, ${size:-3.5} GB on disk; some minutes, or more where the network is slow"
     # Neither uv nor pip compiles: a run imports a quarter of the 23,000 Python files, and the first import compiles them.
     rm -rf "$venv" || fail "$venv cannot be written. Clone the project into a folder of your own."
     if [ -n "$uv" ]; then
         run_step "$uv" venv --quiet --python "$base" "$venv" || fail "uv could not make $venv (see above)."
-        run_step env VIRTUAL_ENV="$venv" "$uv" pip sync --color never "$root/requirements.lock" || fail_install
+        remember_cuda
+        run_step env VIRTUAL_ENV="$venv" "$uv" pip sync --color never "$@" || fail_install
     else
         run_step "$base" -m venv "$venv" || fail "Python has no venv module. On Debian or Ubuntu: apt-get install python$version-venv"
+        remember_cuda
         # The lock is complete, so --no-deps saves pip the resolution.
         run_step env PIP_QUIET=0 "$python" -m pip install --no-color --no-input --progress-bar off --disable-pip-version-check \
-            --no-compile --no-deps --require-hashes -r "$root/requirements.lock" || fail_install
+            --no-compile --no-deps --require-hashes -r "$1" ${cuda:+-r "$2"} || fail_install
+    fi
+    if [ -n "$cuda" ]; then
+        sh "$root/pipeline/shell/link_cuda.sh" "$venv"/lib/python*/site-packages || fail_install
     fi
     printf '%s\n' "$stamp" >"$venv/graft-stamp"
     rm -rf "$scratch"
     trap - EXIT HUP INT TERM
     say "set up in $(elapsed)"
+}
+
+# Writes into .venv that it is one with NVIDIA's libraries, for the next start after an interrupted set-up as well.
+remember_cuda() {
+    [ -z "$cuda" ] || : >"$venv/graft-cuda"
 }
 
 # Runs a command of the set-up, shows its progress, and prints its errors if it fails.
@@ -119,7 +132,7 @@ stop_installer() {
     wait "$installer" 2>/dev/null || : # without wait, bash reports that the process was killed
 }
 
-# Counts the packages of the lock whose markers hold for the Python that is used.
+# Counts the packages of the locks, its arguments, whose markers hold for the Python that is used.
 count_packages() {
     "$base" -c '
 import os, platform, re, sys
@@ -134,15 +147,15 @@ markers = {
     "platform_system": platform.system(),
 }
 names = set()
-for line in open(sys.argv[1]):
+for line in (line for lock in sys.argv[1:] for line in open(lock)):
     if name := re.match("[A-Za-z0-9._-]+", line):
         marker = line.partition(";")[2].strip(" \\\n") or "True"
         marker = re.sub(r"python_full_version (\S+) .3\.(\d+)(\.\*)?.", r"sys.version_info[:2] \1 (3, \2)", marker)
         if eval(marker, markers):
             names.add(name[0])
-print(len(names))' "$root/requirements.lock" 2>/dev/null || grep -c '^[A-Za-z0-9._-]' "$root/requirements.lock"
+print(len(names))' "$@" 2>/dev/null || cat "$@" | grep -c '^[A-Za-z0-9._-]'
 }
 
 fail_install() {
-    fail "the packages of requirements.lock could not be installed (see above). With a network and some 5 GB of disk, run the same command again."
+    fail "the packages of requirements.lock${cuda:+ and requirements-cuda.lock} could not be installed (see above). With a network and some $needed GB of disk, run the same command again."
 }

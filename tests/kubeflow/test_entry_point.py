@@ -17,6 +17,7 @@ from kubeflow.version import read_version
 from pipeline.beam.jobs import Job
 from pipeline.beam.watch import EngineError
 from schema.errors import GraftError
+from serving.process import cards
 
 pytestmark = pytest.mark.slow
 
@@ -364,3 +365,27 @@ def test_outputs_of_an_earlier_try_are_removed_before_the_next(tmp_path):
     outputs = {"artifacts": {key: {"artifacts": [{"uri": uri}]} for key, uri in uris.items()}}
     entry_point._make_folders({"outputs": outputs})
     assert {key: list((tmp_path / key).iterdir()) for key in uris} == {"examples": [], "report": []}
+
+
+def test_pod_with_a_card_that_its_image_cannot_use_says_so(monkeypatch, tmp_path, capsys):
+    """The task goes on, on the processor; the advice is about the image."""
+    monkeypatch.setattr(entry_point, "describe_unused_card", lambda remedy: f"NVIDIA L4 is here; {remedy}")
+    run_task(monkeypatch, tmp_path, "components.trainer.component.TrainerExecutor")
+    told = "graft: NVIDIA L4 is here; an image that is built with --build-arg CUDA=1 has them"
+    assert told in capsys.readouterr().err.splitlines()
+
+
+def test_card_without_free_memory_ends_a_task_with_an_advice(monkeypatch, capsys):
+    """And with the whole error in the log of the pod."""
+
+    def fail(*_):
+        raise RuntimeError("CUDA_ERROR_OUT_OF_MEMORY: out of memory")
+
+    monkeypatch.setattr(entry_point, "_parse", lambda _: (types.SimpleNamespace(compiled_by=""), []))
+    monkeypatch.setattr(entry_point, "check_version", lambda _: None)
+    monkeypatch.setattr(entry_point, "run_task", fail)
+    monkeypatch.setattr(cards, "_DEVICES", os.devnull)
+    assert entry_point.main([]) == 1
+    *chain, told = capsys.readouterr().err.splitlines()
+    assert "RuntimeError: CUDA_ERROR_OUT_OF_MEMORY: out of memory" in chain
+    assert told.startswith("graft: the memory of the card is full. End other processes on it")

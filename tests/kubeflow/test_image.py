@@ -173,9 +173,33 @@ def test_the_entry_point_is_what_the_spec_calls(spec):
 def test_the_context_holds_what_is_installed_and_no_more(context):
     """No tests, no benchmarks, no data, no environment."""
     assert {path.name for path in context.iterdir()} == {
-        "requirements.lock", "setup.py", "pyproject.toml", "schema", "serving", "components", "pipeline", "kubeflow",
+        "requirements.lock", "requirements-cuda.lock", "setup.py", "pyproject.toml",
+        "schema", "serving", "components", "pipeline", "kubeflow",
     }  # fmt: skip
     assert not list(context.rglob("__pycache__"))
+
+
+@pytest.mark.parametrize(("cuda", "expected"), [("0", False), ("1", True)])
+def test_an_image_for_cards_has_the_libraries_where_tensorflow_looks(context, tmp_path, cuda, expected):
+    """By the lock and the links that ./graft takes; the step runs here with a stand-in for pip."""
+    stage = read_stages()["build"]
+    assert ("ARG", "CUDA=0") in stage
+    [step] = [text for instruction, text in stage if instruction == "RUN" and "cuda" in text]
+    [copied] = [text.split()[:-1] for instruction, text in stage if instruction == "COPY" and "cuda" in text]
+    (tmp_path / "src").mkdir()
+    for name in copied:
+        shutil.copy(context / name, tmp_path / "src")
+    libraries = tmp_path / "opt/graft/lib/python3.13/site-packages/nvidia"
+    pip = tmp_path / "bin/pip"
+    pip.parent.mkdir()
+    made = f"mkdir -p '{libraries}/cuda_runtime/lib' '{libraries}/nccl/lib'; : >'{libraries}/nccl/lib/libnccl.so.2'"
+    pip.write_text(f'#!/bin/sh\nset -e\n[ -f "$5" ]\n[ "$2 $3" = "--no-deps --require-hashes" ]\n{made}\n')
+    pip.chmod(0o755)
+    for folder in ("/src", "/opt"):
+        step = step.replace(f" {folder}/", f" {tmp_path}{folder}/")
+    environment = {"PATH": f"{pip.parent}:/usr/bin:/bin", "CUDA": cuda}
+    subprocess.run(["sh", "-c", step], env=environment, check=True, timeout=60)
+    assert (libraries / "cuda_runtime/lib/libnccl.so.2").is_file() == expected
 
 
 def test_the_installed_project_is_the_checkout(installed, tmp_path):
