@@ -8,11 +8,12 @@ import threading
 from collections.abc import Iterator
 
 from serving.client import launch
+from serving.process.cards import VISIBLE, hides_all
 
 WATCHED = ("Embedder", "Trainer")  # the components that compute on a card
-_PROGRAM, _DEVICES = "nvidia-smi", "CUDA_VISIBLE_DEVICES"
+_PROGRAM = "nvidia-smi"
 _QUERY = ("--query-gpu=utilization.gpu", "--format=csv,noheader,nounits", "--loop-ms=500")
-_PATIENCE = 1.0  # seconds to read the last lines
+_PATIENCE = 1.0  # seconds for the program to end, and for its last lines
 
 
 class CardWatch:
@@ -52,11 +53,11 @@ class CardWatch:
 @contextlib.contextmanager
 def watch_card() -> Iterator[CardWatch]:
     """Runs nvidia-smi inside a `with` statement; starts no program where there is none, or all cards are hidden."""
-    watch, program, devices = CardWatch(), shutil.which(_PROGRAM), os.environ.get(_DEVICES)
-    if not program or (devices is not None and devices.strip() in ("", "-1")):
+    watch, program, visible = CardWatch(), shutil.which(_PROGRAM), os.environ.get(VISIBLE)
+    if not program or hides_all():
         yield watch
         return
-    command = [program, *_QUERY, *([f"--id={devices}"] if devices else [])]
+    command = [program, *_QUERY, *([f"--id={visible}"] if visible else [])]
     quiet = {"stdin": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     process = launch.start_process(command, stdout=subprocess.PIPE, **quiet)
     reader = threading.Thread(target=_read, args=(process, watch), name="card", daemon=True)
@@ -65,7 +66,8 @@ def watch_card() -> Iterator[CardWatch]:
         yield watch
     finally:
         process.kill()
-        process.wait()
+        with contextlib.suppress(subprocess.TimeoutExpired):  # no signal ends a process that hangs in the driver
+            process.wait(_PATIENCE)
         reader.join(_PATIENCE)
 
 
