@@ -33,6 +33,7 @@ RUN_ON = {
     "components/network/served.py": {"Trainer"},
     "components/embedder/component.py": {"Embedder"},
     "components/embedder/backbone.py": EMBEDDED,
+    "components/embedder/arithmetic.py": EMBEDDED,
     "components/trainer/component.py": {"Trainer"},
     "components/trainer/training.py": {"Trainer"},
     "components/trainer/scoring.py": {"Trainer"},

@@ -1,11 +1,14 @@
 """Embedder: each image goes through the base once in all runs, and stored rows are checked before use."""
 
 import dataclasses
+import itertools
 import json
 import pathlib
 import shutil
 import threading
+import time
 import types
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -163,16 +166,36 @@ def test_an_embedding_depends_on_no_file_and_no_batch(embed, first, write_exampl
 
 
 def test_larger_batches_keep_the_order_of_the_images(examples, transform_graph, small_base, spec, monkeypatch):
-    """As on a card: images are decoded by twos, and go through the base by threes."""
+    """As on a card: images are decoded one by one here, and go through the base by threes."""
     frozen = FrozenBase(spec, transform_graph)
     file, keep = str(examples / "Split-train" / "data_tfrecord-00000-of-00002"), np.array([1, 0, 1, 1, 1], bool)
     [(positions, expected, _)] = frozen.run(frozen.read(file, keep), with_features=False)
-    monkeypatch.setattr(backbone, "_DECODED", 2)
+    monkeypatch.setattr(backbone, "_DECODED", 1)
     monkeypatch.setattr(backbone, "count_batch", lambda: 3)
     batches = list(frozen.run(frozen.read(file, keep), with_features=False))
     assert [list(batch[0]) for batch in batches] == [[0, 2, 3], [4]]
     assert list(positions) == [0, 2, 3, 4]
     np.testing.assert_allclose(np.concatenate([batch[1] for batch in batches]), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_decoding_is_ahead_by_a_few_batches_and_keeps_their_order():
+    """And an error comes in its place."""
+    called = []
+
+    def call(item):
+        called.append(item)
+        time.sleep(0.01 * (item % 2))
+        return 1 / (40 - item)
+
+    with ThreadPoolExecutor(4) as threads:
+        results = backbone._map_ahead(threads, call, iter(range(100)))
+        while len(called) < backbone._AHEAD:
+            time.sleep(0.001)
+        time.sleep(0.02)
+        assert len(called) == backbone._AHEAD
+        assert list(itertools.islice(results, 40)) == [1 / (40 - item) for item in range(40)]
+        with pytest.raises(ZeroDivisionError):
+            next(results)
 
 
 class Files:
