@@ -65,8 +65,8 @@ ON_A_PROCESSOR = Size(images=96, image_size=64, epochs=1, first_run=60.0, embedd
 
 
 def read_intervals(out: pathlib.Path) -> dict[str, tuple[float, float]]:
-    """Reads the start and the end of each component from the log of the newest run, in seconds since 1970."""
-    log = max((out / "runs").glob("*/graft.log")).read_text(encoding="utf-8")
+    """Reads the start and the end of each component from the log of a workspace with one run, in seconds since 1970."""
+    log = (out / "graft.log").read_text(encoding="utf-8")
     found: dict[str, list[float]] = {}
     for line in log.splitlines():
         if match := _EVENT.match(line):
