@@ -29,7 +29,8 @@ _DECODED = 32  # images that one call decodes; more take memory, and are no fast
 _AHEAD = PARALLEL_CALLS + READY_BATCHES  # calls that are begun before their images are taken
 _BEGUN = 2  # batches: one is computed, while the caller copies and writes the other
 _SMALL = 128  # width of an image in pixels
-_Item, _Result = TypeVar("_Item"), TypeVar("_Result")
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 # Positions in a file, int64 [batch], and pixels of these images, uint8 [batch, size, size, 3].
 Batches = Iterator[tuple[np.ndarray, tf.Tensor]]
 
