@@ -34,6 +34,7 @@ from pipeline.chain import Paths, create_pipeline
 from pipeline.check.left_out import suggest_conversion
 from pipeline.config.config import Config
 from pipeline.libraries import read_libraries
+from pipeline.local.computations import describe_computation, describe_computations
 from pipeline.local.interruption import describe_kept
 from pipeline.local.kept_predictions import save_predictions
 from pipeline.local.progress_display import ProgressDisplay, describe_state
@@ -173,6 +174,7 @@ def _write_failure(begun: RunManifest, reason: str, components: list[Finished], 
         seconds=_measure(components),
         libraries=begun.libraries,
         peak_mb=_measure_memory(components),
+        computations=describe_computations(components),
     )
     stopped.write(str(folder))
     _save_images(components, folder)
@@ -229,6 +231,8 @@ def _finish(component: Finished, display: ProgressDisplay, log: RunLog | None) -
     display.finish(component)
     if log:
         log.finish(describe_state(component))
+    if computation := describe_computation(component):
+        logging.info("%s computed on %s.", component.name, computation.text)
     if component.name == "ExampleGen":
         images = IngestSummary.read(component.outputs["report"].uri).images_by_split
         display.expect("images embedded", images["train"])  # the Trainer embeds augmented images
@@ -257,6 +261,7 @@ def _collect(
         seconds=_measure(components),
         libraries=begun.libraries,
         peak_mb=_measure_memory(components),
+        computations=describe_computations(components),
     )
     if not decision.train:
         return skipped
@@ -306,6 +311,7 @@ def _describe_training(
         seconds=skipped.seconds,
         libraries=skipped.libraries,
         peak_mb=skipped.peak_mb,
+        computations=skipped.computations,
     )
 
 

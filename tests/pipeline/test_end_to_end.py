@@ -284,6 +284,17 @@ def test_peak_memory_of_each_component_is_in_the_manifest(first):
     assert min(result.peak_mb.values()) > 100
 
 
+def test_device_of_each_component_that_computes_is_in_the_manifest_and_in_the_log(first):
+    """This machine has no card: nothing is compiled with XLA."""
+    computations = first[0].result.computations
+    computing = {"ExampleGen", "StatisticsGen", "Embedder", "Trainer", "Evaluator", "ServingValidator"}
+    assert computations.keys() == computing & first[0].result.seconds.keys()
+    assert {computation.device for computation in computations.values()} == {"CPU"}
+    trained = computations["Trainer"]
+    assert (trained.precision, trained.xla, trained.cores) == ("float32", False, len(os.sched_getaffinity(0)))
+    assert (computations["ExampleGen"].precision, computations["ExampleGen"].xla) == ("", None)
+
+
 def test_evaluation_is_sliced_by_class(first):
     """TFMA's own files hold the overall figure and a slice for each class."""
     import tensorflow_model_analysis as tfma
