@@ -34,6 +34,7 @@ from pipeline.chain import Paths, create_pipeline
 from pipeline.check.left_out import suggest_conversion
 from pipeline.config.config import Config
 from pipeline.libraries import read_libraries
+from pipeline.local import xla_cache
 from pipeline.local.computations import describe_computation, describe_computations
 from pipeline.local.interruption import describe_kept
 from pipeline.local.kept_predictions import save_predictions
@@ -87,7 +88,12 @@ def run_pipeline(config: Config, console: Console, log: RunLog | None = None) ->
     notes = check_engine(config.beam, {"data": config.data, "out": config.out})
     display = ProgressDisplay(console)
     try:
-        with open_workspace(config.out) as workspace, display, progress.listen(display.update):
+        with (
+            open_workspace(config.out) as workspace,
+            xla_cache.keep_compiled(workspace.compiled),
+            display,
+            progress.listen(display.update),
+        ):
             for note in notes:
                 progress.report("", note=note)
             check_database(workspace)
