@@ -5,10 +5,9 @@ import os
 
 import tensorflow as tf
 
-from components.records.computation import Computation
+from components.records.computation import PROCESSOR, Computation
 
 AUTO, FLOAT32, BFLOAT16, FLOAT16 = "auto", "float32", "bfloat16", "float16"
-PROCESSOR = "CPU"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,12 +119,12 @@ def count_cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def describe(device: Device, precision: str, xla: bool | None = None) -> Computation:
+def describe(device: Device = Device(), precision: str = "", xla: bool | None = None) -> Computation:
     """Describes a computation on this machine, for the log and the records.
 
     Args:
         device: device that computes.
-        precision: type that the network computes in.
-        xla: whether XLA compiles the network; None if that is not decided yet.
+        precision: type that a network computes in; "" if it is not one type, or without a network.
+        xla: whether XLA compiles the network; None if that is not decided yet, or without a network.
     """
     return Computation(device=device.text, precision=precision, xla=xla, cores=count_cores())

@@ -27,13 +27,18 @@ def describe_arithmetic(precision: str) -> str:
 
 
 def describe_here(precision: str) -> str:
-    """Names the computation of a folded base on the device of this process, as `describe_arithmetic`.
+    """Names the computation of a folded base on the device of this process, as `describe_arithmetic`."""
+    return describe_arithmetic(name_here(precision))
+
+
+def name_here(precision: str) -> str:
+    """Names a precision of the base on the device of this process: "TF32" where float32 is computed so.
 
     Tensor cores round the factors of a float32 product to TF32, which has the 10 bits of float16. bfloat16 is the same
     on a card and on a processor: products of bfloat16, summed in float32.
     """
     rounds = tf.config.experimental.tensor_float_32_execution_enabled() and find_device().capability >= _TENSOR_CORES
-    return describe_arithmetic(TF32 if rounds and precision == FLOAT32 else precision)
+    return TF32 if rounds and precision == FLOAT32 else precision
 
 
 def read_precision(arithmetic: str) -> str:

@@ -33,13 +33,14 @@ from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 
-from components import progress
+from components import devices, progress
 from components.artifacts import IngestReport
-from components.embedder.arithmetic import choose_base_precision
+from components.embedder.arithmetic import choose_base_precision, name_here
 from components.embedder.artifact import ImageRow, read_rows, write_embeddings
 from components.embedder.backbone import EMBEDDING, BaseSpec, Batches, FrozenBase
 from components.embedder.moments import Moments
 from components.example_files import list_split
+from components.records.computation import Computation
 from components.records.embedding import EmbeddingSummary
 from components.records.ingest import IngestSummary
 from components.row_store.shards import Append, FeatureKey
@@ -145,13 +146,14 @@ class EmbedderExecutor(base_beam_executor.BaseBeamExecutor):
         graph, store = artifact_utils.get_single_uri(input_dict["transform_graph"]), exec_properties["store"]
         counts = IngestSummary.read(artifact_utils.get_single_uri(input_dict["report"])).images_by_split
         base = FrozenBase(spec, graph, sum(counts[split] for split in splits))
-        logging.info("Embeddings: the base computes in %s.", base.embedding_key.arithmetic)
         files = list(_list_files(input_dict["examples"], output, splits))
         key, note = _choose_features(store, base.extractor_key, counts, exec_properties["trunk_gb"], files)
+        described = devices.describe(devices.find_device(), name_here(spec.precision), base.xla)
+        logging.info("Embedding on %s.", described.text)
         work = Work(spec, graph, store, base.embedding_key, key, sum(counts[split] for split in splits), _name_run())
         computed, moments = self._embed(work, files, output.uri, base)
         moments.write(output.uri)
-        _summarize(work, computed, note).write(output.uri)
+        _summarize(work, computed, note, described if computed else None).write(output.uri)
 
     def _embed(self, work: Work, files: list[ExampleFile], uri: str, base: FrozenBase) -> tuple[int, Moments]:
         """Embeds the files on Beam; returns the number of images run through the base, and the moments of `train`."""
@@ -417,13 +419,14 @@ def _name_run() -> str:
     return uuid.uuid4().hex[:12]
 
 
-def _summarize(work: Work, computed: int, note: str) -> EmbeddingSummary:
+def _summarize(work: Work, computed: int, note: str, computation: Computation | None) -> EmbeddingSummary:
     return EmbeddingSummary(
         kind=work.embedding_key.to_json(),
         trunk=work.extractor_key.to_json() if work.extractor_key else None,
         images=work.total,
         computed=computed,
         note=note,
+        computation=computation,
     )
 
 

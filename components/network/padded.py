@@ -14,7 +14,9 @@ def pad_rows(rows: tf.Tensor, batch_size: int) -> tf.Tensor:
     return tf.ensure_shape(tf.pad(rows, padding), [batch_size, *rows.shape[1:]])
 
 
-def pad_batches(batches: tf.data.Dataset, batch_size: int, class_weights: dict[int, float] | None) -> tf.data.Dataset:
+def pad_batches(
+    batches: tf.data.Dataset, batch_size: int, class_weights: dict[int, float] | None = None
+) -> tf.data.Dataset:
     """Pads the last batch, and adds the weight of each row.
 
     Args:

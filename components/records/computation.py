@@ -2,13 +2,15 @@
 
 from serving.storage.documents import Fields
 
+PROCESSOR = "CPU"
+
 
 class Computation(Fields):
     """Means of a computation.
 
     Attributes:
         device: "CPU", or number and name of the cards: "NVIDIA H200".
-        precision: type that the network computes in; "" for a component that runs no network.
+        precision: type that the network computes in; "" if it is not one type, or no network ran.
         xla: whether XLA compiled the network; None if it was not decided, or no network ran.
         cores: number of processor cores that the component could use.
     """
@@ -17,6 +19,11 @@ class Computation(Fields):
     precision: str = ""
     xla: bool | None = None
     cores: int
+
+    @property
+    def has_card(self) -> bool:
+        """True if a card computed."""
+        return self.device != PROCESSOR
 
     @property
     def text(self) -> str:

@@ -21,7 +21,7 @@ from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionP
 from tfx.utils import proto_utils
 
 from components import progress
-from components.devices import AUTO
+from components.devices import AUTO, FLOAT32, describe
 from components.embedder.arithmetic import choose_base_precision, describe_arithmetic, read_precision
 from components.embedder.artifact import read_embeddings, read_rows
 from components.embedder.backbone import BaseSpec, FrozenBase
@@ -29,6 +29,7 @@ from components.embedder.backbone_cache import open_features, read_features
 from components.example_files import list_files
 from components.network import resnet, served
 from components.probabilities import scale_probabilities
+from components.records.computation import Computation
 from components.records.embedding import EmbeddingSummary
 from components.records.history import TrainingHistory
 from components.records.predictions import PREDICTIONS, Predictions, no_baseline
@@ -170,7 +171,10 @@ def run_fn(fn_args: FnArgs) -> None:
         calibration = calibrate(trained.val, settings.coverage, fitted.val if fitted else None)
         distance = fitted.distance if fitted and calibration.threshold is not None else None
         export(frozen, trained, calibration, fn_args, settings, distance)
-    write_history(trained, inputs.computed, fn_args.model_run_dir)
+    through_base = settings.fine_tune_epochs > 0 or settings.augmentation.is_on
+    precision = chosen.precision if through_base else FLOAT32
+    computation = describe(chosen.device, precision, trained.xla)
+    write_history(trained, inputs.computed, computation, fn_args.model_run_dir)
     probabilities = scale_probabilities(trained.val.probabilities, calibration.temperature)
     write_val_predictions(probabilities, report, fn_args, settings)
 
@@ -294,14 +298,22 @@ def export(
     write_warmup_requests(path, list(images), settings.model_name)
 
 
-def write_history(trained: Trained, computed: int, model_run_dir: str) -> None:
-    """Writes `history.json` and `training_curves.png` beside the TensorBoard logs."""
+def write_history(trained: Trained, computed: int, computation: Computation, model_run_dir: str) -> None:
+    """Writes `history.json` and `training_curves.png` beside the TensorBoard logs.
+
+    Args:
+        trained: result of both phases.
+        computed: number of images whose features had to be computed again.
+        computation: device, precision, XLA and cores of the training.
+        model_run_dir: folder of the logs.
+    """
     history = TrainingHistory(
         kept=trained.kept,
         scores=trained.scores,
         epochs=trained.history,
         tried_heads=trained.tried,
         trunk_computed=computed,
+        computation=computation,
     )
     tf.io.gfile.makedirs(model_run_dir)
     history.write(model_run_dir)

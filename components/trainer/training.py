@@ -351,15 +351,15 @@ def train_phase(
     optimizer = make_optimizer(network, options, steps_per_epoch * epochs, devices.precision)
     resnet.compile_for_training(network, optimizer, settings.label_smoothing)
     class_weights = balance(labels, len(settings.classes)) if settings.class_weights == BALANCED else None
-    fitting = network
+    model = network
     if xla:
-        fitting = PaddedNetwork.of(network)
-        resnet.compile_for_training(fitting, optimizer, settings.label_smoothing, jit_compile=True)
+        model = PaddedNetwork.of(network)
+        resnet.compile_for_training(model, optimizer, settings.label_smoothing, jit_compile=True)
         train = pad_batches(train, settings.batch_size, class_weights)
-        val = pad_batches(val, settings.batch_size, None)
+        val = pad_batches(val, settings.batch_size)
         class_weights = None  # in the rows of `train`
     log_folder = os.path.join(log_dir, "tensorboard", (name or phase).replace(" ", "-"))
-    fitted = fitting.fit(
+    fitted = model.fit(
         train,
         validation_data=val,
         epochs=epochs,

@@ -36,7 +36,9 @@ from pipeline.check.left_out import suggest_conversion
 from pipeline.config.config import Config
 from pipeline.console.printing import as_called
 from pipeline.libraries import read_libraries
+from pipeline.local import xla_cache
 from pipeline.local.card import CardWatch, watch_card
+from pipeline.local.computations import describe_computation, describe_computations
 from pipeline.local.interruption import describe_kept
 from pipeline.local.kept_predictions import save_predictions
 from pipeline.local.progress_display import ProgressDisplay, describe_state
@@ -89,7 +91,12 @@ def run_pipeline(config: Config, console: Console, log: RunLog | None = None) ->
     notes = check_engine(config.beam, {"data": config.data, "out": config.out})
     display = ProgressDisplay(console)
     try:
-        with open_workspace(config.out) as workspace, display, progress.listen(display.update):
+        with (
+            open_workspace(config.out) as workspace,
+            xla_cache.keep_compiled(workspace.compiled),
+            display,
+            progress.listen(display.update),
+        ):
             for note in notes:
                 progress.report("", note=note)
             if unused := describe_unused_card(RUN_REMEDY):
@@ -182,6 +189,7 @@ def _write_failure(begun: RunManifest, reason: str, components: list[Finished], 
         seconds=_measure(components),
         libraries=begun.libraries,
         peak_mb=_measure_memory(components),
+        computations=describe_computations(components),
     )
     stopped.write(str(folder))
     _save_images(components, folder)
@@ -247,6 +255,8 @@ def _finish(component: Finished, display: ProgressDisplay, log: RunLog | None, c
     card.finish(component.name)
     if log:
         log.finish(describe_state(component))
+    if computation := describe_computation(component):
+        logging.info("%s computed on %s.", component.name, computation.text)
     if component.name == "ExampleGen":
         images = IngestSummary.read(component.outputs["report"].uri).images_by_split
         display.expect("images embedded", images["train"])  # the Trainer embeds augmented images
@@ -275,6 +285,7 @@ def _collect(
         seconds=_measure(components),
         libraries=begun.libraries,
         peak_mb=_measure_memory(components),
+        computations=describe_computations(components),
         card_waited=begun.card_waited,
     )
     if not decision.train:
@@ -325,6 +336,7 @@ def _describe_training(
         seconds=skipped.seconds,
         libraries=skipped.libraries,
         peak_mb=skipped.peak_mb,
+        computations=skipped.computations,
         card_waited=skipped.card_waited,
     )
 

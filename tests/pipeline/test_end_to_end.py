@@ -296,6 +296,17 @@ def test_peak_memory_of_each_component_is_in_the_manifest(first):
     assert min(result.peak_mb.values()) > 100
 
 
+def test_device_of_each_component_that_computes_is_in_the_manifest_and_in_the_log(first):
+    """This machine has no card: nothing is compiled with XLA."""
+    computations = first[0].result.computations
+    computing = {"ExampleGen", "StatisticsGen", "Embedder", "Trainer", "Evaluator", "ServingValidator"}
+    assert computations.keys() == computing & first[0].result.seconds.keys()
+    assert {computation.device for computation in computations.values()} == {"CPU"}
+    trained = computations["Trainer"]
+    assert (trained.precision, trained.xla, trained.cores) == ("float32", False, len(os.sched_getaffinity(0)))
+    assert (computations["ExampleGen"].precision, computations["ExampleGen"].xla) == ("", None)
+
+
 def test_the_share_of_time_that_the_card_waited_is_in_the_manifest(first):
     assert first[0].result.card_waited == {"Embedder": 0.75, "Trainer": 0.75}
 

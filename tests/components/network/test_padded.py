@@ -32,7 +32,7 @@ def train(padded, smoothing, class_weights, jit_compile=False, optimizer=None):
     batches = train_data = make_batches()
     if padded:
         network = PaddedNetwork.of(network)
-        train_data, batches = pad_batches(batches, BATCH, class_weights), pad_batches(batches, BATCH, None)
+        train_data, batches = pad_batches(batches, BATCH, class_weights), pad_batches(batches, BATCH)
     # Without momentum, whose division by the gradient's own size would hide a gradient of half the length.
     optimizer = optimizer or keras.optimizers.SGD(0.5)
     resnet.compile_for_training(network, optimizer, smoothing, jit_compile)
@@ -70,7 +70,7 @@ def test_all_batches_have_one_shape():
     assert last[1].numpy().tolist() == [1, 2, 0, 0]
     assert last[2].numpy().tolist() == [1.5, 3.0, 0.0, 0.0]
     assert not last[0][2:].numpy().any()
-    spec = pad_batches(make_batches(), BATCH, None).element_spec
+    spec = pad_batches(make_batches(), BATCH).element_spec
     assert [tensor.shape.as_list() for tensor in spec] == [[4, 5], [4], [4]]
 
 

@@ -590,3 +590,23 @@ def test_two_devices_train_one_network(warm_python, tmp_path, precision):
     """MirroredStrategy over two logical CPUs, which takes a process of its own: both phases run, and the loss falls."""
     script = pathlib.Path(__file__).with_name("train_on_two_devices.py")
     subprocess.run([warm_python.program, script, tmp_path, precision], check=True, timeout=300)
+
+
+@pytest.mark.long
+def test_phase_2_with_xla_trains_the_same_model(embedded_noise, small_base, frozen_like, tmp_path):
+    """XLA on a CPU, with class weights: the weights are those without XLA, but for rounding."""
+
+    class Compiling(Devices):
+        def decide_xla(self, images, epochs):
+            return True
+
+    one_device = tf.distribute.get_strategy()
+    common = (embedded_noise, small_base, frozen_like)
+    changes = {"with_features": True, "class_weights": "balanced", **BRIEF, **LEARNS}
+    base, trained = fine_tune(*common, Devices("float32", Device(), one_device), tmp_path, **changes)
+    compiled, retrained = fine_tune(*common, Compiling("float32", Device(), one_device), tmp_path, **changes)
+    assert (trained.xla, retrained.xla) == (False, True)
+    assert retrained.history[-1].loss == pytest.approx(trained.history[-1].loss, rel=1e-3)
+    assert retrained.history[-1].val_accuracy == trained.history[-1].val_accuracy
+    apart = [np.abs(b - a).max() for a, b in zip(base.get_weights(), compiled.get_weights(), strict=True)]
+    assert max(apart) < 1e-4
