@@ -5,6 +5,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from components.tfdata import READY_BATCHES
+
 _Batch = tuple[tf.Tensor, tf.Tensor, tf.Tensor]
 
 
@@ -33,7 +35,7 @@ def pad_batches(
         weights = tf.ones_like(labels, tf.float32) if by_label is None else tf.gather(tf.constant(by_label), labels)
         return pad_rows(inputs, batch_size), pad_rows(labels, batch_size), pad_rows(weights, batch_size)
 
-    return batches.map(pad)
+    return batches.map(pad).prefetch(READY_BATCHES)
 
 
 class PaddedNetwork(keras.Model):

@@ -13,6 +13,7 @@ import importlib.metadata
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -25,8 +26,11 @@ _CARDS = "/dev/nvidia[0-9]*"
 _FOLDER = "--tf_xla_persistent_cache_directory"
 _QUERY = ["nvidia-smi", "--query-gpu=driver_version,compute_cap", "--format=csv,noheader"]
 _QUERY_SECONDS = 10
+_LEAST_FREE_BYTES = 4 * 10**9  # TensorFlow fails where it cannot write a file
 _MOST_BYTES = 2 * 10**9  # of one folder; the oldest files go first
 _TAKEN = " \t\n\"'\\"  # characters of a path that TensorFlow would take for its own when it splits the flags
+
+_counts, _lock = collections.Counter[str](), threading.Lock()
 
 
 def enable(parent: pathlib.Path) -> None:
@@ -50,11 +54,12 @@ def enable(parent: pathlib.Path) -> None:
     with contextlib.suppress(OSError):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         folder.chmod(0o700)  # code is loaded from it
-        os.environ[VARIABLE] = add_flags(flags, str(folder.absolute()))
+        if shutil.disk_usage(folder).free >= _LEAST_FREE_BYTES:
+            os.environ[VARIABLE] = add_flags(flags, str(folder.absolute()))
 
 
 def add_flags(flags: str, folder: str) -> str:
-    """Puts the flag of the cache before those of the user: TensorFlow takes the last of two."""
+    """Puts the flag of the cache before those of the user."""
     return f"{_FOLDER}={folder} {flags}".rstrip()
 
 
@@ -123,6 +128,13 @@ def _digest(path: pathlib.Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+def _name_function(function: str) -> str:
+    """Returns a name that no other graph of this process has, and that the same graph has in the next process."""
+    with _lock:
+        _counts[function] += 1
+        return f"__inference_{function}_graft{_counts[function]}"
+
+
 @contextlib.contextmanager
 def _steady_names() -> Iterator[None]:
     """Names the graphs of functions by a count of their own.
@@ -137,14 +149,7 @@ def _steady_names() -> Iterator[None]:
     if named is None:
         yield
         return
-    counts, lock = collections.Counter[str](), threading.Lock()
-
-    def name(function: str) -> str:
-        with lock:
-            counts[function] += 1
-            return f"__inference_{function}_graft{counts[function]}"
-
-    concrete_function._inference_name = name
+    concrete_function._inference_name = _name_function
     try:
         yield
     finally:

@@ -4,6 +4,7 @@ import os
 import stat
 import subprocess
 import sys
+import types
 
 import pytest
 
@@ -87,6 +88,13 @@ def test_without_a_card_no_program_runs(card, tmp_path, monkeypatch, hidden):
 def test_a_path_that_flags_cannot_hold_means_no_cache(card, tmp_path):
     """TensorFlow splits the flags at spaces, and stops at a flag that it does not know."""
     enable(tmp_path / "my runs")
+    assert os.environ[VARIABLE] == ""
+
+
+def test_a_full_disk_means_no_cache(card, tmp_path, monkeypatch):
+    """TensorFlow fails a training whose compiled code it cannot write."""
+    monkeypatch.setattr(xla_cache.shutil, "disk_usage", lambda _: types.SimpleNamespace(free=10**9))
+    enable(tmp_path / "xla")
     assert os.environ[VARIABLE] == ""
 
 
