@@ -112,3 +112,10 @@ def _call(arguments: list[str], interrupts: Interrupts) -> int:
     except GraftError as error:
         print_error(error)
         return error.exit_code
+    except Exception as error:
+        from pipeline.cards import explain_full_card
+
+        if full := explain_full_card(error):
+            print_error(full)
+            return full.exit_code
+        raise

@@ -2,6 +2,7 @@
 
 import _ctypes
 import importlib.metadata
+import os
 import pathlib
 import re
 import shutil
@@ -102,4 +103,5 @@ def test_installed_libraries_are_found():
     found = find_libraries(SITE_PACKAGES)
     assert {name.split(".")[0] for name in found} >= FOLDERS.keys()
     assert all(found.values()), found
-    assert (SITE_PACKAGES / "nvidia/cuda_nvcc/bin/ptxas").is_file()
+    assert os.access(SITE_PACKAGES / "nvidia/cuda_nvcc/bin/ptxas", os.X_OK)  # XLA and TensorFlow start it
+    assert (SITE_PACKAGES / "nvidia/cuda_nvcc/nvvm/libdevice/libdevice.10.bc").is_file()

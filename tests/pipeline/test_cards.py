@@ -10,8 +10,10 @@ from rich.console import Console
 from stand_in_cards import CARD, UUID, write_nvidia_smi, write_program
 
 import pipeline.cards
+from pipeline import cli
 from pipeline.cards import RUN_REMEDY, describe_unused_card, explain_full_card
 from pipeline.config.load import load_config
+from pipeline.console.ending import Interrupts
 from pipeline.local import run
 from schema.errors import GraftError
 from serving.process import cards
@@ -80,9 +82,12 @@ def test_card_is_told_where_its_program_is_missing_or_hangs(machine):
 
 @pytest.mark.parametrize("wish", ["", "-1", "5"])
 def test_card_that_the_user_hides_is_not_told(machine, monkeypatch, wish):
-    """The user's own wish."""
+    """The user's own wish; that 5 names no card, nvidia-smi alone can tell."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", wish)
     assert describe_unused_card(RUN_REMEDY) is None
+    write_program(machine, "exit 9")
+    (machine / "nvidia0").touch()
+    assert (describe_unused_card(RUN_REMEDY) is None) == (wish != "5")
 
 
 def test_machine_without_a_card_and_one_whose_card_is_used_are_told_nothing(machine, monkeypatch):
@@ -148,7 +153,7 @@ def test_full_card_names_the_processes_that_hold_it(machine, error):
         ([], [], "the memory of the card is full. End other processes on it, or set a smaller batch_size, and run"),
         (
             [CARD, FULL.replace("0, GPU-8", "1, GPU-9")],
-            [f"{UUID.replace('-8', '-9', 1)}, 4242, 143000, python3"],
+            [f"{UUID}, 4343, 500, Xorg", f"{UUID.replace('-8', '-9', 1)}, 4242, 143000, python3"],
             "other processes hold 139.6 of 140.4 GiB: python3 (process 4242). End",
         ),
     ],
@@ -194,3 +199,19 @@ def test_run_tells_both_on_the_terminal_and_in_the_log(machine, tmp_path, monkey
     assert note in [record.getMessage() for record in caplog.records]
     assert "the memory of the card is full" in caplog.text
     assert "OOM when allocating" in caplog.text
+
+
+def test_every_command_explains_a_full_card(machine, monkeypatch, capsys):
+    """Such as predict, which loads a model; other errors keep their traceback."""
+
+    def fail(*_, **__):
+        raise tf.errors.ResourceExhaustedError(None, None, OOM)
+
+    monkeypatch.setattr(cli.cli, "main", fail)
+    assert cli._call(["predict"], Interrupts()) == 1
+    [told] = capsys.readouterr().err.splitlines()
+    assert told.startswith("graft: NVIDIA H200: the memory of the card is full: ")
+    (machine / "nvidia-smi").unlink()
+    monkeypatch.setattr(cards.shutil, "which", lambda _: None)
+    with pytest.raises(tf.errors.ResourceExhaustedError):
+        cli._call(["predict"], Interrupts())
