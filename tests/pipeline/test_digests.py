@@ -25,7 +25,7 @@ RUN_ON = {
     "components/statistics_gen.py": {"StatisticsGen"},
     "schema/schema.pbtxt": {"SchemaGen"},
     "components/transform/preprocessing.py": {"Transform", *EMBEDDED},
-    "components/transform/pixels.py": EMBEDDED,
+    "components/transform/pixels.py": {"Trainer"},
     "components/network/resnet.py": EMBEDDED,
     "components/network/folded.py": EMBEDDED,
     "components/network/padded.py": EMBEDDED,

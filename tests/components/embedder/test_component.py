@@ -149,6 +149,7 @@ def test_nothing_new_costs_no_forward_pass(embed, first, examples, small_base, t
 def test_what_the_store_holds_decides_nothing_about_xla(embed, first, examples, small_base, tmp_path, monkeypatch):
     """All images of the run count, those that are stored as well: the same images train the same model."""
     asked = []
+    monkeypatch.setattr(component, "FrozenBase", FrozenBase)  # the base of `bases` was built before
     monkeypatch.setattr(backbone, "pays_xla", lambda *arguments: bool(asked.append(arguments)))
     assert embed(examples, tmp_path / "again", store=first.store).report.computed == 0
     assert asked
@@ -158,17 +159,18 @@ def test_what_the_store_holds_decides_nothing_about_xla(embed, first, examples, 
 @pytest.mark.long
 def test_with_xla_all_batches_have_one_size(examples, transform_graph, small_base, spec, monkeypatch):
     """XLA on a CPU: four of five images, padded, have the embeddings and features that they have without XLA."""
-    run = str(examples / "Split-train" / "data_tfrecord-00000-of-00002"), np.array([1, 1, 0, 1, 1], bool)
-    [(indices, embeddings, extracted)] = FrozenBase(spec, transform_graph).run(*run, with_features=True)
+    images = str(examples / "Split-train" / "data_tfrecord-00000-of-00002"), np.array([1, 1, 0, 1, 1], bool)
+    plain = FrozenBase(spec, transform_graph)
+    [(indices, embeddings, extracted)] = plain.run(plain.read(*images), with_features=True)
     monkeypatch.setattr(backbone, "pays_xla", lambda *_: True)
     frozen = FrozenBase(spec, transform_graph)
     assert frozen.xla
-    [(same, compiled, features)] = frozen.run(*run, with_features=True)
+    [(same, compiled, features)] = frozen.run(frozen.read(*images), with_features=True)
     assert indices.tolist() == same.tolist() == [0, 1, 3, 4]
-    np.testing.assert_allclose(compiled, embeddings, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(compiled, embeddings, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(features.astype(np.float32), extracted.astype(np.float32), rtol=1e-2, atol=1e-3)
-    [(_, alone, _)] = frozen.run(*run, with_features=False)
-    np.testing.assert_allclose(alone, embeddings, rtol=1e-4, atol=1e-6)
+    [(_, alone, _)] = frozen.run(frozen.read(*images), with_features=False)
+    np.testing.assert_allclose(alone, embeddings, rtol=1e-4, atol=1e-5)
 
 
 def test_stored_embeddings_of_another_base_are_refused(embed, first, examples, small_base, tmp_path):
