@@ -4,7 +4,10 @@ The Embedder reads JPEGs from TFRecords, decodes, runs the frozen base, and writ
 calls the same base on batches that are in memory, and throws the results away. They take turns. The start (building the
 base, opening the graph, tracing, Beam) is what the Embedder needs for a single batch, less what that batch takes.
 
-Run: .venv/bin/python -m benchmarks.embedder [--images 2000] [--data PHOTOS] [--trunk]
+`--steady` measures the Embedder alone, in images a second after the first tenth; under `taskset -c 0` and `-c 0,1` in
+turn it tells how the Embedder grows with the cores.
+
+Run: .venv/bin/python -m benchmarks.embedder [--images 2000] [--data PHOTOS] [--trunk] [--image-size 224] [--steady]
 """
 
 import argparse
@@ -23,9 +26,12 @@ from tensorflow_transform.tf_metadata.dataset_metadata import DatasetMetadata
 from tfx.types import artifact_utils, standard_artifacts
 
 from benchmarks.photographs_folder import write_photographs
+from components import progress
 from components.artifacts import IngestReport
+from components.embedder.arithmetic import count_batch
 from components.embedder.backbone import BaseSpec
 from components.embedder.component import DEFAULT_TRUNK_GB, EmbedderExecutor
+from components.example_files import name_file
 from components.example_gen.component import make_example
 from components.example_gen.duplicates import Record
 from components.network import resnet
@@ -35,17 +41,20 @@ from components.schema_gen import read_schema
 from components.transform.preprocessing import preprocessing_fn
 from schema import features
 
-BATCH, IMAGE_SIZE, SHARD = 32, 224, 1024
+BATCH, IMAGE_SIZE, SHARD = count_batch(), 224, 1024
 
 
-def write_examples(photographs: pathlib.Path, folder: pathlib.Path, count: int) -> None:
-    """Writes examples as ExampleGen does, all of them to train on, and their counts."""
+def write_examples(photographs: pathlib.Path, folder: pathlib.Path, count: int, files: int = 0) -> None:
+    """Writes examples as ExampleGen does, all of them to train on and as many in each file, and their counts."""
     paths = sorted(photographs.glob("*/*"), key=lambda path: hashlib.sha256(path.read_bytes()).digest())[:count]
+    files = files or -(-count // SHARD)
     for split in features.SPLITS:
         (folder / f"Split-{split}").mkdir(parents=True)
-    for start in range(0, count, SHARD):
-        with tf.io.TFRecordWriter(str(folder / "Split-train" / f"data_tfrecord-{start:07d}")) as writer:
-            for path in paths[start : start + SHARD]:
+        (folder / f"Split-{split}" / name_file(0, 1)).touch()
+    (folder / "Split-train" / name_file(0, 1)).unlink()
+    for number in range(files):
+        with tf.io.TFRecordWriter(str(folder / "Split-train" / name_file(number, files))) as writer:
+            for path in paths[number::files]:
                 content = path.read_bytes()
                 digest = hashlib.sha256(content).hexdigest()
                 record = Record(path.name, path.parent.name, "", "", len(content), digest)
@@ -57,10 +66,10 @@ def write_examples(photographs: pathlib.Path, folder: pathlib.Path, count: int) 
     ).write(str(folder))  # fmt: skip
 
 
-def write_transform_graph(photographs: pathlib.Path, folder: pathlib.Path) -> None:
+def write_transform_graph(photographs: pathlib.Path, folder: pathlib.Path, image_size: int = IMAGE_SIZE) -> None:
     """Traces the preprocessing graph as TFX's Transform does."""
     classes = sorted(path.name for path in photographs.iterdir())
-    config = {"classes": classes, "image_size": IMAGE_SIZE, "max_megapixels": 100.0}
+    config = {"classes": classes, "image_size": image_size, "max_megapixels": 100.0}
     config |= {"orientation": "exif", "resize": "stretch"}
     row = {"image": [b""], "label": [classes[0].encode()], "path": [b""], "digest": [b""], "brightness": [0.0]}
     with tft_beam.Context(temp_dir=str(folder / "tmp")):
@@ -70,7 +79,9 @@ def write_transform_graph(photographs: pathlib.Path, folder: pathlib.Path) -> No
         _ = transform_fn | tft_beam.WriteTransformFn(str(folder / "graph"))
 
 
-def time_embedder(examples: pathlib.Path, graph: pathlib.Path, out: pathlib.Path, trunk: bool) -> float:
+def time_embedder(
+    examples: pathlib.Path, graph: pathlib.Path, out: pathlib.Path, trunk: bool, image_size: int = IMAGE_SIZE
+) -> float:
     """Seconds of the component's executor, with an empty store."""
     out.mkdir(parents=True)
     artifacts = {"examples": standard_artifacts.Examples(), "embeddings": standard_artifacts.Examples()}
@@ -79,7 +90,7 @@ def time_embedder(examples: pathlib.Path, graph: pathlib.Path, out: pathlib.Path
     for name, artifact in artifacts.items():
         artifact.uri = str(uris[name])
     artifacts["examples"].split_names = artifact_utils.encode_split_names(list(features.SPLITS))
-    spec = BaseSpec(RANDOM, 0, IMAGE_SIZE, "conv5_block1" if trunk else "")
+    spec = BaseSpec(RANDOM, 0, image_size, "conv5_block1" if trunk else "")
     properties = {"base": spec.to_json(), "fine_tune_epochs": int(trunk), "store": str(out / "store")}
     started = time.monotonic()
     EmbedderExecutor().Do(
@@ -93,12 +104,12 @@ def time_embedder(examples: pathlib.Path, graph: pathlib.Path, out: pathlib.Path
 class BareLoop:
     """The base on batches that are ready."""
 
-    def __init__(self) -> None:
+    def __init__(self, image_size: int) -> None:
         """Builds and traces."""
-        embedder = resnet.build_embedder(resnet.build_base(IMAGE_SIZE, RANDOM))
+        embedder = resnet.build_embedder(resnet.build_base(image_size, RANDOM))
         self._forward = tf.function(lambda batch: embedder(batch, training=False), jit_compile=False)
         random = np.random.default_rng(0)
-        shape = (BATCH, IMAGE_SIZE, IMAGE_SIZE, 3)
+        shape = (BATCH, image_size, image_size, 3)
         self._batches = [tf.constant(random.normal(0, 60, shape), tf.float32) for _ in range(4)]
         self._forward(self._batches[0])
 
@@ -110,6 +121,25 @@ class BareLoop:
         return batches * BATCH / (time.monotonic() - started)
 
 
+def measure_steady(arguments: argparse.Namespace) -> dict[str, float]:
+    """Measures images a second and busy cores after the first tenth of the images."""
+    count, seen = arguments.images, [(0.0, 0.0, 0)]
+
+    def note(event: progress.Event) -> None:
+        if event.step == "images embedded" and event.done:
+            seen.append((time.monotonic(), time.process_time(), seen[-1][2] + event.done))
+
+    with tempfile.TemporaryDirectory() as name, progress.listen(note):
+        folder = pathlib.Path(name)
+        write_photographs(folder / "photographs", count, arguments.data)
+        write_transform_graph(folder / "photographs", folder, arguments.image_size)
+        write_examples(folder / "photographs", folder / "examples", count)
+        time_embedder(folder / "examples", folder / "graph", folder / "out", arguments.trunk, arguments.image_size)
+    began, end = next(at for at in seen if at[2] >= count / 10), seen[-1]
+    seconds, cpu, images = (after - before for before, after in zip(began, end, strict=True))
+    return {"images_s": round(images / seconds, 1), "busy_cores": round(cpu / seconds, 2)}
+
+
 def main() -> None:
     """Prints a table and a JSON line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -117,18 +147,26 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=2000)
     parser.add_argument("--repeat", type=int, default=1)
     parser.add_argument("--trunk", action="store_true", help="keep what fine-tuning starts from, too")
+    parser.add_argument("--image-size", type=int, default=IMAGE_SIZE)
+    parser.add_argument("--steady", action="store_true", help="the Embedder alone, after the first tenth")
     arguments = parser.parse_args()
-    count, bare, rows = arguments.images, BareLoop(), []
+    if arguments.steady:
+        print(json.dumps(measure_steady(arguments)))
+        return
+    count, size, rows = arguments.images, arguments.image_size, []
+    bare = BareLoop(size)
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         write_photographs(folder / "photographs", count, arguments.data)
-        write_transform_graph(folder / "photographs", folder)
-        for size in (BATCH, count):
-            write_examples(folder / "photographs", folder / f"examples-{size}", size)
+        write_transform_graph(folder / "photographs", folder, size)
+        for images in (BATCH, count):
+            write_examples(folder / "photographs", folder / f"examples-{images}", images)
         for turn in range(arguments.repeat):
             before = bare.rate(count // BATCH // 2)
             one_batch, whole = (
-                time_embedder(folder / f"examples-{n}", folder / "graph", folder / f"out-{turn}-{n}", arguments.trunk)
+                time_embedder(
+                    folder / f"examples-{n}", folder / "graph", folder / f"out-{turn}-{n}", arguments.trunk, size
+                )
                 for n in (BATCH, count)
             )
             after = bare.rate(count // BATCH // 2)

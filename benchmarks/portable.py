@@ -27,40 +27,18 @@ import tensorflow as tf
 from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
 from tfx.types import artifact_utils, standard_artifacts
 
-from benchmarks.embedder import BATCH, IMAGE_SIZE, write_transform_graph
+from benchmarks.embedder import BATCH, IMAGE_SIZE, write_examples, write_transform_graph
 from benchmarks.photographs_folder import write_photographs
 from components.artifacts import IngestReport
 from components.embedder.backbone import BaseSpec
 from components.embedder.component import DEFAULT_TRUNK_GB, EmbedderExecutor
-from components.example_gen.component import make_example
-from components.example_gen.duplicates import Record
 from components.network.weights import RANDOM
-from components.records.ingest import IngestSummary
 from pipeline.beam.engines import beam_pipeline_args, prepare_code
 from pipeline.config.config import Beam
 from schema import features
 
 WORKERS, FILES = 2, 8
 ROOT = pathlib.Path(__file__).parents[1]
-
-
-def write_examples(photographs: pathlib.Path, folder: pathlib.Path, count: int, files: int) -> None:
-    """Writes examples as ExampleGen does, all of them to train on and as many in each file, and their counts."""
-    paths = sorted(photographs.glob("*/*"), key=lambda path: hashlib.sha256(path.read_bytes()).digest())[:count]
-    for split in features.SPLITS:
-        (folder / f"Split-{split}").mkdir(parents=True)
-    for number in range(files):
-        with tf.io.TFRecordWriter(str(folder / "Split-train" / f"data_tfrecord-{number:05d}")) as writer:
-            for path in paths[number::files]:
-                content = path.read_bytes()
-                digest = hashlib.sha256(content).hexdigest()
-                record = Record(path.name, path.parent.name, "", "", len(content), digest)
-                writer.write(make_example(record, content).SerializeToString())
-    counts = {split: {"all": count if split == features.TRAIN else 0} for split in features.SPLITS}
-    IngestSummary(
-        files=count, broken=0, contradictions=0, left_out=0, ignored={}, oriented=0, salt=0, window_end="",
-        fingerprint="", spans=[], counts=counts,
-    ).write(str(folder))  # fmt: skip
 
 
 def time_embedder(examples: pathlib.Path, graph: pathlib.Path, out: pathlib.Path, beam: Beam) -> float:

@@ -23,7 +23,7 @@ WINGS = [
         "schema_gen",
         "tfdata",
     ),
-    ("images", "network", "row_store", "statistics_gen"),
+    ("devices", "images", "network", "row_store", "statistics_gen"),
     ("transform",),
     ("embedder", "example_gen"),
     ("gates",),

@@ -66,10 +66,24 @@ def write_embeddings(target: str, rows: Iterable[ImageRow], embeddings: np.ndarr
 
 
 def _make_example(row: ImageRow, embedding: np.ndarray) -> tf.train.Example:
+    """Builds the example of an image; in place, for protobuf copies what is handed to its constructors."""
+    example = tf.train.Example()
+    feature = example.features.feature
     texts = {features.DIGEST: row.digest.hex().encode(), features.LABEL: row.label, features.PATH: row.path}
-    feature = {k: tf.train.Feature(bytes_list=tf.train.BytesList(value=[v])) for k, v in texts.items()}
-    feature[features.EMBEDDING] = tf.train.Feature(float_list=tf.train.FloatList(value=embedding.tolist()))
-    return tf.train.Example(features=tf.train.Features(feature=feature))
+    for name, text in texts.items():
+        feature[name].bytes_list.value.append(text)
+    feature[features.EMBEDDING].float_list.MergeFromString(_pack(embedding))
+    return example
+
+
+def _pack(values: np.ndarray) -> bytes:
+    """Returns the wire format of a FloatList, field 1 packed, without a Python number for each value."""
+    content, size = values.astype("<f4").tobytes(), bytearray()
+    length = len(content)
+    while length > 0x7F:
+        size.append(length & 0x7F | 0x80)
+        length >>= 7
+    return b"\x0a" + bytes([*size, length]) + content
 
 
 def find_digest_limit(uri: str, split: str, most: int) -> bytes | None:

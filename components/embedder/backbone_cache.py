@@ -67,7 +67,7 @@ def open_features(frozen: FrozenBase, store: str, example_files: Sequence[str]) 
         if not todo.any():
             continue
         with features.append() as append:
-            for indices, _, extracted in frozen.run(file, todo, with_features=True):
+            for indices, _, extracted in frozen.run(frozen.read(file, todo), with_features=True):
                 append([digests[file][i] for i in indices], np.asarray(extracted))
                 progress.report("images through the feature extractor", len(indices), total)
     return (features.open() if total else rows), total

@@ -17,6 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from components.network.folded import FoldedLayer
+from components.network.padded import PaddedNetwork
 from components.network.weights import IMAGENET, NOTOP_FILE, RANDOM
 from schema.errors import UsageError
 from schema.features import EMBEDDING_SIZE
@@ -335,7 +336,8 @@ def compile_for_training(
         model: model with probabilities float32 [batch, num_classes] as output; labels are class indices.
         optimizer: optimizer of the phase, not built yet.
         label_smoothing: share of the target that is spread over all classes; 0 <= label_smoothing < 1.
-        jit_compile: True to compile with XLA, which makes the forward pass slower on a CPU.
+        jit_compile: True to compile with XLA, which makes the forward pass slower on a CPU. It compiles each shape
+            anew, so the model is a `PaddedNetwork`.
     """
 
     def smoothed(labels: tf.Tensor, probabilities: tf.Tensor) -> tf.Tensor:
@@ -345,7 +347,8 @@ def compile_for_training(
     model.compile(
         optimizer=optimizer,
         loss=smoothed if label_smoothing else "sparse_categorical_crossentropy",
-        metrics=["accuracy"],
+        weighted_metrics=["accuracy"] if isinstance(model, PaddedNetwork) else None,
+        metrics=None if isinstance(model, PaddedNetwork) else ["accuracy"],
         jit_compile=jit_compile,
     )
     _build_state(model)

@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+from components.records.computation import Computation
 from serving.storage.documents import Document
 
 
@@ -15,6 +16,7 @@ class EmbeddingSummary(Document):
         images: number of images in all splits.
         computed: number of images that went through the base in this run; the others were in the store before.
         note: reason why no features are kept, or "".
+        computation: device, precision, XLA and cores; None if no image went through the base, and of an earlier Graft.
     """
 
     FILE = "embedding.json"
@@ -25,3 +27,4 @@ class EmbeddingSummary(Document):
     images: int
     computed: int
     note: str
+    computation: Computation | None = None

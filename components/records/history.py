@@ -2,6 +2,7 @@
 
 from typing import Any, Literal
 
+from components.records.computation import Computation
 from serving.storage.documents import Document, Fields
 
 
@@ -56,6 +57,7 @@ class TrainingHistory(Document):
         tried_heads: heads that phase 1 tried, the smallest first; empty if the configuration names one. `epochs` has
             those of the kept head alone.
         trunk_computed: number of images whose features the Trainer had to compute because the store had lost them.
+        computation: device, precision, XLA and cores of the training; None of an earlier Graft.
     """
 
     FILE = "history.json"
@@ -66,6 +68,7 @@ class TrainingHistory(Document):
     epochs: list[Epoch]
     tried_heads: list[TriedHead] = []
     trunk_computed: int
+    computation: Computation | None = None
 
     @classmethod
     def upgrade(cls, value: dict[str, Any], found: int) -> dict[str, Any]:

@@ -21,15 +21,19 @@ from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionP
 from tfx.utils import proto_utils
 
 from components import progress
+from components.devices import AUTO, FLOAT32, describe
+from components.embedder.arithmetic import choose_base_precision, describe_arithmetic, read_precision
 from components.embedder.artifact import read_embeddings, read_rows
-from components.embedder.backbone import FrozenBase, describe_arithmetic
+from components.embedder.backbone import BaseSpec, FrozenBase
 from components.embedder.backbone_cache import open_features, read_features
 from components.example_files import list_files
 from components.network import resnet, served
 from components.probabilities import scale_probabilities
+from components.records.computation import Computation
 from components.records.embedding import EmbeddingSummary
 from components.records.history import TrainingHistory
 from components.records.predictions import PREDICTIONS, Predictions, no_baseline
+from components.row_store.shards import FeatureKey
 from components.run_parameters import RunParameters, declare
 from components.trainer import curves, devices
 from components.trainer.acceptance import fit_score
@@ -156,7 +160,7 @@ def run_fn(fn_args: FnArgs) -> None:
     chosen = devices.choose_devices(settings.precision)
     with chosen.strategy.scope():
         progress.report("building the network")
-        frozen = FrozenBase(settings.base, fn_args.transform_output)
+        frozen = FrozenBase(follow_embedder(settings.base, report), fn_args.transform_output)
         passes = count_passes(settings, report.trunk is not None)
         files = fn_args.train_files + fn_args.eval_files
         with pixels.cache_folder(files, settings.image_size, passes, fn_args.model_run_dir) as cache:
@@ -167,9 +171,22 @@ def run_fn(fn_args: FnArgs) -> None:
         calibration = calibrate(trained.val, settings.coverage, fitted.val if fitted else None)
         distance = fitted.distance if fitted and calibration.threshold is not None else None
         export(frozen, trained, calibration, fn_args, settings, distance)
-    write_history(trained, inputs.computed, fn_args.model_run_dir)
+    through_base = settings.fine_tune_epochs > 0 or settings.augmentation.is_on
+    precision = chosen.precision if through_base else FLOAT32
+    computation = describe(chosen.device, precision, trained.xla)
+    write_history(trained, inputs.computed, computation, fn_args.model_run_dir)
     probabilities = scale_probabilities(trained.val.probabilities, calibration.temperature)
     write_val_predictions(probabilities, report, fn_args, settings)
+
+
+def follow_embedder(base: BaseSpec, report: EmbeddingSummary) -> BaseSpec:
+    """Gives a base of the precision "auto" the precision of the embeddings; without embeddings that of the devices."""
+    if base.precision != AUTO:
+        return base
+    precision = (
+        read_precision(FeatureKey.from_json(report.kind).arithmetic) if report.kind else choose_base_precision(AUTO)
+    )
+    return dataclasses.replace(base, precision=precision)
 
 
 def read_inputs(
@@ -281,14 +298,22 @@ def export(
     write_warmup_requests(path, list(images), settings.model_name)
 
 
-def write_history(trained: Trained, computed: int, model_run_dir: str) -> None:
-    """Writes `history.json` and `training_curves.png` beside the TensorBoard logs."""
+def write_history(trained: Trained, computed: int, computation: Computation, model_run_dir: str) -> None:
+    """Writes `history.json` and `training_curves.png` beside the TensorBoard logs.
+
+    Args:
+        trained: result of both phases.
+        computed: number of images whose features had to be computed again.
+        computation: device, precision, XLA and cores of the training.
+        model_run_dir: folder of the logs.
+    """
     history = TrainingHistory(
         kept=trained.kept,
         scores=trained.scores,
         epochs=trained.history,
         tried_heads=trained.tried,
         trunk_computed=computed,
+        computation=computation,
     )
     tf.io.gfile.makedirs(model_run_dir)
     history.write(model_run_dir)

@@ -1,61 +1,50 @@
-"""Choice of precision, XLA and distribution strategy for the devices of this machine."""
+"""Choice of precision and distribution strategy for the devices of this machine."""
 
 import dataclasses
 
 import tensorflow as tf
 from absl import logging
 
-AUTO, FLOAT32, BFLOAT16, FLOAT16 = "auto", "float32", "bfloat16", "float16"
+from components.devices import FINE_TUNING, Device, choose_precision, describe, find_device, pays_xla
 
 
 @dataclasses.dataclass(frozen=True)
 class Devices:
-    """Precision, compilation and distribution of a training.
+    """Precision and distribution of a training.
 
     Attributes:
         precision: type that phase 2 computes the base in; the head and all weights are float32.
-        jit_compile: whether to compile with XLA.
+        device: device of this machine.
         strategy: distribution strategy over the devices.
     """
 
     precision: str
-    jit_compile: bool
+    device: Device
     strategy: tf.distribute.Strategy
+
+    def decide_xla(self, images: int, epochs: int) -> bool:
+        """Decides whether XLA compiles a network that the base, or its tail, is a part of; logs the decision.
+
+        Args:
+            images: number of training images.
+            epochs: number of epochs.
+        """
+        xla = pays_xla(FINE_TUNING, images, epochs, self.device)
+        logging.info("Training %s XLA: %d images, %d epochs.", "with" if xla else "without", images, epochs)
+        return xla
 
 
 def choose_devices(precision: str) -> Devices:
-    """Chooses precision, XLA and strategy from the GPUs of this machine, and logs the choice.
+    """Chooses precision and strategy from the GPUs of this machine, and logs the choice.
 
     Args:
-        precision: "float32", "bfloat16", "float16" or "auto". On GPUs "auto" is the fastest type that their tensor
-            cores take. On a CPU "auto" is float32, so that the same images and settings train the same model on every
-            processor. bfloat16 is 1.5 times as fast on processors that multiply bfloat16, and gives another model
-            (benchmarks/README.md).
+        precision: "float32", "bfloat16", "float16" or "auto", see `components.devices.choose_precision`.
     """
-    gpus = tf.config.list_physical_devices("GPU")
-    if precision == AUTO:
-        precision = _choose_gpu_precision(gpus) if gpus else FLOAT32
+    device = find_device()
     devices = Devices(
-        precision=precision,
-        # On a CPU, XLA makes a forward pass up to 3 times slower.
-        jit_compile=bool(gpus),
-        strategy=tf.distribute.MirroredStrategy() if len(gpus) > 1 else tf.distribute.get_strategy(),
+        precision=choose_precision(precision, device),
+        device=device,
+        strategy=tf.distribute.MirroredStrategy() if device.cards > 1 else tf.distribute.get_strategy(),
     )
-    logging.info(
-        "Training on %s, in %s, %s XLA.",
-        f"{len(gpus)} GPU(s)" if gpus else "the CPU",
-        devices.precision,
-        "with" if devices.jit_compile else "without",
-    )
+    logging.info("Training on %s.", describe(device, devices.precision).text)
     return devices
-
-
-def _choose_gpu_precision(gpus: list[tf.config.PhysicalDevice]) -> str:
-    """Chooses the precision for the oldest GPU.
-
-    Tensor cores take bfloat16 from compute capability 8.0 on, and float16 from 7.0 on.
-    """
-    capability = min(tf.config.experimental.get_device_details(gpu).get("compute_capability", (0, 0)) for gpu in gpus)
-    if capability >= (8, 0):
-        return BFLOAT16
-    return FLOAT16 if capability >= (7, 0) else FLOAT32

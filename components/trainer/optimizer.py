@@ -5,7 +5,7 @@ import math
 
 import keras
 
-from components.trainer.devices import FLOAT16
+from components.devices import FLOAT16
 
 CONSTANT, COSINE = "constant", "cosine"
 

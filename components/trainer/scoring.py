@@ -36,8 +36,7 @@ def score(network: keras.Model, val: tf.data.Dataset) -> Scored:
     step = tf.function(
         lambda inputs, labels: measure_batch(network, inputs, labels),
         input_signature=val.element_spec,  # an open batch size, so that the smaller last batch does not trace again
-        autograph=False,
-        jit_compile=network.jit_compile,
+        autograph=False,  # and no XLA: it is one pass
     )
     batches = [[output.numpy() for output in (*step(*batch), batch[1])] for batch in val]
     probabilities, hits, losses, labels = (np.concatenate(outputs) for outputs in zip(*batches, strict=True))

@@ -2,8 +2,8 @@
 
 from typing import Literal
 
+from components.devices import AUTO, BFLOAT16, FLOAT32
 from components.embedder.backbone import BaseSpec
-from components.trainer.devices import BFLOAT16, FLOAT32
 from components.trainer.optimizer import CONSTANT, AdamOptions
 from components.transform.pixels import Augmentation
 from serving.export.warmup_requests import WARMUP_BATCH
@@ -25,7 +25,7 @@ class Settings(Fields):
         fine_tune_from: first block that phase 2 trains, or "all".
         fine_tune_schedule, fine_tune_warmup, fine_tune_clip_norm, fine_tune_weight_decay, fine_tune_average: options of
             Adam in phase 2, see `optimizer.AdamOptions`.
-        precision: precision of phase 2, see `devices.choose_devices`; with "bfloat16" the frozen base has it, too.
+        precision: precision of phase 2, see `devices.choose_precision`; with "bfloat16" the frozen base has it, too.
         serving_precision: precision of the base in the exported model, "float32" or "bfloat16".
         batch_size: number of images a step.
         early_stopping_patience: epochs without a lower loss on `val` before a phase ends.
@@ -85,10 +85,10 @@ class Settings(Fields):
     def base(self) -> BaseSpec:
         """Weights, seed, image size, first trained block and precision of the frozen base.
 
-        The precision "auto" is float32 here: the machines of the Embedder may have other devices than the Trainer.
+        The Embedder chooses what "auto" is, and the Trainer follows it: the two may run on other devices.
         """
         fine_tune_from = self.fine_tune_from if self.fine_tune_epochs else ""
-        precision = BFLOAT16 if self.precision == BFLOAT16 else FLOAT32
+        precision = self.precision if self.precision in (AUTO, BFLOAT16) else FLOAT32
         return BaseSpec(self.weights, self.seed, self.image_size, fine_tune_from, precision)
 
     @property

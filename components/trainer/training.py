@@ -15,6 +15,7 @@ from components.embedder.artifact import Embedded
 from components.embedder.backbone import FrozenBase
 from components.network import resnet
 from components.network.heads import describe_units, list_candidates
+from components.network.padded import PaddedNetwork, pad_batches
 from components.records.history import Epoch, Score, TriedHead
 from components.tfdata import READY_BATCHES, shuffle, without_autotune
 from components.trainer.callbacks import ReportProgress
@@ -83,6 +84,7 @@ class TrainedHead:
         history: one row per epoch of this head.
         scored: score and probabilities on `val`.
         tried: heads that were tried, the smallest first; empty if the settings name one.
+        xla: whether XLA compiled the network; never for a head on embeddings.
     """
 
     units: list[int]
@@ -90,6 +92,7 @@ class TrainedHead:
     history: list[Epoch]
     scored: Scored
     tried: list[TriedHead]
+    xla: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,6 +106,7 @@ class Trained:
         scores: score of each trained phase at its best epoch.
         val: score and probabilities of the kept phase on the validation images.
         tried: heads that phase 1 tried, see `TrainedHead`.
+        xla: whether XLA compiled a network.
     """
 
     head: keras.Model
@@ -111,6 +115,7 @@ class Trained:
     scores: dict[str, Score]
     val: Scored
     tried: list[TriedHead]
+    xla: bool = False
 
 
 def train(frozen: FrozenBase, inputs: Inputs, settings: Settings, devices: Devices, log_dir: str) -> Trained:
@@ -130,17 +135,18 @@ def train(frozen: FrozenBase, inputs: Inputs, settings: Settings, devices: Devic
         phase_1, labels = try_heads(inputs.train, inputs.val, settings, devices, log_dir), inputs.train.labels
     head, history, tried, head_scored = phase_1.head, phase_1.history, phase_1.tried, phase_1.scored
     if not settings.fine_tune_epochs:
-        return Trained(head, history, HEAD, {HEAD: head_scored.score}, head_scored, tried)
+        return Trained(head, history, HEAD, {HEAD: head_scored.score}, head_scored, tried, phase_1.xla)
 
     before = frozen.network.get_weights(), head.get_weights()
-    history = history + _fine_tune(frozen, head, inputs, labels, settings, devices, log_dir)
+    xla = devices.decide_xla(len(labels), settings.fine_tune_epochs)
+    history = history + _fine_tune(frozen, head, inputs, labels, settings, devices, log_dir, xla)
     scored = _score_fine_tuned(frozen, head, inputs, settings)
     scores = {HEAD: head_scored.score, FINE_TUNE: scored.score}
     if is_worse(scored.score, head_scored.score):
         frozen.network.set_weights(before[0])
         head.set_weights(before[1])
-        return Trained(head, history, HEAD, scores, head_scored, tried)
-    return Trained(head, history, FINE_TUNE, scores, scored, tried)
+        return Trained(head, history, HEAD, scores, head_scored, tried, xla or phase_1.xla)
+    return Trained(head, history, FINE_TUNE, scores, scored, tried, xla or phase_1.xla)
 
 
 def try_heads(train: Embedded, val: Embedded, settings: Settings, devices: Devices, log_dir: str) -> TrainedHead:
@@ -252,8 +258,9 @@ def _train_head_on_images(
         units, tried = best.units, best.tried
     head = build_head(embeddings, units, settings)
     network = resnet.assemble(embedder, head)
-    history = train_phase(HEAD, network, images.shuffled, images.val, labels, settings, devices, log_dir)
-    return TrainedHead(units, head, history, score(network, images.val), tried), labels
+    xla = devices.decide_xla(len(labels), settings.head_epochs)
+    history = train_phase(HEAD, network, images.shuffled, images.val, labels, settings, devices, log_dir, xla=xla)
+    return TrainedHead(units, head, history, score(network, images.val), tried, xla), labels
 
 
 def _fine_tune(
@@ -264,6 +271,7 @@ def _fine_tune(
     settings: Settings,
     devices: Devices,
     log_dir: str,
+    xla: bool,
 ) -> list[Epoch]:
     """Trains the tail of the base with the head in the precision of the devices; the weights are those of `frozen`."""
     progress.report("building the network to fine-tune")
@@ -276,7 +284,7 @@ def _fine_tune(
         network = resnet.assemble(resnet.build_embedder(base, devices.precision), head)
         images = inputs.require_images()
         train_data, val_data = images.shuffled, images.val
-    return train_phase(FINE_TUNE, network, train_data, val_data, labels, settings, devices, log_dir)
+    return train_phase(FINE_TUNE, network, train_data, val_data, labels, settings, devices, log_dir, xla=xla)
 
 
 def _score_fine_tuned(frozen: FrozenBase, head: keras.Model, inputs: Inputs, settings: Settings) -> Scored:
@@ -317,6 +325,7 @@ def train_phase(
     devices: Devices,
     log_dir: str,
     name: str = "",
+    xla: bool = False,
 ) -> list[Epoch]:
     """Trains the trainable layers of a network and restores the weights of the best epoch.
 
@@ -330,6 +339,7 @@ def train_phase(
         devices: devices to train on.
         log_dir: folder of the TensorBoard logs.
         name: name in the progress and in the logs; "" for that of the phase.
+        xla: whether to compile with XLA, on batches of one size, see `components.network.padded`.
     Returns:
         One row per epoch; `best` marks the epoch whose weights the network has.
     """
@@ -339,13 +349,21 @@ def train_phase(
     }[phase]
     steps_per_epoch = math.ceil(len(labels) / settings.batch_size)
     optimizer = make_optimizer(network, options, steps_per_epoch * epochs, devices.precision)
-    resnet.compile_for_training(network, optimizer, settings.label_smoothing, devices.jit_compile)
+    resnet.compile_for_training(network, optimizer, settings.label_smoothing)
+    class_weights = balance(labels, len(settings.classes)) if settings.class_weights == BALANCED else None
+    model = network
+    if xla:
+        model = PaddedNetwork.of(network)
+        resnet.compile_for_training(model, optimizer, settings.label_smoothing, jit_compile=True)
+        train = pad_batches(train, settings.batch_size, class_weights)
+        val = pad_batches(val, settings.batch_size)
+        class_weights = None  # in the rows of `train`
     log_folder = os.path.join(log_dir, "tensorboard", (name or phase).replace(" ", "-"))
-    fitted = network.fit(
+    fitted = model.fit(
         train,
         validation_data=val,
         epochs=epochs,
-        class_weight=balance(labels, len(settings.classes)) if settings.class_weights == BALANCED else None,
+        class_weight=class_weights,
         callbacks=_make_callbacks(settings, options, name or step, steps_per_epoch, log_folder),
         verbose=0,
     )

@@ -4,6 +4,7 @@ import dataclasses
 import gc
 import logging
 import os
+import pathlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from pipeline.beam.causes import find_first_cause
 from pipeline.config.config import Config
 from pipeline.console.printing import as_called, echo_json, make_console, print_error, print_unbroken
 from pipeline.console.terminal import catch_interrupts
+from pipeline.local import xla_cache
 from pipeline.local.interruption import describe_interruption
 from pipeline.local.progress_display import ProgressDisplay
 from pipeline.local.run_log import RunLog
@@ -85,6 +87,7 @@ def run_session(config: Config, source: str | None, output: Output, require_push
 def _run(config: Config, console: Console, log: RunLog, as_json: bool) -> "Trained | SkippedRun":
     with ProgressDisplay(console) as display:
         display.prepare("loading TensorFlow and TFX")
+        xla_cache.enable(Workspace(pathlib.Path(config.out)).compiled)
         from pipeline.local.report import print_report, render_json
         from pipeline.local.run import run_pipeline
 

@@ -140,7 +140,7 @@ def _lock(out: str) -> Iterator[None]:
         os.close(folder)
 
 
-def _map(function: Callable[[_Item], _Result], items: Iterable[_Item], advance: Callable[[], None]) -> list[_Result]:
+def _map(function: Callable[[_Item], _Result], items: Iterable[_Item], advance: Callable[[], object]) -> list[_Result]:
     """Calls a function with each item on all cores, and returns the results in order.
 
     After an error or Ctrl-C it starts no further item.

@@ -10,7 +10,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn
 
 from components.example_gen import ignored
 from pipeline.console.printing import echo, echo_json, make_console
-from pipeline.local.progress_display import Bar, Figures
+from pipeline.local.progress_display import Bar, Figures, count_done
 from schema.text import quote
 
 _SHOWN = 20  # problems to print; --json has all
@@ -127,7 +127,7 @@ def _describe(summary: Summary) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def show_progress(total: int) -> Iterator[Callable[[], None]]:
+def show_progress(total: int) -> Iterator[Callable[[], object]]:
     """Shows a bar with rate and remaining time, if the standard error is a terminal.
 
     Args:
@@ -139,4 +139,4 @@ def show_progress(total: int) -> Iterator[Callable[[], None]]:
     columns = (SpinnerColumn(), TextColumn("{task.description}"), Bar(console), Figures(console))
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("images", total=total)
-        yield lambda: bar.advance(task)
+        yield lambda: count_done(bar, task)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # it imports TFX, which takes seconds
 _SECONDS_BETWEEN_LINES = 30.0
 _NARROW = 80  # columns; a narrower terminal shows neither bar nor rate
 _BAR_WIDTH = 20
+_BEGUN = "begun"  # field of a task: things done at its first event that counts some, and the seconds until then
 # Steps of TFX's own components, which report no progress.
 _STEPS_OF_TFX = {
     "StatisticsGen": "computing statistics of the images",
@@ -100,9 +101,9 @@ class ProgressDisplay:
             if event.step not in self._steps:
                 self._show(event.step, self._describe_step(event.step))
             total = event.total or self._totals.get(event.step)
-            self._bars.update(self._steps[event.step], advance=event.done, total=total)
+            task = count_done(self._bars, self._steps[event.step], event.done, total)
             self.print_if_due()
-            if self._find_task().finished:
+            if task.finished:
                 self._show("", self._describe_step(_STEPS_AFTER.get(event.step, "")))
 
     def finish(self, component: "Finished") -> None:
@@ -185,18 +186,39 @@ class Figures(ProgressColumn):
         return Text(describe(task, with_rate=self._console.width >= _NARROW))
 
 
+def count_done(bars: Progress, number: TaskID, done: int = 1, total: int | None = None) -> Task:
+    """Counts things of a step as done, and notes the end of the first ones, from which on `Figures` tells a rate."""
+    bars.update(number, advance=done, total=total)
+    [task] = (task for task in bars.tasks if task.id == number)
+    if done:
+        task.fields.setdefault(_BEGUN, (task.completed, task.elapsed or 0.0))
+    return task
+
+
 def describe(task: Task, with_rate: bool = True) -> str:
     """Returns the progress of a step: "640 of 1,186, 13.1/s, 0:42 left"; its time, "31 s", if it counts nothing."""
     if not task.completed:
         return f"{task.elapsed or 0:.0f} s"
-    done = f"{task.completed:,.0f}" + (f" of {task.total:,.0f}" if task.total else "")
-    rate = task.completed / task.elapsed if task.elapsed else 0.0
-    words = [done, f"{rate:,.1f}/s" if rate < 10 else f"{rate:,.0f}/s"] if with_rate else [done]
-    if task.total and rate:
+    words = [f"{task.completed:,.0f}" + (f" of {task.total:,.0f}" if task.total else "")]
+    rate = _measure_rate(task)
+    if rate and with_rate:
+        words.append(f"{rate:,.1f}/s" if rate < 10 else f"{rate:,.0f}/s")
+    if rate and task.total:
         left = round(max(0.0, task.total - task.completed) / rate)
         hours, minutes = left // 3600, left // 60 % 60
         words.append((f"{hours}:{minutes:02}" if hours else f"{minutes}") + f":{left % 60:02} left")
     return ", ".join(words)
+
+
+def _measure_rate(task: Task) -> float:
+    """Returns the number of things done per second since the end of the first one; 0 before the second one.
+
+    The first one takes longer than the others: it builds a graph, compiles it, or opens files. It is over when a
+    component reports it, so the display does not know how long it took.
+    """
+    done, elapsed = task.fields.get(_BEGUN, (0, 0.0))
+    seconds = (task.elapsed or 0.0) - elapsed
+    return (task.completed - done) / seconds if seconds > 0 else 0.0
 
 
 def describe_state(component: "Finished") -> str:

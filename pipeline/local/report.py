@@ -55,6 +55,7 @@ def print_report(run: Trained | SkippedRun, config: Config, console: Console) ->
         *((_NOTE, escape(warning)) for warning in result.warnings),
         *_embedding_lines(result),
         *_training_lines(run.history, config),
+        *_device_lines(run.history),
         _accuracy_line(result.evaluation),
         *_logistic_regression_lines(result.evaluation),
         *_calibration_lines(result.evaluation),
@@ -167,6 +168,12 @@ def _describe_phase(history: TrainingHistory, phase: str, asked: int) -> str:
     trained = sum(row.phase == phase for row in history.epochs)
     epochs = "epoch" if asked == 1 else "epochs"
     return f"{trained} {epochs}" if trained >= asked else f"{trained} of {asked} {epochs} (stopped early)"
+
+
+def _device_lines(history: TrainingHistory) -> list[Line]:
+    """Names the card of the training, with its precision; nothing where a processor trained."""
+    computation = history.computation
+    return [("", f"on {escape(computation.text)}")] if computation and computation.has_card else []
 
 
 def _describe_scores(history: TrainingHistory) -> str:

@@ -36,6 +36,9 @@ from pipeline.check.left_out import suggest_conversion
 from pipeline.config.config import Config
 from pipeline.console.printing import as_called
 from pipeline.libraries import read_libraries
+from pipeline.local import xla_cache
+from pipeline.local.card import CardWatch, watch_card
+from pipeline.local.computations import describe_computation, describe_computations
 from pipeline.local.interruption import describe_kept
 from pipeline.local.kept_predictions import save_predictions
 from pipeline.local.progress_display import ProgressDisplay, describe_state
@@ -88,7 +91,12 @@ def run_pipeline(config: Config, console: Console, log: RunLog | None = None) ->
     notes = check_engine(config.beam, {"data": config.data, "out": config.out})
     display = ProgressDisplay(console)
     try:
-        with open_workspace(config.out) as workspace, display, progress.listen(display.update):
+        with (
+            open_workspace(config.out) as workspace,
+            xla_cache.keep_compiled(workspace.compiled),
+            display,
+            progress.listen(display.update),
+        ):
             for note in notes:
                 progress.report("", note=note)
             if unused := describe_unused_card(RUN_REMEDY):
@@ -145,13 +153,14 @@ def _run_chain(
     try:
         pipeline = _create_local_pipeline(config, resolved, workspace)
         _clear_artifacts(pipeline, workspace)
-        with contextlib.ExitStack() as spare:
+        with contextlib.ExitStack() as spare, watch_card() as card:
             runner = LocalRunner(
                 run_id,
-                lambda name: _start(name, display, log, spare),
-                lambda component: _finish(component, display, log),
+                lambda name: _start(name, display, log, spare, card),
+                lambda component: _finish(component, display, log, card),
             )
             runner.run(pipeline)
+        begun = begun.model_copy(update={"card_waited": card.waited})
         outcome = _collect(begun, display.finished, workspace, config.model_name)
         (outcome.result if isinstance(outcome, Trained) else outcome).write(str(folder))
     except DataError as error:
@@ -180,6 +189,7 @@ def _write_failure(begun: RunManifest, reason: str, components: list[Finished], 
         seconds=_measure(components),
         libraries=begun.libraries,
         peak_mb=_measure_memory(components),
+        computations=describe_computations(components),
     )
     stopped.write(str(folder))
     _save_images(components, folder)
@@ -220,27 +230,33 @@ def _note(note: str) -> None:
     progress.report("", note=printable(note))
 
 
-def _start(component: str, display: ProgressDisplay, log: RunLog | None, spare: contextlib.ExitStack) -> None:
+def _start(
+    component: str, display: ProgressDisplay, log: RunLog | None, spare: contextlib.ExitStack, card: CardWatch
+) -> None:
     """Shows the started component on the display, and in the log.
 
     The ServingValidator's server imports TensorFlow while the Evaluator runs, which leaves cores idle.
     """
     display.start(component)
+    card.start(component)
     if log:
         log.start(component)
     if component == "Evaluator" and not launch.find_binary():
         spare.enter_context(launch.keep_spare(launch.ON_CPU))
 
 
-def _finish(component: Finished, display: ProgressDisplay, log: RunLog | None) -> bool:
+def _finish(component: Finished, display: ProgressDisplay, log: RunLog | None, card: CardWatch) -> bool:
     """Shows the finished component, and sets the totals of later steps from the counts of ExampleGen.
 
     Returns:
         False if the RetrainingGate decided against a training: the run ends there.
     """
     display.finish(component)
+    card.finish(component.name)
     if log:
         log.finish(describe_state(component))
+    if computation := describe_computation(component):
+        logging.info("%s computed on %s.", component.name, computation.text)
     if component.name == "ExampleGen":
         images = IngestSummary.read(component.outputs["report"].uri).images_by_split
         display.expect("images embedded", images["train"])  # the Trainer embeds augmented images
@@ -269,6 +285,8 @@ def _collect(
         seconds=_measure(components),
         libraries=begun.libraries,
         peak_mb=_measure_memory(components),
+        computations=describe_computations(components),
+        card_waited=begun.card_waited,
     )
     if not decision.train:
         return skipped
@@ -318,6 +336,8 @@ def _describe_training(
         seconds=skipped.seconds,
         libraries=skipped.libraries,
         peak_mb=skipped.peak_mb,
+        computations=skipped.computations,
+        card_waited=skipped.card_waited,
     )
 
 

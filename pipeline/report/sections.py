@@ -61,13 +61,14 @@ def describe_training(files: RunFiles) -> dict[str, Any] | None:
 
 
 def describe_components(files: RunFiles) -> list[dict[str, Any]]:
-    """Returns name, state, seconds, share of the longest time, and peak memory for each started component."""
+    """Returns name, state, seconds, share of the longest time, memory and device for each started component."""
     seconds = files.manifest.seconds if files.manifest else {}
     cached = set((files.manifest.cached if files.manifest else None) or [])
     states = {name: "reused" if name in cached else "run" for name in seconds}
     states |= {execution.name: execution.state for execution in files.executions}
     longest = max(seconds.values(), default=0) or 1
     peaks = (files.manifest.peak_mb if files.manifest else None) or {}
+    computations = (files.manifest.computations if files.manifest else None) or {}
     return [
         {
             "name": name,
@@ -75,6 +76,7 @@ def describe_components(files: RunFiles) -> list[dict[str, Any]]:
             "seconds": seconds.get(name),
             "share": seconds.get(name, 0) / longest,
             "peak_mb": peaks.get(name),
+            "computation": computations[name].text if name in computations else None,
         }
         for name, state in states.items()
     ]

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 
 import pydantic
 
+from components.records.computation import Computation
 from components.records.decision import RetrainingDecision
 from components.records.evaluation import EvaluationSummary
 from components.records.ingest import IngestSummary
@@ -24,7 +25,15 @@ _RECORDS: dict[str, type[Document]] = {
     "serving": ServingVerdict,
 }
 INTERRUPTED = ("KeyboardInterrupt", "SystemExit", "StoppedError")  # beginnings of `failed` after a signal
-NOT_PRINTED = ("config", "resolved", "seconds", "libraries", "peak_mb")  # what `--json` of a run lacks
+NOT_PRINTED = (  # what `--json` of a run lacks
+    "config",
+    "resolved",
+    "seconds",
+    "libraries",
+    "peak_mb",
+    "computations",
+    "card_waited",
+)
 
 
 class EmbeddingUse(Fields):
@@ -74,6 +83,10 @@ class RunManifest(Document):
         libraries: versions of Graft, Python and libraries by name; None in a manifest of 0.2.
         peak_mb: peak resident memory of the run's process while each component ran, in MB of a million bytes, without
             child processes; None if the system does not tell.
+        computations: device, precision, XLA and cores of each component that computed in this run; None in a manifest
+            of an earlier Graft.
+        card_waited: share of the time that the card waited while the Embedder and the Trainer ran, 0 to 1, from
+            nvidia-smi; None without a card.
     """
 
     FILE: ClassVar[str] = "manifest.json"
@@ -101,6 +114,8 @@ class RunManifest(Document):
     seconds: dict[str, float]
     libraries: dict[str, str] | None = None
     peak_mb: dict[str, float] | None = None
+    computations: dict[str, Computation] | None = None
+    card_waited: dict[str, float] | None = None
 
     @pydantic.field_validator(*_RECORDS, mode="before")
     @classmethod
@@ -149,6 +164,8 @@ class SkippedRun(RunManifest):
     live_version: int | None
     libraries: dict[str, str] | None = None
     peak_mb: dict[str, float] | None = None
+    computations: dict[str, Computation] | None = None
+    card_waited: dict[str, float] | None = None
 
 
 class RunResult(RunManifest):
@@ -171,6 +188,8 @@ class RunResult(RunManifest):
     trained_model: str | None = None
     libraries: dict[str, str] | None = None
     peak_mb: dict[str, float] | None = None
+    computations: dict[str, Computation] | None = None
+    card_waited: dict[str, float] | None = None
 
     @property
     def reasons(self) -> list[str]:
@@ -191,3 +210,4 @@ class FailedRun(RunManifest):
     failed: str
     libraries: dict[str, str] | None = None
     peak_mb: dict[str, float] | None = None
+    computations: dict[str, Computation] | None = None

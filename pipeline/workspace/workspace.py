@@ -25,7 +25,7 @@ _LOCAL_ID = "%Y%m%dT%H%M%S-%f"  # run ids of Graft 0.2
 LOST = "lost-"  # prefix of folders with files that were moved aside
 PAGE = "report.html"  # page in the folder of a run
 _LOCK = ".lock"  # file that a run locks while it is at work
-_OWN = {"pipeline", "metadata.sqlite", "runs", "serving", "embeddings", "decoded", "graft.log", _LOCK}
+_OWN = {"pipeline", "metadata.sqlite", "runs", "serving", "embeddings", "decoded", "xla", "graft.log", _LOCK}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +53,11 @@ class Workspace:
     def decoded(self) -> pathlib.Path:
         """Folder of the decode cache: image size, brightness and EXIF orientation, by digest."""
         return self.root / "decoded"
+
+    @property
+    def compiled(self) -> pathlib.Path:
+        """Folder of what XLA has compiled for a card, see `pipeline.local.xla_cache`."""
+        return self.root / "xla"
 
     @property
     def runs(self) -> pathlib.Path:

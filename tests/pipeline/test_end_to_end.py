@@ -61,7 +61,19 @@ def events():
 
 
 @pytest.fixture(scope="module")
-def first(run, pushed_versions, events):
+def card(tmp_path_factory):
+    """Puts a stand-in for nvidia-smi on the PATH: a card that computes a quarter of the time."""
+    program = tmp_path_factory.mktemp("bin") / "nvidia-smi"
+    program.write_text("#!/bin/sh\nwhile :; do echo 25; sleep 0.1; done\n")
+    program.chmod(0o755)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
+        patch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+        yield
+
+
+@pytest.fixture(scope="module")
+def first(run, pushed_versions, events, card):
     with progress.listen(events.append):
         outcome, printed = run()
     return outcome, printed, pushed_versions()
@@ -282,6 +294,21 @@ def test_peak_memory_of_each_component_is_in_the_manifest(first):
     result = first[0].result
     assert result.peak_mb.keys() == result.seconds.keys()
     assert min(result.peak_mb.values()) > 100
+
+
+def test_device_of_each_component_that_computes_is_in_the_manifest_and_in_the_log(first):
+    """This machine has no card: nothing is compiled with XLA."""
+    computations = first[0].result.computations
+    computing = {"ExampleGen", "StatisticsGen", "Embedder", "Trainer", "Evaluator", "ServingValidator"}
+    assert computations.keys() == computing & first[0].result.seconds.keys()
+    assert {computation.device for computation in computations.values()} == {"CPU"}
+    trained = computations["Trainer"]
+    assert (trained.precision, trained.xla, trained.cores) == ("float32", False, len(os.sched_getaffinity(0)))
+    assert (computations["ExampleGen"].precision, computations["ExampleGen"].xla) == ("", None)
+
+
+def test_the_share_of_time_that_the_card_waited_is_in_the_manifest(first):
+    assert first[0].result.card_waited == {"Embedder": 0.75, "Trainer": 0.75}
 
 
 def test_evaluation_is_sliced_by_class(first):

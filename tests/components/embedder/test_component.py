@@ -1,10 +1,14 @@
 """Embedder: each image goes through the base once in all runs, and stored rows are checked before use."""
 
 import dataclasses
+import itertools
 import json
 import pathlib
 import shutil
+import threading
+import time
 import types
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -14,10 +18,10 @@ from image_files import CLASSES
 from small_networks import split_keras
 
 from components import progress
-from components.embedder import component
+from components.embedder import backbone, component
 from components.embedder.artifact import read_embeddings, read_rows
 from components.embedder.backbone import FrozenBase
-from components.embedder.component import ExampleFile, Work, Worker
+from components.embedder.component import EmbedFile, ExampleFile, Work, Worker
 from components.embedder.moments import Moments
 from components.network import resnet
 from components.row_store.store import EmbeddingStore
@@ -142,6 +146,33 @@ def test_nothing_new_costs_no_forward_pass(embed, first, examples, small_base, t
         assert (pathlib.Path(again.uri) / path.relative_to(first.uri)).read_bytes() == path.read_bytes()
 
 
+def test_what_the_store_holds_decides_nothing_about_xla(embed, first, examples, small_base, tmp_path, monkeypatch):
+    """All images of the run count, those that are stored as well: the same images train the same model."""
+    asked = []
+    monkeypatch.setattr(component, "FrozenBase", FrozenBase)  # the base of `bases` was built before
+    monkeypatch.setattr(backbone, "pays_xla", lambda *arguments: bool(asked.append(arguments)))
+    assert embed(examples, tmp_path / "again", store=first.store).report.computed == 0
+    assert asked
+    assert {(network, images, epochs) for network, images, epochs, _ in asked} == {("base", 14, 1)}
+
+
+@pytest.mark.long
+def test_with_xla_all_batches_have_one_size(examples, transform_graph, small_base, spec, monkeypatch):
+    """XLA on a CPU: four of five images, padded, have the embeddings and features that they have without XLA."""
+    images = str(examples / "Split-train" / "data_tfrecord-00000-of-00002"), np.array([1, 1, 0, 1, 1], bool)
+    plain = FrozenBase(spec, transform_graph)
+    [(indices, embeddings, extracted)] = plain.run(plain.read(*images), with_features=True)
+    monkeypatch.setattr(backbone, "pays_xla", lambda *_: True)
+    frozen = FrozenBase(spec, transform_graph)
+    assert frozen.xla
+    [(same, compiled, features)] = frozen.run(frozen.read(*images), with_features=True)
+    assert indices.tolist() == same.tolist() == [0, 1, 3, 4]
+    np.testing.assert_allclose(compiled, embeddings, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(features.astype(np.float32), extracted.astype(np.float32), rtol=1e-2, atol=1e-3)
+    [(_, alone, _)] = frozen.run(frozen.read(*images), with_features=False)
+    np.testing.assert_allclose(alone, embeddings, rtol=1e-4, atol=1e-5)
+
+
 def test_stored_embeddings_of_another_base_are_refused(embed, first, examples, small_base, tmp_path):
     """Even under the right feature key: a few stored images are embedded again and compared."""
     store = tmp_path / "other"
@@ -149,6 +180,101 @@ def test_stored_embeddings_of_another_base_are_refused(embed, first, examples, s
         append(list(read_all(first)), np.ones((14, 2048), np.float32))
     with pytest.raises(GraftError, match=r"not what the base makes of the images .* Remove this folder"):
         embed(examples, tmp_path / "second", store=store)
+
+
+def test_an_embedding_depends_on_no_file_and_no_batch(embed, first, write_examples, images, small_base, tmp_path):
+    """The same training images in three files, in another order: within the tolerance of the store's check."""
+    files = [images[7:4:-1], images[:1], images[4:0:-1]]
+    other = embed(write_examples(tmp_path / "other", {"train": files}), tmp_path / "out", fine_tune_epochs=0)
+    before, now = read_all(first), read_all(other)
+    assert len(now) == 8
+    largest = max(np.abs(row).max() for row in before.values())
+    assert max(np.abs(before[digest] - now[digest]).max() for digest in now) < component._TOLERANCE * largest
+
+
+def test_larger_batches_keep_the_order_of_the_images(examples, transform_graph, small_base, spec, monkeypatch):
+    """As on a card: images are decoded one by one here, and go through the base by threes."""
+    frozen = FrozenBase(spec, transform_graph)
+    file, keep = str(examples / "Split-train" / "data_tfrecord-00000-of-00002"), np.array([1, 0, 1, 1, 1], bool)
+    [(positions, expected, _)] = frozen.run(frozen.read(file, keep), with_features=False)
+    monkeypatch.setattr(backbone, "_DECODED", 1)
+    monkeypatch.setattr(backbone, "count_batch", lambda: 3)
+    batches = list(frozen.run(frozen.read(file, keep), with_features=False))
+    assert [list(batch[0]) for batch in batches] == [[0, 2, 3], [4]]
+    assert list(positions) == [0, 2, 3, 4]
+    np.testing.assert_allclose(np.concatenate([batch[1] for batch in batches]), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_decoding_is_ahead_by_a_few_batches_and_keeps_their_order():
+    """And an error comes in its place."""
+    called = []
+
+    def call(item):
+        called.append(item)
+        time.sleep(0.01 * (item % 2))
+        return 1 / (40 - item)
+
+    with ThreadPoolExecutor(4) as threads:
+        results = backbone._map_ahead(threads, call, iter(range(100)))
+        while len(called) < backbone._AHEAD:
+            time.sleep(0.001)
+        time.sleep(0.02)
+        assert len(called) == backbone._AHEAD
+        assert list(itertools.islice(results, 40)) == [1 / (40 - item) for item in range(40)]
+        with pytest.raises(ZeroDivisionError):
+            next(results)
+
+
+class Files:
+    """Stand-in for a worker: a file is finished when the next one, or the end of the bundle, has come."""
+
+    def __init__(self, names, broken=""):
+        self.begun = {name: threading.Event() for name in names}
+        self.finished, self._broken = [], broken
+
+    def begin(self, name, attempt):
+        self.begun[name].set()
+        if name == self._broken:
+            raise OSError(5, "Input/output error")
+        return name
+
+    def finish(self, name):
+        later = [event for other, event in self.begun.items() if other > name][:1]
+        assert all(event.wait(10) for event in later)
+        self.finished.append(name)
+        return name
+
+
+@pytest.fixture
+def embed_files(monkeypatch):
+    """Returns a function that runs the DoFn over the files of a stand-in, as Beam does over a bundle."""
+
+    def run(worker):
+        do_fn = EmbedFile(None)
+        monkeypatch.setattr(do_fn, "acquire_worker", lambda base=None: worker)
+        do_fn.setup()
+        try:
+            do_fn.start_bundle()
+            results = [result for name in worker.begun for result in do_fn.process(name)]
+            return results + [windowed.value for windowed in do_fn.finish_bundle()]
+        finally:
+            do_fn.teardown()
+
+    return run
+
+
+def test_the_next_file_is_begun_before_this_one_is_finished(embed_files):
+    assert embed_files(Files("abc")) == ["a", "b", "c"]
+    assert embed_files(Files("a")) == ["a"]
+    assert embed_files(Files("")) == []
+
+
+@pytest.mark.parametrize(("broken", "finished"), [("a", []), ("b", ["a"]), ("c", ["a", "b"])])
+def test_a_file_that_cannot_be_read_loses_no_file_before_it(embed_files, broken, finished):
+    worker = Files("abc", broken)
+    with pytest.raises(OSError, match="Input/output error"):
+        embed_files(worker)
+    assert worker.finished == finished
 
 
 @pytest.mark.long
@@ -198,21 +324,22 @@ def test_a_damaged_shard_is_computed_again_and_never_trusted(
 
 
 def test_a_run_that_was_killed_leaves_what_it_finished(embed, examples, small_base, tmp_path, monkeypatch):
-    """The second training file fails: the next run computes only the images of that file."""
-    run = FrozenBase.run
+    """The last file cannot be decoded, which shows while the one before is embedded: the next run computes it alone."""
+    read, begun = FrozenBase.read, []
 
-    def fail_later(self, source, keep, with_features):
-        if "00001-of-00002" in source:
-            raise OSError(28, "No space left on device")
-        return run(self, source, keep, with_features)
+    def fail_later(self, source, keep):
+        begun.append(source)
+        if len(begun) == 4:
+            raise OSError(5, "Input/output error")
+        return read(self, source, keep)
 
     with monkeypatch.context() as patch:
-        patch.setattr(FrozenBase, "run", fail_later)
-        with pytest.raises(Exception, match="No space left on device"):
+        patch.setattr(FrozenBase, "read", fail_later)
+        with pytest.raises(Exception, match="Input/output error"):
             embed(examples, tmp_path / "killed", store=tmp_path / "store")
     assert not list((tmp_path / "store").rglob("*.tmp"))
     again = embed(examples, tmp_path / "again", store=tmp_path / "store")
-    assert 3 <= again.report.computed < 14
+    assert again.report.computed == len(read_rows(begun[-1]))
 
 
 def test_images_of_an_earlier_attempt_are_computed_once_and_counted_once(
@@ -225,11 +352,11 @@ def test_images_of_an_earlier_attempt_are_computed_once_and_counted_once(
     file = ExampleFile(
         *(str(f / "data_tfrecord-00000-of-00002") for f in (examples / "Split-train", tmp_path)), "train"
     )
-    assert outlives.embed(file, "first")[0] == 5
+    assert outlives.finish(outlives.begin(file, "first"))[0] == 5
     for worker, computed in ((outlives, 5), (waited, 5), (later, 0)):
         worker._checked = True  # which would run up to 8 images
         monkeypatch.setattr(frozen, "run", lambda *args, **kwargs: pytest.fail("an image went through the base again"))
-        assert worker.embed(file, "second")[0] == computed
+        assert worker.finish(worker.begin(file, "second"))[0] == computed
     for key in (frozen.embedding_key, frozen.extractor_key):
         [shard] = pathlib.Path(tmp_path, key.name).glob("*.arrow")
         assert shard.name.startswith("this-run-first-")
@@ -291,10 +418,13 @@ def test_a_base_of_other_weights_shares_nothing(embed, first, examples, small_ba
 
 
 def test_a_worker_with_another_base_refuses_to_work(examples, transform_graph, small_base, tmp_path, spec):
-    """A machine of a cluster with another weights file would store wrong rows."""
+    """A machine of a cluster with another weights file would store wrong rows, and so would one with another device."""
     kind = FrozenBase(dataclasses.replace(spec, seed=1), transform_graph).embedding_key
     with pytest.raises(GraftError, match="weights differ between the machines"):
         Worker(Work(spec, transform_graph, str(tmp_path), kind, None, 0, "run"))
+    on_a_card = dataclasses.replace(kind, arithmetic="folded TF32")
+    with pytest.raises(GraftError, match="in folded TF32 where the run was started, and in folded float32 on a worker"):
+        Worker(Work(spec, transform_graph, str(tmp_path), on_a_card, None, 0, "run"))
 
 
 def test_an_unknown_layer_fails_before_the_first_image(embed, examples, small_base, tmp_path, spec):

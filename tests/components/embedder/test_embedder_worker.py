@@ -33,7 +33,8 @@ import sys; sys.path.insert(0, {str(root)!r})
 import pickle
 from components.embedder.component import Worker
 work, file = pickle.load(open({str(tmp_path / "work")!r}, "rb"))
-computed, moments = Worker(work).embed(file)
+worker = Worker(work)
+computed, moments = worker.finish(worker.begin(file))
 print("COMPUTED", computed, "MOMENTS OF", moments.count)
 """
     done = subprocess.run([sys.executable, "-c", code], check=True, timeout=300, capture_output=True, text=True)

@@ -20,6 +20,7 @@ from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils, standard_artifacts
 from training_settings import AUGMENTED, OFF, SETTINGS, change
 
+from components.records.embedding import EmbeddingSummary
 from components.records.predictions import PREDICTIONS, read_predictions
 from components.row_store.shards import FeatureKey
 from components.row_store.store import EmbeddingStore
@@ -348,6 +349,26 @@ def test_the_epochs_of_a_run_count_and_not_those_of_the_settings(read_settings):
     assert (settings.head_epochs, settings.fine_tune_epochs) == (7, 3)
     assert settings.base.fine_tune_from == "conv5_block3"
     assert change(settings, fine_tune_epochs=0).base.fine_tune_from == ""
+
+
+@pytest.mark.parametrize(
+    ("asked", "arithmetic", "expected"),
+    [
+        ("auto", "folded bfloat16", "bfloat16"),
+        ("auto", "folded float32", "float32"),
+        ("auto", "folded TF32", "float32"),
+        ("auto", None, "float32"),
+        ("float32", "folded bfloat16", "float32"),
+        ("float16", "folded float32", "float32"),
+        ("bfloat16", None, "bfloat16"),
+    ],
+)
+def test_auto_is_what_the_embedder_chose(asked, arithmetic, expected):
+    """The Embedder may have run on a card, and the Trainer has none; without embeddings its own device decides."""
+    key = FeatureKey("embedding", "weights", "graph", (2048,), "float32", arithmetic or "")
+    report = EmbeddingSummary(kind=key.to_json() if arithmetic else None, trunk=None, images=1, computed=1, note="")
+    base = change(SETTINGS, precision=asked).base
+    assert component.follow_embedder(base, report).precision == expected
 
 
 def test_the_folders_of_a_run_are_told(read_settings, tmp_path):

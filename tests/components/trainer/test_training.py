@@ -15,6 +15,7 @@ from small_networks import split_keras, to_network
 from training_settings import AUGMENTED, SETTINGS, change
 
 from components import progress
+from components.devices import Device
 from components.embedder.artifact import Embedded
 from components.network import heads, resnet
 from components.records.history import Score
@@ -397,7 +398,7 @@ def test_phases_and_epochs_trace_once(embedded_noise, small_base, frozen_like, d
 
 def test_a_fine_tuned_base_is_scored_and_left_in_float32(embedded_noise, small_base, frozen_like, tmp_path):
     """Phase 2 in bfloat16 moves the float32 weights of the network that will be exported."""
-    devices = Devices("bfloat16", False, tf.distribute.get_strategy())
+    devices = Devices("bfloat16", Device(), tf.distribute.get_strategy())
     base, trained = fine_tune(
         embedded_noise, small_base, frozen_like, devices, tmp_path, True, fine_tune_learning_rate=1e-3
     )
@@ -431,7 +432,7 @@ def train_below_a_faint_head(embedded_noise, small_base, devices, tmp_path):
 def test_float16_trains_on_gradients_that_float16_rounds_to_0(embedded_noise, small_base, devices, tmp_path):
     """With loss scaling the kernel moves as it does in float32. Without, 99 of 100 of its weights stay."""
     expected = train_below_a_faint_head(embedded_noise, small_base, devices, tmp_path)
-    float16 = Devices("float16", False, tf.distribute.get_strategy())
+    float16 = Devices("float16", Device(), tf.distribute.get_strategy())
     moved = train_below_a_faint_head(embedded_noise, small_base, float16, tmp_path)
     assert np.mean(moved != 0) == pytest.approx(np.mean(expected != 0), abs=0.02)
     assert np.corrcoef(moved, expected)[0, 1] > 0.95
@@ -492,7 +493,7 @@ def test_a_killed_training_with_one_option_ends_with_the_same_model(
     option, precision, embedded_noise, small_base, frozen_like, tmp_path, monkeypatch
 ):
     """As with all of them, in float16 as well."""
-    devices = Devices(precision, False, tf.distribute.get_strategy())
+    devices = Devices(precision, Device(), tf.distribute.get_strategy())
     common = (embedded_noise, small_base, frozen_like, devices, tmp_path, True)
     check_that_a_killed_training_ends_the_same(
         lambda: fine_tune(*common, **LEARNS, **BRIEF, **OPTIONS[option]), monkeypatch
@@ -589,3 +590,23 @@ def test_two_devices_train_one_network(warm_python, tmp_path, precision):
     """MirroredStrategy over two logical CPUs, which takes a process of its own: both phases run, and the loss falls."""
     script = pathlib.Path(__file__).with_name("train_on_two_devices.py")
     subprocess.run([warm_python.program, script, tmp_path, precision], check=True, timeout=300)
+
+
+@pytest.mark.long
+def test_phase_2_with_xla_trains_the_same_model(embedded_noise, small_base, frozen_like, tmp_path):
+    """XLA on a CPU, with class weights: the weights are those without XLA, but for rounding."""
+
+    class Compiling(Devices):
+        def decide_xla(self, images, epochs):
+            return True
+
+    one_device = tf.distribute.get_strategy()
+    common = (embedded_noise, small_base, frozen_like)
+    changes = {"with_features": True, "class_weights": "balanced", **BRIEF, **LEARNS}
+    base, trained = fine_tune(*common, Devices("float32", Device(), one_device), tmp_path, **changes)
+    compiled, retrained = fine_tune(*common, Compiling("float32", Device(), one_device), tmp_path, **changes)
+    assert (trained.xla, retrained.xla) == (False, True)
+    assert retrained.history[-1].loss == pytest.approx(trained.history[-1].loss, rel=1e-3)
+    assert retrained.history[-1].val_accuracy == trained.history[-1].val_accuracy
+    apart = [np.abs(b - a).max() for a, b in zip(base.get_weights(), compiled.get_weights(), strict=True)]
+    assert max(apart) < 1e-4

@@ -17,6 +17,7 @@ from small_networks import build_small_base
 from test_training import EVERY_OPTION, batch
 from training_settings import SETTINGS, change
 
+from components.devices import Device
 from components.embedder.artifact import Embedded
 from components.network import resnet
 from components.trainer import training
@@ -43,7 +44,7 @@ def main() -> None:
         before = base.get_weights()
         inputs = training.Inputs(None, embedded, embedded, below, below)
         frozen = types.SimpleNamespace(network=base, split_layer="conv4_block6_out")
-        trained = training.train(frozen, inputs, settings, Devices(precision, False, strategy), sys.argv[1])
+        trained = training.train(frozen, inputs, settings, Devices(precision, Device(), strategy), sys.argv[1])
     phases = [row.phase for row in trained.history]
     losses = [row.loss for row in trained.history]
     assert phases == ["head"] * 4 + ["fine-tune"], phases

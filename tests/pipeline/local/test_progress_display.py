@@ -11,6 +11,7 @@ import pytest
 from rich.console import Console
 
 from components.progress import Event, listen, report
+from pipeline.convert import summary
 from pipeline.local import progress_display
 from pipeline.local.progress_display import ProgressDisplay
 
@@ -60,6 +61,23 @@ def test_without_a_terminal_a_line_comes_now_and_then(clock):
     assert lines[1].split() == ["Trainer", "12.3", "s"]
 
 
+@pytest.mark.parametrize("announced", [[], [(0, Event("fine-tuning steps", 0, 155))]], ids=["", "announced"])
+def test_rate_counts_from_the_end_of_the_first_step(clock, announced):
+    """The first step compiles for 40 s: alone it tells no rate. Five more in 10 s are 0.5 a second."""
+    steps = [(40, Event("fine-tuning steps", 1, 155)), *[(2, Event("fine-tuning steps", 1, 155))] * 5]
+    printed = plain(show(clock, [*announced, *steps], terminal=True))
+    first, *_, last = re.findall(r"fine-tuning steps .*?(\d+ of 155.*?) *[\r\n]", printed)
+    assert first == "1 of 155"
+    assert last == "6 of 155, 0.5/s, 4:58 left"
+
+
+def test_what_one_report_counts_has_no_rate(clock):
+    """Images that were stored by an earlier run are counted at once, and say nothing about the time that is left."""
+    printed = plain(show(clock, [(1, Event("images embedded", 900)), (5, Event("images embedded", 10))], terminal=True))
+    assert re.search(r"900 of 1,000 *[\r\n]", printed)
+    assert "910 of 1,000, 2.0/s, 0:45 left" in printed
+
+
 def test_figures_of_an_epoch_get_a_line_each(clock):
     """In either mode; brackets in it are no markup."""
     for terminal in (False, True):
@@ -91,7 +109,7 @@ def test_narrow_terminal_has_one_whole_line(clock, step):
     lines = [line for line in re.split(r"[\r\n]+", plain(printed)) if line.strip() and "12.3 s" not in line]
     lines = lines[:-1]  # drawn once more behind the end
     assert max(map(len, map(str.rstrip, lines))) <= 60
-    assert re.fullmatch(r"\S Trainer: \S.* 200 of 1,000, 0:\d\d left *", lines[-1])
+    assert re.fullmatch(r"\S Trainer: \S.* 200 of 1,000, \d:\d\d left *", lines[-1])
 
 
 def test_without_a_terminal_a_step_that_counts_nothing_is_heard_of(clock):
@@ -158,3 +176,15 @@ def test_component_that_fails_is_named():
 def test_nobody_listening_costs_nothing():
     """A component on a remote worker has no listener."""
     report("images read", 1)
+
+
+def test_a_bar_of_other_commands_has_a_rate(monkeypatch):
+    """`./graft convert` counts files with the same columns."""
+    console = Console(file=io.StringIO(), width=100, force_terminal=True)
+    monkeypatch.setattr(summary, "make_console", lambda stderr: console)
+    with summary.show_progress(100) as advance:
+        advance()
+        time.sleep(0.01)
+        advance()
+        time.sleep(0.2)
+    assert re.search(r"2 of 100, [\d.]+/s, \d:\d\d left", plain(console.file.getvalue()))

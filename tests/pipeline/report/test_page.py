@@ -6,6 +6,7 @@ import pytest
 import run_folders
 from run_folders import RUN, make_workspace, write_failed, write_skipped, write_trained
 
+from components.records.computation import Computation
 from components.records.image_list import IMAGES, ListedImage, write_image_list
 from components.records.predictions import read_predictions
 from pipeline.report import data
@@ -154,7 +155,9 @@ def whole(tmp_path_factory):
     """Page of a run with model card, memory, sizes and drift."""
     folder = tmp_path_factory.mktemp("whole")
     workspace = make_workspace(folder)
-    write_trained(workspace, folder / "data", peak_mb={"ExampleGen": 512.4, "Trainer": 2048.0})
+    computations = {"Trainer": Computation(device="NVIDIA H200", precision="bfloat16", xla=False, cores=16)}
+    peak_mb = {"ExampleGen": 512.4, "Trainer": 2048.0}
+    write_trained(workspace, folder / "data", peak_mb=peak_mb, computations=computations)
     run = workspace.runs / RUN
     (run / "model_card.md").write_text("# Model card\n\n**To be filled in**: <b>license</b>.")
     digests = read_predictions(str(run / "predictions.parquet")).digest
@@ -170,6 +173,13 @@ def test_memory_of_each_component_stands_beside_its_time(whole, trained):
     assert '<td class="n">2,048 MB</td>' in whole
     assert "without child processes" in whole
     assert "without child processes" not in trained
+
+
+def test_device_of_each_component_stands_beside_its_time(whole, trained):
+    """With precision, XLA and cores; a run of an earlier Graft has no such column."""
+    assert "<td>NVIDIA H200, bfloat16, without XLA, 16 cores</td>" in whole
+    assert "computed on" in whole
+    assert "computed on" not in trained
 
 
 def test_the_model_card_is_shown_as_text(whole):
