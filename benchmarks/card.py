@@ -27,13 +27,13 @@ from datetime import datetime, timezone
 from typing import Any
 
 import numpy as np
-import psutil
 
 from benchmarks.against_keras_script import SCRIPT_COMMAND, save_random_weights, write_splits
 from benchmarks.bounded import Clock, SkippedError
 from benchmarks.graft_run import ROOT, TO_THE_END, load_manifest
 from benchmarks.photographs_folder import write_photographs
 from schema import features
+from serving.process.cores import count_cores
 
 LARGER = 6  # the second run has so many times the images of the first
 _EVENT = re.compile(r"(\S+ \S+)Z \S+ INFO (\w+) \S+: (started|finished)")
@@ -180,7 +180,7 @@ class Report:
 
 def measure(report: Report, clock: Clock, size: Size, source: str | None, folder: pathlib.Path) -> None:
     """Runs the parts in order, and prints each table at once."""
-    data, out, cores = folder / "data", folder / "out", len(psutil.Process().cpu_affinity())
+    data, out, cores = folder / "data", folder / "out", count_cores()
     write_photographs(data, size.images, source)
     bare = report.run("bare loops", run_bare_loops, clock, data, size)
     report.values |= {"device": bare.get("device") or "processor", "cores": cores, **dataclasses.asdict(size)}

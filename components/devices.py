@@ -1,11 +1,11 @@
 """Device of this machine, and two choices that follow from it: the precision that "auto" means, and XLA."""
 
 import dataclasses
-import os
 
 import tensorflow as tf
 
 from components.records.computation import PROCESSOR, Computation
+from serving.process.cores import count_cores
 
 AUTO, FLOAT32, BFLOAT16, FLOAT16 = "auto", "float32", "bfloat16", "float16"
 
@@ -112,11 +112,6 @@ def pays_xla(network: str, images: int, epochs: int, device: Device) -> bool:
     """
     rates = _MEASURED.get(device.name, {}).get(network) if device.cards == 1 else None
     return rates is not None and images * epochs > rates.break_even
-
-
-def count_cores() -> int:
-    """Returns the number of processor cores that this process may use."""
-    return len(os.sched_getaffinity(0))
 
 
 def describe(device: Device = Device(), precision: str = "", xla: bool | None = None) -> Computation:

@@ -1,11 +1,10 @@
 """Device of a machine, and the precision and XLA that follow from it, on faked machines."""
 
-import os
-
 import pytest
 import tensorflow as tf
 
-from components.devices import BASE, FINE_TUNING, Device, choose_precision, count_cores, describe, find_device, pays_xla
+from components import devices
+from components.devices import BASE, FINE_TUNING, Device, choose_precision, describe, find_device, pays_xla
 
 H200 = Device("NVIDIA H200", (9, 0), 1)
 
@@ -98,9 +97,8 @@ def test_xla_compiles_nothing_on_a_device_that_was_not_measured(network, device)
 
 def test_a_computation_is_described_in_one_line(monkeypatch):
     """With device, precision, XLA and cores, as far as they are decided."""
-    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(16)))
+    monkeypatch.setattr(devices, "count_cores", lambda: 16)
     assert describe(H200, "bfloat16", xla=True).text == "NVIDIA H200, bfloat16, with XLA, 16 cores"
     assert describe(Device("NVIDIA H200", (9, 0), 2), "bfloat16").text == "2 x NVIDIA H200, bfloat16, 16 cores"
-    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {3})
+    monkeypatch.setattr(devices, "count_cores", lambda: 1)
     assert describe(Device(), "float32", xla=False).text == "CPU, float32, without XLA, 1 core"
-    assert count_cores() == 1

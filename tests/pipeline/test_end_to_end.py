@@ -29,6 +29,7 @@ from pipeline.compare.nearest import open_embeddings
 from pipeline.compare.sides import find_side
 from pipeline.workspace.workspace import Workspace, find_trained_model
 from serving.client.predict import predict_files
+from serving.process.cores import count_cores
 
 ROOT = pathlib.Path(__file__).parents[2]
 WORSE = {"head_learning_rate": 1e-9}
@@ -303,7 +304,7 @@ def test_device_of_each_component_that_computes_is_in_the_manifest_and_in_the_lo
     assert computations.keys() == computing & first[0].result.seconds.keys()
     assert {computation.device for computation in computations.values()} == {"CPU"}
     trained = computations["Trainer"]
-    assert (trained.precision, trained.xla, trained.cores) == ("float32", False, len(os.sched_getaffinity(0)))
+    assert (trained.precision, trained.xla, trained.cores) == ("float32", False, count_cores())
     assert (computations["ExampleGen"].precision, computations["ExampleGen"].xla) == ("", None)
 
 
