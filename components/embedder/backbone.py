@@ -157,11 +157,12 @@ class FrozenBase:
         """Preprocessing graph, traced once: serialized examples [batch] to pixels uint8 [batch, size, size, 3]."""
         transform = self._graph.transform_features_layer()
         spec = {name: tf.io.FixedLenFeature([1], tf.string) for name in (features.IMAGE, features.LABEL)}
-        return tf.function(
-            lambda records: to_uint8(transform(tf.io.parse_example(records, spec))[features.PIXELS]),
-            input_signature=[tf.TensorSpec([None], tf.string)],
-            autograph=False,
-        )
+
+        def decode(records: tf.Tensor) -> tf.Tensor:
+            with tf.device("/CPU:0"):
+                return to_uint8(transform(tf.io.parse_example(records, spec))[features.PIXELS])
+
+        return tf.function(decode, input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
 
     @functools.cached_property
     def _folded(self) -> tuple[FoldedBase, list[tf.Tensor]]:

@@ -62,7 +62,7 @@ def _build_decoder() -> Callable[[np.ndarray, np.float64], list[np.ndarray]]:
     gains nothing. `read_images` has a thread for each core already.
     """
     graph = tf.Graph()
-    with graph.as_default():
+    with graph.as_default(), tf.device("/CPU:0"):
         inputs = [tf.compat.v1.placeholder(kind, []) for kind in (tf.string, tf.float64)]
         outputs = _decode(*inputs)
     options = config_pb2.CallableOptions(

@@ -132,7 +132,7 @@ def _name_function(function: str) -> str:
     """Returns a name that no other graph of this process has, and that the same graph has in the next process."""
     with _lock:
         _counts[function] += 1
-        return f"__inference_{function}_graft{_counts[function]}"
+        return f"__inference_{function}_graft_{_counts[function]}"
 
 
 @contextlib.contextmanager
