@@ -67,7 +67,10 @@ def preprocess_images(
         return turn_upright(resized, header.orientation) if orientation == "exif" else resized
 
     shape = tf.TensorSpec([image_size, image_size, 3], tf.float32)
-    return resnet50.preprocess_input(tf.map_fn(preprocess, encoded, fn_output_signature=shape))
+    # Elsewhere than in tf.data, TensorFlow would put the resizing on a card, one image after the other.
+    with tf.device("/CPU:0"):
+        images = tf.map_fn(preprocess, encoded, fn_output_signature=shape)
+    return resnet50.preprocess_input(images)
 
 
 def to_uint8(pixels: tf.Tensor) -> tf.Tensor:

@@ -1,11 +1,13 @@
 """One preprocessing graph: decode, resize, scale as ResNet50 was trained; class names to indices."""
 
 import io
+import pathlib
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
+from tensorflow.core.protobuf import saved_model_pb2
 
 from components.images.decoding import decode_image, read_header, reject_oversized
 from components.images.formats import READABLE
@@ -233,3 +235,13 @@ def test_the_traced_graph_gives_the_pixels_of_the_function(transform_graph, enco
         outputs["pixels"], preprocess_images(tf.constant(encoded), image_size, MAX_MEGAPIXELS)
     )
     np.testing.assert_array_equal(outputs["label_index"], [[1], [0], [1], [0], [-1]])
+
+
+def test_images_are_decoded_and_resized_on_the_processor(transform_graph):
+    """On a card, one image after the other would take longer; the written graph says so, for serving as well."""
+    file = next(pathlib.Path(transform_graph).rglob("transform_fn/saved_model.pb"))
+    graph = saved_model_pb2.SavedModel.FromString(file.read_bytes()).meta_graphs[0].graph_def
+    nodes = [node for function in graph.library.function for node in function.node_def]
+    devices = {node.op: node.device for node in nodes if node.op in ("SparseTensorDenseMatMul", "DecodeJpeg")}
+    assert devices.keys() == {"SparseTensorDenseMatMul", "DecodeJpeg"}
+    assert set(devices.values()) == {"/device:CPU:0"}

@@ -1,12 +1,14 @@
 """Cache of what XLA has compiled: the flags of TensorFlow, and a folder without damaged files."""
 
 import os
+import re
 import stat
 import subprocess
 import sys
 import types
 
 import pytest
+import tensorflow as tf
 
 from pipeline.local import xla_cache
 from pipeline.local.xla_cache import VARIABLE, enable, keep_compiled
@@ -46,6 +48,20 @@ def test_flags_are_added_to_those_of_the_user(card, tmp_path, own, monkeypatch):
     flags = os.environ[VARIABLE].split(" ")
     assert f"--tf_xla_persistent_cache_directory={folder}" in flags
     assert flags[1:] == own.split()
+
+
+def test_a_run_with_the_cache_writes_models(card, tmp_path):
+    """A model's fingerprint takes names of graphs that end in _<number>, as TensorFlow's own do, and no others."""
+    enable(tmp_path / "xla")
+    with keep_compiled(tmp_path / "xla"):
+        module = tf.Module()
+        module.double = tf.function(lambda x: 2 * x, input_signature=[tf.TensorSpec([None])], autograph=False)
+        names = [module.double.get_concrete_function().name.decode() for _ in range(2)]
+        tf.saved_model.save(module, str(tmp_path / "model"), signatures={"double": module.double})
+    assert re.fullmatch(r"__inference_\S*_graft_\d+", names[0]), names
+    fingerprint = tf.saved_model.experimental.read_fingerprint(str(tmp_path / "model"))
+    assert fingerprint.graph_def_program_hash
+    assert tf.saved_model.load(str(tmp_path / "model")).double(tf.constant([2.0])).numpy() == [4.0]
 
 
 @pytest.mark.parametrize("own", ["--tf_xla_persistent_cache_directory=/mine", "/etc/my.flags"])
