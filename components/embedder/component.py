@@ -6,8 +6,8 @@ epoch of phase 2 computes only the layers that it trains.
 
 An element of the Beam pipeline is a file of ExampleGen: a worker reads its images, runs them through the base in
 batches, and writes. Beam's RunInference would pass each image through Beam's buffers and read in one thread; here
-tf.data decodes the next batches while the base computes, and memory holds a few batches. The decoding of the bundle's
-next file begins while the base computes those of a file, so that neither waits at the end of a file.
+threads decode the next batches while the base computes, and memory holds a few batches. The decoding of the bundle's
+next file begins while the base still computes images of this one, so that neither waits at the end of a file.
 """
 
 import collections
@@ -251,7 +251,7 @@ class Begun:
         stored: bool [num_images], true for images with a stored embedding.
         todo: bool [num_images], true for images to run through the base.
         computed: bool [num_images], true for images that this run has run through the base in an earlier attempt.
-        batches: images to run through the base; tf.data decodes a few batches ahead.
+        batches: images to run through the base; threads decode a few batches ahead.
     """
 
     file: ExampleFile
