@@ -354,6 +354,8 @@ def build(project, tools):
     def write(pip="", uv=None):
         (project / "requirements.lock").write_text("one==1 \\\n    --hash=x\ntensorflow==2\nthree==3\n")
         write_executable(tools / "g++", "#!/bin/sh\n")
+        (tools / "df").unlink(missing_ok=True)  # the disk of this machine may be nearly full
+        write_executable(tools / "df", "#!/bin/sh\necho header\necho disk 9 9 104857600 9% /\n")
         write_executable(tools / "base python", FAKE_BASE.format(real=sys.executable, pip=pip))
         if uv is not None:
             write_executable(tools / "uv", FAKE_UV.format(uv=uv))
@@ -576,9 +578,9 @@ def test_library_that_is_missing_fails_the_set_up(project, build):
 )
 def test_machine_that_cannot_have_the_libraries_is_told(project, tools, build, name, text, cuda, expected):
     """Before anything is written; without GRAFT_CUDA the same machine is set up."""
+    settings = build()
     (tools / name).unlink()
     write_executable(tools / name, f"#!/bin/sh\n{text}\n")
-    settings = build()
     done = run(project / "graft", "model", **settings, GRAFT_CUDA=cuda)
     assert expected in done.stderr
     assert len(done.stderr.splitlines()) == done.returncode == 1
