@@ -25,6 +25,7 @@ def card(tmp_path, monkeypatch):
     program.write_text(DRIVER)
     program.chmod(0o755)
     monkeypatch.setattr(xla_cache, "_CARDS", str(tmp_path / "nvidia[0-9]*"))
+    monkeypatch.setattr(xla_cache.shutil, "disk_usage", lambda _: types.SimpleNamespace(free=10**11))
     monkeypatch.setenv("PATH", str(program.parent), prepend=":")
     monkeypatch.setenv(VARIABLE, "")  # so that what `enable` sets is undone
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
