@@ -7,25 +7,21 @@ digests, and the next run removes all others: what was cut off or damaged is com
 
 import collections
 import contextlib
-import glob
 import hashlib
 import importlib.metadata
 import json
 import os
 import pathlib
 import shutil
-import subprocess
 import threading
 from collections.abc import Iterator
 
+from serving.process import cards
 from serving.storage.whole_files import name_temporary, write_whole
 
 VARIABLE = "TF_XLA_FLAGS"
 INDEX = "index.json"
-_CARDS = "/dev/nvidia[0-9]*"
 _FOLDER = "--tf_xla_persistent_cache_directory"
-_QUERY = ["nvidia-smi", "--query-gpu=driver_version,compute_cap", "--format=csv,noheader"]
-_QUERY_SECONDS = 10
 _LEAST_FREE_BYTES = 4 * 10**9  # TensorFlow fails where it cannot write a file
 _MOST_BYTES = 2 * 10**9  # of one folder; the oldest files go first
 _TAKEN = " \t\n\"'\\"  # characters of a path that TensorFlow would take for its own when it splits the flags
@@ -44,8 +40,7 @@ def enable(parent: pathlib.Path) -> None:
     """
     flags = os.environ.get(VARIABLE, "")
     in_file = flags and not flags.lstrip().startswith("-")  # TensorFlow takes the name of a file, too
-    hidden = os.environ.get("CUDA_VISIBLE_DEVICES", "0") in ("", "-1")
-    if in_file or hidden or _FOLDER in flags or not glob.glob(_CARDS):
+    if in_file or cards.hides_all() or _FOLDER in flags or not cards.has_device():
         return
     card = _ask_driver()
     folder = parent / f"tensorflow-{importlib.metadata.version('tensorflow')}-{card}"
@@ -65,13 +60,10 @@ def add_flags(flags: str, folder: str) -> str:
 
 def _ask_driver() -> str:
     """Returns driver and compute capability of the first card, "driver-580.65-capability-9.0"; "" if unknown."""
-    with contextlib.suppress(OSError, subprocess.SubprocessError):
-        done = subprocess.run(_QUERY, capture_output=True, text=True, timeout=_QUERY_SECONDS, check=True)
-        driver, capability = done.stdout.splitlines()[0].split(",") if done.stdout.count(",") else ("", "")
-        names = driver.strip(), capability.strip()
-        if all(name and name.replace(".", "").isalnum() for name in names):
-            return f"driver-{names[0]}-capability-{names[1]}"
-    return ""
+    names = next(iter(cards.query("--query-gpu=driver_version,compute_cap")), [])
+    if len(names) != 2 or not all(name.replace(".", "").isalnum() for name in names):
+        return ""
+    return f"driver-{names[0]}-capability-{names[1]}"
 
 
 @contextlib.contextmanager

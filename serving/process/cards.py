@@ -64,7 +64,7 @@ def has_device() -> bool:
 
 def list_cards() -> list[Card]:
     """Lists the cards; an empty list if `nvidia-smi` is missing, fails or hangs."""
-    rows = _query("--query-gpu=index,uuid,name,driver_version,memory.total,memory.used")
+    rows = query("--query-gpu=index,uuid,name,driver_version,memory.total,memory.used")
     return [
         Card(int(row[0]), row[1], row[2], row[3], _to_number(row[4]), _to_number(row[5]))
         for row in rows
@@ -74,7 +74,7 @@ def list_cards() -> list[Card]:
 
 def list_holders() -> list[Holder]:
     """Lists the processes that compute on cards. In a container the list may be empty, whatever the host runs."""
-    rows = _query("--query-compute-apps=gpu_uuid,pid,used_memory,process_name")
+    rows = query("--query-compute-apps=gpu_uuid,pid,used_memory,process_name")
     return [
         Holder(row[0], int(row[1]), ", ".join(row[3:]), _to_number(row[2]))
         for row in rows
@@ -110,8 +110,8 @@ def _is_start(entry: str, uuid: str) -> bool:
     return entry.startswith("GPU-") and uuid.startswith(entry)
 
 
-def _query(query: str) -> list[list[str]]:
-    """Asks nvidia-smi for a table; returns its rows, or none if it is missing, fails or hangs."""
+def query(query: str) -> list[list[str]]:
+    """Asks nvidia-smi for a table, by an option such as --query-gpu=name; no rows if it is missing, fails or hangs."""
     program = shutil.which(_PROGRAM)
     if not program:
         return []

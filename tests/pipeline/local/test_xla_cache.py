@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from pipeline.local import xla_cache
 from pipeline.local.xla_cache import VARIABLE, enable, keep_compiled
+from serving.process import cards
 
 DRIVER = "#!/bin/sh\nprintf '580.65.06, 9.0\\n580.65.06, 9.0\\n'\n"
 
@@ -24,7 +25,7 @@ def card(tmp_path, monkeypatch):
     program.parent.mkdir()
     program.write_text(DRIVER)
     program.chmod(0o755)
-    monkeypatch.setattr(xla_cache, "_CARDS", str(tmp_path / "nvidia[0-9]*"))
+    monkeypatch.setattr(cards, "_DEVICES", str(tmp_path / "nvidia[0-9]*"))
     monkeypatch.setattr(xla_cache.shutil, "disk_usage", lambda _: types.SimpleNamespace(free=10**11))
     monkeypatch.setenv("PATH", str(program.parent), prepend=":")
     monkeypatch.setenv(VARIABLE, "")  # so that what `enable` sets is undone
@@ -95,8 +96,8 @@ def test_without_a_card_no_program_runs(card, tmp_path, monkeypatch, hidden):
     if hidden:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
     else:
-        monkeypatch.setattr(xla_cache, "_CARDS", str(tmp_path / "other[0-9]*"))
-    monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("a program was started"))
+        monkeypatch.setattr(cards, "_DEVICES", str(tmp_path / "other[0-9]*"))
+    monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: pytest.fail("a program was started"))
     enable(tmp_path / "xla")
     assert os.environ[VARIABLE] == ""
     assert not (tmp_path / "xla").exists()
