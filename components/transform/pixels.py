@@ -12,7 +12,6 @@ import tempfile
 from collections.abc import Callable, Iterator
 
 import keras
-import numpy as np
 import tensorflow as tf
 from absl import logging
 
@@ -34,7 +33,6 @@ def read_uint8(
     batch_size: int,
     shuffle_seed: int | None = None,
     cache: str | None = None,
-    keep: np.ndarray | None = None,
 ) -> tf.data.Dataset:
     """Reads examples through the transform graph, as uint8 pixels.
 
@@ -44,7 +42,6 @@ def read_uint8(
         batch_size: number of images a batch.
         shuffle_seed: seed of the order, another one each epoch; None keeps the order on disk, which mixes the classes.
         cache: prefix of cache files, written by the first whole pass and read by the later ones; None for no cache.
-        keep: bool [num_records], true for the examples to read, in the order on disk; None reads all.
     Returns:
         Batches of (BGR pixels uint8 [batch, size, size, 3], label indices int64 [batch]).
     """
@@ -56,9 +53,6 @@ def read_uint8(
         return to_uint8(transformed[features.PIXELS]), transformed[features.LABEL_INDEX][:, 0]
 
     records = tf.data.TFRecordDataset(list_files(file_patterns))
-    if keep is not None:
-        wanted = tf.constant(keep)
-        records = records.enumerate().filter(lambda index, _: wanted[index]).map(lambda _, record: record)
     images = without_autotune(records.batch(batch_size).map(decode, num_parallel_calls=PARALLEL_CALLS))
     if cache:
         images = images.cache(cache)
