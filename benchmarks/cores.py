@@ -1,4 +1,4 @@
-"""What does a second core bring to each component? Seconds of its executor, and images a second after the first tenth.
+"""Measures each component on one core and on more: seconds of its executor, and images a second after the first tenth.
 
 A run makes the inputs. Then each component works on them again in processes of its own, bound to one core and to more
 in turn, with empty caches. The seconds are those of the executor, without imports; the rates are those of its progress.

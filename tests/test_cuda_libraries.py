@@ -97,7 +97,7 @@ def test_links_stay_right_where_the_packages_are_copied_and_are_made_once(packag
 
 @pytest.mark.long
 def test_installed_libraries_are_found():
-    """Of the environment that GRAFT_CUDA=1 made, with those that the libraries ask for themselves."""
+    """An environment that GRAFT_CUDA=1 made has each library, with those that the libraries ask for themselves."""
     if not (SITE_PACKAGES / "nvidia/cuda_runtime").exists():
         pytest.skip("this environment was made without GRAFT_CUDA=1")
     found = find_libraries(SITE_PACKAGES)

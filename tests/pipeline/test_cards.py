@@ -129,7 +129,7 @@ FULL = CARD.replace("512", "143500")
     ],
 )
 def test_full_card_names_the_processes_that_hold_it(machine, error):
-    """How much, which, and what to do; also inside an error of Beam's."""
+    """The message says how much memory which processes hold, and what to do; also if Beam has wrapped the error."""
     write_nvidia_smi(machine, [FULL], OTHERS)
     told = str(explain_full_card(raise_from(error)))
     assert told == (

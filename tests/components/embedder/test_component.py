@@ -193,7 +193,7 @@ def test_an_embedding_depends_on_no_file_and_no_batch(embed, first, write_exampl
 
 
 def test_larger_batches_keep_the_order_of_the_images(examples, transform_graph, small_base, spec, monkeypatch):
-    """As on a card: images are decoded one by one here, and go through the base by threes."""
+    """A card takes larger batches than one call decodes: here a call decodes one image, and a batch has three."""
     frozen = FrozenBase(spec, transform_graph)
     file, keep = str(examples / "Split-train" / "data_tfrecord-00000-of-00002"), np.array([1, 0, 1, 1, 1], bool)
     [(positions, expected, _)] = frozen.run(frozen.read(file, keep), with_features=False)

@@ -363,7 +363,7 @@ def test_the_temporary_files_of_a_run_are_removed_and_no_others(store):
 
 
 def test_pruning_merges_rows_that_two_runs_have_written(store):
-    """Of 7 rows in three shards, one of each of the 4 images stays. A restarted job writes such rows as well."""
+    """A restarted job writes rows again: of 7 rows of 4 images in three shards, one row of each image stays."""
     for numbers in ([1, 2], [2, 3], [4, 1, 2]):
         add(store, numbers)
     assert (len(store.open()), store.open().count_images()) == (7, 4)

@@ -83,7 +83,7 @@ def test_program_that_is_missing_or_of_another_machine_is_no_error(machine, monk
     ],
 )
 def test_cards_that_the_user_hides_are_left_out(machine, monkeypatch, wish, hidden, numbers):
-    """As CUDA reads the variable: what follows an entry that names no card counts for nothing."""
+    """CUDA ignores the entries of CUDA_VISIBLE_DEVICES that follow one that names no card."""
     write_nvidia_smi(machine, [CARD, SECOND])
     if wish is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", wish)

@@ -139,7 +139,7 @@ def test_the_lower_of_affinity_and_limit_counts(machine, monkeypatch, affinity, 
 
 
 def test_affinity_of_a_real_process_counts():
-    """As `taskset` or a cpuset sets it; the pools of TensorFlow and pyarrow follow."""
+    """A process that `taskset` or a cpuset binds to one core may use one."""
     code = (
         "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
         "from serving.process.cores import *; print(count_cores())"
