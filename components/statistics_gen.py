@@ -13,6 +13,8 @@ import apache_beam as beam
 import pyarrow as pa
 import tensorflow as tf
 import tensorflow_data_validation as tfdv
+from apache_beam.transforms.window import GlobalWindows
+from apache_beam.utils.windowed_value import WindowedValue
 from tensorflow_data_validation.statistics.stats_impl import GenerateSlicedStatisticsImpl
 from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
 from tfx import types
@@ -24,6 +26,8 @@ from tfx_bsl.coders.example_coder import ExamplesToRecordBatchDecoder
 
 from components.example_files import list_split
 from components.tfdata import without_autotune
+from serving.process.cores import count_cores
+from serving.storage.threads import map_in_threads
 from serving.storage.whole_files import write_whole
 
 STATISTICS = "FeatureStats.pb"  # name of the file, as TFX's StatisticsGen has it
@@ -56,7 +60,7 @@ class StatisticsGenExecutor(base_beam_executor.BaseBeamExecutor):
                 | "Start" >> beam.Impulse()
                 | "Files" >> beam.FlatMap(lambda _: files)
                 | "SpreadFiles" >> beam.GroupByKey()  # Beam's Create and Reshuffle are 11 steps
-                | "Read" >> beam.ParDo(ReadFile(schema))
+                | "Read" >> beam.ParDo(ReadFiles(schema))
                 | "Group" >> beam.GroupByKey()
                 | "Join" >> beam.MapTuple(join_files)
                 | "Describe" >> GenerateSlicedStatisticsImpl(tfdv.StatsOptions(schema=schema), is_slicing_enabled=True)
@@ -64,21 +68,34 @@ class StatisticsGenExecutor(base_beam_executor.BaseBeamExecutor):
             )
 
 
-class ReadFile(beam.DoFn):
-    """Beam DoFn that reads the features of a schema, and no image, from a file of ExampleGen."""
+class ReadFiles(beam.DoFn):
+    """Beam DoFn that reads the features of a schema, and no image, from files of ExampleGen, one on each core."""
 
     def __init__(self, schema: schema_pb2.Schema):
         """Takes the schema of the features to read."""
         self._schema = schema.SerializeToString()
 
-    def process(self, element: tuple[str, Iterable[str]]) -> Iterator[tuple[str, tuple[str, pa.RecordBatch]]]:
-        """Takes the path of a file and its split; yields the split, with path and rows, unless there are no rows."""
+    def start_bundle(self) -> None:
+        """Forgets the files of a bundle that has failed."""
+        self._files: list[tuple[str, str]] = []
+
+    def process(self, element: tuple[str, Iterable[str]]) -> None:
+        """Takes the path of a file and its split."""
         path, [split] = element
+        self._files.append((path, split))
+
+    def finish_bundle(self) -> Iterator[WindowedValue]:
+        """Yields the split, with path and rows, of each file that has rows."""
+        batches = map_in_threads(self._read, [path for path, _ in self._files], count_cores())
+        for (path, split), rows in zip(self._files, batches, strict=True):
+            if rows is not None:
+                yield GlobalWindows.windowed_value_at_end_of_window((split, (path, rows)))
+
+    def _read(self, path: str) -> pa.RecordBatch | None:
         decoder = ExamplesToRecordBatchDecoder(self._schema)
         records = without_autotune(tf.data.TFRecordDataset(path).batch(_BATCH_ROWS))
         batches = [decoder.DecodeBatch(batch) for batch in records.as_numpy_iterator()]
-        if batches:
-            yield split, (path, _join(batches))
+        return _join(batches) if batches else None
 
 
 def join_files(split: str, files: Iterable[tuple[str, pa.RecordBatch]]) -> tuple[str, pa.RecordBatch]:

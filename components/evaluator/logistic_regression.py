@@ -4,11 +4,14 @@ The Evaluator fits it, because its artifact of the Embedder has the embeddings o
 test images say whether a difference may be chance. No image goes through the base for it.
 """
 
+import functools
 import warnings
+from collections.abc import Sequence
 
 import numpy as np
 from sklearn import linear_model
 from sklearn.exceptions import ConvergenceWarning
+from threadpoolctl import threadpool_limits
 
 from components import progress
 from components.embedder.artifact import Embedded, find_digest_limit, read_embeddings
@@ -17,6 +20,8 @@ from components.records.embedding import EmbeddingSummary
 from components.records.evaluation import LogisticRegression
 from components.records.predictions import Predictions
 from schema import features
+from serving.process.cores import count_cores
+from serving.storage.threads import map_in_threads
 
 _MOST_IMAGES, _FEWEST_IMAGES = 10_000, 2_000  # limits of a sample; an embedding takes 8 kB
 _MOST_OUTPUTS = 1_000_000  # images times classes, which the time grows with
@@ -40,12 +45,12 @@ def measure_baseline(uri: str, classes: list[str], predictions: Predictions) -> 
         return None
     progress.report("fitting a logistic regression to compare with")
     most = max(_FEWEST_IMAGES, min(_MOST_IMAGES, _MOST_OUTPUTS // len(classes)))
-    train, val, test = (read_sample(uri, split, classes, most) for split in features.SPLITS)
+    read = functools.partial(read_sample, uri, classes, most)
+    train, val, test = map_in_threads(read, features.SPLITS, count_cores())
     if len(np.unique(train.labels)) < 2:
         return None
     standardize(train, val, test)
-    fitted = [fit(train, strength) for strength in _STRENGTHS]
-    best = min(fitted, key=lambda model: measure_loss(model, val, len(classes)))
+    best = min(fit_each(train, _STRENGTHS), key=lambda model: measure_loss(model, val, len(classes)))
     right = best.predict(test.embeddings) == test.labels
     model_right = _find_right(predictions, test)
     return LogisticRegression(
@@ -60,7 +65,7 @@ def measure_baseline(uri: str, classes: list[str], predictions: Predictions) -> 
     )
 
 
-def read_sample(uri: str, split: str, classes: list[str], most: int) -> Embedded:
+def read_sample(uri: str, classes: list[str], most: int, split: str) -> Embedded:
     """Reads the embeddings of a split, or of the `most` images with the lowest digests, in the order of the digests."""
     embedded = read_embeddings(uri, split, classes, find_digest_limit(uri, split, most))
     order = sorted(range(len(embedded.digests)), key=embedded.digests.__getitem__)
@@ -76,13 +81,19 @@ def standardize(train: Embedded, *others: Embedded) -> None:
         np.divide(sample.embeddings, scale, out=sample.embeddings)
 
 
+def fit_each(train: Embedded, strengths: Sequence[float]) -> list[linear_model.LogisticRegression]:
+    """Fits a logistic regression of each strength, one on each core.
+
+    A fit that spread its products over the cores would depend on their number, in the last bits of its coefficients.
+    """
+    with warnings.catch_warnings(), threadpool_limits(1, "blas"):
+        warnings.simplefilter("ignore", ConvergenceWarning)  # here, because warnings are filtered for all threads
+        return map_in_threads(functools.partial(fit, train), strengths, min(count_cores(), len(strengths)))
+
+
 def fit(train: Embedded, strength: float) -> linear_model.LogisticRegression:
     """Fits a multinomial logistic regression; one that has not converged after 50 iterations is good enough."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        return linear_model.LogisticRegression(C=strength, max_iter=_MOST_ITERATIONS).fit(
-            train.embeddings, train.labels
-        )
+    return linear_model.LogisticRegression(C=strength, max_iter=_MOST_ITERATIONS).fit(train.embeddings, train.labels)
 
 
 def measure_loss(model: linear_model.LogisticRegression, sample: Embedded, num_classes: int) -> float:

@@ -15,7 +15,7 @@ from tfx.types import artifact_utils, standard_artifacts
 
 from components.example_files import name_file
 from components.schema_gen import read_schema
-from components.statistics_gen import STATISTICS, ReadFile, StatisticsGenExecutor, join_files, write_statistics
+from components.statistics_gen import STATISTICS, ReadFiles, StatisticsGenExecutor, join_files, write_statistics
 from schema.features import IMAGE, SPLITS
 
 TFX_STEPS = 264  # of TFX 1.16's StatisticsGen for three splits, counted as in `count_steps`
@@ -146,9 +146,11 @@ def test_features_in_another_order_give_the_same_bytes(tmp_path):
 def test_files_in_another_order_give_the_same_rows(artifacts, schema):
     """A deviation depends on the order of the rows, in its last bit."""
     folder = artifacts["examples"][0].uri
-    read = ReadFile(schema)
-    paths = [f"{folder}/Split-train/{name_file(index, 2)}" for index in range(2)]
-    files = [rows for path in paths for _, rows in read.process((path, ["train"]))]
+    read = ReadFiles(schema)
+    read.start_bundle()
+    for index in range(2):
+        read.process((f"{folder}/Split-train/{name_file(index, 2)}", ["train"]))
+    files = [windowed.value[1] for windowed in read.finish_bundle()]
     joined = [join_files("train", order) for order in itertools.permutations(files)]
     assert joined[0] == joined[1]
     split, rows = joined[0]

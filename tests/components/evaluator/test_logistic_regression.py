@@ -75,9 +75,9 @@ def test_the_accuracies_are_those_of_scikit_learn(embedded, tmp_path):
 
 def test_a_large_split_is_sampled_by_digest_whatever_the_files(embedded, tmp_path):
     """The images with the lowest digests, in their order, from any number of files; memory has the sample alone."""
-    sample = read_sample(str(tmp_path), "train", CLASSES, 10)
+    sample = read_sample(str(tmp_path), CLASSES, 10, "train")
     write_split(tmp_path / "other", "train", np.arange(30) % 3, 35, files=5)
-    other = read_sample(str(tmp_path / "other"), "train", CLASSES, 10)
+    other = read_sample(str(tmp_path / "other"), CLASSES, 10, "train")
     assert sample.digests == other.digests == sorted(read_embeddings(str(tmp_path), "train", CLASSES).digests)[:10]
     np.testing.assert_array_equal(sample.embeddings, other.embeddings)
     np.testing.assert_array_equal(sample.labels, other.labels)
