@@ -18,7 +18,6 @@ from pipeline.config.config import Config
 from pipeline.config.options import write_words
 from pipeline.console.estimates import write_estimate
 from pipeline.console.printing import print_labelled, print_unbroken
-from pipeline.report.formats import write_percent
 from schema.features import SPLITS
 from schema.text import list_some, printable, quote
 
@@ -93,10 +92,9 @@ def _print_left_out(findings: Findings, config: Config, console: Console) -> Non
     if not findings.left_out:
         print_labelled(console, "Left out:", "none")
         return
-    limit = write_percent(config.max_bad_fraction)
-    share = f"{broken} broken, {write_percent(broken / findings.read)}; a run stops above {limit}"
-    count = len(findings.left_out)
-    print_labelled(console, "Left out:", f"{count} {'file' if count == 1 else 'files'} ({share})")
+    share, limit = (f"{100 * value:.1f} %" for value in (broken / findings.read, config.max_bad_fraction))
+    files = f"{len(findings.left_out)} {'file' if len(findings.left_out) == 1 else 'files'}"
+    print_labelled(console, "Left out:", f"{files} ({broken} broken, {share}; a run stops above {limit})")
     for reason, paths in group_by_reason(findings.left_out).items():
         examples = list_some(paths, _EXAMPLES)
         print_labelled(console, "", escape(f"{len(paths)} x {reason}: {printable(examples)}"))
