@@ -84,7 +84,9 @@ def check_classes(found: Iterable[str], classes: list[str], left_out: Sequence[L
         )
     gone = [c for c in classes if c not in set(found)]
     lost = collections.Counter(file.label for file in left_out)
-    reasons = {(name,): f"all of its {lost[name]} files were left out" for name in gone if lost[name]}
+    reasons: dict[tuple[str, ...], str] = {
+        (name,): f"all of its {lost[name]} files were left out" for name in gone if lost[name]
+    }
     if absent := tuple(name for name in gone if not lost[name]):
         reasons[absent] = "there is no such folder with images"
     for names, why in reasons.items():

@@ -91,6 +91,6 @@ def predict(
     if overlays and overlays.has_one_cell:
         from serving.client.heat_maps import ONE_CELL
 
-        echo(f"graft: --explain: {ONE_CELL}", err=True)
+        echo(f"graft: --explain: no heat maps: {ONE_CELL}", err=True)
     if failed or (overlays and overlays.missing):
         sys.exit(3)
