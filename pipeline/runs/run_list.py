@@ -29,10 +29,15 @@ _RAISED = re.compile(r"""\w+\((["'])(.*?)\1.*\)""", re.DOTALL)  # an error in Py
 
 @dataclasses.dataclass(frozen=True)
 class _States:
-    """States of the versions of a workspace; by the id of the run that made a version, with the version's number."""
+    """Numbers and states of the versions of a workspace now.
+
+    Attributes:
+        by_run: number and state by the id of the run that made the version.
+        by_number: number and state by number, also by the number that the version had before a promotion.
+    """
 
     by_run: dict[str, tuple[int, str]]
-    by_number: dict[int, str]
+    by_number: dict[int, tuple[int, str]]
 
     def find(self, run_id: str, pushed: int | None) -> tuple[int | None, str]:
         """Returns number and state of a run's version now.
@@ -42,11 +47,8 @@ class _States:
             pushed: number that the version had at the end of the run; None without one.
         """
         if run_id in self.by_run:
-            return self.by_run[run_id]  # a promotion changes the number
-        if pushed is None:
-            return None, ""
-        state = self.by_number.get(pushed)
-        return (pushed, state) if state else (None, REMOVED)
+            return self.by_run[run_id]
+        return (None, "") if pushed is None else self.by_number.get(pushed, (None, REMOVED))
 
 
 def list_runs(workspace: Workspace, limit: int) -> RunList:
@@ -132,17 +134,17 @@ def _find_reason(manifest: RunManifest) -> str:
 
 def _find_states(workspace: Workspace) -> _States:
     """Finds the versions of a workspace with their states, those of `./graft releases`."""
-    rows = [
-        (version, state)
-        for folder in sorted(workspace.model_dir("").glob("*"))
-        if folder.is_dir()
-        for version, state in list_states(str(folder))
-    ]
-    states = [(version.record.run_id, version.number, state) for version, state in rows]
-    return _States(
-        by_run={run_id: (number, state) for run_id, number, state in states if run_id},
-        by_number={number: state for _, number, state in states},
-    )
+    by_run, by_number = {}, {}
+    for folder in sorted(workspace.model_dir("").glob("*")):
+        for version, state in list_states(str(folder)) if folder.is_dir() else ():
+            now = version.number, state
+            by_number[version.number] = now
+            if run_id := version.record.run_id:
+                by_run[run_id] = now
+                maker = workspace.read_manifest(run_id)
+                if maker and maker.pushed_version is not None:
+                    by_number.setdefault(maker.pushed_version, now)
+    return _States(by_run, by_number)
 
 
 def _make_table(runs: RunList) -> Table:

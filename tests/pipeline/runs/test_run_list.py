@@ -25,6 +25,7 @@ from schema.errors import UsageError
 
 ROOT = pathlib.Path(__file__).parents[3]
 OLD = ROOT / "tests/fixtures/graft_0_2_0"
+LATER = "20261126T101500-000Z-77e2"
 EVIL = "zz \x1b[2J\u202e[red]"
 
 
@@ -92,6 +93,9 @@ def test_each_run_shows_the_state_of_its_version_now(workspace, type_graft, widt
     now = json.loads(type_graft("runs", "--json").out)["runs"][0]
     assert (now["version"], now["state"], now["version_now"] > 7) == (7, "live", True)
     assert as_told(f"live as {now['version_now']}").strip() in write_text(workspace, width)
+    shutil.copytree(workspace.runs / B, workspace.runs / LATER)  # as a run that found that model live
+    found = write_text(workspace, width)
+    assert found.count(f"live as {now['version_now']}") == 2
 
 
 def test_damaged_runs_are_named_and_the_others_are_listed(workspace):
