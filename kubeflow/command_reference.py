@@ -32,7 +32,7 @@ def _sections(command: click.Command, ctx: click.Context) -> Iterator[str]:
     # `answer.awk` looks for this sentence: it must not refuse options that click passes on.
     passed_on = "Other options are passed on.\n\n" if ctx.ignore_unknown_options else ""
     yield f"## {ctx.command_path}\n\n{passed_on}```text\n{command.get_help(ctx)}\n```\n"
-    if isinstance(command, ConfiguredCommand):
+    if isinstance(command, ConfiguredCommand) and command.has_beam_options:
         yield f"### --help-beam\n\n```text\n{command.describe_beam_options(ctx)}\n```\n"
     if isinstance(command, click.Group):
         for name in command.list_commands(ctx):

@@ -93,6 +93,9 @@ def run_task(args: argparse.Namespace, beam_args: list[str]) -> None:
     check_folders(invocation)
     from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_run_executor
 
+    from pipeline.beam.in_process import stay_in_process
+
+    stay_in_process()
     load_tensorflow()  # with tensorflow_io, which opens other stores than Google's
     if unused := describe_unused_card(IMAGE_REMEDY):
         echo(f"graft: {unused}", err=True)

@@ -71,6 +71,13 @@ def test_index_has_every_page_once():
     assert sorted(listed) == sorted(pages)
 
 
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_heading_has_something_under_it(document):
+    """A sentence, a table or an example, before the next heading."""
+    blocks = re.split(r"^(#+ .*)$", (ROOT / document).read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert [heading for heading, below in zip(blocks[1::2], blocks[2::2], strict=True) if not below.strip()] == []
+
+
 def test_readme_is_short():
     """What is long has a page of its own."""
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= README_LINES

@@ -286,6 +286,44 @@ def test_with_an_environment_python_answers(project, tools):
     assert run(project / "graft", "--help", path=tools).stdout == "arguments: --help\n"
 
 
+@pytest.mark.parametrize("ready", [True, False])
+def test_wrong_switch_for_a_card_is_refused_by_what_runs_and_not_by_help(project, tools, ready):
+    """Help and --version print, as with no switch."""
+    if ready:
+        set_up(project)
+    for arguments in (["--help"], ["run", "-h"]):
+        done = run(project / "graft", *arguments, path=tools, GRAFT_CUDA="yes")
+        assert (done.returncode, done.stdout.startswith("Usage: ./graft"), done.stderr) == (0, True, "")
+    version = run(project / "graft", "--version", path=tools, GRAFT_CUDA="yes").stdout
+    assert version.startswith(f"Graft {VERSION}")
+    assert ("not set up yet" in version) is not ready
+    refused = run(project / "graft", "model", path=tools, GRAFT_CUDA="yes")
+    assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
+    assert refused.stderr.startswith("graft: GRAFT_CUDA=yes: expected 1 for an environment")
+
+
+@pytest.mark.parametrize(("closed", "mode"), [(".venv", 0o000), (".venv", 0o500), (".", 0o500)])
+def test_environment_of_another_user_is_one_line(project, tools, closed, mode):
+    """Before anything is removed. Here root does without its right to pass over permissions."""
+    set_up(project)
+    (project / "requirements.lock").write_text("nothing==2\n")
+    for name in ("id", "stat"):
+        write_executable(tools / name, "#!/bin/sh\necho somebody\n")
+    weakly = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
+    (project / closed).chmod(mode)
+    try:
+        done = run(*map(shutil.which, weakly[:1]), *weakly[1:], str(project / "graft"), "model", path=tools)
+    finally:
+        (project / closed).chmod(0o700)
+    assert done.returncode != 0
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert (
+        f"{(project / closed).resolve()} cannot be read and written by somebody (its owner is somebody)" in done.stderr
+    )
+    assert "clone the project into a folder of your own" in done.stderr
+    assert (project / ".venv" / "graft-stamp").exists()
+
+
 def test_command_is_exported_as_it_was_typed(project, tools):
     """For the commands that Python prints: a path as it stands, or the name where PATH has it."""
     set_up(project)

@@ -4,6 +4,7 @@ ExampleValidator stops no run by itself, and reports neither an empty split nor 
 images by class and split. This module does not import TFX, to keep `./graft check` fast.
 """
 
+import collections
 from collections.abc import Iterable, Mapping, Sequence
 
 from components.example_gen.reading import GONE
@@ -54,7 +55,8 @@ def _check_broken(ingest: IngestSummary, left_out: Sequence[LeftOut], limit: flo
     listed = [f"  {file.path}: {file.reason}" for file in broken[:_SHOWN]]
     if len(broken) > _SHOWN:
         listed.append(f"  and {len(broken) - _SHOWN} more")
-    counted = f"{len(broken)} of {ingest.files} files ({share:.1%}) are broken; max_bad_fraction allows {limit:.1%}."
+    allowed = f"max_bad_fraction allows {100 * limit:.1f} %"
+    counted = f"{len(broken)} of {ingest.files} files ({100 * share:.1f} %) are broken; {allowed}."
     gone = sum(file.reason == GONE for file in broken)
     if gone:  # a higher max_bad_fraction would train on the files that happened to be there
         way = f"{gone} of them vanished while the folder was read: run again when the folder is at rest."
@@ -80,11 +82,17 @@ def check_classes(found: Iterable[str], classes: list[str], left_out: Sequence[L
             f"unknown class: the folder {list_some(unknown, _SHOWN)} is not among the classes "
             f"{list_some(classes, _SHOWN)}. Rename or remove it, or name all classes with --classes."
         )
-    for name in (c for c in classes if c not in set(found)):
-        lost = sum(file.label == name for file in left_out)
-        why = f"all of its {lost} files were left out" if lost else "there is no such folder with images"
+    gone = [c for c in classes if c not in set(found)]
+    lost = collections.Counter(file.label for file in left_out)
+    reasons: dict[tuple[str, ...], str] = {
+        (name,): f"all of its {lost[name]} files were left out" for name in gone if lost[name]
+    }
+    if absent := tuple(name for name in gone if not lost[name]):
+        reasons[absent] = "there is no such folder with images"
+    for names, why in reasons.items():
         problems.append(
-            f"vanished class: no image of {name!r} is left: {why}. Bring them back, or name the classes with --classes."
+            f"vanished class: no image of {list_some(list(map(repr, names)), _SHOWN)} is left: {why}. "
+            "Bring them back, or name the classes with --classes."
         )
     if not problems and len(classes) < 2:
         problems.append(f"only one class ({list_some(classes)}): a classifier needs two. Add another class folder.")
@@ -176,13 +184,18 @@ def _warn_of_few_tested(tested: dict[str, int]) -> list[str]:
     """Warns of few test images, of all or of one class, and gives the effect of one wrong answer in points."""
     images, effects = sum(tested.values()), []
     if 0 < images < _FEW_TESTED:
-        effects.append(f"the accuracy by {100 / images:.1f} points")
+        effects.append(f"the accuracy by {_count_points(images)} points")
     rarest = min(tested, key=lambda c: tested[c], default="")
     if rarest and tested[rarest] < _FEW_TESTED_OF_A_CLASS:
-        effects.append(f"the recall of {rarest}, which has {tested[rarest]}, by {100 / tested[rarest]:.0f} points")
+        effects.append(f"the recall of {rarest}, which has {tested[rarest]}, by {_count_points(tested[rarest])} points")
     if not effects:
         return []
     return [f"few images to test ({images}): one more wrong answer lowers {' and '.join(effects)}."]
+
+
+def _count_points(images: int) -> str:
+    """Returns the percentage points of one image, with at most one decimal: "25", "11.1"."""
+    return f"{round(100 / images, 1):g}"
 
 
 def _warn_of_uneven_classes(totals: dict[str, int]) -> list[str]:

@@ -156,9 +156,10 @@ def _describe_labels(
 ) -> str:
     shares, old = _read_shares(current), _read_shares(before)
     name = max(sorted({*shares, *old}), key=lambda label: abs(shares.get(label, 0) - old.get(label, 0)))
+    now, then = (f"{100 * counted.get(name, 0):.0f} %" for counted in (shares, old))
     return (
-        f"the label mix drifted: {shares.get(name, 0):.0%} of the images are {name}, and {old.get(name, 0):.0%} of "
-        f"those of version {live} were; max_label_drift allows {measured.threshold:g}. "
+        f"the label mix drifted: {now} of the images are {name}, and {then} of those of version {live} were; "
+        f"max_label_drift allows {measured.threshold:g}. "
         f"{_WAYS.format(key='max_label_drift')}."
     )
 

@@ -15,6 +15,7 @@ from components.pusher.card_facts import CardFacts, list_settings
 from components.pusher.markdown import Markdown, escape, write_code
 from schema.features import SPLITS, TEST
 from schema.version import VERSION
+from serving.image import IMAGE
 from serving.releases.record import VersionRecord
 
 BLANK = "To be filled in"
@@ -61,6 +62,7 @@ def render_card(facts: CardFacts, record: VersionRecord) -> str:
         totals={split: sum(record.counts.get(split, {}).values()) for split in SPLITS},
         tested=record.counts.get(TEST, {}),
         limitations=_list_limitations(facts, record),
+        image=IMAGE,
         version=VERSION,
         blank=lambda subject: _leave_blank(blanks, subject),
         blanks=blanks,

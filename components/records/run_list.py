@@ -19,7 +19,8 @@ class ListedRun(Fields):
         images: number of images in all splits; None if it is unknown.
         seconds: duration of the components in seconds; None if it is unknown.
         version: number of the pushed version; None if the run pushed none.
-        state: "live" or "canary" if this run made that version, or "".
+        version_now: number of that version now, which a promotion changes; None if the version is gone.
+        state: state of that version now: "live", "canary", "older", "withdrawn", "removed"; "" if the run pushed none.
         report: path of the run's page; None if the run has no page.
     """
 
@@ -33,6 +34,7 @@ class ListedRun(Fields):
     images: int | None
     seconds: float | None
     version: int | None
+    version_now: int | None
     state: str
     report: str | None
 

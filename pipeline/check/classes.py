@@ -7,7 +7,7 @@ from components.example_gen import layout
 from components.example_gen.folder_hints import suggest_below
 from components.gates.data_checks import check_classes, check_listing
 from pipeline.config.config import Config
-from schema.text import quote
+from schema.text import list_some, quote
 from serving.releases import versions
 
 
@@ -42,7 +42,7 @@ def _explain_classes(found: list[str], live: int) -> str:
         f"The classes are those of the live model, version {live}. For other data, run with another workspace (--out)."
     )
     if len(found) < 2:
-        return text
+        return f"{text} There, too, a classifier needs two classes, and this folder has one: {list_some(found)}."
     if any("," in name for name in found):
         way = f"classes = {json.dumps(found, ensure_ascii=False)} in graft.toml"
     else:

@@ -2,6 +2,8 @@
 
 import collections
 import json
+from collections.abc import Mapping
+from typing import Any
 
 from rich.console import Console
 from rich.filesize import decimal
@@ -13,6 +15,8 @@ from pipeline import CONFIG_FILE
 from pipeline.check.check import Findings, Sizes
 from pipeline.check.left_out import group_by_reason, suggest_conversion
 from pipeline.config.config import Config
+from pipeline.config.options import write_words
+from pipeline.console.estimates import write_estimate
 from pipeline.console.printing import print_labelled, print_unbroken
 from schema.features import SPLITS
 from schema.text import list_some, printable, quote
@@ -88,9 +92,9 @@ def _print_left_out(findings: Findings, config: Config, console: Console) -> Non
     if not findings.left_out:
         print_labelled(console, "Left out:", "none")
         return
-    share = f"{broken} broken, {broken / findings.read:.1%}; a run stops above {config.max_bad_fraction:.1%}"
-    count = len(findings.left_out)
-    print_labelled(console, "Left out:", f"{count} {'file' if count == 1 else 'files'} ({share})")
+    share, limit = (f"{100 * value:.1f} %" for value in (broken / findings.read, config.max_bad_fraction))
+    files = f"{len(findings.left_out)} {'file' if len(findings.left_out) == 1 else 'files'}"
+    print_labelled(console, "Left out:", f"{files} ({broken} broken, {share}; a run stops above {limit})")
     for reason, paths in group_by_reason(findings.left_out).items():
         examples = list_some(paths, _EXAMPLES)
         print_labelled(console, "", escape(f"{len(paths)} x {reason}: {printable(examples)}"))
@@ -115,17 +119,15 @@ def _describe_sizes(sizes: Sizes, image_size: int, resize: str) -> str:
 
 def _describe_disk(findings: Findings, config: Config) -> str:
     disk = findings.disk
-    text = f"a first run needs about {decimal(disk.needed)}"
+    text = f"a first run needs about {write_estimate(disk.needed)}"
     if disk.split_features:
-        text += f", and keeps {decimal(disk.split_features)} more for fine-tuning where there is room"
+        text += f", and keeps about {write_estimate(disk.split_features)} more for fine-tuning where there is room"
     return f"{text}; {decimal(disk.free)} are free for {escape(config.out)}"
 
 
-def make_next_command(data: str | None, file: str | None, follow_links: bool | None) -> str:
+def make_next_command(data: str | None, file: str | None, options: Mapping[str, Any]) -> str:
     """Returns the command that trains on the checked folder, with the options of `./graft check`."""
     words = ["./graft", "run", *([quote(data)] if data else [])]
     if file and file != CONFIG_FILE:
         words += ["--config", quote(file)]
-    if follow_links is not None:
-        words.append("--follow-links" if follow_links else "--no-follow-links")
-    return " ".join(words)
+    return " ".join([*words, *write_words(options)])

@@ -1,10 +1,11 @@
 """`./graft check`: predicts classes, splits and problems of a run."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from pipeline import CONFIG_FILE
+from pipeline.commands.configured import ConfiguredCommand
 from pipeline.config.here import find_config
 from pipeline.console.printing import echo_json, make_console
 from schema.errors import DataError
@@ -16,27 +17,35 @@ if TYPE_CHECKING:
     from pipeline.config.config import Config
 
 
-@click.command(short_help="Say what a run would make of a folder.")
+# The keys that what check says depends on, but for those of tables.
+_KEYS = (
+    *("out", "classes", "split_ratios", "max_bad_fraction", "max_megapixels", "follow_links"),
+    *("window_end", "window_days", "image_size", "resize", "orientation", "fine_tune_epochs", "fine_tune_from"),
+    *("trunk_gb", "min_accuracy", "model_name", "force"),
+)
+
+
+@click.command(cls=ConfiguredCommand, keys=_KEYS, short_help="Say what a run would make of a folder.")
 @click.argument("data", required=False, metavar="[DATA]")
 @click.option("--config", "file", metavar="FILE", help=f"TOML file.  [{CONFIG_FILE}, if it is there]")
 @click.option("--sample", type=click.IntRange(1), metavar="N", help="Read N images, spread over all.  [all]")
-@click.option("--follow-links", is_flag=True, default=None, help="Follow links that lead out of the folder.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def check(data: str | None, file: str | None, sample: int | None, follow_links: bool | None, as_json: bool) -> int:
+def check(data: str | None, file: str | None, sample: int | None, as_json: bool, **options: Any) -> int:
     """Read a folder as a run would, and say what a run would make of it. Writes nothing.
 
     Classes and splits, what would be left out and why, what is ignored, sizes of the images, disk. The exit code is 3
-    where a run would stop.
+    where a run would stop. The options below are those of ./graft run that change what is said.
 
     \b
     ./graft check photos/
+    ./graft check photos/ --image-size 96 --out other-out
     ./graft check --sample 1000 photos/
     ./graft check                         the folder in graft.toml
     """
     from pipeline.config.load import load_config
 
     file = file or find_config()
-    config = load_config(file, {"data": data, "follow_links": follow_links})
+    config = load_config(file, {"data": data, **options})
     console = make_console(quiet=as_json)
     findings = inspect_folder(config, console, sample or 0)
     from pipeline.check.report import make_next_command, print_findings, print_verdict, render_json
@@ -45,7 +54,7 @@ def check(data: str | None, file: str | None, sample: int | None, follow_links: 
         echo_json(render_json(findings))
     else:
         print_findings(findings, config, console)
-        print_verdict(findings, make_next_command(data, file, follow_links), console)
+        print_verdict(findings, make_next_command(data, file, options), console)
     return DataError.exit_code if findings.problems else 0
 
 

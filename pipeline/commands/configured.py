@@ -1,6 +1,6 @@
 """A command with an option for each key of the configuration, and the options that commands share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import click
@@ -9,22 +9,32 @@ from pipeline.console.printing import echo
 
 
 class ConfiguredCommand(click.Command):
-    """A command with an option for each key of the configuration.
+    """A command with an option for each key of the configuration, or for some keys.
 
     The options are built on first use: the import of pydantic takes time.
     """
+
+    def __init__(self, *arguments: Any, keys: Collection[str] = (), **options: Any):
+        """Makes a command; `keys` names the keys with an option, all without it."""
+        super().__init__(*arguments, **options)
+        self._keys = keys
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """Returns the command's own options and those of the configuration."""
         from pipeline.config.options import make_options
 
-        return [*self._get_own(ctx), *make_options()]
+        return [*self._get_own(ctx), *make_options(self._keys)]
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Writes the options under the headings of the configuration; --help-beam prints those of Beam."""
         from pipeline.config.options import write_options
 
-        write_options(self._get_own(ctx), ctx, formatter)
+        write_options(self._get_own(ctx), ctx, formatter, self._keys)
+
+    @property
+    def has_beam_options(self) -> bool:
+        """True for a command with an option for each key, whose --help-beam prints those of Beam."""
+        return not self._keys
 
     def describe_beam_options(self, ctx: click.Context) -> str:
         """Returns the help of the options of Beam."""
@@ -35,7 +45,7 @@ class ConfiguredCommand(click.Command):
         return formatter.getvalue().rstrip("\n")
 
     def _get_own(self, ctx: click.Context) -> list[click.Parameter]:
-        return [*super().get_params(ctx), _HELP_BEAM]
+        return [*super().get_params(ctx), *([_HELP_BEAM] if self.has_beam_options else [])]
 
 
 def _print_beam_options(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:

@@ -89,8 +89,8 @@ def predict(
         predictions = quietly(predict_files(path, paths, explain=bool(overlays)))
         failed = print_predictions(overlays.write_all(predictions) if overlays else predictions, as_json)
     if overlays and overlays.has_one_cell:
-        from serving.client.heat_maps import ONE_CELL
+        from serving.client.refusals import ONE_CELL
 
-        echo(f"graft: --explain: {ONE_CELL}", err=True)
+        echo(f"graft: --explain: no heat maps: {ONE_CELL}", err=True)
     if failed or (overlays and overlays.missing):
         sys.exit(3)

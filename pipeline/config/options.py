@@ -1,29 +1,51 @@
-"""Options of `./graft run` that come from the configuration: one for each key, under its heading."""
+"""Options of commands that come from the configuration: one for each key, under its heading."""
 
+from collections.abc import Collection, Mapping
 from itertools import groupby
+from typing import Any
 
 import click
 
 from pipeline.config.keys import Key, all_keys
 from pipeline.config.reference import to_toml
+from schema.text import quote
 
 _BEAM = "Apache Beam"
 
 
-def make_options() -> list[click.Option]:
-    """Builds an option for each key; the value of an option that is not given is None."""
+def make_options(names: Collection[str] = ()) -> list[click.Option]:
+    """Builds an option for each key, or for the named ones; the value of an option that is not given is None."""
     return [
-        click.Option([_spell(k), k.parameter], default=None, metavar=k.metavar, help=_help(k))
-        for k in all_keys().values()
+        click.Option([_spell(k), k.parameter], default=None, metavar=k.metavar, help=_help(k)) for k in _choose(names)
     ]
 
 
-def write_options(own: list[click.Parameter], ctx: click.Context, formatter: click.HelpFormatter) -> None:
-    """Writes the help of a command: its own options first, then those of each group but Beam's."""
+def write_words(values: Mapping[str, Any]) -> list[str]:
+    """Returns options as a user types them, quoted for a shell.
+
+    Args:
+        values: value by key, as a command gets it from its options; None for an option that is not given.
+    """
+    words = []
+    for key in all_keys().values():
+        value = values.get(key.name)
+        if value is None:
+            continue
+        if key.is_switch:
+            words.append(key.option if value else f"--no-{key.option[2:]}")
+        else:
+            words += [key.option, quote(str(value))]
+    return words
+
+
+def write_options(
+    own: list[click.Parameter], ctx: click.Context, formatter: click.HelpFormatter, names: Collection[str] = ()
+) -> None:
+    """Writes the help of a command: its own options, then those of the named keys, or of all keys but Beam's."""
     with formatter.section("Options"):
         options = (option for option in own if isinstance(option, click.Option))
         formatter.write_dl([record for option in options if (record := option.get_help_record(ctx))])
-    for group, keys in groupby(all_keys().values(), key=lambda key: key.group):
+    for group, keys in groupby(_choose(names), key=lambda key: key.group):
         if group != _BEAM:
             _write_group(group, list(keys), formatter)
 
@@ -31,6 +53,10 @@ def write_options(own: list[click.Parameter], ctx: click.Context, formatter: cli
 def write_beam_options(formatter: click.HelpFormatter) -> None:
     """Writes the help of the options of Apache Beam."""
     _write_group(_BEAM, [key for key in all_keys().values() if key.group == _BEAM], formatter)
+
+
+def _choose(names: Collection[str]) -> list[Key]:
+    return [key for key in all_keys().values() if not names or key.name in names]
 
 
 def _write_group(group: str, keys: list[Key], formatter: click.HelpFormatter) -> None:

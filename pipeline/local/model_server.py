@@ -15,11 +15,11 @@ from pipeline.workspace.workspace import Workspace
 from schema.errors import GraftError, UsageError
 from schema.text import printable, quote
 from serving.client import launch
+from serving.image import IMAGE
 from serving.process import stop_signals
 from serving.process.ports import check_free
 from serving.releases import models_config, versions
 
-IMAGE = "tensorflow/serving:2.21.0"
 _DEPLOY = pathlib.Path(launch.ROOT, "serving", "deploy")
 _REMOVAL_SECONDS = 10.0  # limit for Docker to remove a container
 _START_SECONDS = 600.0  # limit for a server to load a model, and for Docker to fetch the image

@@ -15,7 +15,7 @@ from components.records.push import SUPERSEDED
 from components.records.quarantine import QUARANTINE, read_quarantine
 from pipeline.check.left_out import suggest_conversion
 from pipeline.config.config import Config
-from pipeline.config.here import choose_workspace
+from pipeline.config.here import find_configured_workspace
 from pipeline.console.printing import print_labelled, print_unbroken
 from pipeline.local.run import Trained
 from pipeline.report.advice import advise, describe_better_baseline
@@ -263,7 +263,7 @@ def _next_steps(result: RunResult, config: Config, model_dir: pathlib.Path) -> l
         canary = quote(f"{model_dir}/{result.pushed_version}")
         return [f"./graft predict {image} --model {canary}", f"./graft releases promote {where}"]
     if result.pushed_version:
-        found_by_itself = choose_workspace() == config.out
+        found_by_itself = find_configured_workspace() == config.out  # another one, such as the demo's, may cease to be
         return [f"./graft predict {image}" + ("" if found_by_itself else f" --model {quote(str(model_dir))}")]
     return [f"./graft predict {image} --out {out} --run {result.run_id}"]
 

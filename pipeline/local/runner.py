@@ -16,6 +16,7 @@ from tfx.orchestration.local import runner_utils
 from tfx.orchestration.portable import launcher, runtime_parameter_utils, tfx_runner
 from tfx.proto.orchestration import local_deployment_config_pb2, pipeline_pb2
 
+from pipeline.beam.in_process import stay_in_process
 from pipeline.beam.lookups import remember_lookups
 from pipeline.local.beam_operator import take_beam_args
 from pipeline.local.memory import measure_memory
@@ -76,6 +77,7 @@ class LocalRunner(tfx_runner.IrBasedRunner):
         deployment = runner_utils.extract_local_deployment_config(pipeline)
         store = deployment.metadata_connection_config
         connection = metadata.Metadata(getattr(store, store.WhichOneof("connection_config")))
+        stay_in_process()
         with remember_lookups():
             for node in pipeline.nodes:
                 name = node.pipeline_node.node_info.id

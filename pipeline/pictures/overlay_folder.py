@@ -33,7 +33,7 @@ class OverlayFolder:
 
     Attributes:
         missing: number of predicted images that have no overlay.
-        has_one_cell: whether the heat maps have one cell, so that the overlays do not tell parts of an image apart.
+        has_one_cell: whether heat maps have one cell, which tells no parts of an image apart; such an image gets none.
     """
 
     def __init__(self, path: str, images: Sequence[str]):
@@ -69,13 +69,16 @@ class OverlayFolder:
             yield prediction if prediction.problem else self._write(prediction)
 
     def _write(self, prediction: "Prediction") -> "Prediction":
+        if prediction.heat_map and prediction.heat_map.has_one_cell:
+            self.has_one_cell = True
+            self.missing += 1
+            return prediction
         try:
             encoded = _draw(prediction)
         except Exception as error:  # Pillow's decoders raise many types, and read other files than TensorFlow's
             self.missing += 1
             echo(f"graft: {prediction.path}: no overlay: {error}", err=True)
             return prediction
-        self.has_one_cell |= bool(prediction.heat_map and prediction.heat_map.has_one_cell)
         return dataclasses.replace(prediction, overlay=self._save(_make_name(prediction.path), encoded))
 
     def _save(self, name: str, encoded: bytes) -> str:

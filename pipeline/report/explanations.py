@@ -39,7 +39,7 @@ def explain_images(files: RunFiles, paths: Sequence[str]) -> tuple[dict[str, "He
 
 def _keep_telling(maps: dict[str, "HeatMap"]) -> tuple[dict[str, "HeatMap"], str]:
     """Returns the heat maps and "", or no maps and the reason, if each has one cell."""
-    from serving.client.heat_maps import ONE_CELL
+    from serving.client.refusals import ONE_CELL
 
     return ({}, ONE_CELL) if maps and all(found.has_one_cell for found in maps.values()) else (maps, "")
 

@@ -158,7 +158,7 @@ def _describe_push(files: RunFiles, manifest: RunManifest, evaluation: Evaluatio
     steps = [ask, *_fill_in_card(files, version), *([back] if files.live_number else [])]
     if not manifest.pushed_now:
         headline = f"Nothing new: the same model is version {version}, with {quality}."
-        return Outcome("good", "Live", headline, reasons, steps)
+        return Outcome("good", "Live already", headline, reasons, steps)
     return Outcome("good", "Pushed", f"Pushed as version {version}, which is live: {quality}.", reasons, steps)
 
 

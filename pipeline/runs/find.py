@@ -13,6 +13,7 @@ from serving.releases import versions
 from serving.releases.versions import Version
 
 _VERSION = re.compile(r"v?([0-9]{1,19})")
+_FEW = 5  # versions that an error lists whole
 _ALIKE = 0.3  # lowest similarity of a name that an error proposes, 0 to 1
 
 
@@ -82,8 +83,10 @@ def _find_version(
     if number in made:
         return made[number][-1], None
     known = sorted({*made, *(version.number for version in present)})
-    nearest = _propose(str(number), list(map(str, known)))
-    raise UsageError(f"{model_dir}: no version {number}. The nearest: {nearest}; ./graft releases lists them all.")
+    raise UsageError(
+        f"{model_dir}: no version {number}. {_name_versions(number, list(map(str, known)))}. A version is named by the "
+        "number that ./graft releases lists, a run by the id that ./graft runs lists."
+    )
 
 
 def _list_makers(workspace: Workspace, runs: Sequence[str], model: str | None) -> dict[int, list[str]]:
@@ -96,6 +99,13 @@ def _list_makers(workspace: Workspace, runs: Sequence[str], model: str | None) -
             if model is None or name in (None, model):
                 made.setdefault(manifest.pushed_version, []).append(run_id)
     return made
+
+
+def _name_versions(number: int | None, known: Sequence[str]) -> str:
+    """Returns a sentence on the versions, without its period: all of them, or of many the most similar."""
+    if len(known) == 1:
+        return f"There is one alone: {known[0]}"
+    return f"There are: {', '.join(known)}" if len(known) <= _FEW else f"The nearest: {_propose(str(number), known)}"
 
 
 def _propose(text: str, names: Sequence[str]) -> str:

@@ -1,5 +1,6 @@
 """Lists the runs of a workspace: start, outcome, accuracy, images, time, version."""
 
+import dataclasses
 import datetime
 import os
 import re
@@ -10,20 +11,44 @@ from rich.table import Table
 
 from components.records.push import SUPERSEDED
 from components.records.run_list import ListedRun, RunList
-from pipeline.console.printing import print_indented, print_plain
+from pipeline.console.listing import print_list
+from pipeline.console.printing import print_plain
 from pipeline.report.formats import write_duration
 from pipeline.runs.find import list_or_refuse
 from pipeline.workspace.manifest import INTERRUPTED, RunManifest
+from pipeline.workspace.pushed_models import color_state, list_states
 from pipeline.workspace.workspace import PAGE, Workspace, find_start
 from schema.text import printable
-from serving.releases import releases
 from serving.storage.documents import DocumentError
 
-NOT_ENDED, RUNNING, DAMAGED = "not ended", "running", "damaged"
-_COLOURS = {"pushed": "green", "live": "green", "canary": "yellow", "not pushed": "red", "failed": "red"}
-_WIDE = 110  # columns of a table with a row per run; a narrower terminal has two lines per run
+NOT_ENDED, RUNNING, DAMAGED, LIVE_ALREADY = "not ended", "running", "damaged", "live already"
+REMOVED = "removed"  # state of a version whose folder is gone
+_COLOURS = {"pushed": "green", LIVE_ALREADY: "green", "canary": "yellow", "not pushed": "red", "failed": "red"}
 _RAISED = re.compile(r"""\w+\((["'])(.*?)\1.*\)""", re.DOTALL)  # an error in Python's notation
-_UNLIMITED = 160  # columns of the table where the output is no terminal
+
+
+@dataclasses.dataclass(frozen=True)
+class _States:
+    """Numbers and states of the versions of a workspace now.
+
+    Attributes:
+        by_run: number and state by the id of the run that made the version.
+        by_number: number and state by number, also by the number that the version had before a promotion.
+    """
+
+    by_run: dict[str, tuple[int, str]]
+    by_number: dict[int, tuple[int, str]]
+
+    def find(self, run_id: str, pushed: int | None) -> tuple[int | None, str]:
+        """Returns number and state of a run's version now.
+
+        Args:
+            run_id: id of the run.
+            pushed: number that the version had at the end of the run; None without one.
+        """
+        if run_id in self.by_run:
+            return self.by_run[run_id]
+        return (None, "") if pushed is None else self.by_number.get(pushed, (None, REMOVED))
 
 
 def list_runs(workspace: Workspace, limit: int) -> RunList:
@@ -34,7 +59,7 @@ def list_runs(workspace: Workspace, limit: int) -> RunList:
     """
     newest = list_or_refuse(workspace)[::-1]
     states = _find_states(workspace)
-    shown = [_describe(workspace, run_id, states.get(run_id, "")) for run_id in newest[:limit]]
+    shown = [_describe(workspace, run_id, states) for run_id in newest[:limit]]
     running = workspace.find_running()
     shown = [run.model_copy(update={"outcome": RUNNING}) if run.run_id == running else run for run in shown]
     return RunList(runs=shown, more=len(newest) - len(shown))
@@ -42,13 +67,7 @@ def list_runs(workspace: Workspace, limit: int) -> RunList:
 
 def print_runs(runs: RunList, console: Console) -> None:
     """Prints a row for each run; on a narrow terminal, two or three lines."""
-    if console.is_terminal and console.width < _WIDE:
-        for run in runs.runs:
-            _print_lines(run, console)
-    else:
-        if not console.is_terminal:
-            console.width = _UNLIMITED
-        console.print(_make_table(runs))
+    print_list(console, _make_table(runs), map(_write_lines, runs.runs))
     if runs.more:
         print_plain(console, f"{runs.more:,} older: --limit {len(runs.runs) + runs.more} lists them all.")
 
@@ -68,10 +87,10 @@ def describe_outcome(manifest: RunManifest | None, damaged: bool = False) -> str
         return "ended early"
     if manifest.is_refused:
         return "not pushed"
-    return "canary" if manifest.canary else "pushed" if manifest.pushed_now else "live"
+    return "canary" if manifest.canary else "pushed" if manifest.pushed_now else LIVE_ALREADY
 
 
-def _describe(workspace: Workspace, run_id: str, state: str) -> ListedRun:
+def _describe(workspace: Workspace, run_id: str, states: _States) -> ListedRun:
     folder = workspace.runs / run_id
     manifest, problem = None, ""
     try:
@@ -81,6 +100,7 @@ def _describe(workspace: Workspace, run_id: str, state: str) -> ListedRun:
     evaluation = manifest.evaluation if manifest else None
     start = find_start(run_id)
     page = folder / PAGE
+    version_now, state = states.find(run_id, manifest.pushed_version if manifest else None)
     return ListedRun(
         run_id=run_id,
         begun=start.isoformat(timespec="seconds") if start else None,
@@ -92,6 +112,7 @@ def _describe(workspace: Workspace, run_id: str, state: str) -> ListedRun:
         images=sum(manifest.ingest.images_by_split.values()) if manifest and manifest.ingest else None,
         seconds=round(sum(manifest.seconds.values()), 2) if manifest else None,
         version=manifest.pushed_version if manifest else None,
+        version_now=version_now,
         state=state,
         report=os.fspath(page) if page.is_file() else None,
     )
@@ -111,15 +132,19 @@ def _find_reason(manifest: RunManifest) -> str:
     return next(iter([*manifest.evaluation.failures, *serving]), "")
 
 
-def _find_states(workspace: Workspace) -> dict[str, str]:
-    """Returns "live" or "canary" by the id of the run that made the version."""
-    states: dict[str, str] = {}
+def _find_states(workspace: Workspace) -> _States:
+    """Finds the versions of a workspace with their states, those of `./graft releases`."""
+    by_run, by_number = {}, {}
     for folder in sorted(workspace.model_dir("").glob("*")):
-        if folder.is_dir():
-            found = releases.read(str(folder))
-            pairs = (("canary", found.canary), ("live", found.live))
-            states |= {version.record.run_id: state for state, version in pairs if version and version.record.run_id}
-    return states
+        for version, state in list_states(str(folder)) if folder.is_dir() else ():
+            now = version.number, state
+            by_number[version.number] = now
+            if run_id := version.record.run_id:
+                by_run[run_id] = now
+                maker = workspace.read_manifest(run_id)
+                if maker and maker.pushed_version is not None:
+                    by_number.setdefault(maker.pushed_version, now)
+    return _States(by_run, by_number)
 
 
 def _make_table(runs: RunList) -> Table:
@@ -135,19 +160,15 @@ def _make_table(runs: RunList) -> Table:
     return table
 
 
-def _print_lines(run: ListedRun, console: Console) -> None:
-    """Prints the id with the outcome, the figures, and for a run without a model the reason."""
+def _write_lines(run: ListedRun) -> list[str]:
+    """Returns the id with the outcome, the figures, and for a run without a model the reason."""
     version = _write_version(run)
     head = f"[bold]{escape(printable(run.run_id))}[/]  {_colour(run)}{' as ' if version else ''}{version}"
-    console.print(head, soft_wrap=True)
     images = "" if run.images is None else f"{run.images:,} images"
     time = "" if run.seconds is None else write_duration(run.seconds)
     accuracy = _write_accuracy(run)
-    figures = [f"accuracy {accuracy}" if accuracy else "", images, time]
-    if any(figures):
-        print_indented(console, ", ".join(filter(None, figures)), 2)
-    if run.reason:
-        print_indented(console, run.reason, 2)
+    figures = ", ".join(filter(None, [f"accuracy {accuracy}" if accuracy else "", images, time]))
+    return [head, *filter(None, [figures, run.reason])]
 
 
 def _write_time(run: ListedRun) -> str:
@@ -167,6 +188,9 @@ def _write_accuracy(run: ListedRun) -> str:
 
 
 def _write_version(run: ListedRun) -> str:
+    """Returns the number that the run pushed, with the state of that version now: "7 withdrawn", "7 live as 9"."""
+    state = color_state(run.state)
     if run.version is None:
-        return run.state
-    return f"{run.version} {run.state}".rstrip()
+        return state
+    renumbered = f" as {run.version_now}" if run.version_now not in (None, run.version) else ""
+    return f"{run.version} {state}{renumbered}".rstrip()

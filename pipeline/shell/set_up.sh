@@ -12,6 +12,7 @@ set_up() {
     trap 'interrupt 129' HUP
     trap 'interrupt 130' INT
     trap 'interrupt 143' TERM
+    check_access
     find_python
     check_platform
     check_compiler
@@ -22,7 +23,7 @@ set_up() {
     say "setting up $venv with Python $version and ${uv:-pip}${cuda:+, for a card}; this happens once"
     size=${cuda:+8}
     say "$total packages, ${size:-3.5} GB on disk; some minutes, or more where the network is slow"
-    rm -rf "$venv" || fail "$venv cannot be written. Clone the project into a folder of your own."
+    rm -rf "$venv" || fail "$venv cannot be removed (see above). Remove it, or clone the project into a folder of your own."
     if [ -n "$uv" ]; then
         run_step "$uv" venv --quiet --python "$base" "$venv" || fail "uv could not make $venv (see above)."
         remember_cuda
@@ -42,6 +43,18 @@ set_up() {
     rm -rf "$scratch"
     trap - EXIT HUP INT TERM
     say "set up in $(elapsed)"
+}
+
+# Fails where .venv cannot be made anew: rm would refuse each of the 80,000 files of another user with a line.
+check_access() {
+    for folder in "$venv" "$root"; do
+        if [ ! -e "$folder" ] || { [ -r "$folder" ] && [ -w "$folder" ] && [ -x "$folder" ]; }; then
+            continue
+        fi
+        user=$(id -un 2>/dev/null) || user="this user"
+        owner=$(stat -c %U "$folder" 2>/dev/null) || owner=unknown
+        fail "$folder cannot be read and written by $user (its owner is $owner), and .venv has to be set up. Let $user do so (chown, chmod), or clone the project into a folder of your own."
+    done
 }
 
 # Imports what the commands import, which compiles it: a quarter of the 23,000 Python files, all of which would take

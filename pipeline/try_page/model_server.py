@@ -16,7 +16,7 @@ import requests.auth
 
 from schema.errors import UsageError
 from serving.client.addresses import split_address, without_password
-from serving.client.refusals import explain_refusal
+from serving.client.refusals import ONE_CELL, explain_refusal
 from serving.client.sessions import make_session
 
 SERVING, EXPLAIN = "serving_default", "explain"  # of serving/export/signatures.py, which imports TensorFlow
@@ -151,6 +151,8 @@ class ModelServer:
             heatmap = []
         if not heatmap or not heatmap[0] or len({len(row) for row in heatmap}) != 1:
             raise AnswerError("the answer has no heat map", kind="other")
+        if len(heatmap) == len(heatmap[0]) == 1:
+            raise AnswerError(ONE_CELL, kind="other")
         resize = found.get("resize") if isinstance(found, dict) else None
         return {"heatmap": heatmap} | ({"resize": resize} if isinstance(resize, str) else {})
 

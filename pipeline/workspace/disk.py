@@ -7,6 +7,9 @@ import shutil
 import tempfile
 from typing import NamedTuple
 
+from rich.filesize import decimal
+
+from pipeline.console.estimates import write_estimate
 from schema.errors import GraftError, UsageError
 from schema.text import printable
 from serving.storage.gfile import is_remote
@@ -60,8 +63,8 @@ def check_free_space(out: str, needed: int) -> None:
     free = shutil.disk_usage(out).free
     if free < needed:
         raise UsageError(
-            f"{out}: a run needs about {needed / 1e9:.1f} GB here (the images once, and the models), "
-            f"and {free / 1e9:.1f} GB are free. "
+            f"{out}: a run needs about {write_estimate(needed)} here (the images once, and the models), "
+            f"and {decimal(free)} are free. "
             "Make room, or choose another folder with --out."
         )
 

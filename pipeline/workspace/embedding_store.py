@@ -145,5 +145,7 @@ def _hit_rates(workspace: Workspace) -> list[str]:
     for name, chosen in (("newest run", runs[-1:]), (f"all {len(runs)} runs", runs if len(runs) > 1 else [])):
         images, computed = sum(use.images for use in chosen), sum(use.computed for use in chosen)
         if images:
-            lines.append(f"Hit rate, {name}: {1 - computed / images:.1%} ({images - computed:,} of {images:,} images)")
+            lines.append(
+                f"Hit rate, {name}: {100 * (1 - computed / images):.1f} % ({images - computed:,} of {images:,} images)"
+            )
     return lines

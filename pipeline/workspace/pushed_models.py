@@ -13,6 +13,7 @@ from rich.filesize import decimal
 from rich.markup import escape
 from rich.table import Table
 
+from pipeline.console.listing import print_list
 from pipeline.console.printing import print_plain
 from pipeline.workspace.workspace import Workspace, describe_last_run, open_workspace
 from schema.errors import UsageError
@@ -23,9 +24,6 @@ from serving.releases.versions import Version
 from serving.storage.listing import measure
 
 _END_IT = "end it (Ctrl-C there; the same command continues later after the finished components) and type this again"
-_TITLES = ("version", "state", "pushed (UTC)", "accuracy", "run", "size")
-_SHORT = len(_TITLES) - 2  # columns of the table on a narrow terminal
-_UNLIMITED = 1000  # characters of a line where the output is no terminal
 _EARLIEST = 1_400_000_000  # seconds since 1970; a smaller version number is no time
 
 
@@ -109,15 +107,10 @@ def read_number(version: str, model_dir: str) -> int:
 
 
 def print_releases(model_dir: str, console: Console) -> None:
-    """Prints a row for each version, newest first, and the labels; a narrow terminal omits run and size."""
-    unlimited = console.options.update(width=_UNLIMITED)
-    table = _make_table(model_dir, len(_TITLES))
-    if console.is_terminal and console.measure(table, options=unlimited).maximum > console.width:
-        table = _make_table(model_dir, _SHORT)
+    """Prints a row for each version, newest first, and the labels; on a narrow terminal, two lines per version."""
+    rows = describe(model_dir)
     print_plain(console, model_dir)
-    if not console.is_terminal:
-        console.width = _UNLIMITED
-    console.print(table)
+    print_list(console, _make_table(rows), map(_write_lines, rows))
     print_plain(console, _describe_labels(model_dir))
     for line in _describe_damage(model_dir):
         print_plain(console, line)
@@ -125,19 +118,35 @@ def print_releases(model_dir: str, console: Console) -> None:
         print_plain(console, too_large.strip())
 
 
-def _make_table(model_dir: str, columns: int) -> Table:
-    """Makes a row for each version, with the first cells; one space between columns, for 80 characters are few."""
+def color_state(state: str) -> str:
+    """Returns the state of a version in rich's markup."""
+    return {"live": "[green]live[/]", "canary": "[yellow]canary[/]"}.get(state, state)
+
+
+def _make_table(rows: list[Listed]) -> Table:
+    """Makes a row for each version; one space between columns, for 80 characters are few."""
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
-    for title in _TITLES[:columns]:
+    for title in ("version", "state", "pushed (UTC)", "accuracy", "run", "size"):
         table.add_column(title, no_wrap=True, justify="right" if title in ("version", "accuracy", "size") else "left")
-    for row in describe(model_dir):
+    for row in rows:
         accuracy = "" if row.accuracy is None else f"{row.accuracy:.3f}"
-        pushed = (row.pushed_at or "").replace("T", " ")[:16]
-        state = {"live": "[green]live[/]", "canary": "[yellow]canary[/]"}.get(row.state, row.state)
         run = escape(printable(row.run_id or ""))
-        cells = (str(row.version), state, escape(printable(pushed)), accuracy, run, decimal(row.bytes))
-        table.add_row(*cells[:columns])
+        cells = (str(row.version), color_state(row.state), escape(_write_time(row)), accuracy, run, decimal(row.bytes))
+        table.add_row(*cells)
     return table
+
+
+def _write_lines(row: Listed) -> list[str]:
+    """Returns the version with state and time in markup, and a line of accuracy, size and run."""
+    pushed = f"  pushed {_write_time(row)} UTC" if row.pushed_at else ""
+    accuracy = "" if row.accuracy is None else f"accuracy {row.accuracy:.3f}"
+    run = f"run {row.run_id}" if row.run_id else ""
+    head = f"[bold]{row.version}[/]  {color_state(row.state)}{escape(pushed)}"
+    return [head, ", ".join(filter(None, [accuracy, decimal(row.bytes), run]))]
+
+
+def _write_time(row: Listed) -> str:
+    return printable((row.pushed_at or "").replace("T", " ")[:16])
 
 
 def render_json(model_dir: str) -> str:
@@ -150,11 +159,16 @@ def render_json(model_dir: str) -> str:
 
 def describe(model_dir: str) -> list[Listed]:
     """Describes each version, newest first."""
+    return [_describe(version, state) for version, state in list_states(model_dir)]
+
+
+def list_states(model_dir: str) -> list[tuple[Version, str]]:
+    """Returns the versions of a model, newest first, with their states: "live", "canary", "older" or "withdrawn"."""
     found = releases.read(model_dir)
     states = {v.path: "older" for v in found.numbered} | {v.path: "withdrawn" for v in found.withdrawn}
     states |= {v.path: state for state, v in (("canary", found.canary), ("live", found.live)) if v}
     newest_first = sorted([*found.numbered, *found.withdrawn], key=lambda version: -version.number)
-    return [_describe(version, states[version.path]) for version in newest_first]
+    return [(version, states[version.path]) for version in newest_first]
 
 
 def describe_state(model_dir: str) -> list[str]:

@@ -12,11 +12,6 @@ NO_HEAT_MAPS = (
     "(./graft run), or leave out --explain."
 )
 
-ONE_CELL = (
-    "the network sees so few pixels that a heat map has one cell, which cannot tell parts of an image apart; a cell is "
-    "32 pixels wide, so image_size has to be 64 or more, and 224 gives 7 x 7 cells"
-)
-
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class HeatMap:

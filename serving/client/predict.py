@@ -10,16 +10,18 @@ import numpy as np
 import tensorflow as tf
 
 from schema.errors import UsageError
-from schema.text import printable
+from schema.text import list_some, printable
 from serving.client.heat_maps import NO_HEAT_MAPS, HeatMap, read_heat_map
 from serving.client.refusals import explain_refusal
 from serving.export import signatures
 from serving.process.output import echo, echo_json
 from serving.releases import versions
+from serving.releases.record import read_record
 from serving.storage.regular import read_regular
 from serving.storage.wildcards import check_plain
 
 _BATCH = 32
+_SHOWN = 5  # classes that a line names
 _MAX_CHARACTERS = 200  # of an error message of TensorFlow
 
 
@@ -127,12 +129,14 @@ def find_version(model: str) -> str:
 
 
 def describe_model(path: str) -> str:
-    """Returns a line with the model, version and workspace of a SavedModel, read from its path."""
+    """Returns a line with model, version and workspace of a SavedModel, by its path, and the classes of its record."""
     version = pathlib.PurePath(path)
     name, serving = version.parent, version.parent.parent
+    record, _ = read_record(os.path.join(path, versions.RECORD))
+    classes = f"; classes: {list_some(record.classes, _SHOWN)}" if record.classes else ""
     if serving.name != "serving":
-        return f"Model: {path}"
-    return f"Model: {name.name}, version {version.name}, of the workspace {serving.parent}"
+        return f"Model: {path}{classes}"
+    return f"Model: {name.name}, version {version.name}, of the workspace {serving.parent}{classes}"
 
 
 def print_predictions(predictions: Iterable[Prediction], as_json: bool) -> int:

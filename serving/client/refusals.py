@@ -1,6 +1,11 @@
-"""Words for the images that a model refuses. Imports no TensorFlow."""
+"""Words for the images that a model refuses, and for heat maps that say nothing. Imports no TensorFlow."""
 
 import re
+
+ONE_CELL = (
+    "the network sees so few pixels that a heat map has one cell, which cannot tell parts of an image apart; a cell is "
+    "32 pixels wide, so image_size has to be 64 or more, and 224 gives 7 x 7 cells"
+)
 
 # Messages of Graft's graph and of TensorFlow's decoder about bytes that are no image.
 _NO_IMAGE = ("none of JPEG", "Unknown image file format", "Input is empty")

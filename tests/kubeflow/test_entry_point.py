@@ -10,6 +10,7 @@ import tempfile
 import types
 
 import pytest
+from apache_beam.runners.direct.direct_runner import SwitchingDirectRunner
 from ingest_properties import make_properties
 
 from kubeflow import entry_point, folders
@@ -333,9 +334,11 @@ def test_what_workers_elsewhere_write_stays_in_the_bucket(monkeypatch, tmp_path)
     ids=["Beam in this pod", "no Beam"],
 )
 def test_what_this_pod_writes_goes_where_the_launcher_looks(monkeypatch, tmp_path, executor, beam_args):
-    """Whatever runs Beam, the Trainer is one process."""
+    """Whatever runs Beam, the Trainer is one process; and Beam's direct runner stays in it."""
+    monkeypatch.setattr(SwitchingDirectRunner, "_is_interactive", False)
     told = run_task(monkeypatch, tmp_path, executor, *beam_args)
     assert all(uri.startswith(str(tmp_path / "root/gcs/bucket")) for uri in told.values())
+    assert SwitchingDirectRunner._is_interactive
 
 
 def test_fault_of_the_engine_is_told_and_its_chain_is_in_the_log(monkeypatch, capsys):

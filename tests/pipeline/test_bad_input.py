@@ -108,7 +108,7 @@ def test_too_many_broken_files_stop_at_the_gate(tmp_path, run, photos, encode_im
         run()
 
     message = str(caught.value)
-    assert "12 of 32 files (37.5%) are broken; max_bad_fraction allows 5.0%" in message
+    assert "12 of 32 files (37.5 %) are broken; max_bad_fraction allows 5.0 %" in message
     for name in (*broken, "half.jpg", "link.jpg"):
         assert f"cats/{name}: " in message
     assert "2500 megapixels" in message

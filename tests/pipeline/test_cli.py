@@ -240,7 +240,7 @@ def test_gate_stops_a_run_and_keeps_the_list(warm_graft, tmp_path):
             (tmp_path / "photos" / label / f"{index}.jpg").write_bytes(b"no image %d" % index)
     done = warm_graft("run", "--data", "photos", "--weights", "random", "--image-size", 32)
     assert done.returncode == 3, done.stderr
-    assert "6 of 6 files (100.0%) are broken" in done.stderr
+    assert "6 of 6 files (100.0 %) are broken" in done.stderr
     assert "cats/0.jpg" in done.stderr
     [quarantine] = (tmp_path / "graft-out" / "runs").glob("*/quarantine.jsonl")
     assert str(quarantine) in done.stderr

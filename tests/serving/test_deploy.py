@@ -19,11 +19,12 @@ from google.protobuf import text_format
 from kubernetes import client
 from tensorflow_serving.config import model_server_config_pb2
 
+from serving.image import IMAGE
 from serving.releases import models_config
 from serving.server import configs
 
-DEPLOY = pathlib.Path(__file__).parents[2] / "serving/deploy"
-DOCS = pathlib.Path(__file__).parents[2] / "docs/serving.md"
+ROOT = pathlib.Path(__file__).parents[2]
+DEPLOY, DOCS = ROOT / "serving/deploy", ROOT / "docs/serving.md"
 COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]["serving"]
 MANIFESTS = {document["kind"]: document for document in yaml.safe_load_all((DEPLOY / "kubernetes.yaml").read_text())}
 KSERVE = yaml.safe_load((DEPLOY / "kserve.yaml").read_text())
@@ -248,10 +249,11 @@ def test_every_file_in_the_documentation_is_there():
 
 
 def test_both_run_the_same_pinned_server():
-    """The documentation, too: a moving tag would change what is served overnight."""
-    images = set(re.findall(r"tensorflow/serving:\S+", DOCS.read_text())) | {COMPOSE["image"], CONTAINER["image"]}
-    assert len(images) == 1
-    assert re.fullmatch(r"tensorflow/serving:\d+\.\d+\.\d+", images.pop())
+    """Documentation, too, and `./graft serve --docker`: a moving tag would change what is served overnight."""
+    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *DEPLOY.iterdir()]
+    images = {image for page in pages for image in re.findall(r"(?:^|\s)(tensorflow/serving\b\S*)", page.read_text())}
+    assert images == {COMPOSE["image"], CONTAINER["image"]} == {IMAGE}
+    assert re.fullmatch(r"tensorflow/serving:\d+\.\d+\.\d+", IMAGE)
 
 
 def test_compose_mounts_the_workspace_at_its_own_path(service, workspace):

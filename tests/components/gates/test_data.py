@@ -53,7 +53,7 @@ def test_no_anomaly_is_no_line(tmp_path):
 
 
 EVEN, UNEVEN = {"cat": 50, "dog": 50}, {"cat": 90, "dog": 10}
-DRIFTED = "the label mix drifted: 90% of the images are cat, and 50% of those of version 7 were"
+DRIFTED = "the label mix drifted: 90 % of the images are cat, and 50 % of those of version 7 were"
 
 
 @pytest.fixture

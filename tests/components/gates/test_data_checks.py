@@ -76,7 +76,7 @@ def test_files_that_vanished_are_no_reason_to_allow_more_broken_ones():
     """The folder is not at rest: the message says so, and does not name the limit as the way out."""
     gone = [LeftOut(path=f"cat/{i}.jpg", label="cat", reason=GONE, broken=True) for i in range(30)]
     problem = check(quarantine=[*gone, *make_broken(1, "dog")])
-    assert "31 of 200 files (15.5%) are broken" in problem
+    assert "31 of 200 files (15.5 %) are broken" in problem
     assert "30 of them vanished while the folder was read: run again when the folder is at rest." in problem
     assert "raise max_bad_fraction" not in problem
     assert "raise max_bad_fraction" in check(quarantine=make_broken(31))
@@ -108,7 +108,7 @@ def test_a_class_of_three_images_passes():
 def test_too_many_broken_files_are_refused_naming_the_first_ten():
     """How many of how many, which limit, the first ten with a reason each, and how many more there are."""
     problem = check(quarantine=make_broken(13))
-    assert "13 of 200 files (6.5%) are broken; max_bad_fraction allows 5.0%" in problem
+    assert "13 of 200 files (6.5 %) are broken; max_bad_fraction allows 5.0 %" in problem
     assert "raise max_bad_fraction" in problem
     assert "  cat/00.jpg: empty file" in problem
     assert "  cat/09.jpg: empty file" in problem
@@ -156,7 +156,7 @@ def test_few_images_to_test_are_warned_of():
     fewer = make_report(train={"cat": 70, "dog": 30, "fox": 30}, val={"cat": 15, "dog": 15, "fox": 15}, test=test)
     assert find_warnings(fewer) == [
         "few images to test (22): one more wrong answer lowers the accuracy by 4.5 points and the recall of dog, which "
-        "has 3, by 33 points."
+        "has 3, by 33.3 points."
     ]
 
 

@@ -55,21 +55,21 @@ def test_a_label_mix_that_drifted_is_told_with_both_shares(find_drift):
     """The message names the class that differs most, the version, the key to raise, and the other remedies."""
     [problem] = find_drift({"cat": 10, "dog": 50, "owl": 40}, {"cat": 50, "dog": 30, "owl": 20})
     assert problem == (
-        "the label mix drifted: 10% of the images are cat, and 50% of those of version 7 were; max_label_drift allows "
-        "0.3. Look at the newest images; if they are right, raise max_label_drift, or force the run."
+        "the label mix drifted: 10 % of the images are cat, and 50 % of those of version 7 were; max_label_drift "
+        "allows 0.3. Look at the newest images; if they are right, raise max_label_drift, or force the run."
     )
 
 
 def test_a_class_of_which_there_was_none_before_may_be_the_drift(find_drift):
     """Whatever the order of the others."""
     [problem] = find_drift(EVEN | {"owl": 100})
-    assert "50% of the images are owl, and 0% of those of version 7 were" in problem
+    assert "50 % of the images are owl, and 0 % of those of version 7 were" in problem
 
 
 def test_a_class_of_which_there_is_none_now_may_be_the_drift(find_drift):
     """The class has no image now."""
     [problem] = find_drift(EVEN, EVEN | {"owl": 100})
-    assert "0% of the images are owl, and 50% of those of version 7 were" in problem
+    assert "0 % of the images are owl, and 50 % of those of version 7 were" in problem
 
 
 @pytest.mark.parametrize(("allowed", "found"), [(0.19, 1), (0.21, 0)])
@@ -165,7 +165,7 @@ def test_statistics_are_compared_as_statisticsgen_writes_them(write_statistics, 
     assert find_statistics_drift(str(tmp_path / "statistics"), same, 0.0, 0.0) == []
     now = write_statistics(tmp_path / "now", EVEN)
     label, brightness = find_statistics_drift(now, same, 0.3, 0.3)
-    assert "50% of the images are cat, and 100% of those of version 7 were" in label
+    assert "50 % of the images are cat, and 100 % of those of version 7 were" in label
     assert "and was 30 in the images of version 7" in brightness
 
 

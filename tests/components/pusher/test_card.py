@@ -11,6 +11,7 @@ from components.pusher.card_facts import gather_facts
 from components.pusher.markdown import escape, write_code
 from components.records.image_list import IMAGES, ListedImage, write_image_list
 from components.records.predictions import PREDICTIONS, Predictions, no_baseline
+from serving.image import IMAGE
 from serving.releases.record import RunConfig, VersionRecord
 
 HEADINGS = [
@@ -80,6 +81,7 @@ def test_the_card_has_the_standard_headings_and_the_figures_of_the_run(tmp_path)
     write_predictions(tmp_path)
     card = render(gather(tmp_path))
     assert [text for text in read_texts(card, "heading") if text in HEADINGS] == HEADINGS
+    assert f"-e MODEL_NAME=graft {IMAGE}\n" in card
     cells = read_texts(card, "td")
     overall = cells.index("this version")
     assert cells[overall + 1 : overall + 4] == ["0.900", "0.770 to 0.960", "40"]
@@ -127,6 +129,7 @@ def test_names_are_text_and_no_markup(tmp_path, name):
     assert "<a " not in html
     assert "<img" not in html
     assert [text for text in read_texts(card, "heading") if text in HEADINGS] == HEADINGS
+    assert f"-e MODEL_NAME=graft {IMAGE}\n" in card
 
 
 @pytest.mark.parametrize("name", HOSTILE)
@@ -144,3 +147,4 @@ def test_a_damaged_file_leaves_its_part_out_and_keeps_no_model_from_being_pushed
     card = render(gather(tmp_path))
     assert "The accuracy was measured by class." in card
     assert [text for text in read_texts(card, "heading") if text in HEADINGS] == HEADINGS
+    assert f"-e MODEL_NAME=graft {IMAGE}\n" in card

@@ -54,6 +54,7 @@ def test_good_folder_is_told_with_its_splits_and_what_comes_next(graft, photos, 
         "20 x 12 to 20 x 12 pixels, the median 20 x 12; the network sees 224 x 224. 40 have a shorter side"
         in unwrap(done.out)
     )
+    assert "Disk: a first run needs about 410 MB, and keeps about " in unwrap(done.out)
     assert lines[-1] == "Next:     ./graft run photos"
     assert sorted(tmp_path.rglob("*")) == before
 
@@ -66,7 +67,7 @@ def test_odd_folder_is_told_reason_by_reason(graft, photos):
     assert done.code == 3
     for text in (
         "photos: 49 files in 2 classes",
-        "Left out: 8 files (5 broken, 10.2%; a run stops above 5.0%)",
+        "Left out: 8 files (5 broken, 10.2 %; a run stops above 5.0 %)",
         "1 x HEIC: cats/a.heic",
         "1 x WebP: cats/b.webp",
         "1 x TIFF: dogs/c.tif",
@@ -80,7 +81,7 @@ def test_odd_folder_is_told_reason_by_reason(graft, photos):
         "1 folder without an image (birds)",
         "1 folder that a computer made (@eaDir)",
         "1 are more than 3 times as long as wide and are squeezed: cats/strip.png",
-        "Problem: 5 of 49 files (10.2%) are broken",
+        "Problem: 5 of 49 files (10.2 %) are broken",
     ):
         assert text in said
     assert "Next:" not in said
@@ -97,14 +98,20 @@ def test_disk_of_phase_2_is_that_of_the_layer_where_resnet50_is_cut():
         assert find_split_shape(name, 75) == (base.get_layer(cut).output.shape[1:] if cut else ()), name
 
 
-def test_splits_of_a_live_model_are_dealt_by_its_salt(graft, photos, tmp_path):
-    """The classes are the live model's, too."""
-    version = tmp_path / "graft-out" / "serving" / "graft" / "7"
+def write_live(folder):
+    """Writes the live version 7 of three classes."""
+    version = folder / "graft-out" / "serving" / "graft" / "7"
     (version / "assets.extra").mkdir(parents=True)
     (version / "variables").mkdir()
     for name in ("saved_model.pb", "variables/variables.index"):
         (version / name).write_bytes(b"bytes")
-    (version / "assets.extra" / "graft.json").write_text(json.dumps({"classes": ["cats", "owls"], "salt": 17}))
+    record = {"classes": ["cats", "owls", "storks"], "salt": 17}
+    (version / "assets.extra" / "graft.json").write_text(json.dumps(record))
+
+
+def test_splits_of_a_live_model_are_dealt_by_its_salt(graft, photos, tmp_path):
+    """The classes are the live model's, too."""
+    write_live(tmp_path)
     done = graft("check", "--json", "photos")
     found = json.loads(done.out)
     assert (done.code, found["report"]["salt"], found["live_version"]) == (3, 17, 7)
@@ -202,3 +209,27 @@ def test_next_command_follows_the_links_that_check_followed(graft, photos, tmp_p
     lines = graft("check", "photos", "--follow-links").out.splitlines()
     assert "photos: 40 files in 2 classes" in lines[0]
     assert lines[-1] == "Next:     ./graft run photos --follow-links"
+
+
+def test_options_of_a_run_change_what_check_says(graft, photos, tmp_path):
+    """The size of the network, the classes and the workspace; the next command has them."""
+    write_live(tmp_path)
+    assert "vanished class: no image of 'owls', 'storks' is left" in unwrap(graft("check", "photos").out)
+    done = graft(
+        "check", "photos", "--image-size", 32, "--fine-tune-epochs", 0, "--out", "new out", "--no-follow-links"
+    )
+    assert "the network sees 32 x 32." in unwrap(done.out)
+    assert "a first run needs about 410 MB; " in unwrap(done.out)
+    assert done.out.splitlines()[-1] == (
+        "Next:     ./graft run photos --out 'new out' --no-follow-links --image-size 32 --fine-tune-epochs 0"
+    )
+    assert graft("check", "photos", "--classes", "cats,dogs").code == 0
+
+
+def test_one_class_beside_a_live_model_is_one_class_elsewhere_too(graft, photos, tmp_path):
+    """Else the next try, in another workspace, would be refused again."""
+    write_live(tmp_path)
+    (photos / "dogs").rename(tmp_path / "dogs")
+    done = graft("check", "photos")
+    assert "The classes are those of the live model, version 7." in unwrap(done.out)
+    assert "There, too, a classifier needs two classes, and this folder has one: cats." in unwrap(done.out)

@@ -77,25 +77,30 @@ def test_table_fits_on_a_narrow_terminal(workspace, tmp_path):
     assert max(map(len, printed.splitlines()[1:7])) <= 80
 
 
-@pytest.mark.parametrize("width", [60, 80])
-def test_table_cuts_no_number_off_on_a_terminal(workspace, width):
-    """On 60 columns, run and size are left to --json."""
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_nothing_is_left_out_on_a_terminal(workspace, width):
+    """A row for each version where the table fits; else two lines."""
     console = Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None)
     print_releases(str(workspace), console)
-    found = rows(console.file.getvalue())
-    assert found[LIVE][:4] == ["live", "2026-09-21", "14:30", "0.900"]
-    assert any(cell.startswith("20261125T130749") for cell in found[LIVE]) == (width == 80)
-    assert "…" not in console.file.getvalue()
+    lines = console.file.getvalue().splitlines()[1:-1]
+    text = "\n".join(lines)
+    assert len(lines) == (10 if width == 60 else 6)
+    assert max(map(len, lines)) <= width
+    assert "…" not in text
+    for shown in (str(LIVE), "live", "2026-09-21 14:30", "0.900", "20261125T130749-090Z-3f2a", "1.1 kB", "withdrawn"):
+        assert shown in text
 
 
 @pytest.mark.parametrize("terminal", [True, False])
 def test_a_large_withdrawn_version_is_not_cut_off(workspace, terminal):
-    """A row of 81 characters; off a terminal the run stays, and the line is long."""
+    """A row of 81 characters; off a terminal the row stays, and is long."""
     (workspace / f"withdrawn-{WITHDRAWN}" / "large").write_bytes(bytes(114_100_000 // 1000) * 10)
     console = Console(file=io.StringIO(), width=60, force_terminal=terminal, color_system=None)
     print_releases(str(workspace), console)
-    assert "…" not in console.file.getvalue()
-    assert ("20261125T130749-090Z-3f2a" in console.file.getvalue()) != terminal
+    printed = console.file.getvalue()
+    assert "…" not in printed
+    assert ("20261125T130749-090Z-3f2a" in rows(printed)[LIVE]) != terminal
+    assert "20261125T130749-090Z-3f2a" in printed
 
 
 def test_other_programs_get_the_same_as_json(workspace, tmp_path):

@@ -255,7 +255,7 @@ def test_the_command_prints_text_json_and_writes_the_page(type_graft, workspace)
     ("name", "said"),
     [
         (A.replace("3f2a", "3f2b"), f"no run '{A[:-1]}b'. The nearest: {A}"),
-        ("v60", "no version 60. The nearest: 6"),
+        ("v1", "no version 1. There are: 6, 7. A version is named by the number that ./graft releases lists,"),
         ("", "no run ''"),
     ],
 )

@@ -126,6 +126,15 @@ def test_canary_is_said_to_be_one_and_how_to_make_it_live():
     assert "(pushed before; nothing new)" in report_of(canary=True, pushed_now=False)
 
 
+def test_next_command_asks_this_model_also_after_a_run_of_ones_own(tmp_path, monkeypatch):
+    """The demo's: `predict` asks that by itself only until another run begins here."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "graft-demo").mkdir()
+    demo = report_of(load_config(None, {"data": "photos", "out": "graft-demo"}))
+    assert "Next:     ./graft predict IMAGE --model graft-demo/serving/graft\n" in demo
+    assert "Next:     ./graft predict IMAGE\n" in report_of()
+
+
 def test_first_version_of_all_is_live_though_a_canary_was_asked_for():
     """And the report says why."""
     printed = report_of(load_config(None, {"data": "photos", "canary": True}))

@@ -4,6 +4,7 @@ import pathlib
 from typing import ClassVar
 
 import pytest
+from apache_beam.runners.direct.direct_runner import SwitchingDirectRunner
 from tfx import types
 from tfx.dsl.components.base import base_beam_component, base_beam_executor, executor_spec
 from tfx.orchestration.metadata import sqlite_metadata_connection_config
@@ -100,6 +101,13 @@ def test_the_output_of_a_failed_component_stays_where_its_job_may_run_on(run, tm
     assert (tmp_path / "pipeline/Note/model/1/args").exists() == stays
     notes = list((tmp_path / "pipeline/Note/.system/executor_execution/1").glob("job-*.json"))
     assert [jobs.read_note(str(note)) for note in notes] == [JOB] * stays
+
+
+def test_a_run_keeps_beam_in_its_process(run, monkeypatch):
+    """Else Beam would fetch a program, and run the pipelines on that."""
+    monkeypatch.setattr(SwitchingDirectRunner, "_is_interactive", False)
+    run("one")
+    assert SwitchingDirectRunner._is_interactive
 
 
 def test_a_component_that_has_finished_leaves_no_note(run, tmp_path):

@@ -49,11 +49,12 @@ def test_predict_writes_overlays(graft, models, photograph, tmp_path):
 
 @pytest.mark.parametrize(("side", "told"), [(1, True), (2, False)])
 def test_maps_of_one_cell_are_told(photograph, tmp_path, side, told):
-    """Each overlay would have one colour all over."""
+    """Each overlay would have one colour all over, and is not drawn."""
     heat_map = HeatMap(np.ones((side, side), np.float32), View())
     overlays = OverlayFolder(str(tmp_path / "why"), [str(photograph)])
-    list(overlays.write_all([Prediction(str(photograph), "cat", {"cat": 1.0}, heat_map=heat_map)]))
-    assert overlays.has_one_cell is told
+    [found] = overlays.write_all([Prediction(str(photograph), "cat", {"cat": 1.0}, heat_map=heat_map)])
+    assert (overlays.has_one_cell, bool(overlays.missing), not found.overlay) == (told,) * 3
+    assert bool(list((tmp_path / "why").iterdir())) is not told
 
 
 def test_an_older_model_says_what_is_missing(graft, models, photograph, tmp_path):

@@ -12,7 +12,8 @@ from run_folders import RUN, make_workspace, write_trained
 
 from pipeline.report import explanations
 from pipeline.report.page import write_report
-from serving.client.heat_maps import ONE_CELL, HeatMap
+from serving.client.heat_maps import HeatMap
+from serving.client.refusals import ONE_CELL
 from serving.export.explanation import View
 
 ALT = "Heat map over the same image: what speaks for "

@@ -11,7 +11,7 @@ import sys
 import pytest
 import run_folders
 from command_line import make_typist
-from compared_runs import A, B, write_runs
+from compared_runs import A, B, write_record, write_runs
 from rich.cells import cell_len
 
 from pipeline.cli import main
@@ -25,6 +25,7 @@ from schema.errors import UsageError
 
 ROOT = pathlib.Path(__file__).parents[3]
 OLD = ROOT / "tests/fixtures/graft_0_2_0"
+LATER = "20261126T101500-000Z-77e2"
 EVIL = "zz \x1b[2J\u202e[red]"
 
 
@@ -77,6 +78,26 @@ def test_a_limit_says_how_many_are_older(workspace):
     assert "1 older: --limit 2 lists them all." in text
 
 
+@pytest.mark.parametrize("width", [60, 120])
+def test_each_run_shows_the_state_of_its_version_now(workspace, type_graft, width):
+    """B pushed version 7: removed, live, withdrawn; a promotion gives it another number."""
+    as_told = {60: lambda state: f"{B}  pushed as 7 {state}", 120: lambda state: f"7 {state} "}[width]
+    assert as_told("removed").strip() in write_text(workspace, width)
+    write_record(workspace, 7, B)
+    found = write_text(workspace, width)
+    assert (as_told("live").strip() in found, "6 older" in found) == (True, True)
+    type_graft("releases", "rollback")
+    found = write_text(workspace, width)
+    assert (as_told("withdrawn").strip() in found, "6 live" in found) == (True, True)
+    type_graft("releases", "promote", "7")
+    now = json.loads(type_graft("runs", "--json").out)["runs"][0]
+    assert (now["version"], now["state"], now["version_now"] > 7) == (7, "live", True)
+    assert as_told(f"live as {now['version_now']}").strip() in write_text(workspace, width)
+    shutil.copytree(workspace.runs / B, workspace.runs / LATER)  # as a run that found that model live
+    found = write_text(workspace, width)
+    assert found.count(f"live as {now['version_now']}") == 2
+
+
 def test_damaged_runs_are_named_and_the_others_are_listed(workspace):
     """A run that is half written, one with a damaged manifest, and one whose name commands a terminal."""
     (workspace.runs / "20261126T101500-000Z-half").mkdir()
@@ -109,7 +130,7 @@ def test_runs_of_0_2_0_are_listed(tmp_path):
 OUTCOMES = {
     "pushed": run_folders.write_trained,
     "canary": lambda *a: run_folders.write_trained(*a, canary=True),
-    "live": lambda *a: run_folders.write_trained(*a, pushed_now=False),
+    "live already": lambda *a: run_folders.write_trained(*a, pushed_now=False),
     "not pushed": lambda *a: run_folders.write_trained(
         *a, evaluation=run_folders.RESULT.evaluation.model_copy(update={"blessed": False})
     ),

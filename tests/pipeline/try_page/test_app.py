@@ -196,6 +196,14 @@ def test_each_failure_is_told_by_its_kind(ask, stand_in, status, content, kind, 
     assert answered == model_server.AnswerError("", kind=kind).status
 
 
+def test_a_heat_map_of_one_cell_is_told_and_not_drawn(ask, stand_in):
+    """The demo's network sees 32 x 32 pixels: the picture would have one colour all over."""
+    stand_in.answers["explain"] = (200, {"predictions": [{"heatmap": [[1.0]]}]})
+    status, _, told = ask("POST", "/explain", IMAGE)
+    assert (status, told["kind"]) == (502, "other")
+    assert "a heat map has one cell" in told["error"]
+
+
 @pytest.mark.parametrize("content", [{"predictions": [{"other": []}]}, {"predictions": [[[1], [1, 2]]]}, {}])
 def test_an_answer_without_a_heat_map_is_told(ask, stand_in, content):
     """Rows of different lengths are none either."""

@@ -17,7 +17,7 @@ from schema.errors import UsageError
 def test_run_that_would_fill_the_disk_is_refused(tmp_path, monkeypatch):
     """Before anything is written: what it needs and what there is."""
     monkeypatch.setattr(shutil, "disk_usage", lambda _: types.SimpleNamespace(free=200_000_000))
-    with pytest.raises(UsageError, match=r"needs about 2\.5 GB here .*0\.2 GB are free.*--out"):
+    with pytest.raises(UsageError, match=r"needs about 2\.5 GB here .*200\.0 MB are free.*--out"):
         check_free_space(str(tmp_path), 2_500_000_000)
     check_free_space(str(tmp_path), 100_000_000)
 

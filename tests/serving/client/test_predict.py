@@ -228,6 +228,20 @@ def test_a_model_is_named_by_where_it_lies(path, words):
     assert describe_model(path) == words
 
 
+def test_a_model_is_named_with_its_classes(tmp_path):
+    """The demo's model and one's own are told apart; of many classes some."""
+    folder = tmp_path / "out/serving/graft/17"
+    (folder / "assets.extra").mkdir(parents=True)
+    record = folder / "assets.extra/graft.json"
+    record.write_text('{"classes": ["cats", "dogs"]}')
+    named = f"Model: graft, version 17, of the workspace {tmp_path}/out"
+    assert describe_model(str(folder)) == f"{named}; classes: cats, dogs"
+    record.write_text(json.dumps({"classes": list("0123456789")}))
+    assert describe_model(str(folder)).endswith("; classes: 0, 1, 2, 3, 4 and 5 more")
+    record.write_text("{")
+    assert describe_model(str(folder)) == named
+
+
 @pytest.mark.parametrize(
     ("name", "size"),
     [
