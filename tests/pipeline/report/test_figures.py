@@ -6,6 +6,7 @@ from sklearn.calibration import calibration_curve
 from sklearn.metrics import confusion_matrix
 
 from components.evaluator.answers import Share, list_days, measure_slices, select
+from components.evaluator.calibration import BINS
 from components.records.predictions import Predictions
 from pipeline.report import figures
 
@@ -41,7 +42,7 @@ def test_matrix_is_that_of_scikit_learn():
 
 def test_reliability_is_that_of_scikit_learn():
     answers = make_answers()
-    share, mean = calibration_curve(answers.right, answers.confidence, n_bins=figures.BINS)
+    share, mean = calibration_curve(answers.right, answers.confidence, n_bins=BINS)
     counts, our_mean, our_share, error = figures.measure_reliability(answers)
     filled = counts > 0
     np.testing.assert_allclose(our_mean[filled], mean, rtol=1e-6)
