@@ -36,7 +36,7 @@ from components.network.weights import RANDOM
 from components.transform.preprocessing import from_uint8
 from serving.export.network import Network
 from serving.export.signatures import SERVING, export_saved_model
-from serving.releases.versions import SAVED_MODEL
+from serving.storage.saved_model import SAVED_MODEL
 
 SIZE, BATCH, SPLIT_LAYER, FINE_TUNE_FROM = 224, 32, "conv4_block6_out", "conv5_block1"
 KERAS, FOLDED, BFLOAT16 = "Keras' layers", "folded", "folded, bfloat16"

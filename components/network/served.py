@@ -12,8 +12,9 @@ from components.network.folded import fold_weights, make_steps, pair_layers, poo
 from serving.export.network import Network
 from serving.export.signatures import read_first_weights
 from serving.storage import side_files
+from serving.storage.saved_model import EXTRA_ASSETS
 
-UNSCALED = os.path.join("assets.extra", "unscaled.npz")
+UNSCALED = os.path.join(EXTRA_ASSETS, "unscaled.npz")
 # Below this scale, a float32 bias of a folded convolution has lost the digits of the convolution's own bias.
 _SMALL_SCALE = 1e-3
 

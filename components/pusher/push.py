@@ -17,6 +17,7 @@ from serving.releases import releases, versions
 from serving.releases.record import VersionRecord
 from serving.storage import durable, folder_lock
 from serving.storage.gfile import is_remote
+from serving.storage.saved_model import EXTRA_ASSETS
 
 ANY_VERSION = -1  # value of `compared_with` that accepts any live version; no version has a number below 0
 
@@ -77,7 +78,7 @@ def push(
 
 
 def _add_extras(staging: str, extras: Sequence[str]) -> None:
-    folder = os.path.join(staging, versions.EXTRA)
+    folder = os.path.join(staging, EXTRA_ASSETS)
     tf.io.gfile.makedirs(folder)
     for path in extras:
         tf.io.gfile.copy(path, os.path.join(folder, os.path.basename(path)), overwrite=True)

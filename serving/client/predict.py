@@ -17,6 +17,7 @@ from serving.export import signatures
 from serving.process.output import echo, echo_json
 from serving.releases import versions
 from serving.storage.regular import read_regular
+from serving.storage.saved_model import SAVED_MODEL
 from serving.storage.wildcards import check_plain
 
 _BATCH = 32
@@ -115,12 +116,12 @@ def find_version(model: str) -> str:
     Raises:
         UsageError: if `model` is neither.
     """
-    if tf.io.gfile.exists(os.path.join(model, versions.SAVED_MODEL)):
+    if tf.io.gfile.exists(os.path.join(model, SAVED_MODEL)):
         return model
     live = versions.find_live(model)
     if live is None:
         raise UsageError(
-            f"{model}: no model here. Expected a folder with {versions.SAVED_MODEL}, "
+            f"{model}: no model here. Expected a folder with {SAVED_MODEL}, "
             f"or one of numbered versions such as graft-out/serving/graft.{versions.describe_too_large(model)}"
         )
     return live.path

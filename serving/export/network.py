@@ -9,8 +9,8 @@ import numpy as np
 import tensorflow as tf
 
 from serving.storage.documents import Document, DocumentError
+from serving.storage.saved_model import EXTRA_ASSETS
 
-_FOLDER = "assets.extra"
 _Function = Callable[[tf.Tensor], tf.Tensor]
 
 
@@ -59,7 +59,7 @@ class BaseOrigin(Document):
 
 def write_origin(path: str, origin: BaseOrigin) -> None:
     """Writes the origin of the base beside a SavedModel, into `assets.extra/base.json`."""
-    folder = os.path.join(path, _FOLDER)
+    folder = os.path.join(path, EXTRA_ASSETS)
     tf.io.gfile.makedirs(folder)
     origin.write(folder)
 
@@ -71,6 +71,6 @@ def read_origin(path: str) -> BaseOrigin | None:
         OSError: if a store does not answer.
     """
     try:
-        return BaseOrigin.find(os.path.join(path, _FOLDER))
+        return BaseOrigin.find(os.path.join(path, EXTRA_ASSETS))
     except DocumentError:
         return None

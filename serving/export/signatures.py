@@ -14,6 +14,7 @@ from serving.export.class_distance import ClassDistance
 from serving.export.explanation import HEATMAP, ORIENTATION, RESIZE, View, explain
 from serving.export.network import Network
 from serving.storage import side_files
+from serving.storage.saved_model import EXTRA_ASSETS
 
 if TYPE_CHECKING:
     import tensorflow_transform as tft
@@ -26,8 +27,8 @@ EXPLAIN = "explain"
 # Signature of a model with a frozen base only: takes stored embeddings in place of images.
 EMBEDDED_EXAMPLES = "embedded_examples"
 IMAGE_BYTES = "image_bytes"
-_EMBEDDING_KEY = os.path.join("assets.extra", "embedding_kind.json")
-CLASSES = os.path.join("assets.extra", "classes.json")
+_EMBEDDING_KEY = os.path.join(EXTRA_ASSETS, "embedding_kind.json")
+CLASSES = os.path.join(EXTRA_ASSETS, "classes.json")
 
 _STRINGS = ("DT_STRING", 1)
 _PREDICTION = {
