@@ -8,14 +8,6 @@ from components.evaluator.answers import Answers
 from components.evaluator.calibration import BINS, compute_ece, find_bins
 
 
-def count_matrix(answers: Answers) -> list[list[int]]:
-    """Counts the images by true class (rows) and most probable class (columns)."""
-    size = len(answers.classes)
-    known = answers.truth >= 0
-    cells = np.bincount(answers.truth[known] * size + answers.answer[known], minlength=size * size)
-    return cells.reshape(size, size).tolist()
-
-
 def measure_reliability(answers: Answers) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
     """Compares the highest probabilities with the shares of right predictions.
 
