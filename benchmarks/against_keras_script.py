@@ -97,9 +97,9 @@ def run_pipeline(data: pathlib.Path, out: pathlib.Path, options: list[str]) -> d
     manifest = load_manifest(out)
     return {
         "seconds": seconds,
-        "accuracy": manifest["evaluation"]["accuracy"],
-        "kept": manifest["kept"],
-        "seconds_by_component": manifest["seconds"],
+        "accuracy": manifest.evaluation.accuracy,
+        "kept": manifest.kept,
+        "seconds_by_component": manifest.seconds,
     }
 
 

@@ -19,7 +19,7 @@ import tensorflow as tf
 
 from components.embedder.arithmetic import count_batch
 from components.network import resnet
-from components.network.folded import fold, pool
+from components.network.folded import fold_weights, make_steps, pool
 from components.network.weights import RANDOM
 from components.tfdata import PARALLEL_CALLS
 from components.transform.preprocessing import from_uint8
@@ -40,7 +40,7 @@ def time_calls(call: Callable[[], Any], images: int, seconds: float = 3.0) -> fl
 
 def measure_base(base: keras.Model, image_size: int, batch: int, xla: bool) -> float:
     """Measures the folded base in float32, which is TF32 on a card that has it; images a second."""
-    steps, weights = fold(base)
+    steps, weights = make_steps(base), list(fold_weights(base))
     constants = [tf.constant(weight) for weight in weights]
     images = tf.constant(np.random.default_rng(0).integers(0, 256, (batch, image_size, image_size, 3), np.uint8))
     run = tf.function(lambda pixels: pool(steps.run(from_uint8(pixels), constants)), jit_compile=xla or None)

@@ -32,6 +32,7 @@ from benchmarks.against_keras_script import SCRIPT_COMMAND, save_random_weights,
 from benchmarks.bounded import Clock, SkippedError
 from benchmarks.graft_run import ROOT, TO_THE_END, load_manifest
 from benchmarks.photographs_folder import write_photographs
+from pipeline.workspace.manifest import RunResult
 from schema import features
 from serving.process.cores import count_cores
 
@@ -82,12 +83,12 @@ def count_busy(samples: list[tuple[float, float]], start: float, end: float) -> 
     return float(after - before) / max(end - start, 1e-3)
 
 
-def count_images(manifest: dict[str, Any], epochs: int) -> dict[str, tuple[int, str]]:
+def count_images(manifest: RunResult, epochs: int) -> dict[str, tuple[int, str]]:
     """Returns the images that each component handles, and the bare loop that does its main work."""
-    splits = {name: sum(counts.values()) for name, counts in manifest["ingest"]["counts"].items()}
+    splits = {name: sum(counts.values()) for name, counts in manifest.ingest.counts.items()}
     return {
         "ExampleGen": (sum(splits.values()), "decoding"),
-        "Embedder": (manifest["embedding"]["computed"], "base"),
+        "Embedder": (manifest.embedding.computed, "base"),
         "Trainer": (splits[features.TRAIN] * epochs, "fine-tuning"),
         "Evaluator": (splits[features.TEST], "base"),
     }
@@ -102,16 +103,16 @@ def run_graft(
     ended = clock.run(needed, str(ROOT), "run", "--data", str(data), "--out", str(out), *options)
     manifest = load_manifest(out)
     images = count_images(manifest, size.epochs)
-    waited = manifest.get("card_waited") or {}
+    waited = manifest.card_waited or {}
     components = {}
-    for name, seconds in manifest["seconds"].items():
+    for name, seconds in manifest.seconds.items():
         row: dict[str, Any] = {"seconds": seconds}
         if name in images and seconds:
             row |= {"images_s": images[name][0] / seconds, "bare": images[name][1]}
         if interval := read_intervals(out).get(name):
             row["busy_cores"] = count_busy(ended.samples, *interval)
         components[name] = row | ({"busy_card": 1 - waited[name]} if name in waited else {})
-    return {"seconds": ended.seconds, "accuracy": manifest["evaluation"]["accuracy"], "components": components}
+    return {"seconds": ended.seconds, "accuracy": manifest.evaluation.accuracy, "components": components}
 
 
 def run_script(

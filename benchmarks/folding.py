@@ -31,12 +31,12 @@ from benchmarks import recipe
 from benchmarks.embedder import write_transform_graph
 from benchmarks.photographs_folder import write_photographs
 from components.network import resnet, served
-from components.network.folded import fold, pool
+from components.network.folded import fold_weights, make_steps, pool
 from components.network.weights import RANDOM
 from components.transform.preprocessing import from_uint8
 from serving.export.network import Network
 from serving.export.signatures import SERVING, export_saved_model
-from serving.releases.versions import SAVED_MODEL
+from serving.storage.saved_model import SAVED_MODEL
 
 SIZE, BATCH, SPLIT_LAYER, FINE_TUNE_FROM = 224, 32, "conv4_block6_out", "conv5_block1"
 KERAS, FOLDED, BFLOAT16 = "Keras' layers", "folded", "folded, bfloat16"
@@ -95,7 +95,7 @@ def compile_pixels(forward: Callable[[tf.Tensor], tf.Tensor]) -> tf.types.experi
 def compare_embedding(turns: int) -> dict[str, Any]:
     """Measures the base of the Embedder, and how far the embeddings lie apart."""
     base = build_base()
-    steps, weights = fold(base)
+    steps, weights = make_steps(base), list(fold_weights(base))
     images = tf.constant(np.random.default_rng(1).integers(0, 256, (BATCH, SIZE, SIZE, 3), np.uint8))
 
     def run(precision: str) -> Callable[[tf.Tensor], tf.Tensor]:

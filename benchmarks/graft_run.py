@@ -1,7 +1,6 @@
 """Runs `./graft run` and other commands in processes of their own and measures them; what the benchmarks share."""
 
 import dataclasses
-import json
 import os
 import pathlib
 import shlex
@@ -9,7 +8,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from typing import IO, Any
+from typing import IO
+
+from pipeline.workspace.manifest import RunResult
 
 ROOT = pathlib.Path(__file__).parents[1]
 # Each run trains all of its epochs and pushes, whatever its weights and its images are worth.
@@ -51,10 +52,9 @@ def run_graft(data: pathlib.Path, out: pathlib.Path, *options: str) -> Measured:
     return measure(sys.executable, str(ROOT), "run", "--data", str(data), "--out", str(out), *options)
 
 
-def load_manifest(out: pathlib.Path) -> dict[str, Any]:
-    """What the newest run in a workspace wrote of itself."""
-    newest = max((out / "runs").glob("*/manifest.json"))
-    return dict(json.loads(newest.read_text(encoding="utf-8")))
+def load_manifest(out: pathlib.Path) -> RunResult:
+    """Reads the manifest of the newest run in a workspace, which trained a model or took that of an earlier run."""
+    return RunResult.read(str(max((out / "runs").glob(f"*/{RunResult.FILE}")).parent))
 
 
 def _read(file: IO[str]) -> str:

@@ -25,7 +25,7 @@ from sklearn.datasets import load_digits
 
 from components.embedder.artifact import Embedded
 from components.network import resnet
-from components.network.folded import fold, pool
+from components.network.folded import fold_weights, make_steps, pool
 from components.network.heads import ARTICLE, AUTO
 from components.network.weights import RANDOM
 from components.records.history import Score
@@ -143,7 +143,7 @@ def extract(
 ) -> Extracted:
     """Runs the images of a data set through the base once."""
     base = resnet.build_base(images.shape[1], weights)
-    steps, arrays = fold(base)
+    steps, arrays = make_steps(base), list(fold_weights(base))
     folded = [tf.cast(array, precision) for array in arrays]
     extractor, tail = steps.split(SPLIT_LAYER)
     features, embeddings = [], []

@@ -56,15 +56,14 @@ def run_once(
     """Runs the pipeline, and prints its row."""
     seconds = run_graft(data, out, *options, *TO_THE_END).seconds
     manifest = load_manifest(out)
-    embedding = manifest.get("embedding") or {}  # not there when no component ran that embeds
     row = {
         "run": name,
         "seconds": round(seconds, 2),
         "ratio": round(seconds / first["seconds"], 4) if first else 1.0,
-        "forward_passes": embedding.get("computed", 0),
-        "trunk_forward_passes": embedding.get("trunk_computed", 0),
-        "seconds_by_component": manifest["seconds"],
-        "cached": manifest["cached"],
+        "forward_passes": manifest.embedding.computed,
+        "trunk_forward_passes": manifest.embedding.trunk_computed,
+        "seconds_by_component": manifest.seconds,
+        "cached": manifest.cached,
     }
     passes = f"{row['forward_passes']:14d} {row['trunk_forward_passes']:9d}"
     print(f"{name:<32} {seconds:9.1f} {row['ratio']:8.3f} {passes}", flush=True)

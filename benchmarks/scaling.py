@@ -42,7 +42,7 @@ def measure_size(count: int, source: str | None, options: list[str]) -> dict[str
         kept = {"images": data, "examples": out / "pipeline/ExampleGen", "embeddings": out / "pipeline/Embedder"}
         kept |= {path.name.rsplit("-", 1)[0] + " (store)": path for path in (out / "embeddings").iterdir()}
         sizes = {name: sum(p.stat().st_size for p in path.rglob("*") if p.is_file()) for name, path in kept.items()}
-        seconds = load_manifest(out)["seconds"]
+        seconds = load_manifest(out).seconds
         print(f"{count:8,d} images: {whole.seconds:7.1f} s, peak {whole.peak_bytes / 1e6:,.0f} MB", flush=True)
         return {"images": count, "seconds": seconds, "bytes": sizes, "memory": {"the whole run": whole.peak_bytes}}
 

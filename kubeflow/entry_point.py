@@ -18,7 +18,7 @@ from typing import Any
 
 from kubeflow.folders import check_folders, explain_refused_file
 from kubeflow.version import check_version, read_version
-from pipeline.cards import IMAGE_REMEDY, describe_unused_card, explain_full_card
+from pipeline.card_advice import IMAGE_REMEDY, describe_unused_card, explain_full_card
 from schema.errors import GraftError, describe_error
 from serving.process.cores import bound_thread_pools
 from serving.process.output import echo, make_streams_safe

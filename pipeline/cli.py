@@ -115,7 +115,7 @@ def _call(arguments: list[str], interrupts: Interrupts) -> int:
         print_error(error)
         return error.exit_code
     except Exception as error:
-        from pipeline.cards import explain_full_card
+        from pipeline.card_advice import explain_full_card
 
         if full := explain_full_card(error):
             print_error(full)

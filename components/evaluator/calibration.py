@@ -8,9 +8,9 @@ from components.records.evaluation import Acceptance, CalibrationFigures, Figure
 from components.records.predictions import Predictions
 from serving.export.calibration import Calibration
 
+BINS = 10  # of the expected calibration error and of the reliability diagram
 _MOST_IMAGES = 100_000  # a resample of more images takes seconds
 _RESAMPLES = 1000
-_BINS = 10  # as in the reliability diagram of a run's page
 _SEED = 0
 _SMALLEST = np.finfo(np.float64).eps  # of a probability, as in scikit-learn's log_loss
 
@@ -68,14 +68,33 @@ class _Measure:
         own = given[np.arange(len(labels)), labels] / given.sum(axis=1)
         self._losses = -np.log(np.clip(own, _SMALLEST, 1 - _SMALLEST))
         confidence = given.max(axis=1)
-        self._bins = np.minimum((confidence * _BINS).astype(np.int64), _BINS - 1)
+        self._bins = find_bins(confidence)
         self._gaps = confidence - (given.argmax(axis=1) == labels)
 
     def measure(self, rows: np.ndarray | slice) -> tuple[float, float]:
-        """Returns log loss and expected calibration error after Guo et al. (2017), with ten bins of equal width."""
-        gaps = self._gaps[rows]
-        sums = np.bincount(self._bins[rows], gaps, _BINS)
-        return self._losses[rows].mean(), np.abs(sums).sum() / len(gaps)
+        """Returns log loss and expected calibration error."""
+        return self._losses[rows].mean(), compute_ece(self._bins[rows], self._gaps[rows])
+
+
+def find_bins(confidence: np.ndarray) -> np.ndarray:
+    """Finds the bin of each highest probability, among 10 of equal width.
+
+    Args:
+        confidence: highest probabilities, float64 [num_images].
+    Returns:
+        Numbers of the bins, int64 [num_images].
+    """
+    return np.minimum((confidence * BINS).astype(np.int64), BINS - 1)
+
+
+def compute_ece(bins: np.ndarray, gaps: np.ndarray) -> float:
+    """Computes the expected calibration error, 0 to 1 (Guo et al. 2017, equation 3).
+
+    Args:
+        bins: bin of each image's highest probability, from `find_bins`; without an image, the error is 0.
+        gaps: highest probability minus 1 for a right prediction, minus 0 for a wrong one; float64 [num_images].
+    """
+    return float(np.abs(np.bincount(bins, gaps, BINS)).sum() / max(1, len(gaps)))
 
 
 def measure_acceptance(predictions: Predictions, calibration: Calibration) -> Acceptance | None:

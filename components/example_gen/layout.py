@@ -97,17 +97,7 @@ def list_images(data: str, window_end: str = "", window_days: int = 0, follow_li
     Raises:
         DataError: if the folder is missing, empty, has no class folder, mixes layouts or cannot be listed.
     """
-    if _is_file(data):
-        raise DataError(
-            f"{data}: expected a folder with one sub-folder per class, and this is a file. "
-            "If it is an archive, unpack it and name the folder."
-        )
-    if kind := find_irregular(data):
-        raise DataError(f"{data}: expected a folder with one sub-folder per class, and this is {kind}.")
-    if not gfile(data).isdir(data):
-        raise DataError(
-            f"{data}: no such folder. {suggest_near(data) or 'Name a folder with one sub-folder per class.'}"
-        )
+    _check_folder(data)
     folders, images = _list_children(data)
     if not folders:
         raise DataError(
@@ -134,6 +124,21 @@ def list_images(data: str, window_end: str = "", window_days: int = 0, follow_li
             way = f"{links} links lead out of it; --follow-links, or follow_links = true in graft.toml, reads them."
         raise DataError(f"{data}: no image in {len(folders)} folders. {way}")
     return listing
+
+
+def _check_folder(data: str) -> None:
+    """Raises DataError if the data folder is missing, a file, or neither a file nor a folder."""
+    if _is_file(data):
+        raise DataError(
+            f"{data}: expected a folder with one sub-folder per class, and this is a file. "
+            "If it is an archive, unpack it and name the folder."
+        )
+    if kind := find_irregular(data):
+        raise DataError(f"{data}: expected a folder with one sub-folder per class, and this is {kind}.")
+    if not gfile(data).isdir(data):
+        raise DataError(
+            f"{data}: no such folder. {suggest_near(data) or 'Name a folder with one sub-folder per class.'}"
+        )
 
 
 def _list_spans(

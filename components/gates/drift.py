@@ -16,6 +16,7 @@ from components.embedder.moments import FILE as MOMENTS
 from components.embedder.moments import Moments, measure_distance
 from schema.features import BRIGHTNESS, LABEL, TRAIN
 from serving.releases import versions
+from serving.storage.saved_model import EXTRA_ASSETS
 from serving.storage.side_files import DamagedError, read_bytes
 
 STATISTICS = "FeatureStats.pb"  # file name of StatisticsGen
@@ -75,7 +76,7 @@ def find_embedding_drift(embeddings: str, live: versions.Version, max_embedding_
         The problem with a remedy, or an empty list.
     """
     try:
-        moments, before = Moments.read(embeddings), Moments.read_kept(os.path.join(live.path, versions.EXTRA))
+        moments, before = Moments.read(embeddings), Moments.read_kept(os.path.join(live.path, EXTRA_ASSETS))
     except DamagedError:
         return []
     if not moments or not before or moments.kind != before.kind or min(moments.count, before.count) < _MIN_IMAGES:
@@ -106,7 +107,7 @@ def describe_damaged_statistics(live: versions.Version) -> list[str]:
 def describe_damaged_moments(live: versions.Version) -> list[str]:
     """Returns a warning if the moments of a version's embeddings cannot be read."""
     try:
-        Moments.read_kept(os.path.join(live.path, versions.EXTRA))
+        Moments.read_kept(os.path.join(live.path, EXTRA_ASSETS))
     except DamagedError as error:
         return [
             f"{MOMENTS} of version {live.number} cannot be read ({error}): the embeddings were compared with nothing"
@@ -120,7 +121,7 @@ def _read_live_statistics(live: versions.Version) -> statistics_pb2.DatasetFeatu
     Raises:
         DamagedError: if the file is not statistics of StatisticsGen with label and brightness.
     """
-    content = read_bytes(os.path.join(live.path, versions.EXTRA, STATISTICS))
+    content = read_bytes(os.path.join(live.path, EXTRA_ASSETS, STATISTICS))
     if content is None:
         return None
     try:

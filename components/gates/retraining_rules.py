@@ -13,6 +13,7 @@ from components.records.decision import RetrainingDecision
 from components.records.not_pushed import UnpushedModel
 from schema.errors import UsageError
 from serving.releases import versions
+from serving.storage.saved_model import EXTRA_ASSETS
 from serving.storage.side_files import DamagedError
 
 
@@ -166,7 +167,7 @@ def _describe_few(new: int, min_new_images: int, live: int) -> str:
 def _read_seen(version: versions.Version) -> SeenImages:
     """Reads the images of a version; a damaged file gives no keys, as a missing one does."""
     try:
-        return SeenImages(image_set.read_kept(os.path.join(version.path, versions.EXTRA)))
+        return SeenImages(image_set.read_kept(os.path.join(version.path, EXTRA_ASSETS)))
     except DamagedError as error:
         return SeenImages(None, f"{image_set.FILE}: {error}")
 

@@ -80,23 +80,13 @@ class FoldedBase:
         return FoldedBase(self.input, self.steps[:end]), FoldedBase(layer, self.steps[end:])
 
 
-def fold(base: keras.Model) -> tuple[FoldedBase, list[np.ndarray]]:
-    """Folds the BatchNorm layers of a base into its convolutions.
-
-    Args:
-        base: base from `resnet.build_base`; it is not changed.
-    Returns:
-        The steps, and their weights in float32 for `FoldedBase.run`.
-    Raises:
-        ValueError: if the base has a layer that cannot be folded.
-    """
-    return make_steps(base), list(fold_weights(base))
-
-
 def fold_weights(base: keras.Model) -> Iterator[np.ndarray]:
-    """Yields kernel and bias of each step as `fold` returns them, so that no second copy of all is in memory.
+    """Yields kernel and bias of each step, float32, for `FoldedBase.run`; no second copy of all is in memory.
 
     They are computed in float64, so that folding rounds once.
+
+    Raises:
+        ValueError: if the base has a BatchNorm that cannot be folded.
     """
     for convolution, norm in pair_layers(base):
         kernel, bias = _read_convolution(convolution)
@@ -108,7 +98,13 @@ def fold_weights(base: keras.Model) -> Iterator[np.ndarray]:
 
 
 def make_steps(base: keras.Model) -> FoldedBase:
-    """Returns the steps of a base as `fold` does, without weights."""
+    """Returns the steps of a base, whose BatchNorm is folded into its convolutions.
+
+    Args:
+        base: base from `resnet.build_base`; it is not changed.
+    Raises:
+        ValueError: if the base has a layer that cannot be folded.
+    """
     folded = {norm.name: convolution.name for convolution, norm in pair_layers(base) if norm}
     names = {convolution: norm for norm, convolution in folded.items()}  # a step is called as its last layer
     steps = []

@@ -1,4 +1,4 @@
-"""Network to export: a folded base with variables for its kernels and biases, and a head; and the way back."""
+"""Network to export: a folded base with variables for its kernels and biases, and a head."""
 
 import io
 import os
@@ -10,10 +10,9 @@ import tensorflow as tf
 
 from components.network.folded import fold_weights, make_steps, pair_layers, pool, read_norm
 from serving.export.network import Network
-from serving.export.signatures import read_first_weights
-from serving.storage import side_files
+from serving.storage.saved_model import EXTRA_ASSETS
 
-UNSCALED = os.path.join("assets.extra", "unscaled.npz")
+UNSCALED = os.path.join(EXTRA_ASSETS, "unscaled.npz")
 # Below this scale, a float32 bias of a folded convolution has lost the digits of the convolution's own bias.
 _SMALL_SCALE = 1e-3
 
@@ -47,9 +46,10 @@ def _find_mean(head: keras.Model) -> np.ndarray | float:
 
 
 def write_unscaled(path: str, base: keras.Model) -> None:
-    """Writes the filters of a base that cannot be computed from folded ones into a SavedModel, for `restore_base`.
+    """Writes the filters of a base that cannot be computed from folded ones into a SavedModel.
 
-    These are filters with a scale near 0. The file is not written if there are none.
+    These are filters with a scale near 0. With them, Keras' layers can be computed from the SavedModel; a test does it.
+    The file is not written if there are none.
 
     Args:
         path: folder of the SavedModel.
@@ -69,39 +69,6 @@ def write_unscaled(path: str, base: keras.Model) -> None:
             file.write(buffer.getvalue())
 
 
-def restore_base(path: str, base: keras.Model) -> None:
-    """Sets the convolutions of a base to those that a SavedModel was folded from.
-
-    Args:
-        path: folder of a SavedModel with a folded base.
-        base: base with the weights that `assets.extra/base.json` names, whose BatchNorm no training changes; its
-            convolutions are overwritten.
-    """
-    pairs = pair_layers(base)
-    weights = iter(read_first_weights(path, 2 * len(pairs)))
-    kept = _read_unscaled(path)
-    for (convolution, norm), kernel, bias in zip(pairs, weights, weights, strict=False):
-        unfolded = [kernel.astype(np.float64), bias.astype(np.float64)]
-        if norm:
-            scale, mean, offset = read_norm(norm)
-            small = _find_small(norm)
-            divisor = np.where(small, 1.0, scale)
-            unfolded = [unfolded[0] / divisor, (unfolded[1] - offset) / divisor + mean]
-        unfolded = unfolded[: len(convolution.weights)]
-        for index, weight in enumerate(unfolded):
-            if norm and small.any():
-                weight[..., small] = kept[f"{convolution.name}/{index}"]
-        convolution.set_weights(unfolded)
-
-
 def _find_small(norm: keras.layers.BatchNormalization) -> np.ndarray:
     """Returns which filters have a scale near 0, bool [filters]."""
     return np.abs(read_norm(norm)[0]) < _SMALL_SCALE
-
-
-def _read_unscaled(path: str) -> dict[str, np.ndarray]:
-    content = side_files.read_bytes(os.path.join(path, UNSCALED))
-    if content is None:
-        return {}
-    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-        return dict(arrays)

@@ -22,8 +22,8 @@ from components.records.ingest import IngestSummary
 from components.records.predictions import PREDICTIONS, read_predictions
 from components.records.serving_verdict import ServingVerdict
 from serving.export.signatures import EMBEDDED_EXAMPLES
-from serving.releases.versions import SAVED_MODEL
 from serving.storage.documents import DocumentError
+from serving.storage.saved_model import SAVED_MODEL
 
 _LIBRARIES = ("tensorflow", "keras", "tfx", "apache-beam", "tensorflow-model-analysis", "numpy")
 _Value = TypeVar("_Value")

@@ -277,10 +277,10 @@ def _record_same(candidate: Candidate, found: releases.Releases, same: SameModel
     write_unpushed(candidate.model_dir, live, candidate.decision, reasons, refused)
 
 
-def _make_record(candidate: Candidate) -> dict[str, Any]:
+def _make_record(candidate: Candidate) -> VersionRecord:
     """Builds the record of the version from the settings and the artifacts of this run."""
     ingest = IngestSummary.read(candidate.find_uri("report"))
-    return candidate.settings.record | {
+    made = {
         "run_id": candidate.run_id,
         "window_end": find_newest_day(ingest.spans),
         "salt": ingest.salt,
@@ -289,6 +289,7 @@ def _make_record(candidate: Candidate) -> dict[str, Any]:
         "metrics": candidate.evaluation.model_dump(mode="json", exclude={"format"}),
         "settings_key": candidate.decision.settings_key,
     }
+    return VersionRecord(**candidate.settings.record | made)
 
 
 def _gather_facts(candidate: Candidate) -> CardFacts:

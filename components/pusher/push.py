@@ -7,7 +7,6 @@ whole version into place at once.
 import datetime
 import os
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import tensorflow as tf
 
@@ -17,6 +16,7 @@ from serving.releases import releases, versions
 from serving.releases.record import VersionRecord
 from serving.storage import durable, folder_lock
 from serving.storage.gfile import is_remote
+from serving.storage.saved_model import EXTRA_ASSETS
 
 ANY_VERSION = -1  # value of `compared_with` that accepts any live version; no version has a number below 0
 
@@ -36,7 +36,7 @@ class SupersededError(GraftError):
 def push(
     model_path: str,
     model_dir: str,
-    record: dict[str, Any],
+    record: VersionRecord,
     canary: bool = False,
     extras: Sequence[str] = (),
     compared_with: int | None = ANY_VERSION,
@@ -47,7 +47,7 @@ def push(
     Args:
         model_path: folder of the SavedModel.
         model_dir: serving folder of the model.
-        record: fields of `assets.extra/graft.json` except number, time and digest, which the push adds.
+        record: record of the version, for `assets.extra/graft.json`; the push adds number, time, digest and `canary`.
         canary: whether to push the model as the canary, in the place of an earlier canary.
         extras: further files to copy into `assets.extra/`.
         compared_with: number of the live version that the model was compared with; None if no version was live.
@@ -68,7 +68,7 @@ def push(
         if canary:
             releases.mark_canary(staging)
         _add_extras(staging, extras)
-        record = record | {"canary": canary, "model_digest": versions.digest_model(staging)}
+        record = record.model_copy(update={"canary": canary, "model_digest": versions.digest_model(staging)})
         if not is_remote(model_dir):
             durable.sync_tree(staging)  # before the lock is taken, because a sync takes long
         with folder_lock.locked(model_dir):
@@ -77,25 +77,24 @@ def push(
 
 
 def _add_extras(staging: str, extras: Sequence[str]) -> None:
-    folder = os.path.join(staging, versions.EXTRA)
+    folder = os.path.join(staging, EXTRA_ASSETS)
     tf.io.gfile.makedirs(folder)
     for path in extras:
         tf.io.gfile.copy(path, os.path.join(folder, os.path.basename(path)), overwrite=True)
 
 
 def _place(
-    staging: str, model_dir: str, record: dict[str, Any], write_card: Callable[[VersionRecord], str] | None
+    staging: str, model_dir: str, record: VersionRecord, write_card: Callable[[VersionRecord], str] | None
 ) -> versions.Version:
     """Numbers a staged model, writes record and card, and moves it into place; the caller holds the folder's lock."""
-    canary = record["canary"]
-    number = releases.find_canary_number(model_dir) if canary else versions.next_number(model_dir)
+    number = releases.find_canary_number(model_dir) if record.canary else versions.next_number(model_dir)
     time = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
-    whole = VersionRecord(**record | {"pushed_version": number, "pushed_at": time})
+    whole = record.model_copy(update={"pushed_version": number, "pushed_at": time})
     _write_text(os.path.join(staging, versions.RECORD), whole.render())
     if write_card:
         _write_text(os.path.join(staging, versions.CARD), write_card(whole))
     target = os.path.join(model_dir, str(number))
-    if canary:
+    if record.canary:
         releases.withdraw_former_canary(model_dir)
     versions.place(staging, target)
     return versions.Version(number, target, whole)

@@ -290,9 +290,12 @@ def export(
     )
     write_origin(path, origin)
     served.write_unscaled(path, frozen.network)
-    if not settings.warmup_images:
-        return
-    # Images of `test` may be used: the server decodes them to warm up, and no model learns from them.
+    if settings.warmup_images:
+        _write_warmup(path, settings)
+
+
+def _write_warmup(path: str, settings: Settings) -> None:
+    """Writes warm-up requests with images of `test`, which a server decodes; no model learns from them."""
     progress.report("writing warm-up requests")
     images = map(samples.get_image, samples.sample_examples(list_files(settings.test_files), settings.warmup_images))
     write_warmup_requests(path, list(images), settings.model_name)

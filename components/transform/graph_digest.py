@@ -13,7 +13,7 @@ from google.protobuf import message
 from tensorflow.core.framework import attr_value_pb2, function_pb2, node_def_pb2
 from tensorflow.core.protobuf import saved_model_pb2, saved_object_graph_pb2
 
-from serving.releases.versions import SAVED_MODEL
+from serving.storage.saved_model import SAVED_MODEL
 
 _CALLS = ("PartitionedCall", "StatefulPartitionedCall")
 _SIGNATURE = "serving_default"

@@ -10,7 +10,7 @@ import json
 import logging
 import os
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 from tfx import types
 from tfx.dsl.components.base import base_component, base_executor, executor_spec
@@ -36,17 +36,26 @@ from serving.storage.whole_files import write_whole
 
 SUMMARY = "summary.md"
 _DISPLAY_NAME = "display_name"  # property that the page shows as the name of an artifact
-# Input of the RunPage, with the component and the output that it is.
+
+
+class _Input(NamedTuple):
+    """Input of the RunPage: output of a component, and the type of its artifacts."""
+
+    component: str
+    output: str
+    type: type[types.Artifact]
+
+
 _INPUTS = {
-    "report": ("ExampleGen", "report"),
-    "decision": ("RetrainingGate", "decision"),
-    "statistics": ("StatisticsGen", "statistics"),
-    "data_verdict": ("DataGate", "verdict"),
-    "drift_verdict": ("DriftGate", "verdict"),
-    "model_run": ("Trainer", "model_run"),
-    "evaluation": ("Evaluator", "evaluation"),
-    "infra_blessing": ("ServingValidator", "infra_blessing"),
-    "pushed_model": ("Pusher", "pushed_model"),
+    "report": _Input("ExampleGen", "report", IngestReport),
+    "decision": _Input("RetrainingGate", "decision", RunDecision),
+    "statistics": _Input("StatisticsGen", "statistics", standard_artifacts.ExampleStatistics),
+    "data_verdict": _Input("DataGate", "verdict", DataVerdict),
+    "drift_verdict": _Input("DriftGate", "verdict", DataVerdict),
+    "model_run": _Input("Trainer", "model_run", standard_artifacts.ModelRun),
+    "evaluation": _Input("Evaluator", "evaluation", standard_artifacts.ModelEvaluation),
+    "infra_blessing": _Input("ServingValidator", "infra_blessing", standard_artifacts.InfraBlessing),
+    "pushed_model": _Input("Pusher", "pushed_model", standard_artifacts.PushedModel),
 }
 
 
@@ -57,17 +66,7 @@ class RunPageSpec(ComponentSpec):
         **declare(*(field.name for field in dataclasses.fields(RunParameters))),
         "record": ExecutionParameter(type=str),
     }
-    INPUTS = {
-        "report": ChannelParameter(type=IngestReport),
-        "decision": ChannelParameter(type=RunDecision),
-        "statistics": ChannelParameter(type=standard_artifacts.ExampleStatistics),
-        "data_verdict": ChannelParameter(type=DataVerdict),
-        "drift_verdict": ChannelParameter(type=DataVerdict),
-        "model_run": ChannelParameter(type=standard_artifacts.ModelRun),
-        "evaluation": ChannelParameter(type=standard_artifacts.ModelEvaluation),
-        "infra_blessing": ChannelParameter(type=standard_artifacts.InfraBlessing),
-        "pushed_model": ChannelParameter(type=standard_artifacts.PushedModel),
-    }
+    INPUTS = {key: ChannelParameter(type=given.type) for key, given in _INPUTS.items()}
     OUTPUTS = {
         "metrics": ChannelParameter(type=Metrics),
         "classification": ChannelParameter(type=ClassificationMetrics),
@@ -117,7 +116,7 @@ class RunPage(base_component.BaseComponent):
         by_id = {component.id: component for component in components}
         record = json.loads(by_id["Pusher"].exec_properties["settings"])["record"]
         spec = RunPageSpec(
-            **{key: by_id[name].outputs[output] for key, (name, output) in _INPUTS.items()},
+            **{key: by_id[given.component].outputs[given.output] for key, given in _INPUTS.items()},
             **parameters.select(RunPageSpec),
             record=json.dumps({key: record[key] for key in ("config", "resolved")}, sort_keys=True),
             **{key: types.Channel(type=parameter.type) for key, parameter in RunPageSpec.OUTPUTS.items()},

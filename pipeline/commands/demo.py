@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pipeline.commands.configured import output_options
-from pipeline.config.here import DEMO_OUT
+from pipeline.config.here import DEMO_DATA, DEMO_OUT
 from pipeline.console.printing import echo
 from schema.errors import UsageError
 
@@ -55,7 +55,7 @@ def make_config(out: str, echo_line: Callable[[str], object]) -> "Config":
 
     check_out(out)
     prepare(out)
-    data = pathlib.Path(out) / "digits"
+    data = pathlib.Path(out) / DEMO_DATA
     if not data.is_dir():
         write_digits(str(data))
     try:

@@ -5,6 +5,7 @@ import os
 from pipeline import CONFIG_FILE
 
 DEFAULT_OUT, DEMO_OUT = "graft-out", "graft-demo"
+DEMO_DATA = "digits"  # folder of the demo's images in its workspace
 
 
 def find_config() -> str | None:

@@ -30,14 +30,14 @@ from pipeline.beam.engines import beam_pipeline_args, check_engine, explain_work
 from pipeline.beam.faults import explain_engine_error
 from pipeline.beam.job_server import has_ended
 from pipeline.beam.worker_check import check_workers
-from pipeline.cards import RUN_REMEDY, describe_unused_card, explain_full_card
+from pipeline.card_advice import RUN_REMEDY, describe_unused_card, explain_full_card
 from pipeline.chain import Paths, create_pipeline
 from pipeline.check.left_out import suggest_conversion
 from pipeline.config.config import Config
 from pipeline.console.printing import as_called
 from pipeline.libraries import read_libraries
 from pipeline.local import xla_cache
-from pipeline.local.card import CardWatch, watch_card
+from pipeline.local.card_watch import CardWatch, watch_card
 from pipeline.local.computations import describe_computation, describe_computations
 from pipeline.local.interruption import describe_kept
 from pipeline.local.kept_predictions import save_predictions

@@ -5,24 +5,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
+from pipeline.pictures.heat_colours import COLOURS
+
 if TYPE_CHECKING:
     from serving.client.heat_maps import HeatMap
 
-# Every eighth of the colour map "inferno" of matplotlib: its lightness grows with the heat, for all kinds of eyes.
-_COLOURS = np.array(
-    [
-        (0, 0, 4),
-        (31, 12, 72),
-        (85, 15, 109),
-        (136, 34, 106),
-        (186, 54, 85),
-        (227, 89, 51),
-        (249, 140, 10),
-        (249, 201, 50),
-        (252, 255, 164),
-    ],
-    np.float32,
-)
+_COLOURS = np.array(COLOURS, np.float32)
 _MOST_COVER = 0.65  # of the photograph, where the heat is 1
 _UNSEEN = 0.35  # brightness of the parts that "crop" keeps from the network
 

@@ -5,6 +5,7 @@ import itertools
 from typing import Any
 
 from components.evaluator.answers import Answers, Share, measure_majority, measure_slices, select
+from components.evaluator.calibration import BINS
 from components.evaluator.slices import slice_answers
 from components.proportions import wilson_interval
 from components.records.evaluation import EvaluationSummary
@@ -136,7 +137,7 @@ def describe_reliability(files: RunFiles) -> dict[str, Any] | None:
     if answers is None or not len(answers.path):
         return None
     counts, mean, share, error = figures.measure_reliability(answers)
-    edges = itertools.pairwise(bin / figures.BINS for bin in range(figures.BINS + 1))
+    edges = itertools.pairwise(bin / BINS for bin in range(BINS + 1))
     return {
         "charts": [draw_reliability(counts, mean, share), draw_confidence(counts)],
         "bins": list(zip(edges, counts.tolist(), mean.tolist(), share.tolist(), strict=True)),

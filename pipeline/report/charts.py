@@ -15,8 +15,8 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from components.evaluator.calibration import BINS
 from components.records.history import TrainingHistory
-from pipeline.report.figures import BINS
 
 # Placeholders for the colours of the page's style sheet; no chart uses them otherwise.
 _INK, _MUTED, _GRID = "#010203", "#010204", "#010205"

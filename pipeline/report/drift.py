@@ -10,7 +10,7 @@ from tensorflow_metadata.proto.v0 import statistics_pb2
 from components.embedder.moments import Moments, measure_distance
 from pipeline.report.sources import RunFiles
 from schema.features import BRIGHTNESS, LABEL, TRAIN
-from serving.releases import versions
+from serving.storage.saved_model import EXTRA_ASSETS
 from serving.storage.side_files import DamagedError, read_bytes
 
 _STATISTICS = "FeatureStats.pb"  # file name of StatisticsGen
@@ -51,7 +51,7 @@ def measure_drift(files: RunFiles) -> Drift:
     """Reads the statistics of this run and of the live version, and compares them."""
     statistics = files.find_output("StatisticsGen", "statistics")
     now = _load(os.path.join(statistics, f"Split-{TRAIN}", _STATISTICS)) if statistics else None
-    extra = os.path.join(files.live.path, versions.EXTRA) if files.live else ""
+    extra = os.path.join(files.live.path, EXTRA_ASSETS) if files.live else ""
     before = _load(os.path.join(extra, _STATISTICS)) if extra else None
     label, name = _compare_labels(now, before) if now and before else (None, "")
     embeddings = files.find_output("Embedder", "embeddings")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.console.terminal import quietly
 from pipeline.report.sources import RunFiles
+from serving.storage.saved_model import SAVED_MODEL
 
 if TYPE_CHECKING:
     from serving.client.heat_maps import HeatMap
@@ -64,7 +65,7 @@ def _find_model(files: RunFiles) -> str:
         candidates.append(root / manifest.trained_model)
     if manifest and manifest.pushed_version is not None:
         candidates.append(files.workspace.model_dir(files.model_name) / str(manifest.pushed_version))
-    return next((str(path) for path in candidates if (path / "saved_model.pb").is_file()), "")
+    return next((str(path) for path in candidates if (path / SAVED_MODEL).is_file()), "")
 
 
 def _explain(model: str, folder: str, paths: Sequence[str]) -> dict[str, "HeatMap"]:

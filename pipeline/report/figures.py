@@ -5,16 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from components.evaluator.answers import Answers
-
-BINS = 10  # bins of the reliability diagram
-
-
-def count_matrix(answers: Answers) -> list[list[int]]:
-    """Counts the images by true class (rows) and most probable class (columns)."""
-    size = len(answers.classes)
-    known = answers.truth >= 0
-    cells = np.bincount(answers.truth[known] * size + answers.answer[known], minlength=size * size)
-    return cells.reshape(size, size).tolist()
+from components.evaluator.calibration import BINS, compute_ece, find_bins
 
 
 def measure_reliability(answers: Answers) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
@@ -22,17 +13,15 @@ def measure_reliability(answers: Answers) -> tuple[np.ndarray, np.ndarray, np.nd
 
     Returns:
         Number of images, mean probability and share of right predictions for each of 10 bins of equal width by the
-        highest probability; mean and share are 0 in an empty bin. Last, the expected calibration error, 0 to 1 (Guo
-        et al. 2017, equation 3).
+        highest probability; mean and share are 0 in an empty bin. Last, the expected calibration error, 0 to 1.
     """
     confidence, right = answers.confidence.astype(np.float64), answers.right
-    bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
+    bins = find_bins(confidence)
     counts = np.bincount(bins, minlength=BINS)
     total = np.maximum(counts, 1)
     mean = np.bincount(bins, confidence, BINS) / total
     share = np.bincount(bins, right, BINS) / total
-    error = float((np.abs(mean - share) * counts).sum() / max(1, len(right)))
-    return counts, mean, share, error
+    return counts, mean, share, compute_ece(bins, confidence - right)
 
 
 def find_confident_mistakes(answers: Answers, most: int) -> list[int]:

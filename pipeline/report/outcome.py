@@ -59,7 +59,7 @@ def find_outcome(files: RunFiles) -> Outcome:
     if manifest.failed is not None:
         return _describe_failure(files, manifest.failed)
     if manifest.evaluation is None:
-        return _describe_early_end(files, manifest)
+        return _describe_early_end(manifest)
     if manifest.is_refused:
         return _describe_refusal(files, manifest, manifest.evaluation)
     return _describe_push(files, manifest, manifest.evaluation)
@@ -101,7 +101,7 @@ def _look_at_log(files: RunFiles) -> Step:
     return Step("Read the messages of the libraries in the log:", f"grep {quote(files.run_id)} {_out(files)}/graft.log")
 
 
-def _describe_early_end(files: RunFiles, manifest: RunManifest) -> Outcome:
+def _describe_early_end(manifest: RunManifest) -> Outcome:
     reason = manifest.decision.reason if manifest.decision else "the run trained nothing"
     reason = reason.removeprefix("nothing new: ")
     stays = _stays(manifest)

@@ -33,8 +33,7 @@ def describe_changes(files: RunFiles) -> dict[str, Any]:
     return {
         "problem": "",
         "version": files.live_number,
-        "run_id": record.run_id,
-        "pushed_at": record.pushed_at,
+        "record": record,
         "decision": files.decision,
         "counts": counts[:_MOST_CLASSES],
         "more_counts": max(0, len(counts) - _MOST_CLASSES),

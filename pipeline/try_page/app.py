@@ -1,5 +1,6 @@
 """Page server of `./graft try`, an ASGI application: the files of the page, and three questions to a model server."""
 
+import json
 import pathlib
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +13,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
+from pipeline.pictures.heat_colours import COLOURS
 from pipeline.try_page.guard import Guard
 from pipeline.try_page.model_server import MAX_IMAGE, SECONDS, AnswerError, ModelServer
 from schema.version import VERSION
@@ -27,6 +29,7 @@ _FILES = {
     "/try.css": (_HERE / "try.css", "text/css"),
     **{f"/{name}": (_HERE / name, "text/javascript") for name in _SCRIPTS},
 }
+_COLOURS = f"export const COLOURS = {json.dumps(COLOURS)};\n"  # module that heat.js imports
 _MOST = 4  # images in memory and on their way to the model server at once; more wait
 _BODY_SECONDS = 60.0  # limit for an image to arrive
 
@@ -110,6 +113,7 @@ def create_app(server: ModelServer, find_settings: Settings) -> Starlette:
     page = PageServer(server, find_settings)
     routes = [
         *(Route(path, _serve_file(file, kind), methods=["GET"]) for path, (file, kind) in _FILES.items()),
+        Route("/colours.js", _send_colours, methods=["GET"]),
         Route("/model", page.describe, methods=["GET"]),
         Route("/predict", page.predict, methods=["POST"]),
         Route("/explain", page.explain, methods=["POST"]),
@@ -122,3 +126,7 @@ def _serve_file(file: pathlib.Path, kind: str) -> Callable[[Request], Any]:
         return FileResponse(file, media_type=kind)
 
     return answer
+
+
+async def _send_colours(_: Request) -> Response:
+    return Response(_COLOURS, media_type="text/javascript")

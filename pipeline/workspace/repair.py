@@ -1,13 +1,17 @@
 """Moves TFX's database and artifacts aside, so that the next run starts from the data."""
 
+import contextlib
 import dataclasses
 import os
 import pathlib
 
+from pipeline.config.here import DEFAULT_OUT, DEMO_DATA, DEMO_OUT, find_config
+from pipeline.config.load import load_config
 from pipeline.workspace.cleanup import move_aside
 from pipeline.workspace.workspace import Workspace, open_workspace
 from schema.errors import GraftError, UsageError
-from schema.text import printable
+from schema.text import printable, quote
+from serving.storage.gfile import is_remote
 
 # The database and SQLite's further files. The database moves first: an interrupted move must not leave a database
 # without its journal.
@@ -55,9 +59,41 @@ def describe(repaired: Repaired) -> list[str]:
     if repaired.lost is None:
         return [f"Moved:    nothing; {root} has neither a database nor artifacts"]
     names = ", ".join(path.name for path in repaired.moved)
+    command, reminder = find_next_command(repaired.workspace)
     return [
         f"Moved:    {names} in {root}",
         f"          to {printable(str(repaired.lost))}; remove that folder when you need nothing from it",
         "Kept:     serving, embeddings, decoded, runs",
-        "Next:     ./graft run reads the images and trains again; no image goes through the base again",
+        f"Next:     {command}",
+        f"          {reminder}It reads the images again, takes stored embeddings,",
+        "          and trains if images or settings are new to the live version",
     ]
+
+
+def find_next_command(workspace: Workspace) -> tuple[str, str]:
+    """Finds the command that runs in a workspace as its last run did.
+
+    Returns:
+        The command, as typed in the current folder; and a sentence on options that the last run may have had, or "".
+    """
+    if _is_configured(workspace):
+        return "./graft run", ""
+    data = next((run.config.data for run in reversed(workspace.load_manifests()) if run.config.data), "")
+    if data and os.path.abspath(data) == str(workspace.root / DEMO_DATA):
+        return f"./graft demo{_name_out(workspace, DEMO_OUT)}", ""
+    shown = quote(data) if is_remote(data) or os.path.isdir(data) else "DATA"
+    return f"./graft run {shown}{_name_out(workspace, DEFAULT_OUT)}", "With the options of the last run. "
+
+
+def _is_configured(workspace: Workspace) -> bool:
+    """Tells whether the configuration file in the current folder names a workspace, and the images."""
+    file = find_config()
+    with contextlib.suppress(GraftError):  # a damaged file, or one without images
+        return file is not None and os.path.abspath(load_config(file, {}).out) == str(workspace.root)
+    return False
+
+
+def _name_out(workspace: Workspace, default: str) -> str:
+    """Returns the option --out for a workspace; "" for the one that a command has by default."""
+    here = os.path.abspath(default) == str(workspace.root) and not (default == DEFAULT_OUT and find_config())
+    return "" if here else f" --out {quote(str(workspace.root))}"

@@ -16,6 +16,7 @@ from pipeline.workspace.manifest import RunManifest
 from schema.errors import GraftError, UsageError
 from schema.text import list_some, quote
 from serving.storage.documents import DocumentError
+from serving.storage.saved_model import SAVED_MODEL
 from serving.storage.whole_files import write_whole
 
 FORMAT = 1  # format of the layout; each change that another version cannot read increments it
@@ -259,7 +260,7 @@ def find_trained_model(out: str, run_id: str) -> str:
     if manifest is None or manifest.trained_model is None:
         raise UsageError(f"--run: the run {run_id} has trained no model, or has not ended. Name another.")
     path = workspace.root / manifest.trained_model
-    if not (path / "saved_model.pb").exists():
+    if not (path / SAVED_MODEL).exists():
         raise UsageError(f"--run: the model of the run {run_id} is gone: there is no {path}. Name another run.")
     return str(path)
 

@@ -18,6 +18,7 @@ from serving.process.output import echo, echo_json
 from serving.releases import versions
 from serving.releases.record import read_record
 from serving.storage.regular import read_regular
+from serving.storage.saved_model import SAVED_MODEL
 from serving.storage.wildcards import check_plain
 
 _BATCH = 32
@@ -117,12 +118,12 @@ def find_version(model: str) -> str:
     Raises:
         UsageError: if `model` is neither.
     """
-    if tf.io.gfile.exists(os.path.join(model, versions.SAVED_MODEL)):
+    if tf.io.gfile.exists(os.path.join(model, SAVED_MODEL)):
         return model
     live = versions.find_live(model)
     if live is None:
         raise UsageError(
-            f"{model}: no model here. Expected a folder with {versions.SAVED_MODEL}, "
+            f"{model}: no model here. Expected a folder with {SAVED_MODEL}, "
             f"or one of numbered versions such as graft-out/serving/graft.{versions.describe_too_large(model)}"
         )
     return live.path

@@ -4,8 +4,8 @@ import os
 from typing import ClassVar, Final, Literal
 
 from serving.storage.documents import Document, DocumentError
+from serving.storage.saved_model import EXTRA_ASSETS
 
-_FOLDER = "assets.extra"
 PROBABILITY: Final = "probability"
 DISTANCE: Final = "distance"
 
@@ -47,7 +47,7 @@ def scale_tolerance(threshold: float) -> float:
 
 def write_calibration(path: str, calibration: Calibration) -> None:
     """Writes the calibration beside a SavedModel, into `assets.extra/calibration.json`."""
-    calibration.write(os.path.join(path, _FOLDER))
+    calibration.write(os.path.join(path, EXTRA_ASSETS))
 
 
 def read_calibration(path: str) -> Calibration:
@@ -59,6 +59,6 @@ def read_calibration(path: str) -> Calibration:
         OSError: if a store does not answer.
     """
     try:
-        return Calibration.find(os.path.join(path, _FOLDER)) or Calibration()
+        return Calibration.find(os.path.join(path, EXTRA_ASSETS)) or Calibration()
     except DocumentError:
         return Calibration()

@@ -8,9 +8,9 @@ from typing import ClassVar, Literal
 import numpy as np
 import tensorflow as tf
 
-from serving.storage.documents import Document, DocumentError
+from serving.storage.documents import Document
+from serving.storage.saved_model import EXTRA_ASSETS
 
-_FOLDER = "assets.extra"
 _Function = Callable[[tf.Tensor], tf.Tensor]
 
 
@@ -59,18 +59,6 @@ class BaseOrigin(Document):
 
 def write_origin(path: str, origin: BaseOrigin) -> None:
     """Writes the origin of the base beside a SavedModel, into `assets.extra/base.json`."""
-    folder = os.path.join(path, _FOLDER)
+    folder = os.path.join(path, EXTRA_ASSETS)
     tf.io.gfile.makedirs(folder)
     origin.write(folder)
-
-
-def read_origin(path: str) -> BaseOrigin | None:
-    """Reads the origin of the base of a SavedModel; None for a model of Graft 0.2.0, or if the file is damaged.
-
-    Raises:
-        OSError: if a store does not answer.
-    """
-    try:
-        return BaseOrigin.find(os.path.join(path, _FOLDER))
-    except DocumentError:
-        return None

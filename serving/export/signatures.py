@@ -14,6 +14,7 @@ from serving.export.class_distance import ClassDistance
 from serving.export.explanation import HEATMAP, ORIENTATION, RESIZE, View, explain
 from serving.export.network import Network
 from serving.storage import side_files
+from serving.storage.saved_model import EXTRA_ASSETS
 
 if TYPE_CHECKING:
     import tensorflow_transform as tft
@@ -26,8 +27,8 @@ EXPLAIN = "explain"
 # Signature of a model with a frozen base only: takes stored embeddings in place of images.
 EMBEDDED_EXAMPLES = "embedded_examples"
 IMAGE_BYTES = "image_bytes"
-_EMBEDDING_KEY = os.path.join("assets.extra", "embedding_kind.json")
-CLASSES = os.path.join("assets.extra", "classes.json")
+_EMBEDDING_KEY = os.path.join(EXTRA_ASSETS, "embedding_kind.json")
+CLASSES = os.path.join(EXTRA_ASSETS, "classes.json")
 
 _STRINGS = ("DT_STRING", 1)
 _PREDICTION = {
@@ -252,18 +253,9 @@ def read_classes(path: str) -> list[str]:
 
 def read_last_weights(path: str, count: int) -> list[np.ndarray]:
     """Returns the last `count` weights of the network in a SavedModel; the head's weights are behind the base's."""
-    return _read_weights(path, slice(-count, None))
-
-
-def read_first_weights(path: str, count: int) -> list[np.ndarray]:
-    """Returns the first `count` weights of the network in a SavedModel: kernels and biases of a folded base."""
-    return _read_weights(path, slice(count))
-
-
-def _read_weights(path: str, chosen: slice) -> list[np.ndarray]:
     reader = tf.train.load_checkpoint(os.path.join(path, "variables", "variables"))
     names = [f"weights/{i}/.ATTRIBUTES/VARIABLE_VALUE" for i in range(len(reader.get_variable_to_shape_map()))]
-    return [reader.get_tensor(name) for name in [name for name in names if reader.has_tensor(name)][chosen]]
+    return [reader.get_tensor(name) for name in [name for name in names if reader.has_tensor(name)][-count:]]
 
 
 def _write(path: str, text: str) -> None:

@@ -12,8 +12,8 @@ from tensorflow_serving.apis import prediction_log_pb2
 
 from schema import features
 from serving.export import signatures
+from serving.storage.saved_model import WARMUP_REQUESTS
 
-WARMUP_REQUESTS = os.path.join("assets.extra", "tf_serving_warmup_requests")
 WARMUP_BATCH = 8  # images; the batch of `serving.client.client`
 
 

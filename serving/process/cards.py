@@ -8,9 +8,9 @@ import subprocess
 import tempfile
 from collections.abc import Sequence
 
+PROGRAM = "nvidia-smi"
 VISIBLE = "CUDA_VISIBLE_DEVICES"  # CUDA's variable: the cards that a process may use
 _DEVICES = "/dev/nvidia[0-9]*"  # a container may have any of them
-_PROGRAM = "nvidia-smi"
 _SECONDS = 10.0  # it takes 0.1 to 3 s, and hangs where the driver does
 
 
@@ -54,7 +54,7 @@ class Holder:
 
 def may_have_cards() -> bool:
     """Tells whether this machine has a device file of a card, or `nvidia-smi`; a laptop may have it without a card."""
-    return has_device() or bool(shutil.which(_PROGRAM))
+    return has_device() or bool(shutil.which(PROGRAM))
 
 
 def has_device() -> bool:
@@ -112,7 +112,7 @@ def _is_start(entry: str, uuid: str) -> bool:
 
 def query(query: str) -> list[list[str]]:
     """Asks nvidia-smi for a table, by an option such as --query-gpu=name; no rows if it is missing, fails or hangs."""
-    program = shutil.which(_PROGRAM)
+    program = shutil.which(PROGRAM)
     if not program:
         return []
     # A file, for the end of a pipe would wait for a process that hangs in the driver and that no signal ends.

@@ -33,8 +33,9 @@ from serving.releases.versions import Version
 from serving.storage import folder_lock
 from serving.storage.gfile import gfile, is_remote
 from serving.storage.listing import list_names
+from serving.storage.saved_model import EXTRA_ASSETS
 
-_CANARY_MARK = os.path.join("assets.extra", "canary")  # an empty file; servers ignore unknown files in assets.extra
+_CANARY_MARK = os.path.join(EXTRA_ASSETS, "canary")  # an empty file
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,8 +17,7 @@ from collections.abc import Set
 from serving.storage.contents import read_chunks
 from serving.storage.gfile import gfile, join
 from serving.storage.listing import list_files, list_names
-
-SAVED_MODEL = "saved_model.pb"
+from serving.storage.saved_model import SAVED_MODEL
 
 _PLACING, _REMOVING = ".placing-", ".removing-"
 

@@ -29,12 +29,11 @@ from serving.storage import durable, folder_lock
 from serving.storage.contents import digest_contents
 from serving.storage.gfile import gfile, is_remote, load_tensorflow
 from serving.storage.listing import list_names
+from serving.storage.saved_model import EXTRA_ASSETS, SAVED_MODEL
 from serving.storage.whole_files import is_abandoned
 
-SAVED_MODEL = remote_versions.SAVED_MODEL
-EXTRA = "assets.extra"  # TensorFlow Serving ignores unknown files in this folder
-RECORD = os.path.join(EXTRA, VersionRecord.FILE)
-CARD = os.path.join(EXTRA, "model_card.md")
+RECORD = os.path.join(EXTRA_ASSETS, VersionRecord.FILE)
+CARD = os.path.join(EXTRA_ASSETS, "model_card.md")
 NOT_LIVE = "none"
 LARGEST = (1 << 63) - 1
 

@@ -198,14 +198,18 @@ def start_grpc_server(
     prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(service, server)
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(store), server)
     for address in addresses:
-        try:
-            bound = server.add_insecure_port(address)
-        except RuntimeError:
-            bound = 0
-        if not bound:
-            raise UsageError(f"{address}: cannot listen there. If another server does, name another --port.")
+        _listen(server, address)
     server.start()
     return server
+
+
+def _listen(server: grpc.Server, address: str) -> None:
+    try:
+        bound = server.add_insecure_port(address)
+    except RuntimeError:
+        bound = 0
+    if not bound:
+        raise UsageError(f"{address}: cannot listen there. If another server does, name another --port.")
 
 
 @contextlib.contextmanager

@@ -27,14 +27,15 @@ from serving.server.errors import ServingError, failed_precondition, invalid_arg
 from serving.server.inference import MAX_BATCH, Model
 from serving.server.memory import release_memory
 from serving.server.servable import Servable
-from serving.server.warmup import WARMUP_FILE, warm_up
+from serving.server.warmup import warm_up
+from serving.storage.saved_model import SAVED_MODEL, WARMUP_REQUESTS
 
 logger = logging.getLogger(__name__)
 
 _State = get_model_status_pb2.ModelVersionStatus
 _Policy = file_system_storage_path_source_pb2.FileSystemStoragePathSourceConfig.ServableVersionPolicy
 _LATEST = _Policy.Latest(num_versions=1)
-_SAVED_MODEL_FILES = ("saved_model.pb", "saved_model.pbtxt")
+_SAVED_MODEL_FILES = (SAVED_MODEL, "saved_model.pbtxt")
 # Message of ServerCore::ReloadConfig in tensorflow_serving/model_servers/server_core.cc. A file without any field is an
 # empty configuration and is refused; `model_config_list {}` unloads all models.
 _EMPTIED = (
@@ -354,7 +355,7 @@ def _warn_of_shadowed(base_path: str, ignored: str, taken: str) -> None:
 
 def _fingerprint(path: str) -> tuple[tuple[int, int], ...]:
     """Returns the sizes and times of a model's files, which change when the model is replaced or completed."""
-    files = [*(os.path.join(path, name) for name in _SAVED_MODEL_FILES), os.path.join(path, WARMUP_FILE)]
+    files = [*(os.path.join(path, name) for name in _SAVED_MODEL_FILES), os.path.join(path, WARMUP_REQUESTS)]
     files += tf.io.gfile.glob(os.path.join(path, "variables", "*"))
     stamps = []
     for file in files:

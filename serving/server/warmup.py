@@ -8,10 +8,10 @@ from tensorflow_serving.apis import prediction_log_pb2
 
 from serving.server.errors import ServingError, invalid_argument, to_serving_error, unimplemented
 from serving.server.inference import Model, predict
+from serving.storage.saved_model import WARMUP_REQUESTS
 
 logger = logging.getLogger(__name__)
 
-WARMUP_FILE = os.path.join("assets.extra", "tf_serving_warmup_requests")
 _MAX_REQUESTS = 1000
 _SKIPPED = ("classify_log", "regress_log", "multi_inference_log")  # requests that this server does not implement
 
@@ -26,7 +26,7 @@ def warm_up(model: Model, path: str) -> None:
         ServingError: if a request fails, the file cannot be read, or it holds more than 1000 requests; then the model
             must not be served.
     """
-    file = os.path.join(path, WARMUP_FILE)
+    file = os.path.join(path, WARMUP_REQUESTS)
     if not tf.io.gfile.exists(file):
         return
     try:

@@ -16,7 +16,7 @@ from tensorflow_data_validation.statistics import stats_impl
 from tfx.types import artifact_utils, standard_artifacts
 
 from components.artifacts import IngestReport
-from components.embedder import component
+from components.embedder import component, worker
 from components.embedder.backbone import BaseSpec, FrozenBase
 from components.embedder.component import DEFAULT_TRUNK_GB, EmbedderExecutor
 from components.records.embedding import EmbeddingSummary
@@ -58,7 +58,9 @@ def write_examples(serialize):
 def bases():
     """Builds and traces a base once for all runs of the Embedder of a module, which do not change it."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(component, "FrozenBase", functools.cache(FrozenBase))
+        cached = functools.cache(FrozenBase)
+        for module in (component, worker):
+            patch.setattr(module, "FrozenBase", cached)
         yield
 
 

@@ -33,6 +33,7 @@ from components.row_store.store import EmbeddingStore, free_bytes, list_keys
 from schema.errors import DataError, UsageError
 from schema.features import SPLITS
 from serving.releases import models_config, releases, versions
+from serving.releases.record import VersionRecord
 from serving.storage import schemes
 from serving.storage.gfile import gfile
 from serving.storage.listing import list_names, measure
@@ -288,7 +289,7 @@ def test_a_model_is_pushed_rolled_back_and_promoted_in_a_store(model_dir):
     """The pushed files are those of the model, with the record, the card and the labels."""
     numbers = []
     for change in (b"1", b"2", b"3"):
-        record = {"change": change.decode(), "salt": 3}
+        record = VersionRecord(change=change.decode(), salt=3)
         pushed = push(make_model(make_root(), change), model_dir, record, write_card=lambda record: record.render())
         numbers.append(pushed.number)
     assert releases.roll_back(model_dir).number == numbers[2]
@@ -306,8 +307,8 @@ def test_a_model_is_pushed_rolled_back_and_promoted_in_a_store(model_dir):
 def test_a_canary_in_a_store_is_never_live_until_it_is_promoted(model_dir):
     """Its number stays below that of the live version, also after a rollback."""
     for change in (b"1", b"2"):
-        push(make_model(make_root(), change), model_dir, {"change": change.decode(), "salt": 3})
-    canary = push(make_model(make_root(), b"3"), model_dir, {"change": "3", "salt": 3}, canary=True)
+        push(make_model(make_root(), change), model_dir, VersionRecord(change=change.decode(), salt=3))
+    canary = push(make_model(make_root(), b"3"), model_dir, VersionRecord(change="3", salt=3), canary=True)
     assert releases.read(model_dir).canary.number == canary.number
     releases.roll_back(model_dir)
     found = releases.read(model_dir)
@@ -319,7 +320,7 @@ def test_a_canary_in_a_store_is_never_live_until_it_is_promoted(model_dir):
 @pytest.mark.parametrize("interrupted", [*range(1, 6), None])
 def test_a_server_that_looks_in_the_middle_of_a_push_sees_whole_versions(model_dir, monkeypatch, interrupted):
     """Between any two copies, and after a failed one: a version with saved_model.pb has all its variables."""
-    push(make_model(make_root(), b"1"), model_dir, {})
+    push(make_model(make_root(), b"1"), model_dir, VersionRecord())
     [live], seen, copy = list_names(model_dir), [], versions.gfile(model_dir).copy
 
     def look(source, target, **options):
@@ -331,10 +332,10 @@ def test_a_server_that_looks_in_the_middle_of_a_push_sees_whole_versions(model_d
     monkeypatch.setattr(versions.gfile(model_dir), "copy", look)
     if interrupted:
         with pytest.raises(OSError, match="No space"):
-            push(make_model(make_root(), b"2"), model_dir, {})
+            push(make_model(make_root(), b"2"), model_dir, VersionRecord())
         assert list_names(model_dir) == [live]
     else:
-        push(make_model(make_root(), b"2"), model_dir, {})
+        push(make_model(make_root(), b"2"), model_dir, VersionRecord())
         assert len(seen[-1]) == 2
     whole = {"variables.index", "variables.data-00000-of-00001"}
     assert all(variables == whole for moment in seen for variables in moment.values())
@@ -350,7 +351,7 @@ def see(model_dir):
 
 def test_the_digest_of_a_version_does_not_depend_on_where_it_is(model_dir, tmp_path):
     """By the digest the Pusher does not push a model twice."""
-    version = push(make_model(make_root()), model_dir, {})
+    version = push(make_model(make_root()), model_dir, VersionRecord())
     versions.copy_tree(version.path, str(tmp_path / "here"))
     assert versions.digest_model(str(tmp_path / "here")) == versions.digest_model(version.path)
 

@@ -32,6 +32,7 @@ RUN_ON = {
     "components/devices.py": EMBEDDED,
     "components/network/served.py": {"Trainer"},
     "components/embedder/component.py": {"Embedder"},
+    "components/embedder/worker.py": {"Embedder"},
     "components/embedder/backbone.py": EMBEDDED,
     "components/embedder/arithmetic.py": EMBEDDED,
     "components/trainer/component.py": {"Trainer"},

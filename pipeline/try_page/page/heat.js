@@ -1,7 +1,7 @@
 // Drawing of a heat map, rows of numbers from 0 to 1, onto a canvas that covers the picture as it is shown.
 
-// Colours of matplotlib's "inferno" by heat, at equal distances.
-const COLOURS = [[0, 0, 4], [66, 10, 104], [147, 38, 103], [221, 81, 58], [252, 165, 10], [252, 255, 164]];
+import { COLOURS } from "./colours.js"; // which the server writes: colours by heat, at equal distances
+
 const SIDE = 320; // pixels of the canvas' longer side
 
 function colour(heat) {

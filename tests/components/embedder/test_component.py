@@ -21,8 +21,8 @@ from components import progress
 from components.embedder import backbone, component
 from components.embedder.artifact import read_embeddings, read_rows
 from components.embedder.backbone import FrozenBase
-from components.embedder.component import EmbedFile, ExampleFile, Work, Worker
 from components.embedder.moments import Moments
+from components.embedder.worker import _TOLERANCE, EmbedFile, ExampleFile, Work, Worker
 from components.network import resnet
 from components.row_store.store import EmbeddingStore
 from components.transform import pixels
@@ -189,7 +189,7 @@ def test_an_embedding_depends_on_no_file_and_no_batch(embed, first, write_exampl
     before, now = read_all(first), read_all(other)
     assert len(now) == 8
     largest = max(np.abs(row).max() for row in before.values())
-    assert max(np.abs(before[digest] - now[digest]).max() for digest in now) < component._TOLERANCE * largest
+    assert max(np.abs(before[digest] - now[digest]).max() for digest in now) < _TOLERANCE * largest
 
 
 def test_larger_batches_keep_the_order_of_the_images(examples, transform_graph, small_base, spec, monkeypatch):

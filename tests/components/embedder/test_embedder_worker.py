@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from components.embedder.artifact import read_rows
 from components.embedder.backbone import FrozenBase
-from components.embedder.component import ExampleFile, Work
+from components.embedder.worker import ExampleFile, Work
 
 pytestmark = pytest.mark.slow
 
@@ -31,7 +31,7 @@ def test_work_reaches_a_process_that_shares_nothing(write_examples, make_images,
     code = f"""
 import sys; sys.path.insert(0, {str(root)!r})
 import pickle
-from components.embedder.component import Worker
+from components.embedder.worker import Worker
 work, file = pickle.load(open({str(tmp_path / "work")!r}, "rb"))
 worker = Worker(work)
 computed, moments = worker.finish(worker.begin(file))

@@ -4,8 +4,9 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from small_networks import fold
 
-from components.network.folded import FoldedLayer, fold
+from components.network.folded import FoldedLayer
 
 
 def build_block(policy="float32"):

@@ -10,8 +10,8 @@ import pytest
 import tensorflow as tf
 from global_seeds import seed_globally
 from keras.src.legacy.saving import legacy_h5_format
+from small_networks import fold
 
-from components.network.folded import fold
 from components.network.resnet import (
     EMBEDDING_SIZE,
     assemble,

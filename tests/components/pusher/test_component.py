@@ -68,14 +68,14 @@ def model(tmp_path):
 @pytest.fixture
 def served(tmp_path):
     """A serving folder with a live version."""
-    push(str(make_model(tmp_path / "old", b"old")), str(tmp_path / "serving"), {"salt": 1})
+    push(str(make_model(tmp_path / "old", b"old")), str(tmp_path / "serving"), VersionRecord(salt=1))
     return tmp_path / "serving"
 
 
 def test_a_push_makes_a_whole_version(model, tmp_path):
     """Every file of the model and the record; the folder of the versions is made as well. The model stays."""
     before = list_files(model)
-    version = push(str(model), str(tmp_path / "serving/flowers"), {"classes": ["猫", "dog"], "salt": 3})
+    version = push(str(model), str(tmp_path / "serving/flowers"), VersionRecord(classes=["猫", "dog"], salt=3))
     pushed = list_files(tmp_path / "serving/flowers" / str(version.number))
     record = json.loads(pushed.pop("assets.extra/graft.json"))
     assert record["classes"] == ["猫", "dog"]
@@ -87,7 +87,7 @@ def test_a_push_makes_a_whole_version(model, tmp_path):
 def test_a_version_says_what_it_is_and_when_it_was_pushed(model, tmp_path):
     """The record has number, time and digest, so a renamed folder is still known."""
     before = datetime.datetime.now(datetime.timezone.utc).replace(microsecond=0)
-    version = push(str(model), str(tmp_path / "serving"), {})
+    version = push(str(model), str(tmp_path / "serving"), VersionRecord())
     pushed_at = datetime.datetime.fromisoformat(version.record.pushed_at)
     assert before <= pushed_at <= datetime.datetime.now(datetime.timezone.utc)
     digest = versions.digest_model(str(model))
@@ -99,27 +99,27 @@ def test_a_model_with_assets_extra_of_its_own_keeps_them(model, tmp_path):
     """The record is added beside such files, for example warm-up requests."""
     (model / "assets.extra").mkdir()
     (model / "assets.extra/tf_serving_warmup_requests").write_bytes(b"requests")
-    version = push(str(model), str(tmp_path / "serving"), {})
+    version = push(str(model), str(tmp_path / "serving"), VersionRecord())
     assert set(os.listdir(os.path.join(version.path, "assets.extra"))) == {"graft.json", "tf_serving_warmup_requests"}
 
 
 def test_the_number_is_the_time_in_seconds(model, tmp_path, monkeypatch):
     """So that versions of two workspaces are in the order in which they were pushed."""
     monkeypatch.setattr(time, "time", lambda: 1_790_000_000.9)
-    assert push(str(model), str(tmp_path / "serving"), {}).number == 1_790_000_000
+    assert push(str(model), str(tmp_path / "serving"), VersionRecord()).number == 1_790_000_000
 
 
 def test_the_number_is_higher_than_any_there(model, tmp_path):
     """Even than that of a version of the future, and of a folder that is no complete version."""
     (tmp_path / "serving/9999999999").mkdir(parents=True)
-    assert push(str(model), str(tmp_path / "serving"), {}).number == 10_000_000_000
-    assert push(str(model), str(tmp_path / "serving"), {}).number == 10_000_000_001
+    assert push(str(model), str(tmp_path / "serving"), VersionRecord()).number == 10_000_000_000
+    assert push(str(model), str(tmp_path / "serving"), VersionRecord()).number == 10_000_000_001
 
 
 def test_two_pushes_within_a_second_are_two_versions(model, tmp_path, monkeypatch):
     """The second is live."""
     monkeypatch.setattr(time, "time", lambda: 1_790_000_000.0)
-    numbers = [push(str(model), str(tmp_path / "serving"), {}).number for _ in range(2)]
+    numbers = [push(str(model), str(tmp_path / "serving"), VersionRecord()).number for _ in range(2)]
     assert numbers == [1_790_000_000, 1_790_000_001]
     assert versions.find_live(str(tmp_path / "serving")).number == numbers[1]
 
@@ -140,7 +140,7 @@ def test_an_interrupted_push_leaves_the_live_version_untouched(model, served, mo
 
     monkeypatch.setattr(owner, step, interrupt)
     with pytest.raises(type(error)):
-        push(str(model), str(served), {})
+        push(str(model), str(served), VersionRecord())
     assert calls
     assert os.listdir(served) == [str(live.number)]
     assert list_files(served) == before
@@ -157,7 +157,7 @@ def test_while_it_is_copied_a_push_is_no_version(model, served, monkeypatch):
 
     monkeypatch.setattr(tf.io.gfile, "copy", look)
     live = versions.find_live(str(served))
-    push(str(model), str(served), {})
+    push(str(model), str(served), VersionRecord())
     assert seen == [[str(live.number)]] * 3
 
 
@@ -167,7 +167,7 @@ def test_every_file_and_folder_is_on_the_disk_before_the_version_has_its_name(mo
     monkeypatch.setattr(os, "fsync", lambda file: (calls.append(os.readlink(f"/proc/self/fd/{file}")), fsync(file)))
     monkeypatch.setattr(os, "replace", lambda *paths: (calls.append(paths), replace(*paths)))
     (tmp_path / "images.u64").write_bytes(b"8 bytes.")
-    version = push(str(model), str(served), {}, extras=[str(tmp_path / "images.u64")])
+    version = push(str(model), str(served), VersionRecord(), extras=[str(tmp_path / "images.u64")])
     [renamed] = (index for index, call in enumerate(calls) if isinstance(call, tuple) and call[1] == version.path)
     staging = calls[renamed][0]
     inside = (os.path.relpath(path, version.path) for path in (served / str(version.number)).rglob("*"))
@@ -189,11 +189,11 @@ def test_a_version_that_became_live_while_the_model_was_copied_is_not_replaced(
     def copy_slowly(source, target):
         copy_tree(source, target)
         monkeypatch.setattr(versions, "copy_tree", copy_tree)
-        push(str(make_model(tmp_path / "other", b"other")), str(served), {})
+        push(str(make_model(tmp_path / "other", b"other")), str(served), VersionRecord())
 
     monkeypatch.setattr(versions, "copy_tree", copy_slowly)
     with pytest.raises(SupersededError) as caught:
-        push(str(model), str(served), {}, canary, compared_with=live.number)
+        push(str(model), str(served), VersionRecord(), canary, compared_with=live.number)
     found = releases.read(str(served))
     assert (found.live.number, [v.number for v in found.numbered]) == (
         caught.value.version,
@@ -402,7 +402,7 @@ def test_a_push_that_is_started_anew_behind_another_push_reports_its_own_version
     monkeypatch.setenv("GRAFT_RUN_ID", "run-1")
     compared_with = versions.find_live(str(served)).number
     first = run_pusher(compared_with=compared_with)
-    live = push(str(make_model(tmp_path / "other", b"other")), str(served), {})
+    live = push(str(make_model(tmp_path / "other", b"other")), str(served), VersionRecord())
     assert read_outcome(run_pusher(compared_with=compared_with)) == read_outcome(first)
     assert versions.find_live(str(served)).number == live.number
 
@@ -417,7 +417,10 @@ def test_a_push_that_is_started_anew_does_not_bring_back_what_was_withdrawn(run_
 
 def test_a_push_removes_the_versions_beyond_those_to_keep(run_pusher, tmp_path):
     """The oldest; the artifact says which."""
-    numbers = [push(str(make_model(tmp_path / n, n.encode())), str(tmp_path / "serving"), {}).number for n in "abc"]
+    numbers = [
+        push(str(make_model(tmp_path / n, n.encode())), str(tmp_path / "serving"), VersionRecord()).number
+        for n in "abc"
+    ]
     pushed = run_pusher()
     assert read_outcome(pushed).removed_versions == numbers[:1]
     live = int(pushed.get_string_custom_property("pushed_version"))
@@ -496,7 +499,7 @@ def test_the_same_model_made_by_other_code_is_not_pushed_again(run_pusher, tmp_p
 def test_a_model_that_is_not_the_live_one_is_pushed_again(run_pusher, model, tmp_path):
     """After a push of another model the first one comes back as a third version."""
     run_pusher()
-    push(str(make_model(tmp_path / "other", b"other")), str(tmp_path / "serving"), {})
+    push(str(make_model(tmp_path / "other", b"other")), str(tmp_path / "serving"), VersionRecord())
     run_pusher()
     assert len(versions.find_versions(str(tmp_path / "serving"))) == 3
 
@@ -521,7 +524,7 @@ def test_a_canary_is_pushed_below_the_live_version(run_pusher, served):
 def test_a_new_canary_takes_the_place_of_the_old_one(run_pusher, served, tmp_path):
     """Under another number, for a server may still have the old one loaded."""
     live = versions.find_live(str(served)).number
-    old = push(str(make_model(tmp_path / "tried", b"tried")), str(served), {}, canary=True)
+    old = push(str(make_model(tmp_path / "tried", b"tried")), str(served), VersionRecord(), canary=True)
     run_pusher(canary=True)
     found = releases.read(str(served))
     assert [v.number for v in found.withdrawn] == [old.number] == [live - 1]
@@ -612,7 +615,7 @@ def test_a_push_beside_a_broken_models_config_changes_nothing(model, served, can
     (served.parent / "models.config").write_text("model_config_list {")
     before = list_files(served)
     with pytest.raises(UsageError, match=r"models\.config: not a text ModelServerConfig"):
-        push(str(model), str(served), {}, canary)
+        push(str(model), str(served), VersionRecord(), canary)
     assert list_files(served) == before
 
 
@@ -621,14 +624,14 @@ def test_an_interrupted_push_of_a_canary_leaves_no_trace(model, served, monkeypa
     before = list_files(served)
     monkeypatch.setattr(gfile(str(served)), "rename", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
     with pytest.raises(OSError, match="disk full"):
-        push(str(model), str(served), {}, canary=True)
+        push(str(model), str(served), VersionRecord(), canary=True)
     assert list_files(served) == before
 
 
 def test_a_version_that_became_live_is_no_canary_after_the_next_push(run_pusher, model, served, tmp_path):
     """A user has removed the version above the canary by hand."""
     live = versions.find_live(str(served))
-    canary = push(str(make_model(tmp_path / "tried", b"tried")), str(served), {}, canary=True)
+    canary = push(str(make_model(tmp_path / "tried", b"tried")), str(served), VersionRecord(), canary=True)
     shutil.rmtree(live.path)
     run_pusher()
     found = releases.read(str(served))
@@ -639,14 +642,14 @@ def test_no_number_below_is_an_error_that_says_so(model, tmp_path):
     """A user has numbered versions by hand, from 1."""
     make_model(tmp_path / "serving/1")
     with pytest.raises(UsageError, match=r"no number is free below .* Push without --canary"):
-        push(str(model), str(tmp_path / "serving"), {}, canary=True)
+        push(str(model), str(tmp_path / "serving"), VersionRecord(), canary=True)
     assert os.listdir(tmp_path / "serving") == ["1"]
 
 
 def test_extras_go_beside_a_model_that_has_none(model, tmp_path):
     """The folder is made."""
     (tmp_path / "images.u64").write_bytes(b"8 bytes.")
-    version = push(str(model), str(tmp_path / "serving"), {}, extras=[str(tmp_path / "images.u64")])
+    version = push(str(model), str(tmp_path / "serving"), VersionRecord(), extras=[str(tmp_path / "images.u64")])
     assert list_files(tmp_path / "serving" / str(version.number))["assets.extra/images.u64"] == b"8 bytes."
 
 
@@ -654,7 +657,7 @@ def test_extras_go_beside_a_model_that_has_none(model, tmp_path):
 def test_a_version_that_became_live_meanwhile_is_not_replaced(run_pusher, served, tmp_path, canary):
     """Two runs at once: the second was compared with what the first has replaced; the artifact says so."""
     compared_with = versions.find_live(str(served)).number
-    other = push(str(make_model(tmp_path / "other", b"other")), str(served), {})
+    other = push(str(make_model(tmp_path / "other", b"other")), str(served), VersionRecord())
     before = list_files(served)
     pushed = run_pusher(canary=canary, compared_with=compared_with)
     assert read_rejection(pushed) == {"version": other.number, "state": "overtaken"}
@@ -723,7 +726,7 @@ def test_the_refusal_of_the_first_model_of_all_is_remembered(run_pusher, tmp_pat
 def test_a_refusal_names_the_rival_that_it_was_compared_with(run_pusher, served, tmp_path):
     """The record names the version that the model was compared with, not one that became live meanwhile."""
     compared_with = versions.find_live(str(served)).number
-    push(str(make_model(tmp_path / "other", b"other")), str(served), {})
+    push(str(make_model(tmp_path / "other", b"other")), str(served), VersionRecord())
     run_pusher(blessed=False, failures=["worse"], compared_with=compared_with)
     assert recall(served)["live"] == compared_with
 
@@ -759,7 +762,7 @@ def test_a_withdrawn_model_is_remembered_as_refused(run_pusher, served, canary):
 def test_a_model_that_was_overtaken_is_not_remembered(run_pusher, served, tmp_path):
     """The model may still be pushed after a comparison with the new live version."""
     compared_with = versions.find_live(str(served)).number
-    push(str(make_model(tmp_path / "other", b"other")), str(served), {})
+    push(str(make_model(tmp_path / "other", b"other")), str(served), VersionRecord())
     run_pusher(compared_with=compared_with)
     assert recall(served) is None
 

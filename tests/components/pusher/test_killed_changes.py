@@ -11,6 +11,7 @@ from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
 from components.pusher.push import push
 from serving.releases import models_config, releases, versions
+from serving.releases.record import VersionRecord
 
 KILLED, DONE = 9, 0
 GRAPHS = {"3": b"3", "5": b"5", "8": b"8", "9": b"9", "withdrawn-7": b"7"}
@@ -53,7 +54,7 @@ def make_folder(tmp_path):
 
 def push_and_keep(canary, count):
     def change(model_dir):
-        push(str(pathlib.Path(model_dir).parents[1] / "model"), model_dir, {"salt": 1}, canary)
+        push(str(pathlib.Path(model_dir).parents[1] / "model"), model_dir, VersionRecord(salt=1), canary)
         releases.keep(model_dir, count)
 
     return change
@@ -156,7 +157,7 @@ def test_what_a_living_process_stages_stays(make_folder):
     with versions.stage(model_dir) as staging:
         write_model(pathlib.Path(staging), b"slow")
         releases.keep(model_dir, 9)
-        push(str(pathlib.Path(model_dir).parents[1] / "model"), model_dir, {})
+        push(str(pathlib.Path(model_dir).parents[1] / "model"), model_dir, VersionRecord())
         assert os.path.exists(os.path.join(staging, "saved_model.pb"))
     assert not [name for name in os.listdir(model_dir) if name.startswith(".")]
 
@@ -170,7 +171,7 @@ def push_in_fork(model_dir, graph, count):
         for index in range(count):
             name = f"{graph}.{index}"
             model = write_model(pathlib.Path(model_dir).parents[1] / f"model {name}", name.encode())
-            push(str(model), model_dir, {"salt": index})
+            push(str(model), model_dir, VersionRecord(salt=index))
             releases.keep(model_dir, 100)
         os._exit(DONE)
     finally:

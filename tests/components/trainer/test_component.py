@@ -31,7 +31,7 @@ from components.trainer.training import FINE_TUNE, HEAD, Inputs
 from components.transform.samples import get_image
 from serving.export import signatures
 from serving.export.calibration import read_calibration
-from serving.export.network import BaseOrigin, read_origin
+from serving.export.network import BaseOrigin
 from serving.releases import versions
 from serving.server.inference import Model
 from serving.server.servable import Servable
@@ -456,7 +456,7 @@ def test_a_model_names_the_weights_of_its_base_and_the_embeddings_that_it_takes(
     network, _, _, _, key, *_ = export(kept, warmup_images=0, **settings)
     trained = "conv5_block2" if kept == FINE_TUNE else ""
     expected = BaseOrigin(weights="notop.h5", digest="digest", fine_tuned_from=trained, precision=precision)
-    assert read_origin(str(tmp_path)) == expected
+    assert BaseOrigin.read(str(tmp_path / "assets.extra")) == expected
     assert network[-1] == precision
     assert (FeatureKey.from_json(key).arithmetic if key else "none") == (
         f"folded {precision}" if kept == HEAD else "none"

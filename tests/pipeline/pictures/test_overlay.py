@@ -1,11 +1,13 @@
 """A heat map over a photograph: on what the network sees of the photograph, however a square was made of it."""
 
+import matplotlib
 import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
 
 from components.transform.geometry import resize_image
+from pipeline.pictures.heat_colours import COLOURS
 from pipeline.pictures.overlay import draw_overlay, spread
 from serving.client.heat_maps import HeatMap
 from serving.export.explanation import View
@@ -53,3 +55,9 @@ def test_a_photograph_of_a_line_is_drawn_on():
         for resize in ("stretch", "crop", "pad"):
             heat_map = HeatMap(np.ones((7, 7), np.float32), View(resize))
             assert draw_overlay(Image.new("RGB", size), heat_map).size == size
+
+
+def test_the_colours_are_those_of_inferno():
+    """Within 4 of 255."""
+    inferno = matplotlib.colormaps["inferno"](np.linspace(0, 1, len(COLOURS)))
+    assert np.abs(COLOURS - 255 * inferno[:, :3]).max() < 4

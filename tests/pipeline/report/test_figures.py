@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 from sklearn.calibration import calibration_curve
-from sklearn.metrics import confusion_matrix
 
 from components.evaluator.answers import Share, list_days, measure_slices, select
+from components.evaluator.calibration import BINS
 from components.records.predictions import Predictions
 from pipeline.report import figures
 
@@ -33,15 +33,9 @@ def make_answers(images=200, baseline=True, seed=0):
     )
 
 
-def test_matrix_is_that_of_scikit_learn():
-    answers = make_answers()
-    names = [CLASSES[i] for i in answers.answer]
-    assert figures.count_matrix(answers) == confusion_matrix(answers.label, names, labels=CLASSES).tolist()
-
-
 def test_reliability_is_that_of_scikit_learn():
     answers = make_answers()
-    share, mean = calibration_curve(answers.right, answers.confidence, n_bins=figures.BINS)
+    share, mean = calibration_curve(answers.right, answers.confidence, n_bins=BINS)
     counts, our_mean, our_share, error = figures.measure_reliability(answers)
     filled = counts > 0
     np.testing.assert_allclose(our_mean[filled], mean, rtol=1e-6)
@@ -86,7 +80,6 @@ def test_slices_count_both_models_by_day():
 
 def test_no_image_makes_no_figure_and_no_error():
     answers = make_answers(images=0)
-    assert figures.count_matrix(answers) == [[0] * 3] * 3
     assert figures.measure_reliability(answers)[3] == 0
     assert figures.find_confident_mistakes(answers, 3) == figures.find_least_certain(answers, 3) == []
     assert Share(0, 0).interval is None

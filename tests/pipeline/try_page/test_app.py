@@ -13,6 +13,7 @@ from ports import pick_port
 from stand_in_server import ANSWER, VERSION, make_metadata, serve_stand_in
 from waiting import wait_until
 
+from pipeline.pictures.heat_colours import COLOURS
 from pipeline.try_page import app as page_app
 from pipeline.try_page import model_server
 from pipeline.try_page.app import create_app
@@ -71,8 +72,15 @@ def test_the_page_and_all_that_it_names_is_there(ask):
         imported = set(re.findall(rb'from "\./([\w.]+)"', content)) - scripts
         scripts |= imported
         names += [name.decode() for name in imported]
-    assert len(scripts) == len(page_app._SCRIPTS) - 1
+    assert scripts == {*map(str.encode, page_app._SCRIPTS), b"colours.js"} - {b"page.js"}
     assert not re.search(rb"\son\w+=|style=|<script>", page)  # the policy would stop it
+
+
+def test_the_page_has_the_colours_of_the_drawn_heat_maps(ask):
+    """A module for heat.js; JSON is JavaScript."""
+    status, headers, module = ask("GET", "/colours.js")
+    assert (status, headers["Content-Type"]) == (200, "text/javascript; charset=utf-8")
+    assert json.loads(module.decode().removeprefix("export const COLOURS = ").rstrip(";\n")) == [*map(list, COLOURS)]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 import errno
 import os
+import re
+import shlex
 import shutil
 
 import pytest
@@ -11,6 +13,7 @@ from manifests import make_use, write_manifest
 from pipeline.cli import main
 from pipeline.workspace.workspace import find_trained_model, open_workspace, prepare
 from schema.errors import UsageError
+from serving.releases.record import RunConfig
 
 
 @pytest.fixture
@@ -57,6 +60,40 @@ def test_database_and_artifacts_are_moved_and_all_else_stays(graft, workspace):
     assert {n: b for n, b in before.items() if n not in moved.keys() | changed} == {
         n: b for n, b in after.items() if not n.startswith("lost-") and n not in changed
     }
+
+
+@pytest.mark.parametrize(
+    ("out", "data", "file", "expected"),
+    [
+        ("graft-out", "photos", "", "run photos"),
+        ("else where", "photos", "", "run photos --out {root}"),
+        ("graft-out", "gs://bucket/photos", "", "run gs://bucket/photos"),
+        ("graft-out", "gone", "", "run DATA"),
+        ("graft-out", "", "", "run DATA"),
+        ("graft-demo", "graft-demo/digits", "", "demo"),
+        ("mine", "mine/digits", "", "demo --out {root}"),
+        ("mine", "photos", 'data = "photos"\nout = "mine"', "run"),
+        ("graft-out", "photos", 'data = "photos"\nout = "mine"', "run photos --out {root}"),
+        ("mine", "photos", 'out = "mine"', "run photos --out {root}"),
+        ("graft-out", "photos", "out = ", "run photos --out {root}"),
+    ],
+)
+def test_the_next_command_runs_in_the_same_workspace_on_the_same_images(
+    graft, tmp_path, monkeypatch, out, data, file, expected
+):
+    """Those of the last run, also where a configuration is damaged, lacks the images or has another workspace."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").mkdir()
+    root = prepare(out).root
+    (root / "metadata.sqlite").write_text("damaged")
+    for run_id, images in (("20261126T000000-000Z-0000", "other"), ("20261127T000000-000Z-0000", data)):
+        write_manifest(root, run_id, config=RunConfig(data=images))
+    if not data:
+        shutil.rmtree(root / "runs")
+    if file:
+        (tmp_path / "graft.toml").write_text(file)
+    [told] = re.findall(r"^Next:     (.*)$", graft("--out", out).out, re.MULTILINE)
+    assert told == f"./graft {expected.format(root=shlex.quote(str(tmp_path / out)))}"
 
 
 def test_it_works_twice(graft, workspace):

@@ -16,6 +16,7 @@ from image_files import draw, save
 from PIL import Image
 from small_networks import build_color_classifier, build_small_base, to_network
 from tensorflow.core.protobuf import saved_model_pb2
+from unfolding import restore_base
 
 from components.example_gen.layout import ImageFile
 from components.example_gen.reading import read_image
@@ -350,16 +351,16 @@ def test_the_last_weights_are_those_of_the_head_in_their_order(head, exported, c
     assert all(map(np.array_equal, weights, head.get_weights()[-count:]))
 
 
-def test_a_served_base_is_unfolded_into_the_base_that_was_exported(exported, base):
+def test_a_served_base_is_unfolded_into_the_base_that_was_exported(exported, base, head):
     """With the BatchNorm of the base; filters with a scale of 0 are kept beside the model."""
     other = build_small_base(32, "random", seed=5)
     other.get_layer("conv5_block3_3_bn").set_weights(base.get_layer("conv5_block3_3_bn").get_weights())
-    served.restore_base(exported, other)
+    restore_base(exported, other, len(head.weights))
     for restored, original in zip(other.get_weights(), base.get_weights(), strict=True):
         np.testing.assert_allclose(restored, original, rtol=1e-5, atol=1e-5)
     os.remove(os.path.join(exported, served.UNSCALED))
     with pytest.raises(KeyError, match="conv5_block3_3_conv"):
-        served.restore_base(exported, other)
+        restore_base(exported, other, len(head.weights))
 
 
 def test_the_last_weights_of_a_model_that_takes_embeddings_are_those_of_the_head(transform_output, classes, tmp_path):

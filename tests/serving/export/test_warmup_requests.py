@@ -4,7 +4,8 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
-from serving.export.warmup_requests import WARMUP_REQUESTS, write_warmup_requests
+from serving.export.warmup_requests import write_warmup_requests
+from serving.storage.saved_model import WARMUP_REQUESTS
 
 
 @pytest.fixture

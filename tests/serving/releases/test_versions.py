@@ -13,6 +13,7 @@ from schema.errors import GraftError, UsageError
 from serving.releases import versions
 from serving.releases.record import VersionRecord
 from serving.releases.versions import copy_tree, digest_model, find_live, find_versions, find_withdrawn
+from serving.storage.saved_model import SAVED_MODEL
 
 ROOT = pathlib.Path(__file__).parents[3]
 
@@ -305,7 +306,7 @@ def test_folders_elsewhere_are_read_with_tensorflow():
 
     for name in ("3", "withdrawn-2"):
         tf.io.gfile.makedirs(f"ram://bucket/{name}/variables")
-        for file in (versions.SAVED_MODEL, "variables/variables.index", "variables/variables.data-00000-of-00001"):
+        for file in (SAVED_MODEL, "variables/variables.index", "variables/variables.data-00000-of-00001"):
             with tf.io.gfile.GFile(f"ram://bucket/{name}/{file}", "w") as opened:
                 opened.write(file)
     assert [v.number for v in find_versions("ram://bucket")] == [3]

@@ -8,10 +8,9 @@ import threading
 from collections.abc import Iterator
 
 from serving.client import launch
-from serving.process.cards import VISIBLE, hides_all
+from serving.process.cards import PROGRAM, VISIBLE, hides_all
 
 WATCHED = ("Embedder", "Trainer")  # the components that compute on a card
-_PROGRAM = "nvidia-smi"
 _QUERY = ("--query-gpu=utilization.gpu", "--format=csv,noheader,nounits", "--loop-ms=500")
 _PATIENCE = 1.0  # seconds for the program to end, and for its last lines
 
@@ -53,7 +52,7 @@ class CardWatch:
 @contextlib.contextmanager
 def watch_card() -> Iterator[CardWatch]:
     """Runs nvidia-smi inside a `with` statement; starts no program where there is none, or all cards are hidden."""
-    watch, program, visible = CardWatch(), shutil.which(_PROGRAM), os.environ.get(VISIBLE)
+    watch, program, visible = CardWatch(), shutil.which(PROGRAM), os.environ.get(VISIBLE)
     if not program or hides_all():
         yield watch
         return

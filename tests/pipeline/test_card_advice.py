@@ -9,9 +9,9 @@ import tensorflow as tf
 from rich.console import Console
 from stand_in_cards import CARD, UUID, write_nvidia_smi, write_program
 
-import pipeline.cards
+import pipeline.card_advice
 from pipeline import cli
-from pipeline.cards import RUN_REMEDY, describe_unused_card, explain_full_card
+from pipeline.card_advice import RUN_REMEDY, describe_unused_card, explain_full_card
 from pipeline.config.load import load_config
 from pipeline.console.ending import Interrupts
 from pipeline.local import run
@@ -51,7 +51,7 @@ def install(monkeypatch, installed):
             raise importlib.metadata.PackageNotFoundError(name)
         return "12.9.79"
 
-    monkeypatch.setattr(pipeline.cards.importlib.metadata, "version", find)
+    monkeypatch.setattr(pipeline.card_advice.importlib.metadata, "version", find)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from pipeline.local.card import CardWatch, watch_card
+from pipeline.local.card_watch import CardWatch, watch_card
 
 ROOT = pathlib.Path(__file__).parents[3]
 # Notes its process id and arguments, complains, and prints a sample every 10 ms.
@@ -77,7 +77,7 @@ def test_the_program_ends_with_the_run_and_prints_nothing(started, capfd):
 
 
 def test_the_program_ends_with_a_run_that_is_killed(started):
-    code = "import time; from pipeline.local.card import watch_card\nwith watch_card(): time.sleep(60)"
+    code = "import time; from pipeline.local.card_watch import watch_card\nwith watch_card(): time.sleep(60)"
     run = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
     wait_until(lambda: started.exists() and started.read_text())
     run.send_signal(signal.SIGKILL)
