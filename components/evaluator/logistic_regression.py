@@ -88,7 +88,7 @@ def fit_each(train: Embedded, strengths: Sequence[float]) -> list[linear_model.L
     """
     with warnings.catch_warnings(), threadpool_limits(1, "blas"):
         warnings.simplefilter("ignore", ConvergenceWarning)  # here, because warnings are filtered for all threads
-        return map_in_threads(functools.partial(fit, train), strengths, min(count_cores(), len(strengths)))
+        return map_in_threads(functools.partial(fit, train), strengths, count_cores())
 
 
 def fit(train: Embedded, strength: float) -> linear_model.LogisticRegression:

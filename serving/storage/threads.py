@@ -38,7 +38,7 @@ def map_in_threads(function: Callable[[_Item], _Result], items: Iterable[_Item],
     Args:
         function: function to call.
         items: its arguments.
-        count: number of threads.
+        count: number of threads; no more are started than there are items.
     Returns:
         The results, in the order of the items.
     """
@@ -56,7 +56,9 @@ def map_in_threads(function: Callable[[_Item], _Result], items: Iterable[_Item],
 
     with thread_pool(count) as threads:
         try:
-            for ended in wait([threads.submit(work) for _ in range(count)], return_when=FIRST_EXCEPTION).done:
+            for ended in wait(
+                [threads.submit(work) for _ in range(min(count, total))], return_when=FIRST_EXCEPTION
+            ).done:
                 ended.result()
         finally:
             waiting.clear()
