@@ -59,18 +59,33 @@ def preprocess_images(
     """
 
     def preprocess(image: tf.Tensor) -> tf.Tensor:
-        header = reject_oversized(image, max_megapixels)
-        octave = choose_octave(header, image_size, longer=resize == "pad")
-        extent = tf.cast(header.size[::-1], tf.float32) / tf.gather(tf.constant(RATIOS, tf.float32), octave)
-        resized = resize_image(decode_image(header.encoded, octave), image_size, resize, extent)
-        # Turned last: these are the fewest pixels. The square has the same middle in each orientation.
-        return turn_upright(resized, header.orientation) if orientation == "exif" else resized
+        return preprocess_image(image, image_size, max_megapixels, orientation, resize)
 
     shape = tf.TensorSpec([image_size, image_size, 3], tf.float32)
     # Elsewhere than in tf.data, TensorFlow would put the resizing on a card, one image after the other.
     with tf.device("/CPU:0"):
         images = tf.map_fn(preprocess, encoded, fn_output_signature=shape)
     return resnet50.preprocess_input(images)
+
+
+@tf.function(autograph=False)  # Transform traces `preprocessing_fn` four times; this part of it is traced once
+def preprocess_image(
+    encoded: tf.Tensor, image_size: int, max_megapixels: float, orientation: Orientation, resize: Resize
+) -> tf.Tensor:
+    """Decodes an image, resizes it and turns it.
+
+    Args:
+        encoded: string scalar.
+        image_size, max_megapixels, orientation, resize: as for `preprocess_images`.
+    Returns:
+        float32 [image_size, image_size, 3]; red, green, blue, 0 to 255.
+    """
+    header = reject_oversized(encoded, max_megapixels)
+    octave = choose_octave(header, image_size, longer=resize == "pad")
+    extent = tf.cast(header.size[::-1], tf.float32) / tf.gather(tf.constant(RATIOS, tf.float32), octave)
+    resized = resize_image(decode_image(header.encoded, octave), image_size, resize, extent)
+    # Turned last: these are the fewest pixels. The square has the same middle in each orientation.
+    return turn_upright(resized, header.orientation) if orientation == "exif" else resized
 
 
 def to_uint8(pixels: tf.Tensor) -> tf.Tensor:
