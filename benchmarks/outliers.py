@@ -43,6 +43,7 @@ from components.trainer.acceptance import score_embeddings
 from components.trainer.calibration import find_threshold
 from components.trainer.class_distance import fit_distance
 from components.trainer.devices import choose_devices
+from components.trainer.phase import FINE_TUNE, train_phase
 from components.trainer.temperature import fit_temperature
 from serving.export.calibration import Calibration
 
@@ -117,7 +118,7 @@ class Experiment:
             network = resnet.assemble_tail(base, SPLIT_LAYER, head)
             batches = self._batch("train", self._seed), self._batch("val")
             labels = self._labels["train"]
-            training.train_phase(training.FINE_TUNE, network, *batches, labels, settings, self._devices, logs)
+            train_phase(FINE_TUNE, network, *batches, labels, settings, self._devices, logs)
         tail = resnet.build_tail(base, SPLIT_LAYER)
         tuned = {part: training.embed(tail, self._batch(part))[0] for part in self._parts}
         return {"head alone": alone, "fine-tuned": self._measure(head, tuned, {"split layer": self._pool()})}

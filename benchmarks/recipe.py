@@ -32,6 +32,7 @@ from components.records.history import Score
 from components.tfdata import shuffle
 from components.trainer import training
 from components.trainer.devices import choose_devices
+from components.trainer.phase import FINE_TUNE, HEAD, train_phase
 from components.trainer.scoring import score
 from components.trainer.settings import Settings
 from components.transform.pixels import Augmentation
@@ -182,7 +183,7 @@ class Transfer:
         """Measures a head on the test images."""
         rows = split(len(self._data.labels), seed)[2]
         result = score(head, training.batch_embeddings(self._embedded(rows), BATCH)).score
-        return {"accuracy": result.accuracy, "loss": result.loss, "kept": training.HEAD}
+        return {"accuracy": result.accuracy, "loss": result.loss, "kept": HEAD}
 
     def fine_tune(self, trained: training.TrainedHead, seed: int, changes: dict[str, Any]) -> dict[str, Any]:
         """Trains phase 2 from a head, keeps the better phase as Graft does, and tests it."""
@@ -194,13 +195,13 @@ class Transfer:
         settings, labels = self._settings.model_copy(update=changes), self._data.labels[to_train]
         batches = self._batch(to_train, seed), self._batch(to_validate)
         with tempfile.TemporaryDirectory() as logs:
-            epochs = training.train_phase(training.FINE_TUNE, network, *batches, labels, settings, self._devices, logs)
+            epochs = train_phase(FINE_TUNE, network, *batches, labels, settings, self._devices, logs)
         [best] = [Score(loss=row.val_loss, accuracy=row.val_accuracy) for row in epochs if row.best]
         result = score(network, self._batch(to_test)).score
         trained.head.set_weights(weights)
         if training.is_worse(best, trained.scored.score):
             return self.test_head(trained.head, seed)
-        return {"accuracy": result.accuracy, "loss": result.loss, "kept": training.FINE_TUNE}
+        return {"accuracy": result.accuracy, "loss": result.loss, "kept": FINE_TUNE}
 
     def _embedded(self, rows: np.ndarray) -> Embedded:
         return Embedded(self._data.embeddings[rows], self._data.labels[rows], [])
@@ -239,7 +240,7 @@ def compare_heads(data: Extracted, seeds: int) -> Iterator[dict[str, Any]]:
 def describe_row(data: str, name: str, results: list[dict[str, Any]], first: list[dict[str, Any]]) -> dict[str, Any]:
     """Returns mean and spread of each metric, and of its difference from the first row on the same seeds."""
     row: dict[str, Any] = {"data": data, "row": name}
-    row["fine_tuned"] = sum(result["kept"] == training.FINE_TUNE for result in results)
+    row["fine_tuned"] = sum(result["kept"] == FINE_TUNE for result in results)
     for metric in ("accuracy", "loss"):
         gains = [one[metric] - other[metric] for one, other in zip(results, first, strict=True)]
         row[metric] = describe([result[metric] for result in results])

@@ -20,10 +20,10 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from components.example_gen.folder_hints import suggest_above, suggest_near
 from components.example_gen.ignored import EMPTY_FOLDER, LINK_OUTSIDE, OUTSIDE_WINDOW, Ignored
-from components.example_gen.walk import FoundFile, Root, Walk, check_name, refuse_folder
-from schema.errors import DataError, UsageError
+from components.example_gen.walk import FoundFile, Root, Walk, list_folder, refuse_folder
+from schema.errors import DataError
 from schema.features import TRAIN, VAL
-from schema.text import list_some, printable
+from schema.text import list_some
 from serving.storage.gfile import gfile, is_remote, join, list_remote
 from serving.storage.regular import find_irregular
 
@@ -274,62 +274,6 @@ def _is_file(path: str) -> bool:
         refuse_folder(error)
 
 
-def list_files(folder: str, follow_links: bool = False) -> tuple[list[str], Mapping[str, Mapping[str, int]]]:
-    """Lists the files below a folder on this machine by the rules of an ingest.
-
-    Args:
-        folder: folder to list.
-        follow_links: whether links may lead out of the folder. A link to a folder directly in `folder` is followed in
-            any case, as a class folder is.
-    Returns:
-        Sorted paths, and the counts of ignored files and folders by kind and name, as `Listing.ignored`.
-    Raises:
-        DataError: if a folder cannot be listed, or a name is not UTF-8.
-    """
-    ignored = Ignored()
-    walk = Walk(folder, ignored, follow_links)
-    linked = [os.path.join(folder, name) for name in _list_names(folder)[0] if _is_linked_class(folder, name)]
-    walk.walk([Root(folder), *(Root(path, os.path.basename(path)) for path in linked)])
-    return sorted(file.path for file in walk.files), ignored.counts
-
-
-def _is_linked_class(folder: str, name: str) -> bool:
-    return os.path.islink(os.path.join(folder, name)) and not Ignored().passes_over_folder(name)
-
-
-def list_paths(names: Iterable[str]) -> list[str]:
-    """Replaces each folder among the names by the files below that folder.
-
-    Links are followed out of the folder, too, because these images are not trained on.
-
-    Args:
-        names: paths of files and folders on this machine.
-    Returns:
-        Paths of files; the files of a folder are sorted, without hidden and side files.
-    Raises:
-        DataError: if a folder has no file, or cannot be listed.
-        UsageError: if a name is "-" for the standard input, or a web address.
-    """
-    paths: list[str] = []
-    for name in names:
-        _check_is_file_name(name)
-        if not os.path.isdir(name):
-            paths.append(name)
-            continue
-        found, _ = list_files(name, follow_links=True)
-        if not found:
-            raise DataError(f"{name}: no file in this folder. Name images, or a folder with images.")
-        paths += found
-    return paths
-
-
-def _check_is_file_name(name: str) -> None:
-    if name == "-" and not os.path.lexists(name):
-        raise UsageError("-: the standard input is not read. Write the image into a file, and name that.")
-    if name.lower().startswith(("http://", "https://")):
-        raise UsageError(f"{printable(name)}: addresses of the web are not read. Download it, and name the file.")
-
-
 def _list_children(folder: str, ignored: Ignored | None = None) -> tuple[list[str], list[str]]:
     """Returns the sub-folders and the files of a folder, without hidden and side ones.
 
@@ -337,21 +281,13 @@ def _list_children(folder: str, ignored: Ignored | None = None) -> tuple[list[st
     """
     ignored = ignored or Ignored()
     try:
-        folders, files = list_remote(folder) if is_remote(folder) else _list_names(folder)
+        folders, files = list_remote(folder) if is_remote(folder) else list_folder(folder)
     except OSError as error:
         refuse_folder(error)
     shown = [name for name in files if not ignored.passes_over_file(name)]
     for name in shown:
         ignored.add_loose_file(name)
     return [name for name in folders if not ignored.passes_over_folder(name)], shown
-
-
-def _list_names(folder: str) -> tuple[list[str], list[str]]:
-    names = sorted(os.listdir(folder))
-    for name in names:
-        check_name(folder, name)
-    folders = [name for name in names if os.path.isdir(os.path.join(folder, name))]
-    return folders, sorted(set(names) - set(folders))
 
 
 def _normalize(name: str) -> str:

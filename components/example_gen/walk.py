@@ -232,6 +232,24 @@ def _list_entries(folder: str) -> list["os.DirEntry[str]"]:
         refuse_folder(error)
 
 
+def list_folder(folder: str) -> tuple[list[str], list[str]]:
+    """Returns the names of the sub-folders directly in a folder, and of its other entries, both sorted.
+
+    A link to a folder counts as a folder.
+
+    Args:
+        folder: folder on this machine.
+    Raises:
+        DataError: if a name is not UTF-8.
+        OSError: if the folder cannot be listed; see `refuse_folder`.
+    """
+    names = sorted(os.listdir(folder))
+    for name in names:
+        check_name(folder, name)
+    folders = [name for name in names if os.path.isdir(os.path.join(folder, name))]
+    return folders, sorted(set(names) - set(folders))
+
+
 def check_name(folder: str, name: str) -> None:
     """Rejects a file name that TensorFlow cannot open.
 

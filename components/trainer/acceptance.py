@@ -11,8 +11,9 @@ from components.embedder.artifact import Embedded
 from components.embedder.backbone import FrozenBase
 from components.network import resnet
 from components.trainer.class_distance import fit_distance
+from components.trainer.phase import HEAD
 from components.trainer.settings import Settings
-from components.trainer.training import HEAD, Inputs, Trained, embed
+from components.trainer.training import Inputs, Trained, embed
 from serving.export.class_distance import ClassDistance
 
 _ROWS = 1024

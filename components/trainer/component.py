@@ -38,8 +38,9 @@ from components.run_parameters import RunParameters, declare
 from components.trainer import curves, devices
 from components.trainer.acceptance import fit_score
 from components.trainer.calibration import calibrate, has_threshold
+from components.trainer.phase import HEAD
 from components.trainer.settings import Settings
-from components.trainer.training import HEAD, Images, Inputs, Trained, count_passes, train
+from components.trainer.training import Images, Inputs, Trained, count_passes, train
 from components.transform import pixels, samples
 from schema import features
 from serving.export.calibration import Calibration

@@ -30,7 +30,7 @@ class Settings(Fields):
         batch_size: number of images a step.
         early_stopping_patience: epochs without a lower loss on `val` before a phase ends.
         label_smoothing: share of the target that is spread over all classes, 0 to 1.
-        class_weights: "balanced" gives rare classes more weight in training, see `training.balance`; or "none".
+        class_weights: "balanced" gives rare classes more weight in training, see `phase.balance`; or "none".
         augmentation: random changes of training images, see `pixels.build_augmentation`.
         seed: seed of weights, order and augmentation.
         coverage: share of the images of known classes that the model accepts, see `calibration.find_threshold`; None to

@@ -45,7 +45,7 @@ def predict(
 
     A SavedModel is code that runs here: name models of your own alone.
     """
-    from components.example_gen.layout import list_paths
+    from components.example_gen.user_paths import list_paths
     from pipeline.console.terminal import quietly
     from serving.process.muting import muted_stderr
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from components.example_gen.layout import list_files
+from components.example_gen.user_paths import list_files
 from components.images.formats import UNFINISHED, name_format
 from pipeline.convert.limits import ConversionError
 from pipeline.convert.names import choose_targets

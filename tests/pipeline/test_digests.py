@@ -37,6 +37,7 @@ RUN_ON = {
     "components/embedder/arithmetic.py": EMBEDDED,
     "components/trainer/component.py": {"Trainer"},
     "components/trainer/training.py": {"Trainer"},
+    "components/trainer/phase.py": {"Trainer"},
     "components/trainer/scoring.py": {"Trainer"},
     "components/trainer/calibration.py": {"Trainer"},
     "components/probabilities.py": {"Trainer", "Evaluator"},

@@ -8,9 +8,8 @@ import socket
 
 import pytest
 
-from components.example_gen import layout
 from components.example_gen.layout import find_missing_splits, list_images
-from schema.errors import DataError, UsageError
+from schema.errors import DataError
 
 
 def fill(data, *paths):
@@ -658,33 +657,3 @@ def test_a_link_within_a_class_to_nowhere_or_to_a_side_file_is_listed(tmp_path):
     link(tmp_path / "cat/3.jpg", ".hidden.jpg")
     link(tmp_path / "cat/4.jpg", "4.jpg")
     assert list_paths(tmp_path) == ["cat/1.jpg", "cat/2.jpg", "cat/3.jpg", "cat/4.jpg"]
-
-
-def test_a_folder_among_names_stands_for_the_files_below_it(tmp_path):
-    """They are sorted, without hidden and side files, as an ingest lists them; other names stay, in their order."""
-    fill(tmp_path / "new", "b.jpg", "a/c.jpg", "Thumbs.db", ".hidden.jpg", "@eaDir/d.jpg", "notes.txt")
-    names = ["z.jpg", str(tmp_path / "new"), "missing.jpg"]
-    assert layout.list_paths(names) == ["z.jpg", f"{tmp_path}/new/a/c.jpg", f"{tmp_path}/new/b.jpg", "missing.jpg"]
-
-
-def test_a_folder_without_a_file_is_refused(tmp_path):
-    with pytest.raises(DataError, match="no file in this folder"):
-        layout.list_paths([str(tmp_path)])
-
-
-@pytest.mark.parametrize(
-    ("name", "said"),
-    [
-        ("-", "-: the standard input is not read. Write the image into a file"),
-        ("https://example.org/cat.jpg", "https://example.org/cat.jpg: addresses of the web are not read. Download it"),
-        ("HTTP://EXAMPLE.ORG/A.JPG", "addresses of the web"),
-    ],
-)
-def test_what_is_no_file_of_this_machine_is_said(name, said, tmp_path, monkeypatch):
-    """The error comes before a model is loaded; an existing file of that name is accepted."""
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(UsageError) as caught:
-        layout.list_paths(["cat.jpg", name])
-    assert said in str(caught.value)
-    (tmp_path / "-").write_bytes(b"")
-    assert layout.list_paths(["-", "gs://bucket/a.jpg"]) == ["-", "gs://bucket/a.jpg"]

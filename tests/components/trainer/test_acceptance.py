@@ -9,7 +9,8 @@ from training_settings import SETTINGS
 
 from components.network import resnet
 from components.trainer.acceptance import fit_score, score_embeddings
-from components.trainer.training import HEAD, Images, Inputs
+from components.trainer.phase import HEAD
+from components.trainer.training import Images, Inputs
 
 
 def fit(labels):

@@ -26,8 +26,9 @@ from components.row_store.shards import FeatureKey
 from components.row_store.store import EmbeddingStore
 from components.trainer import component, training
 from components.trainer.devices import choose_devices
+from components.trainer.phase import FINE_TUNE, HEAD
 from components.trainer.settings import Settings
-from components.trainer.training import FINE_TUNE, HEAD, Inputs
+from components.trainer.training import Inputs
 from components.transform.samples import get_image
 from serving.export import signatures
 from serving.export.calibration import read_calibration

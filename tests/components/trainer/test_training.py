@@ -1,4 +1,4 @@
-"""Two-phase training: the layers that each phase trains, and the phase that is kept."""
+"""Two-phase training: the inputs of each phase, and the phase that is kept."""
 
 import itertools
 import math
@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_transform as tft
-from sklearn.utils.class_weight import compute_class_weight
-from small_networks import split_keras, to_network
+from small_networks import to_network
 from training_settings import AUGMENTED, SETTINGS, change
 
 from components import progress
@@ -20,86 +19,15 @@ from components.embedder.artifact import Embedded
 from components.network import heads, resnet
 from components.records.history import Score
 from components.trainer import scoring, training
-from components.trainer.devices import Devices, choose_devices
-from components.trainer.training import FINE_TUNE, HEAD, Images, Inputs
-from components.transform import pixels
+from components.trainer.callbacks import ReportProgress
+from components.trainer.devices import Devices
+from components.trainer.phase import FINE_TUNE, HEAD
+from components.trainer.training import Images, Inputs
 from serving.export.signatures import export_saved_model
 
 pytestmark = pytest.mark.slow
 
 PHASE_2_LEARNS = {"fine_tune_epochs": 4, "head_learning_rate": 1e-7, "fine_tune_learning_rate": 1e-4}
-
-
-@pytest.fixture(scope="module")
-def devices():
-    """One device, float32."""
-    return choose_devices("float32")
-
-
-@pytest.fixture(scope="module")
-def training_files(tmp_path_factory, make_images, serialize):
-    """A TFRecord of 10 images, half cats, half dogs."""
-    folder = tmp_path_factory.mktemp("examples")
-    paths = {label: make_images(folder / "images", label, 5) for label in SETTINGS.classes}
-    with tf.io.TFRecordWriter(str(folder / "train-0")) as writer:
-        for pair in zip(*paths.values(), strict=True):
-            for label, path in zip(paths, pair, strict=True):
-                writer.write(serialize(path.read_bytes(), label))
-    return [str(folder / "train-0")]
-
-
-@pytest.fixture(scope="module")
-def phases(training_files, transform_graph, devices, tmp_path_factory):
-    """The weights before phase 1, after it and after phase 2, and what phase 2 was told to train."""
-    logs = str(tmp_path_factory.mktemp("logs"))
-    settings = change(SETTINGS, fine_tune_epochs=1, fine_tune_from="conv5_block2")
-    transform = tft.TFTransformOutput(transform_graph).transform_features_layer()
-    images = pixels.to_pixels(pixels.read_uint8(training_files, transform, 4))
-    base = resnet.build_base(32, "random")
-    resnet.freeze_below(base, settings.fine_tune_from)
-    rng = np.random.default_rng(0)
-    base.set_weights([w if w.ndim == 4 else rng.uniform(0.5, 1, w.shape) for w in base.get_weights()])
-    embedder = resnet.build_embedder(base)
-    stages = [copy_weights(base)]
-    embeddings, labels = training.embed(embedder, images)
-    head = resnet.build_head(embeddings, [8], 2)
-    untrained = head.get_weights()
-    batches = training.batch_embeddings(Embedded(embeddings, labels, []), 4)
-    training.train_phase(HEAD, head, batches, batches, labels, settings, devices, logs)
-    stages.append(copy_weights(base))
-    trained = head.get_weights()
-    network = resnet.assemble(embedder, head)
-    training.train_phase(FINE_TUNE, network, images, images, labels, settings, devices, logs)
-    stages.append(copy_weights(base))
-    return types.SimpleNamespace(base=stages, head=[untrained, trained, head.get_weights()])
-
-
-def copy_weights(network):
-    """Layer name to its weights."""
-    return {layer.name: [np.copy(w) for w in layer.get_weights()] for layer in network.layers if layer.weights}
-
-
-def find_changed(before, after):
-    return {name for name in before if not all(map(np.array_equal, before[name], after[name]))}
-
-
-def test_phase_1_trains_the_head_and_leaves_the_base_bit_equal(phases):
-    """The base is frozen: convolutions, BatchNorm and all."""
-    assert find_changed(phases.base[0], phases.base[1]) == set()
-    assert not all(map(np.array_equal, phases.head[0], phases.head[1]))
-
-
-def test_phase_2_trains_the_convolutions_from_the_block_on_and_no_other_weight(phases):
-    """The convolutions of conv5_block2 and conv5_block3 change; all layers below and every BatchNorm stay bit-equal."""
-    expected = {f"conv5_block{block}_{i}_conv" for block in (2, 3) for i in (1, 2, 3)}
-    assert find_changed(phases.base[1], phases.base[2]) == expected
-
-
-def test_phase_2_trains_the_head_with_the_base(phases):
-    """Both of its layers; the mean and variance of the embeddings stay baked in."""
-    changed = [not np.array_equal(a, b) for a, b in zip(phases.head[1], phases.head[2], strict=True)]
-    assert any(changed[-4:])
-    assert not any(changed[:-4])
 
 
 class FakeEmbedder:
@@ -121,22 +49,6 @@ def test_embed_runs_the_base_once_over_each_image_in_order():
     assert embedder.batches == [4, 4, 2]
     np.testing.assert_array_equal(embeddings, np.arange(10, dtype=np.float32)[:, None])
     np.testing.assert_array_equal(labels, np.arange(10))
-
-
-def test_early_stopping_restores_the_best_epoch(tmp_path, devices):
-    """Labels that are the opposite in `val`: every step makes it worse, so the first epoch is kept."""
-    random = np.random.default_rng(0)
-    embeddings = random.normal(0, 1, (32, 2048)).astype(np.float32)
-    labels = np.arange(32) % 2
-    settings = change(SETTINGS, head_epochs=20, head_learning_rate=1e-2, early_stopping_patience=2)
-    head = resnet.build_head(embeddings, [8], 2)
-    train, val = (training.batch_embeddings(Embedded(embeddings, y, []), 8) for y in (labels, 1 - labels))
-    history = training.train_phase(HEAD, head, train, val, labels, settings, devices, str(tmp_path))
-    losses = [row.val_loss for row in history]
-    assert len(history) == losses.index(min(losses)) + 1 + 2 < 20
-    assert training.score(head, val).score.loss == pytest.approx(min(losses), rel=1e-4)
-    assert [row.val_loss for row in history if row.best] == [min(losses)]
-    assert losses[-1] > min(losses) * 1.01
 
 
 def make_score(loss, accuracy):
@@ -204,29 +116,6 @@ def test_the_weights_file_is_not_read_again_to_train(noise, small_base, frozen_l
     settings = change(SETTINGS, weights="gs://bucket/notop.h5", augmentation=AUGMENTED, fine_tune_epochs=1)
     training.train(frozen_like(small_base(32, "random", seed=3)), noise, settings, devices, str(tmp_path))
     assert not built
-
-
-def test_balanced_weights_are_those_of_scikit_learn():
-    """Number of images by number of classes and images of the class."""
-    labels = np.array([0, 1, 1, 2, 2, 2, 2, 2])
-    expected = compute_class_weight("balanced", classes=np.arange(3), y=labels)
-    assert training.balance(labels, 3) == pytest.approx(dict(enumerate(expected)))
-
-
-@pytest.mark.parametrize("class_weights", ["none", "balanced"])
-def test_class_weights_weigh_training_and_not_validation(tmp_path, devices, class_weights):
-    """Six cats and two dogs: a cat counts 2/3, a dog 2; on `val` each counts 1."""
-    embeddings = np.random.default_rng(0).normal(0, 1, (8, 2048)).astype(np.float32)
-    labels = np.array([0, 0, 0, 0, 0, 0, 1, 1])
-    settings = change(SETTINGS, class_weights=class_weights, batch_size=8, head_epochs=1, head_learning_rate=1e-12)
-    head = resnet.build_head(embeddings, [], 2)
-    losses = -np.log(np.asarray(head(embeddings))[range(8), labels])
-    data = training.batch_embeddings(Embedded(embeddings, labels, []), 8)
-    (row,) = training.train_phase(HEAD, head, data, data, labels, settings, devices, str(tmp_path))
-    weights = np.where(labels == 0, 2 / 3, 2) if class_weights == "balanced" else np.ones(8)
-    assert row.loss == pytest.approx((weights * losses).mean(), rel=1e-3)
-    assert row.val_loss == pytest.approx(losses.mean(), rel=1e-3)
-    assert abs((weights * losses).mean() / losses.mean() - 1) > 0.01 or class_weights == "none"
 
 
 @pytest.fixture(scope="module")
@@ -324,30 +213,6 @@ def test_a_run_says_how_far_it_is(noise, small_base, frozen_like, devices, tmp_p
     )
 
 
-@pytest.fixture(scope="module")
-def embedded_noise(small_base):
-    """Pixels of 20 images, and what a small base makes of them; to train and to validate on."""
-    random = np.random.default_rng(0)
-    base = small_base(32, "random")
-    embedder = resnet.build_embedder(base)
-    extractor, _ = split_keras(base, "conv4_block6_out")
-
-    def make(count):
-        images = random.normal(0, 50, (count, 32, 32, 3)).astype(np.float32)
-        labels = np.arange(count) % 2
-        embedded = Embedded(embedder.predict_on_batch(images), labels, [])
-        below = tf.cast(extractor.predict_on_batch(images), tf.bfloat16).numpy()
-        batches = tf.data.Dataset.from_tensor_slices((images, labels)).batch(8)
-        return types.SimpleNamespace(embedded=embedded, below=batch(below, labels), images=batches)
-
-    return [make(20)] * 2  # validated on what it is trained on: it gets better
-
-
-def batch(features, labels):
-    """Batches features from memory, as `read_features` does from the store; the last batch is smaller."""
-    return tf.data.Dataset.from_tensor_slices((features, labels)).batch(8)
-
-
 def fine_tune(noise, small_base, frozen_like, devices, tmp_path, with_features, **changes):
     """Both phases on embeddings, and phase 2 from features or from the images."""
     train_noise, val_noise = noise
@@ -410,34 +275,6 @@ def test_a_fine_tuned_base_is_scored_and_left_in_float32(embedded_noise, small_b
         np.testing.assert_allclose(np.asarray(network(images)).sum(axis=1), 1, atol=1e-5)
 
 
-def train_below_a_faint_head(embedded_noise, small_base, devices, tmp_path):
-    """Trains the convolution below a frozen head whose gradients are near 1e-9; returns the change of its kernel."""
-    data = embedded_noise[0]
-    base = small_base(32, "random")
-    resnet.freeze_below(base, "conv5_block3")
-    head = resnet.build_head(data.embedded.embeddings, [], 2)
-    *constants, kernel, bias = head.get_weights()
-    head.set_weights([*constants, kernel * 1e-6, bias])
-    head.trainable = False
-    layer = base.get_layer("conv5_block3_3_conv")
-    network = resnet.assemble_tail(base, "conv4_block6_out", head, devices.precision)
-    before = np.copy(layer.get_weights()[0])
-    settings = change(SETTINGS, fine_tune_epochs=1)
-    training.train_phase(
-        FINE_TUNE, network, data.below, data.below, data.embedded.labels, settings, devices, str(tmp_path)
-    )
-    return (layer.get_weights()[0] - before).ravel()
-
-
-def test_float16_trains_on_gradients_that_float16_rounds_to_0(embedded_noise, small_base, devices, tmp_path):
-    """With loss scaling the kernel moves as it does in float32. Without, 99 of 100 of its weights stay."""
-    expected = train_below_a_faint_head(embedded_noise, small_base, devices, tmp_path)
-    float16 = Devices("float16", Device(), tf.distribute.get_strategy())
-    moved = train_below_a_faint_head(embedded_noise, small_base, float16, tmp_path)
-    assert np.mean(moved != 0) == pytest.approx(np.mean(expected != 0), abs=0.02)
-    assert np.corrcoef(moved, expected)[0, 1] > 0.95
-
-
 OPTIONS = {
     "schedule": {"fine_tune_schedule": "cosine", "fine_tune_warmup": 0.3},
     "clipping": {"fine_tune_clip_norm": 0.01},
@@ -456,7 +293,7 @@ class Killed(BaseException):
 def check_that_a_killed_training_ends_the_same(train, monkeypatch):
     """A training that is killed in its second epoch of phase 2 leaves nothing that the next one would start from."""
     base, trained = train()
-    progressed, steps = training.ReportProgress.on_train_batch_end, itertools.count(1)
+    progressed, steps = ReportProgress.on_train_batch_end, itertools.count(1)
 
     def kill(callback, batch, logs=None):
         progressed(callback, batch, logs)
@@ -465,7 +302,7 @@ def check_that_a_killed_training_ends_the_same(train, monkeypatch):
             raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(training.ReportProgress, "on_train_batch_end", kill)
+        patch.setattr(ReportProgress, "on_train_batch_end", kill)
         with pytest.raises(Killed):
             train()
     again, retrained = train()
@@ -505,14 +342,14 @@ def test_the_average_of_the_weights_is_kept_and_the_schedule_counts_the_steps_of
 ):
     """The average lags behind the last step, and the history has its loss. A cosine ends with the last step."""
     kernels, rates = [], {"head": [], "fine-tuning": []}
-    progressed = training.ReportProgress.on_train_batch_end
+    progressed = ReportProgress.on_train_batch_end
 
     def record(callback, batch, logs=None):
         progressed(callback, batch, logs)
         kernels.append(np.asarray(callback.model.trainable_variables[0]))
         rates[callback._step].append(float(callback.model.optimizer.learning_rate))
 
-    monkeypatch.setattr(training.ReportProgress, "on_train_batch_end", record)
+    monkeypatch.setattr(ReportProgress, "on_train_batch_end", record)
     changes = {**LEARNS, "batch_size": 8, "fine_tune_schedule": "cosine", "fine_tune_average": 0.5, "head_epochs": 1}
     base, trained = fine_tune(embedded_noise, small_base, frozen_like, devices, tmp_path, True, **changes)
     np.testing.assert_allclose(rates["head"], PHASE_2_LEARNS["head_learning_rate"], rtol=1e-6)

@@ -14,7 +14,7 @@ sys.path[:0] = [str(HERE.parents[2]), str(HERE), str(HERE.parents[1] / "fixtures
 
 import numpy as np
 from small_networks import build_small_base
-from test_training import EVERY_OPTION, batch
+from test_training import EVERY_OPTION
 from training_settings import SETTINGS, change
 
 from components.devices import Device
@@ -35,7 +35,8 @@ def main() -> None:
     labels = np.arange(30) % 2
     embeddings = (random.normal(0, 1, (30, 2048)) + labels[:, np.newaxis]).astype(np.float32)
     embedded = Embedded(embeddings, labels, [])
-    below = batch(random.normal(0, 1, (30, 2, 2, 16)).astype(np.float32), labels)
+    features = random.normal(0, 1, (30, 2, 2, 16)).astype(np.float32)
+    below = tf.data.Dataset.from_tensor_slices((features, labels)).batch(8)
     precision = sys.argv[2]
     settings = change(SETTINGS, batch_size=8, head_epochs=4, fine_tune_epochs=1)
     settings = settings if precision == "float32" else change(settings, **EVERY_OPTION)

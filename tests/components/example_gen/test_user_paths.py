@@ -1,0 +1,38 @@
+"""Names of files and folders are replaced by the files to read."""
+
+import pytest
+
+from components.example_gen.user_paths import list_paths
+from schema.errors import DataError, UsageError
+
+
+def test_a_folder_among_names_stands_for_the_files_below_it(tmp_path):
+    """They are sorted, without hidden and side files, as an ingest lists them; other names stay, in their order."""
+    for path in ("b.jpg", "a/c.jpg", "Thumbs.db", ".hidden.jpg", "@eaDir/d.jpg", "notes.txt"):
+        (tmp_path / "new" / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "new" / path).write_bytes(b"abc")
+    names = ["z.jpg", str(tmp_path / "new"), "missing.jpg"]
+    assert list_paths(names) == ["z.jpg", f"{tmp_path}/new/a/c.jpg", f"{tmp_path}/new/b.jpg", "missing.jpg"]
+
+
+def test_a_folder_without_a_file_is_refused(tmp_path):
+    with pytest.raises(DataError, match="no file in this folder"):
+        list_paths([str(tmp_path)])
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("-", "-: the standard input is not read. Write the image into a file"),
+        ("https://example.org/cat.jpg", "https://example.org/cat.jpg: addresses of the web are not read. Download it"),
+        ("HTTP://EXAMPLE.ORG/A.JPG", "addresses of the web"),
+    ],
+)
+def test_what_is_no_file_of_this_machine_is_said(name, said, tmp_path, monkeypatch):
+    """The error comes before a model is loaded; an existing file of that name is accepted."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError) as caught:
+        list_paths(["cat.jpg", name])
+    assert said in str(caught.value)
+    (tmp_path / "-").write_bytes(b"")
+    assert list_paths(["-", "gs://bucket/a.jpg"]) == ["-", "gs://bucket/a.jpg"]
