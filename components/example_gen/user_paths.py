@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable, Mapping
 
 from components.example_gen.ignored import Ignored
-from components.example_gen.walk import Root, Walk, list_folder
+from components.example_gen.walk import Root, Walk, list_folder, refuse_folder
 from schema.errors import DataError, UsageError
 from schema.text import printable
 
@@ -56,7 +56,11 @@ def list_files(folder: str, follow_links: bool = False) -> tuple[list[str], Mapp
     """
     ignored = Ignored()
     walk = Walk(folder, ignored, follow_links)
-    linked = [os.path.join(folder, name) for name in list_folder(folder)[0] if _is_linked_class(folder, name)]
+    try:
+        folders, _ = list_folder(folder)
+    except OSError as error:
+        refuse_folder(error)
+    linked = [os.path.join(folder, name) for name in folders if _is_linked_class(folder, name)]
     walk.walk([Root(folder), *(Root(path, os.path.basename(path)) for path in linked)])
     return sorted(file.path for file in walk.files), ignored.counts
 

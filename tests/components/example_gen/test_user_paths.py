@@ -1,5 +1,8 @@
 """Names of files and folders are replaced by the files to read."""
 
+import errno
+import os
+
 import pytest
 
 from components.example_gen.user_paths import list_paths
@@ -17,6 +20,19 @@ def test_a_folder_among_names_stands_for_the_files_below_it(tmp_path):
 
 def test_a_folder_without_a_file_is_refused(tmp_path):
     with pytest.raises(DataError, match="no file in this folder"):
+        list_paths([str(tmp_path)])
+
+
+def test_a_folder_that_cannot_be_listed_is_named(tmp_path, monkeypatch):
+    """A stand-in refuses, because root may list any folder."""
+
+    def refuse(folder):
+        raise PermissionError(errno.EACCES, "Permission denied", folder)
+
+    monkeypatch.setattr(os, "listdir", refuse)
+    with pytest.raises(
+        DataError, match=f"{tmp_path}: the folder cannot be listed: Permission denied. Make it readable"
+    ):
         list_paths([str(tmp_path)])
 
 

@@ -439,7 +439,7 @@ def test_phase_2_with_xla_trains_the_same_model(embedded_noise, small_base, froz
 
     one_device = tf.distribute.get_strategy()
     common = (embedded_noise, small_base, frozen_like)
-    changes = {"with_features": True, "class_weights": "balanced", **BRIEF, **LEARNS}
+    changes = {"with_features": True, "class_weights": "balanced", "batch_size": 8, **BRIEF, **LEARNS}
     base, trained = fine_tune(*common, Devices("float32", Device(), one_device), tmp_path, **changes)
     compiled, retrained = fine_tune(*common, Compiling("float32", Device(), one_device), tmp_path, **changes)
     assert (trained.xla, retrained.xla) == (False, True)
