@@ -76,7 +76,10 @@ def preprocess_image(
 
     Args:
         encoded: string scalar.
-        image_size, max_megapixels, orientation, resize: as for `preprocess_images`.
+        image_size: as for `preprocess_images`.
+        max_megapixels: as for `reject_oversized`.
+        orientation: as for `preprocess_images`.
+        resize: as for `resize_image`.
     Returns:
         float32 [image_size, image_size, 3]; red, green, blue, 0 to 255.
     """
