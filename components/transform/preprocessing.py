@@ -62,8 +62,7 @@ def preprocess_images(
         return preprocess_image(image, image_size, max_megapixels, orientation, resize)
 
     shape = tf.TensorSpec([image_size, image_size, 3], tf.float32)
-    # Elsewhere than in tf.data, TensorFlow would put the resizing on a card, one image after the other.
-    with tf.device("/CPU:0"):
+    with tf.device("/CPU:0"):  # see `preprocess_image`
         images = tf.map_fn(preprocess, encoded, fn_output_signature=shape)
     return resnet50.preprocess_input(images)
 
@@ -83,12 +82,14 @@ def preprocess_image(
     Returns:
         float32 [image_size, image_size, 3]; red, green, blue, 0 to 255.
     """
-    header = reject_oversized(encoded, max_megapixels)
-    octave = choose_octave(header, image_size, longer=resize == "pad")
-    extent = tf.cast(header.size[::-1], tf.float32) / tf.gather(tf.constant(RATIOS, tf.float32), octave)
-    resized = resize_image(decode_image(header.encoded, octave), image_size, resize, extent)
-    # Turned last: these are the fewest pixels. The square has the same middle in each orientation.
-    return turn_upright(resized, header.orientation) if orientation == "exif" else resized
+    # Elsewhere than in tf.data, TensorFlow would put the resizing on a card, one image after the other.
+    with tf.device("/CPU:0"):
+        header = reject_oversized(encoded, max_megapixels)
+        octave = choose_octave(header, image_size, longer=resize == "pad")
+        extent = tf.cast(header.size[::-1], tf.float32) / tf.gather(tf.constant(RATIOS, tf.float32), octave)
+        resized = resize_image(decode_image(header.encoded, octave), image_size, resize, extent)
+        # Turned last: these are the fewest pixels. The square has the same middle in each orientation.
+        return turn_upright(resized, header.orientation) if orientation == "exif" else resized
 
 
 def to_uint8(pixels: tf.Tensor) -> tf.Tensor:

@@ -55,8 +55,8 @@ def write_examples(serialize):
 
 
 @pytest.fixture(scope="module")
-def bases():
-    """Builds and traces a base once for all runs of the Embedder of a module, which do not change it."""
+def bases(small_base):
+    """Builds and traces a small base once for all runs of the Embedder of a module, which do not change it."""
     with pytest.MonkeyPatch.context() as patch:
         cached = functools.cache(FrozenBase)
         for module in (component, worker):
