@@ -326,14 +326,14 @@ def embed(here, workspace, keys, target):
 def test_embedder_on_two_workers_writes_what_one_process_writes(
     here, workspace, on_two_workers, workers_python, tmp_path
 ):
-    """A file of examples each; both processes have written embeddings, and these are equal to the last bit."""
+    """A file of each split; both processes have written embeddings, and these are equal to the last bit."""
     check_engine(Beam(**on_two_workers), {"data": "/", "out": str(tmp_path)})
     prepare_code(Beam(**on_two_workers), str(tmp_path))
     with watch_writes(workers_python.parent) as written:
         embeddings, images = embed(here, workspace, on_two_workers, tmp_path)
     assert embeddings == read_examples(here[1]["Embedder"]["embeddings"])
     per_file = [len(rows) for rows in embeddings.values()]
-    assert (len(per_file), sum(per_file)) == (2, images)
+    assert (len(per_file), sum(per_file)) == (len(features.SPLITS), images)
     row = 4 * 2048  # bytes of an embedding, which goes into the file and into the store
     assert sorted(bytes_written > 2 * row * min(per_file) for bytes_written in written.values()) == [True, True]
 
