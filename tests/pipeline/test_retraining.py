@@ -176,7 +176,7 @@ def test_other_images_stop_a_run_before_training(second, run_nightly, photos, di
         run_nightly(window_end="2026-11-25", window_days=1)
     shutil.rmtree(folder)
     assert re.search("brightness drifted: the mean pixel value is .* max_brightness_drift", str(caught.value))
-    assert re.search("label mix drifted: 8.% of the images are 0, and 3.% of those of version", str(caught.value))
+    assert re.search("label mix drifted: 8. % of the images are 0, and 3. % of those of version", str(caught.value))
     assert pushed_versions() == before
 
 
