@@ -116,8 +116,10 @@ def inspect(config: Config, listing: layout.Listing, sample: int = 0) -> Finding
 
 
 def _spread(files: tuple[layout.ImageFile, ...], most: int) -> tuple[layout.ImageFile, ...]:
-    """Returns every nth file by path, at most `most`: each class keeps its share."""
-    return files[:: -(-len(files) // most)] if most else files
+    """Returns `most` files at equal distances by path, or all if there are fewer: each class keeps its share."""
+    if not most or most >= len(files):
+        return files
+    return tuple(files[index * len(files) // most] for index in range(most))
 
 
 def _measure(kept: list[Record], image_size: int) -> Sizes | None:

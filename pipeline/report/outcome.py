@@ -10,7 +10,7 @@ from components.records.push import SUPERSEDED
 from pipeline.check.left_out import suggest_conversion
 from pipeline.report.advice import advise
 from pipeline.report.sources import RunFiles
-from pipeline.workspace.manifest import INTERRUPTED, RunManifest
+from pipeline.workspace.manifest import RunManifest, is_interruption
 from schema.text import list_some, quote
 from serving.releases import versions
 
@@ -79,7 +79,7 @@ def _describe_unknown(files: RunFiles) -> Outcome:
 def _describe_failure(files: RunFiles, failed: str) -> Outcome:
     first, *others = failed.splitlines() or [""]
     first, _, way = first.partition(". ")  # the first sentence of an error is the problem, the rest is the way out
-    if first.startswith(INTERRUPTED):
+    if is_interruption(first):
         steps = [Step("Start the run again: finished components are not repeated."), _look_at_log(files)]
         return Outcome("failed", "Interrupted", f"The run was interrupted{_at(files)}.", others, steps)
     advice = suggest_conversion(files.left_out, files.images or "DATA")

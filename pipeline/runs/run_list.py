@@ -15,7 +15,7 @@ from pipeline.console.listing import print_list
 from pipeline.console.printing import print_plain
 from pipeline.report.formats import write_duration
 from pipeline.runs.find import list_or_refuse
-from pipeline.workspace.manifest import INTERRUPTED, RunManifest
+from pipeline.workspace.manifest import RunManifest, is_interruption
 from pipeline.workspace.pushed_models import color_state, list_states
 from pipeline.workspace.workspace import PAGE, Workspace, find_start
 from schema.text import printable
@@ -82,7 +82,7 @@ def describe_outcome(manifest: RunManifest | None, damaged: bool = False) -> str
     if manifest is None:
         return DAMAGED if damaged else NOT_ENDED
     if manifest.failed is not None:
-        return "interrupted" if manifest.failed.startswith(INTERRUPTED) else "failed"
+        return "interrupted" if is_interruption(manifest.failed) else "failed"
     if manifest.evaluation is None:
         return "ended early"
     if manifest.is_refused:

@@ -5,6 +5,7 @@ A run writes one of `RunResult`, `SkippedRun` and `FailedRun`.
 """
 
 import json
+import re
 from typing import Any, ClassVar, Literal
 
 import pydantic
@@ -24,7 +25,8 @@ _RECORDS: dict[str, type[Document]] = {
     "evaluation": EvaluationSummary,
     "serving": ServingVerdict,
 }
-INTERRUPTED = ("KeyboardInterrupt", "SystemExit", "StoppedError")  # beginnings of `failed` after a signal
+# Beginning of `failed` after a signal; Beam raises what stopped a step as a RuntimeError with its name.
+_INTERRUPTED = re.compile(r"""(?:RuntimeError\(["'])?(?:KeyboardInterrupt|SystemExit|StoppedError)\b""")
 NOT_PRINTED = (  # what `--json` of a run lacks
     "config",
     "resolved",
@@ -34,6 +36,11 @@ NOT_PRINTED = (  # what `--json` of a run lacks
     "computations",
     "card_waited",
 )
+
+
+def is_interruption(failed: str) -> bool:
+    """Tells whether a run stopped by a signal, such as Ctrl-C, by the reason in its manifest."""
+    return _INTERRUPTED.match(failed) is not None
 
 
 class EmbeddingUse(Fields):

@@ -155,7 +155,18 @@ def prepare(out: str) -> Workspace:
         _write_format(workspace.root / _FORMAT_FILE)
     except OSError as error:
         raise UsageError(f"{out}: cannot be written: {error.strerror}. Choose another folder with --out.") from None
+    _check_access(workspace)
     return workspace
+
+
+def _check_access(workspace: Workspace) -> None:
+    """Refuses a workspace in which another user has run before, such as root in a container."""
+    for path in (workspace.root, workspace.runs, workspace.log, workspace.root / _LOCK):
+        if path.exists() and not os.access(path, os.W_OK):
+            raise UsageError(
+                f"{path}: this user may not write there. Change that (chown, chmod), or choose another folder "
+                "with --out."
+            )
 
 
 def make_run_id() -> str:

@@ -161,6 +161,9 @@ def test_init_looks_at_a_sample(graft, tmp_path, monkeypatch):
     assert "1 x empty file: cats/004.jpeg" in done.out
     assert "train" not in done.out
     assert done.out.splitlines()[-2:] == ["Wrote:    graft.toml", "Next:     ./graft run"]
+    assert (
+        "40 files in 2 classes; 30 of them were read, spread over all" in graft("check", "photos", "--sample", "30").out
+    )
 
 
 def test_names_with_control_characters_do_not_reach_the_terminal(graft, photos):

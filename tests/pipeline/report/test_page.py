@@ -20,6 +20,10 @@ WRITTEN = {
     "skipped": (write_skipped, "Nothing was trained: no new image."),
     "failed": (lambda *a: write_failed(*a, "7 files are broken. Mend them.\n  a.jpg: empty"), "7 files are broken."),
     "interrupted": (lambda *a: write_failed(*a, "KeyboardInterrupt()"), "The run was interrupted"),
+    "interrupted in Beam": (
+        lambda *a: write_failed(*a, """RuntimeError("KeyboardInterrupt [while running 'Embed']")"""),
+        "The run was interrupted",
+    ),
     "killed": (lambda *a: None, "This run has not ended, or its process was killed."),
 }
 

@@ -136,7 +136,10 @@ OUTCOMES = {
     ),
     "ended early": run_folders.write_skipped,
     "failed": lambda *a: run_folders.write_failed(*a, "bad data"),
-    "interrupted": lambda *a: run_folders.write_failed(*a, "KeyboardInterrupt()"),
+    "interrupted": lambda *a: run_folders.write_failed(
+        *a,
+        """RuntimeError("KeyboardInterrupt [while running 'Embed']")""",  # as Beam raises it
+    ),
 }
 
 

@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import os
 import pathlib
 import time
 
@@ -41,6 +42,20 @@ def test_workspace_that_cannot_be_made_is_named(tmp_path):
     """A file stands where the folder should be."""
     (tmp_path / "out").write_text("")
     with pytest.raises(UsageError, match=r"out: cannot be written: .*--out"), open_workspace(str(tmp_path / "out")):
+        pass
+
+
+@pytest.mark.parametrize("name", ["", "runs", "graft.log", ".lock"])
+def test_workspace_of_another_user_is_refused(name, tmp_path, monkeypatch):
+    """A run as root leaves files that others may read. A stand-in denies, because root may write anywhere."""
+    with open_workspace(str(tmp_path / "out")):
+        pass
+    own, allowed = str(tmp_path / "out" / name).rstrip("/"), os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: str(path) != own and allowed(path, mode))
+    with (
+        pytest.raises(UsageError, match=f"^{own}: this user may not write there"),
+        open_workspace(str(tmp_path / "out")),
+    ):
         pass
 
 
