@@ -12,6 +12,7 @@ from components.proportions import count_images, count_needed
 from components.records.ingest import IngestSummary
 from components.records.quarantine import LeftOut
 from schema.features import SPLITS, TEST, TRAIN
+from schema.shares import write_percent
 from schema.text import list_some
 
 _SHOWN = 10  # files or classes named in a message
@@ -55,8 +56,8 @@ def _check_broken(ingest: IngestSummary, left_out: Sequence[LeftOut], limit: flo
     listed = [f"  {file.path}: {file.reason}" for file in broken[:_SHOWN]]
     if len(broken) > _SHOWN:
         listed.append(f"  and {len(broken) - _SHOWN} more")
-    allowed = f"max_bad_fraction allows {100 * limit:.1f} %"
-    counted = f"{len(broken)} of {ingest.files} files ({100 * share:.1f} %) are broken; {allowed}."
+    allowed = f"max_bad_fraction allows {write_percent(limit)}"
+    counted = f"{len(broken)} of {ingest.files} files ({write_percent(share)}) are broken; {allowed}."
     gone = sum(file.reason == GONE for file in broken)
     if gone:  # a higher max_bad_fraction would train on the files that happened to be there
         way = f"{gone} of them vanished while the folder was read: run again when the folder is at rest."
@@ -84,12 +85,10 @@ def check_classes(found: Iterable[str], classes: list[str], left_out: Sequence[L
         )
     gone = [c for c in classes if c not in set(found)]
     lost = collections.Counter(file.label for file in left_out)
-    reasons: dict[tuple[str, ...], str] = {
-        (name,): f"all of its {lost[name]} files were left out" for name in gone if lost[name]
-    }
-    if absent := tuple(name for name in gone if not lost[name]):
-        reasons[absent] = "there is no such folder with images"
-    for names, why in reasons.items():
+    reasons = [([name], f"all of its {lost[name]} files were left out") for name in gone if lost[name]]
+    if absent := [name for name in gone if not lost[name]]:
+        reasons.append((absent, "there is no such folder with images"))
+    for names, why in reasons:
         problems.append(
             f"vanished class: no image of {list_some(list(map(repr, names)), _SHOWN)} is left: {why}. "
             "Bring them back, or name the classes with --classes."

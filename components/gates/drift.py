@@ -15,6 +15,7 @@ from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2, statistics_p
 from components.embedder.moments import FILE as MOMENTS
 from components.embedder.moments import Moments, measure_distance
 from schema.features import BRIGHTNESS, LABEL, TRAIN
+from schema.shares import write_percent
 from serving.releases import versions
 from serving.storage.saved_model import EXTRA_ASSETS
 from serving.storage.side_files import DamagedError, read_bytes
@@ -157,7 +158,7 @@ def _describe_labels(
 ) -> str:
     shares, old = _read_shares(current), _read_shares(before)
     name = max(sorted({*shares, *old}), key=lambda label: abs(shares.get(label, 0) - old.get(label, 0)))
-    now, then = (f"{100 * counted.get(name, 0):.0f} %" for counted in (shares, old))
+    now, then = (write_percent(counted.get(name, 0), 0) for counted in (shares, old))
     return (
         f"the label mix drifted: {now} of the images are {name}, and {then} of those of version {live} were; "
         f"max_label_drift allows {measured.threshold:g}. "

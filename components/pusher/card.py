@@ -5,6 +5,7 @@ only the Pusher knows number and time of the version. So the card is filled from
 manifest of a local run.
 """
 
+import functools
 import pathlib
 from typing import Any
 
@@ -14,6 +15,7 @@ from components.evaluator.answers import Share
 from components.pusher.card_facts import CardFacts, list_settings
 from components.pusher.markdown import Markdown, escape, write_code
 from schema.features import SPLITS, TEST
+from schema.shares import write_percent
 from schema.version import VERSION
 from serving.image import IMAGE
 from serving.releases.record import VersionRecord
@@ -47,7 +49,12 @@ def render_card(facts: CardFacts, record: VersionRecord) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"figure": _figure, "percent": _percent, "code": write_code, "interval": _interval}
+    environment.filters |= {
+        "figure": _figure,
+        "percent": functools.partial(write_percent, digits=0),
+        "code": write_code,
+        "interval": _interval,
+    }
     config = record.config.model_dump()
     return environment.get_template(_TEMPLATE).render(
         facts=facts,
@@ -134,10 +141,6 @@ def _finalize(value: Any) -> Any:
 
 def _figure(value: float | None, digits: int = 3) -> str:
     return _NONE if value is None else f"{value:.{digits}f}"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %"
 
 
 def _interval(pair: tuple[float, float] | None) -> str:

@@ -19,6 +19,7 @@ from pipeline.config.options import write_words
 from pipeline.console.estimates import write_estimate
 from pipeline.console.printing import print_labelled, print_unbroken
 from schema.features import SPLITS
+from schema.shares import write_percent
 from schema.text import list_some, printable, quote
 
 _CLASSES = 20  # classes to show; a folder may have thousands
@@ -92,7 +93,7 @@ def _print_left_out(findings: Findings, config: Config, console: Console) -> Non
     if not findings.left_out:
         print_labelled(console, "Left out:", "none")
         return
-    share, limit = (f"{100 * value:.1f} %" for value in (broken / findings.read, config.max_bad_fraction))
+    share, limit = map(write_percent, (broken / findings.read, config.max_bad_fraction))
     files = f"{len(findings.left_out)} {'file' if len(findings.left_out) == 1 else 'files'}"
     print_labelled(console, "Left out:", f"{files} ({broken} broken, {share}; a run stops above {limit})")
     for reason, paths in group_by_reason(findings.left_out).items():

@@ -1,11 +1,13 @@
 """Renders numbers of reports as text: counts, shares, durations."""
 
+from schema import shares
+
 _NONE = "\N{EN DASH}"  # replaces an unknown figure
 
 
 def write_percent(share: float | None, digits: int = 1) -> str:
     """Renders a share as "95.0 %"."""
-    return _NONE if share is None else f"{share:.{digits}%}".replace("%", " %")
+    return _NONE if share is None else shares.write_percent(share, digits)
 
 
 def write_figure(value: float | None, digits: int = 3) -> str:

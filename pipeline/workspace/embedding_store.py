@@ -14,6 +14,7 @@ from pipeline.console.printing import print_plain
 from pipeline.workspace.manifest import EmbeddingUse
 from pipeline.workspace.workspace import Workspace, open_workspace
 from schema.errors import GraftError, UsageError
+from schema.shares import write_percent
 from serving.releases import versions
 from serving.storage.listing import measure
 
@@ -146,6 +147,6 @@ def _hit_rates(workspace: Workspace) -> list[str]:
         images, computed = sum(use.images for use in chosen), sum(use.computed for use in chosen)
         if images:
             lines.append(
-                f"Hit rate, {name}: {100 * (1 - computed / images):.1f} % ({images - computed:,} of {images:,} images)"
+                f"Hit rate, {name}: {write_percent(1 - computed / images)} ({images - computed:,} of {images:,} images)"
             )
     return lines
