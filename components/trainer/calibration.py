@@ -31,9 +31,9 @@ def calibrate(val: Scored, coverage: float | None, distances: np.ndarray | None 
     elif coverage is not None:
         scaled = scale_probabilities(val.probabilities, temperature.value)
         threshold, problem = find_threshold(scaled.max(axis=1, initial=0) if distances is None else distances, coverage)
-    for what, reason in (("temperature is 1", temperature.problem), ("all images are accepted", problem)):
+    for what, reason in (("the temperature is 1", temperature.problem), ("all images are accepted", problem)):
         if reason:
-            logging.warning("Trainer: the %s: %s.", what, reason)
+            logging.warning("Trainer: %s: %s.", what, reason)
     return Calibration(
         temperature=temperature.value,
         temperature_problem=temperature.problem,
