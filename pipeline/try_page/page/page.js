@@ -78,14 +78,14 @@ function add(files) {
     notice(`${counted(MOST, "picture")} at the most: ${counted(left, "file")} left out. ./graft predict FOLDER takes any number.`);
   }
   batches += 1;
-  queue.add(taken.map((file) => ({ file, batch: batches, few: taken.length <= FEW })));
+  queue.add(taken.map((file, index) => ({ file, rank: index - batches * MOST, few: taken.length <= FEW })));
 }
 
-/** Puts the newest drop before the others, in its own order. */
+/** Puts the newest drop before the others, in its own order: two are asked at a time, and the later may be first. */
 function place(job) {
-  const older = [...at("results").children].find((element) => Number(element.dataset.batch) < job.batch);
-  job.card.element.dataset.batch = job.batch;
-  at("results").insertBefore(job.card.element, older ?? null);
+  const next = [...at("results").children].find((element) => Number(element.dataset.rank) > job.rank);
+  job.card.element.dataset.rank = job.rank;
+  at("results").insertBefore(job.card.element, next ?? null);
   cards.add(job.card);
 }
 

@@ -305,6 +305,25 @@ def test_failures_of_one_picture_are_told_on_its_card(fresh, served, tmp_path):
 
 
 @long
+def test_cards_stand_in_the_order_of_the_drop(fresh, served, files):
+    """Also where the page, of which the server is not heard of yet, hears of the second picture first."""
+    _, address = served
+    slow = (
+        "{ const ask = window.fetch; let asked = 0; window.fetch = async (...given) => {"
+        "if (given[0] === 'model' && (asked += 1) < 3) await new Promise(wake => setTimeout(wake, 1000));"
+        "return ask(...given) } }"
+    )
+    script = fresh.call("Page.addScriptToEvaluateOnNewDocument", source=slow)
+    try:
+        fresh.open(address)
+        fresh.drop("#drop", *files)
+        fresh.wait_for(f"{ANSWERED} == 3")
+    finally:
+        fresh.call("Page.removeScriptToEvaluateOnNewDocument", **script)
+    assert [card[-1] for card in fresh.evaluate(CARDS)] == [file.name for file in files]
+
+
+@long
 def test_a_model_that_takes_no_images_is_told(fresh, served, files):
     stand_in, address = served
     metadata = make_metadata()
