@@ -1,15 +1,16 @@
 """Files and folders that a user names in a command; the files of a folder are listed by the rules of an ingest."""
 
+import collections
 import os
 from collections.abc import Iterable, Mapping
 
-from components.example_gen.ignored import Ignored
+from components.example_gen.ignored import Ignored, describe
 from components.example_gen.walk import Root, Walk, list_folder, refuse_folder
 from schema.errors import DataError, UsageError
 from schema.text import printable
 
 
-def list_paths(names: Iterable[str]) -> list[str]:
+def list_paths(names: Iterable[str]) -> tuple[list[str], dict[str, collections.Counter[str]]]:
     """Replaces each folder among the names by the files below that folder.
 
     Links are followed out of the folder, too, because these images are not trained on.
@@ -17,22 +18,27 @@ def list_paths(names: Iterable[str]) -> list[str]:
     Args:
         names: paths of files and folders on this machine.
     Returns:
-        Paths of files; the files of a folder are sorted, without hidden and side files.
+        Paths of files, those of a folder sorted, without hidden and side files; and the counts of what is ignored in
+        the folders by kind and name, as `Listing.ignored`.
     Raises:
         DataError: if a folder has no file, or cannot be listed.
         UsageError: if a name is "-" for the standard input, or a web address.
     """
     paths: list[str] = []
+    ignored: dict[str, collections.Counter[str]] = {}
     for name in names:
         _check_is_file_name(name)
         if not os.path.isdir(name):
             paths.append(name)
             continue
-        found, _ = list_files(name, follow_links=True)
+        found, counts = list_files(name, follow_links=True)
         if not found:
-            raise DataError(f"{name}: no file in this folder. Name images, or a folder with images.")
+            what = f"nothing but {', '.join(describe(counts))}" if counts else "no file"
+            raise DataError(f"{name}: {what} in this folder. Name images, or a folder with images.")
         paths += found
-    return paths
+        for kind, by_name in counts.items():
+            ignored.setdefault(kind, collections.Counter()).update(by_name)
+    return paths, ignored
 
 
 def _check_is_file_name(name: str) -> None:

@@ -1,6 +1,7 @@
 """Sums up the files that a run leaves out: by reason, and with the command that converts some of them."""
 
 import collections
+import os
 from collections.abc import Iterable
 
 from components.example_gen.duplicates import CONTRADICTION
@@ -31,13 +32,22 @@ def suggest_conversion(left_out: Iterable[LeftOut], data: str) -> tuple[str, str
         left_out: the files left out.
         data: the data folder; None is returned for a remote one, which must be copied first.
     """
-    formats = collections.Counter(_shorten(entry.reason) for entry in left_out)
-    found = [f"{count} {name}" for name, count in formats.most_common() if name in CONVERTIBLE]
-    if not found or is_remote(data):
-        return None
-    listed = " and ".join(filter(None, [", ".join(found[:-1]), found[-1]]))
-    folder = data.rstrip("/")
-    return f"{listed} can be read as JPEG", f"./graft convert {quote(folder)} {quote(folder + '-jpeg')}"
+    found = count_convertible(_shorten(entry.reason) for entry in left_out)
+    return None if not found or is_remote(data) else (found, write_convert(data))
+
+
+def count_convertible(formats: Iterable[str]) -> str:
+    """Returns a clause such as "2 HEIC and 1 WebP can be read as JPEG"; "" if none of the formats can be converted."""
+    counts = collections.Counter(name for name in formats if name in CONVERTIBLE).most_common()
+    found = [f"{count} {name}" for name, count in counts]
+    return f"{' and '.join(filter(None, [', '.join(found[:-1]), found[-1]]))} can be read as JPEG" if found else ""
+
+
+def write_convert(folder: str) -> str:
+    """Returns the command that converts the images of a folder into a folder beside it."""
+    folder = folder.rstrip("/") or "/"
+    named = os.path.abspath(folder) if os.path.basename(folder) in (".", "..") else folder
+    return f"./graft convert {quote(folder)} {quote(named + '-jpeg')}"
 
 
 def _shorten(reason: str) -> str:

@@ -1,13 +1,20 @@
 """`./graft predict`: names the classes of images."""
 
+import contextlib
 import pathlib
 import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import click
 
 from pipeline.config.here import choose_workspace, find_configured_workspace
 from pipeline.console.printing import echo
 from schema.errors import UsageError
+
+if TYPE_CHECKING:
+    from pipeline.pictures.overlay_folder import OverlayFolder
+    from serving.client.predict import Prediction
 
 
 @click.command(short_help="Classify images.")
@@ -45,52 +52,92 @@ def predict(
 
     A SavedModel is code that runs here: name models of your own alone.
     """
+    from components.example_gen.ignored import describe
     from components.example_gen.user_paths import list_paths
-    from pipeline.console.terminal import quietly
     from serving.process.muting import muted_stderr
+
+    _check_options(model, run_id, out, server, label)
+    paths, ignored = list_paths(images)
+    if ignored:
+        echo(f"Ignored: {', '.join(describe(ignored))}", err=True)
+    with _open_overlays(explain, images) as overlays:
+        with muted_stderr():
+            from pipeline.pictures.foreign_formats import ForeignFormats
+            from serving.client.predict import print_predictions
+        if server:
+            predictions = _ask_server(server, model or "graft", label, paths, explain=bool(overlays))
+        else:
+            predictions = _ask_model(_find_model(model, run_id, out), paths, explain=bool(overlays))
+        formats = ForeignFormats(images)
+        predictions = formats.name_all(predictions)
+        failed = print_predictions(overlays.write_all(predictions) if overlays else predictions, as_json)
+    if advice := formats.suggest_conversion():
+        echo(f"graft: {advice}", err=True)
+    if overlays and overlays.coarse:
+        echo(f"Note: {overlays.coarse}", err=True)
+    if failed or (overlays and overlays.missing):
+        sys.exit(3)
+
+
+def _check_options(model: str | None, run_id: str | None, out: str | None, server: str | None, label: str) -> None:
+    if (run_id or out) and (model or server):
+        raise click.UsageError(f"{'--run' if run_id else '--out'}: expected neither --model nor --server beside it.")
+    if label and not server:
+        raise click.UsageError("--label goes with --server: a server knows which version has which label.")
+
+
+def _open_overlays(
+    explain: str | None, images: tuple[str, ...]
+) -> "contextlib.AbstractContextManager[OverlayFolder | None]":
+    if not explain:
+        return contextlib.nullcontext()
+    from pipeline.pictures.overlay_folder import OverlayFolder
+
+    return OverlayFolder(explain, images)
+
+
+def _ask_server(server: str, name: str, label: str, paths: list[str], explain: bool) -> "Iterator[Prediction]":
+    """Names the version that answers, and yields the predictions of a server."""
+    from serving.client.addresses import without_password
+    from serving.process.muting import muted_stderr
+
+    with muted_stderr():
+        from serving.client.client import ask_version, connect
+    with connect(server, name, label) as client:
+        labelled = f", labelled {label}" if label else ""
+        version = ask_version(client)
+        echo(f"Model: {name}, version {version}{labelled}, of the server at {without_password(server)}", err=True)
+        yield from client.predict(paths, explain)
+
+
+def _ask_model(model: str, paths: list[str], explain: bool) -> "Iterator[Prediction]":
+    """Names the version that answers, and yields the predictions of a model in this process."""
+    from pipeline.console.terminal import quietly
+    from serving.client.predict import describe_model, find_version, predict_files
+
+    path = find_version(model)
+    echo(describe_model(path), err=True)
+    yield from quietly(predict_files(path, paths, explain))
+
+
+def _find_model(model: str | None, run_id: str | None, out: str | None) -> str:
+    """Returns the folder of the model that the options name, or of the newest pushed one.
+
+    Raises:
+        UsageError: if there is none.
+    """
+    from serving.client.predict import find_model
 
     if run_id:
         from pipeline.workspace.workspace import find_trained_model
 
-        if model or server:
-            raise click.UsageError("--run: expected neither --model nor --server beside it.")
-        model = find_trained_model(out or find_configured_workspace(), run_id)
-    elif out and (model or server):
-        raise click.UsageError("--out: expected neither --model nor --server beside it.")
+        return find_trained_model(out or find_configured_workspace(), run_id)
+    if model and not (pathlib.Path(model) / "serving").is_dir():
+        return model
+    from pipeline.workspace.workspace import describe_last_run
 
-    paths = list_paths(images)
-    overlays = None
-    if explain:
-        from pipeline.pictures.overlay_folder import OverlayFolder
-
-        overlays = OverlayFolder(explain, images)
-    with muted_stderr():
-        from serving.client.predict import describe_model, find_model, find_version, predict_files, print_predictions
-    if server:
-        with muted_stderr():
-            from serving.client.client import connect
-        echo(f"Model: {model or 'graft'}{label and f', version labelled {label}'}, of the server", err=True)
-        with connect(server, model or "graft", label) as client:
-            predictions = client.predict(paths, explain=bool(overlays))
-            failed = print_predictions(overlays.write_all(predictions) if overlays else predictions, as_json)
-    elif label:
-        raise click.UsageError("--label goes with --server: a server knows which version has which label.")
-    else:
-        if not model or (pathlib.Path(model) / "serving").is_dir():
-            from pipeline.workspace.workspace import describe_last_run
-
-            workspace = model or out or choose_workspace()
-            try:
-                model = find_model(workspace)
-            except UsageError as error:
-                raise UsageError(f"{error}{describe_last_run(workspace)}") from None
-        path = find_version(model)
-        echo(describe_model(path), err=True)
-        predictions = quietly(predict_files(path, paths, explain=bool(overlays)))
-        failed = print_predictions(overlays.write_all(predictions) if overlays else predictions, as_json)
-    if overlays and overlays.has_one_cell:
-        from serving.client.refusals import ONE_CELL
-
-        echo(f"graft: --explain: no heat maps: {ONE_CELL}", err=True)
-    if failed or (overlays and overlays.missing):
-        sys.exit(3)
+    workspace = model or out or choose_workspace()
+    try:
+        return find_model(workspace)
+    except UsageError as error:
+        raise UsageError(f"{error}{describe_last_run(workspace)}") from None

@@ -1,6 +1,7 @@
 """Folder of overlays: photographs with their heat maps, as `./graft predict --explain` writes them."""
 
 import collections
+import contextlib
 import dataclasses
 import io
 import os
@@ -28,12 +29,12 @@ _MOST_PIXELS = 150_000_000  # of a photograph; a PNG of this size takes 450 MB
 _MOST_NAME = 150  # bytes of a name before its number and ".jpg"
 
 
-class OverlayFolder:
-    """Writer of overlays, which replaces no file.
+class OverlayFolder(contextlib.AbstractContextManager["OverlayFolder"]):
+    """Writer of overlays, which replaces no file; the end of its context removes folders that it made in vain.
 
     Attributes:
         missing: number of predicted images that have no overlay.
-        has_one_cell: whether heat maps have one cell, which tells no parts of an image apart; such an image gets none.
+        coarse: sentence for the user if heat maps have few cells; else "".
     """
 
     def __init__(self, path: str, images: Sequence[str]):
@@ -48,6 +49,8 @@ class OverlayFolder:
         if is_remote(path):
             raise UsageError(f"--explain: {path} is not on this machine. Name a folder here.")
         _check_apart(path, images)
+        folder = pathlib.Path(path)
+        self._made = [above for above in (folder, *folder.parents) if not os.path.lexists(above)]
         try:
             os.makedirs(path, exist_ok=True)
             with tempfile.TemporaryFile(dir=path):
@@ -57,7 +60,13 @@ class OverlayFolder:
         self._path = path
         self._tried: collections.Counter[str] = collections.Counter()
         self.missing = 0
-        self.has_one_cell = False
+        self.coarse = ""
+
+    def __exit__(self, *error: object) -> None:
+        """Removes the folders that `__init__` made and that are still empty: the model was refused, or every image."""
+        with contextlib.suppress(OSError):
+            for folder in self._made:  # from below
+                folder.rmdir()
 
     def write_all(self, predictions: Iterable["Prediction"]) -> Iterator["Prediction"]:
         """Yields the predictions with the paths of their overlays, one after the other.
@@ -69,10 +78,8 @@ class OverlayFolder:
             yield prediction if prediction.problem else self._write(prediction)
 
     def _write(self, prediction: "Prediction") -> "Prediction":
-        if prediction.heat_map and prediction.heat_map.has_one_cell:
-            self.has_one_cell = True
-            self.missing += 1
-            return prediction
+        if prediction.heat_map:
+            self.coarse = prediction.heat_map.coarse
         try:
             encoded = _draw(prediction)
         except Exception as error:  # Pillow's decoders raise many types, and read other files than TensorFlow's

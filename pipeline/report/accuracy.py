@@ -150,7 +150,8 @@ def describe_reliability(files: RunFiles) -> dict[str, Any] | None:
 def describe_pictures(files: RunFiles, thumbnails: Thumbnails) -> dict[str, Any] | None:
     """Returns mistakes and uncertain images with pictures; None if the predictions of each image are missing.
 
-    The mistakes have heat maps besides; `unexplained` is the reason for no heat maps, or "".
+    The mistakes have heat maps besides; `unexplained` is the reason for no heat maps, or "", and `coarse` a sentence on
+    heat maps of few cells, or "".
     """
     answers = files.answers
     if answers is None:
@@ -166,6 +167,7 @@ def describe_pictures(files: RunFiles, thumbnails: Thumbnails) -> dict[str, Any]
         "mistakes": mistakes,
         "explained": bool(heat_maps),
         "unexplained": problem,
+        "coarse": next((heat_map.coarse for heat_map in heat_maps.values()), ""),
         "uncertain": _show(answers, figures.find_least_certain(answers, _MOST_UNCERTAIN), thumbnails),
     }
 

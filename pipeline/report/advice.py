@@ -79,7 +79,10 @@ def _look_at_classes(evaluation: EvaluationSummary) -> list[str]:
     never = [name for name, count in zip(evaluation.classes, predicted, strict=True) if not count]
     if not never:
         return []
-    return [f"No test image was taken for {list_some(never, 5)}: add images, or try --class-weights balanced."]
+    return [
+        f"The model predicts {list_some(never, 5)} for no test image: add images of "
+        f"{'this class' if len(never) == 1 else 'these classes'}, or try --class-weights balanced."
+    ]
 
 
 def _look_at_epochs(history: TrainingHistory, config: Config) -> list[str]:

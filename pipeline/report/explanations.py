@@ -31,18 +31,16 @@ def explain_images(files: RunFiles, paths: Sequence[str]) -> tuple[dict[str, "He
     model = _find_model(files)
     if not model:
         return {}, "the model of this run is gone"
+    from serving.client.heat_maps import OneCellError
+    from serving.client.refusals import ONE_CELL
+
     try:
-        return _keep_telling(_explain(model, files.images, chosen))
+        return _explain(model, files.images, chosen), ""
+    except OneCellError:
+        return {}, ONE_CELL
     except Exception as error:  # a damaged model can make any part of TensorFlow fail
         logging.warning("report: no heat maps: %r", error)
         return {}, "the model of this run has no signature explain, or cannot be loaded"
-
-
-def _keep_telling(maps: dict[str, "HeatMap"]) -> tuple[dict[str, "HeatMap"], str]:
-    """Returns the heat maps and "", or no maps and the reason, if each has one cell."""
-    from serving.client.refusals import ONE_CELL
-
-    return ({}, ONE_CELL) if maps and all(found.has_one_cell for found in maps.values()) else (maps, "")
 
 
 def _choose(folder: str, paths: Sequence[str]) -> list[str]:

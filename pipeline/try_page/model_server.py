@@ -16,7 +16,7 @@ import requests.auth
 
 from schema.errors import UsageError
 from serving.client.addresses import split_address, without_password
-from serving.client.refusals import ONE_CELL, explain_refusal
+from serving.client.refusals import ONE_CELL, describe_coarse, explain_refusal
 from serving.client.sessions import make_session
 
 SERVING, EXPLAIN = "serving_default", "explain"  # of serving/export/signatures.py, which imports TensorFlow
@@ -138,8 +138,8 @@ class ModelServer:
         """Asks for the heat map of an encoded image.
 
         Returns:
-            `heatmap`: rows of numbers from 0 to 1, of the square that the network sees; and `resize`, how that square
-            is made of the image, if the model has that output.
+            `heatmap`: rows of numbers from 0 to 1, of the square that the network sees; `coarse`, a sentence for a map
+            of few cells, or ""; and `resize`, how that square is made of the image, if the model has that output.
         Raises:
             AnswerError: if there is no answer.
         """
@@ -154,7 +154,8 @@ class ModelServer:
         if len(heatmap) == len(heatmap[0]) == 1:
             raise AnswerError(ONE_CELL, kind="other")
         resize = found.get("resize") if isinstance(found, dict) else None
-        return {"heatmap": heatmap} | ({"resize": resize} if isinstance(resize, str) else {})
+        told = {"heatmap": heatmap, "coarse": describe_coarse(len(heatmap), len(heatmap[0]))}
+        return told | ({"resize": resize} if isinstance(resize, str) else {})
 
     def _ask_signature(self, signature: str, image: bytes) -> Any:
         """Sends one image; returns the only row of the answer."""

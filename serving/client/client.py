@@ -29,11 +29,12 @@ from tensorflow_serving.apis import (
 
 from schema.errors import GraftError, UsageError
 from serving.client.addresses import is_this_machine, split_address, without_password
-from serving.client.heat_maps import NO_HEAT_MAPS, read_heat_map
+from serving.client.heat_maps import NO_HEAT_MAPS, check_cells, read_heat_map
 from serving.client.predict import Prediction, explain_file, is_accepted
 from serving.client.refusals import explain_refusal
 from serving.client.sessions import AUTHORITIES, make_session
 from serving.export import signatures
+from serving.export.explanation import HEATMAP
 from serving.protobuf_json import to_dict
 from serving.storage.regular import read_regular
 
@@ -75,7 +76,7 @@ class Client(contextlib.AbstractContextManager["Client"], Protocol):
             explain: True to ask for a heat map of each image as well.
         Raises:
             ServerError: if the server cannot be reached, or does not have the model, version or label.
-            UsageError: if `explain` is set, and the model gives no heat maps.
+            UsageError: if `explain` is set, and the model gives no heat maps, or those of one cell.
         """
         ...
 
@@ -265,8 +266,8 @@ def _predict_all(
     client: GrpcClient | RestClient, images: Sequence[Image], explain: bool = False
 ) -> Iterator[Prediction]:
     signature = signatures.EXPLAIN if explain else signatures.SERVING
-    if explain and signature not in client.metadata()["metadata"]["signature_def"]["signature_def"]:
-        raise UsageError(f"the server's model: {NO_HEAT_MAPS}")
+    if explain:
+        _check_heat_maps(client)
     batch: list[Image] = []
     size = 0
     for image in images:
@@ -278,6 +279,14 @@ def _predict_all(
         size += more
     if batch:
         yield from _predict_batch(client, batch, signature)
+
+
+def _check_heat_maps(client: GrpcClient | RestClient) -> None:
+    found = client.metadata()["metadata"]["signature_def"]["signature_def"].get(signatures.EXPLAIN)
+    if found is None:
+        raise UsageError(f"the server's model: {NO_HEAT_MAPS}")
+    dimensions = found["outputs"].get(HEATMAP, {}).get("tensor_shape", {}).get("dim", [])
+    check_cells("the server's model", [int(dimension["size"]) for dimension in dimensions])
 
 
 def _predict_batch(client: GrpcClient | RestClient, images: Sequence[Image], signature: str) -> Iterator[Prediction]:
@@ -298,6 +307,18 @@ def _predict_batch(client: GrpcClient | RestClient, images: Sequence[Image], sig
         probabilities = dict(zip(classes, map(float, outputs["probabilities"][row]), strict=True))
         label, accepted = _text(outputs["label"][row]), is_accepted(outputs, row)
         yield Prediction(_name(image), label, probabilities, accepted=accepted, heat_map=read_heat_map(outputs, row))
+
+
+def ask_version(client: Client) -> str:
+    """Asks a server for the number of the version that answers; "unknown" if the server does not say.
+
+    Raises:
+        ServerError: if the server cannot be reached, or does not have the model, version or label.
+    """
+    try:
+        return str(client.metadata()["model_spec"]["version"])
+    except (KeyError, TypeError):
+        return "unknown"
 
 
 def _measure(image: Image) -> int:

@@ -1,16 +1,35 @@
 """Heat maps in the answers of a model: the parts of an image that speak for its class."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from schema.errors import UsageError
+from serving.client.refusals import ONE_CELL, describe_coarse
 from serving.export.explanation import HEATMAP, ORIENTATION, RESIZE, View
 
 NO_HEAT_MAPS = (
     "has no signature explain, so it gives no heat maps; an earlier Graft pushed it. Train a new version "
     "(./graft run), or leave out --explain."
 )
+
+
+class OneCellError(UsageError):
+    """Error of a model whose heat maps have one cell, which tells no parts of an image apart."""
+
+
+def check_cells(model: str, shape: Sequence[int | None]) -> None:
+    """Refuses a model whose heat maps have one cell, before it is asked for any.
+
+    Args:
+        model: description of the model, for the message.
+        shape: shape of the output `heatmap`, [N, h, w]; empty, None or -1 for what the signature leaves open.
+    Raises:
+        OneCellError: if h and w are 1.
+    """
+    if list(shape[1:]) == [1, 1]:
+        raise OneCellError(f"{model}: {ONE_CELL}. Leave out --explain.")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -26,9 +45,9 @@ class HeatMap:
     view: View
 
     @property
-    def has_one_cell(self) -> bool:
-        """True if one cell covers the whole square, so that the map does not tell parts of it apart."""
-        return self.heat.size == 1
+    def coarse(self) -> str:
+        """Sentence for the user if the map has few cells; else ""."""
+        return describe_coarse(*self.heat.shape)
 
 
 def read_heat_map(outputs: Mapping[str, np.ndarray], row: int) -> HeatMap | None:

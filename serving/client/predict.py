@@ -11,9 +11,10 @@ import tensorflow as tf
 
 from schema.errors import UsageError
 from schema.text import list_some, printable
-from serving.client.heat_maps import NO_HEAT_MAPS, HeatMap, read_heat_map
+from serving.client.heat_maps import NO_HEAT_MAPS, HeatMap, check_cells, read_heat_map
 from serving.client.refusals import explain_refusal
 from serving.export import signatures
+from serving.export.explanation import HEATMAP
 from serving.process.output import echo, echo_json
 from serving.releases import versions
 from serving.releases.record import read_record
@@ -76,7 +77,8 @@ def predict_files(model: str, paths: list[str], explain: bool = False) -> Iterat
         paths: paths of JPEG, PNG, GIF or BMP files.
         explain: True to ask for a heat map of each image as well.
     Raises:
-        UsageError: if the folder has no model that can be loaded; with `explain`, if the model gives no heat maps.
+        UsageError: if the folder has no model that can be loaded; with `explain`, if the model gives no heat maps,
+            or those of one cell.
     """
     predict = load_signature(model, signatures.EXPLAIN if explain else signatures.SERVING)
     for start in range(0, len(paths), _BATCH):
@@ -91,7 +93,7 @@ def load_signature(model: str, name: str = signatures.SERVING) -> "tf.types.expe
         name: name of the signature.
     Raises:
         UsageError: if the folder has no model, the model cannot be loaded, its path is a pattern of file names, or it
-            has no signature EXPLAIN.
+            has no signature EXPLAIN, or heat maps of one cell.
     """
     path = find_version(model)
     check_plain(path, "model", "Rename or copy its folder.")
@@ -108,8 +110,14 @@ def load_signature(model: str, name: str = signatures.SERVING) -> "tf.types.expe
         ) from error
     if signature is None:
         raise UsageError(f"{path}: {NO_HEAT_MAPS}")
+    if name == signatures.EXPLAIN:
+        check_cells(path, _list_dimensions(signature.structured_outputs.get(HEATMAP)))
     signature.owner = loaded  # a signature alone does not keep its variables alive
     return signature
+
+
+def _list_dimensions(output: tf.TensorSpec | None) -> list[int | None]:
+    return [] if output is None or output.shape.rank is None else output.shape.as_list()
 
 
 def find_version(model: str) -> str:

@@ -4,6 +4,7 @@ import io
 import shutil
 
 import light_beam  # noqa: F401
+import numpy as np
 import pytest
 from explaining_models import save_explaining, save_silent
 from rich.console import Console
@@ -38,9 +39,10 @@ def digits(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory):
-    """Returns a folder with a model that explains, and one of an earlier Graft."""
+    """Returns a folder with a model that explains, one with heat maps of one cell, and one of an earlier Graft."""
     folder = tmp_path_factory.mktemp("models")
     save_explaining(folder / "new")
+    save_explaining(folder / "one cell", np.ones((1, 1), np.float32))
     save_silent(folder / "old")
     return folder
 

@@ -7,7 +7,6 @@ import { ask, describeModel, Problem } from "./server.js";
 import { counted, makeSentence, megabytes, summarize } from "./wording.js";
 
 const FEW = 3; // pictures whose answers are told one by one to a screen reader
-const ONE_CELL = "The network sees so few pixels that the heat map is one cell: it cannot tell parts of a picture apart.";
 const NOTES = {
   crop: "The network sees the middle square; what is cut off is gray.",
   pad: "The network sees the whole picture, in the middle of a black square.",
@@ -108,9 +107,9 @@ async function answer(job, signal) {
 }
 
 async function explain(job, signal) {
-  const { heatmap, resize = model.resize } = await ask("explain", job.file, signal);
+  const { heatmap, coarse, resize = model.resize } = await ask("explain", job.file, signal);
   job.card.setHeat(heatmap, resize);
-  at("heat-note").textContent = heatmap.length * heatmap[0].length === 1 ? ONE_CELL : (NOTES[resize] ?? NOTES.unknown);
+  at("heat-note").textContent = `${NOTES[resize] ?? NOTES.unknown} ${coarse}`;
 }
 
 function fail(job, problem, asking = "answer") {

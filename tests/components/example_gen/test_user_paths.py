@@ -15,11 +15,25 @@ def test_a_folder_among_names_stands_for_the_files_below_it(tmp_path):
         (tmp_path / "new" / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "new" / path).write_bytes(b"abc")
     names = ["z.jpg", str(tmp_path / "new"), "missing.jpg"]
-    assert list_paths(names) == ["z.jpg", f"{tmp_path}/new/a/c.jpg", f"{tmp_path}/new/b.jpg", "missing.jpg"]
+    paths, _ = list_paths(names)
+    assert paths == ["z.jpg", f"{tmp_path}/new/a/c.jpg", f"{tmp_path}/new/b.jpg", "missing.jpg"]
 
 
-def test_a_folder_without_a_file_is_refused(tmp_path):
+def test_what_is_left_out_of_folders_is_counted(tmp_path):
+    """Of all folders together, by the words of an ingest."""
+    for path in ("a/1.jpg", "a/notes.txt", "a/.hidden.jpg", "b/2.jpg", "b/list.txt"):
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_bytes(b"abc")
+    _, ignored = list_paths([str(tmp_path / "a"), str(tmp_path / "b")])
+    assert ignored == {"hidden file": {".jpg": 1}, "side file": {".txt": 2}}
+
+
+def test_a_folder_without_an_image_is_refused(tmp_path):
+    """With what it has instead."""
     with pytest.raises(DataError, match="no file in this folder"):
+        list_paths([str(tmp_path)])
+    (tmp_path / "notes.txt").write_text("abc")
+    with pytest.raises(DataError, match=r"nothing but 1 side file \(.txt\) in this folder. Name images"):
         list_paths([str(tmp_path)])
 
 
@@ -51,4 +65,4 @@ def test_what_is_no_file_of_this_machine_is_said(name, said, tmp_path, monkeypat
         list_paths(["cat.jpg", name])
     assert said in str(caught.value)
     (tmp_path / "-").write_bytes(b"")
-    assert list_paths(["-", "gs://bucket/a.jpg"]) == ["-", "gs://bucket/a.jpg"]
+    assert list_paths(["-", "gs://bucket/a.jpg"]) == (["-", "gs://bucket/a.jpg"], {})

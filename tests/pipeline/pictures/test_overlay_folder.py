@@ -42,19 +42,33 @@ def test_predict_writes_overlays(graft, models, photograph, tmp_path):
     assert pixels.shape == (1024, 512, 3)
     assert pixels[:200, :100, :2].mean() > 120
     assert abs(pixels[700:, 300:].mean() - 90) < 3
+    assert "Note: A heat map has 2 x 2 cells here, so it is coarse" in done.err
     done = graft("predict", photograph, "--model", models / "new", "--explain", tmp_path / "why", "--json")
     assert json.loads(done.out)["overlay"] == str(tmp_path / "why/cat_1-2.jpg")
     assert np.array_equal(np.asarray(Image.open(overlay), float), pixels)
 
 
-@pytest.mark.parametrize(("side", "told"), [(1, True), (2, False)])
-def test_maps_of_one_cell_are_told(photograph, tmp_path, side, told):
-    """Each overlay would have one colour all over, and is not drawn."""
-    heat_map = HeatMap(np.ones((side, side), np.float32), View())
-    overlays = OverlayFolder(str(tmp_path / "why"), [str(photograph)])
-    [found] = overlays.write_all([Prediction(str(photograph), "cat", {"cat": 1.0}, heat_map=heat_map)])
-    assert (overlays.has_one_cell, bool(overlays.missing), not found.overlay) == (told,) * 3
-    assert bool(list((tmp_path / "why").iterdir())) is not told
+@pytest.mark.parametrize(
+    ("model", "words"), [("old", "has no signature explain"), ("one cell", "a heat map has one cell")]
+)
+@pytest.mark.parametrize("there", [False, True])
+def test_a_refused_model_leaves_no_folder(graft, models, photograph, tmp_path, model, words, there):
+    """It is refused before it is asked; a folder that was there stays."""
+    if there:
+        (tmp_path / "why").mkdir()
+    done = graft("predict", photograph, "--model", models / model, "--explain", tmp_path / "why/deep")
+    assert (done.code, done.out) == (2, "")
+    assert f"{models / model}: " in done.err
+    assert words in done.err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["photos", *["why"] * there]
+    assert not (tmp_path / "why/deep").exists()
+
+
+@pytest.mark.parametrize(("side", "said"), [(3, "A heat map has 3 x 3 cells here"), (4, "")])
+def test_heat_maps_of_few_cells_are_coarse(side, said):
+    """Of 96 pixels, but not of 128."""
+    coarse = HeatMap(np.ones((side, side), np.float32), View()).coarse
+    assert coarse.startswith(said) if said else not coarse
 
 
 def test_an_older_model_says_what_is_missing(graft, models, photograph, tmp_path):

@@ -164,7 +164,14 @@ def test_a_heat_map_comes_with_its_name_or_without(ask, stand_in, name):
     """TensorFlow Serving leaves the name of an only output out."""
     heatmap = [[0.0, 0.5], [1.0, 2.0]]
     stand_in.answers["explain"] = (200, {"predictions": [{name: heatmap} if name else heatmap]})
-    assert ask("POST", "/explain", IMAGE)[::2] == (200, {"heatmap": [[0.0, 0.5], [1.0, 1.0]]})
+    status, _, told = ask("POST", "/explain", IMAGE)
+    assert (status, told["heatmap"]) == (200, [[0.0, 0.5], [1.0, 1.0]])
+    assert told["coarse"].startswith("A heat map has 2 x 2 cells here, so it is coarse")
+
+
+def test_a_heat_map_of_many_cells_is_not_called_coarse(ask, stand_in):
+    stand_in.answers["explain"] = (200, {"predictions": [{"heatmap": [[0.0] * 7] * 7}]})
+    assert not ask("POST", "/explain", IMAGE)[2]["coarse"]
     assert json.loads(stand_in.asked[0][3])["signature_name"] == "explain"
 
 

@@ -215,6 +215,20 @@ def test_the_keyboard_alone_is_enough(fresh, served, files):
 
 
 @long
+@pytest.mark.parametrize(("side", "said"), [(2, "A heat map has 2 x 2 cells here, so it is coarse"), (7, "")])
+def test_a_coarse_heat_map_is_called_so(fresh, served, files, side, said):
+    """Behind the sentence on what the network sees; a finer one is not."""
+    stand_in, address = served
+    stand_in.answers["/metadata"] = (200, make_metadata(explains=True))
+    stand_in.answers["explain"] = (200, {"predictions": [[[0.5] * side] * side]})
+    fresh.open(address)
+    fresh.drop("#drop", files[0])
+    fresh.wait_for("document.querySelectorAll('canvas').length == 1")
+    note = fresh.evaluate("document.getElementById('heat-note').textContent")
+    assert note.startswith(f"The network sees the middle square; what is cut off is gray. {said}")
+    assert ("coarse" in note) is bool(said)
+
+
 def test_answers_are_told_to_a_screen_reader(fresh, served, files):
     """One by one if they are few."""
     _, address = served

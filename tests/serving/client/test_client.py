@@ -13,7 +13,7 @@ import tensorflow_transform as tft
 from small_networks import build_color_classifier, to_network
 
 from schema.errors import UsageError
-from serving.client.client import BATCH, RestClient, ServerError, connect
+from serving.client.client import BATCH, RestClient, ServerError, ask_version, connect
 from serving.client.launch import start_server
 from serving.client.predict import predict_files
 from serving.export.signatures import export_saved_model
@@ -26,7 +26,7 @@ ROOT = pathlib.Path(__file__).parents[3]
 @pytest.fixture(scope="module")
 def model_dir(transform_graph, classes, tmp_path_factory):
     """Returns a folder with versions 1 and 2 of a small classifier of the mean colour."""
-    network = build_color_classifier(0.05)
+    network = build_color_classifier(0.05, cells=2)
     folder = tmp_path_factory.mktemp("serving") / "graft"
     for number in "12":
         export_saved_model(to_network(network), tft.TFTransformOutput(transform_graph), classes, str(folder / number))
@@ -85,17 +85,27 @@ def test_a_server_explains_as_the_model_itself_does(address, images, model_dir):
         np.testing.assert_allclose(p.heat_map.heat, q.heat_map.heat, atol=1e-5)
 
 
-def test_a_server_whose_model_explains_nothing_says_so_once(monkeypatch, images):
-    """An earlier Graft's: before any image is sent."""
+ONE_CELL = {"outputs": {"heatmap": {"tensor_shape": {"dim": [{"size": "-1"}, {"size": "1"}, {"size": "1"}]}}}}
+
+
+@pytest.mark.parametrize(
+    ("found", "words"), [({}, "has no signature explain"), ({"explain": ONE_CELL}, ".* a heat map has one cell")]
+)
+def test_a_server_whose_model_explains_nothing_says_so_once(monkeypatch, images, found, words):
+    """An earlier Graft's, or one of few pixels: before any image is sent."""
     asked = []
-    without = {"metadata": {"signature_def": {"signature_def": {"serving_default": {}}}}}
-    monkeypatch.setattr(RestClient, "_call", lambda *call, **_: asked.append(call[2]) or without)
-    with (
-        connect("http://localhost:9") as client,
-        pytest.raises(UsageError, match="the server's model: has no signature explain"),
-    ):
+    answer = {"metadata": {"signature_def": {"signature_def": found}}}
+    monkeypatch.setattr(RestClient, "_call", lambda *call, **_: asked.append(call[2]) or answer)
+    with connect("http://localhost:9") as client, pytest.raises(UsageError, match=f"the server's model: {words}"):
         list(client.predict(images, explain=True))
     assert asked == ["/metadata"]
+
+
+def test_a_server_names_the_version_that_answers(address):
+    """By its label, or the newest."""
+    for label, version in (("", "2"), ("stable", "1")):
+        with connect(address, label=label) as client:
+            assert ask_version(client) == version
 
 
 BROKEN = {
