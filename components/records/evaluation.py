@@ -73,7 +73,8 @@ class CalibrationFigures(Fields):
     """Figures of the probabilities with the temperature, and before.
 
     Attributes:
-        temperature: number that the logits are divided by; 1 if no temperature was fitted.
+        temperature: number that the logits are divided by; 1 if no temperature was fitted. 0.05 and 20 are the ends of
+            the search.
         problem: reason why no temperature was fitted, as a clause; "" otherwise.
         images: number of test images; of more than 100,000, a sample.
         log_loss_before, log_loss: mean negative logarithm of the probability of the true class.
