@@ -44,7 +44,8 @@ class LogisticRegression(Fields):
         train_images, val_images, test_images: number of images; of a large split, a sample of at most 10,000.
         val_accuracy, test_accuracy: accuracy of the logistic regression, 0 to 1.
         model_accuracy: accuracy of the model on the same test images, 0 to 1.
-        p_value: probability of a difference of this size by chance, by McNemar's exact test on the test images.
+        p_value: probability of a difference of this size by chance, by McNemar's exact two-sided test on the test
+            images.
     """
 
     strength: float

@@ -36,7 +36,8 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> Temperature:
         logits: float32 [num_images, num_classes]; the logarithms of probabilities are logits.
         labels: class indices, int64 [num_images].
     Returns:
-        The temperature, 0.05 to 20; 1 for fewer than 10 images, for images of one class, and for logits that are not finite.
+        The temperature, 0.05 to 20; 1 for fewer than 10 images, for images of one class, and for logits that are not
+        finite.
     """
     if len(labels) < FEWEST_IMAGES:
         return Temperature(problem=f"val has {len(labels)} images, fewer than the {FEWEST_IMAGES} that are needed")
