@@ -13,6 +13,7 @@ from rich.filesize import decimal
 from rich.markup import escape
 from rich.table import Table
 
+from components.records.evaluation import EvaluationSummary
 from pipeline.console.listing import print_list
 from pipeline.console.printing import print_plain
 from pipeline.workspace.workspace import Workspace, describe_last_run, open_workspace
@@ -21,6 +22,7 @@ from schema.text import printable
 from serving.releases import models_config, releases, versions
 from serving.releases.models_config import CANARY
 from serving.releases.versions import Version
+from serving.storage.documents import DocumentError
 from serving.storage.listing import measure
 
 _END_IT = "end it (Ctrl-C there; the same command continues later after the finished components) and type this again"
@@ -169,6 +171,24 @@ def list_states(model_dir: str) -> list[tuple[Version, str]]:
     states |= {v.path: state for state, v in (("canary", found.canary), ("live", found.live)) if v}
     newest_first = sorted([*found.numbered, *found.withdrawn], key=lambda version: -version.number)
     return [(version, states[version.path]) for version in newest_first]
+
+
+def list_all_states(workspace: Workspace) -> list[tuple[Version, str]]:
+    """Returns the versions of all models of a workspace with their states, as `list_states` does."""
+    folders = sorted(path for path in workspace.model_dir("").glob("*") if path.is_dir())
+    return [row for folder in folders for row in list_states(str(folder))]
+
+
+def find_pushed(workspace: Workspace, run_id: str) -> Version | None:
+    """Returns the version that a run pushed, by the Pusher's record; None without one, or if the version is gone."""
+    return next((version for version, _ in list_all_states(workspace) if version.record.run_id == run_id), None)
+
+
+def read_evaluation(version: Version) -> EvaluationSummary | None:
+    """Returns the Evaluator's summary in the record of a version; None if it is missing or of another format."""
+    with contextlib.suppress(DocumentError):
+        return EvaluationSummary.parse(version.record.metrics.model_dump(mode="json"), "metrics")
+    return None
 
 
 def describe_state(model_dir: str) -> list[str]:
