@@ -178,6 +178,7 @@ class SkippedRun(RunManifest):
     ingest: IngestSummary
     decision: RetrainingDecision
     live_version: int | None
+    run_seconds: float | None = None
     libraries: dict[str, str] | None = None
     peak_mb: dict[str, float] | None = None
     computations: dict[str, Computation] | None = None
@@ -202,6 +203,7 @@ class RunResult(RunManifest):
     decision: RetrainingDecision
     live_version: int | None
     trained_model: str | None = None
+    run_seconds: float | None = None
     libraries: dict[str, str] | None = None
     peak_mb: dict[str, float] | None = None
     computations: dict[str, Computation] | None = None
@@ -224,6 +226,7 @@ class FailedRun(RunManifest):
     """Manifest of a run that stopped with an error."""
 
     failed: str
+    run_seconds: float | None = None
     libraries: dict[str, str] | None = None
     peak_mb: dict[str, float] | None = None
     computations: dict[str, Computation] | None = None

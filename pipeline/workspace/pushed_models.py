@@ -6,7 +6,7 @@ import datetime
 import json
 import os
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from rich.console import Console
 from rich.filesize import decimal
@@ -20,7 +20,7 @@ from pipeline.workspace.workspace import Workspace, describe_last_run, open_work
 from schema.errors import UsageError
 from schema.text import printable
 from serving.releases import models_config, releases, versions
-from serving.releases.models_config import CANARY
+from serving.releases.models_config import CANARY, STABLE
 from serving.releases.versions import Version
 from serving.storage.documents import DocumentError
 from serving.storage.listing import measure
@@ -191,11 +191,20 @@ def read_evaluation(version: Version) -> EvaluationSummary | None:
     return None
 
 
-def describe_state(model_dir: str) -> list[str]:
-    """Returns lines with the folders of the live version and of the canary."""
+def describe_state(model_dir: str, before: Mapping[str, int] | None = None) -> list[str]:
+    """Returns lines with the folders of the live version and of the canary, and with their numbers before a change.
+
+    Args:
+        model_dir: folder of the model.
+        before: version numbers by label before the change; None for a change of neither.
+    """
     found = releases.read(model_dir)
     lines = [f"Live:      {found.live.path}"] if found.live else []
-    return [*lines, f"Canary:    {found.canary.path}"] if found.canary else lines
+    lines += [f"Canary:    {found.canary.path}"] if found.canary else []
+    if before:
+        canary = f", version {before[CANARY]} the canary" if CANARY in before else ""
+        lines.append(f"Before:    version {before[STABLE]} was live{canary}")
+    return lines
 
 
 def _describe(version: Version, state: str) -> Listed:
@@ -235,7 +244,7 @@ def _describe_labels(model_dir: str) -> str:
     path, wanted = models_config.find_file(model_dir), releases.read(model_dir).labels
     written = models_config.read_labels(model_dir)
     labels = ", ".join(f"{label} is {number}" for label, number in sorted(written.items())) or "no labels"
-    ours = {label: number for label, number in written.items() if label in (models_config.STABLE, CANARY)}
+    ours = {label: number for label, number in written.items() if label in (STABLE, CANARY)}
     late = "" if ours == wanted else "; the next push, rollback, promote or keep brings it up to date"
     return f"{path}: {labels}{late}"
 
