@@ -82,10 +82,9 @@ def describe_outcome(manifest: RunManifest | None, damaged: bool = False, pushed
     Args:
         manifest: manifest of the run; None if it is missing or damaged.
         damaged: whether the manifest is damaged.
-        pushed: version that the run made, as it is now; None without one. A run that was cut off after the push has
-            no other word of it than the Pusher's record in that version.
+        pushed: version that the run pushed before it was cut off; None for any other run.
     """
-    if pushed and not damaged and is_cut_off(manifest):
+    if pushed:
         return "canary" if pushed.record.canary else "pushed"
     if manifest is None:
         return DAMAGED if damaged else NOT_ENDED
@@ -105,15 +104,14 @@ def _describe(workspace: Workspace, run_id: str, states: _States) -> ListedRun:
         manifest = RunManifest.find(str(folder))
     except (DocumentError, OSError) as error:
         problem = str(error).removeprefix(printable(f"{folder}/"))
-    pushed, _ = states.by_run.get(run_id, (None, ""))
-    evaluation = manifest.evaluation if manifest else None
-    if pushed and not problem and is_cut_off(manifest):
-        evaluation = read_evaluation(pushed)
+    pushed = None if problem or not is_cut_off(manifest) else states.by_run.get(run_id, (None, ""))[0]
+    if pushed:  # the Pusher's record is all that such a run has told of its result
+        evaluation, number, counts = read_evaluation(pushed), pushed.record.pushed_version, pushed.record.counts
+    else:
+        evaluation, number = (manifest.evaluation, manifest.pushed_version) if manifest else (None, None)
+        counts = manifest.ingest.counts if manifest and manifest.ingest else {}
     start = find_start(run_id)
     page = folder / PAGE
-    number = manifest.pushed_version if manifest else None
-    if number is None and pushed:
-        number = pushed.record.pushed_version
     version_now, state = states.find(run_id, number)
     return ListedRun(
         run_id=run_id,
@@ -123,7 +121,7 @@ def _describe(workspace: Workspace, run_id: str, states: _States) -> ListedRun:
         accuracy=evaluation.accuracy if evaluation else None,
         accuracy_interval=evaluation.accuracy_interval if evaluation else None,
         test_images=evaluation.images if evaluation else None,
-        images=sum(manifest.ingest.images_by_split.values()) if manifest and manifest.ingest else None,
+        images=sum(sum(by_class.values()) for by_class in counts.values()) if counts else None,
         seconds=manifest.run_seconds if manifest else None,
         version=number,
         version_now=version_now,
