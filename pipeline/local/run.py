@@ -176,8 +176,10 @@ def _run_chain(
         _write_failure(begun, repr(error), display.finished, folder)
         raise
     finally:
-        try_to_write_report(workspace, run_id)
-        _note_duration(workspace, run_id)
+        try:
+            try_to_write_report(workspace, run_id)
+        finally:  # also where Ctrl-C ends the page
+            _note_duration(workspace, run_id)
     return outcome
 
 
@@ -198,7 +200,7 @@ def _write_failure(begun: RunManifest, reason: str, components: list[Finished], 
 
 
 def _note_duration(workspace: Workspace, run_id: str) -> None:
-    """Adds the time since the id of the run to the manifest, once the page is written."""
+    """Adds the time since the id of the run to the manifest, behind the page."""
     manifest, begun = workspace.read_manifest(run_id), find_start(run_id)
     if manifest is None or begun is None:
         return

@@ -94,7 +94,7 @@ class RunManifest(Document):
         failed: reason why the run stopped.
         seconds: duration of each component that finished.
         run_seconds: time from the id of the run to its page, with what is loaded, resolved and written beside the
-            components; None in a manifest of an earlier Graft, and for a run that was cut off before its page.
+            components; None in a manifest of an earlier Graft, and for a run whose process was killed.
         libraries: versions of Graft, Python and libraries by name; None in a manifest of 0.2.
         peak_mb: peak resident memory of the run's process while each component ran, in MB of a million bytes, without
             child processes; None if the system does not tell.
