@@ -5,6 +5,8 @@ from fractions import Fraction
 
 import numpy as np
 
+TEMPERATURES = (0.05, 20.0)  # bounds of the search for a temperature
+
 
 def take_logarithms(probabilities: np.ndarray) -> np.ndarray:
     """Returns the logarithms of probabilities, which are logits; 0 counts as the smallest number of float32.
@@ -31,6 +33,13 @@ def scale_probabilities(probabilities: np.ndarray, temperature: float) -> np.nda
     logits = take_logarithms(probabilities) / temperature
     weights = np.exp(logits - logits.max(axis=1, keepdims=True))
     return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+def describe_bound(temperature: float) -> str:
+    """Returns a clause, after a comma, for a temperature at an end of the search; "" for any other temperature."""
+    if not any(math.isclose(temperature, bound, rel_tol=1e-4) for bound in TEMPERATURES):
+        return ""
+    return ", an end of the search from {:g} to {:g}".format(*TEMPERATURES)
 
 
 def count_conformal(images: int, coverage: float) -> int:

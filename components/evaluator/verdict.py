@@ -161,7 +161,7 @@ def _check_worse(other: Baseline | None, name: str, level: float) -> list[str]:
     return [
         f"it is worse than {name} ({other.version}) beyond chance: of {other.images} test images, {other.lost} are "
         f"right by that version alone and {other.won} by this model alone; p = {other.p_value:.2g} in McNemar's exact "
-        f"test, and {level} or less is refused"
+        f"one-sided test, and {level} or less is refused"
     ]
 
 

@@ -44,7 +44,8 @@ class LogisticRegression(Fields):
         train_images, val_images, test_images: number of images; of a large split, a sample of at most 10,000.
         val_accuracy, test_accuracy: accuracy of the logistic regression, 0 to 1.
         model_accuracy: accuracy of the model on the same test images, 0 to 1.
-        p_value: probability of a difference of this size by chance, by McNemar's exact test on the test images.
+        p_value: probability of a difference of this size by chance, by McNemar's exact two-sided test on the test
+            images.
     """
 
     strength: float
@@ -73,7 +74,8 @@ class CalibrationFigures(Fields):
     """Figures of the probabilities with the temperature, and before.
 
     Attributes:
-        temperature: number that the logits are divided by; 1 if no temperature was fitted.
+        temperature: number that the logits are divided by; 1 if no temperature was fitted. 0.05 and 20 are the ends of
+            the search.
         problem: reason why no temperature was fitted, as a clause; "" otherwise.
         images: number of test images; of more than 100,000, a sample.
         log_loss_before, log_loss: mean negative logarithm of the probability of the true class.

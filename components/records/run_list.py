@@ -17,7 +17,7 @@ class ListedRun(Fields):
         accuracy_interval: 95 % confidence interval of the accuracy; None as for `accuracy`.
         test_images: number of test images; None as for `accuracy`.
         images: number of images in all splits; None if it is unknown.
-        seconds: duration of the components in seconds; None if it is unknown.
+        seconds: duration of the run in seconds, from its begin to its page; None if it is unknown.
         version: number of the pushed version; None if the run pushed none.
         version_now: number of that version now, which a promotion changes; None if the version is gone.
         state: state of that version now: "live", "canary", "older", "withdrawn", "removed"; "" if the run pushed none.

@@ -5,7 +5,7 @@ import math
 import numpy as np
 from absl import logging
 
-from components.probabilities import count_conformal, scale_probabilities, take_logarithms
+from components.probabilities import count_conformal, describe_bound, scale_probabilities, take_logarithms
 from components.trainer.scoring import Scored
 from components.trainer.settings import Settings
 from components.trainer.temperature import fit_temperature
@@ -34,6 +34,8 @@ def calibrate(val: Scored, coverage: float | None, distances: np.ndarray | None 
     for what, reason in (("the temperature is 1", temperature.problem), ("all images are accepted", problem)):
         if reason:
             logging.warning("Trainer: %s: %s.", what, reason)
+    if bound := describe_bound(temperature.value):
+        logging.warning("Trainer: the temperature is %.3g%s.", temperature.value, bound)
     return Calibration(
         temperature=temperature.value,
         temperature_problem=temperature.problem,

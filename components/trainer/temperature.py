@@ -4,8 +4,9 @@ import dataclasses
 
 import numpy as np
 
+from components.probabilities import TEMPERATURES
+
 FEWEST_IMAGES = 10  # with fewer, the temperature is chance
-_BOUNDS = (0.05, 20.0)
 _MOST_STEPS = 50
 _PRECISION = 1e-6
 _LEAST_CURVATURE = 1e-12  # below it, a step of Newton's method is no number
@@ -35,7 +36,8 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> Temperature:
         logits: float32 [num_images, num_classes]; the logarithms of probabilities are logits.
         labels: class indices, int64 [num_images].
     Returns:
-        The temperature; 1 for fewer than 10 images, for images of one class, and for logits that are not finite.
+        The temperature, 0.05 to 20; 1 for fewer than 10 images, for images of one class, and for logits that are not
+        finite.
     """
     if len(labels) < FEWEST_IMAGES:
         return Temperature(problem=f"val has {len(labels)} images, fewer than the {FEWEST_IMAGES} that are needed")
@@ -61,7 +63,7 @@ def _minimize(logits: np.ndarray, targets: np.ndarray) -> float:
         logits: float64 [num_images, num_classes].
         targets: expected logit under the labels, float64 [num_images].
     """
-    low, high = 1 / _BOUNDS[1], 1 / _BOUNDS[0]
+    low, high = 1 / TEMPERATURES[1], 1 / TEMPERATURES[0]
     factor = 1.0
     for _ in range(_MOST_STEPS):
         weights = np.exp(factor * (logits - logits.max(axis=1, keepdims=True)))

@@ -96,6 +96,7 @@ def gather(
         predictions=_read_predictions(folders, problems),
         left_out=read(QUARANTINE, lambda: read_quarantine(str(report)), report) or [],
         executions=[Execution("StatisticsGen", "run", {"statistics": folders["statistics"]})],
+        pushed=None,
         live=_try_store(lambda: _find_version(parameters["model_dir"], evaluation)),
         card=_try_store(lambda: _read_card(pushed)) or "",
         problems=problems,

@@ -63,7 +63,8 @@ def _describe_other(name: str, other: Baseline | None) -> list[str]:
     if other.accuracy is None or other.candidate_accuracy is None:
         problem = escape(other.problem or "which shares too few classes with this model")
         return [f"- not compared with {name} {other.version}, {problem}"]
-    chance = f"; p = {other.p_value:.2g} for a model that is worse" if other.p_value is not None else ""
+    test = "McNemar's exact one-sided test for a model that is worse"
+    chance = f"; p = {other.p_value:.2g} in {test}" if other.p_value is not None else ""
     return [
         f"- {name} {other.version} has {other.accuracy:.3f}, and this model {other.candidate_accuracy:.3f} on the same "
         f"{other.images:,} images{chance}"

@@ -62,11 +62,12 @@ def rollback(out: str | None, model: str | None, canary: bool) -> None:
     ./graft releases rollback --canary    end the trial
     """
     from pipeline.workspace.pushed_models import change, describe_state
-    from serving.releases.releases import roll_back, withdraw_canary
+    from serving.releases.releases import read, roll_back, withdraw_canary
 
     with change(out or choose_workspace(), model) as model_dir:
+        before = read(model_dir).labels
         withdrawn = withdraw_canary(model_dir) if canary else roll_back(model_dir)
-        echo(f"Withdrawn: {withdrawn.path}", *describe_state(model_dir))
+        echo(f"Withdrawn: {withdrawn.path}", *describe_state(model_dir, before))
 
 
 @releases.command(short_help="Make the canary live, or another version.")
@@ -84,10 +85,12 @@ def promote(out: str | None, model: str | None, version: str | None) -> None:
     """
     from pipeline.workspace.pushed_models import change, describe_state, read_number
     from serving.releases.releases import promote as promote_version
+    from serving.releases.releases import read
 
     with change(out or choose_workspace(), model) as model_dir:
+        before = read(model_dir).labels
         promote_version(model_dir, read_number(version, model_dir) if version else None)
-        echo(*describe_state(model_dir))
+        echo(*describe_state(model_dir, before))
 
 
 @releases.command(short_help="Remove old versions.")

@@ -107,7 +107,7 @@ def _explain(
 ) -> int:
     """Prints the reason why a run stopped; returns the exit code."""
     if number := interrupted_by():
-        left = describe_interruption(log.component, log.finished, str(workspace.model_dir(model_name)))
+        left = describe_interruption(log.component, log.finished, str(workspace.model_dir(model_name)), log.run_id)
         print_error(GraftError(left, *(job.describe_cancel() for job in jobs.list_running())), log.stderr)
         log.flush()
         os._exit(128 + number)  # a normal exit would wait for the bundles of Beam's threads

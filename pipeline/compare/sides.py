@@ -1,6 +1,5 @@
 """Finds the two runs of a comparison by the words that a user types, and reads their files."""
 
-import contextlib
 import dataclasses
 import os
 import pathlib
@@ -12,7 +11,8 @@ from components.records.image_list import IMAGES, ListedImage, read_image_list
 from components.records.predictions import PREDICTIONS, Predictions, read_predictions
 from pipeline.runs.find import find_run
 from pipeline.runs.run_list import describe_outcome
-from pipeline.workspace.manifest import RunManifest
+from pipeline.workspace.manifest import RunManifest, is_cut_off
+from pipeline.workspace.pushed_models import find_pushed, read_evaluation
 from pipeline.workspace.workspace import Workspace, find_start
 from schema.errors import UsageError
 from schema.text import printable
@@ -80,21 +80,24 @@ def find_side(workspace: Workspace, text: str, model: str | None) -> Side:
     problems: list[str] = []
     folder = workspace.runs / run_id
     manifest = _try(problems, folder, RunManifest.FILE, lambda: RunManifest.read(str(folder)))
-    if manifest is None and not problems:
+    damaged = bool(problems)
+    if manifest is None and not damaged:
         problems.append(f"{run_id}: has no {RunManifest.FILE}: the run has not ended, or its process was killed.")
     predictions = _try(problems, folder, PREDICTIONS, lambda: read_predictions(str(folder / PREDICTIONS)))
     images = _try(problems, folder, IMAGES, lambda: read_image_list(str(folder / IMAGES)))
     start = find_start(run_id)
+    made = find_pushed(workspace, run_id) if is_cut_off(manifest) and not damaged else None
+    version = version or made
     number = version.number if version else manifest.pushed_version if manifest else None
     return Side(
         run_id=run_id,
         version=number,
         begun=start.isoformat(timespec="seconds") if start else None,
-        outcome=describe_outcome(manifest, bool(problems)),
+        outcome=describe_outcome(manifest, damaged, made),
         config=manifest.config if manifest else RunConfig(),
         resolved=manifest.resolved if manifest else RunResolved(),
         counts=manifest.ingest.counts if manifest and manifest.ingest else _count(images or []),
-        evaluation=manifest.evaluation if manifest else None,
+        evaluation=read_evaluation(made) if made else manifest.evaluation if manifest else None,
         manifest=manifest,
         images=images,
         predictions=predictions,
@@ -135,9 +138,6 @@ def _read_version(version: Version) -> Side:
         )
     if not record.request_key:
         raise UsageError(f"version {version.number}: Graft did not push it, so its origin is unknown. Name another.")
-    evaluation = None
-    with contextlib.suppress(DocumentError):
-        evaluation = EvaluationSummary.parse(record.metrics.model_dump(mode="json"), "metrics")
     gone = f"The run of version {version.number}, {record.run_id}, is gone: its record has no images and predictions."
     return Side(
         run_id=None,
@@ -147,7 +147,7 @@ def _read_version(version: Version) -> Side:
         config=record.config,
         resolved=record.resolved,
         counts=record.counts,
-        evaluation=evaluation,
+        evaluation=read_evaluation(version),
         manifest=None,
         images=None,
         predictions=None,

@@ -32,11 +32,16 @@ def judge(test: PairedTest) -> str:
     """Says whether chance explains that one model is right more often."""
     if not test.only_before + test.only_now:
         return "Both are right on the same images."
-    p_value = f"p = {test.p_value:.3f}" if test.p_value >= 0.001 else f"p = {test.p_value:.1e}"
+    more, total = max(test.only_before, test.only_now), test.only_before + test.only_now
+    p_value = f"{test.p_value:.3f}" if test.p_value >= 0.001 else f"{test.p_value:.1e}"
+    why = (
+        f"if both were equally good, one of them would have {more:,} or more of these {total:,} with a probability of "
+        f"{p_value} by McNemar's exact two-sided test."
+    )
     if test.p_value >= _LEVEL:
-        return f"Chance may explain the difference between the models ({p_value}, exact McNemar test)."
+        return f"Chance may explain the difference between the models: {why}"
     better = "B" if test.only_now > test.only_before else "A"
-    return f"{better} is better, by more than chance explains ({p_value}, exact McNemar test)."
+    return f"{better} is better, by more than chance explains: {why}"
 
 
 def describe_data(comparison: Comparison) -> str:

@@ -10,17 +10,25 @@ _KEPT = {
 }
 
 
-def describe_interruption(component: str, finished: int, model_dir: str) -> str:
+def describe_interruption(component: str, finished: int, model_dir: str, run_id: str) -> str:
     """Describes what an interrupted run keeps, where the same command continues, and which version is live.
 
     Args:
         component: the interrupted component; "" for none.
         finished: number of finished components.
         model_dir: folder of the versions.
+        run_id: id of the run.
     """
-    live = versions.find_live(model_dir)
+    found = versions.find_versions(model_dir)
     kept = describe_kept("interrupted", component, finished)
-    return f"{kept} {f'Version {live.number}' if live else 'No version'} is live."
+    if not found:
+        return f"{kept} No version is live."
+    live, own = found[-1], next((version for version in found if version.record.run_id == run_id), None)
+    if own is None:
+        return f"{kept} Version {live.number} is live."
+    if own.number == live.number:
+        return f"{kept} Version {live.number} is live: this run pushed it."
+    return f"{kept} Version {live.number} is live, and this run pushed version {own.number}, the canary."
 
 
 def describe_kept(how: str, component: str, finished: int) -> str:

@@ -20,6 +20,7 @@ from pipeline.console.printing import print_labelled, print_unbroken
 from pipeline.local.run import Trained
 from pipeline.report.advice import advise, describe_better_baseline
 from pipeline.report.calibration import describe_calibration
+from pipeline.report.comparisons import describe_chance
 from pipeline.report.outcome import warn_of_majority
 from pipeline.workspace.example_image import find_image
 from pipeline.workspace.manifest import RunResult, SkippedRun
@@ -302,4 +303,4 @@ def _describe_pairs(other: Baseline) -> str:
     """Describes the test images that one model alone predicts right; "" for a comparison by Graft 0.2.0."""
     if other.p_value is None:
         return ""
-    return f" ({other.won} right by this model alone, {other.lost} by that version alone, p = {other.p_value:.2g})"
+    return f" ({other.won} right by this model alone, {other.lost} by that version alone{describe_chance(other)})"

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import datetime
 import logging
 import os
 import pathlib
@@ -53,7 +54,7 @@ from pipeline.workspace.database import check_database, open_database
 from pipeline.workspace.disk import explain_disk_error
 from pipeline.workspace.left_jobs import remove_ended
 from pipeline.workspace.manifest import EmbeddingUse, FailedRun, RunManifest, RunResult, SkippedRun
-from pipeline.workspace.workspace import Workspace, make_run_id, open_workspace
+from pipeline.workspace.workspace import Workspace, find_start, make_run_id, open_workspace
 from schema.errors import DataError, GraftError
 from schema.text import printable
 from serving.client import launch
@@ -175,7 +176,10 @@ def _run_chain(
         _write_failure(begun, repr(error), display.finished, folder)
         raise
     finally:
-        try_to_write_report(workspace, run_id)
+        try:
+            try_to_write_report(workspace, run_id)
+        finally:  # also where Ctrl-C ends the page
+            _note_duration(workspace, run_id)
     return outcome
 
 
@@ -193,6 +197,17 @@ def _write_failure(begun: RunManifest, reason: str, components: list[Finished], 
     )
     stopped.write(str(folder))
     _save_images(components, folder)
+
+
+def _note_duration(workspace: Workspace, run_id: str) -> None:
+    """Adds the time since the id of the run to the manifest, behind the page."""
+    manifest, begun = workspace.read_manifest(run_id), find_start(run_id)
+    if manifest is None or begun is None:
+        return
+    passed = (datetime.datetime.now(datetime.timezone.utc) - begun).total_seconds()
+    if passed >= 0:  # unless the clock was set back
+        with contextlib.suppress(OSError):  # the result is written already
+            manifest.model_copy(update={"run_seconds": round(passed, 2)}).write(str(workspace.runs / run_id))
 
 
 def _measure(components: list[Finished]) -> dict[str, float]:

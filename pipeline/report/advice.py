@@ -31,7 +31,8 @@ def describe_better_baseline(evaluation: EvaluationSummary) -> str:
         return ""
     return (
         f"A logistic regression on the embeddings is right on {fitted.test_accuracy:.3f} of the test images, the model "
-        f"on {fitted.model_accuracy:.3f}; that is no chance (p = {fitted.p_value:.2g}). Try --head-units auto."
+        f"on {fitted.model_accuracy:.3f}; that is no chance (p = {fitted.p_value:.2g} in "
+        "McNemar's exact two-sided test). Try --head-units auto."
     )
 
 

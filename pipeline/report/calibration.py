@@ -1,5 +1,6 @@
 """Describes the calibration of a model on `test`, and the test images that it accepts, in sentences."""
 
+from components.probabilities import describe_bound
 from components.records.evaluation import Acceptance, CalibrationFigures, EvaluationSummary, Figure
 
 
@@ -16,8 +17,8 @@ def _describe_figures(figures: CalibrationFigures) -> list[str]:
             f"calibration error {_show(figures.ece)}"
         ]
     return [
-        f"temperature {figures.temperature:.3g} from val: log loss {_show(figures.log_loss)}, before "
-        f"{_show(figures.log_loss_before)}",
+        f"temperature {figures.temperature:.3g} from val{describe_bound(figures.temperature)}: "
+        f"log loss {_show(figures.log_loss)}, before {_show(figures.log_loss_before)}",
         f"calibration error {_show(figures.ece)}, before {_show(figures.ece_before)}{_judge(figures)}",
     ]
 

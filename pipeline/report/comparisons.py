@@ -1,4 +1,4 @@
-"""Describes the comparisons of the model with the live version and with the best kept one, for the page of a run."""
+"""Describes the comparisons of the model with the live version and with the best kept one, for page and terminal."""
 
 from components.records.evaluation import Baseline, EvaluationSummary
 
@@ -22,6 +22,19 @@ def _describe(other: Baseline, name: str, evaluation: EvaluationSummary) -> str:
         return f"Compared with {version}, on {other.images:,} test images{common}."
     return (
         f"Compared with {version}, on {other.images:,} test images{common}: {other.lost:,} are right by that version "
-        f"alone and {other.won:,} by this model alone. If both were equally good, that version would have so many or "
-        f"more with a probability of {other.p_value:.2g} (McNemar's exact test)."
+        f"alone and {other.won:,} by this model alone{describe_chance(other)}."
+    )
+
+
+def describe_chance(other: Baseline) -> str:
+    """Says, after a semicolon, which probability the p-value is; "" if neither model alone is right on any image.
+
+    `./graft compare` shows another p-value for the same images: that of the two-sided test.
+    """
+    if not other.lost and not other.won:
+        return ""
+    return (
+        f"; if both were equally good, that version would have {other.lost:,} or more of these "
+        f"{(other.lost or 0) + (other.won or 0):,} with a probability of {other.p_value:.2g} by McNemar's exact "
+        "one-sided test"
     )

@@ -11,6 +11,7 @@ from pipeline.check.left_out import suggest_conversion
 from pipeline.report.advice import advise
 from pipeline.report.sources import RunFiles
 from pipeline.workspace.manifest import RunManifest, is_interruption
+from pipeline.workspace.pushed_models import read_evaluation
 from schema.text import list_some, quote
 from serving.releases import versions
 
@@ -54,6 +55,8 @@ class Outcome:
 def find_outcome(files: RunFiles) -> Outcome:
     """Derives the outcome from the manifest."""
     manifest = files.manifest
+    if files.pushed:
+        return _describe_cut_off(files, files.pushed)
     if manifest is None:
         return _describe_unknown(files)
     if manifest.failed is not None:
@@ -144,7 +147,7 @@ _STATES = {"canary": "the canary", "withdrawn": "withdrawn"}
 
 def _describe_push(files: RunFiles, manifest: RunManifest, evaluation: EvaluationSummary) -> Outcome:
     version = manifest.pushed_version
-    quality = f"accuracy {evaluation.accuracy:.3f} on {evaluation.images:,} test images"
+    quality = _describe_quality(evaluation)
     removed = manifest.removed_versions or []
     reasons = warn_of_majority(evaluation)
     reasons += [f"Old versions that the push removed: {list_some([str(v) for v in removed], 10)}."] if removed else []
@@ -160,6 +163,35 @@ def _describe_push(files: RunFiles, manifest: RunManifest, evaluation: Evaluatio
         headline = f"Nothing new: the same model is version {version}, with {quality}."
         return Outcome("good", "Live already", headline, reasons, steps)
     return Outcome("good", "Pushed", f"Pushed as version {version}, which is live: {quality}.", reasons, steps)
+
+
+def _describe_quality(evaluation: EvaluationSummary) -> str:
+    return f"accuracy {evaluation.accuracy:.3f} on {evaluation.images:,} test images"
+
+
+def _describe_cut_off(files: RunFiles, version: versions.Version) -> Outcome:
+    """Describes a run that pushed, and ended before it had written its result: the version is there all the same."""
+    failed = files.manifest.failed if files.manifest else None
+    if failed is None:
+        how = "its process was killed"
+    elif is_interruption(failed):
+        how = "the run was interrupted"
+    else:
+        how = f"the run stopped: {(failed.splitlines() or [''])[0].rstrip('.')}"
+    evaluation = read_evaluation(version)
+    quality = [f"{_describe_quality(evaluation).capitalize()}."] if evaluation else []
+    number, canary = version.record.pushed_version or version.number, version.record.canary
+    return Outcome(
+        "good",
+        "Canary" if canary else "Pushed",
+        f"Pushed as version {number}{', the canary' if canary else ''}; after that, {how}.",
+        [*quality, "The rest is missing from this page: the run had not written it yet."],
+        [
+            Step("Predict with the model:", _predict(files)),
+            Step("See which version is live now:", f"./graft releases{_where(files)}"),
+            _look_at_log(files),
+        ],
+    )
 
 
 def list_blanks(card: str) -> list[str]:

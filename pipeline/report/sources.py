@@ -22,7 +22,8 @@ from components.records.quarantine import QUARANTINE, LeftOut, read_quarantine
 from pipeline.config.config import Config
 from pipeline.report import executions
 from pipeline.report.executions import Execution
-from pipeline.workspace.manifest import RunManifest
+from pipeline.workspace.manifest import RunManifest, is_cut_off
+from pipeline.workspace.pushed_models import find_pushed
 from pipeline.workspace.workspace import Workspace
 from serving.releases import versions
 from serving.storage.gfile import is_remote
@@ -48,6 +49,7 @@ class RunFiles:
         predictions: predictions of the images of `val` and `test`.
         left_out: files that ingest left out.
         executions: executions of the started components, in the order of their start.
+        pushed: version that the run pushed before it was cut off; None for a run that was not.
         live: version that was live at the start of the run; None if there was none, or it was removed.
         card: text of the model card, or "".
         problems: a clause for each damaged file.
@@ -65,6 +67,7 @@ class RunFiles:
     predictions: Predictions | None
     left_out: list[LeftOut]
     executions: list[Execution]
+    pushed: versions.Version | None
     live: versions.Version | None
     card: str
     problems: list[str]
@@ -102,6 +105,7 @@ def gather(workspace: Workspace, run_id: str) -> RunFiles:
     problems: list[str] = []
     read = functools.partial(try_reading, problems)
     manifest = read("manifest.json", lambda: RunManifest.read(str(folder)), folder)
+    pushed = find_pushed(workspace, run_id) if is_cut_off(manifest) and not problems else None
     begun = read("metadata.sqlite", lambda: executions.find_executions(workspace, run_id), workspace.root) or []
     outputs = {key: uri for execution in begun for key, uri in execution.outputs.items()}
     report = pathlib.Path(outputs.get("report", folder))
@@ -122,6 +126,7 @@ def gather(workspace: Workspace, run_id: str) -> RunFiles:
         predictions=read(PREDICTIONS, lambda: read_predictions(str(folder / PREDICTIONS)), folder),
         left_out=read(QUARANTINE, lambda: read_quarantine(str(left_out)), left_out) or [],
         executions=begun,
+        pushed=pushed,
         live=_find_live(workspace, manifest),
         card=read(CARD, lambda: (folder / CARD).read_text(encoding="utf-8"), folder) or "",
         problems=problems,

@@ -15,10 +15,11 @@ from pipeline.console.listing import print_list
 from pipeline.console.printing import print_plain
 from pipeline.report.formats import write_duration
 from pipeline.runs.find import list_or_refuse
-from pipeline.workspace.manifest import RunManifest, is_interruption
-from pipeline.workspace.pushed_models import color_state, list_states
+from pipeline.workspace.manifest import RunManifest, is_cut_off, is_interruption
+from pipeline.workspace.pushed_models import color_state, list_all_states, read_evaluation
 from pipeline.workspace.workspace import PAGE, Workspace, find_start
 from schema.text import printable
+from serving.releases.versions import Version
 from serving.storage.documents import DocumentError
 
 NOT_ENDED, RUNNING, DAMAGED, LIVE_ALREADY = "not ended", "running", "damaged", "live already"
@@ -29,15 +30,15 @@ _RAISED = re.compile(r"""\w+\((["'])(.*?)\1.*\)""", re.DOTALL)  # an error in Py
 
 @dataclasses.dataclass(frozen=True)
 class _States:
-    """Numbers and states of the versions of a workspace now.
+    """Versions of a workspace now, with their states.
 
     Attributes:
-        by_run: number and state by the id of the run that made the version.
-        by_number: number and state by number, also by the number that the version had before a promotion.
+        by_run: version and state by the id of the run that made the version.
+        by_number: version and state by number, also by the number that the version had before a promotion.
     """
 
-    by_run: dict[str, tuple[int, str]]
-    by_number: dict[int, tuple[int, str]]
+    by_run: dict[str, tuple[Version, str]]
+    by_number: dict[int, tuple[Version, str]]
 
     def find(self, run_id: str, pushed: int | None) -> tuple[int | None, str]:
         """Returns number and state of a run's version now.
@@ -46,9 +47,10 @@ class _States:
             run_id: id of the run.
             pushed: number that the version had at the end of the run; None without one.
         """
-        if run_id in self.by_run:
-            return self.by_run[run_id]
-        return (None, "") if pushed is None else self.by_number.get(pushed, (None, REMOVED))
+        found = self.by_run.get(run_id) or (None if pushed is None else self.by_number.get(pushed))
+        if found:
+            return found[0].number, found[1]
+        return None, "" if pushed is None else REMOVED
 
 
 def list_runs(workspace: Workspace, limit: int) -> RunList:
@@ -61,7 +63,9 @@ def list_runs(workspace: Workspace, limit: int) -> RunList:
     states = _find_states(workspace)
     shown = [_describe(workspace, run_id, states) for run_id in newest[:limit]]
     running = workspace.find_running()
-    shown = [run.model_copy(update={"outcome": RUNNING}) if run.run_id == running else run for run in shown]
+    shown = [
+        run.model_copy(update={"outcome": RUNNING, "reason": ""}) if run.run_id == running else run for run in shown
+    ]
     return RunList(runs=shown, more=len(newest) - len(shown))
 
 
@@ -72,13 +76,16 @@ def print_runs(runs: RunList, console: Console) -> None:
         print_plain(console, f"{runs.more:,} older: --limit {len(runs.runs) + runs.more} lists them all.")
 
 
-def describe_outcome(manifest: RunManifest | None, damaged: bool = False) -> str:
+def describe_outcome(manifest: RunManifest | None, damaged: bool = False, pushed: Version | None = None) -> str:
     """Returns the outcome of a run in one or two words, as its page does, in lower case.
 
     Args:
         manifest: manifest of the run; None if it is missing or damaged.
         damaged: whether the manifest is damaged.
+        pushed: version that the run pushed before it was cut off; None for any other run.
     """
+    if pushed:
+        return "canary" if pushed.record.canary else "pushed"
     if manifest is None:
         return DAMAGED if damaged else NOT_ENDED
     if manifest.failed is not None:
@@ -97,32 +104,42 @@ def _describe(workspace: Workspace, run_id: str, states: _States) -> ListedRun:
         manifest = RunManifest.find(str(folder))
     except (DocumentError, OSError) as error:
         problem = str(error).removeprefix(printable(f"{folder}/"))
-    evaluation = manifest.evaluation if manifest else None
+    pushed = None if problem or not is_cut_off(manifest) else states.by_run.get(run_id, (None, ""))[0]
+    if pushed:  # the Pusher's record is all that such a run has told of its result
+        evaluation, number, counts = read_evaluation(pushed), pushed.record.pushed_version, pushed.record.counts
+    else:
+        evaluation, number = (manifest.evaluation, manifest.pushed_version) if manifest else (None, None)
+        counts = manifest.ingest.counts if manifest and manifest.ingest else {}
     start = find_start(run_id)
     page = folder / PAGE
-    version_now, state = states.find(run_id, manifest.pushed_version if manifest else None)
+    version_now, state = states.find(run_id, number)
     return ListedRun(
         run_id=run_id,
         begun=start.isoformat(timespec="seconds") if start else None,
-        outcome=describe_outcome(manifest, bool(problem)),
-        reason=problem or (_find_reason(manifest) if manifest else ""),
+        outcome=describe_outcome(manifest, bool(problem), pushed),
+        reason=problem or _find_reason(manifest, pushed),
         accuracy=evaluation.accuracy if evaluation else None,
         accuracy_interval=evaluation.accuracy_interval if evaluation else None,
         test_images=evaluation.images if evaluation else None,
-        images=sum(manifest.ingest.images_by_split.values()) if manifest and manifest.ingest else None,
-        seconds=round(sum(manifest.seconds.values()), 2) if manifest else None,
-        version=manifest.pushed_version if manifest else None,
+        images=sum(sum(by_class.values()) for by_class in counts.values()) if counts else None,
+        seconds=manifest.run_seconds if manifest else None,
+        version=number,
         version_now=version_now,
         state=state,
         report=os.fspath(page) if page.is_file() else None,
     )
 
 
-def _find_reason(manifest: RunManifest) -> str:
-    """Returns the first reason of an outcome; "" for a pushed model."""
+def _find_reason(manifest: RunManifest | None, pushed: Version | None) -> str:
+    """Returns the first reason of an outcome; "" for a pushed model, unless the run was cut off after the push."""
+    if manifest is None:
+        return "its process was killed after the push" if pushed else ""
     if manifest.failed is not None:
+        if pushed and is_interruption(manifest.failed):
+            return "interrupted after the push"
         raised = _RAISED.fullmatch(manifest.failed)
-        return ((raised[2] if raised else manifest.failed).splitlines() or [""])[0]
+        reason = ((raised[2] if raised else manifest.failed).splitlines() or [""])[0]
+        return f"stopped after the push: {reason}" if pushed else reason
     if manifest.evaluation is None:
         return manifest.decision.reason if manifest.decision else ""
     if manifest.held_back:
@@ -134,17 +151,12 @@ def _find_reason(manifest: RunManifest) -> str:
 
 def _find_states(workspace: Workspace) -> _States:
     """Finds the versions of a workspace with their states, those of `./graft releases`."""
-    by_run, by_number = {}, {}
-    for folder in sorted(workspace.model_dir("").glob("*")):
-        for version, state in list_states(str(folder)) if folder.is_dir() else ():
-            now = version.number, state
-            by_number[version.number] = now
-            if run_id := version.record.run_id:
-                by_run[run_id] = now
-                maker = workspace.read_manifest(run_id)
-                if maker and maker.pushed_version is not None:
-                    by_number.setdefault(maker.pushed_version, now)
-    return _States(by_run, by_number)
+    found = list_all_states(workspace)
+    by_number = {row[0].number: row for row in found}
+    for row in found:
+        if row[0].record.pushed_version is not None:
+            by_number.setdefault(row[0].record.pushed_version, row)
+    return _States({row[0].record.run_id: row for row in found if row[0].record.run_id}, by_number)
 
 
 def _make_table(runs: RunList) -> Table:

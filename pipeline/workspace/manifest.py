@@ -31,6 +31,7 @@ NOT_PRINTED = (  # what `--json` of a run lacks
     "config",
     "resolved",
     "seconds",
+    "run_seconds",
     "libraries",
     "peak_mb",
     "computations",
@@ -41,6 +42,11 @@ NOT_PRINTED = (  # what `--json` of a run lacks
 def is_interruption(failed: str) -> bool:
     """Tells whether a run stopped by a signal, such as Ctrl-C, by the reason in its manifest."""
     return _INTERRUPTED.match(failed) is not None
+
+
+def is_cut_off(manifest: "RunManifest | None") -> bool:
+    """Tells whether a run ended before it had its result: it failed, was interrupted, or left no manifest."""
+    return manifest is None or manifest.failed is not None
 
 
 class EmbeddingUse(Fields):
@@ -87,6 +93,8 @@ class RunManifest(Document):
         trained_model: SavedModel of the run, pushed or not, relative to the workspace; None if it is gone.
         failed: reason why the run stopped.
         seconds: duration of each component that finished.
+        run_seconds: time from the id of the run to its page, with what is loaded, resolved and written beside the
+            components; None in a manifest of an earlier Graft, and for a run whose process was killed.
         libraries: versions of Graft, Python and libraries by name; None in a manifest of 0.2.
         peak_mb: peak resident memory of the run's process while each component ran, in MB of a million bytes, without
             child processes; None if the system does not tell.
@@ -119,6 +127,7 @@ class RunManifest(Document):
     trained_model: str | None = None
     failed: str | None = None
     seconds: dict[str, float]
+    run_seconds: float | None = None
     libraries: dict[str, str] | None = None
     peak_mb: dict[str, float] | None = None
     computations: dict[str, Computation] | None = None
@@ -169,6 +178,7 @@ class SkippedRun(RunManifest):
     ingest: IngestSummary
     decision: RetrainingDecision
     live_version: int | None
+    run_seconds: float | None = None
     libraries: dict[str, str] | None = None
     peak_mb: dict[str, float] | None = None
     computations: dict[str, Computation] | None = None
@@ -193,6 +203,7 @@ class RunResult(RunManifest):
     decision: RetrainingDecision
     live_version: int | None
     trained_model: str | None = None
+    run_seconds: float | None = None
     libraries: dict[str, str] | None = None
     peak_mb: dict[str, float] | None = None
     computations: dict[str, Computation] | None = None
@@ -215,6 +226,7 @@ class FailedRun(RunManifest):
     """Manifest of a run that stopped with an error."""
 
     failed: str
+    run_seconds: float | None = None
     libraries: dict[str, str] | None = None
     peak_mb: dict[str, float] | None = None
     computations: dict[str, Computation] | None = None

@@ -6,21 +6,23 @@ import datetime
 import json
 import os
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from rich.console import Console
 from rich.filesize import decimal
 from rich.markup import escape
 from rich.table import Table
 
+from components.records.evaluation import EvaluationSummary
 from pipeline.console.listing import print_list
 from pipeline.console.printing import print_plain
 from pipeline.workspace.workspace import Workspace, describe_last_run, open_workspace
 from schema.errors import UsageError
 from schema.text import printable
 from serving.releases import models_config, releases, versions
-from serving.releases.models_config import CANARY
+from serving.releases.models_config import CANARY, STABLE
 from serving.releases.versions import Version
+from serving.storage.documents import DocumentError
 from serving.storage.listing import measure
 
 _END_IT = "end it (Ctrl-C there; the same command continues later after the finished components) and type this again"
@@ -171,11 +173,38 @@ def list_states(model_dir: str) -> list[tuple[Version, str]]:
     return [(version, states[version.path]) for version in newest_first]
 
 
-def describe_state(model_dir: str) -> list[str]:
-    """Returns lines with the folders of the live version and of the canary."""
+def list_all_states(workspace: Workspace) -> list[tuple[Version, str]]:
+    """Returns the versions of all models of a workspace with their states, as `list_states` does."""
+    folders = sorted(path for path in workspace.model_dir("").glob("*") if path.is_dir())
+    return [row for folder in folders for row in list_states(str(folder))]
+
+
+def find_pushed(workspace: Workspace, run_id: str) -> Version | None:
+    """Returns the version that a run pushed, by the Pusher's record; None without one, or if the version is gone."""
+    return next((version for version, _ in list_all_states(workspace) if version.record.run_id == run_id), None)
+
+
+def read_evaluation(version: Version) -> EvaluationSummary | None:
+    """Returns the Evaluator's summary in the record of a version; None if it is missing or of another format."""
+    with contextlib.suppress(DocumentError):
+        return EvaluationSummary.parse(version.record.metrics.model_dump(mode="json"), "metrics")
+    return None
+
+
+def describe_state(model_dir: str, before: Mapping[str, int] | None = None) -> list[str]:
+    """Returns lines with the folders of the live version and of the canary, and with their numbers before a change.
+
+    Args:
+        model_dir: folder of the model.
+        before: version numbers by label before the change; None for a change of neither.
+    """
     found = releases.read(model_dir)
     lines = [f"Live:      {found.live.path}"] if found.live else []
-    return [*lines, f"Canary:    {found.canary.path}"] if found.canary else lines
+    lines += [f"Canary:    {found.canary.path}"] if found.canary else []
+    if before:
+        canary = f", version {before[CANARY]} the canary" if CANARY in before else ""
+        lines.append(f"Before:    version {before[STABLE]} was live{canary}")
+    return lines
 
 
 def _describe(version: Version, state: str) -> Listed:
@@ -215,7 +244,7 @@ def _describe_labels(model_dir: str) -> str:
     path, wanted = models_config.find_file(model_dir), releases.read(model_dir).labels
     written = models_config.read_labels(model_dir)
     labels = ", ".join(f"{label} is {number}" for label, number in sorted(written.items())) or "no labels"
-    ours = {label: number for label, number in written.items() if label in (models_config.STABLE, CANARY)}
+    ours = {label: number for label, number in written.items() if label in (STABLE, CANARY)}
     late = "" if ours == wanted else "; the next push, rollback, promote or keep brings it up to date"
     return f"{path}: {labels}{late}"
 

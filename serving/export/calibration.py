@@ -14,7 +14,8 @@ class Calibration(Document):
     """Temperature and threshold of a model, both fitted on `val`.
 
     Attributes:
-        temperature: number that the logits are divided by; 1 leaves the probabilities as they are.
+        temperature: number that the logits are divided by; 1 leaves the probabilities as they are, 0.05 and 20 are the
+            ends of the search.
         temperature_problem: reason why no temperature was fitted, as a clause; "" otherwise.
         coverage: share of the images of known classes to accept, 0.5 to below 1; None to accept all images.
         score: score of an image: PROBABILITY of the most probable class, or DISTANCE of the embedding to the classes,

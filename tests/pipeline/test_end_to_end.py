@@ -326,6 +326,7 @@ def test_report_and_curves_are_kept_with_the_run(first, workspace):
     manifest = json.loads((folder / "manifest.json").read_text())
     assert manifest["pushed_version"] == first[0].result.pushed_version
     assert 'class="outcome good"' in (folder / "report.html").read_text(encoding="utf-8")
+    assert manifest["run_seconds"] > sum(manifest["seconds"].values())
     assert (folder / "training_curves.png").read_bytes().startswith(b"\x89PNG")
     assert manifest["libraries"]["keras"] == importlib.metadata.version("keras")
     listed = collections.Counter((image.split, image.label) for image in read_image_list(str(folder / IMAGES)))

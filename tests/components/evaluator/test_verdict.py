@@ -147,7 +147,7 @@ def test_a_refusal_has_the_figures_of_the_test():
     verdict = judge(compare_counts(80, 10, 1, 9), EVEN)
     assert verdict.failures == [
         "it is worse than the live version (7) beyond chance: of 100 test images, 10 are right by that version alone "
-        "and 1 by this model alone; p = 0.0059 in McNemar's exact test, and 0.05 or less is refused"
+        "and 1 by this model alone; p = 0.0059 in McNemar's exact one-sided test, and 0.05 or less is refused"
     ]
     assert (verdict.baseline.lost, verdict.baseline.won) == (10, 1)
     assert verdict.baseline.p_value == pytest.approx(12 / 2**11)

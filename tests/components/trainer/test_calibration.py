@@ -143,3 +143,11 @@ def test_outputs_that_are_not_finite_leave_the_model_as_it_is():
     found = calibrate(Scored(None, np.full([20, 2], np.nan, np.float32), np.arange(20) % 2), 0.9)
     assert (found.temperature, found.threshold) == (1.0, None)
     assert found.temperature_problem == found.threshold_problem == "the model's outputs on val are not finite"
+
+
+@pytest.mark.parametrize(("factor", "shift", "end"), [(1.0, 1, "20"), (0.01, 0, "0.05")])
+def test_the_log_names_a_temperature_at_an_end_of_the_search(factor, shift, end, caplog):
+    """Predictions that are no better than chance, and ones that are nearly even and right."""
+    logits, labels = draw(200, factor)
+    calibrate(Scored(None, softmax(logits).astype(np.float32), (labels + shift) % 5), None)
+    assert f"the temperature is {end}, an end of the search from 0.05 to 20." in caplog.text

@@ -147,6 +147,7 @@ def test_rollback_says_what_is_live(workspace, tmp_path):
         f"Withdrawn: graft-out/serving/graft/withdrawn-{LIVE}",
         f"Live:      graft-out/serving/graft/{BEFORE}",
         f"Canary:    graft-out/serving/graft/{BEFORE - 1}",
+        f"Before:    version {LIVE} was live, version {CANARY} the canary",
     ]
     assert rows(graft("releases", cwd=tmp_path).stdout)[BEFORE][0] == "live"
     assert (workspace.parent / "models.config").exists()
@@ -158,17 +159,19 @@ def test_canary_can_be_withdrawn(workspace, tmp_path):
     assert f"withdrawn-{CANARY}" in done.stdout
     assert f"Live:      graft-out/serving/graft/{LIVE}" in done.stdout
     assert "Canary" not in done.stdout
+    assert done.stdout.endswith(f"Before:    version {LIVE} was live, version {CANARY} the canary\n")
 
 
 @pytest.mark.parametrize(("arguments", "gone"), [([], CANARY), ([WITHDRAWN], f"withdrawn-{WITHDRAWN}")])
 def test_promotion_says_what_is_live(workspace, tmp_path, arguments, gone):
-    """Its new number is the time."""
+    """Its new number is the time; the numbers before it are those of the trial."""
     done = graft("releases", "promote", *arguments, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     live = done.stdout.splitlines()[0].rpartition("/")[2]
     assert int(live) > LIVE
     assert live in names(workspace)
     assert str(gone) not in names(workspace)
+    assert done.stdout.splitlines()[-1] == f"Before:    version {LIVE} was live, version {CANARY} the canary"
 
 
 @pytest.mark.parametrize("named", ["withdrawn-{0}", "graft-out/serving/graft/withdrawn-{0}", "{1}/withdrawn-{0}/"])

@@ -89,7 +89,10 @@ LIVE = Baseline(
 
 def test_comparisons_have_the_images_that_one_model_alone_gets_right():
     """Of the live version, and of the best kept one if there is another."""
-    text = "and version 3 has 0.850 (3 right by this model alone, 1 by that version alone, p = 0.94)"
+    text = (
+        "and version 3 has 0.850 (3 right by this model alone, 1 by that version alone; if both were equally good, "
+        "that version would have 1 or more of these 4 with a probability of 0.94 by McNemar's exact one-sided test)"
+    )
     assert f"{text}\n" in unwrap(report(baseline=LIVE))
     best = LIVE.model_copy(update={"version": 2, "accuracy": 0.95})
     both = unwrap(report(baseline=LIVE, best=best))

@@ -1,5 +1,6 @@
 """Calibration and acceptance, in sentences."""
 
+import pytest
 from made_up_evaluation import EVALUATION
 
 from pipeline.report.calibration import describe_calibration
@@ -33,6 +34,13 @@ def test_a_temperature_that_makes_the_calibration_error_worse_is_called_so():
         "calibration error 0.060 (0.030 to 0.090), before 0.040 (0.020 to 0.060), so worse: the temperature is "
         "fitted to the log loss of val"
     )
+
+
+@pytest.mark.parametrize("temperature", [0.05, 20.0])
+def test_a_temperature_at_an_end_of_the_search_is_called_so(temperature):
+    """The best one may lie behind that end."""
+    shown = describe_calibration(change(calibration={"temperature": temperature}))[0]
+    assert shown.startswith(f"temperature {temperature:g} from val, an end of the search from 0.05 to 20: log loss")
 
 
 def test_an_evaluation_of_an_earlier_graft_has_no_sentences():

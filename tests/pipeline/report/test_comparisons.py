@@ -26,11 +26,10 @@ def test_both_versions_are_said_with_the_figures_of_the_test():
     live, best = compared(7, [1, 1, 0, 0], [1, 0, 1, 1]), compared(5, [1, 1], [1, 1], CLASSES[:2])
     assert describe(baseline=live, best=best) == [
         "Compared with the live version, 7, on 4 test images: 2 are right by that version alone and 1 by this model "
-        "alone. If both were equally good, that version would have so many or more with a probability of 0.5 "
-        "(McNemar's exact test).",
+        "alone; if both were equally good, that version would have 2 or more of these 3 with a probability of 0.5 "
+        "by McNemar's exact one-sided test.",
         "Compared with the best kept version, 5, on 2 test images of the 2 classes of both: 0 are right by that "
-        "version alone and 0 by this model alone. If both were equally good, that version would have so many or more "
-        "with a probability of 1 (McNemar's exact test).",
+        "version alone and 0 by this model alone.",
     ]
 
 

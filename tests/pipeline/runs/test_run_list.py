@@ -19,7 +19,7 @@ from pipeline.console.printing import make_console
 from pipeline.report.outcome import find_outcome
 from pipeline.report.sources import gather
 from pipeline.runs.run_list import describe_outcome, list_runs, print_runs
-from pipeline.workspace.manifest import RunManifest
+from pipeline.workspace.manifest import FailedRun, RunManifest
 from pipeline.workspace.workspace import Workspace, open_workspace
 from schema.errors import UsageError
 
@@ -62,7 +62,7 @@ def test_the_list_fits_into_a_terminal(workspace, width):
     text = write_text(workspace, width)
     assert all(cell_len(line) <= width for line in text.splitlines())
     assert "…" not in text
-    for shown in (A, B, "0.600 (0.231 to 0.882)", "10", "0.5 s", "7", "6 live"):
+    for shown in (A, B, "0.600 (0.231 to 0.882)", "10", "12.5 s", "7", "6 live"):
         assert shown in text
 
 
@@ -149,6 +149,32 @@ def test_the_outcome_is_that_of_the_page(tmp_path, outcome):
     OUTCOMES[outcome](workspace, tmp_path / "data")
     manifest = RunManifest.read(str(workspace.runs / run_folders.RUN))
     assert describe_outcome(manifest) == outcome == find_outcome(gather(workspace, run_folders.RUN)).word.lower()
+
+
+@pytest.mark.parametrize("failed", [None, "KeyboardInterrupt()", "OSError('the disk is full')"])
+@pytest.mark.parametrize("canary", [False, True])
+def test_a_run_that_was_cut_off_after_its_push_has_pushed(workspace, type_graft, failed, canary):
+    """The Pusher's record in the version says so; `runs`, the page and `compare` agree, with the accuracy."""
+    manifest = RunManifest.read(str(workspace.runs / B))
+    write_record(
+        workspace,
+        5 if canary else 7,
+        B,
+        canary=canary,
+        metrics=manifest.evaluation.model_dump(mode="json"),
+    )
+    (workspace.runs / B / "manifest.json").unlink()
+    if failed:
+        start = {name: getattr(manifest, name) for name in ("run_id", "config", "resolved", "seconds")}
+        FailedRun(**start, failed=failed).write(str(workspace.runs / B))
+    outcome = "canary" if canary else "pushed"
+    found = list_runs(workspace, 20).runs[0]
+    assert (found.outcome, found.version, found.accuracy) == (outcome, 5 if canary else 7, 0.6)
+    told = {None: "its process was killed after the push", "KeyboardInterrupt()": "interrupted after the push"}
+    assert found.reason == told.get(failed, "stopped after the push: the disk is full")
+    assert find_outcome(gather(workspace, B)).word.lower() == outcome
+    compared = json.loads(type_graft("compare", A, B, "--json").out)["now"]
+    assert (compared["outcome"], compared["version"], compared["accuracy"]) == (outcome, found.version, 0.6)
 
 
 @pytest.fixture
