@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _KEYS = (
     *("out", "classes", "split_ratios", "max_bad_fraction", "max_megapixels", "follow_links"),
     *("window_end", "window_days", "image_size", "resize", "orientation", "fine_tune_epochs", "fine_tune_from"),
-    *("trunk_gb", "min_accuracy", "model_name", "force"),
+    *("trunk_gb", "min_accuracy", "model_name", "canary", "weights", "force"),
 )
 
 
