@@ -13,18 +13,15 @@ from typing import Any
 
 from components.evaluator.best_version import find_best, identify
 from components.example_gen import layout
-from components.example_gen.lineage import NEW_SALT, check_record
-from components.gates.retraining_rules import check_window
-from components.records.ingest import find_newest_day
-from pipeline.check.classes import find_early_problems, resolve_classes
+from components.example_gen.lineage import NEW_SALT
+from pipeline.check.classes import resolve_classes
+from pipeline.check.start import check_start
 from pipeline.code_digests import read_code_digests
 from pipeline.config.config import Config
 from pipeline.downloads.weights import find_weights
 from pipeline.parameters import absolute
-from pipeline.workspace.disk import MODEL_BYTES, check_free_space
 from pipeline.workspace.manifest import RunManifest
 from pipeline.workspace.workspace import Workspace
-from schema.errors import DataError
 from serving.client import launch
 from serving.releases import models_config, releases, versions
 from serving.releases.record import UNKNOWN
@@ -93,12 +90,12 @@ def resolve(config: Config, workspace: Workspace) -> Resolved:
     """Reads the data folder, the weights, the code and the serving folder.
 
     Raises:
-        DataError: if the folder has no class folders with images, or other classes than the live model.
-        UsageError: if the weights are missing, or models.config or the record of the live version cannot be read.
+        DataError: if the folder has no class folders with images, or as `check_start`.
+        UsageError: if the weights are missing, or as `check_start`.
     """
     listing = layout.list_images(config.data, config.window_end_text, config.window_days or 0, config.follow_links)
     model_dir = str(workspace.model_dir(config.model_name))
-    releases.check_pushable(model_dir, config.canary)
+    check_start(config, listing, workspace)
     models_config.mend(model_dir)  # the workspace may have been moved
     weights, weights_digest = find_weights(config.weights, config.image_size)
     code = read_code_digests()
@@ -112,12 +109,8 @@ def resolve(config: Config, workspace: Workspace) -> Resolved:
         request | {"config": config.model_dump(mode="json", exclude=_NOT_REQUESTED), "data": absolute(config.data)}
     )
     live = versions.find_live(model_dir)
-    check_record(live, config.force)
-    if live:
-        check_window(find_newest_day({file.span for file in listing.files}), live, config.force)
     manifests = workspace.load_manifests()
     lineage = _resolve_lineage(config, listing, request_key, live, model_dir, manifests)
-    _check_early(config, listing, lineage["classes"], live, manifests)
     return Resolved(
         weights=weights,
         request_key=request_key,
@@ -143,30 +136,6 @@ def digest_settings(config: Config, classes: list[str], weights_digest: str, ver
     """
     settings = config.model_dump(mode="json", exclude=(_NOT_REQUESTED | _NOT_SETTINGS) - _SERVING_LIMITS)
     return _digest([settings, classes, weights_digest, verdict_digest])
-
-
-def _check_early(
-    config: Config,
-    listing: layout.Listing,
-    classes: list[str],
-    live: versions.Version | None,
-    manifests: list[RunManifest],
-) -> None:
-    """Checks file counts, classes and disk space before any image is read.
-
-    Without this check the DataGate or a full disk would stop the run after ExampleGen has read every image.
-
-    Raises:
-        DataError: if the files or classes are unfit to train on.
-        UsageError: if the disk is too small.
-    """
-    if problems := find_early_problems(config, listing, classes, live):
-        raise DataError(*problems)
-    read_before = any(
-        manifest.ingest and manifest.resolved.fingerprint == listing.fingerprint for manifest in manifests
-    )
-    images = 0 if read_before else sum(f.size for f in listing.files)
-    check_free_space(config.out, images + MODEL_BYTES)
 
 
 def _resolve_lineage(

@@ -8,8 +8,8 @@ import os
 from collections.abc import Iterable
 
 import numpy as np
-import tensorflow as tf
 
+from serving.storage.gfile import gfile
 from serving.storage.side_files import DamagedError, read_bytes
 
 FILE = "images.u64"
@@ -32,16 +32,17 @@ def make(images: Iterable[tuple[str, str]]) -> np.ndarray:
 
 def write(folder: str, keys: np.ndarray) -> None:
     """Writes keys, uint64 [num_images], into a folder."""
-    with tf.io.gfile.GFile(os.path.join(folder, FILE), "wb") as file:
+    path = os.path.join(folder, FILE)
+    with gfile(path).GFile(path, "wb") as file:
         file.write(keys.astype(_TYPE).tobytes())
 
 
 def read(folder: str) -> np.ndarray | None:
     """Reads keys from a folder, uint64 [num_images]; returns None if an older Graft wrote the folder without keys."""
     path = os.path.join(folder, FILE)
-    if not tf.io.gfile.exists(path):
+    if not gfile(path).exists(path):
         return None
-    with tf.io.gfile.GFile(path, "rb") as file:
+    with gfile(path).GFile(path, "rb") as file:
         return np.frombuffer(file.read(), _TYPE)
 
 

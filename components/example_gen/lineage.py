@@ -36,15 +36,8 @@ def check_record(live: versions.Version | None, force: bool) -> None:
     Raises:
         UsageError: if the record cannot be read and `force` is not set.
     """
-    if problems := find_record_problems(live, force):
-        raise UsageError(*problems)
-
-
-def find_record_problems(live: versions.Version | None, force: bool) -> list[str]:
-    """Returns the problems that `check_record` raises, each with a remedy; empty if the run may go on."""
-    if live is None or not live.problem or force:
-        return []
-    return [f"{describe_damage(live)} {_FORCE.format(live.number)}"]
+    if live and live.problem and not force:
+        raise UsageError(f"{describe_damage(live)} {_FORCE.format(live.number)}")
 
 
 def describe_unread_record(live: versions.Version | None) -> list[str]:

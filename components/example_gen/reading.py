@@ -13,12 +13,11 @@ from components.example_gen.decode_cache import DecodedImages
 from components.example_gen.decode_trial import find_reason, try_to_decode
 from components.example_gen.duplicates import Record
 from components.images.formats import TRANSPOSED, UNFINISHED
+from components.records.quarantine import GONE
 from serving.process.cores import count_cores
 from serving.storage.gfile import REQUESTS_AT_ONCE, is_remote
 from serving.storage.regular import read_regular
 from serving.storage.threads import map_in_threads
-
-GONE = "gone since the folder was listed"
 
 
 def read_images(

@@ -1,16 +1,15 @@
 """Checks of files, classes and splits before the training, and warnings about data that is fit.
 
 ExampleValidator stops no run by itself, and reports neither an empty split nor a missing class. So these checks count
-images by class and split. This module does not import TFX, to keep `./graft check` fast.
+images by class and split. This module imports neither TFX nor TensorFlow: a run applies it before their slow imports.
 """
 
 import collections
 from collections.abc import Iterable, Mapping, Sequence
 
-from components.example_gen.reading import GONE
 from components.proportions import count_images, count_needed
 from components.records.ingest import IngestSummary
-from components.records.quarantine import LeftOut
+from components.records.quarantine import GONE, LeftOut
 from schema.features import SPLITS, TEST, TRAIN
 from schema.shares import write_percent
 from schema.text import list_some

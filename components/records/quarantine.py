@@ -9,6 +9,7 @@ from serving.storage.gfile import gfile
 from serving.storage.whole_files import write_whole
 
 QUARANTINE = "quarantine.jsonl"
+GONE = "gone since the folder was listed"  # reason of a file that vanished while the folder was read
 
 
 class LeftOut(Fields):

@@ -4,19 +4,25 @@ import dataclasses
 import math
 import pathlib
 import re
-import shutil
 
 from components.example_gen import ingest, layout
 from components.example_gen.duplicates import Record
-from components.example_gen.lineage import find_record_problems, read_salt
+from components.example_gen.lineage import read_salt
 from components.example_gen.reading import read_images
 from components.gates.data_checks import check_data, find_warnings
 from components.records.ingest import IngestSummary
 from components.records.quarantine import LeftOut
 from components.transform.pixels import Augmentation
-from pipeline.check.classes import find_early_problems, resolve_classes
+from pipeline.check.classes import resolve_classes
+from pipeline.check.start import (
+    estimate_needed,
+    find_problems,
+    list_data_checks,
+    list_settings_checks,
+    list_workspace_checks,
+)
 from pipeline.config.config import Config
-from pipeline.workspace.disk import MODEL_BYTES
+from pipeline.workspace.disk import measure_free_space
 from pipeline.workspace.workspace import Workspace
 from serving.releases import versions
 
@@ -45,7 +51,7 @@ class Sizes:
 
 @dataclasses.dataclass(frozen=True)
 class Disk:
-    """Disk space in bytes: needed by a first run, used by split features for phase 2 if there is room, and free."""
+    """Disk space in bytes: needed by a run, used by split features for phase 2 if there is room, and free."""
 
     needed: int
     split_features: int
@@ -62,9 +68,10 @@ class Findings:
         report: counts of the read files, as ExampleGen would write them.
         left_out: read files that a run would leave out.
         sizes: sizes of the kept images; None if no image is kept.
-        problems: reasons why a run would stop, with what to do.
+        data_problems: reasons in the data why a run would stop, with what to do.
+        other_problems: reasons in the workspace, the disk and the settings.
         warnings: warnings that a run would print.
-        disk: disk space that a first run needs.
+        disk: disk space that a run needs.
         live: number of the live version, whose classes and salt a run takes over; or None.
     """
 
@@ -73,7 +80,8 @@ class Findings:
     report: IngestSummary
     left_out: list[LeftOut]
     sizes: Sizes | None
-    problems: list[str]
+    data_problems: list[str]
+    other_problems: list[str]
     warnings: list[str]
     disk: Disk
     live: int | None
@@ -82,6 +90,11 @@ class Findings:
     def is_sample(self) -> bool:
         """True if some files were not read."""
         return self.read < len(self.listing.files)
+
+    @property
+    def problems(self) -> list[str]:
+        """All reasons why a run would stop."""
+        return self.data_problems + self.other_problems
 
 
 def inspect(config: Config, listing: layout.Listing, sample: int = 0) -> Findings:
@@ -92,25 +105,28 @@ def inspect(config: Config, listing: layout.Listing, sample: int = 0) -> Finding
         listing: files of the configured window.
         sample: the most files to read, spread over all; 0 to read all.
     """
-    live = versions.find_live(str(Workspace(pathlib.Path(config.out)).model_dir(config.model_name)))
-    classes = resolve_classes(config, listing, live)
+    workspace = Workspace(pathlib.Path(config.out))
+    live = versions.find_live(str(workspace.model_dir(config.model_name)))
     files = _spread(listing.files, sample)
     records = read_images(files, config.data, config.max_megapixels, len(files), orientation=config.orientation)
     decided = ingest.decide(listing, records, config.split_ratios, read_salt(live))
     report, left_out = ingest.summarize(decided), ingest.list_left_out(decided)
-    problems = find_record_problems(live, config.force) + find_early_problems(config, listing, classes, live)
+    problems = find_problems(list_data_checks(config, listing, live))
     whole = len(files) == len(listing.files)
     if whole:
+        classes = resolve_classes(config, listing, live)
         problems = problems or check_data(report, left_out, classes, config.max_bad_fraction, config.min_accuracy)
+    other_checks = [*list_workspace_checks(config), *list_settings_checks(config, listing, workspace)]
     return Findings(
         listing=listing,
         read=len(files),
         report=report,
         left_out=left_out,
         sizes=_measure(decided.kept, config.image_size),
-        problems=problems,
+        data_problems=problems,
+        other_problems=find_problems(other_checks),
         warnings=find_warnings(report, config.orientation) if whole else [],
-        disk=_estimate_disk(listing, config),
+        disk=_estimate_disk(listing, config, workspace),
         live=live.number if live else None,
     )
 
@@ -134,12 +150,10 @@ def _measure(kept: list[Record], image_size: int) -> Sizes | None:
     return Sizes(smallest, median, largest, enlarged, narrow)
 
 
-def _estimate_disk(listing: layout.Listing, config: Config) -> Disk:
+def _estimate_disk(listing: layout.Listing, config: Config, workspace: Workspace) -> Disk:
     images = len(listing.files)
-    needed = sum(f.size for f in listing.files) + MODEL_BYTES + images * _EMBEDDING_BYTES
-    out = pathlib.Path(config.out).absolute()
-    existing = next(folder for folder in (out, *out.parents) if folder.is_dir())
-    return Disk(needed, images * _measure_split_features(config), shutil.disk_usage(existing).free)
+    needed = estimate_needed(listing, workspace) + images * _EMBEDDING_BYTES
+    return Disk(needed, images * _measure_split_features(config), measure_free_space(config.out))
 
 
 def _measure_split_features(config: Config) -> int:

@@ -120,7 +120,7 @@ def _describe_sizes(sizes: Sizes, image_size: int, resize: str) -> str:
 
 def _describe_disk(findings: Findings, config: Config) -> str:
     disk = findings.disk
-    text = f"a first run needs about {write_estimate(disk.needed)}"
+    text = f"a run needs about {write_estimate(disk.needed)}"
     if disk.split_features:
         text += f", and keeps about {write_estimate(disk.split_features)} more for fine-tuning where there is room"
     return f"{text}; {decimal(disk.free)} are free for {escape(config.out)}"

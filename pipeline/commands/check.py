@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _KEYS = (
     *("out", "classes", "split_ratios", "max_bad_fraction", "max_megapixels", "follow_links"),
     *("window_end", "window_days", "image_size", "resize", "orientation", "fine_tune_epochs", "fine_tune_from"),
-    *("trunk_gb", "min_accuracy", "model_name", "force"),
+    *("trunk_gb", "min_accuracy", "model_name", "canary", "weights", "force"),
 )
 
 
@@ -33,8 +33,8 @@ _KEYS = (
 def check(data: str | None, file: str | None, sample: int | None, as_json: bool, **options: Any) -> int:
     """Read a folder as a run would, and say what a run would make of it. Writes nothing.
 
-    Classes and splits, what would be left out and why, what is ignored, sizes of the images, disk. The exit code is 3
-    where a run would stop. The options below are those of ./graft run that change what is said.
+    Classes and splits, what would be left out and why, what is ignored, sizes of the images, disk, workspace. The exit
+    code is 3 where a run would stop. The options below are those of ./graft run that change what is said.
 
     \b
     ./graft check photos/

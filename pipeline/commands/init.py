@@ -32,8 +32,8 @@ def init(data: str | None, file: str, minimal: bool) -> None:
 
         config = load_config(None, {"data": data})
         findings = inspect_folder(config, console, sample=_SAMPLE)
-        if findings.problems:
-            raise DataError(*findings.problems)
+        if findings.data_problems:  # another workspace can be named in the file
+            raise DataError(*findings.data_problems)
         classes = findings.listing.labels
         print_findings(findings, config, console)
     write_template(file, data, classes, minimal)

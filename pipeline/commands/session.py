@@ -13,6 +13,7 @@ from rich.console import Console
 from components.example_gen.layout import list_images
 from pipeline.beam import jobs
 from pipeline.beam.causes import find_first_cause
+from pipeline.check.start import check_start, check_workspace
 from pipeline.config.config import Config
 from pipeline.console.printing import as_called, echo_json, make_console, print_error, print_unbroken
 from pipeline.console.terminal import catch_interrupts
@@ -55,9 +56,11 @@ def run_session(config: Config, source: str | None, output: Output, require_push
     Raises:
         GraftError: for wrong data or a wrong workspace, before the run writes a file.
     """
-    # A wrong data folder is refused before the slow imports, and before a workspace is made.
+    # What can be checked at once is refused before the slow imports, and before a workspace is made.
     check_scheme(config.data, "data")
-    list_images(config.data, config.window_end_text, config.window_days or 0, config.follow_links)
+    listing = list_images(config.data, config.window_end_text, config.window_days or 0, config.follow_links)
+    check_start(config, listing, Workspace(pathlib.Path(config.out)))
+    check_workspace(config.out)
     workspace = prepare(config.out)
     interrupted_by = catch_interrupts()
     log = RunLog(workspace.log, make_run_id(), output.verbose)

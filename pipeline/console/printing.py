@@ -3,15 +3,14 @@
 import io
 import itertools
 import os
-import re
 import sys
 from typing import Any, TextIO
 
 import click
-from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
+from pipeline.console.wrapping import find_breaks
 from schema.errors import GraftError, describe_error
 from schema.text import printable, printable_lines, quote
 from serving.process import output
@@ -73,25 +72,12 @@ def print_indented(console: Console, text: str, indent: int) -> None:
 
 
 def _print_wrapped(console: Console, head: Text, text: Text, indent: int) -> None:
-    widths = (max(_LEAST_WIDTH, console.width - used) for used in (len(head), indent))
-    breaks = _find_breaks(text.plain, *widths) if console.is_terminal else []
+    first, others = (max(_LEAST_WIDTH, console.width - used) for used in (len(head), indent))
+    breaks = find_breaks(text.plain, first, others, find_command()) if console.is_terminal else []
     for line in text.divide(breaks):
         line.rstrip()
         console.print(head + line, highlight=False, soft_wrap=True)
         head = Text(" " * indent)
-
-
-def _find_breaks(text: str, first_width: int, width: int) -> list[int]:
-    """Returns the positions at which the second and further lines begin.
-
-    Keeps words longer than a line whole; rich itself would break them.
-    """
-    breaks, start, room = [], 0, first_width
-    for word in re.finditer(r"\S+", text):
-        if text[start : word.start()].strip() and cell_len(text[start : word.end()]) > room:
-            start, room = word.start(), width
-            breaks.append(start)
-    return breaks
 
 
 def print_unbroken(console: Console, label: str, text: str) -> None:
@@ -130,6 +116,6 @@ def _wrap(line: str, width: int) -> list[str]:
     """Wraps a line between words; a path is one word, and stays whole even if it is longer than a line."""
     indent = " " * (len(line) - len(line.lstrip()) + 2)
     width = max(_LEAST_WIDTH, width - 1)
-    starts = [0, *_find_breaks(line, width, width - len(indent)), len(line)]
+    starts = [0, *find_breaks(line, width, width - len(indent), find_command()), len(line)]
     first, *others = (line[start:end].rstrip() for start, end in itertools.pairwise(starts))
     return [first, *(indent + part for part in others)]

@@ -31,12 +31,23 @@ def find_weights(weights: str, image_size: int) -> tuple[str, str]:
     if weights == IMAGENET:
         path = _fetch_imagenet()
     else:
-        path = pathlib.Path(weights).expanduser().absolute()
-        _check_file(path, image_size)
+        check_file(weights)
+        path = _locate(weights)
+        from components.network.resnet import check_weights  # TensorFlow takes seconds
+
+        check_weights(str(path), image_size)
     return str(path), digest_contents(str(path))
 
 
-def _check_file(path: pathlib.Path, image_size: int) -> None:
+def check_file(weights: str) -> None:
+    """Checks that a file of weights is there and in HDF5; skips "imagenet" and "random".
+
+    Raises:
+        UsageError: if the file is missing or in another format.
+    """
+    if weights in (IMAGENET, RANDOM):
+        return
+    path = _locate(weights)
     expected = f"Expected {IMAGENET!r}, {RANDOM!r} or the path of Keras' {NOTOP_FILE}."
     if kind := find_irregular(str(path)):
         raise UsageError(f"weights: {path}: {kind}, and no file. {expected}")
@@ -44,9 +55,10 @@ def _check_file(path: pathlib.Path, image_size: int) -> None:
         raise UsageError(f"weights: {path}: no such file. {expected}")
     if read_regular(path, len(_HDF5)) != _HDF5:
         raise UsageError(f"weights: {path}: not an HDF5 file. {expected}")
-    from components.network.resnet import check_weights  # TensorFlow takes seconds
 
-    check_weights(str(path), image_size)
+
+def _locate(weights: str) -> pathlib.Path:
+    return pathlib.Path(weights).expanduser().absolute()
 
 
 def _fetch_imagenet() -> pathlib.Path:

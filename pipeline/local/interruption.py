@@ -5,7 +5,7 @@ from serving.releases import versions
 # Work that an interrupted component keeps; the components that are not listed keep nothing.
 _KEPT = {
     "ExampleGen": "it keeps which images could be decoded",
-    "Embedder": "it keeps the images that it has stored, 1,024 at a time",
+    "Embedder": "it keeps the embeddings that it has stored",
     "Pusher": "a version is pushed whole or not at all",
 }
 

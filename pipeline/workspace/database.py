@@ -17,11 +17,13 @@ _LOCK_SECONDS = 2.0  # longer than a program that only reads holds the lock
 _KEPT = "What was pushed stays live; embeddings stay, too, so that no image goes through the base again."
 
 
-def check_database(workspace: Workspace) -> None:
+def check_database(workspace: Workspace, read_only: bool = False) -> None:
     """Checks with SQLite that the database can be read and written; skips a missing one, which the run makes.
 
     Args:
-        workspace: workspace that this process has locked.
+        workspace: workspace that this process has locked, or only reads.
+        read_only: whether to write nothing; skips a database with a journal, which a killed run has left and SQLite
+            would roll back.
     Raises:
         GraftError: if the database is damaged, locked, or cannot be opened.
     """
@@ -33,8 +35,13 @@ def check_database(workspace: Workspace) -> None:
             raise describe_damage(workspace, "it is no file")
         with open(path, "r+b"):
             pass
-        with contextlib.closing(sqlite3.connect(path, timeout=_LOCK_SECONDS, isolation_level=None)) as connection:
-            connection.execute("BEGIN IMMEDIATE")
+        if read_only and os.path.lexists(f"{path}-journal"):
+            return
+        mode, begin = ("ro", "BEGIN") if read_only else ("rw", "BEGIN IMMEDIATE")
+        address = f"{path.absolute().as_uri()}?mode={mode}"
+        opened = sqlite3.connect(address, timeout=_LOCK_SECONDS, isolation_level=None, uri=True)
+        with contextlib.closing(opened) as connection:
+            connection.execute(begin)
             [[verdict]] = connection.execute("PRAGMA quick_check(1)")
             connection.execute("ROLLBACK")
     except OSError as error:

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import pathlib
 import re
 import shutil
 import tempfile
@@ -55,18 +56,24 @@ def check_free_space(out: str, needed: int) -> None:
     """Refuses a run that would fill the disk.
 
     Args:
-        out: the workspace.
+        out: the workspace, which may be missing.
         needed: needed space in bytes.
     Raises:
         UsageError: if the disk has less free space.
     """
-    free = shutil.disk_usage(out).free
+    free = measure_free_space(out)
     if free < needed:
         raise UsageError(
             f"{out}: a run needs about {write_estimate(needed)} here (the images once, and the models), "
             f"and {decimal(free)} are free. "
             "Make room, or choose another folder with --out."
         )
+
+
+def measure_free_space(out: str) -> int:
+    """Returns the free bytes on the disk of a folder, which may be missing."""
+    path = pathlib.Path(os.path.abspath(out))
+    return shutil.disk_usage(next(folder for folder in (path, *path.parents) if os.path.isdir(folder))).free
 
 
 def explain_disk_error(error: BaseException, out: str) -> GraftError | None:

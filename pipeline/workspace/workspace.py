@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import datetime
+import errno
 import fcntl
 import json
 import os
@@ -26,6 +27,7 @@ _LOCAL_ID = "%Y%m%dT%H%M%S-%f"  # run ids of Graft 0.2
 LOST = "lost-"  # prefix of folders with files that were moved aside
 PAGE = "report.html"  # page in the folder of a run
 _LOCK = ".lock"  # file that a run locks while it is at work
+_ELSEWHERE = "choose another folder with --out"
 _OWN = {"pipeline", "metadata.sqlite", "runs", "serving", "embeddings", "decoded", "xla", "graft.log", _LOCK}
 
 
@@ -147,20 +149,48 @@ def prepare(out: str) -> Workspace:
     Raises:
         UsageError: if the folder cannot be written, or holds other files than a workspace.
     """
-    workspace = Workspace(pathlib.Path(os.path.abspath(out)))
-    try:
-        _check_format(out, workspace.root / _FORMAT_FILE)
+    workspace = check_writable(out)
+    with _explained(out):
         workspace.runs.mkdir(parents=True, exist_ok=True)
         workspace.log.touch()
         _write_format(workspace.root / _FORMAT_FILE)
-    except OSError as error:
-        raise UsageError(f"{out}: cannot be written: {error.strerror}. Choose another folder with --out.") from None
-    _check_access(workspace)
     return workspace
 
 
+def check_writable(out: str) -> Workspace:
+    """Checks that a run can make or write a workspace; writes nothing.
+
+    Raises:
+        UsageError: if the folder cannot be written, or holds other files than a workspace.
+    """
+    workspace = Workspace(pathlib.Path(os.path.abspath(out)))
+    with _explained(out):
+        _check_format(out, workspace.root / _FORMAT_FILE)
+        _check_access(workspace)
+    return workspace
+
+
+@contextlib.contextmanager
+def _explained(out: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(f"{out}: cannot be written: {error.strerror}. Choose another folder with --out.") from None
+
+
 def _check_access(workspace: Workspace) -> None:
-    """Refuses a workspace in which another user has run before, such as root in a container."""
+    """Refuses a workspace in which another user has run before, such as root in a container, and a read-only disk.
+
+    Raises:
+        OSError: if the disk is read-only, or the folder cannot be made.
+    """
+    existing = next(path for path in (workspace.root, *workspace.root.parents) if os.path.lexists(path))
+    if not os.path.isdir(existing):
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+    if os.statvfs(existing).f_flag & os.ST_RDONLY:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+    if existing != workspace.root and not os.access(existing, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     for path in (workspace.root, workspace.runs, workspace.log, workspace.root / _LOCK):
         if path.exists() and not os.access(path, os.W_OK):
             raise UsageError(
@@ -226,8 +256,24 @@ def _check_format(out: str, file: pathlib.Path) -> None:
             )
 
 
+def check_idle(out: str) -> None:
+    """Checks that no run has the lock of a workspace, which may be missing.
+
+    Raises:
+        GraftError: if another run has the lock.
+    """
+    workspace = Workspace(pathlib.Path(out))
+    if _is_locked(workspace.root / _LOCK):
+        raise _describe_busy(out, workspace, _ELSEWHERE)
+
+
+def _describe_busy(out: str, workspace: Workspace, otherwise: str) -> GraftError:
+    process = (workspace.root / _LOCK).read_text(encoding="utf-8").strip() or "unknown"
+    return GraftError(f"{out}: another run is at work here (process {process}). Wait for it, or {otherwise}.")
+
+
 @contextlib.contextmanager
-def open_workspace(out: str, otherwise: str = "choose another folder with --out") -> Iterator[Workspace]:
+def open_workspace(out: str, otherwise: str = _ELSEWHERE) -> Iterator[Workspace]:
     """Makes the workspace if it is missing, and locks it for one run.
 
     Args:
@@ -242,11 +288,7 @@ def open_workspace(out: str, otherwise: str = "choose another folder with --out"
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            lock.seek(0)
-            raise GraftError(
-                f"{out}: another run is at work here (process {lock.read().strip() or 'unknown'}). "
-                f"Wait for it, or {otherwise}."
-            ) from None
+            raise _describe_busy(out, workspace, otherwise) from None
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()

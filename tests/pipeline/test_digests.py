@@ -57,10 +57,7 @@ RUN_ON = {
     "components/evaluator/kept_predictions.py": {"Evaluator"},
     "components/serving_validator/component.py": {"ServingValidator"},
     "serving/client/launch.py": {"ServingValidator"},
-    "serving/process/cores.py": {
-        *("ExampleGen", "StatisticsGen", "DataGate", "DriftGate", "RetrainingGate", "Evaluator", "ServingValidator"),
-        *EMBEDDED,
-    },
+    "serving/process/cores.py": {"ExampleGen", "StatisticsGen", *EMBEDDED, "Evaluator", "ServingValidator"},
     "serving/process/end_with_parent.py": {"ServingValidator"},
     "serving/process/muting.py": {"ServingValidator"},
     "serving/server/__main__.py": {"ServingValidator"},

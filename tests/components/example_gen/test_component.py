@@ -26,9 +26,10 @@ from components.example_gen.component import ExampleGenExecutor, write_shard
 from components.example_gen.decode_cache import remove_outdated
 from components.example_gen.duplicates import Record
 from components.example_gen.layout import ImageFile, list_images
-from components.example_gen.reading import GONE, read_image, read_images
+from components.example_gen.reading import read_image, read_images
 from components.example_gen.splits import assign_split, choose_salt
 from components.records.image_list import IMAGES, read_image_list
+from components.records.quarantine import GONE
 from schema.errors import DataError, UsageError
 
 

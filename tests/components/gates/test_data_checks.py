@@ -6,9 +6,8 @@ import pytest
 from data_reports import make_broken, make_report
 from image_files import CLASSES
 
-from components.example_gen.reading import GONE
 from components.gates.data_checks import check_data, check_listing, find_warnings
-from components.records.quarantine import LeftOut
+from components.records.quarantine import GONE, LeftOut
 
 
 def check(report=None, quarantine=(), classes=CLASSES, limit=0.05, min_accuracy=None):

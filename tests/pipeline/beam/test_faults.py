@@ -17,7 +17,7 @@ from pipeline.beam.watch import EngineError
 from pipeline.config.config import Beam
 from schema.errors import DataError, GraftError, UsageError
 
-KEPT = "stopped in Embedder: it keeps the images that it has stored, 1,024 at a time."
+KEPT = "stopped in Embedder: it keeps the embeddings that it has stored."
 REFUSED = "java.net.ConnectException: Connection refused"
 NO_MANAGER = """\
 java.util.concurrent.ExecutionException: org.apache.flink.util.concurrent.FutureUtils$RetryException: Could not complete

@@ -1,7 +1,10 @@
 """`./graft check` and `init` predict a run on a folder, and write no image."""
 
 import json
+import os
 import pathlib
+import shutil
+import types
 
 import numpy as np
 import pytest
@@ -13,6 +16,7 @@ from components.network import resnet
 from components.network.weights import RANDOM
 from kubeflow.cli import main
 from pipeline.check.check import find_split_shape
+from pipeline.workspace.workspace import open_workspace
 
 
 @pytest.fixture
@@ -54,7 +58,7 @@ def test_good_folder_is_told_with_its_splits_and_what_comes_next(graft, photos, 
         "20 x 12 to 20 x 12 pixels, the median 20 x 12; the network sees 224 x 224. 40 have a shorter side"
         in unwrap(done.out)
     )
-    assert "Disk: a first run needs about 410 MB, and keeps about " in unwrap(done.out)
+    assert "Disk: a run needs about 410 MB, and keeps about " in unwrap(done.out)
     assert lines[-1] == "Next:     ./graft run photos"
     assert sorted(tmp_path.rglob("*")) == before
 
@@ -217,16 +221,110 @@ def test_next_command_follows_the_links_that_check_followed(graft, photos, tmp_p
 def test_options_of_a_run_change_what_check_says(graft, photos, tmp_path):
     """The size of the network, the classes and the workspace; the next command has them."""
     write_live(tmp_path)
-    assert "vanished class: no image of 'owls', 'storks' is left" in unwrap(graft("check", "photos").out)
+    beside_live = unwrap(graft("check", "photos").out)
+    assert "vanished class: no image of 'owls', 'storks' is left" in beside_live
+    assert "Disk: a run needs about" in beside_live
     done = graft(
         "check", "photos", "--image-size", 32, "--fine-tune-epochs", 0, "--out", "new out", "--no-follow-links"
     )
     assert "the network sees 32 x 32." in unwrap(done.out)
-    assert "a first run needs about 410 MB; " in unwrap(done.out)
+    assert "a run needs about 410 MB; " in unwrap(done.out)
     assert done.out.splitlines()[-1] == (
         "Next:     ./graft run photos --out 'new out' --no-follow-links --image-size 32 --fine-tune-epochs 0"
     )
     assert graft("check", "photos", "--classes", "cats,dogs").code == 0
+
+
+def break_database(out):
+    out.mkdir()
+    (out / "metadata.sqlite").write_bytes(b"not a database\n" * 99)
+
+
+def stand_in_the_way(out):
+    out.write_text("a file")
+
+
+def break_models_config(out):
+    (out / "serving").mkdir(parents=True)
+    (out / "serving" / "models.config").write_text("no { config")
+
+
+def live_on_later_images(out):
+    write_live(out.parent)
+    record = {"classes": ["cats", "dogs"], "salt": 17, "window_end": "2026-11-26"}
+    (out / "serving/graft/7/assets.extra/graft.json").write_text(json.dumps(record))
+
+
+@pytest.mark.parametrize(
+    ("spoil_out", "options", "words"),
+    [
+        (break_database, (), "metadata.sqlite: cannot be used: file is not a database. Move it aside with"),
+        (stand_in_the_way, (), "graft-out: cannot be written: Not a directory. Choose another folder"),
+        (break_models_config, (), "models.config: "),
+        (pathlib.Path.mkdir, ("--weights", "none.h5"), "none.h5: no such file. Expected 'imagenet'"),
+        (live_on_later_images, (), "window_end: the newest day is 2026-11-23, and that of the live version 7 is"),
+    ],
+)
+def test_check_says_what_run_says_at_its_start(graft, tmp_path, spoil_out, options, words):
+    """Of the workspace, the serving folder and the settings; neither writes a file."""
+    for label in ("cats", "dogs"):
+        write_images(tmp_path / "photos" / "2026-11-23", label, 20)
+    spoil_out(tmp_path / "graft-out")
+    before = sorted(tmp_path.rglob("*"))
+    checked, ran = graft("check", "photos", *options), graft("run", "photos", *options)
+    assert checked.code == 3
+    assert words in ran.err
+    assert unwrap(ran.err).removeprefix("graft: ") in unwrap(checked.out)
+    assert "Next:" not in checked.out
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_check_says_that_the_disk_is_read_only(graft, photos, monkeypatch):
+    """The folder need not be there yet. A stand-in for the disk, because root may write anywhere."""
+    free = {"f_bavail": 1 << 30, "f_frsize": 4096, "f_blocks": 1 << 31, "f_bfree": 1 << 30}
+    monkeypatch.setattr(os, "statvfs", lambda _: types.SimpleNamespace(f_flag=os.ST_RDONLY, **free))
+    checked, ran = graft("check", "photos"), graft("run", "photos")
+    assert "graft-out: cannot be written: Read-only file system. Choose another" in unwrap(checked.out)
+    assert unwrap(ran.err).removeprefix("graft: ") in unwrap(checked.out)
+
+
+def test_check_says_that_the_disk_is_full(graft, photos, monkeypatch):
+    """By what a run needs, as the run itself does."""
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: types.SimpleNamespace(free=1_000_000))
+    checked, ran = graft("check", "photos"), graft("run", "photos")
+    assert "Problem: graft-out: a run needs about 410 MB here" in unwrap(checked.out)
+    assert unwrap(ran.err).removeprefix("graft: ") in unwrap(checked.out)
+
+
+def test_check_says_that_a_run_is_at_work(graft, photos, tmp_path):
+    """With its process, as a second run is told; init, which names a workspace itself, goes on."""
+    with open_workspace(str(tmp_path / "graft-out")):
+        checked, ran = graft("check", "photos"), graft("run", "photos")
+        assert graft("init", "photos").code == 0
+    assert f"graft-out: another run is at work here (process {os.getpid()}). Wait for it" in unwrap(checked.out)
+    assert unwrap(ran.err).removeprefix("graft: ") in unwrap(checked.out)
+
+
+def test_database_of_a_killed_run_is_left_to_the_next_run(graft, photos, tmp_path):
+    """Its journal says how it is mended: SQLite would do that, and check writes nothing."""
+    break_database(tmp_path / "graft-out")
+    (tmp_path / "graft-out" / "workspace.json").write_text('{"format": 1}')
+    (tmp_path / "graft-out" / "metadata.sqlite-journal").write_bytes(b"pages")
+    assert graft("check", "photos").code == 0
+
+
+def test_folder_of_one_class_is_refused_before_weights_are_fetched(graft, photos, tmp_path, monkeypatch):
+    """What the listing shows costs nothing: no download, no TensorFlow, no workspace."""
+
+    def fetch(*_):
+        raise AssertionError("asked the network")
+
+    monkeypatch.setattr("pipeline.downloads.download.fetch", fetch)
+    shutil.rmtree(photos / "dogs")
+    ran = graft("run", "photos")
+    assert (ran.code, ran.out) == (3, "")
+    assert ran.err.startswith("graft: only one class (cats): a classifier needs two.")
+    assert not (tmp_path / "graft-out").exists()
 
 
 def test_one_class_beside_a_live_model_is_one_class_elsewhere_too(graft, photos, tmp_path):

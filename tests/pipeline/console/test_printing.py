@@ -65,6 +65,33 @@ def test_a_command_is_never_wrapped():
 
 
 @pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("x.sqlite: damaged. Move it aside with {}, and run again.", "./graft repair --out 'my graft out of today'"),
+        ("2 HEIC and 1 TIFF can be read as JPEG: {}", "./graft convert photos photos-jpeg"),
+        ("bad record. {} makes the version before it live; --force trains all the same.", "./graft releases rollback"),
+        (
+            "not pushed: bad. {} asks it all the same.",
+            "./graft predict a.jpg --out o --run 20261126T181102-822Z-3f2a",
+        ),
+        ("no gain on the best kept version: {}, or remove it.", "./graft releases promote 1795731062"),
+        ("to go on with the folders' classes: {}; both models are compared.", "--classes 'big owls,cats,small dogs'"),
+        ("no CUDA libraries in this environment; {} installs them.", "GRAFT_CUDA=1 ./graft run"),
+        ("beam.job_endpoint: missing; {} starts one.", "`.venv/bin/python -m pipeline.beam.job_service --port 8099`"),
+        ("other data needs another workspace, as in {}.", "./graft run photos --out other-out --image-size 96"),
+    ],
+)
+@pytest.mark.parametrize("called", ["./graft", "/my code/graft"])
+def test_a_command_in_a_sentence_stays_on_one_line(monkeypatch, text, kept, called):
+    """At any width: in what a run prints, and in an error; the words around it wrap."""
+    monkeypatch.setenv("GRAFT_COMMAND", called)
+    for width in range(30, 90):
+        lines = lay_out(width, text=text.format(kept))
+        assert sum(as_called(kept) in line for line in lines) == 1
+        assert all(len(line) <= max(width, 40) or as_called(kept) in line for line in lines)
+
+
+@pytest.mark.parametrize(
     ("called", "command"),
     [(None, "./graft"), ("../main/graft", "../main/graft"), ("/my code/graft", "'/my code/graft'")],
 )

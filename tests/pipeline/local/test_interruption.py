@@ -24,7 +24,7 @@ def model_dir(tmp_path):
         ("", 0, "interrupted before the first component: nothing was done. Version 7 is live."),
         ("", 3, "interrupted after 3 components, which the same command does not repeat. Version 7 is live."),
         ("ExampleGen", 0, "it keeps which images could be decoded. The same command begins with it. Version 7"),
-        ("Embedder", 7, "it keeps the images that it has stored, 1,024 at a time. The same command begins with it and"),
+        ("Embedder", 7, "it keeps the embeddings that it has stored. The same command begins with it and"),
         ("Trainer", 9, "it keeps nothing. The same command begins with it and repeats none of the 9 before it. V"),
         ("Pusher", 12, "a version is pushed whole or not at all"),
     ],
