@@ -503,15 +503,19 @@ def test_interrupted_set_up_leaves_no_process_and_no_stamp(project, tools, build
     (tools / "sleep").unlink()
     write_executable(tools / "sleep", f"#!/bin/sh\nexec {shutil.which('sleep')} 0.01\n")
     settings = build(f"trap 'cp \"$0\" \"{tools}/cleaned\"' INT; '{compiler}'")
-    process = subprocess.Popen(
-        [shutil.which(shell), project / "graft", "model"],
-        env={"PATH": settings.pop("path"), "HOME": "/nonexistent", "TMPDIR": str(tools), **settings},
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    before = signal.signal(number, signal.SIG_DFL)  # a shell cannot catch what is ignored, as SIGHUP below nohup
+    try:
+        process = subprocess.Popen(
+            [shutil.which(shell), project / "graft", "model"],
+            env={"PATH": settings.pop("path"), "HOME": "/nonexistent", "TMPDIR": str(tools), **settings},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    finally:
+        signal.signal(number, before)
     wait_until((tools / "id").exists)
     process.send_signal(number)
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=120)
     assert process.returncode == status, errors
     assert errors.splitlines()[-1].startswith("graft: set-up stopped after ")
     compiler_id = int((tools / "new").read_text())

@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 
 import grpc
 import numpy as np
@@ -19,6 +18,7 @@ import tensorflow as tf
 from command_line import make_typist
 from ports import pick_port
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+from waiting import wait_until
 
 from schema.errors import GraftError
 from serving.client import launch
@@ -103,20 +103,21 @@ def test_models_of_a_file_are_served_and_followed(start, half_plus_two, tmp_path
 
     write("one")
     port = pick_port()
-    start(f"--port={port}", f"--model_config_file={config}", "--model_config_file_poll_wait_seconds=1")
+    server = start(f"--port={port}", f"--model_config_file={config}", "--model_config_file_poll_wait_seconds=1")
     assert predict(f"localhost:{port}", name="one") == 3.0
     (tmp_path / "new").write_text("no protobuf")
     (tmp_path / "new").rename(config)
-    time.sleep(2)
+    while "Invalid protobuf file" not in (line := server.stderr.readline()):
+        assert line, "the server has ended"
     assert predict(f"localhost:{port}", name="one") == 3.0
     write("one", "two")
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        with contextlib.suppress(grpc.RpcError):
-            assert predict(f"localhost:{port}", name="two") == 3.0
-            break
-        time.sleep(0.2)
+    wait_until(lambda: is_served(f"localhost:{port}", "two"))
     assert predict(f"localhost:{port}", name="two") == 3.0
+
+
+def is_served(address, name):
+    with contextlib.suppress(grpc.RpcError):
+        return predict(address, name=name)
 
 
 BAD = {

@@ -6,7 +6,6 @@ import gzip
 import http.client
 import json
 import socket
-import time
 import urllib.parse
 
 import hypothesis
@@ -15,6 +14,7 @@ import pytest
 import requests
 from hypothesis import strategies as st
 from ports import pick_port
+from waiting import wait_until
 
 from serving.server.configs import MonitoringConfig
 from serving.server.http_server import serve_http
@@ -43,19 +43,15 @@ def serve(half_plus_two, scaled, make_config):
             app = create_app(api, metrics, MonitoringConfig(enable=True, path=PATH))
             port = pick_port()
             stack.enter_context(serve_http(app, "127.0.0.1", port, timeout))
-            wait_for(port)
+            wait_until(lambda: accepts(port))
             return port
 
         yield start
 
 
-def wait_for(port):
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        with contextlib.suppress(OSError):
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-            return
-        time.sleep(0.05)
+def accepts(port):
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True
 
 
 @pytest.fixture(scope="module")
