@@ -32,7 +32,7 @@ def run(script, *arguments, path="/usr/bin:/bin", cwd=None, **environment):
         cwd=cwd,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
 
@@ -420,7 +420,7 @@ def run_on_terminal(columns, script, *arguments, path, **environment):
         except OSError:  # the other end is closed
             break
     os.close(terminal)
-    return process.wait(timeout=60), printed.decode()
+    return process.wait(timeout=300), printed.decode()
 
 
 def test_set_up_says_how_much_how_long_and_hands_over(project, build):

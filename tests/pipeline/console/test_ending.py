@@ -82,7 +82,7 @@ def start_and_interrupt(command, folder, delay):
     process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     time.sleep(delay)
     process.send_signal(signal.SIGINT)
-    return process.communicate(timeout=60)[1], process.returncode
+    return process.communicate(timeout=300)[1], process.returncode
 
 
 def sweep(folder, delays):
