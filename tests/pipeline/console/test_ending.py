@@ -77,6 +77,29 @@ def test_the_main_thread_may_hang_as_well(tmp_path, grace, signals):
     assert "Traceback" not in printed
 
 
+# Ctrl-C while protobuf's C code imports a module of Python.
+INTERRUPTED_IMPORT = """
+import os, signal, sys
+class Press:
+    def find_spec(name, path, target=None):
+        if name == "google.protobuf.internal.well_known_types":
+            os.kill(os.getpid(), signal.SIGINT)
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+sys.meta_path.insert(0, Press)
+sys.argv = ["graft", "releases"]
+from kubeflow.cli import main
+main()
+"""
+
+
+def test_ctrl_c_within_the_import_of_protobuf_is_no_crash(tmp_path):
+    """It would read a module that is not there, and end by SIGSEGV."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", INTERRUPTED_IMPORT]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, "")
+
+
 def start_and_interrupt(command, folder, delay):
     """Sends SIGINT some seconds after the start; returns the exit code and the standard error."""
     process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
