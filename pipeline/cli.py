@@ -89,6 +89,10 @@ def main() -> None:
     make_streams_safe()
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it would warn of a read-only home folder
     warnings.filterwarnings("ignore", message="You are using a non-supported Python version", category=FutureWarning)
+    # Its C code imports a Python module, and crashes where a KeyboardInterrupt ends that import. It does so once: here,
+    # where Ctrl-C still ends the process.
+    from google.protobuf import any_pb2  # noqa: F401
+
     arguments, sys.argv = sys.argv[1:], sys.argv[:1]  # absl, inside TFX, would parse the arguments again
     with interruptible() as interrupts:
         status = _call(arguments, interrupts)

@@ -32,7 +32,7 @@ def run(script, *arguments, path="/usr/bin:/bin", cwd=None, **environment):
         cwd=cwd,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
 
@@ -420,7 +420,7 @@ def run_on_terminal(columns, script, *arguments, path, **environment):
         except OSError:  # the other end is closed
             break
     os.close(terminal)
-    return process.wait(timeout=60), printed.decode()
+    return process.wait(timeout=300), printed.decode()
 
 
 def test_set_up_says_how_much_how_long_and_hands_over(project, build):
@@ -503,15 +503,19 @@ def test_interrupted_set_up_leaves_no_process_and_no_stamp(project, tools, build
     (tools / "sleep").unlink()
     write_executable(tools / "sleep", f"#!/bin/sh\nexec {shutil.which('sleep')} 0.01\n")
     settings = build(f"trap 'cp \"$0\" \"{tools}/cleaned\"' INT; '{compiler}'")
-    process = subprocess.Popen(
-        [shutil.which(shell), project / "graft", "model"],
-        env={"PATH": settings.pop("path"), "HOME": "/nonexistent", "TMPDIR": str(tools), **settings},
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    before = signal.signal(number, signal.SIG_DFL)  # a shell cannot catch what is ignored, as SIGHUP below nohup
+    try:
+        process = subprocess.Popen(
+            [shutil.which(shell), project / "graft", "model"],
+            env={"PATH": settings.pop("path"), "HOME": "/nonexistent", "TMPDIR": str(tools), **settings},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    finally:
+        signal.signal(number, before)
     wait_until((tools / "id").exists)
     process.send_signal(number)
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=120)
     assert process.returncode == status, errors
     assert errors.splitlines()[-1].startswith("graft: set-up stopped after ")
     compiler_id = int((tools / "new").read_text())

@@ -29,7 +29,7 @@ def post(stub):
     def send(path, body, method="POST"):
         request = urllib.request.Request(f"{stub.host}/apis/v2beta1/{path}", json.dumps(body).encode(), method=method)
         try:
-            with urllib.request.urlopen(request, timeout=10) as response:
+            with urllib.request.urlopen(request, timeout=120) as response:
                 return response.status, json.load(response)
         except urllib.error.HTTPError as error:
             return error.code, json.load(error)
@@ -62,7 +62,7 @@ def test_kfps_own_client_goes_through_the_life_of_a_pipeline(client, uploaded):
     ids = uploaded["pipeline_version_reference"]
     where = {"pipeline_id": ids["pipeline_id"], "version_id": ids["pipeline_version_id"]}
     run = client.run_pipeline(uploaded["experiment_id"], "once", params={"data": "a"}, **where)
-    assert client.wait_for_run_completion(run.run_id, timeout=10, sleep_duration=0).state == "SUCCEEDED"
+    assert client.wait_for_run_completion(run.run_id, timeout=120, sleep_duration=0).state == "SUCCEEDED"
     made = client.create_recurring_run(
         uploaded["experiment_id"], "nightly", cron_expression="0 0 3 * * *", params={"data": "a"}, **where
     )
@@ -180,17 +180,17 @@ def test_an_upload_that_is_no_spec_is_refused(stub, client, tmp_path, name, cont
 
 def test_for_many_users_a_namespace_is_needed(post):
     with KfpApiStub(multi_user=True) as stub, pytest.raises(urllib.error.HTTPError) as refused:
-        urllib.request.urlopen(f"{stub.host}/apis/v2beta1/experiments", timeout=10)
+        urllib.request.urlopen(f"{stub.host}/apis/v2beta1/experiments", timeout=120)
     assert refused.value.code == 400
 
 
 def test_without_its_token_nothing_is_answered():
     with KfpApiStub(token="secret") as stub:
         with pytest.raises(urllib.error.HTTPError) as refused:
-            urllib.request.urlopen(f"{stub.host}/apis/v2beta1/healthz", timeout=10)
+            urllib.request.urlopen(f"{stub.host}/apis/v2beta1/healthz", timeout=120)
         headers = {"Authorization": "Bearer secret"}
         request = urllib.request.Request(f"{stub.host}/apis/v2beta1/healthz", headers=headers)
-        assert urllib.request.urlopen(request, timeout=10).status == 200
+        assert urllib.request.urlopen(request, timeout=120).status == 200
     assert refused.value.code == 401
 
 
@@ -219,5 +219,5 @@ def test_a_body_larger_than_the_backend_takes_is_refused_before_it_is_read(stub)
     headers = {"Content-Length": str((32 << 20) + 1), "Content-Type": "application/json"}
     request = urllib.request.Request(f"{stub.host}/apis/v2beta1/experiments", io.BytesIO(b"{}"), headers)
     with pytest.raises(urllib.error.HTTPError) as refused:
-        urllib.request.urlopen(request, timeout=10)
+        urllib.request.urlopen(request, timeout=120)
     assert refused.value.code == 400

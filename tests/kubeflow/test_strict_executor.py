@@ -4,10 +4,10 @@ import copy
 import json
 import pathlib
 import sys
-import time
 
 import pytest
 from strict_executor import RefusedError, StrictBackend
+from waiting import wait_until
 
 PRELUDE = """
 import json, os, pathlib, sys
@@ -508,10 +508,7 @@ def test_what_a_task_leaves_outside_its_outputs_is_gone(run):
 def test_processes_that_a_task_leaves_behind_end_with_it(run):
     code = 'import subprocess; print(subprocess.Popen(["sleep", "60"]).pid)'
     pid = int(run(a=make_task(code)).tasks["a"].log)
-    deadline = time.monotonic() + 5
-    while _is_running(pid) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert not _is_running(pid)
+    wait_until(lambda: not _is_running(pid))
 
 
 def _is_running(pid):

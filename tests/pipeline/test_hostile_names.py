@@ -155,7 +155,7 @@ def test_on_a_terminal_no_name_moves_the_cursor(warm_python, data, tmp_path):
     except OSError:  # as Linux tells the end of a terminal
         pass
     os.close(parent)
-    assert process.wait(timeout=60) == 0
+    assert process.wait(timeout=300) == 0
     text = seen.decode()
     assert r"\x1b[2J" in text
     for command in ("\x1b[2J", "\x1b]0;", "\x9b", "\u202e", "\x1b[5m", "\U0001f436"):

@@ -340,7 +340,7 @@ def test_the_health_check_tells_whether_a_version_is_available(workspace, state,
     server = serve_status(state, error_code)
     try:
         command[-1] = command[-1].replace("/8501", f"/{server.server_port}")
-        done = subprocess.run(command, timeout=20, check=False)
+        done = subprocess.run(command, timeout=120, check=False)
     finally:
         server.shutdown()
         server.server_close()
@@ -352,7 +352,7 @@ def test_a_server_that_is_not_there_is_not_healthy():
     """Nothing listens on port 1."""
     command = COMPOSE["healthcheck"]["test"][1:]
     command = [*command[:-1], command[-1].replace("/8501", "/1")]
-    assert subprocess.run(command, timeout=20, check=False, stderr=subprocess.DEVNULL).returncode != 0
+    assert subprocess.run(command, timeout=120, check=False, stderr=subprocess.DEVNULL).returncode != 0
 
 
 def through_the_client(document):

@@ -240,7 +240,7 @@ class Files:
 
     def finish(self, name):
         later = [event for other, event in self.begun.items() if other > name][:1]
-        assert all(event.wait(10) for event in later)
+        assert all(event.wait(120) for event in later)
         self.finished.append(name)
         return name
 

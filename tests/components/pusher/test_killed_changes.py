@@ -4,27 +4,18 @@ import os
 import pathlib
 import shutil
 
+import killed_changes
 import pytest
-import tensorflow as tf
+from forks import start_fork
 from google.protobuf import text_format
+from killed_changes import CHANGES, DONE, KILLED, write_model
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
 from components.pusher.push import push
 from serving.releases import models_config, releases, versions
 from serving.releases.record import VersionRecord
 
-KILLED, DONE = 9, 0
 GRAPHS = {"3": b"3", "5": b"5", "8": b"8", "9": b"9", "withdrawn-7": b"7"}
-# The calls that change something on the disk; whoever is killed is killed before one of them.
-STEPS = [(os, "replace"), (os, "unlink"), (os, "remove"), (os, "rmdir"), (tf.io.gfile, "copy")]
-
-
-def write_model(folder, graph):
-    (folder / "variables").mkdir(parents=True)
-    (folder / "saved_model.pb").write_bytes(graph)
-    (folder / "variables/variables.index").write_bytes(b"index")
-    (folder / "variables/variables.data-00000-of-00001").write_bytes(b"variables")
-    return folder
 
 
 @pytest.fixture(autouse=True)
@@ -52,48 +43,10 @@ def make_folder(tmp_path):
     return make
 
 
-def push_and_keep(canary, count):
-    def change(model_dir):
-        push(str(pathlib.Path(model_dir).parents[1] / "model"), model_dir, VersionRecord(salt=1), canary)
-        releases.keep(model_dir, count)
-
-    return change
-
-
-CHANGES = {
-    "push": push_and_keep(canary=False, count=1),
-    "push of a canary": push_and_keep(canary=True, count=2),
-    "rollback": releases.roll_back,
-    "rollback of the canary": releases.withdraw_canary,
-    "promotion of the canary": releases.promote,
-    "promotion of an older version": lambda model_dir: releases.promote(model_dir, 3),
-    "promotion of a withdrawn version": lambda model_dir: releases.promote(model_dir, 7),
-    "keep": lambda model_dir: releases.keep(model_dir, 1),
-}
-
-
-def change_in_fork(change, model_dir, kill_at):
-    """Makes a change in another process, which ends itself before its nth step, and runs no `finally` then."""
-    process = os.fork()
-    if process:
-        return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
-    try:
-        steps = iter(range(kill_at))
-        for owner, name in STEPS:
-            setattr(owner, name, count(getattr(owner, name), steps))
-        change(model_dir)
-        os._exit(DONE)
-    finally:
-        os._exit(1)
-
-
-def count(call, steps):
-    def step(*arguments, **options):
-        if next(steps, None) is None:
-            os._exit(KILLED)
-        return call(*arguments, **options)
-
-    return step
+def end(process):
+    """Returns the exit code of a process, once it has ended."""
+    process.join()
+    return process.exitcode
 
 
 def read_labels(model_dir):
@@ -126,19 +79,16 @@ LONG = {
 }
 
 
-@pytest.mark.parametrize(
-    "change",
-    [pytest.param(CHANGES[name], id=name, marks=[pytest.mark.long] * (name in LONG)) for name in CHANGES],
-)
-def test_killed_anywhere_no_label_means_a_version_that_is_gone(make_folder, change):
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.long] * (name in LONG)) for name in CHANGES])
+def test_killed_anywhere_no_label_means_a_version_that_is_gone(make_folder, name):
     """The live version is the old or the new one; the next change recovers and leaves no temporary files."""
     done = make_folder("done")
     before = look(done)
-    change(done)
+    CHANGES[name](done)
     after, kill_at, status = look(done), 0, KILLED
     while status == KILLED:
         model_dir = make_folder(f"killed at {kill_at}")
-        status = change_in_fork(change, model_dir, kill_at)
+        status = end(start_fork(killed_changes.change_until, kill_at, name, model_dir))
         assert status in (KILLED, DONE)
         assert look(model_dir) in (before, after)
         releases.keep(model_dir, 9)
@@ -162,28 +112,12 @@ def test_what_a_living_process_stages_stays(make_folder):
     assert not [name for name in os.listdir(model_dir) if name.startswith(".")]
 
 
-def push_in_fork(model_dir, graph, count):
-    """Pushes one model after the other from another process, each with a graph of its own, and keeps them all."""
-    process = os.fork()
-    if process:
-        return process
-    try:
-        for index in range(count):
-            name = f"{graph}.{index}"
-            model = write_model(pathlib.Path(model_dir).parents[1] / f"model {name}", name.encode())
-            push(str(model), model_dir, VersionRecord(salt=index))
-            releases.keep(model_dir, 100)
-        os._exit(DONE)
-    finally:
-        os._exit(1)
-
-
 @pytest.mark.parametrize(("processes", "pushes"), [(2, 4), pytest.param(2, 20, marks=pytest.mark.long)])
 def test_pushes_of_two_pipelines_at_once_all_succeed(tmp_path, processes, pushes):
     """Each is whole and has a number of its own, and the label means the last one. Before, 39 of 40 failed."""
     model_dir = str(tmp_path / "serving/graft")
-    started = [push_in_fork(model_dir, graph, pushes) for graph in range(processes)]
-    assert [os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) for process in started] == [DONE] * processes
+    started = [start_fork(killed_changes.push_many, model_dir, graph, pushes) for graph in range(processes)]
+    assert [end(process) for process in started] == [DONE] * processes
     found = releases.read(model_dir)
     assert all(version.record.pushed_version == version.number for version in found.numbered)
     expected = {f"{graph}.{index}".encode() for graph in range(processes) for index in range(pushes)}

@@ -23,7 +23,7 @@ OLDER, BEFORE, CANARY, LIVE, WITHDRAWN = 1790000000, 1790000500, 1790000999, 179
 
 def graft(*arguments, cwd):
     command = [sys.executable, str(ROOT), *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300, check=False)
 
 
 def make_version(folder, record=None):
@@ -284,7 +284,7 @@ def test_release_commands_start_no_tensorflow(workspace, tmp_path):
         "    cli.main(['releases', *command], standalone_mode=False)\n"
         "assert not {'tensorflow', 'tfx', 'apache_beam', 'keras'} & set(sys.modules)\n"
     )
-    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, timeout=300)
 
 
 @pytest.mark.parametrize("name", [str(OLDER), str(LIVE), f"withdrawn-{WITHDRAWN}"])

@@ -84,7 +84,7 @@ def serve(warm_python, tmp_path):
             while time.monotonic() < deadline and (line := process.stdout.readline()):
                 lines.append(line.rstrip("\n"))
                 if line.startswith("Ask:") and ask:
-                    answer = subprocess.check_output(["bash", "-c", line.partition(":")[2]], text=True, timeout=60)
+                    answer = subprocess.check_output(["bash", "-c", line.partition(":")[2]], text=True, timeout=300)
                 if line.startswith("or:"):
                     process.send_signal(signal.SIGTERM)
         finally:

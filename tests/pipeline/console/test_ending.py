@@ -9,6 +9,7 @@ import sys
 import time
 
 import pytest
+from waiting import send_signal, wait_until
 
 ROOT = pathlib.Path(__file__).parents[3]
 # A thread, or the main thread, in a call of C that never returns, as a read from a network folder that is gone.
@@ -16,6 +17,8 @@ HANGING_READ = """
 import ctypes, os, pathlib, sys
 from components.example_gen import reading
 from kubeflow.cli import main
+from pipeline.console import ending
+ending.GRACE = 600
 source, sink = os.pipe()
 def read(path):
     pathlib.Path("hangs").touch()
@@ -32,33 +35,28 @@ ending.GRACE = float(sys.argv[1])
 with ending.interruptible() as interrupts:
     interrupts.raises = True
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
-    pathlib.Path("hangs").touch()
     source, sink = os.pipe()
-    while True:  # the signal is kept from this thread, as its call would return for it
-        ctypes.CDLL(None).read(source, ctypes.create_string_buffer(1), 1)
+    threading.Thread(target=lambda: os.read(source, 1) and pathlib.Path("hangs").touch(), daemon=True).start()
+    # The signal is kept from this thread, as its call would return for it. A pipe holds 64 KB.
+    ctypes.CDLL(None).write(sink, bytes(1 << 20), 1 << 20)
 """
 
 
 def interrupt(command, folder, signals=1):
-    """Sends SIGINT once the command hangs; returns its exit code, what it printed, and how long it took to end."""
+    """Sends SIGINT once the command hangs; returns its exit code, and what it printed."""
     process = subprocess.Popen(
         command, cwd=folder, env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         text=True,
     )  # fmt: skip
     try:
-        while not (folder / "hangs").exists():
-            assert process.poll() is None, process.communicate()[1]
-            time.sleep(0.02)
-        time.sleep(0.2)
-        begun = time.monotonic()
+        wait_until(lambda: process.poll() is not None or (folder / "hangs").exists())
         for _ in range(signals):
-            process.send_signal(signal.SIGINT)
-            time.sleep(0.1)
-        out, err = process.communicate(timeout=30)
+            send_signal(process.pid, signal.SIGINT)
+        out, err = process.communicate(timeout=120)
     finally:
         process.kill()
         process.wait()
-    return process.returncode, out + err, time.monotonic() - begun
+    return process.returncode, out + err
 
 
 def test_a_read_that_never_returns_does_not_hold_up_ctrl_c(warm_python, tmp_path):
@@ -66,19 +64,40 @@ def test_a_read_that_never_returns_does_not_hold_up_ctrl_c(warm_python, tmp_path
     for name in ("data/cat/1.jpg", "data/dog/1.jpg"):
         (tmp_path / name).parent.mkdir(parents=True)
         (tmp_path / name).write_bytes(b"")
-    code, printed, seconds = interrupt([warm_python.program, "-c", HANGING_READ], tmp_path)
+    code, printed = interrupt([warm_python.program, "-c", HANGING_READ], tmp_path)
     assert code == 128 + signal.SIGINT, printed
     assert "Traceback" not in printed
-    assert seconds < 5
 
 
-@pytest.mark.parametrize(("grace", "signals"), [("0.3", 1), ("60", 2)])
+@pytest.mark.parametrize(("grace", "signals"), [("0.3", 1), ("600", 2)])
 def test_the_main_thread_may_hang_as_well(tmp_path, grace, signals):
     """Some time after the first Ctrl-C a thread ends the process, and at the second at once."""
-    status, printed, seconds = interrupt([sys.executable, "-c", HANGING_MAIN, grace], tmp_path, signals)
-    assert status == 128 + signal.SIGINT
+    status, printed = interrupt([sys.executable, "-c", HANGING_MAIN, grace], tmp_path, signals)
+    assert status == 128 + signal.SIGINT, printed
     assert "Traceback" not in printed
-    assert seconds < 10
+
+
+# Ctrl-C while protobuf's C code imports a module of Python.
+INTERRUPTED_IMPORT = """
+import os, signal, sys
+class Press:
+    def find_spec(name, path, target=None):
+        if name == "google.protobuf.internal.well_known_types":
+            os.kill(os.getpid(), signal.SIGINT)
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+sys.meta_path.insert(0, Press)
+sys.argv = ["graft", "releases"]
+from kubeflow.cli import main
+main()
+"""
+
+
+def test_ctrl_c_within_the_import_of_protobuf_is_no_crash(tmp_path):
+    """It would read a module that is not there, and end by SIGSEGV."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", INTERRUPTED_IMPORT]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, "")
 
 
 def start_and_interrupt(command, folder, delay):
@@ -86,7 +105,7 @@ def start_and_interrupt(command, folder, delay):
     process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     time.sleep(delay)
     process.send_signal(signal.SIGINT)
-    return process.communicate(timeout=60)[1], process.returncode
+    return process.communicate(timeout=300)[1], process.returncode
 
 
 def sweep(folder, delays):

@@ -579,7 +579,7 @@ def test_terminal_shows_progress_and_no_tensorflow_is_imported(data, out):
         stdout=subprocess.PIPE,
         stderr=theirs,
         check=True,
-        timeout=60,
+        timeout=300,
     )
     os.close(theirs)
     shown = os.read(ours, 100_000).decode()

@@ -9,6 +9,7 @@ import sys
 import time
 
 import pytest
+from waiting import wait_until
 
 from pipeline.local.card_watch import CardWatch, watch_card
 
@@ -32,14 +33,6 @@ def started(tmp_path, monkeypatch):
     monkeypatch.setenv("STARTED", str(tmp_path / "started"))
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     return tmp_path / "started"
-
-
-def wait_until(condition, seconds=20.0):
-    """Waits; fails after so many seconds."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 def is_running(process):
@@ -77,7 +70,7 @@ def test_the_program_ends_with_the_run_and_prints_nothing(started, capfd):
 
 
 def test_the_program_ends_with_a_run_that_is_killed(started):
-    code = "import time; from pipeline.local.card_watch import watch_card\nwith watch_card(): time.sleep(60)"
+    code = "import time; from pipeline.local.card_watch import watch_card\nwith watch_card(): time.sleep(600)"
     run = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
     wait_until(lambda: started.exists() and started.read_text())
     run.send_signal(signal.SIGKILL)

@@ -28,8 +28,10 @@ del held
 with memory.measure_memory() as low:
     pass
 with memory.measure_memory() as middle:
+    before = middle._sampled
     held = b"x" * 60_000_000
-    time.sleep(0.1)
+    while middle._sampled < before + 48_000:
+        time.sleep(0.01)
     del held
 print(middle.megabytes - low.megabytes)
 """

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from rich.console import Console
+from waiting import wait_until
 
 from components.progress import Event, listen, report
 from pipeline.convert import summary
@@ -129,16 +130,12 @@ def test_clock_prints_while_a_component_is_silent(monkeypatch):
     """In a thread of its own, which ends with the display."""
     monkeypatch.setattr(progress_display, "_SECONDS_BETWEEN_LINES", 0.0)
     console = Console(file=io.StringIO(), width=100)
-    before = threading.active_count()
+    before = set(threading.enumerate())
     with ProgressDisplay(console) as display:
         display.prepare("loading TensorFlow and TFX")
-        deadline = time.monotonic() + 30
-        while not console.file.getvalue() and time.monotonic() < deadline:
-            time.sleep(0.05)
-    assert re.match(r"    still running: loading TensorFlow and TFX, \d s\n", console.file.getvalue())
-    while threading.active_count() > before and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert threading.active_count() == before
+        wait_until(console.file.getvalue)
+    assert re.match(r"    still running: loading TensorFlow and TFX, \d+ s\n", console.file.getvalue())
+    wait_until(lambda: set(threading.enumerate()) <= before)
 
 
 def test_steps_from_several_threads_do_not_meet(clock):

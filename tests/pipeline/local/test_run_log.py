@@ -29,7 +29,7 @@ def write(tmp_path):
 
     def run(code, *, status=0, last=""):
         command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{START}\n{code}"]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
         assert done.returncode == status, done.stderr
         deadline = time.monotonic() + 30
         while last not in (tmp_path / "graft.log").read_text() and time.monotonic() < deadline:
@@ -149,7 +149,7 @@ log.flush()
 def test_foreign_lines_do_no_harm_to_a_terminal(tmp_path, written, shown):
     """Carriage returns, escapes, blank lines, torn lines, other bytes, and no end of line at all."""
     done = subprocess.run(
-        [sys.executable, log_lines.__file__, "run-1"], input=written, capture_output=True, timeout=60, check=True
+        [sys.executable, log_lines.__file__, "run-1"], input=written, capture_output=True, timeout=300, check=True
     )
     assert "".join(LINE.fullmatch(line)[5] for line in done.stderr.decode().splitlines()) == "".join(shown)
 
@@ -158,7 +158,7 @@ def test_verbose_shows_what_is_logged(tmp_path):
     """The same lines on the standard error."""
     code = START.replace("False", "True") + 'print("printed"); log.flush()'
     command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{code}"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=True)
     assert done.stdout == ""
     assert done.stderr == (tmp_path / "graft.log").read_text() != ""
 
@@ -184,7 +184,7 @@ sys.argv = ["graft", "run", "data"]
 cli.main()
 """
         command = [warm_python.program, "-c", script]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
         lines = (tmp_path / "graft-out" / "graft.log").read_text().splitlines()
         return done.returncode, done.stderr, [LINE.fullmatch(line).groups() for line in lines]
 

@@ -4,13 +4,13 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 import urllib.request
 
 import pytest
+from ports import pick_port
 
 from pipeline.local.tensorboard import find_logs, link_logs, make_command, serve_logs
 from pipeline.workspace.manifest import RunManifest
@@ -71,9 +71,7 @@ def test_tensorboard_shows_both_phases_by_run(workspace):
     for folder in (workspace.artifacts / "Trainer/model_run").glob("*/tensorboard/*/train"):
         with tf.summary.create_file_writer(str(folder)).as_default():
             tf.summary.scalar("epoch_loss", 0.5, step=0)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = pick_port()
     call = f"serve_logs({str(workspace.root)!r}, {port}, print)"
     code = f"from pipeline.local.tensorboard import serve_logs; exit({call})"
     process = subprocess.Popen([sys.executable, "-c", code])
@@ -86,6 +84,6 @@ def test_tensorboard_shows_both_phases_by_run(workspace):
         phases = ("fine-tune/train", "head/train")
         assert sorted(runs) == [f"{name}/{phase}" for name in (FIRST, "unfinished-9") for phase in phases]
         process.send_signal(signal.SIGINT)
-        assert process.wait(30) == 0
+        assert process.wait(120) == 0
     finally:
         process.kill()

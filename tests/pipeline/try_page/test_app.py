@@ -48,7 +48,7 @@ def ask(servers, stand_in):
         host = f"127.0.0.1:{servers[2]}"
         own = {"Host": host, "Origin": f"http://{host}"} if method == "POST" else {"Host": host}
         given = {name: value for name, value in (own | headers).items() if value is not None}
-        connection = http.client.HTTPConnection("127.0.0.1", servers[2], timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", servers[2], timeout=120)
         connection.request(method, path, body, given)
         response = connection.getresponse()
         content = response.read()
@@ -274,26 +274,27 @@ def test_a_request_under_way_holds_up_no_end(servers, stand_in):
     stand_in.held.clear()
     logger = logging.getLogger("uvicorn.error")
     with serve_http(create_app(ModelServer(servers[1], "graft"), lambda _: {}), "127.0.0.1", 0, 20.0, 1) as port:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
         connection.request("POST", "/predict", IMAGE, {"Origin": f"http://127.0.0.1:{port}"})
         wait_until(lambda: stand_in.asked)
         level, started = logger.level, time.monotonic()
         logger.setLevel(logging.CRITICAL)
     logger.setLevel(level)
     connection.close()
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 15
     stand_in.held.set()
 
 
 def test_time_limits(ask, servers, stand_in, monkeypatch):
     """For an image to come, and for its answer; the page server goes on."""
     monkeypatch.setattr(page_app, "_BODY_SECONDS", 0.1)
-    monkeypatch.setattr(page_app, "SECONDS", 0.1)
     host = f"127.0.0.1:{servers[2]}"
-    with socket.create_connection(("127.0.0.1", servers[2]), timeout=20) as slow:
+    with socket.create_connection(("127.0.0.1", servers[2]), timeout=120) as slow:
         head = f"POST /predict HTTP/1.1\r\nHost: {host}\r\nOrigin: http://{host}\r\nContent-Length: 9\r\n\r\nx"
         slow.sendall(head.encode())
         assert b"did not arrive within 0.1 seconds" in slow.makefile("rb").read()
+    monkeypatch.undo()
+    monkeypatch.setattr(page_app, "SECONDS", 0.1)
     stand_in.held.clear()
     assert ask("POST", "/predict", IMAGE)[::2] == (504, {"kind": "late", "error": "no answer within 0.1 seconds"})
     stand_in.held.set()

@@ -147,7 +147,7 @@ def test_dropped_pictures_are_answered_by_a_real_server(warm_python, workspace, 
         told = fresh.evaluate("document.getElementById('model').textContent")
         port = int(re.fullmatch(r"Model colours, version 7, of the server at http://127\.0\.0\.1:(\d+)", told)[1])
         process.send_signal(signal.SIGINT)
-        said, complaint = process.communicate(timeout=20)
+        said, complaint = process.communicate(timeout=120)
         assert (process.returncode, said, complaint) == (0, "", "")
         with pytest.raises(OSError, match="refused"):
             launch.socket.create_connection(("127.0.0.1", port), timeout=5)

@@ -202,7 +202,7 @@ def test_the_curl_of_the_readme_works(server, images):
     command = command.replace("cat.jpg", shlex.quote(str(images[0]))).replace(
         "localhost:8501", f"127.0.0.1:{server.rest_port}"
     )
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=300, check=True)
     assert '"label"' in done.stdout
     assert '"predictions"' in done.stdout
 

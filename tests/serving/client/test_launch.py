@@ -6,10 +6,11 @@ import pathlib
 import signal
 import subprocess
 import sys
-import time
 
 import psutil
 import pytest
+import requests
+from waiting import wait_until
 
 from schema.errors import GraftError
 from serving.client import launch
@@ -43,7 +44,7 @@ import pathlib, sys, time
 from serving.client import launch
 with launch.start_server("m", ".", sys.argv[1]) as server:
     print(server.process.pid, flush=True)
-    time.sleep(60)
+    time.sleep(600)
 """
 
 
@@ -66,7 +67,7 @@ def spare(tmp_path, monkeypatch):
 
 def wait_until_gone(process):
     try:
-        psutil.Process(process).wait(3)
+        psutil.Process(process).wait(60)
     except psutil.NoSuchProcess:
         return True
     except psutil.TimeoutExpired:
@@ -89,21 +90,18 @@ def test_process_gets_the_signal_that_was_asked_for_when_its_parent_is_killed(tm
     code = (
         "import signal, sys, time; from serving.client import launch\n"
         "trap = 'trap \"echo asked >told; exit\" TERM; echo; while :; do sleep 0.05; done'\n"
-        f"launch.start_process(['sh', '-c', trap], signal.SIGTERM, cwd={str(tmp_path)!r}); time.sleep(60)"
+        f"launch.start_process(['sh', '-c', trap], signal.SIGTERM, cwd={str(tmp_path)!r}); time.sleep(600)"
     )
     with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE) as parent:
         parent.stdout.readline()
         parent.kill()
-    deadline = time.monotonic() + 5
-    while not (tmp_path / "told").exists() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert (tmp_path / "told").exists()
+    wait_until((tmp_path / "told").exists)
 
 
 def test_process_whose_parent_has_ended_meanwhile_does_not_start(tmp_path):
     """Between the start of a process and what ties it to its parent, the parent may be killed."""
     program = [sys.executable, "-I", "-S", launch._END_WITH_PARENT, "1", "9", "touch", str(tmp_path / "started")]
-    assert subprocess.run(program, timeout=20, check=False).returncode == 0
+    assert subprocess.run(program, timeout=120, check=False).returncode == 0
     assert not (tmp_path / "started").exists()
 
 
@@ -111,7 +109,7 @@ def test_ctrl_c_reaches_the_server_through_its_parent_alone(stand_in):
     """All processes of a terminal get it; the server would get a second signal, which means "at once"."""
     with launch.start_server("m", ".", str(stand_in)) as server:
         server.process.send_signal(signal.SIGINT)
-        time.sleep(0.2)
+        assert requests.get(server.rest_address, timeout=300).ok
         assert server.process.poll() is None
         server.process.kill()
 
@@ -137,7 +135,7 @@ def test_program_that_cannot_be_started_is_named(tmp_path):
 def test_a_wait_for_a_process_is_not_disturbed_by_how_it_was_started(capfd):
     """Its exit code and its output are its own."""
     process = launch.start_process(["sh", "-c", "echo said; exit 3"])
-    assert (process.wait(20), capfd.readouterr().out) == (3, "said\n")
+    assert (process.wait(120), capfd.readouterr().out) == (3, "said\n")
 
 
 def test_a_waiting_server_gets_the_flags_of_the_first_that_is_started(spare):
@@ -177,4 +175,4 @@ def test_a_waiting_server_ends_with_the_process_that_would_give_it_flags(spare):
     with launch.keep_spare({}):
         [waiting] = launch._spares
         waiting.process.stdin.close()
-        assert waiting.process.wait(20) == 0
+        assert waiting.process.wait(120) == 0

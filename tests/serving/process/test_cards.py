@@ -102,7 +102,7 @@ def test_memory_of_a_card_is_taken_as_it_is_needed_unless_the_user_says_otherwis
         env=environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=True,
     )
     assert ended.stdout.strip() == expected

@@ -17,16 +17,18 @@ import os, signal, sys, threading, time
 from serving.process import stop_signals
 stopped = threading.Event()
 with stop_signals.caught() as signals:
-    stop_signals.watch(signals, stopped.set, lambda: os._exit({ENDED}), 0.2)
+    stop_signals.watch(signals, stopped.set, lambda: os._exit({ENDED}), float(sys.argv[2]))
     exec(sys.argv[1])
-    sys.exit({STOPPED} if stopped.wait(5) else 0)
+    sys.exit({STOPPED} if stopped.wait(60) else 0)
 """
+IGNORING_SIGINT = ["sh", "-c", 'trap "" INT; exec "$@"', "sh"]
 SEND = "os.kill(os.getpid(), signal.{})"
 
 
-def run(code, **options):
-    command = [sys.executable, "-c", PROGRAM, code]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, timeout=20, check=False, **options)
+def run(code, seconds=600, prefix=(), program=PROGRAM):
+    """Runs code in a process that has `seconds` to stop."""
+    command = [*prefix, sys.executable, "-c", program, code, str(seconds)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, timeout=120, check=False)
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
@@ -37,14 +39,14 @@ def test_first_signal_asks_to_stop(name):
 
 @pytest.mark.parametrize("second", ["SIGINT", "SIGTERM"])
 def test_second_signal_ends_at_once(second):
-    """Long before the limit, for the process then sleeps for ever."""
-    done = run(f"{SEND.format('SIGINT')}; stopped.wait(); {SEND.format(second)}; time.sleep(60)")
+    """Long before the limit of 600 s."""
+    done = run(f"{SEND.format('SIGINT')}; stopped.wait(); {SEND.format(second)}; time.sleep(600)")
     assert done.returncode == ENDED
 
 
 def test_stop_that_takes_too_long_is_ended():
     """After 0.2 s here."""
-    assert run(f"{SEND.format('SIGTERM')}; time.sleep(60)").returncode == ENDED
+    assert run(f"{SEND.format('SIGTERM')}; time.sleep(600)", seconds=0.2).returncode == ENDED
 
 
 def test_signals_within_handlers_block_nothing():
@@ -53,28 +55,22 @@ def test_signals_within_handlers_block_nothing():
     assert run(shower).returncode == ENDED
 
 
-def ignore_sigint():
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
 def test_signal_that_was_ignored_before_is_caught():
     """A shell without job control starts its background jobs so."""
-    assert run(SEND.format("SIGINT"), preexec_fn=ignore_sigint).returncode == STOPPED
+    assert run(SEND.format("SIGINT"), prefix=IGNORING_SIGINT).returncode == STOPPED
 
 
 def test_signals_that_are_not_ignored_are_listed():
     """Of a server, whose parent gets SIGINT in its place."""
     code = "from serving.process.stop_signals import list_unignored; sys.exit(list_unignored() != [signal.SIGTERM])"
-    command = [sys.executable, "-c", f"import signal, sys; {code}"]
-    assert subprocess.run(command, cwd=ROOT, preexec_fn=ignore_sigint, timeout=20, check=False).returncode == 0
+    command = [*IGNORING_SIGINT, sys.executable, "-c", f"import signal, sys; {code}"]
+    assert subprocess.run(command, cwd=ROOT, timeout=120, check=False).returncode == 0
 
 
 def test_signals_behind_a_stop_disturb_nothing():
     """The process is ending; a traceback of KeyboardInterrupt would say that something is wrong."""
-    program = f"{PROGRAM.partition('    sys.exit')[0]}    stopped.wait(5)\n{SEND.format('SIGINT')}\nsys.exit(3)"
-    done = subprocess.run(
-        [sys.executable, "-c", program, SEND.format("SIGINT")], cwd=ROOT, capture_output=True, timeout=20, check=False
-    )
+    program = f"{PROGRAM.partition('    sys.exit')[0]}    stopped.wait(60)\n{SEND.format('SIGINT')}\nsys.exit(3)"
+    done = run(SEND.format("SIGINT"), program=program)
     assert (done.returncode, done.stderr) == (3, b"")
 
 

@@ -54,7 +54,7 @@ def make_request(name, inputs, signature="", version=None, label=None, outputs=(
 def fail(call, request):
     """Returns the code and the message of a failed call."""
     with pytest.raises(grpc.RpcError) as caught:
-        call(request, timeout=20)
+        call(request, timeout=120)
     return caught.value.code(), caught.value.details()
 
 
@@ -302,14 +302,14 @@ def test_another_configuration_is_taken_while_serving(scaled, half_plus_two, mak
 
 def test_a_broken_request_in_a_batch_fails_alone(scaled, make_store, connect, rows):
     """Eight come at once and are merged; the one with a negative value spoils only its own answer."""
-    batching = BatchingParameters(max_batch_size=8, batch_timeout_micros=2_000_000, num_batch_threads=1)
+    batching = BatchingParameters(max_batch_size=8, batch_timeout_micros=60_000_000, num_batch_threads=1)
     stubs = connect(make_store(m=scaled, batching=batching))
     answers = {}
 
     def ask(index):
         request = make_request("m", {"x": rows(1, -1.0 if index == 3 else index)})
         try:
-            answers[index] = stubs.prediction.Predict(request, timeout=20).outputs["scaled"].float_val[0]
+            answers[index] = stubs.prediction.Predict(request, timeout=120).outputs["scaled"].float_val[0]
         except grpc.RpcError as error:
             answers[index] = error.code()
 

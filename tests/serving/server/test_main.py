@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 
 import grpc
 import numpy as np
@@ -19,6 +18,7 @@ import tensorflow as tf
 from command_line import make_typist
 from ports import pick_port
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+from waiting import wait_until
 
 from schema.errors import GraftError
 from serving.client import launch
@@ -59,7 +59,7 @@ def predict(address, value=2.0, name="default", **options):
     request.inputs["x"].CopyFrom(tf.make_tensor_proto(np.float32([value])))
     with grpc.insecure_channel(address) as channel:
         stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
-        response = stub.Predict(request, timeout=60, wait_for_ready=True)
+        response = stub.Predict(request, timeout=300, wait_for_ready=True)
     return response.outputs["y"].float_val[0]
 
 
@@ -83,12 +83,12 @@ def test_flags_of_tensorflow_serving_are_taken(start, half_plus_two, tmp_path):
     assert predict(f"localhost:{port}") == 3.0
     assert predict(f"unix:{tmp_path}/socket", 4.0) == 4.0
     answer = requests.post(
-        f"http://localhost:{rest_port}/v1/models/default:predict", json={"instances": [2.0]}, timeout=60
+        f"http://localhost:{rest_port}/v1/models/default:predict", json={"instances": [2.0]}, timeout=300
     )
     assert answer.json() == {"predictions": [3.0]}
-    assert "request_count" in requests.get(f"http://localhost:{rest_port}/metrics", timeout=60).text
+    assert "request_count" in requests.get(f"http://localhost:{rest_port}/metrics", timeout=300).text
     process.send_signal(signal.SIGTERM)
-    assert process.wait(30) == 0
+    assert process.wait(120) == 0
 
 
 def test_models_of_a_file_are_served_and_followed(start, half_plus_two, tmp_path):
@@ -103,20 +103,21 @@ def test_models_of_a_file_are_served_and_followed(start, half_plus_two, tmp_path
 
     write("one")
     port = pick_port()
-    start(f"--port={port}", f"--model_config_file={config}", "--model_config_file_poll_wait_seconds=1")
+    server = start(f"--port={port}", f"--model_config_file={config}", "--model_config_file_poll_wait_seconds=1")
     assert predict(f"localhost:{port}", name="one") == 3.0
     (tmp_path / "new").write_text("no protobuf")
     (tmp_path / "new").rename(config)
-    time.sleep(2)
+    while "Invalid protobuf file" not in (line := server.stderr.readline()):
+        assert line, "the server has ended"
     assert predict(f"localhost:{port}", name="one") == 3.0
     write("one", "two")
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        with contextlib.suppress(grpc.RpcError):
-            assert predict(f"localhost:{port}", name="two") == 3.0
-            break
-        time.sleep(0.2)
+    wait_until(lambda: is_served(f"localhost:{port}", "two"))
     assert predict(f"localhost:{port}", name="two") == 3.0
+
+
+def is_served(address, name):
+    with contextlib.suppress(grpc.RpcError):
+        return predict(address, name=name)
 
 
 BAD = {
@@ -145,7 +146,7 @@ def test_a_port_that_is_taken_is_said(start, half_plus_two, flag):
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         process = start("--port=0", f"--model_base_path={half_plus_two}", f"{flag}={taken.getsockname()[1]}")
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate(timeout=300)
     assert (process.returncode, "cannot listen there" in said) == (2, True)
 
 
@@ -157,12 +158,13 @@ def test_a_port_that_is_taken_is_said_before_a_model_is_loaded(monkeypatch, half
     assert ended.value.code == 2
 
 
-def test_a_server_is_started_on_free_ports_and_ended(half_plus_two):
+def test_a_server_is_started_on_free_ports_and_ended(half_plus_two, monkeypatch):
     """The ServingValidator starts a server in this way; it takes one that has imported its libraries before."""
+    monkeypatch.setattr(launch, "STOP_SECONDS", 120.0)
     with launch.keep_spare({}), start_server("m", str(half_plus_two)) as server:
         assert launch.WAIT_FOR_FLAGS in psutil.Process(server.process.pid).cmdline()
         assert predict(server.grpc_address, name="m") == 3.0
-        assert requests.get(f"{server.rest_address}/v1/models/m", timeout=20).status_code == 200
+        assert requests.get(f"{server.rest_address}/v1/models/m", timeout=120).status_code == 200
         assert server.memory_bytes > 50e6
     assert server.process.returncode == 0
 

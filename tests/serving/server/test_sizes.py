@@ -2,7 +2,6 @@
 
 import json
 import threading
-import time
 import tracemalloc
 
 import grpc
@@ -12,6 +11,7 @@ import tensorflow as tf
 from tensorflow.core.framework import tensor_pb2
 from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef
 from tensorflow_serving.apis import predict_pb2
+from waiting import wait_until
 
 from serving.server.errors import ServingError
 from serving.server.json_documents import measure
@@ -96,9 +96,9 @@ def test_large_requests_wait_for_each_other_and_small_ones_do_not():
 
     with budget.take(Size(400 * MB, "")):
         threads = [threading.Thread(target=enter, args=(name, 200 * MB)) for name in ("first", "second")]
-        for thread in threads:
+        for waiting, thread in enumerate(threads, 1):
             thread.start()
-            time.sleep(0.05)
+            wait_until(lambda waiting=waiting: len(budget._waiting) == waiting)
         enter("small", MB)
         with pytest.raises(ServingError) as caught, budget.take(Size(200 * MB, ""), wait=False):
             pass
@@ -117,7 +117,7 @@ def test_no_more_wait_than_leave_threads_for_small_requests():
     with budget.take(Size(500 * MB, "")):
         waiting = threading.Thread(target=lambda: budget.take(Size(500 * MB, "")).__enter__())
         waiting.start()
-        time.sleep(0.05)
+        wait_until(lambda: budget._waiting)
         with pytest.raises(ServingError, match="busy") as caught, budget.take(Size(500 * MB, "")):
             pass
         assert caught.value.http_status == 503

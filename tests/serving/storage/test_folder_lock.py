@@ -2,12 +2,13 @@
 
 import errno
 import fcntl
-import multiprocessing
 import os
 import pathlib
 import time
 
 import pytest
+from forks import get_forks, start_fork
+from killed_changes import stage_and_wait
 
 from schema.errors import GraftError
 from serving.releases import models_config, releases, versions
@@ -35,19 +36,11 @@ def refuse(error):
     return call
 
 
-def stage_and_wait(model_dir, started):
-    with versions.stage(model_dir):
-        started.set()
-        time.sleep(60)
-
-
 def start_staging(model_dir):
-    """Yields another process that stages a push until it is killed."""
-    context = multiprocessing.get_context("fork")
-    started = context.Event()
-    process = context.Process(target=stage_and_wait, args=(model_dir, started))
-    process.start()
-    assert started.wait(30)
+    """Returns another process that stages a push until it is killed."""
+    started = get_forks().Event()
+    process = start_fork(stage_and_wait, model_dir, started)
+    assert started.wait(300)
     return process
 
 

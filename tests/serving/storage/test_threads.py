@@ -13,7 +13,7 @@ def test_results_are_in_the_order_of_the_items():
 
     def double(item):
         if item in (3, 4):
-            both.wait(10)
+            both.wait(120)
         return 2 * item, threading.get_ident()
 
     found = map_in_threads(double, iter(range(100)), 2)
@@ -33,7 +33,7 @@ def test_an_error_is_raised_as_it_is_and_ends_the_other_threads(error):
         if item == 5:
             raise error
         if len(fetched) > 5:
-            hanging.wait(10)
+            hanging.wait(120)
 
     with pytest.raises(type(error)) as raised:
         map_in_threads(fail, range(1000), 2)
