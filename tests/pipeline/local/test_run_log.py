@@ -169,8 +169,10 @@ def graft_run(warm_python, tmp_path):
 
     Returns the exit code, the standard error, and the lines of the log.
     """
-    (tmp_path / "data" / "a").mkdir(parents=True)
-    (tmp_path / "data" / "a" / "1.png").write_bytes(b"")
+    for name in "ab":  # names are all that is looked at before that check
+        (tmp_path / "data" / name).mkdir(parents=True)
+        for number in range(30):
+            (tmp_path / "data" / name / f"{number}.png").write_bytes(b"")
 
     def run(code):
         script = f"""
