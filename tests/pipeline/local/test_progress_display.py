@@ -143,7 +143,7 @@ def test_steps_from_several_threads_do_not_meet(clock):
     console = Console(file=io.StringIO(), width=100, force_terminal=True)
     with ProgressDisplay(console) as display, ThreadPoolExecutor(4) as threads:
         display.start("ServingValidator")
-        list(threads.map(lambda i: display.update(Event(f"step {i % 7}", 1, 3)), range(2000)))
+        list(threads.map(lambda i: display.update(Event(f"step {i % 7}", 1, 3)), range(500)))
         display.finish(component("ServingValidator"))
 
 

@@ -72,7 +72,9 @@ def plain_environment(monkeypatch):
         monkeypatch.delenv(name.upper(), raising=False)
 
 
-@pytest.mark.parametrize("variable", VARIABLES[:3])
+@pytest.mark.parametrize(
+    "variable", [VARIABLES[0], *(pytest.param(name, marks=pytest.mark.long) for name in VARIABLES[1:3])]
+)
 def test_a_private_authority_is_named_in_the_environment(certificate, monkeypatch, variable):
     """Variables of curl and `requests`; without them the certificate is refused, with advice."""
     with serve(certificate) as server:
