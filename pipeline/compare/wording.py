@@ -33,10 +33,9 @@ def judge(test: PairedTest) -> str:
     if not test.only_before + test.only_now:
         return "Both are right on the same images."
     more, total = max(test.only_before, test.only_now), test.only_before + test.only_now
-    p_value = f"{test.p_value:.3f}" if test.p_value >= 0.001 else f"{test.p_value:.1e}"
     why = (
         f"if both were equally good, one of them would have {more:,} or more of these {total:,} with a probability of "
-        f"{p_value} by McNemar's exact two-sided test."
+        f"{test.p_value:.2g} by McNemar's exact two-sided test."
     )
     if test.p_value >= _LEVEL:
         return f"Chance may explain the difference between the models: {why}"

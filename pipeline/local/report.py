@@ -60,6 +60,7 @@ def print_report(run: Trained | SkippedRun, config: Config, console: Console) ->
         _accuracy_line(result.evaluation),
         *_logistic_regression_lines(result.evaluation),
         *_calibration_lines(result.evaluation),
+        *_better_baseline_lines(result.evaluation),
     ]
     if config.weights == RANDOM:
         lines.append((_NOTE, _UNTRAINED_BASE))
@@ -197,19 +198,22 @@ def _accuracy_line(evaluation: EvaluationSummary) -> Line:
 
 
 def _logistic_regression_lines(evaluation: EvaluationSummary) -> list[Line]:
-    """Gives the accuracies of the logistic regression, and a note if it beats the model; nothing without embeddings."""
+    """Gives the accuracies of the logistic regression; nothing without embeddings."""
     fitted = evaluation.logistic_regression
     if not fitted:
         return []
     text = f"a logistic regression on the embeddings has {fitted.test_accuracy:.3f} on {fitted.test_images} test images"
-    lines = [("", f"{text}, and {fitted.val_accuracy:.3f} on val")]
-    note = describe_better_baseline(evaluation)
-    return [*lines, (_NOTE, note)] if note else lines
+    return [("", f"{text}, and {fitted.val_accuracy:.3f} on val")]
 
 
 def _calibration_lines(evaluation: EvaluationSummary) -> list[Line]:
     """Gives log loss and calibration error, before and with the temperature, and the number of accepted test images."""
     return [("", escape(sentence)) for sentence in describe_calibration(evaluation)]
+
+
+def _better_baseline_lines(evaluation: EvaluationSummary) -> list[Line]:
+    note = describe_better_baseline(evaluation)
+    return [(_NOTE, escape(note))] if note else []
 
 
 def _verdict_lines(run: Trained, config: Config, model_dir: str) -> list[Line]:

@@ -27,14 +27,14 @@ def _describe(other: Baseline, name: str, evaluation: EvaluationSummary) -> str:
 
 
 def describe_chance(other: Baseline) -> str:
-    """Says, after a semicolon, which probability the p-value is; "" if neither model alone is right on any image.
+    """Says, after a semicolon, which probability the p-value is; "" if that version alone is right on no image.
 
     `./graft compare` shows another p-value for the same images: that of the two-sided test.
     """
-    if not other.lost and not other.won:
+    if not other.lost or other.won is None:
         return ""
     return (
         f"; if both were equally good, that version would have {other.lost:,} or more of these "
-        f"{(other.lost or 0) + (other.won or 0):,} with a probability of {other.p_value:.2g} by McNemar's exact "
+        f"{other.lost + other.won:,} with a probability of {other.p_value:.2g} by McNemar's exact "
         "one-sided test"
     )

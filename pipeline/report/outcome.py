@@ -139,7 +139,13 @@ def _describe_refusal(files: RunFiles, manifest: RunManifest, evaluation: Evalua
         Step("Look at the mistakes below. To predict with this model all the same:", _predict(files, by_run=True))
     )
     [first, *others] = reasons or ["the reason is missing"]
-    return Outcome("refused", "Not pushed", f"Not pushed: {first}.", [*others, _stays(manifest)], steps)
+    return Outcome(
+        "refused",
+        "Not pushed",
+        f"Not pushed: {first}.",
+        [*(f"Besides, {other}." for other in others), _stays(manifest)],
+        steps,
+    )
 
 
 _STATES = {"canary": "the canary", "withdrawn": "withdrawn"}

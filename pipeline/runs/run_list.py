@@ -3,7 +3,6 @@
 import dataclasses
 import datetime
 import os
-import re
 
 from rich.console import Console
 from rich.markup import escape
@@ -15,7 +14,7 @@ from pipeline.console.listing import print_list
 from pipeline.console.printing import print_plain
 from pipeline.report.formats import write_duration
 from pipeline.runs.find import list_or_refuse
-from pipeline.workspace.manifest import RunManifest, is_cut_off, is_interruption
+from pipeline.workspace.manifest import RunManifest, is_cut_off, is_interruption, read_failure
 from pipeline.workspace.pushed_models import color_state, list_all_states, read_evaluation
 from pipeline.workspace.workspace import PAGE, Workspace, find_start
 from schema.text import printable
@@ -25,7 +24,6 @@ from serving.storage.documents import DocumentError
 NOT_ENDED, RUNNING, DAMAGED, LIVE_ALREADY = "not ended", "running", "damaged", "live already"
 REMOVED = "removed"  # state of a version whose folder is gone
 _COLOURS = {"pushed": "green", LIVE_ALREADY: "green", "canary": "yellow", "not pushed": "red", "failed": "red"}
-_RAISED = re.compile(r"""\w+\((["'])(.*?)\1.*\)""", re.DOTALL)  # an error in Python's notation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,15 +129,14 @@ def _describe(workspace: Workspace, run_id: str, states: _States) -> ListedRun:
 
 
 def _find_reason(manifest: RunManifest | None, pushed: Version | None) -> str:
-    """Returns the first reason of an outcome; "" for a pushed model, unless the run was cut off after the push."""
+    """Returns the first reason of an outcome; "" for a signal, and for a pushed model unless the run was cut off after."""
     if manifest is None:
         return "its process was killed after the push" if pushed else ""
     if manifest.failed is not None:
-        if pushed and is_interruption(manifest.failed):
-            return "interrupted after the push"
-        raised = _RAISED.fullmatch(manifest.failed)
-        reason = ((raised[2] if raised else manifest.failed).splitlines() or [""])[0]
-        return f"stopped after the push: {reason}" if pushed else reason
+        reason = read_failure(manifest.failed)
+        if not pushed:
+            return reason
+        return f"stopped after the push: {reason}" if reason else "interrupted after the push"
     if manifest.evaluation is None:
         return manifest.decision.reason if manifest.decision else ""
     if manifest.held_back:

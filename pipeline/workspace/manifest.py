@@ -27,6 +27,7 @@ _RECORDS: dict[str, type[Document]] = {
 }
 # Beginning of `failed` after a signal; Beam raises what stopped a step as a RuntimeError with its name.
 _INTERRUPTED = re.compile(r"""(?:RuntimeError\(["'])?(?:KeyboardInterrupt|SystemExit|StoppedError)\b""")
+_RAISED = re.compile(r"""\w+\((["'])(.+?)\1.*\)""", re.DOTALL)  # an error in Python's notation
 NOT_PRINTED = (  # what `--json` of a run lacks
     "config",
     "resolved",
@@ -42,6 +43,14 @@ NOT_PRINTED = (  # what `--json` of a run lacks
 def is_interruption(failed: str) -> bool:
     """Tells whether a run stopped by a signal, such as Ctrl-C, by the reason in its manifest."""
     return _INTERRUPTED.match(failed) is not None
+
+
+def read_failure(failed: str) -> str:
+    """Returns the first line of the reason in a manifest, without Python's notation of an error; "" for a signal."""
+    if is_interruption(failed):
+        return ""
+    raised = _RAISED.fullmatch(failed)
+    return (raised[2] if raised else failed).partition("\n")[0]
 
 
 def is_cut_off(manifest: "RunManifest | None") -> bool:

@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Iterator
 
 from pipeline.workspace.example_image import find_image
-from pipeline.workspace.manifest import RunManifest
+from pipeline.workspace.manifest import RunManifest, read_failure
 from schema.errors import GraftError, UsageError
 from schema.text import list_some, quote
 from serving.storage.documents import DocumentError
@@ -325,7 +325,8 @@ def describe_last_run(out: str) -> str:
         return ""
     last = manifests[-1]
     if last.failed:
-        return f" The last run, {last.run_id}, stopped: {last.failed.splitlines()[0]}"
+        reason = read_failure(last.failed)
+        return f" The last run, {last.run_id}, {f'stopped: {reason}' if reason else 'was interrupted.'}"
     reasons = [
         *(last.evaluation.failures if last.evaluation else []),
         *(last.serving.reasons if last.serving else []),

@@ -31,7 +31,7 @@ def test_mended_and_spoilt_images_take_turns_and_those_that_stay_wrong_come_last
     ("one", "other", "told"),
     [
         (1, 3, "Chance may explain the difference between the models: if both were equally good, one of them would "
-         "have 3 or more of these 4 with a probability of 0.625 by McNemar's exact two-sided test."),
+         "have 3 or more of these 4 with a probability of 0.62 by McNemar's exact two-sided test."),
         (9, 1, "A is better, by more than chance explains: if both were equally good, one of them would have 9 or more "
          "of these 10 with a probability of 0.021 by McNemar's exact two-sided test."),
         (0, 0, "Both are right on the same images."),

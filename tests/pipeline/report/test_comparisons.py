@@ -33,6 +33,14 @@ def test_both_versions_are_said_with_the_figures_of_the_test():
     ]
 
 
+def test_of_a_version_that_alone_is_right_on_no_image_no_probability_is_said():
+    """It would be 1, of having 0 or more."""
+    assert describe(baseline=compared(7, [1, 1], [1, 0])) == [
+        "Compared with the live version, 7, on 2 test images: 0 are right by that version alone and 1 by this model "
+        "alone."
+    ]
+
+
 def test_a_version_that_was_not_compared_is_said_with_the_reason():
     live = describe_uncompared(7, [])
     best = describe_uncompared(5, [], "which cannot be used; the log says why")

@@ -127,6 +127,14 @@ def test_an_error_of_the_page_ends_no_run(tmp_path, caplog):
     assert not list(tmp_path.rglob(PAGE))
 
 
+def test_each_reason_of_a_refusal_is_a_sentence(tmp_path):
+    refused = {"blessed": False, "failures": ["it is too bad", "it is worse than the live version"]}
+    evaluation = run_folders.RESULT.evaluation.model_copy(update=refused)
+    page = write_page(tmp_path, evaluation=evaluation)
+    assert "Not pushed: it is too bad." in page
+    assert "<li>Besides, it is worse than the live version.</li>" in page
+
+
 def test_an_early_end_gives_its_reason_once(tmp_path):
     page = write_page(tmp_path, write_skipped, reason="nothing new: version 6 has seen all 40 images, and no others")
     assert "Nothing was trained: version 6 has seen all 40 images, and no others." in page

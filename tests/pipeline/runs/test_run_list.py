@@ -20,7 +20,7 @@ from pipeline.report.outcome import find_outcome
 from pipeline.report.sources import gather
 from pipeline.runs.run_list import describe_outcome, list_runs, print_runs
 from pipeline.workspace.manifest import FailedRun, RunManifest
-from pipeline.workspace.workspace import Workspace, open_workspace
+from pipeline.workspace.workspace import Workspace, describe_last_run, open_workspace
 from schema.errors import UsageError
 
 ROOT = pathlib.Path(__file__).parents[3]
@@ -149,6 +149,24 @@ def test_the_outcome_is_that_of_the_page(tmp_path, outcome):
     OUTCOMES[outcome](workspace, tmp_path / "data")
     manifest = RunManifest.read(str(workspace.runs / run_folders.RUN))
     assert describe_outcome(manifest) == outcome == find_outcome(gather(workspace, run_folders.RUN)).word.lower()
+
+
+@pytest.mark.parametrize(
+    ("failed", "reason", "told"),
+    [
+        ("KeyboardInterrupt()", "", "was interrupted."),
+        ("""RuntimeError("KeyboardInterrupt [while running 'Embed']")""", "", "was interrupted."),
+        ("OSError('the disk is full')", "the disk is full", "stopped: the disk is full"),
+        ("OSError('')", "OSError('')", "stopped: OSError('')"),
+        ("bad data\nmore of it", "bad data", "stopped: bad data"),
+    ],
+)
+def test_the_reason_of_a_failure_is_for_a_person(tmp_path, failed, reason, told):
+    """In the list, and where a command finds no pushed model; the error's name in Python is in the manifest."""
+    workspace = run_folders.make_workspace(tmp_path)
+    run_folders.write_failed(workspace, tmp_path / "data", failed)
+    assert [run.reason for run in list_runs(workspace, 20).runs] == [reason]
+    assert describe_last_run(str(workspace.root)) == f" The last run, {run_folders.RUN}, {told}"
 
 
 @pytest.mark.parametrize("failed", [None, "KeyboardInterrupt()", "OSError('the disk is full')"])
