@@ -129,7 +129,7 @@ def _describe(workspace: Workspace, run_id: str, states: _States) -> ListedRun:
 
 
 def _find_reason(manifest: RunManifest | None, pushed: Version | None) -> str:
-    """Returns the first reason of an outcome; "" for a signal, and for a pushed model unless the run was cut off after."""
+    """Returns the first reason of an outcome; "" for a signal, and for a pushed model if the run went on to its end."""
     if manifest is None:
         return "its process was killed after the push" if pushed else ""
     if manifest.failed is not None:
