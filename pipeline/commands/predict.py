@@ -40,7 +40,7 @@ def predict(
     explain: str | None,
     as_json: bool,
 ) -> None:
-    """Classify images; of a folder, all files below it.
+    """Classify images; of a folder, all files below it but hidden and side files.
 
     \b
     ./graft predict cat.jpg dog.jpg

@@ -143,7 +143,8 @@ def _hit_rates(workspace: Workspace) -> list[str]:
         if manifest.embedding and manifest.embedding.images and "Embedder" not in (manifest.cached or ())
     ]
     lines = []
-    for name, chosen in (("newest run", runs[-1:]), (f"all {len(runs)} runs", runs if len(runs) > 1 else [])):
+    every = runs if len(runs) > 1 else []
+    for name, chosen in (("newest run that embedded", runs[-1:]), (f"all {len(runs)} such runs", every)):
         images, computed = sum(use.images for use in chosen), sum(use.computed for use in chosen)
         if images:
             lines.append(

@@ -484,7 +484,7 @@ def test_store_says_what_it_holds_and_drops_what_is_unused(worse_once_more, one_
     tuned = sum(sum(counts[split].values()) for split in ("train", "val"))
     assert re.search(rf"^ *conv4_block6_out +{tuned} +[\d.]+ .B +yes", before, re.MULTILINE), before
     assert re.search(r"^ *embedding +1 +[\d.]+ .B +no; --prune removes it", before, re.MULTILINE), before
-    assert re.search(r"^Hit rate, all \d+ runs: \d\d\.\d %", before, re.MULTILINE), before
+    assert re.search(r"^Hit rate, all \d+ such runs: \d\d\.\d %", before, re.MULTILINE), before
     pruned = prune_store(str(workspace))
     assert pruned.rows == 1
     assert pruned.freed > 0
