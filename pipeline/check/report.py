@@ -2,8 +2,6 @@
 
 import collections
 import json
-from collections.abc import Mapping
-from typing import Any
 
 from rich.console import Console
 from rich.filesize import decimal
@@ -11,16 +9,14 @@ from rich.markup import escape
 from rich.table import Table
 
 from components.example_gen import ignored
-from pipeline import CONFIG_FILE
 from pipeline.check.check import Findings, Sizes
 from pipeline.check.left_out import group_by_reason, suggest_conversion
 from pipeline.config.config import Config
-from pipeline.config.options import write_words
 from pipeline.console.estimates import write_estimate
 from pipeline.console.printing import print_labelled, print_unbroken
 from schema.features import SPLITS
 from schema.shares import write_percent
-from schema.text import list_some, printable, quote
+from schema.text import list_some, printable
 
 _CLASSES = 20  # classes to show; a folder may have thousands
 _EXAMPLES = 2  # paths to show for each reason
@@ -124,11 +120,3 @@ def _describe_disk(findings: Findings, config: Config) -> str:
     if disk.split_features:
         text += f", and keeps about {write_estimate(disk.split_features)} more for fine-tuning where there is room"
     return f"{text}; {decimal(disk.free)} are free for {escape(config.out)}"
-
-
-def make_next_command(data: str | None, file: str | None, options: Mapping[str, Any]) -> str:
-    """Returns the command that trains on the checked folder, with the options of `./graft check`."""
-    words = ["./graft", "run", *([quote(data)] if data else [])]
-    if file and file != CONFIG_FILE:
-        words += ["--config", quote(file)]
-    return " ".join([*words, *write_words(options)])

@@ -48,13 +48,14 @@ def check(data: str | None, file: str | None, sample: int | None, as_json: bool,
     config = load_config(file, {"data": data, **options})
     console = make_console(quiet=as_json)
     findings = inspect_folder(config, console, sample or 0)
-    from pipeline.check.report import make_next_command, print_findings, print_verdict, render_json
+    from pipeline.check.report import print_findings, print_verdict, render_json
+    from pipeline.config.options import write_run_command
 
     if as_json:
         echo_json(render_json(findings))
     else:
         print_findings(findings, config, console)
-        print_verdict(findings, make_next_command(data, file, options), console)
+        print_verdict(findings, write_run_command(data, file, options), console)
     return DataError.exit_code if findings.problems else 0
 
 

@@ -67,7 +67,7 @@ def predict(
         if server:
             predictions = _ask_server(server, model or "graft", label, paths, explain=bool(overlays))
         else:
-            predictions = _ask_model(_find_model(model, run_id, out), paths, explain=bool(overlays))
+            predictions = _ask_model(*_find_model(model, run_id, out), paths, explain=bool(overlays))
         formats = ForeignFormats(images)
         predictions = formats.name_all(predictions)
         failed = print_predictions(overlays.write_all(predictions) if overlays else predictions, as_json)
@@ -110,33 +110,46 @@ def _ask_server(server: str, name: str, label: str, paths: list[str], explain: b
         yield from client.predict(paths, explain)
 
 
-def _ask_model(model: str, paths: list[str], explain: bool) -> "Iterator[Prediction]":
+def _ask_model(path: str, described: str, paths: list[str], explain: bool) -> "Iterator[Prediction]":
     """Names the version that answers, and yields the predictions of a model in this process."""
     from pipeline.console.terminal import quietly
-    from serving.client.predict import describe_model, find_version, predict_files
+    from serving.client.predict import predict_files
 
-    path = find_version(model)
-    echo(describe_model(path), err=True)
+    echo(described, err=True)
     yield from quietly(predict_files(path, paths, explain))
 
 
-def _find_model(model: str | None, run_id: str | None, out: str | None) -> str:
-    """Returns the folder of the model that the options name, or of the newest pushed one.
+def _find_model(model: str | None, run_id: str | None, out: str | None) -> tuple[str, str]:
+    """Returns the folder of the model that the options name, or of the newest pushed one, and a line that names it.
 
     Raises:
         UsageError: if there is none.
     """
-    from serving.client.predict import find_model
+    from serving.client.predict import describe_model, find_version
 
     if run_id:
-        from pipeline.workspace.workspace import find_trained_model
+        from pipeline.workspace.pushed_models import describe_run_model
+        from pipeline.workspace.workspace import Workspace, find_trained_model
 
-        return find_trained_model(out or find_configured_workspace(), run_id)
-    if model and not (pathlib.Path(model) / "serving").is_dir():
-        return model
+        workspace = out or find_configured_workspace()
+        path = find_trained_model(workspace, run_id)
+        return path, describe_run_model(Workspace(pathlib.Path(workspace)), run_id)
+    if not model or (pathlib.Path(model) / "serving").is_dir():
+        model = _find_pushed(model or out)
+    path = find_version(model)
+    return path, describe_model(path)
+
+
+def _find_pushed(out: str | None) -> str:
+    """Returns the folder of the newest pushed version of a workspace.
+
+    Raises:
+        UsageError: if there is none; with the reason of the last run.
+    """
     from pipeline.workspace.workspace import describe_last_run
+    from serving.client.predict import find_model
 
-    workspace = model or out or choose_workspace()
+    workspace = out or choose_workspace()
     try:
         return find_model(workspace)
     except UsageError as error:

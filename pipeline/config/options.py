@@ -1,13 +1,16 @@
 """Options of commands that come from the configuration: one for each key, under its heading."""
 
+import shlex
 from collections.abc import Collection, Mapping
 from itertools import groupby
 from typing import Any
 
 import click
 
+from pipeline import CONFIG_FILE
+from pipeline.config.config import Config
 from pipeline.config.keys import Key, all_keys
-from pipeline.config.reference import to_toml
+from pipeline.config.reference import effective_values, to_toml
 from schema.text import quote
 
 _BEAM = "Apache Beam"
@@ -20,12 +23,36 @@ def make_options(names: Collection[str] = ()) -> list[click.Option]:
     ]
 
 
-def write_words(values: Mapping[str, Any]) -> list[str]:
-    """Returns options as a user types them, quoted for a shell.
+def write_run_command(data: str | None, file: str | None, options: Mapping[str, Any]) -> str:
+    """Returns the command that trains on a folder, quoted for a shell.
 
     Args:
-        values: value by key, as a command gets it from its options; None for an option that is not given.
+        data: folder of images; None for that of the configuration file.
+        file: configuration file, or None.
+        options: value by key, as a command gets it from its options; None for an option that is not given.
     """
+    words = ["./graft", "run", *([quote(data)] if data else [])]
+    if file and file != CONFIG_FILE:
+        words += ["--config", quote(file)]
+    return " ".join([*words, *_write_words(options)])
+
+
+def find_differences(config: Config, base: Config) -> dict[str, Any]:
+    """Returns the values that differ from another configuration by key, as a command gets them from its options."""
+    bases = effective_values(base)
+    return {
+        name: value if value is None or isinstance(value, bool) else _spell_value(name, value)
+        for name, value in effective_values(config).items()
+        if value != bases[name]
+    }
+
+
+def _spell_value(name: str, value: object) -> str:
+    """Renders a value for the command line, where `beam.args` is split as a shell does and other lists at commas."""
+    return shlex.join(value) if name == "beam.args" and isinstance(value, tuple) else _on_command_line(value)
+
+
+def _write_words(values: Mapping[str, Any]) -> list[str]:
     words = []
     for key in all_keys().values():
         value = values.get(key.name)
@@ -77,7 +104,7 @@ def _help(key: Key) -> str:
 
 
 def _on_command_line(value: object) -> str:
-    """Renders a default as a user would type it."""
+    """Renders a value as a user would type it."""
     if isinstance(value, dict):
         return ",".join(map(str, value.values()))
     if isinstance(value, tuple):

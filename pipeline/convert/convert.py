@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from components.example_gen.layout import list_images
 from components.example_gen.user_paths import list_files
 from components.images.formats import UNFINISHED, name_format
 from pipeline.convert.limits import ConversionError
@@ -90,7 +91,15 @@ def convert_folder(data: str, out: str, max_megapixels: float, follow_links: boo
         with show_progress(len(paths)) as advance:
             outcomes = _map(write, sources, advance)
     others = len(set(earlier) - set(targets.values()))  # a run would read these files, too
-    return Summary(out, tuple(outcomes), ignored, others, any("/" in path for path in good))
+    return Summary(out, tuple(outcomes), ignored, others, _has_classes(out))
+
+
+def _has_classes(out: str) -> bool:
+    """Tells whether a run finds two classes or more in a folder."""
+    try:
+        return len(list_images(out).labels) > 1
+    except DataError:
+        return False
 
 
 def _check_folders(data: str, out: str) -> None:

@@ -44,7 +44,7 @@ class Summary:
         outcomes: outcome of each file, in the order of the paths.
         ignored: number of ignored files and folders, by kind and name.
         others: number of files in `out` from other sources.
-        has_classes: whether images are in sub-folders.
+        has_classes: whether the written folder has two classes or more.
     """
 
     out: str
@@ -122,7 +122,7 @@ def _describe(summary: Summary) -> Iterator[str]:
     if phrases := ignored.describe(summary.ignored):
         yield f"{'Ignored:':<14} {', '.join(phrases)}"
     if len(summary.problems) < len(summary.outcomes):
-        command = "run" if summary.has_classes else "predict"  # no run can train without class folders
+        command = "run" if summary.has_classes else "predict"  # no run trains on fewer than two classes
         yield f"{'Next:':<14} ./graft {command} {quote(summary.out)}"
 
 

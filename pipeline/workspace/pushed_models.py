@@ -21,6 +21,7 @@ from schema.errors import UsageError
 from schema.text import printable
 from serving.releases import models_config, releases, versions
 from serving.releases.models_config import CANARY, STABLE
+from serving.releases.record import describe_classes
 from serving.releases.versions import Version
 from serving.storage.documents import DocumentError
 from serving.storage.listing import measure
@@ -80,11 +81,7 @@ def find_model_dir(out: str, model: str | None) -> str:
     folders = sorted(path for path in serving.glob("*") if path.is_dir() and _has_versions(str(path)))
     names = [path.name for path in folders]
     if not names:
-        too_large = "".join(versions.describe_too_large(str(path)) for path in serving.glob("*"))
-        raise UsageError(
-            f"{out}: no pushed model here. Train one with: ./graft run, or name a workspace with --out."
-            f"{too_large}{describe_last_run(out)}"
-        )
+        raise versions.make_empty_error(out, describe_last_run(out))
     if model is None and len(names) > 1:
         raise UsageError(f"{out}: more than one model here. Name one with --model: {', '.join(names)}.")
     if model is not None and model not in names:
@@ -171,6 +168,16 @@ def list_states(model_dir: str) -> list[tuple[Version, str]]:
     states |= {v.path: state for state, v in (("canary", found.canary), ("live", found.live)) if v}
     newest_first = sorted([*found.numbered, *found.withdrawn], key=lambda version: -version.number)
     return [(version, states[version.path]) for version in newest_first]
+
+
+def describe_run_model(workspace: Workspace, run_id: str) -> str:
+    """Returns a line with run, version and workspace of the model that a run trained, and its classes."""
+    version, manifest = find_pushed(workspace, run_id), workspace.read_manifest(run_id)
+    pushed = (
+        f"pushed as {pathlib.Path(version.path).parent.name}, version {version.number}" if version else "not pushed"
+    )
+    classes = describe_classes((manifest and manifest.resolved.classes) or [])
+    return f"Model: run {run_id}, {pushed}, of the workspace {workspace.root}{classes}"
 
 
 def list_all_states(workspace: Workspace) -> list[tuple[Version, str]]:

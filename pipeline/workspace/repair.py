@@ -4,13 +4,19 @@ import contextlib
 import dataclasses
 import os
 import pathlib
+from typing import Any
 
+import pydantic
+
+from pipeline.config.config import Config
 from pipeline.config.here import DEFAULT_OUT, DEMO_DATA, DEMO_OUT, find_config
 from pipeline.config.load import load_config
+from pipeline.config.options import find_differences, write_run_command
 from pipeline.workspace.cleanup import move_aside
 from pipeline.workspace.workspace import Workspace, open_workspace
 from schema.errors import GraftError, UsageError
 from schema.text import printable, quote
+from serving.releases.record import RunConfig
 from serving.storage.gfile import is_remote
 
 # The database and SQLite's further files. The database moves first: an interrupted move must not leave a database
@@ -74,15 +80,35 @@ def find_next_command(workspace: Workspace) -> tuple[str, str]:
     """Finds the command that runs in a workspace as its last run did.
 
     Returns:
-        The command, as typed in the current folder; and a sentence on options that the last run may have had, or "".
+        The command, as typed in the current folder; and a sentence if options of the last run are missing in it, or "".
     """
     if _is_configured(workspace):
         return "./graft run", ""
-    data = next((run.config.data for run in reversed(workspace.load_manifests()) if run.config.data), "")
+    last = next((run.config for run in reversed(workspace.load_manifests()) if run.config.data), RunConfig())
+    data = last.data
     if data and os.path.abspath(data) == str(workspace.root / DEMO_DATA):
-        return f"./graft demo{_name_out(workspace, DEMO_OUT)}", ""
-    shown = quote(data) if is_remote(data) or os.path.isdir(data) else "DATA"
-    return f"./graft run {shown}{_name_out(workspace, DEFAULT_OUT)}", "With the options of the last run. "
+        out = _name_out(workspace, DEMO_OUT)
+        return f"./graft demo --out {quote(out)}" if out else "./graft demo", ""
+    shown = data if is_remote(data) or os.path.isdir(data) else "DATA"
+    options = _find_options(last)
+    command = write_run_command(shown, None, {"out": _name_out(workspace, DEFAULT_OUT)} | (options or {}))
+    return command, "With the options of the last run. " if options is None else ""
+
+
+def _find_options(last: RunConfig) -> dict[str, Any] | None:
+    """Finds the options of `./graft run` that give the settings of the last run in the current folder.
+
+    Returns:
+        Value by key; None if no options give these settings, as for a class with a comma in its name, or if the
+        settings are unknown or those of another version of Graft.
+    """
+    try:
+        wanted = Config(**last.model_dump(exclude_none=True))
+        paths = {"data": wanted.data, "out": wanted.out}
+        options = find_differences(wanted, load_config(find_config(), paths))
+        return options if load_config(find_config(), paths | options) == wanted else None
+    except (GraftError, pydantic.ValidationError):
+        return None
 
 
 def _is_configured(workspace: Workspace) -> bool:
@@ -93,7 +119,7 @@ def _is_configured(workspace: Workspace) -> bool:
     return False
 
 
-def _name_out(workspace: Workspace, default: str) -> str:
-    """Returns the option --out for a workspace; "" for the one that a command has by default."""
+def _name_out(workspace: Workspace, default: str) -> str | None:
+    """Returns the folder of a workspace for --out; None for the one that a command has by default."""
     here = os.path.abspath(default) == str(workspace.root) and not (default == DEFAULT_OUT and find_config())
-    return "" if here else f" --out {quote(str(workspace.root))}"
+    return None if here else str(workspace.root)

@@ -10,20 +10,19 @@ import numpy as np
 import tensorflow as tf
 
 from schema.errors import UsageError
-from schema.text import list_some, printable
+from schema.text import printable
 from serving.client.heat_maps import NO_HEAT_MAPS, HeatMap, check_cells, read_heat_map
 from serving.client.refusals import explain_refusal
 from serving.export import signatures
 from serving.export.explanation import HEATMAP
 from serving.process.output import echo, echo_json
 from serving.releases import versions
-from serving.releases.record import read_record
+from serving.releases.record import describe_classes, read_record
 from serving.storage.regular import read_regular
 from serving.storage.saved_model import SAVED_MODEL
 from serving.storage.wildcards import check_plain
 
 _BATCH = 32
-_SHOWN = 5  # classes that a line names
 _MAX_CHARACTERS = 200  # of an error message of TensorFlow
 
 
@@ -60,10 +59,7 @@ def find_model(workspace: str) -> str:
     folders = map(str, pathlib.Path(workspace, "serving").glob("*"))
     live = [version for folder in folders if (version := versions.find_live(folder))]
     if not live:
-        raise UsageError(
-            f"no pushed model in {workspace} here. Train one with: ./graft run --data DIR "
-            "(or ./graft demo), or name one with --model DIR."
-        )
+        raise versions.make_empty_error(workspace)
     return max(live, key=lambda version: version.number).path
 
 
@@ -142,7 +138,7 @@ def describe_model(path: str) -> str:
     version = pathlib.PurePath(path)
     name, serving = version.parent, version.parent.parent
     record, _ = read_record(os.path.join(path, versions.RECORD))
-    classes = f"; classes: {list_some(record.classes, _SHOWN)}" if record.classes else ""
+    classes = describe_classes(record.classes)
     if serving.name != "serving":
         return f"Model: {path}{classes}"
     return f"Model: {name.name}, version {version.name}, of the workspace {serving.parent}{classes}"

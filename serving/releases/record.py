@@ -8,14 +8,16 @@ configuration, the metrics are the Evaluator's `EvaluationSummary`, which `servi
 notes.
 """
 
+from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 import pydantic
 
-from schema.text import printable
+from schema.text import list_some, printable
 from serving.storage import side_files
 from serving.storage.documents import Document, DocumentError, Fields
 
+_SHOWN = 5  # classes that a line names
 _OPEN = pydantic.ConfigDict(extra="allow")
 
 
@@ -127,6 +129,11 @@ class VersionRecord(Document):
 
 
 UNKNOWN = VersionRecord()
+
+
+def describe_classes(classes: Sequence[str]) -> str:
+    """Returns the end of a line that names a model: the first classes, after a semicolon; "" without classes."""
+    return f"; classes: {list_some(classes, _SHOWN)}" if classes else ""
 
 
 def read_record(path: str) -> tuple[VersionRecord, str]:

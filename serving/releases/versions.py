@@ -115,6 +115,21 @@ def describe_too_large(model_dir: str) -> str:
     return f" Passed over: {list_some(names)}. The number of a version is {LARGEST} at the most; rename the folder."
 
 
+def make_empty_error(workspace: str, reason: str = "") -> UsageError:
+    """Returns the error for a workspace without a pushed version.
+
+    Args:
+        workspace: folder of the workspace.
+        reason: sentence that says why there is none, after a space; or "".
+    """
+    serving = os.path.join(workspace, "serving")
+    too_large = "".join(describe_too_large(os.path.join(serving, name)) for name in list_names(serving))
+    return UsageError(
+        f"{workspace}: no pushed model here. Train one with: ./graft run photos/, or name a workspace with --out."
+        f"{too_large}{reason}"
+    )
+
+
 def find_live(model_dir: str) -> Version | None:
     """Returns the version that a model server serves by default; None without versions."""
     versions = find_versions(model_dir)

@@ -188,13 +188,13 @@ def test_version_names_the_stack(tmp_path):
 def test_predict_asks_the_workspace_of_the_configuration(warm_graft, tmp_path):
     """Where `run` has pushed to."""
     (tmp_path / "graft.toml").write_text('data = "photos"\nout = "elsewhere"\n')
-    assert "no pushed model in elsewhere here" in warm_graft("predict", "cat.jpg").stderr
+    assert "elsewhere: no pushed model here" in warm_graft("predict", "cat.jpg").stderr
 
 
 @pytest.mark.slow
 def test_predict_asks_the_workspace_that_is_named(warm_graft, tmp_path):
     """By --out, as all other commands; by --model or by both is one too many."""
-    assert "no pushed model in elsewhere" in warm_graft("predict", "cat.jpg", "--out", "elsewhere").stderr
+    assert "elsewhere: no pushed model here" in warm_graft("predict", "cat.jpg", "--out", "elsewhere").stderr
     both = warm_graft("predict", "cat.jpg", "--out", "elsewhere", "--model", "graft")
     assert both.returncode == 2
     assert "--out: expected neither --model nor --server beside it." in both.stderr
@@ -253,7 +253,7 @@ def test_predict_without_a_model_says_how_to_get_one(warm_graft, tmp_path):
     """The first thing that somebody may type."""
     done = warm_graft("predict", "cat.jpg")
     assert done.returncode == 2
-    assert "./graft run --data DIR" in done.stderr
+    assert "Train one with: ./graft run photos/" in done.stderr
 
 
 @pytest.mark.slow

@@ -1,13 +1,18 @@
 """`./graft predict`: what it says beside the answers, on the standard error."""
 
+import pathlib
+import shutil
+
 import pytest
 from command_line import make_typist
+from manifests import write_manifest
 from PIL import Image
 
 from pipeline.cli import main
 from serving.client import predict
 from serving.client.client import RestClient
 from serving.client.refusals import NO_IMAGE
+from serving.releases.record import RunResolved
 
 
 @pytest.fixture
@@ -32,6 +37,22 @@ def test_what_is_left_out_of_a_folder_is_told(graft, models, photos):
     assert (done.code, done.out) == (0, "photos/cat.png: cat  (cat 0.900  dog 0.100)\n")
     assert done.err.splitlines()[0] == "Ignored: 2 side files (.txt)"
     assert "Ignored" not in graft("predict", "photos/cat.png", "--model", models / "new").err
+
+
+def test_the_model_of_a_run_is_named_by_run_version_and_workspace(graft, models, photos):
+    """With its classes; a run whose model was not pushed is said to be so."""
+    trained = "pipeline/Trainer/model/9/Format-Serving"
+    shutil.copytree(models / "new", f"mine/{trained}")
+    resolved = RunResolved(classes=["cat", "dog"])
+    write_manifest(pathlib.Path("mine"), "run-1", trained_model=trained, resolved=resolved)
+    ask = ("predict", "photos/cat.png", "--run", "run-1", "--out", "mine")
+    assert graft(*ask).err == "Model: run run-1, not pushed, of the workspace mine; classes: cat, dog\n"
+    version = pathlib.Path("mine/serving/graft/17")
+    shutil.copytree(models / "new", version)
+    (version / "assets.extra").mkdir(exist_ok=True)
+    (version / "assets.extra/graft.json").write_text('{"run_id": "run-1"}')
+    pushed = "pushed as graft, version 17, of the workspace mine"
+    assert graft(*ask).err == f"Model: run run-1, {pushed}; classes: cat, dog\n"
 
 
 @pytest.fixture

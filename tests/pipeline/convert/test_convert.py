@@ -560,17 +560,20 @@ def test_twenty_problems_are_listed_and_json_has_all(type_convert, data):
 
 
 def test_next_command_can_be_pasted(type_convert, data, tmp_path):
-    """Quoted for a shell; a folder without classes can be asked about, and not trained on."""
+    """Quoted for a shell; a folder with fewer than two classes can be asked about, and not trained on."""
     write(data / "cat" / "1.webp", encode("webp"))
+    write(data / "dog" / "1.webp", encode("webp"))
     out = tmp_path / "my out"
     assert type_convert(folders=(data, out)).out.endswith(f"Next:          ./graft run '{out}'\n")
     assert type_convert(folders=(data / "cat", tmp_path / "flat")).out.endswith(f"./graft predict {tmp_path}/flat\n")
+    write(data / "cat" / "more" / "2.webp", encode("webp"))
+    assert type_convert(folders=(data / "cat", tmp_path / "one")).out.endswith(f"./graft predict {tmp_path}/one\n")
 
 
 def test_terminal_shows_progress_and_no_tensorflow_is_imported(data, out):
     """How many of how many; the summary is on the standard output, without the bar."""
-    for index in range(3):
-        write(data / "cat" / f"{index}.webp", encode("webp"))
+    for path in ("cat/1.webp", "cat/2.webp", "dog/1.webp"):
+        write(data / path, encode("webp"))
     code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from pipeline.cli import main\n"
     code += "try: main()\nfinally: print('tensorflow' in sys.modules)"
     ours, theirs = open_terminal()

@@ -1,6 +1,7 @@
 """`./graft repair` moves the database aside and loses nothing."""
 
 import errno
+import json
 import os
 import re
 import shlex
@@ -11,6 +12,9 @@ from command_line import make_typist
 from manifests import make_use, write_manifest
 
 from pipeline.cli import main
+from pipeline.config.keys import all_keys
+from pipeline.config.load import load_config
+from pipeline.config.reference import render_effective_json
 from pipeline.workspace.workspace import find_trained_model, open_workspace, prepare
 from schema.errors import UsageError
 from serving.releases.record import RunConfig
@@ -94,6 +98,46 @@ def test_the_next_command_runs_in_the_same_workspace_on_the_same_images(
         (tmp_path / "graft.toml").write_text(file)
     [told] = re.findall(r"^Next:     (.*)$", graft("--out", out).out, re.MULTILINE)
     assert told == f"./graft {expected.format(root=shlex.quote(str(tmp_path / out)))}"
+
+
+CHANGED = {
+    "size": {"image_size": 64, "weights": "random", "follow_links": True},
+    "table": {"augmentation.flip": "horizontal", "fine_tune_learning_rate": 1e-6},
+    "lists": {"split_ratios": "8,1,1", "classes": "dogs, cats", "head_units": "auto", "beam.args": "--a='b c' --d"},
+    "dates": {"window_end": "2026-11-23", "window_days": 3},
+}
+
+
+@pytest.mark.parametrize("file", ["", 'seed = 7\nweights = "random"\n'])
+@pytest.mark.parametrize("options", CHANGED.values(), ids=CHANGED)
+def test_the_next_command_has_the_settings_of_the_last_run(tmp_path, monkeypatch, capsys, options, file):
+    """Typed where a configuration of another workspace lies or none: only what differs from it is an option."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").mkdir()
+    root = prepare("mine").root
+    (root / "metadata.sqlite").write_text("damaged")
+    ran = load_config(None, {"data": "photos", "out": str(root), **options})
+    write_manifest(root, "20261127T000000-000Z-0000", config=RunConfig(**ran.model_dump(mode="json")))
+    (tmp_path / "graft.toml").write_text(file)
+    graft = make_typist(monkeypatch, capsys, main)
+    printed = graft("repair", "--out", "mine").out
+    [command] = re.findall(r"^Next:     \./graft (.*)$", printed, re.MULTILINE)
+    typed = json.loads(graft(*shlex.split(command), "--print-config", "--json").out)
+    wanted = json.loads(render_effective_json(ran, dict.fromkeys(all_keys(), "")))
+    assert {k: v["value"] for k, v in typed.items()} == {k: v["value"] for k, v in wanted.items()}
+    assert "With the options of the last run" not in printed
+    assert "--batch-size" not in command
+
+
+def test_settings_that_options_cannot_give_are_named_as_missing(graft, tmp_path, monkeypatch):
+    """Such as those of another version of Graft, and a class with a comma."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").mkdir()
+    root = prepare("graft-out").root
+    for settings in ({"image_size": 64, "brightness": 3}, {"image_size": 64, "classes": ["a,b", "c"]}):
+        (root / "metadata.sqlite").write_text("damaged")
+        write_manifest(root, "20261127T000000-000Z-0000", config=RunConfig(data="photos", **settings))
+        assert "Next:     ./graft run photos\n          With the options of the last run. " in graft().out
 
 
 def test_it_works_twice(graft, workspace):
