@@ -18,10 +18,9 @@ from pipeline.config.config import Config
 from pipeline.config.options import write_words
 from pipeline.console.estimates import write_estimate
 from pipeline.console.printing import print_labelled, print_unbroken
-from pipeline.report.formats import write_counted
 from schema.features import SPLITS
 from schema.shares import write_percent
-from schema.text import list_some, printable, quote
+from schema.text import list_some, printable, quote, write_counted
 
 _CLASSES = 20  # classes to show; a folder may have thousands
 _EXAMPLES = 2  # paths to show for each reason

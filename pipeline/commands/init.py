@@ -32,8 +32,6 @@ def init(data: str | None, file: str, minimal: bool) -> None:
 
         config = load_config(None, {"data": data})
         listing, early = look_at_folder(config)
-        if early.data:
-            raise DataError(*early.data)
         findings = inspect_folder(config, listing, early, console, sample=_SAMPLE)
         if findings.data_problems:  # another workspace can be named in the file
             raise DataError(*findings.data_problems)

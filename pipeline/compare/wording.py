@@ -3,7 +3,8 @@
 from collections.abc import Callable
 
 from components.records.comparison import ComparedMetric, ComparedRun, Comparison, PairedTest
-from pipeline.report.formats import write_counted, write_duration
+from pipeline.report.formats import write_duration
+from schema.text import write_counted
 
 _LEVEL = 0.05  # p-value below which a difference is called more than chance
 # Shown names and texts of the metrics with a unit. JSON has the unit in the name and the bare number.

@@ -275,14 +275,13 @@ def _choose(found: Releases, number: int | None, model_dir: str) -> Version:
             return version
     for version in [*found.numbered, *found.withdrawn]:
         if version.record.pushed_version == number:
-            raise UsageError(_explain_renumbered(version, number, version == found.live, model_dir))
+            change = "its promotion" if version.number > number else "a rollback"
+            way = f"To make it live: ./graft releases promote {version.number}"
+            raise UsageError(
+                f"{model_dir}: version {number} is version {version.number} since {change}. "
+                f"{'It is live already.' if version == found.live else way}"
+            )
     raise UsageError(f"{model_dir}: no version {number}. Versions besides the live one: {known}.")
-
-
-def _explain_renumbered(version: Version, before: int, is_live: bool, model_dir: str) -> str:
-    change = "its promotion" if version.number > before else "a rollback"
-    way = "It is live already." if is_live else f"To make it live: ./graft releases promote {version.number}"
-    return f"{model_dir}: version {before} is version {version.number} since {change}. {way}"
 
 
 def _explain_no_way_back(found: Releases, model_dir: str) -> str:
