@@ -36,6 +36,11 @@ def list_some(names: Sequence[str], most: int = 3) -> str:
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
 
 
+def write_counted(number: int, one: str, several: str) -> str:
+    """Renders a number with its noun as "1 image" or "2 images"."""
+    return f"{number:,} {one if number == 1 else several}"
+
+
 def quote(name: str) -> str:
     r"""Quotes a name for a shell.
 

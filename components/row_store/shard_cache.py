@@ -4,7 +4,6 @@ GRAFT_CACHE names the folder of the cache, which stays from run to run and serve
 GRAFT_CACHE each process has a temporary folder, which is removed when the process ends.
 """
 
-import atexit
 import contextlib
 import fcntl
 import functools
@@ -15,6 +14,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 
 from schema.errors import GraftError
+from serving.process.temporary_files import remove_at_exit
 from serving.storage.gfile import gfile
 from serving.storage.listing import list_names
 from serving.storage.whole_files import TEMPORARY_SUFFIX, is_abandoned, name_temporary, write_whole
@@ -106,7 +106,7 @@ def _work_folder() -> str:
 @functools.cache
 def _process_folder() -> str:
     folder = tempfile.mkdtemp(prefix="graft-cache-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    remove_at_exit(folder)
     return folder
 
 

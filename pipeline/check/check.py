@@ -14,13 +14,7 @@ from components.records.ingest import IngestSummary
 from components.records.quarantine import LeftOut
 from components.transform.pixels import Augmentation
 from pipeline.check.classes import resolve_classes
-from pipeline.check.start import (
-    estimate_needed,
-    find_problems,
-    list_data_checks,
-    list_settings_checks,
-    list_workspace_checks,
-)
+from pipeline.check.start import EarlyProblems, estimate_needed
 from pipeline.config.config import Config
 from pipeline.workspace.disk import measure_free_space
 from pipeline.workspace.workspace import Workspace
@@ -37,7 +31,8 @@ class Sizes:
     """Sizes of the kept images, in pixels.
 
     Attributes:
-        smallest, median, largest: (width, height), ordered by area.
+        smallest, median, largest: (width, height), ordered by area and then by width: the smallest and the largest are
+            equal only if all are.
         enlarged: number of images with a side shorter than `image_size`.
         narrow: paths of images with one side more than three times as long as the other.
     """
@@ -68,8 +63,9 @@ class Findings:
         report: counts of the read files, as ExampleGen would write them.
         left_out: read files that a run would leave out.
         sizes: sizes of the kept images; None if no image is kept.
-        data_problems: reasons in the data why a run would stop, with what to do.
-        other_problems: reasons in the workspace, the disk and the settings.
+        early: reasons why a run would stop before it reads an image.
+        bad_images: reasons in the images why a run would stop; not looked for in a sample, or after other reasons in
+            the data.
         warnings: warnings that a run would print.
         disk: disk space that a run needs.
         live: number of the live version, whose classes and salt a run takes over; or None.
@@ -80,8 +76,8 @@ class Findings:
     report: IngestSummary
     left_out: list[LeftOut]
     sizes: Sizes | None
-    data_problems: list[str]
-    other_problems: list[str]
+    early: EarlyProblems
+    bad_images: list[str]
     warnings: list[str]
     disk: Disk
     live: int | None
@@ -92,17 +88,23 @@ class Findings:
         return self.read < len(self.listing.files)
 
     @property
+    def data_problems(self) -> list[str]:
+        """Reasons in the data why a run would stop, with what to do."""
+        return self.early.data + self.bad_images
+
+    @property
     def problems(self) -> list[str]:
         """All reasons why a run would stop."""
-        return self.data_problems + self.other_problems
+        return self.data_problems + self.early.other
 
 
-def inspect(config: Config, listing: layout.Listing, sample: int = 0) -> Findings:
+def inspect(config: Config, listing: layout.Listing, early: EarlyProblems, sample: int = 0) -> Findings:
     """Reads the images of a folder, as a run with this configuration would.
 
     Args:
         config: the user's configuration.
         listing: files of the configured window.
+        early: problems of the listing and the workspace, from `find_early`.
         sample: the most files to read, spread over all; 0 to read all.
     """
     workspace = Workspace(pathlib.Path(config.out))
@@ -111,20 +113,19 @@ def inspect(config: Config, listing: layout.Listing, sample: int = 0) -> Finding
     records = read_images(files, config.data, config.max_megapixels, len(files), orientation=config.orientation)
     decided = ingest.decide(listing, records, config.split_ratios, read_salt(live))
     report, left_out = ingest.summarize(decided), ingest.list_left_out(decided)
-    problems = find_problems(list_data_checks(config, listing, live))
     whole = len(files) == len(listing.files)
-    if whole:
+    bad_images: list[str] = []
+    if whole and not early.data:
         classes = resolve_classes(config, listing, live)
-        problems = problems or check_data(report, left_out, classes, config.max_bad_fraction, config.min_accuracy)
-    other_checks = [*list_workspace_checks(config), *list_settings_checks(config, listing, workspace)]
+        bad_images = check_data(report, left_out, classes, config.max_bad_fraction, config.min_accuracy)
     return Findings(
         listing=listing,
         read=len(files),
         report=report,
         left_out=left_out,
         sizes=_measure(decided.kept, config.image_size),
-        data_problems=problems,
-        other_problems=find_problems(other_checks),
+        early=early,
+        bad_images=bad_images,
         warnings=find_warnings(report, config.orientation) if whole else [],
         disk=_estimate_disk(listing, config, workspace),
         live=live.number if live else None,
@@ -141,7 +142,7 @@ def _spread(files: tuple[layout.ImageFile, ...], most: int) -> tuple[layout.Imag
 def _measure(kept: list[Record], image_size: int) -> Sizes | None:
     if not kept:
         return None
-    ordered = sorted(kept, key=lambda r: (r.width * r.height, r.path))
+    ordered = sorted(kept, key=lambda r: (r.width * r.height, r.width))
     smallest, median, largest = (
         (r.width, r.height) for r in (ordered[0], ordered[(len(ordered) - 1) // 2], ordered[-1])
     )

@@ -2,6 +2,7 @@
 
 import collections
 import json
+from collections.abc import Sequence
 
 from rich.console import Console
 from rich.filesize import decimal
@@ -16,7 +17,7 @@ from pipeline.console.estimates import write_estimate
 from pipeline.console.printing import print_labelled, print_unbroken
 from schema.features import SPLITS
 from schema.shares import write_percent
-from schema.text import list_some, printable
+from schema.text import list_some, printable, write_counted
 
 _CLASSES = 20  # classes to show; a folder may have thousands
 _EXAMPLES = 2  # paths to show for each reason
@@ -25,9 +26,10 @@ _EXAMPLES = 2  # paths to show for each reason
 def print_findings(findings: Findings, config: Config, console: Console) -> None:
     """Prints classes with their splits, files to leave out with reasons, sizes, disk, and warnings."""
     files, classes = len(findings.listing.files), len(findings.listing.labels)
-    noun = "class" if classes == 1 else "classes"
-    read = f"; {findings.read:,} of them were read, spread over all" if findings.is_sample else ""
-    print_labelled(console, "Data:", f"{escape(config.data)}: {files:,} files in {classes} {noun}{read}")
+    counted = f"{write_counted(files, 'file', 'files')} in {write_counted(classes, 'class', 'classes')}"
+    verb = "was" if findings.read == 1 else "were"
+    read = f"; {findings.read:,} of them {verb} read, spread over all" if findings.is_sample else ""
+    print_labelled(console, "Data:", f"{escape(config.data)}: {counted}{read}")
     if not findings.is_sample:
         console.print(_make_table(findings), highlight=False)
     _print_left_out(findings, config, console)
@@ -41,11 +43,21 @@ def print_findings(findings: Findings, config: Config, console: Console) -> None
 
 
 def print_verdict(findings: Findings, next_command: str, console: Console) -> None:
-    """Prints the command that starts a run, or the problems that would stop the run."""
+    """Prints the command that starts a run, or the problems that would stop the run.
+
+    Of the problems that `print_problems` has printed before the images were read, prints only the number.
+    """
     if not findings.problems:
         print_unbroken(console, "Next:", next_command)
         return
-    for label, problem in zip(("Problem:", *[""] * len(findings.problems)), findings.problems, strict=False):
+    early = findings.early.problems
+    above = [f"{write_counted(len(early), 'problem', 'problems')} above would stop a run"] if early else []
+    print_problems([*(problem for problem in findings.problems if problem not in early), *above], console)
+
+
+def print_problems(problems: Sequence[str], console: Console) -> None:
+    """Prints problems that would stop a run, if there are any."""
+    for label, problem in zip(("Problem:", *[""] * len(problems)), problems, strict=False):
         print_labelled(console, label, escape(printable(problem)))
 
 
@@ -90,7 +102,7 @@ def _print_left_out(findings: Findings, config: Config, console: Console) -> Non
         print_labelled(console, "Left out:", "none")
         return
     share, limit = map(write_percent, (broken / findings.read, config.max_bad_fraction))
-    files = f"{len(findings.left_out)} {'file' if len(findings.left_out) == 1 else 'files'}"
+    files = write_counted(len(findings.left_out), "file", "files")
     print_labelled(console, "Left out:", f"{files} ({broken} broken, {share}; a run stops above {limit})")
     for reason, paths in group_by_reason(findings.left_out).items():
         examples = list_some(paths, _EXAMPLES)
@@ -105,12 +117,15 @@ def _describe_sizes(sizes: Sizes, image_size: int, resize: str) -> str:
     smallest, median, largest = (
         f"{width} x {height}" for width, height in (sizes.smallest, sizes.median, sizes.largest)
     )
-    text = f"{smallest} to {largest} pixels, the median {median}; the network sees {image_size} x {image_size}"
+    text = f"all {median} pixels" if smallest == largest else f"{smallest} to {largest} pixels, the median {median}"
+    text += f"; the network sees {image_size} x {image_size}"
     if sizes.enlarged:
-        text += f". {sizes.enlarged} have a shorter side and are enlarged"
+        text += f". {write_counted(sizes.enlarged, 'has', 'have')} a shorter side and "
+        text += "is enlarged" if sizes.enlarged == 1 else "are enlarged"
     if sizes.narrow:
         fate = {"stretch": "squeezed", "crop": "cut off", "pad": "padded"}[resize]
-        text += f". {len(sizes.narrow)} are more than 3 times as long as wide and are {fate}: {sizes.narrow[0]}"
+        verb = "is" if len(sizes.narrow) == 1 else "are"
+        text += f". {len(sizes.narrow):,} {verb} more than 3 times as long as wide and {verb} {fate}: {sizes.narrow[0]}"
     return printable(text)
 
 

@@ -4,7 +4,9 @@ A run applies them before its slow imports, and those of data and settings again
 `./graft check` lists what they find. None writes a file.
 """
 
+import dataclasses
 import functools
+import pathlib
 from collections.abc import Callable, Iterable
 
 from components.example_gen.layout import Listing
@@ -45,6 +47,32 @@ def check_workspace(out: str) -> None:
     workspace = check_writable(out)
     check_idle(out)
     check_database(workspace, read_only=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class EarlyProblems:
+    """Reasons why a run would stop before it reads an image.
+
+    Attributes:
+        data: reasons in the names and numbers of files, with what to do.
+        other: reasons in the workspace, the disk and the settings.
+    """
+
+    data: list[str]
+    other: list[str]
+
+    @property
+    def problems(self) -> list[str]:
+        """All reasons."""
+        return self.data + self.other
+
+
+def find_early(config: Config, listing: Listing) -> EarlyProblems:
+    """Finds the problems of a listing, the workspace, the disk and the settings; reads no image."""
+    workspace = Workspace(pathlib.Path(config.out))
+    live = versions.find_live(str(workspace.model_dir(config.model_name)))
+    other = [*list_workspace_checks(config), *list_settings_checks(config, listing, workspace)]
+    return EarlyProblems(find_problems(list_data_checks(config, listing, live)), find_problems(other))
 
 
 def list_data_checks(config: Config, listing: Listing, live: versions.Version | None) -> list[Check]:

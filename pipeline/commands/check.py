@@ -13,7 +13,9 @@ from schema.errors import DataError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from components.example_gen.layout import Listing
     from pipeline.check.check import Findings
+    from pipeline.check.start import EarlyProblems
     from pipeline.config.config import Config
 
 
@@ -47,10 +49,12 @@ def check(data: str | None, file: str | None, sample: int | None, as_json: bool,
     file = file or find_config()
     config = load_config(file, {"data": data, **options})
     console = make_console(quiet=as_json)
-    findings = inspect_folder(config, console, sample or 0)
-    from pipeline.check.report import print_findings, print_verdict, render_json
+    listing, early = look_at_folder(config)
+    from pipeline.check.report import print_findings, print_problems, print_verdict, render_json
     from pipeline.config.options import write_run_command
 
+    print_problems(early.problems, console)  # before the images, whose reading may take minutes
+    findings = inspect_folder(config, listing, early, console, sample or 0)
     if as_json:
         echo_json(render_json(findings))
     else:
@@ -59,27 +63,38 @@ def check(data: str | None, file: str | None, sample: int | None, as_json: bool,
     return DataError.exit_code if findings.problems else 0
 
 
-def inspect_folder(config: "Config", console: "Console", sample: int) -> "Findings":
-    """Reads the images of a folder, with a progress bar on a terminal.
+def look_at_folder(config: "Config") -> "tuple[Listing, EarlyProblems]":
+    """Lists the files of a folder, and finds the problems that show without an image; imports no TensorFlow.
 
-    Lists the files first, so that a wrong folder is refused before TensorFlow is imported.
-
-    Args:
-        config: with the folder.
-        console: console of the bar.
-        sample: the most files to read; 0 to read all.
     Raises:
         DataError: if the folder has no class folders with images.
     """
-    from components import progress
     from components.example_gen.layout import list_images
+    from pipeline.check.start import find_early
+
+    listing = list_images(config.data, config.window_end_text, config.window_days or 0, config.follow_links)
+    return listing, find_early(config, listing)
+
+
+def inspect_folder(
+    config: "Config", listing: "Listing", early: "EarlyProblems", console: "Console", sample: int
+) -> "Findings":
+    """Reads the images of a folder, with a progress bar on a terminal.
+
+    Args:
+        config: with the folder.
+        listing: files of the folder.
+        early: problems that `look_at_folder` has found.
+        console: console of the bar.
+        sample: the most files to read; 0 to read all.
+    """
+    from components import progress
     from pipeline.local.progress_display import ProgressDisplay
     from serving.process.muting import muted_stderr
 
-    listing = list_images(config.data, config.window_end_text, config.window_days or 0, config.follow_links)
     display = ProgressDisplay(console)
     with muted_stderr(), display, progress.listen(display.update):  # libjpeg prints messages about damaged images
         display.start("Reading")
         from pipeline.check.check import inspect
 
-        return inspect(config, listing, sample)
+        return inspect(config, listing, early, sample)

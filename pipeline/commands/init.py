@@ -3,7 +3,7 @@
 import click
 
 from pipeline import CONFIG_FILE
-from pipeline.commands.check import inspect_folder
+from pipeline.commands.check import inspect_folder, look_at_folder
 from pipeline.console.printing import echo, make_console
 from schema.errors import DataError
 
@@ -31,7 +31,8 @@ def init(data: str | None, file: str, minimal: bool) -> None:
         from pipeline.config.load import load_config
 
         config = load_config(None, {"data": data})
-        findings = inspect_folder(config, console, sample=_SAMPLE)
+        listing, early = look_at_folder(config)
+        findings = inspect_folder(config, listing, early, console, sample=_SAMPLE)
         if findings.data_problems:  # another workspace can be named in the file
             raise DataError(*findings.data_problems)
         classes = findings.listing.labels

@@ -15,6 +15,7 @@ from pipeline.beam import jobs
 from pipeline.beam.causes import find_first_cause
 from pipeline.check.start import check_start, check_workspace
 from pipeline.config.config import Config
+from pipeline.console.ending import end_at_once
 from pipeline.console.printing import as_called, echo_json, make_console, print_error, print_unbroken
 from pipeline.console.terminal import catch_interrupts
 from pipeline.local import xla_cache
@@ -113,7 +114,7 @@ def _explain(
         left = describe_interruption(log.component, log.finished, str(workspace.model_dir(model_name)), log.run_id)
         print_error(GraftError(left, *(job.describe_cancel() for job in jobs.list_running())), log.stderr)
         log.flush()
-        os._exit(128 + number)  # a normal exit would wait for the bundles of Beam's threads
+        end_at_once(128 + number)  # a normal exit would wait for the bundles of Beam's threads
     if isinstance(error, GraftError):
         print_error(error, log.stderr)
         return error.exit_code

@@ -15,7 +15,6 @@ from schema.text import printable
 _MOST_PATHS = 5  # printed paths of each kind
 _MOST_CLASSES = 15  # printed rows of classes and of metrics
 _LEGEND = "+ right only in B, - only in A; near: new training images, with the cosine of the embeddings"
-_LEAST_CHANGE = 5e-4  # change of a metric that 3 digits show
 
 
 def print_comparison(comparison: Comparison, console: Console) -> None:
@@ -91,10 +90,7 @@ def _list_libraries(comparison: Comparison) -> list[str]:
 
 
 def _print_metrics(comparison: Comparison, console: Console) -> None:
-    rows = [
-        (metric.name, _write(metric.before), _write(metric.now), _write_change(metric.before, metric.now))
-        for metric in comparison.metrics
-    ]
+    rows = [wording.describe_metric(metric) for metric in comparison.metrics]
     if not rows:
         return
     console.print()
@@ -102,16 +98,6 @@ def _print_metrics(comparison: Comparison, console: Console) -> None:
     for name, *values in rows[:_MOST_CLASSES]:
         table.add_row(escape(printable(name)), *values)
     _print_table(console, table, len(rows))
-
-
-def _write(value: float | None) -> str:
-    return "" if value is None else f"{value:,.3f}"
-
-
-def _write_change(before: float | None, now: float | None) -> str:
-    if before is None or now is None:
-        return ""
-    return f"{now - before:+,.3f}" if abs(now - before) >= _LEAST_CHANGE else "0"
 
 
 def _make_table(titles: list[str]) -> Table:

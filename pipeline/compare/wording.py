@@ -1,9 +1,18 @@
 """Sentences on a comparison, for the terminal and the page."""
 
-from components.records.comparison import ComparedRun, Comparison, PairedTest
-from pipeline.report.formats import write_counted
+from collections.abc import Callable
+
+from components.records.comparison import ComparedMetric, ComparedRun, Comparison, PairedTest
+from pipeline.report.formats import write_duration
+from schema.text import write_counted
 
 _LEVEL = 0.05  # p-value below which a difference is called more than chance
+# Shown names and texts of the metrics with a unit. JSON has the unit in the name and the bare number.
+_WITH_UNIT: dict[str, tuple[str, Callable[[float], str]]] = {
+    "median latency, ms (gRPC)": ("median latency (gRPC)", "{:,.1f} ms".format),
+    "memory, MB": ("memory", "{:,.0f} MB".format),
+    "time of the run, s": ("time of the run", write_duration),
+}
 
 
 def describe_run(run: ComparedRun) -> str:
@@ -41,6 +50,17 @@ def judge(test: PairedTest) -> str:
         return f"Chance may explain the difference between the models: {why}"
     better = "B" if test.only_now > test.only_before else "A"
     return f"{better} is better, by more than chance explains: {why}"
+
+
+def describe_metric(metric: ComparedMetric) -> tuple[str, str, str, str]:
+    """Returns the name of a metric, its values in A and B, and the change; "" where a value is unknown."""
+    name, write = _WITH_UNIT.get(metric.name, (metric.name, "{:,.3f}".format))
+    before, now = ("" if value is None else write(value) for value in (metric.before, metric.now))
+    if metric.before is None or metric.now is None:
+        return name, before, now, ""
+    change = metric.now - metric.before
+    size = write(abs(change))
+    return name, before, now, "0" if size == write(0.0) else f"{'+' if change > 0 else '-'}{size}"
 
 
 def describe_data(comparison: Comparison) -> str:

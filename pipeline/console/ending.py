@@ -14,6 +14,8 @@ import threading
 from collections.abc import Iterator
 from types import FrameType
 
+from serving.process import temporary_files
+
 GRACE = 5.0  # seconds
 _LATE = f"graft: interrupted; some work did not end within {GRACE:g} s, and was cut off.\n"
 _SHOW_CURSOR = b"\r\x1b[K\x1b[?25h"  # a progress bar hides the cursor
@@ -64,10 +66,11 @@ def interruptible() -> Iterator[Interrupts]:
 
 
 def end_at_once(code: int) -> None:
-    """Flushes the standard streams and ends the process without waiting for its threads."""
+    """Flushes the standard streams, removes temporary files, and ends the process without waiting for its threads."""
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):
             stream.flush()
+    temporary_files.remove_now()
     os._exit(code)
 
 
@@ -82,6 +85,7 @@ def _end_late(source: int, stderr: int) -> None:
             return
         if select.select([], [output], [], 0)[1]:
             output.write(_SHOW_CURSOR * output.isatty() + _LATE.encode() * late)
+        temporary_files.remove_now()
         os._exit(128 + first[0])
 
 

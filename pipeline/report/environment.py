@@ -11,7 +11,7 @@ from pipeline.report import formats
 from pipeline.report.outcome import WORKSPACE
 from pipeline.workspace.manifest import RunManifest
 from pipeline.workspace.workspace import Workspace
-from schema.text import printable_lines
+from schema.text import printable_lines, write_counted
 
 _TEMPLATES = pathlib.Path(__file__).with_name("templates")
 
@@ -33,7 +33,7 @@ def make_environment(paths: Mapping[str, str]) -> jinja2.Environment:
     environment.filters |= {
         "percent": formats.write_percent,
         "count": formats.write_count,
-        "counted": formats.write_counted,
+        "counted": write_counted,
         "duration": formats.write_duration,
         "figure": formats.write_figure,
     }

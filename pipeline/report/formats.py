@@ -20,11 +20,6 @@ def write_count(number: float | None) -> str:
     return _NONE if number is None else f"{number:,.0f}"
 
 
-def write_counted(number: int, one: str, several: str) -> str:
-    """Renders a number with its noun as "1 image" or "2 images"."""
-    return f"{write_count(number)} {one if number == 1 else several}"
-
-
 def write_duration(seconds: float) -> str:
     """Renders a duration as "41.3 s", "12 min 5 s" or "3 h 2 min"."""
     if seconds < 60:

@@ -273,6 +273,14 @@ def _choose(found: Releases, number: int | None, model_dir: str) -> Version:
     for version in others:
         if version.number == number:
             return version
+    for version in [*found.numbered, *found.withdrawn]:
+        if version.record.pushed_version == number:
+            change = "its promotion" if version.number > number else "a rollback"
+            way = f"To make it live: ./graft releases promote {version.number}"
+            raise UsageError(
+                f"{model_dir}: version {number} is version {version.number} since {change}. "
+                f"{'It is live already.' if version == found.live else way}"
+            )
     raise UsageError(f"{model_dir}: no version {number}. Versions besides the live one: {known}.")
 
 

@@ -5,7 +5,7 @@ from damaged_files import DAMAGES
 
 from components.example_gen import layout
 from components.example_gen.lineage import NEW_SALT
-from pipeline.check import check
+from pipeline.check.start import find_early
 from pipeline.config.load import load_config
 from pipeline.workspace.workspace import Workspace
 from schema.errors import UsageError
@@ -32,7 +32,7 @@ def test_run_is_refused_and_goes_on_by_force_or_after_a_rollback(run, workspace,
     ):
         run()
     config = load_config(None, {"data": str(small_digits), "out": str(workspace)})
-    problems = check.inspect(config, layout.list_images(config.data)).problems
+    problems = find_early(config, layout.list_images(config.data)).problems
     assert "its test images are unknown" in problems[0]
 
     forced, printed = run(force=True, warm_start=True)

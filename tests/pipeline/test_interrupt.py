@@ -1,5 +1,6 @@
 """Ctrl-C and SIGTERM: the run ends, and the next one continues."""
 
+import os
 import pathlib
 import re
 import signal
@@ -18,8 +19,12 @@ def interrupt(command, folder, is_time, number):
 
     `is_time` is asked after each line of the standard output, with all lines up to there, and while none comes.
     """
+    (folder / "temporary").mkdir(exist_ok=True)
     with (folder / "printed").open("w+") as printed:
-        process = subprocess.Popen(command, cwd=folder, stdout=printed, stderr=subprocess.PIPE, text=True)
+        environment = os.environ | {"TMPDIR": str(folder / "temporary")}
+        process = subprocess.Popen(
+            command, cwd=folder, env=environment, stdout=printed, stderr=subprocess.PIPE, text=True
+        )
         try:
             while not is_time((folder / "printed").read_text()):
                 assert process.poll() is None, process.communicate()[1]  # it would never be time
@@ -56,6 +61,7 @@ def test_interrupted_run_goes_on_where_it_was(warm_python, small_digits, tmp_pat
     )
     assert "Trainer" in printed.splitlines()[-1]
     assert "Traceback" not in printed + complaint
+    assert not list((tmp_path / "temporary").iterdir())
     half_written = list((tmp_path / "graft-out" / "pipeline" / "Trainer" / "model_run").iterdir())
     assert half_written
 

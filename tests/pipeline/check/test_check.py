@@ -12,6 +12,7 @@ from command_line import make_typist
 from image_files import spoil, write_images
 from PIL import Image
 
+from components.example_gen import reading
 from components.network import resnet
 from components.network.weights import RANDOM
 from kubeflow.cli import main
@@ -54,10 +55,7 @@ def test_good_folder_is_told_with_its_splits_and_what_comes_next(graft, photos, 
         ["all", "40", "0", "28", "6", "6"],
     ]
     assert "Left out: none" in done.out
-    assert (
-        "20 x 12 to 20 x 12 pixels, the median 20 x 12; the network sees 224 x 224. 40 have a shorter side"
-        in unwrap(done.out)
-    )
+    assert "Sizes: all 20 x 12 pixels; the network sees 224 x 224. 40 have a shorter side" in unwrap(done.out)
     assert "Disk: a run needs about 410 MB, and keeps about " in unwrap(done.out)
     assert lines[-1] == "Next:     ./graft run photos"
     assert sorted(tmp_path.rglob("*")) == before
@@ -84,12 +82,34 @@ def test_odd_folder_is_told_reason_by_reason(graft, photos):
         "1 file beside the class folders (.jpg)",
         "1 folder without an image (birds)",
         "1 folder that a computer made (@eaDir)",
-        "1 are more than 3 times as long as wide and are squeezed: cats/strip.png",
+        "1 is more than 3 times as long as wide and is squeezed: cats/strip.png",
         "Problem: 5 of 49 files (10.2 %) are broken",
     ):
         assert text in said
     assert "Next:" not in said
     assert "EXIF" not in said
+
+
+def test_problems_that_show_without_an_image_are_printed_before_it_is_read(graft, tmp_path, monkeypatch):
+    """The reading may take minutes. They stand there once; the end counts them."""
+    write_images(tmp_path / "photos", "cats", 1)
+    (tmp_path / "file").touch()
+
+    def read(*arguments, **options):
+        print("reading")
+        return reading.read_images(*arguments, **options)
+
+    monkeypatch.setattr("pipeline.check.check.read_images", read)
+    done = graft("check", "photos", "--out", "file")
+    before, _, after = done.out.partition("reading\n")
+    assert done.code == 3
+    assert before.startswith("Problem:  only one class (cats)")
+    assert "file: " in before
+    assert after.startswith("Data:     photos: 1 file in 1 class\n")
+    assert "1 has a shorter side and is enlarged" in unwrap(after)
+    assert after.endswith("\nProblem:  2 problems above would stop a run\n")
+    printed = graft("check", "photos", "--out", "file", "--json").out
+    assert len(json.loads(printed.removeprefix("reading\n"))["problems"]) == 2
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ import pytest
 from command_line import make_typist
 from compared_runs import FLIPPED, A, B, write_embeddings, write_record, write_runs
 
+from components.records.comparison import ComparedMetric
 from components.records.image_list import IMAGES, ListedImage, read_image_list, write_image_list
 from components.records.predictions import PREDICTIONS
 from pipeline.cli import main
@@ -86,6 +87,21 @@ def test_settings_code_and_versions_that_differ_are_named(workspace):
     assert [(c.name, c.before, c.now) for c in found.libraries] == [("keras", "3.12", "3.13")]
     accuracy = next(metric for metric in found.metrics if metric.name == "accuracy on test")
     assert (accuracy.before, accuracy.now) == (0.4, 0.6)
+
+
+def test_metrics_with_a_unit_are_written_as_the_list_of_runs_writes_them(workspace):
+    """The changes, too; JSON keeps bare numbers."""
+    metrics = [
+        ComparedMetric(name="memory, MB", before=916.341, now=1020.4),
+        ComparedMetric(name="time of the run, s", before=222.07, now=41.32),
+        ComparedMetric(name="median latency, ms (gRPC)", before=None, now=7.125),
+    ]
+    console = make_console(file=io.StringIO())
+    print_comparison(compare_runs(workspace).model_copy(update={"metrics": metrics}), console)
+    rows = [re.split(r"  +", line.strip()) for line in console.file.getvalue().splitlines()]
+    assert ["memory", "916 MB", "1,020 MB", "+104 MB"] in rows
+    assert ["time of the run", "3 min 42 s", "41.3 s", "-3 min 1 s"] in rows
+    assert ["median latency (gRPC)", "7.1 ms"] in rows
 
 
 def test_flipped_images_stand_beside_the_nearest_new_training_images(workspace):

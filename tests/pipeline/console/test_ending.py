@@ -137,3 +137,17 @@ def test_ctrl_c_in_the_first_moments_prints_no_traceback(tmp_path):
 def test_ctrl_c_at_any_early_moment_prints_no_traceback(tmp_path):
     """Every 15 ms."""
     sweep(tmp_path, [number * 0.015 for number in range(50)])
+
+
+def test_quick_end_leaves_no_temporary_file(tmp_path):
+    """Those that a handler of `atexit` would remove: modules of TensorFlow's autograph, and folders of Graft."""
+    (tmp_path / "__autograph_generated_file7.py").touch()
+    (tmp_path / "copies").mkdir()
+    code = (
+        "import __autograph_generated_file7; from serving.process import temporary_files; "
+        "temporary_files.remove_at_exit('copies'); from pipeline.console import ending; ending.end_at_once(7)"
+    )
+    command = [sys.executable, "-B", "-c", code]
+    done = subprocess.run(command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=False)
+    assert done.returncode == 7
+    assert not list(tmp_path.iterdir())

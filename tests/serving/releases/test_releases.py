@@ -194,6 +194,20 @@ def test_withdrawn_canary_that_is_promoted_is_live_for_good(folder):
     assert releases.read(model_dir).canary is None
 
 
+def test_number_that_a_promotion_has_replaced_is_told_with_the_new_one(folder):
+    """It is live, or withdrawn since."""
+    model_dir = folder("3", "9")
+    record = pathlib.Path(model_dir, "3", "assets.extra", "graft.json")
+    record.parent.mkdir(exist_ok=True)
+    record.write_text('{"pushed_version": 3}')
+    number = promote(model_dir, 3).number
+    with pytest.raises(UsageError, match=rf"version 3 is version {number} since its promotion\. It is live already\.$"):
+        promote(model_dir, 3)
+    roll_back(model_dir)
+    with pytest.raises(UsageError, match=rf"To make it live: ./graft releases promote {number}$"):
+        promote(model_dir, 3)
+
+
 @pytest.mark.parametrize(
     ("number", "message"),
     [
