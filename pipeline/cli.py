@@ -36,6 +36,7 @@ from schema.version import VERSION
 from serving.process.cores import bound_thread_pools
 from serving.process.muting import mute_tensorflow
 from serving.process.output import make_streams_safe
+from serving.process.temporary_files import remove_now
 from serving.storage.gfile import set_defaults
 
 _COMMANDS = (
@@ -96,6 +97,7 @@ def main() -> None:
     arguments, sys.argv = sys.argv[1:], sys.argv[:1]  # absl, inside TFX, would parse the arguments again
     with interruptible() as interrupts:
         status = _call(arguments, interrupts)
+    remove_now()
     sys.exit(status)
 
 

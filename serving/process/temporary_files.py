@@ -1,14 +1,15 @@
-"""Removes temporary files of the process at its end, also where `os._exit` skips the handlers of `atexit`."""
+"""Removes temporary files of the process at its end, also those that no handler of `atexit` removes."""
 
 import atexit
 import contextlib
+import importlib.util
 import os
 import shutil
 import sys
 import threading
 
 _SECONDS = 2.0  # a temporary folder that hangs does not keep the process from its end
-_AUTOGRAPH = "__autograph_generated_file"  # modules that TensorFlow writes, and leaves to `atexit`
+_AUTOGRAPH = "__autograph_generated_file"  # modules that TensorFlow writes into the temporary folder
 _folders: list[str] = []
 
 
@@ -32,7 +33,9 @@ def remove_now() -> None:
 def _remove() -> None:
     for name, module in list(sys.modules.items()):
         if name.startswith(_AUTOGRAPH) and (path := getattr(module, "__file__", None)):
-            with contextlib.suppress(OSError):
-                os.remove(path)
+            bytecode = importlib.util.cache_from_source(path)  # Python wrote it beside the module; nothing removes it
+            for remove, file in ((os.remove, path), (os.remove, bytecode), (os.rmdir, os.path.dirname(bytecode))):
+                with contextlib.suppress(OSError):
+                    remove(file)
     for folder in _folders:
         shutil.rmtree(folder, ignore_errors=True)

@@ -140,14 +140,14 @@ def test_ctrl_c_at_any_early_moment_prints_no_traceback(tmp_path):
 
 
 def test_quick_end_leaves_no_temporary_file(tmp_path):
-    """Those that a handler of `atexit` would remove: modules of TensorFlow's autograph, and folders of Graft."""
+    """Modules of TensorFlow's autograph, their bytecode, and folders of Graft."""
     (tmp_path / "__autograph_generated_file7.py").touch()
     (tmp_path / "copies").mkdir()
     code = (
         "import __autograph_generated_file7; from serving.process import temporary_files; "
         "temporary_files.remove_at_exit('copies'); from pipeline.console import ending; ending.end_at_once(7)"
     )
-    command = [sys.executable, "-B", "-c", code]
-    done = subprocess.run(command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=False)
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": ""}
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, check=False)
     assert done.returncode == 7
     assert not list(tmp_path.iterdir())
