@@ -3,6 +3,7 @@
 A command imports what it needs inside its function: TensorFlow takes seconds to import, TFX more.
 """
 
+import atexit
 import logging
 import os
 import signal
@@ -36,7 +37,7 @@ from schema.version import VERSION
 from serving.process.cores import bound_thread_pools
 from serving.process.muting import mute_tensorflow
 from serving.process.output import make_streams_safe
-from serving.process.temporary_files import remove_now
+from serving.process.temporary_files import remove_autograph_modules
 from serving.storage.gfile import set_defaults
 
 _COMMANDS = (
@@ -88,6 +89,7 @@ def main() -> None:
     mute_tensorflow()
     set_defaults()
     make_streams_safe()
+    atexit.register(remove_autograph_modules)  # behind TensorFlow's handlers, which leave the bytecode
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it would warn of a read-only home folder
     warnings.filterwarnings("ignore", message="You are using a non-supported Python version", category=FutureWarning)
     # Its C code imports a Python module, and crashes where a KeyboardInterrupt ends that import. It does so once: here,
@@ -97,7 +99,6 @@ def main() -> None:
     arguments, sys.argv = sys.argv[1:], sys.argv[:1]  # absl, inside TFX, would parse the arguments again
     with interruptible() as interrupts:
         status = _call(arguments, interrupts)
-    remove_now()
     sys.exit(status)
 
 

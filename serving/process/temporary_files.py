@@ -31,11 +31,16 @@ def remove_now() -> None:
 
 
 def _remove() -> None:
+    remove_autograph_modules()
+    for folder in _folders:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def remove_autograph_modules() -> None:
+    """Removes the modules that TensorFlow's autograph has written in this process, with their bytecode."""
     for name, module in list(sys.modules.items()):
         if name.startswith(_AUTOGRAPH) and (path := getattr(module, "__file__", None)):
             bytecode = importlib.util.cache_from_source(path)  # Python wrote it beside the module; nothing removes it
             for remove, file in ((os.remove, path), (os.remove, bytecode), (os.rmdir, os.path.dirname(bytecode))):
                 with contextlib.suppress(OSError):
                     remove(file)
-    for folder in _folders:
-        shutil.rmtree(folder, ignore_errors=True)
