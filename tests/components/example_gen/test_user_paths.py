@@ -20,7 +20,7 @@ def test_a_folder_among_names_stands_for_the_files_below_it(tmp_path):
 
 
 def test_what_is_left_out_of_folders_is_counted(tmp_path):
-    """Of all folders together, by the words of an ingest."""
+    """The counts of two folders are added, and described in the words of `./graft check`."""
     for path in ("a/1.jpg", "a/notes.txt", "a/.hidden.jpg", "b/2.jpg", "b/list.txt"):
         (tmp_path / path).parent.mkdir(exist_ok=True)
         (tmp_path / path).write_bytes(b"abc")

@@ -286,7 +286,7 @@ def live_on_later_images(out):
     ],
 )
 def test_check_says_what_run_says_at_its_start(graft, tmp_path, spoil_out, options, words):
-    """Of the workspace, the serving folder and the settings; neither writes a file."""
+    """Each is refused for its workspace, its serving folder or its settings, and neither command writes a file."""
     for label in ("cats", "dogs"):
         write_images(tmp_path / "photos" / "2026-11-23", label, 20)
     spoil_out(tmp_path / "graft-out")
@@ -334,7 +334,7 @@ def test_database_of_a_killed_run_is_left_to_the_next_run(graft, photos, tmp_pat
 
 
 def test_folder_of_one_class_is_refused_before_weights_are_fetched(graft, photos, tmp_path, monkeypatch):
-    """What the listing shows costs nothing: no download, no TensorFlow, no workspace."""
+    """The refusal downloads nothing, imports no TensorFlow and makes no workspace."""
 
     def fetch(*_):
         raise AssertionError("asked the network")

@@ -100,7 +100,7 @@ def test_what_cannot_be_converted_has_no_advice(graft, models, photos, refuse):
 
 @pytest.mark.parametrize(("label", "said"), [([], ""), (["--label", "canary"], ", labelled canary")])
 def test_the_version_of_a_server_is_named(graft, photos, monkeypatch, label, said):
-    """As that of a workspace; without the password of the address."""
+    """The line has name, version and address of the server, without the password in the address."""
     row = {"label": "cat", "classes": ["cat", "dog"], "probabilities": [0.9, 0.1]}
     answers = {"GET": {"model_spec": {"name": "graft", "version": "17"}}, "POST": {"predictions": [row]}}
     monkeypatch.setattr(RestClient, "_call", lambda _, method, *rest: answers[method])

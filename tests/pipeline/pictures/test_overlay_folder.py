@@ -66,7 +66,7 @@ def test_a_refused_model_leaves_no_folder(graft, models, photograph, tmp_path, m
 
 @pytest.mark.parametrize(("side", "said"), [(3, "A heat map has 3 x 3 cells here"), (4, "")])
 def test_heat_maps_of_few_cells_are_coarse(side, said):
-    """Of 96 pixels, but not of 128."""
+    """A network of 96 pixels has 3 cells a side, and one of 128 pixels 4."""
     coarse = HeatMap(np.ones((side, side), np.float32), View()).coarse
     assert coarse.startswith(said) if said else not coarse
 
